@@ -1,0 +1,132 @@
+"""The model file: safetensors weights with the model card in the header. Read here without torch.
+
+``network.checkpoint`` writes these files and builds networks from them; the AiiDA side needs the card and the hash
+only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from aiida_goectp.npzfile import FormatError
+
+__all__ = ('MODEL_FORMAT', 'MODEL_VERSION', 'ModelCard', 'model_hash', 'read_card', 'resolve_model', 'shipped_models')
+
+MODEL_FORMAT, MODEL_VERSION = 'aiida-goectp/model', 1
+_SHIPPED = Path(__file__).parent / 'models'
+
+
+class ModelCard(BaseModel):
+    """What a user must know of a model, and what is needed to build it."""
+
+    model_config = ConfigDict(extra='forbid', protected_namespaces=())
+
+    name: str
+    preset: str = Field(description='how crystals become graphs and outputs become tensors: goectp or published')
+    architecture: dict[str, Any] = Field(description='everything that decides the shape of the network')
+    targets: list[str] = Field(description='the outputs in order, of: electronic, ionic, total')
+    members: int = Field(default=1, ge=1, description='size of the committee')
+    elements: list[int] = Field(default_factory=list, description='atomic numbers of the training set')
+    functional: str = Field(default='unknown', description='exchange-correlation functional of the labels')
+    training: dict[str, Any] = Field(default_factory=dict, description='data, hash, split, seed, hyperparameters')
+    metrics: dict[str, Any] = Field(default_factory=dict, description='figures reached, with the rows they hold for')
+    licence: str = ''
+    citation: str = ''
+    notes: str = ''
+
+
+def shipped_models() -> tuple[str, ...]:
+    """Return the names of the models that come with the package."""
+    return tuple(sorted(path.stem for path in _SHIPPED.glob('*.safetensors')))
+
+
+def resolve_model(name_or_path: str | Path) -> Path:
+    """Return the file of a model given by path or by the name of a shipped one.
+
+    :raises FormatError: there is neither
+    """
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    shipped = _SHIPPED / f'{name_or_path}.safetensors'
+    if path.name == str(name_or_path) and shipped.is_file():
+        return shipped
+    raise FormatError(
+        f'{name_or_path}: no such model file, nor one of the shipped models: {", ".join(shipped_models())}'
+    )
+
+
+def read_card(path: str | Path) -> ModelCard:
+    """Read the card from the header of a model file.
+
+    :raises FormatError: not a model of this package (a pickle, say), another version, or a broken card
+    """
+    return _card(str(path), _header(Path(path)).get('__metadata__', {}))
+
+
+def model_hash(path: str | Path) -> str:
+    """Return the content hash of a model: preset, architecture, targets and every weight; not the prose of its card.
+
+    :raises FormatError: as :func:`read_card`
+    """
+    path = Path(path)
+    header = _header(path)
+    card = _card(str(path), header.pop('__metadata__', {}))
+    digest = hashlib.blake2b(digest_size=20)
+    identity = {
+        'preset': card.preset,
+        'architecture': card.architecture,
+        'targets': card.targets,
+        'members': card.members,
+    }
+    digest.update(json.dumps(identity, sort_keys=True).encode())
+    with path.open('rb') as stream:
+        start = 8 + int.from_bytes(stream.read(8), 'little')
+        for name in sorted(header):
+            begin, end = header[name]['data_offsets']
+            digest.update(json.dumps([name, header[name]['dtype'], header[name]['shape']]).encode())
+            stream.seek(start + begin)
+            digest.update(stream.read(end - begin))
+    return digest.hexdigest()
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """Return the JSON header of a safetensors file (8 bytes of length, then JSON)."""
+    remedy = 'models of this package end in .safetensors; `goectp info` describes one, imports need network.imports'
+    try:
+        with path.open('rb') as stream:
+            length = int.from_bytes(stream.read(8), 'little')
+            if not 2 <= length <= min(100_000_000, path.stat().st_size - 8):
+                raise FormatError(f'{path}: not a safetensors file (a pickle, or cut off); {remedy}')
+            header = json.loads(stream.read(length))
+    except OSError as error:
+        raise FormatError(f'{path}: cannot be read ({error.strerror})') from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise FormatError(f'{path}: not a safetensors file (a pickle, or cut off); {remedy}') from error
+    if not isinstance(header, dict):
+        raise FormatError(f'{path}: not a safetensors file; {remedy}')
+    ends = [entry['data_offsets'][1] for name, entry in header.items() if name != '__metadata__']
+    if max(ends, default=0) != path.stat().st_size - 8 - length:
+        raise FormatError(f'{path}: the weights are cut off; copy the file again')
+    return header
+
+
+def _card(label: str, metadata: dict[str, str]) -> ModelCard:
+    if metadata.get('format') != MODEL_FORMAT:
+        raise FormatError(f'{label}: safetensors, but not a model of this package (no model card in the header)')
+    if metadata.get('version') != str(MODEL_VERSION):
+        raise FormatError(
+            f'{label}: model format version {metadata.get("version")}; this package reads version {MODEL_VERSION}; '
+            'use the package version that wrote it, or export the model anew'
+        )
+    try:
+        return ModelCard.model_validate_json(metadata.get('card', ''))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = '.'.join(map(str, first['loc'])) or 'card'
+        raise FormatError(f'{label}: the model card is broken at {where}: {first["msg"]}') from error

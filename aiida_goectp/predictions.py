@@ -1,0 +1,125 @@
+"""``Predictions``: what a model says of many crystals, and the file ``predictions.npz``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from aiida_goectp.npzfile import FormatError, check_shape, read_npz, write_npz
+
+__all__ = ('FLAG_NAMES', 'Predictions', 'flag_names')
+
+_KIND, _VERSION = 'predictions', 1
+
+FLAG_NAMES = ('unseen_element', 'symmetry_unknown')
+"""Name of each bit of a flag, lowest first.
+
+``unseen_element``: the crystal holds an element that the training set lacks. ``symmetry_unknown``: no symmetry could be
+determined, so the point group was taken as trivial.
+"""
+
+
+def flag_names(flags: int) -> tuple[str, ...]:
+    """Return the names of the bits that are set."""
+    return tuple(name for bit, name in enumerate(FLAG_NAMES) if int(flags) >> bit & 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Dielectric tensors of many crystals, one row a crystal, each in the frame of its crystal as given.
+
+    A failed row has NaN tensors and its reason in ``errors``.
+
+    :param ids: (n,) as in the crystal set
+    :param hashes: (n,) content hash of each crystal
+    :param electronic: (n, 3, 3) clamped-ion relative permittivity ε_∞
+    :param ionic: (n, 3, 3) ionic contribution to the static relative permittivity
+    :param electronic_std: (n, 3, 3) standard deviation over a committee, NaN for a single model
+    :param ionic_std: (n, 3, 3) likewise
+    :param flags: (n,) bits named by :data:`FLAG_NAMES`
+    :param errors: (n,) empty where the row is good
+    :param model_hash: content hash of the model
+    :param settings: how it was computed (device, precision, versions), plain JSON
+    """
+
+    ids: np.ndarray
+    hashes: np.ndarray
+    electronic: np.ndarray
+    ionic: np.ndarray
+    electronic_std: np.ndarray
+    ionic_std: np.ndarray
+    flags: np.ndarray
+    errors: np.ndarray
+    model_hash: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        label = 'predictions'
+        for name in ('ids', 'hashes', 'errors'):
+            check_shape(label, name, getattr(self, name), (n,), 'U')
+        for name in ('electronic', 'ionic', 'electronic_std', 'ionic_std'):
+            check_shape(label, name, getattr(self, name), (n, 3, 3), 'f')
+        check_shape(label, 'flags', self.flags, (n,), 'iu')
+        good = self.errors == ''
+        if not np.isfinite(self.electronic[good]).all() or not np.isfinite(self.ionic[good]).all():
+            row = int(np.flatnonzero(good & ~np.isfinite(self.electronic + self.ionic).all(axis=(1, 2)))[0])
+            raise FormatError(f'{label}: row {row} ({self.ids[row]}) is not finite, yet carries no error')
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def total(self) -> np.ndarray:
+        """(n, 3, 3) static relative permittivity, electronic + ionic."""
+        return self.electronic + self.ionic
+
+    @property
+    def failed(self) -> np.ndarray:
+        """(n,) true where a row carries an error."""
+        return self.errors != ''
+
+    @classmethod
+    def join(cls, parts: Sequence[Predictions]) -> Predictions:
+        """Put parts one after the other; the caller has made sure that they belong together."""
+        names = ('ids', 'hashes', 'electronic', 'ionic', 'electronic_std', 'ionic_std', 'flags', 'errors')
+        columns = [np.concatenate([getattr(part, name) for part in parts]) for name in names]
+        return cls(*columns, parts[0].model_hash, parts[0].settings)
+
+    def save(self, target: str | Path | IO[bytes]) -> None:
+        """Write ``predictions.npz``, format version 1."""
+        arrays = {
+            'ids': self.ids.astype(np.str_),
+            'hashes': self.hashes.astype(np.str_),
+            'electronic': self.electronic.astype('<f8'),
+            'ionic': self.ionic.astype('<f8'),
+            'electronic_std': self.electronic_std.astype('<f8'),
+            'ionic_std': self.ionic_std.astype('<f8'),
+            'flags': self.flags.astype('<u4'),
+            'errors': self.errors.astype(np.str_),
+            'model_hash': np.array(self.model_hash),
+            'settings': np.array(json.dumps(dict(self.settings), sort_keys=True)),
+        }
+        write_npz(target, _KIND, _VERSION, arrays)
+
+    @classmethod
+    def load(cls, source: str | Path | IO[bytes]) -> Predictions:
+        """Read ``predictions.npz``.
+
+        :raises FormatError: not such a file, another version, or shapes that do not fit together
+        """
+        arrays = read_npz(source, _KIND, _VERSION)
+        label = str(source) if isinstance(source, str | Path) else 'predictions.npz'
+        try:
+            settings = json.loads(str(arrays.pop('settings')))
+            model_hash = str(arrays.pop('model_hash'))
+            return cls(**arrays, model_hash=model_hash, settings=settings)
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise FormatError(f'{label}: a needed array is missing, or an unknown one is there ({error})') from error
+        except FormatError as error:
+            raise FormatError(f'{label}: {error}') from error
