@@ -1,0 +1,107 @@
+"""Crystals from POSCAR and extended XYZ files, parsed by ASE; the Cartesian frame of the file is kept."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from aiida_goectp.crystals.convert import from_ase
+from aiida_goectp.crystals.crystalset import Crystal, Failure
+from aiida_goectp.crystals.elements import ATOMIC_NUMBERS
+from aiida_goectp.crystals.entries import Entry, scalars
+from aiida_goectp.crystals.validation import CrystalError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+__all__ = ('read_extxyz', 'read_poscar')
+
+
+def read_poscar(name: str, stem: str, content: bytes) -> Iterator[Entry]:
+    """Read a VASP POSCAR or CONTCAR; velocities and what else follows the positions are not looked at.
+
+    :param name: file name for messages
+    :param stem: the id
+    """
+    from ase.io.vasp import read_vasp_configuration
+
+    text = content.decode('utf-8', errors='replace')
+    try:
+        _check_poscar(text.splitlines())
+        yield Entry(_crystal(stem, read_vasp_configuration(io.StringIO(text))), {})
+    except Exception as error:  # ASE raises whatever a torn file makes of it
+        yield _failed(stem, name, error, 'unreadable_file', 'not a POSCAR, or cut off')
+
+
+def _check_poscar(lines: list[str]) -> None:
+    """Compare the number of atoms with the number of lines before memory is taken for them."""
+    counts = next((line.split('!')[0].split() for line in lines[5:7] if line.split()[:1] and _is_count(line)), None)
+    if counts is None:
+        raise CrystalError('unreadable_file', 'not a POSCAR, or cut off: no numbers of atoms on line 6 or 7')
+    if lines[5].split() == counts and not any(word in ATOMIC_NUMBERS for word in lines[0].split()):
+        raise CrystalError('unknown_element', 'no chemical symbols; write them on the line before the numbers of atoms')
+    announced = sum(int(word) for word in counts if word.isdigit())
+    if announced > len(lines) - 7:
+        raise CrystalError('unreadable_file', f'cut off: {announced} atoms announced, {len(lines)} lines in the file')
+
+
+def _is_count(line: str) -> bool:
+    return line.split()[0].isdigit()
+
+
+def read_extxyz(name: str, stem: str, content: bytes) -> Iterator[Entry]:
+    """Read an extended XYZ file frame by frame; the scalars of a comment line become properties.
+
+    :param name: file name for messages
+    :param stem: for ids; ``@0``, ``@1``, … are appended if there are several frames, as ASE counts them
+    """
+    from ase.io.extxyz import read_xyz
+
+    frames, torn = _frames(content.decode('utf-8', errors='replace').splitlines())
+    several = len(frames) + bool(torn) > 1
+    for number, lines in enumerate(frames):
+        label = f'{stem}@{number}' if several else stem
+        where = f'{name}, frame {number}'
+        try:
+            if 'lattice=' not in lines[1].lower().replace(' ', ''):
+                raise CrystalError('bad_lattice', 'no Lattice="ax ay az bx …" in the comment line; a crystal needs one')
+            atoms = next(iter(read_xyz(io.StringIO('\n'.join(lines) + '\n'), index=0)))
+            yield Entry(_crystal(label, atoms), scalars(atoms.info))
+        except Exception as error:  # as above
+            yield _failed(label, where, error, 'unreadable_row', 'not a frame of extended XYZ')
+    if torn:
+        label = f'{stem}@{len(frames)}' if several else stem
+        yield Entry(Failure(label, 'unreadable_file', f'{name}, frame {len(frames)}: {torn}'), {})
+
+
+def _frames(lines: list[str]) -> tuple[list[list[str]], str]:
+    """Return the lines of each whole frame, and what is wrong with the rest of the file, if anything is."""
+    frames: list[list[str]] = []
+    start = 0
+    while start < len(lines):
+        head = lines[start].strip()
+        if not head:
+            start += 1
+            continue
+        if not head.isdigit():
+            return frames, f'line {start + 1} should be a number of atoms, found {head!r:.40}; what follows is not read'
+        stop = start + 2 + int(head)
+        if stop > len(lines):
+            return frames, f'cut off: {head} atoms announced on line {start + 1}, {len(lines)} lines in the file'
+        frames.append(lines[start:stop])
+        start = stop
+    return frames, '' if frames else 'the file is empty'
+
+
+def _crystal(label: str, atoms: Atoms) -> Crystal:
+    return from_ase(atoms, label)
+
+
+def _failed(label: str, where: str, error: Exception, code: str, text: str) -> Entry:
+    if isinstance(error, CrystalError):
+        return Entry(Failure(label, error.code, f'{where}: {error}'), {})
+    symbol = error.args[0] if isinstance(error, KeyError) and error.args else None
+    if isinstance(symbol, str) and symbol.isalpha() and symbol not in ATOMIC_NUMBERS:
+        return Entry(Failure(label, 'unknown_element', f'{where}: {symbol!r:.40} is no chemical element'), {})
+    return Entry(Failure(label, code, f'{where}: {text} ({type(error).__name__}: {error}); fetch the file again'), {})
