@@ -1,1 +1,1 @@
-"""TBD."""
+"""AiiDA data types: one node for a whole table of crystals, predictions or ranks, and one for a model."""

@@ -1,0 +1,47 @@
+"""``goectp.predictions``: what a model says of many crystals, in one node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida_goectp.data.table import TableData
+from aiida_goectp.predictions import Predictions
+
+__all__ = ('PredictionsData',)
+
+
+class PredictionsData(TableData):
+    """A :class:`~aiida_goectp.predictions.Predictions` as one node, failed rows included.
+
+    Attributes: ``number`` of rows, ``failed`` rows, ``model_hash``, ``settings`` (how it was computed),
+    ``content_hash``.
+
+    :param table: the predictions
+    """
+
+    _FILE = 'predictions.npz'
+    _KIND = 'predictions'
+
+    @property
+    def predictions(self) -> Predictions:
+        """The tensors with their standard deviations, flags and errors; each in the frame of its crystal."""
+        table: Predictions = self._read()
+        return table
+
+    @property
+    def model_hash(self) -> str:
+        """Content hash of the model that made them."""
+        return str(self.base.attributes.get('model_hash'))
+
+    @classmethod
+    def _load(cls, stream: Any) -> Predictions:
+        return Predictions.load(stream)
+
+    @classmethod
+    def _summary(cls, table: Predictions) -> dict[str, Any]:
+        return {
+            'number': len(table),
+            'failed': int(table.failed.sum()),
+            'model_hash': table.model_hash,
+            'settings': dict(table.settings),
+        }

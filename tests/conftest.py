@@ -1,0 +1,140 @@
+"""Fixtures: a throw-away SQLite profile, the real executable as a code, a handful of textbook crystals."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# before anything imports aiida, which makes a folder in the user's home otherwise
+os.environ.setdefault('AIIDA_PATH', tempfile.mkdtemp(prefix='aiida-goectp-tests-'))
+
+from aiida_goectp.crystals import Crystal, CrystalSet, Failure
+from aiida_goectp.predictions import Predictions
+
+pytest_plugins = 'aiida.tools.pytest_fixtures'
+
+
+@pytest.fixture(scope='session')
+def shared() -> Path:
+    """Return the folder of real data beside the repository."""
+    path = Path(__file__).parents[1] / '..' / 'shared'
+    if not path.is_dir():
+        pytest.skip(f'needs the data folder {path}, which is not here')
+    return path.resolve()
+
+
+def _cubic(edge):
+    return np.eye(3) * edge
+
+
+def _fcc(edge):
+    return np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) * edge / 2
+
+
+def _wurtzite(a, c, u, cation, anion):
+    lattice = np.array([[a, 0, 0], [-a / 2, a * np.sqrt(3) / 2, 0], [0, 0, c]])
+    sites = [[1 / 3, 2 / 3, 0], [2 / 3, 1 / 3, 0.5], [1 / 3, 2 / 3, u], [2 / 3, 1 / 3, 0.5 + u]]
+    return lattice, [cation, cation, anion, anion], sites
+
+
+def textbook() -> CrystalSet:
+    """Return six crystals with the measured lattice constants of textbooks, and gaps and hull distances."""
+    perovskite = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
+    rutile_x = 0.3053
+    rutile = [[0, 0, 0], [0.5, 0.5, 0.5]]
+    rutile += [[rutile_x, rutile_x, 0], [-rutile_x, -rutile_x, 0]]
+    rutile += [[0.5 + rutile_x, 0.5 - rutile_x, 0.5], [0.5 - rutile_x, 0.5 + rutile_x, 0.5]]
+    rows = {
+        'Si': (_fcc(5.431), [14, 14], [[0, 0, 0], [0.25, 0.25, 0.25]]),
+        'MgO': (_fcc(4.212), [12, 8], [[0, 0, 0], [0.5, 0.5, 0.5]]),
+        'GaAs': (_fcc(5.653), [31, 33], [[0, 0, 0], [0.25, 0.25, 0.25]]),
+        'SrTiO3': (_cubic(3.905), [38, 22, 8, 8, 8], perovskite),
+        'TiO2': (np.diag([4.594, 4.594, 2.959]), [22, 22, 8, 8, 8, 8], rutile),
+        'AlN': _wurtzite(3.112, 4.982, 0.382, 13, 7),
+    }
+    crystals = [
+        Crystal(name, np.array(lattice, dtype=float), np.array(numbers, np.int16), np.array(sites, dtype=float))
+        for name, (lattice, numbers, sites) in rows.items()
+    ]
+    properties = {'band_gap': [1.12, 7.8, 1.42, 3.25, 3.0, 6.0], 'e_above_hull': [0.0, 0.0, 0.0, 0.0, 0.02, 0.0]}
+    return CrystalSet.from_crystals(crystals, properties, [Failure('broken.cif', 'unreadable_file', 'cut off')])
+
+
+@pytest.fixture
+def crystal_set() -> CrystalSet:
+    """Six textbook crystals and one row that could not be read."""
+    return textbook()
+
+
+@pytest.fixture
+def crystals(aiida_profile, crystal_set):
+    """The textbook crystals as a stored node."""
+    from aiida_goectp.data.crystals import CrystalsData
+
+    return CrystalsData(crystal_set).store()
+
+
+@pytest.fixture
+def model(aiida_profile):
+    """The first shipped model as a stored node."""
+    from aiida_goectp.data.model import ModelData
+    from aiida_goectp.modelcard import shipped_models
+
+    if not shipped_models():
+        pytest.skip('no model is shipped with this checkout')
+    return ModelData.get_or_create(shipped_models()[0])
+
+
+@pytest.fixture
+def code(aiida_profile, aiida_code_installed, aiida_localhost):
+    """The executable of this environment as a code on localhost."""
+    executable = Path(sys.executable).parent / 'goectp'
+    if not executable.is_file():
+        pytest.skip(f'no executable {executable}; install the package')
+    aiida_localhost.set_minimum_job_poll_interval(0.0)
+    return aiida_code_installed(label='goectp', filepath_executable=str(executable))
+
+
+@pytest.fixture(scope='session')
+def write_model(tmp_path_factory):
+    """Return a function that writes a model file of one small tensor: good for all that does not compute with it."""
+
+    def write(name='tiny', value=0.0, **more):
+        card = {'name': name, 'preset': 'goectp', 'architecture': {'width': 1}, 'targets': ['electronic', 'ionic']}
+        header = {
+            '__metadata__': {
+                'format': 'aiida-goectp/model',
+                'version': '1',
+                'card': json.dumps(card | more),
+            },
+            'weight': {'dtype': 'F64', 'shape': [1], 'data_offsets': [0, 8]},
+        }
+        text = json.dumps(header).encode()
+        path = tmp_path_factory.mktemp('models') / f'{name}.safetensors'
+        path.write_bytes(len(text).to_bytes(8, 'little') + text + np.array([value]).tobytes())
+        return path
+
+    return write
+
+
+@pytest.fixture(scope='session')
+def predict_by_hand():
+    """Return a function that makes predictions by hand: the tensor of row i is (i + 2) times the identity."""
+
+    def fill(crystals, model_hash='a' * 40, failed=()):
+        n = len(crystals)
+        tensors = np.arange(2, n + 2)[:, None, None] * np.eye(3)
+        errors = np.array(['' for _ in range(n)], dtype='<U40')
+        for row in failed:
+            tensors[row], errors[row] = np.nan, 'made to fail'
+        unknown = np.full((n, 3, 3), np.nan)
+        columns = (tensors, tensors / 2, unknown, unknown, np.zeros(n, np.uint32), errors)
+        return Predictions(crystals.ids, crystals.hashes, *columns, model_hash)
+
+    return fill
