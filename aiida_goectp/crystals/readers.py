@@ -32,7 +32,7 @@ from aiida_goectp.crystals.jsonlines import read_jsonlines
 from aiida_goectp.crystals.structurefiles import read_extxyz, read_poscar
 from aiida_goectp.npzfile import FormatError
 
-__all__ = ('SUFFIXES', 'describe_failures', 'read_bytes', 'read_contents', 'read_structures')
+__all__ = ('SUFFIXES', 'describe_failures', 'read_bytes', 'read_contents', 'read_structures', 'structure_files')
 
 _MAX_BYTES = 4 * 2**30
 """a gzip file that unpacks to more is refused"""
@@ -79,7 +79,7 @@ def read_structures(paths: Sequence[str | Path]) -> CrystalSet:
 
     :raises FormatError: a path that does not exist, a folder without structure files, or not one crystal in all of it
     """
-    files = [file for path in paths for file in _files(Path(path))]
+    files = [file for path in paths for file in structure_files(Path(path))]
     crystals = read_contents((str(file), _content(file)) for file in files)
     if not len(crystals):
         shown = ''.join(f'\n  {failure.code}: {failure.message}' for failure in crystals.failures[:5])
@@ -112,7 +112,11 @@ def describe_failures(failures: Iterable[Failure]) -> str:
     return ', '.join(f'{count} {code}' for code, count in counts.most_common())
 
 
-def _files(path: Path) -> list[Path]:
+def structure_files(path: Path) -> list[Path]:
+    """Return the file itself, or the structure files of a folder, one level deep and sorted by name.
+
+    :raises FormatError: no such path, or a folder without structure files
+    """
     if path.is_file():
         return [path]
     if not path.is_dir():
