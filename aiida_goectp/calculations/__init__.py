@@ -1,1 +1,1 @@
-"""TBD."""
+"""Calculation jobs and calcfunctions: what makes new nodes out of old ones."""

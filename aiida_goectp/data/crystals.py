@@ -8,6 +8,7 @@ import numpy as np
 from aiida.orm import StructureData
 
 from aiida_goectp.crystals import Crystal, CrystalSet
+from aiida_goectp.crystals.validation import CrystalError
 from aiida_goectp.data.table import TableData
 
 __all__ = ('CrystalsData', 'crystal_from_structure', 'structure_from_crystal')
@@ -81,26 +82,28 @@ def crystal_from_structure(name: str, structure: StructureData) -> Crystal:
     """Return the crystal of a ``StructureData``, in its Cartesian frame.
 
     :param name: id of the crystal
-    :raises ValueError: not periodic in three directions, a site with partial occupancy, or an element that is none
+    :raises CrystalError: not periodic in three directions, partial occupancy, an unknown element, no volume
     """
     from ase.data import atomic_numbers
 
     if not all(structure.pbc):
-        raise ValueError(f'{name}: periodic in {sum(structure.pbc)} directions only; a crystal needs three')
+        message = f'{name}: periodic in {sum(structure.pbc)} directions only; a crystal needs three'
+        raise CrystalError('not_periodic', message)
     symbols = {}
     for kind in structure.kinds:
         if kind.is_alloy or kind.has_vacancies:
-            raise ValueError(
+            message = (
                 f'{name}: kind {kind.name} is partially occupied ({kind.get_symbols_string()}); order the cell first'
             )
+            raise CrystalError('partial_occupancy', message)
         if kind.symbol not in atomic_numbers or kind.symbol == 'X':
-            raise ValueError(f'{name}: kind {kind.name} is no known element ({kind.symbol})')
+            raise CrystalError('unknown_element', f'{name}: kind {kind.name} is no known element ({kind.symbol})')
         symbols[kind.name] = atomic_numbers[kind.symbol]
     lattice = np.array(structure.cell, dtype=np.float64)
     positions = np.array([site.position for site in structure.sites], dtype=np.float64).reshape(-1, 3)
     try:
         fractional = np.linalg.solve(lattice.T, positions.T).T
     except np.linalg.LinAlgError as error:
-        raise ValueError(f'{name}: the cell has no volume; give three independent lattice vectors') from error
+        raise CrystalError('bad_lattice', f'{name}: the cell has no volume; give three lattice vectors') from error
     numbers = np.array([symbols[site.kind_name] for site in structure.sites], dtype=np.int16)
     return Crystal(name, lattice, numbers, fractional)

@@ -1,1 +1,1 @@
-"""TBD."""
+"""One parser for each calculation job, of the same name."""

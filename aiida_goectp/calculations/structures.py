@@ -1,0 +1,75 @@
+"""Import as provenance: from files and from ``StructureData`` to one node of crystals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aiida import orm
+from aiida.engine import calcfunction
+
+from aiida_goectp.data.crystals import CrystalsData, crystal_from_structure
+
+__all__ = ('import_group', 'import_structures')
+
+
+@calcfunction
+def import_structures(
+    properties: orm.SinglefileData | None = None, **files: orm.SinglefileData | orm.FolderData
+) -> CrystalsData:
+    """Read stored structure files of every kind to one set of crystals.
+
+    What cannot be read or computed is among the failures of the set. The order is that of the sorted input names, and
+    within a folder that of the file names.
+
+    :param properties: CSV table with the column ``id`` and property columns, see :func:`.properties.add_columns`
+    :param files: the files, each a ``SinglefileData`` under any name, or a ``FolderData`` of files
+    :raises ValueError: no file, or a table of properties that does not fit
+    """
+    from aiida_goectp.calculations.properties import add_columns
+    from aiida_goectp.crystals.readers import read_contents
+
+    if not files:
+        raise ValueError('no file to import; give at least one SinglefileData or FolderData')
+    crystals = read_contents(_contents(files))
+    if properties is not None:
+        crystals = add_columns(crystals, properties.filename, properties.content)
+    return CrystalsData(crystals)
+
+
+@calcfunction
+def import_group(properties: orm.SinglefileData | None = None, **structures: orm.StructureData) -> CrystalsData:
+    """Join ``StructureData`` nodes to one set of crystals, each in its own frame.
+
+    What is no crystal (a slab, an alloy) is among the failures. The ids are the names of the inputs, in sorted order.
+
+    :param properties: CSV table with the column ``id`` and property columns
+    :param structures: the structures
+    :raises ValueError: no structure, or a table of properties that does not fit
+    """
+    from aiida_goectp.calculations.properties import add_columns
+    from aiida_goectp.crystals import Failure
+    from aiida_goectp.crystals.entries import Entry, collect
+    from aiida_goectp.crystals.validation import CrystalError
+
+    if not structures:
+        raise ValueError('no structure to import; give at least one StructureData')
+    entries = []
+    for name in sorted(structures):
+        try:
+            entries.append(Entry(crystal_from_structure(name, structures[name]), {}))
+        except CrystalError as error:
+            entries.append(Entry(Failure(name, error.code, str(error)), {}))
+    crystals = collect(entries)
+    if properties is not None:
+        crystals = add_columns(crystals, properties.filename, properties.content)
+    return CrystalsData(crystals)
+
+
+def _contents(files: dict[str, orm.SinglefileData | orm.FolderData]) -> Iterator[tuple[str, bytes]]:
+    for key in sorted(files):
+        node = files[key]
+        if isinstance(node, orm.SinglefileData):
+            yield node.filename, node.content
+            continue
+        for name in sorted(node.base.repository.list_object_names()):
+            yield name, node.base.repository.get_object_content(name, mode='rb')

@@ -1,0 +1,109 @@
+"""Import from stored files and from ``StructureData``."""
+
+import io
+
+import numpy as np
+import pytest
+from aiida import orm
+from aiida.manage.caching import enable_caching
+
+from aiida_goectp.calculations.structures import import_group, import_structures
+from aiida_goectp.data.crystals import structure_from_crystal
+
+pytestmark = pytest.mark.usefixtures('aiida_profile')
+
+CIF = """data_MgO
+_cell_length_a 4.212
+_cell_length_b 4.212
+_cell_length_c 4.212
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_symmetry_space_group_name_H-M 'F m -3 m'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+Mg Mg 0 0 0
+O O 0.5 0.5 0.5
+"""
+
+
+def single(name, content):
+    return orm.SinglefileData(io.BytesIO(content if isinstance(content, bytes) else content.encode()), filename=name)
+
+
+def npz(crystals):
+    stream = io.BytesIO()
+    crystals.save(stream)
+    return stream.getvalue()
+
+
+def test_files_become_one_node_that_knows_them(crystal_set):
+    files = {'file_1': single('table.npz', npz(crystal_set)), 'file_0': single('MgO_cubic.cif', CIF)}
+    node = import_structures(**files)
+    assert list(node.crystals.ids) == ['MgO_cubic', *crystal_set.ids]
+    np.testing.assert_array_equal(node.crystals.properties['band_gap'][1:], crystal_set.properties['band_gap'])
+    assert np.isnan(node.crystals.properties['band_gap'][0])
+    incoming = node.creator.base.links.get_incoming().all_nodes()
+    assert {item.uuid for item in incoming} == {item.uuid for item in files.values()}
+
+
+def test_a_bad_file_is_a_failure_of_the_node():
+    cut = CIF[: CIF.index('_cell_angle_gamma')]
+    node = import_structures(
+        file_0=single('good.cif', CIF), file_1=single('cut.cif', cut), file_2=single('notes.txt', 'x')
+    )
+    assert list(node.crystals.ids) == ['good']
+    assert [failure.id for failure in node.crystals.failures] == ['cut', 'notes.txt']
+    assert all('.' in failure.message for failure in node.crystals.failures)
+
+
+def test_nothing_readable_is_an_empty_node_with_reasons():
+    node = import_structures(file_0=single('empty.cif', ''))
+    assert len(node) == 0
+    assert len(node.crystals.failures) == 1
+
+
+def test_a_folder_is_read_in_the_order_of_names():
+    folder = orm.FolderData()
+    folder.base.repository.put_object_from_bytes(CIF.encode(), 'b.cif')
+    folder.base.repository.put_object_from_bytes(CIF.encode(), 'a.cif')
+    assert list(import_structures(folder=folder).crystals.ids) == ['a', 'b']
+
+
+def test_a_table_adds_columns():
+    table = single('gaps.csv', 'id,band_gap\ngood,7.8\n')
+    node = import_structures(properties=table, file_0=single('good.cif', CIF))
+    assert node.crystals.properties['band_gap'] == [7.8]
+    with pytest.raises(ValueError, match=r'gaps\.csv: no crystal has the id good'):
+        import_structures(properties=table, file_0=single('other.cif', CIF))
+
+
+def test_the_same_content_is_taken_from_the_cache():
+    with enable_caching():
+        first = import_structures(file_0=single('same.cif', CIF))
+        again = import_structures(file_0=single('same.cif', CIF))
+        other = import_structures(file_0=single('same.cif', CIF.replace('4.212', '4.3')))
+    assert again.creator.base.caching.get_cache_source() == first.creator.uuid
+    assert again.content_hash == first.content_hash
+    assert not other.creator.base.caching.is_created_from_cache
+
+
+def test_structures_keep_frame_and_name(crystal_set):
+    structures = {name: structure_from_crystal(crystal_set[row]) for name, row in (('b_AlN', 5), ('a_Si', 0))}
+    slab = orm.StructureData(cell=np.eye(3).tolist(), pbc=(True, True, False))
+    slab.append_atom(position=(0, 0, 0), symbols='Si')
+    node = import_group(**structures, c_slab=slab)
+    assert list(node.crystals.ids) == ['a_Si', 'b_AlN']
+    np.testing.assert_allclose(node.crystals[1].lattice, crystal_set[5].lattice, atol=1e-14)
+    assert [(failure.id, failure.code) for failure in node.crystals.failures] == [('c_slab', 'not_periodic')]
+
+
+def test_nothing_to_import_is_refused():
+    with pytest.raises(ValueError, match='no file to import'):
+        import_structures()
+    with pytest.raises(ValueError, match='no structure to import'):
+        import_group()
