@@ -163,7 +163,9 @@ class CrystalSet:
             if name not in arrays:
                 raise FormatError(f'{label}: array {name!r} is missing')
         try:
-            return cls(*(arrays[name] for name in names), columns, tuple(Failure(*map(str, item)) for item in failures))
+            lattices, offsets, numbers, positions, ids = (arrays[name] for name in names)
+            failed = tuple(Failure(*map(str, item)) for item in failures)
+            return cls(lattices, offsets, numbers, positions, ids, columns, failed)
         except FormatError as error:
             raise FormatError(f'{label}: {error}') from error
 

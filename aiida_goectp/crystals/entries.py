@@ -63,9 +63,9 @@ def collect(entries: Iterable[Entry]) -> CrystalSet:
 
 
 def clean_message(text: str) -> str:
-    """Return a message on one line, at most 1000 characters long."""
+    """Return a message on one line, at most 400 characters long."""
     line = ' '.join(text.split())
-    return line if len(line) <= 1000 else line[:999] + '…'
+    return line if len(line) <= 400 else line[:399] + '…'
 
 
 def _unique(names: list[str]) -> list[str]:

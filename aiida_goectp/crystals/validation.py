@@ -39,8 +39,8 @@ class CrystalError(FormatError):
 def check_crystal(crystal: Crystal) -> Failure | None:
     """Say what is wrong with a crystal, or ``None``.
 
-    Codes: ``no_atoms``, ``bad_shape``, ``not_finite``, ``bad_lattice`` (no volume, or absurdly long), ``unknown_element``
-    and ``atoms_too_close`` (periodic images included). A left-handed lattice is fine.
+    Codes: ``no_atoms``, ``bad_shape``, ``not_finite``, ``bad_lattice`` (no volume, or absurdly long),
+    ``unknown_element`` and ``atoms_too_close`` (periodic images included). A left-handed lattice is fine.
     """
     try:
         _check_arrays(crystal)
@@ -54,7 +54,7 @@ def check_crystal(crystal: Crystal) -> Failure | None:
 
 def split_valid(
     crystals: Iterable[Crystal],
-    properties: Mapping[str, Sequence] | None = None,
+    properties: Mapping[str, Sequence | np.ndarray] | None = None,
     failures: Iterable[Failure] = (),
 ) -> CrystalSet:
     """Put the crystals that can be computed into a set, and the others among its failures.

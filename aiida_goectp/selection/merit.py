@@ -1,0 +1,149 @@
+"""Figures of merit: one number a crystal, by which candidates are ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from aiida_goectp import tensors
+from aiida_goectp.npzfile import FormatError
+
+__all__ = ('FIGURES_OF_MERIT', 'FigureOfMerit', 'TensorRows', 'figure_of_merit')
+
+
+class TensorRows(Protocol):
+    """What a figure of merit looks at: :class:`aiida_goectp.predictions.Predictions`, or labels in the same shape."""
+
+    @property
+    def electronic(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def ionic(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def electronic_std(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def ionic_std(self) -> np.ndarray: ...  # noqa: D102
+
+
+_Function = Callable[[TensorRows, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class FigureOfMerit:
+    """A named score; more is better.
+
+    :param name: key in :data:`FIGURES_OF_MERIT`
+    :param formula: for tables and help texts
+    :param columns: property columns of the crystals that it needs
+    :param committee: whether it needs the standard deviations of a committee
+    :param function: (rows, band gap in eV or NaN) → (n,)
+    """
+
+    name: str
+    formula: str
+    function: _Function
+    columns: tuple[str, ...] = ()
+    committee: bool = False
+
+    def evaluate(self, rows: TensorRows, properties: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the score of each row (n,), NaN where a prediction or a property is missing or a gap is negative.
+
+        :param rows: electronic, ionic (n, 3, 3) and their standard deviations
+        :param properties: name → (n,)
+        :raises FormatError: a column that it needs is not there or no numbers, or no committee stands behind the rows
+        """
+        n = len(rows.electronic)
+        for name in self.columns:
+            if name not in properties:
+                have = ', '.join(sorted(properties)) or 'none'
+                raise FormatError(
+                    f'figure of merit {self.name!r} ({self.formula}) needs the property {name!r}; there are: {have}. '
+                    'Give that column with the crystals, or rank by another figure of merit'
+                )
+            if np.shape(properties[name]) != (n,) or properties[name].dtype.kind not in 'fiu':
+                raise FormatError(f'property {name!r} is no column of {n} numbers, as {self.name!r} needs it')
+        if self.committee and n and not np.isfinite(rows.electronic_std).all(axis=(1, 2)).any():
+            raise FormatError(
+                f'figure of merit {self.name!r} ({self.formula}) needs standard deviations, and a single model gives '
+                'none; predict with a committee, or rank by another figure of merit'
+            )
+        gap = properties['band_gap'].astype(np.float64) if 'band_gap' in self.columns else np.full(n, np.nan)
+        return np.asarray(self.function(rows, np.where(gap >= 0, gap, np.nan)), dtype=np.float64)
+
+
+def _electronic(rows: TensorRows) -> np.ndarray:
+    return tensors.polycrystalline_average(rows.electronic)
+
+
+def _ionic(rows: TensorRows) -> np.ndarray:
+    return tensors.polycrystalline_average(rows.ionic)
+
+
+def _total(rows: TensorRows) -> np.ndarray:
+    return _electronic(rows) + _ionic(rows)
+
+
+def _spread(rows: TensorRows) -> np.ndarray:
+    """Return an upper bound of the standard deviation of ε_poly.
+
+    The members' correlations between components are not kept. By Minkowski's inequality the standard deviation of a
+    sum is at most the sum of the standard deviations, which is what a cautious ranking should assume.
+    """
+    return tensors.polycrystalline_average(rows.electronic_std) + tensors.polycrystalline_average(rows.ionic_std)
+
+
+def _energy_density(rows: TensorRows, gap: np.ndarray) -> np.ndarray:
+    ratio = gap / 4.0
+    return _total(rows) * np.where(ratio < 1, ratio**3, ratio)
+
+
+# Sources: total · gap: Riebesell et al., Cell Rep. Phys. Sci. 5, 102241 (2024). Averages, n: Petousis et al., Sci.
+# Data 4, 160134 (2017). The others are in use for energy storage and optics; Eg is the band gap in eV.
+FIGURES_OF_MERIT: dict[str, FigureOfMerit] = {
+    item.name: item
+    for item in (
+        FigureOfMerit('total', 'ε_poly = trace(ε_∞ + ε_ionic)/3', lambda rows, gap: _total(rows)),
+        FigureOfMerit('electronic', 'trace(ε_∞)/3', lambda rows, gap: _electronic(rows)),
+        FigureOfMerit('ionic', 'trace(ε_ionic)/3', lambda rows, gap: _ionic(rows)),
+        FigureOfMerit('gap_total', 'Eg · ε_poly', lambda rows, gap: gap * _total(rows), ('band_gap',)),
+        FigureOfMerit('sqrt_gap_total', '√Eg · ε_poly', lambda rows, gap: np.sqrt(gap) * _total(rows), ('band_gap',)),
+        FigureOfMerit('gap_electronic', 'Eg · trace(ε_∞)/3', lambda rows, gap: gap * _electronic(rows), ('band_gap',)),
+        FigureOfMerit(
+            'energy_density', 'ε_poly · (Eg/4 eV)^a, a = 3 below 4 eV, 1 above', _energy_density, ('band_gap',)
+        ),
+        FigureOfMerit(
+            'cautious_gap_total',
+            'Eg · (ε_poly − σ)',
+            lambda rows, gap: gap * (_total(rows) - _spread(rows)),
+            ('band_gap',),
+            committee=True,
+        ),
+        FigureOfMerit(
+            'anisotropy',
+            'largest / smallest eigenvalue of ε_∞ + ε_ionic',
+            lambda rows, gap: tensors.anisotropy(rows.electronic + rows.ionic),
+        ),
+        FigureOfMerit(
+            'electronic_anisotropy',
+            'largest / smallest eigenvalue of ε_∞',
+            lambda rows, gap: tensors.anisotropy(rows.electronic),
+        ),
+        FigureOfMerit(
+            'refractive_index', '√(trace(ε_∞)/3)', lambda rows, gap: tensors.refractive_index(rows.electronic)
+        ),
+    )
+}
+
+
+def figure_of_merit(name: str) -> FigureOfMerit:
+    """Return the figure of merit of this name.
+
+    :raises FormatError: there is none; the message lists those there are
+    """
+    try:
+        return FIGURES_OF_MERIT[name]
+    except KeyError:
+        known = ', '.join(FIGURES_OF_MERIT)
+        raise FormatError(f'no figure of merit is named {name!r}; there are: {known}') from None
