@@ -1,0 +1,95 @@
+# Needs Debian or Ubuntu (or any Linux, macOS), Python >= 3.10 and make. Everything is made inside this folder: the
+# environment in .venv, an AiiDA profile in .aiida that leaves your own alone.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(or $(shell command -v python3),python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+# The profile belongs to this folder; a shell that works with another one is not touched.
+export AIIDA_PATH := $(CURDIR)/.aiida
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+unexport AIIDA_PROFILE
+
+TORCH := torch==2.13.0
+TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
+MODEL ?= goectp-small
+STRUCTURES ?= examples/structures
+
+.PHONY: help install quickstart profile test lint docs clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+install: $(VENV)/.package ## the package and its command lines, in .venv
+
+quickstart: $(VENV)/.package .aiida/.ready ## screen the crystals of examples/structures; STRUCTURES=folder for your own
+	aiida-goectp setup
+	aiida-goectp import $(STRUCTURES)
+	aiida-goectp screen --run
+
+test: lint .aiida/.ready ## ruff, format check, mypy and the tests; CI=true runs the slow ones, too
+	$(BIN)/python -m pytest $(if $(filter true 1,$(CI)),,-m "not slow and not services") $(PYTEST)
+
+lint: $(VENV)/.tests ## ruff, format check and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(VENV)/.docs ## the manual, in docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	@echo 'open docs/_build/html/index.html'
+
+profile: .aiida/.ready ## the AiiDA profile of this folder
+
+clean: ## remove what make has made, the AiiDA profile and its data included
+	@if [ -x $(BIN)/verdi ] && [ -e .aiida/config.json ]; then $(BIN)/verdi daemon stop >/dev/null 2>&1 || true; fi
+	rm -rf $(VENV) .aiida docs/_build build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/.base:
+	@command -v $(PYTHON) >/dev/null || { echo 'No $(PYTHON) found. Install Python 3.10 or later: apt-get install python3 python3-venv' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "$$($(PYTHON) --version) is too old: Python 3.10 or later is needed; name another one with make PYTHON=python3.12 …" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  version=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	  echo "Python cannot make virtual environments here. Install the package for it: apt-get install python$$version-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# Where no GPU is found, the CPU build of torch: from the configured index if it has one, else from PyTorch's own (the
+# wheel on PyPI brings gigabytes of CUDA libraries along).
+$(VENV)/.torch: $(VENV)/.base
+	@if [ "$$(uname -sm)" != 'Linux x86_64' ]; then $(PIP) '$(TORCH)'; \
+	elif command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q GPU; then \
+	  echo 'GPU found: torch as pip chooses it'; $(PIP) torch; \
+	else \
+	  echo 'no GPU found: $(TORCH) for the CPU'; \
+	  $(PIP) '$(TORCH)+cpu' 2>/dev/null \
+	  || $(PIP) --retries 1 --index-url $(TORCH_CPU_INDEX) '$(TORCH)' 2>/dev/null \
+	  || $(PIP) '$(TORCH)'; fi
+	@touch $@
+
+$(VENV)/.package: $(VENV)/.torch pyproject.toml constraints.txt
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.tests: $(VENV)/.package
+	$(PIP) --editable '.[tests,lint]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.package
+	$(PIP) --editable '.[docs]'
+	@touch $@
+
+# SQLite and the message broker that comes with AiiDA: no service is needed.
+.aiida/.ready: | $(VENV)/.package
+	@mkdir -p .aiida
+	@[ -e .aiida/config.json ] && $(BIN)/verdi profile show goectp >/dev/null 2>&1 \
+	  || $(BIN)/verdi presto --profile-name goectp --email quickstart@localhost --use-zeromq --non-interactive
+	@$(BIN)/verdi config set daemon.timeout 20 >/dev/null
+	@touch $@
