@@ -18,6 +18,7 @@ import numpy as np
 from aiida_goectp.crystals.crystalset import Crystal, Failure
 from aiida_goectp.crystals.elements import ATOMIC_NUMBERS, SYMBOLS
 from aiida_goectp.crystals.entries import Entry
+from aiida_goectp.crystals.spacegroups import operations_of
 from aiida_goectp.crystals.validation import CrystalError
 
 if TYPE_CHECKING:
@@ -29,6 +30,20 @@ _SAME_SITE = 0.05
 """Å; images of one site closer than this are one atom (coordinates rounded to three digits move that far)"""
 
 _MAX_ATOMS = 100_000
+
+_METRIC_TOLERANCE = 0.02
+"""of the largest element of the metric tensor; refined cells obey their symmetry far better, other settings do not"""
+
+_OPERATION_TAGS = (
+    '_space_group_symop_operation_xyz',
+    '_space_group_symop.operation_xyz',
+    '_symmetry_equiv_pos_as_xyz',
+)
+_GROUP_TAGS = (
+    ('_space_group_name_hall', '_symmetry_space_group_name_hall'),
+    ('_space_group_name_h-m_alt', '_symmetry_space_group_name_h-m'),
+    ('_space_group_it_number', '_symmetry_int_tables_number'),
+)
 
 
 def read_cif(name: str, stem: str, content: bytes) -> Iterator[Entry]:
@@ -146,38 +161,38 @@ def _check_occupancies(block: CIFBlock, numbers: np.ndarray) -> None:
 
 def _operations(block: CIFBlock, lattice: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return rotations (m, 3, 3) and translations (m, 3) in fractional coordinates, the identity among them."""
-    from ase.spacegroup.spacegroup import Spacegroup, parse_sitesym
+    from ase.spacegroup.spacegroup import parse_sitesym
 
-    listed = _column(
-        block,
-        '_space_group_symop_operation_xyz',
-        '_space_group_symop.operation_xyz',
-        '_symmetry_equiv_pos_as_xyz',
-    )
-    number = _column(block, '_space_group_it_number', '_symmetry_int_tables_number')
-    symbol = _column(block, '_space_group_name_h-m_alt', '_symmetry_space_group_name_h-m')
-    group = next((item[0] for item in (symbol, number) if item and item[0] not in ('?', '.')), None)
+    metric = lattice @ lattice.T
+
+    def fits(rotations: np.ndarray) -> bool:
+        moved = np.einsum('mki,kl,mlj->mij', rotations, metric, rotations)
+        return bool(np.abs(moved - metric).max() < _METRIC_TOLERANCE * np.abs(metric).max())
+
+    listed = _column(block, *_OPERATION_TAGS)
+    hall, symbol, number = (_stated(block, *tags) for tags in _GROUP_TAGS)
     if listed:
         rotations, translations = parse_sitesym([str(item).strip('\'" ') for item in listed])
-    elif group is not None:
-        name, _, choice = str(group).partition(':')
-        rhombohedral = name.strip().upper().startswith('R') and np.ptp(np.linalg.norm(lattice, axis=1)) < 1e-3
-        setting = {'1': 1, 'H': 1, '2': 2, 'R': 2}.get(choice.strip().upper(), 2 if rhombohedral else 1)
-        key = int(name) if name.strip().isdigit() else ' '.join(name.split())
-        rotations, translations = Spacegroup(key, setting).get_op()
+        if not fits(rotations):
+            raise CrystalError(
+                'symmetry_mismatch',
+                f'the symmetry operations do not leave the cell {block.get_cellpar()} unchanged',
+            )
+    elif hall or symbol or number:
+        count = int(number) if number and number.isdigit() else None
+        rotations, translations = operations_of(hall, symbol, count, fits)
     else:
         rotations, translations = np.eye(3)[None], np.zeros((1, 3))
     if not any((rotation == np.eye(3)).all() for rotation in rotations):
         rotations, translations = np.insert(rotations, 0, np.eye(3), 0), np.insert(translations, 0, 0.0, 0)
-    metric = lattice @ lattice.T
-    moved = np.einsum('mki,kl,mlj->mij', rotations, metric, rotations)
-    if np.abs(moved - metric).max() > 0.02 * np.abs(metric).max():
-        raise CrystalError(
-            'symmetry_mismatch',
-            f'the symmetry operations (space group {group}) do not leave the cell {block.get_cellpar()} unchanged; '
-            'is another setting meant?',
-        )
     return rotations.astype(np.float64), translations
+
+
+def _stated(block: CIFBlock, *names: str) -> str | None:
+    text = str((_column(block, *names) or ['?'])[0]).strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in '\'"':  # a Hall symbol may end in a quote of its own
+        text = text[1:-1].strip()
+    return None if text in ('?', '.', '') else text
 
 
 def _site_images(
