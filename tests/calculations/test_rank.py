@@ -1,0 +1,64 @@
+"""Filters and ranking as calcfunctions."""
+
+import numpy as np
+import pytest
+from aiida import orm
+
+from aiida_goectp.calculations.rank import filter_crystals, rank_crystals
+from aiida_goectp.data.crystals import CrystalsData
+from aiida_goectp.data.predictions import PredictionsData
+
+pytestmark = pytest.mark.usefixtures('aiida_profile')
+
+
+def test_filters_keep_order_and_leave_failures_behind(crystals):
+    node = filter_crystals(crystals, orm.Dict({'min_gap': 2, 'elements_none': ['N']}))
+    assert list(node.crystals.ids) == ['MgO', 'SrTiO3', 'TiO2']
+    assert node.crystals.failures == ()
+    assert node.creator.inputs.crystals.uuid == crystals.uuid
+
+
+def test_every_row_has_its_place_or_a_reason(crystals, predict_by_hand):
+    predictions = PredictionsData(predict_by_hand(crystals.crystals, failed=[3]))
+    node = rank_crystals(crystals, predictions, orm.Str('gap_total'), orm.Dict({'min_gap': 1.2}))
+    ranking = node.ranking
+    assert list(ranking.ids) == [*crystals.crystals.ids, 'broken.cif']
+    # tensors 1.5 · (i + 2), gaps 1.12 7.8 1.42 3.25 3 6: AlN 63, MgO 35.1, TiO2 27, GaAs 8.52
+    assert list(ranking.rank) == [0, 2, 4, 0, 3, 1, 0]
+    assert ranking.reason[0] == 'band_gap < 1.2'
+    assert ranking.reason[3] == 'prediction failed: made to fail'
+    assert 'unreadable_file' in ranking.reason[6]
+    assert ranking.score[5] == pytest.approx(6.0 * 7 * 1.5)
+    assert node.base.attributes.get('ranked') == 4
+    assert node.base.attributes.get('settings')['filters'] == {'min_gap': 1.2}
+
+
+def test_what_filters_exclude_needs_no_prediction(crystals, predict_by_hand):
+    filters = orm.Dict({'min_gap': 2})
+    few = filter_crystals(crystals, filters)
+    predictions = PredictionsData(predict_by_hand(few.crystals))
+    ranking = rank_crystals(crystals, predictions, orm.Str('total'), filters).ranking
+    assert list(ranking.rank) == [0, 4, 0, 3, 2, 1, 0]
+    assert list(ranking.reason[[0, 2]]) == ['band_gap < 2', 'band_gap < 2']
+    assert np.isnan(ranking.total[0])
+    with pytest.raises(ValueError, match='2 crystals pass the filters and have no prediction, first Si'):
+        rank_crystals(crystals, predictions, orm.Str('total'))
+
+
+def test_predictions_of_other_crystals_are_refused(crystals, crystal_set, predict_by_hand):
+    other = PredictionsData(predict_by_hand(crystal_set.take([1, 0, 2, 3, 4, 5])))
+    with pytest.raises(ValueError, match='row 0: the crystal is Si'):
+        rank_crystals(crystals, other)
+    fewer = CrystalsData(crystal_set.take([0, 1, 2]))
+    with pytest.raises(ValueError, match='row 3 of the predictions, SrTiO3, is none of the crystals'):
+        rank_crystals(fewer, PredictionsData(predict_by_hand(crystal_set.take([0, 1, 2, 3]))))
+
+
+def test_bad_settings_are_refused(crystals, predict_by_hand):
+    predictions = PredictionsData(predict_by_hand(crystals.crystals))
+    with pytest.raises(ValueError, match='no figure of merit'):
+        rank_crystals(crystals, predictions, orm.Str('beauty'))
+    with pytest.raises(ValueError, match='min_gpa'):
+        rank_crystals(crystals, predictions, orm.Str('total'), orm.Dict({'min_gpa': 1}))
+    with pytest.raises(ValueError, match='band_gap, e_above_hull'):
+        filter_crystals(crystals, orm.Dict({'ranges': {'price': [0, 1]}}))

@@ -1,0 +1,39 @@
+"""The selection: ordered, with structures for the chosen alone."""
+
+import pytest
+from aiida import orm
+
+from aiida_goectp.calculations.rank import rank_crystals
+from aiida_goectp.calculations.select import select_top
+from aiida_goectp.data.crystals import CrystalsData
+from aiida_goectp.data.predictions import PredictionsData
+
+pytestmark = pytest.mark.usefixtures('aiida_profile')
+
+
+@pytest.fixture
+def ranking(crystals, predict_by_hand):
+    return rank_crystals(crystals, PredictionsData(predict_by_hand(crystals.crystals, failed=[4])), orm.Str('total'))
+
+
+def test_the_best_come_first(ranking, crystals):
+    results = select_top(ranking, crystals, orm.Int(3))
+    selection = results['selection'].get_list()
+    assert [item['id'] for item in selection] == ['AlN', 'SrTiO3', 'GaAs']
+    assert [item['rank'] for item in selection] == [1, 2, 3]
+    assert [item['row'] for item in selection] == [5, 3, 2]
+    names = sorted(results['structures'])
+    assert names == [item['structure'] for item in selection] == ['rank_00001', 'rank_00002', 'rank_00003']
+    assert [results['structures'][name].get_formula() for name in names] == ['Al2N2', 'O3SrTi', 'AsGa']
+    assert all(results['structures'][name].creator == results['selection'].creator for name in names)
+
+
+def test_fewer_if_fewer_are_in(ranking, crystals):
+    assert len(select_top(ranking, crystals, orm.Int(50))['selection'].get_list()) == 5
+
+
+def test_what_cannot_be_selected_is_refused(ranking, crystals, crystal_set):
+    with pytest.raises(ValueError, match='number to select: 0'):
+        select_top(ranking, crystals, orm.Int(0))
+    with pytest.raises(ValueError, match='one of other crystals'):
+        select_top(ranking, CrystalsData(crystal_set.take([1, 0, 2, 3, 4, 5])), orm.Int(1))
