@@ -109,7 +109,8 @@ class Ranking:
         label = str(source) if isinstance(source, str | Path) else 'ranking.npz'
         try:
             settings = json.loads(str(arrays.pop('settings')))
-            return cls(**arrays, figure_of_merit=str(arrays.pop('figure_of_merit')), settings=settings)
+            figure = str(arrays.pop('figure_of_merit'))
+            return cls(**arrays, figure_of_merit=figure, settings=settings)
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise FormatError(f'{label}: a needed array is missing, or an unknown one is there ({error})') from error
         except FormatError as error:
