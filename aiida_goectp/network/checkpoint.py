@@ -1,0 +1,72 @@
+"""Writing and reading model files: safetensors weights, with the model card in the header."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from aiida_goectp.modelcard import MODEL_FORMAT, MODEL_VERSION, ModelCard, model_hash, read_card, resolve_model
+from aiida_goectp.network.model import GoeCTP
+from aiida_goectp.network.preparation import PRESETS
+from aiida_goectp.npzfile import FormatError
+
+__all__ = ('LoadedModel', 'load_model', 'save_model')
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A committee of one or more networks, ready to evaluate."""
+
+    card: ModelCard
+    networks: nn.ModuleList
+    hash: str
+
+    def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> LoadedModel:
+        """Move the networks to a device, in place, and return the model."""
+        self.networks.to(device=device, dtype=dtype)
+        return self
+
+
+def save_model(path: str | Path, networks: list[GoeCTP], card: ModelCard) -> None:
+    """Write a model file; it is replaced atomically.
+
+    :raises ValueError: the card does not fit the networks
+    """
+    if len(networks) != card.members or any(network.targets != card.targets for network in networks):
+        raise ValueError(f'the card speaks of {card.members} networks with targets {card.targets}; these differ')
+    weights = {
+        f'{member}.{name}': tensor.detach().cpu().contiguous()
+        for member, network in enumerate(networks)
+        for name, tensor in network.state_dict().items()
+    }
+    path = Path(path)
+    temporary = path.with_name(path.name + '.writing')
+    metadata = {'format': MODEL_FORMAT, 'version': str(MODEL_VERSION), 'card': card.model_dump_json()}
+    save_file(weights, temporary, metadata=metadata)
+    temporary.replace(path)
+
+
+def load_model(name_or_path: str | Path) -> LoadedModel:
+    """Read a model file, or a shipped model by name, in evaluation mode on the CPU.
+
+    :raises FormatError: no such model, not a model file, another version, an unknown preset or architecture, or weights
+        that do not fit it
+    """
+    path = resolve_model(name_or_path)
+    card = read_card(path)
+    if card.preset not in PRESETS:
+        raise FormatError(f'{path}: unknown preset {card.preset!r}; this version knows {", ".join(sorted(PRESETS))}')
+    try:
+        networks = nn.ModuleList(GoeCTP(card.architecture, card.targets) for _ in range(card.members))
+        networks.load_state_dict(load_file(path))
+    except (ValueError, KeyError, TypeError) as error:
+        raise FormatError(f'{path}: the architecture in its card cannot be built ({error})') from error
+    except (RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise FormatError(f'{path}: the weights do not fit the architecture in the card ({reason})') from error
+    return LoadedModel(card, networks.eval(), model_hash(path))

@@ -1,0 +1,200 @@
+"""From crystals to flat graphs, by preset; numpy alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from aiida_goectp.crystals.crystalset import Crystal
+from aiida_goectp.network.graph import build_graphs
+from aiida_goectp.reduction import polar_rotation
+from aiida_goectp.symmetry import canonical_cell, point_group_projector
+
+__all__ = ('PRESETS', 'GraphArrays', 'prepare', 'published_references')
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One crystal as a network must see it: a cell, and one or more frames."""
+
+    lattice: np.ndarray
+    numbers: np.ndarray
+    positions: np.ndarray
+    frames: np.ndarray
+    """(m, 3, 3) Å, rows: the reference lattice vectors of each frame"""
+    rotations: np.ndarray
+    """(m, 3, 3) Q of each frame"""
+    projector: np.ndarray
+    """(9, 9) onto the point group"""
+    symmetry_known: bool
+
+
+def _evaluate_goectp(crystal: Crystal) -> Evaluation:
+    cell = canonical_cell(crystal)
+    return Evaluation(
+        cell.lattice,
+        cell.atomic_numbers,
+        cell.fractional_positions,
+        cell.frames,
+        cell.rotations,
+        point_group_projector(cell.operations),
+        cell.symmetry_known,
+    )
+
+
+def _evaluate_published(crystal: Crystal) -> Evaluation:
+    references = published_references(crystal.lattice)
+    return Evaluation(
+        np.asarray(crystal.lattice, dtype=np.float64),
+        crystal.atomic_numbers,
+        crystal.fractional_positions,
+        references[None],
+        polar_rotation(crystal.lattice)[None],
+        np.eye(9),
+        True,
+    )
+
+
+PRESETS: dict[str, Callable[[Crystal], Evaluation]] = {
+    'goectp': _evaluate_goectp,
+    'published': _evaluate_published,
+}
+"""How a crystal is shown to the network.
+
+``goectp``: its reduced primitive cell, in every frame that counts, projected onto the point group; ``published``: the
+cell as given, in one frame.
+"""
+
+
+def published_references(lattice: np.ndarray, tolerance: float = 1e-4) -> np.ndarray:
+    """Return the three reference lattice vectors of the published graph.
+
+    The shortest lattice translation, the next that is not collinear, the next that is not coplanar; the second and
+    third make no obtuse angle with the first, and all are flipped if left-handed (Yan et al., ICLR 2024). Where lengths
+    tie, which the published code leaves to rounding, the vector with the smaller image indices comes first.
+
+    :param lattice: (3, 3) Å, rows
+    :param tolerance: Å, lengths closer than this are equal
+    :return: (3, 3) Å, rows
+    """
+    grid = np.arange(-3, 4)
+    images = np.stack(np.meshgrid(grid, grid, grid, indexing='ij'), axis=-1).reshape(-1, 3)
+    images = images[np.any(images != 0, axis=1)]
+    vectors = images @ np.asarray(lattice, dtype=np.float64)
+    lengths = np.linalg.norm(vectors, axis=1)
+    order = np.lexsort((*np.abs(images).T[::-1], np.round(lengths / tolerance)))
+    chosen: list[np.ndarray] = []
+    for vector in vectors[order]:
+        trial = [*chosen, vector]
+        spread = np.linalg.svd(np.array([v / np.linalg.norm(v) for v in trial]), compute_uv=False)
+        if spread[-1] > 1e-5:
+            chosen = trial
+        if len(chosen) == 3:
+            break
+    first, second, third = chosen
+    second, third = (v * (-1 if v @ first < -1e-10 else 1) for v in (second, third))
+    triple = np.array([first, second, third])
+    return triple if np.linalg.det(triple) > 0 else -triple
+
+
+@dataclass(frozen=True)
+class GraphArrays:
+    """Graphs of many crystals as flat numpy arrays; a crystal owns one graph for each frame."""
+
+    graph_offsets: np.ndarray
+    """(c + 1,) graphs of each crystal"""
+    atom_offsets: np.ndarray
+    """(g + 1,) atoms of each graph"""
+    edge_offsets: np.ndarray
+    """(g + 1,) undirected edges of each graph"""
+    numbers: np.ndarray
+    """(N,)"""
+    source: np.ndarray
+    """(U,) atom within its graph"""
+    target: np.ndarray
+    """(U,)"""
+    vectors: np.ndarray
+    """(U, 3) Å"""
+    references: np.ndarray
+    """(g, 3, 3) Å"""
+    rotations: np.ndarray
+    """(g, 3, 3)"""
+    volumes: np.ndarray
+    """(g,) Å³"""
+    projectors: np.ndarray
+    """(c, 9, 9)"""
+    symmetry_known: np.ndarray
+    """(c,)"""
+
+    def __len__(self) -> int:
+        return len(self.projectors)
+
+    def take(self, crystals: Sequence[int] | np.ndarray) -> GraphArrays:
+        """Return the graphs of the given crystals, in the given order."""
+        rows = np.asarray(crystals, dtype=np.int64)
+        graphs, graph_offsets = _ranges(self.graph_offsets, rows)
+        atoms, atom_offsets = _ranges(self.atom_offsets, graphs)
+        edges, edge_offsets = _ranges(self.edge_offsets, graphs)
+        return GraphArrays(
+            graph_offsets,
+            atom_offsets,
+            edge_offsets,
+            self.numbers[atoms],
+            self.source[edges],
+            self.target[edges],
+            self.vectors[edges],
+            self.references[graphs],
+            self.rotations[graphs],
+            self.volumes[graphs],
+            self.projectors[rows],
+            self.symmetry_known[rows],
+        )
+
+
+def _ranges(offsets: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the members of the given rows of a ragged array, one after the other, and their new offsets."""
+    counts = offsets[rows + 1] - offsets[rows]
+    ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return np.repeat(offsets[rows] - ends[:-1], counts) + np.arange(ends[-1]), ends
+
+
+def prepare(
+    crystals: Iterable[Crystal], preset: str = 'goectp', references: Sequence[np.ndarray] | None = None
+) -> GraphArrays:
+    """Return the graphs of many crystals under a preset.
+
+    :param crystals: crystals that :func:`aiida_goectp.crystals.validation.check_crystal` accepts
+    :param preset: a key of :data:`PRESETS`
+    :param references: (3, 3) reference vectors of each crystal instead of the preset's own choice
+    """
+    evaluations = [PRESETS[preset](crystal) for crystal in crystals]
+    frames = [len(item.frames) for item in evaluations]
+    repeated = [item for item, m in zip(evaluations, frames, strict=True) for _ in range(m)]
+    triples = [item.frames for item in evaluations] if references is None else [r[None] for r in references]
+    vectors = np.concatenate([np.zeros((0, 3, 3)), *triples])
+    atom_offsets = np.concatenate([[0], np.cumsum([len(item.numbers) for item in repeated])]).astype(np.int64)
+    lattices = np.array([item.lattice for item in repeated]).reshape(-1, 3, 3)
+    graphs = build_graphs(
+        lattices,
+        atom_offsets,
+        np.concatenate([np.zeros((0, 3)), *(item.positions for item in repeated)]),
+        vectors,
+        double_self_images=preset == 'published',
+    )
+    local = np.repeat(atom_offsets[:-1], np.diff(graphs.edge_offsets))
+    return GraphArrays(
+        np.concatenate([[0], np.cumsum(frames)]).astype(np.int64),
+        atom_offsets,
+        graphs.edge_offsets,
+        np.concatenate([np.zeros(0, np.int64), *(item.numbers for item in repeated)]).astype(np.int64),
+        graphs.source - local,
+        graphs.target - local,
+        graphs.vectors,
+        vectors,
+        np.concatenate([np.zeros((0, 3, 3)), *(item.rotations for item in evaluations)]),
+        np.abs(np.linalg.det(lattices)),
+        np.array([item.projector for item in evaluations]).reshape(-1, 9, 9),
+        np.array([item.symmetry_known for item in evaluations], dtype=bool),
+    )
