@@ -7,6 +7,7 @@ comes from outside is hostile: the header is checked first, then names, sizes an
 from __future__ import annotations
 
 import io
+import math
 import os
 import zipfile
 import zlib
@@ -69,7 +70,7 @@ def read_npz(source: str | Path | IO[bytes], kind: str, version: int) -> dict[st
             arrays = {name.removesuffix('.npy'): _read_member(archive, name) for name in archive.namelist()}
     except FileNotFoundError as error:
         raise FormatError(f'{label}: no such file') from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise FormatError(f'{label}: not a {kind}.npz of this package, or cut off ({error}); write it anew') from error
     except ValueError as error:
         if isinstance(error, FormatError):
@@ -87,6 +88,15 @@ def read_npz(source: str | Path | IO[bytes], kind: str, version: int) -> dict[st
 
 
 def _read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    with archive.open(name) as stream:  # numpy takes the memory that the header promises before it reads
+        magic = np.lib.format.read_magic(stream)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        if magic not in read_header:
+            raise ValueError(f'{name}: npy version {magic}')
+        shape, _, dtype = read_header[magic](stream)
+        promised = stream.tell() + math.prod(shape) * dtype.itemsize
+    if not dtype.hasobject and promised != archive.getinfo(name).file_size:
+        raise ValueError(f'{name}: {promised} bytes promised, {archive.getinfo(name).file_size} there')
     with archive.open(name) as stream:
         return np.lib.format.read_array(stream, allow_pickle=False)
 
