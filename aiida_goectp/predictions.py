@@ -88,8 +88,8 @@ class Predictions:
     def join(cls, parts: Sequence[Predictions]) -> Predictions:
         """Put parts one after the other; the caller has made sure that they belong together."""
         names = ('ids', 'hashes', 'electronic', 'ionic', 'electronic_std', 'ionic_std', 'flags', 'errors')
-        columns = [np.concatenate([getattr(part, name) for part in parts]) for name in names]
-        return cls(*columns, parts[0].model_hash, parts[0].settings)
+        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        return cls(**columns, model_hash=parts[0].model_hash, settings=parts[0].settings)
 
     def save(self, target: str | Path | IO[bytes]) -> None:
         """Write ``predictions.npz``, format version 1."""
