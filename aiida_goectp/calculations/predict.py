@@ -117,10 +117,10 @@ class PredictCalculation(CalcJob):
             help='Working folder of an interrupted job on the same crystals and model, to go on from its rows.',
         )
         spec.inputs.validator = validate_inputs
-        spec.input('metadata.options.parser_name', valid_type=str, default='goectp.predict')
-        spec.input('metadata.options.withmpi', valid_type=bool, default=False)
+        spec.input('metadata.options.parser_name', valid_type=str, default='goectp.predict', help='The parser.')
+        spec.input('metadata.options.withmpi', valid_type=bool, default=False, help='GoeCTP runs without MPI.')
         resources = {'num_machines': 1, 'num_mpiprocs_per_machine': 1}
-        spec.input('metadata.options.resources', valid_type=dict, default=lambda: dict(resources))
+        spec.input('metadata.options.resources', valid_type=dict, default=lambda: dict(resources), help='One process.')
 
         spec.output('predictions', valid_type=PredictionsData, help='One row for each crystal, in their order.')
         spec.output(

@@ -47,8 +47,8 @@ def rank_crystals(
 
     :param figure_of_merit: a name in :data:`aiida_goectp.selection.merit.FIGURES_OF_MERIT`, ``total`` if not given
     :param filters: the fields of :class:`aiida_goectp.selection.filters.Filters`
-    :raises ValueError: predictions of other crystals, an unknown figure of merit or filter, or a property that is needed
-        and missing altogether
+    :raises ValueError: predictions of other crystals, an unknown figure of merit or filter, or a property that is
+        needed and missing altogether
     """
     from aiida_goectp.selection.filters import Filters
     from aiida_goectp.selection.ranking import rank
@@ -75,11 +75,14 @@ def _align(crystals: CrystalSet, predictions: Predictions) -> Predictions:
     """
     if len(crystals) == len(predictions):
         return predictions  # rank() compares row by row
-    rows = {(str(name), str(content)): row for row, (name, content) in enumerate(zip(crystals.ids, crystals.hashes))}
-    places = [rows.get((str(name), str(content)), -1) for name, content in zip(predictions.ids, predictions.hashes)]
+    rows = {key: row for row, key in enumerate(zip(crystals.ids.tolist(), crystals.hashes.tolist(), strict=True))}
+    keys = list(zip(predictions.ids.tolist(), predictions.hashes.tolist(), strict=True))
+    places = [rows.get(key, -1) for key in keys]
     if -1 in places:
         row = places.index(-1)
-        raise FormatError(f'row {row} of the predictions, {predictions.ids[row]}, is none of the crystals')
+        raise FormatError(f'row {row} of the predictions, {keys[row][0]}, is none of the crystals')
+    if len(set(places)) < len(places):
+        raise FormatError('a crystal was predicted twice; merge the predictions with `merge_predictions`')
     n = len(crystals)
     source = np.full(n, -1, dtype=np.int64)
     source[places] = np.arange(len(places))

@@ -15,8 +15,8 @@ __all__ = ('RankingData',)
 class RankingData(TableData):
     """A :class:`~aiida_goectp.selection.ranking.Ranking` as one node.
 
-    Attributes: ``number`` of rows, ``ranked`` (how many are in), ``figure_of_merit``, ``settings`` (filters and the hash
-    of the model), ``content_hash``.
+    Attributes: ``number`` of rows, ``ranked`` (how many are in), ``figure_of_merit``, ``settings`` (filters and the
+    hash of the model), ``content_hash``.
 
     :param table: the ranking
     """

@@ -1,0 +1,294 @@
+"""``goectp.screen``: from crystals to the best of them, in parallel shards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from aiida import orm
+from aiida.common import AttributeDict
+from aiida.engine import ExitCode, WorkChain, while_
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
+
+from aiida_goectp.calculations.merge import merge_predictions
+from aiida_goectp.calculations.predict import validate_positive
+from aiida_goectp.calculations.rank import filter_crystals, rank_crystals
+from aiida_goectp.calculations.select import select_top
+from aiida_goectp.data.crystals import CrystalsData
+from aiida_goectp.data.model import ModelData
+from aiida_goectp.data.predictions import PredictionsData
+from aiida_goectp.data.ranking import RankingData
+from aiida_goectp.workflows.predict import PredictWorkChain
+from aiida_goectp.workflows.protocols.mixin import ProtocolMixin
+
+if TYPE_CHECKING:
+    from aiida.engine import ProcessBuilder
+
+__all__ = ('ScreenWorkChain',)
+
+
+def validate_screen(inputs: Mapping[str, Any], _: Any) -> str | None:
+    """Refuse, before anything is computed, what would fail at the end: filters and figure of merit included."""
+    from aiida_goectp.selection.filters import Filters
+    from aiida_goectp.selection.merit import figure_of_merit
+
+    crystals, model = inputs.get('crystals'), inputs.get('model')
+    if crystals is None or model is None:
+        return None
+    if len(crystals) == 0:
+        return 'crystals: the node holds none; look at its failures with `aiida-goectp show PK`'
+    properties = crystals.crystals.properties
+    try:
+        figure = figure_of_merit(inputs['figure_of_merit'].value)
+        Filters.model_validate(inputs['filters'].get_dict() if 'filters' in inputs else {}).check_columns(properties)
+    except ValueError as error:
+        return str(error)
+    missing = [name for name in figure.columns if name not in properties]
+    if missing:
+        have = ', '.join(crystals.columns) or 'none'
+        return f'figure_of_merit {figure.name!r} needs the property {", ".join(missing)}; the crystals have: {have}'
+    if figure.committee and model.card.members < 2:
+        return f'figure_of_merit {figure.name!r} needs a committee of models; {model.card.name} is a single one'
+    return None
+
+
+class ScreenWorkChain(ProtocolMixin, WorkChain):
+    """Filter crystals, predict them in shards at the same time, merge, rank, and select the best.
+
+    The order of the crystals is kept from the first node to the last. The ranking says for every crystal why it is in
+    or out; a ``StructureData`` is made for the selected ones only.
+    """
+
+    _PROTOCOLS = 'screen.yaml'
+    _OPEN = ('filters',)
+
+    defaults = AttributeDict(
+        {
+            'digits': 5,  # of the number in the name of a shard: names sort by rows
+        }
+    )
+
+    @classmethod
+    def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
+        """Define inputs, outline, outputs and exit codes."""
+        super().define(spec)
+        cls._define_inputs(spec)
+        steps: Any = cls  # the hints of aiida-core admit no steps of a subclass
+        spec.outline(
+            steps.filter,
+            while_(steps.has_shards)(
+                steps.launch_shards,
+                steps.inspect_shards,
+            ),
+            steps.merge,
+            steps.rank,
+            steps.select,
+            steps.results,
+        )
+        spec.output('predictions', valid_type=PredictionsData, help='Of all crystals that were predicted.')
+        spec.output('ranking', valid_type=RankingData, help='A place or a reason for every crystal.')
+        spec.output('selection', valid_type=orm.List, help='The selected crystals, best first.')
+        spec.output_namespace('structures', valid_type=orm.StructureData, dynamic=True, help='Names sort by rank.')
+        spec.exit_code(220, 'ERROR_NOTHING_PASSES', message='None of the {total} crystals passes the filters.')
+        spec.exit_code(
+            410,
+            'ERROR_TOO_MANY_FAILED_ROWS',
+            message='{failed} of {total} rows failed, more than allowed; the predictions are attached all the same.',
+        )
+        spec.exit_code(
+            420, 'ERROR_SHARDS_FAILED', message='{failed} of {total} shards failed, first {label}: {message}'
+        )
+        spec.exit_code(421, 'ERROR_MERGE_REFUSED', message='The shards do not make one whole: {message}')
+        spec.exit_code(422, 'ERROR_RANKING_REFUSED', message='The crystals cannot be ranked: {message}')
+        spec.exit_code(
+            423, 'ERROR_NOTHING_RANKED', message='Every crystal is out; the ranking, which is attached, says why.'
+        )
+
+    @classmethod
+    def _define_inputs(cls, spec: WorkChainSpec) -> None:
+        to_node = orm.to_aiida_type
+        spec.input('crystals', valid_type=CrystalsData, help='The crystals.')
+        spec.input('model', valid_type=ModelData, help='The model.')
+        spec.input(
+            'filters',
+            valid_type=orm.Dict,
+            required=False,
+            serializer=to_node,
+            help='Conditions, the fields of `aiida_goectp.selection.filters.Filters`.',
+        )
+        spec.input(
+            'figure_of_merit',
+            valid_type=orm.Str,
+            default=lambda: orm.Str('total'),
+            serializer=to_node,
+            help='What is ranked by, a name in `aiida_goectp.selection.merit.FIGURES_OF_MERIT`.',
+        )
+        for name, default, meaning in (
+            ('number', 20, 'How many crystals are selected at most.'),
+            ('shard_size', 10000, 'Crystals in one job.'),
+            ('max_concurrent_shards', 4, 'Jobs at the same time.'),
+        ):
+            spec.input(
+                name,
+                valid_type=orm.Int,
+                default=lambda value=default: orm.Int(value),
+                serializer=to_node,
+                validator=validate_positive,
+                help=meaning,
+            )
+        spec.input(
+            'predict_all',
+            valid_type=orm.Bool,
+            default=lambda: orm.Bool(False),
+            serializer=to_node,
+            help='Whether to predict also what the filters exclude.',
+        )
+        spec.expose_inputs(
+            PredictWorkChain,
+            namespace='predict',
+            exclude=('goectp.crystals', 'goectp.model', 'goectp.shard', 'goectp.parent_folder'),
+        )
+        spec.inputs.validator = validate_screen
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        code: orm.AbstractCode | str,
+        crystals: CrystalsData,
+        model: ModelData,
+        protocol: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        filters: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+        gpus: int = 0,
+    ) -> ProcessBuilder:
+        """Return a builder with the inputs of a protocol.
+
+        :param code: the executable ``goectp``, or its full label
+        :param protocol: fast, balanced or stringent
+        :param overrides: inputs that take precedence over the protocol, nested as in its YAML file; those of the jobs
+            under ``predict``
+        :param filters: the fields of :class:`aiida_goectp.selection.filters.Filters`
+        :param options: options of each job
+        :param gpus: GPUs to ask the scheduler for, each job
+        :raises ValueError: no such protocol, or a scheduler that cannot be asked for GPUs
+        """
+        inputs = cls.get_protocol_inputs(protocol, overrides)
+        predict: Any = PredictWorkChain.get_builder_from_protocol(
+            code, crystals, model, protocol, inputs.get('predict'), options, gpus
+        )
+        builder = cls.get_builder()
+        builder.crystals = crystals
+        builder.model = model
+        job = {
+            key: value for key, value in predict.goectp._inputs(prune=True).items() if key not in ('crystals', 'model')
+        }
+        builder.predict = {
+            'goectp': job,
+            'allow_cpu': predict.allow_cpu,
+            'clean_workdir': predict.clean_workdir,
+            'max_iterations': predict.max_iterations,
+        }
+        builder.figure_of_merit = orm.Str(inputs['figure_of_merit'])
+        builder.predict_all = orm.Bool(inputs['predict_all'])
+        for name in ('number', 'shard_size', 'max_concurrent_shards'):
+            builder[name] = orm.Int(inputs[name])
+        conditions = {**inputs.get('filters', {}), **(filters or {})}
+        if conditions:
+            builder.filters = orm.Dict(conditions)
+        return builder
+
+    def filter(self) -> ExitCode | None:
+        """Leave out what the filters exclude, unless all is to be predicted."""
+        self.ctx.candidates = self.inputs.crystals
+        if 'filters' in self.inputs and not self.inputs.predict_all.value:
+            self.ctx.candidates = filter_crystals(self.inputs.crystals, self.inputs.filters)
+        total = len(self.ctx.candidates)
+        if total == 0:
+            return self.exit_codes.ERROR_NOTHING_PASSES.format(total=len(self.inputs.crystals))
+        size = self.inputs.shard_size.value
+        self.ctx.waiting = [(start, min(start + size, total)) for start in range(0, total, size)]
+        self.ctx.names = []
+        self.ctx.failed = []
+        self.report(f'{total} of {len(self.inputs.crystals)} crystals to predict in {len(self.ctx.waiting)} shards')
+        return None
+
+    def has_shards(self) -> bool:
+        """Return whether shards are waiting; after a failure no more are started."""
+        return bool(self.ctx.waiting) and not self.ctx.failed
+
+    def launch_shards(self) -> None:
+        """Start as many shards as may run at the same time."""
+        count = self.inputs.max_concurrent_shards.value
+        batch, self.ctx.waiting = self.ctx.waiting[:count], self.ctx.waiting[count:]
+        self.ctx.running = []
+        for start, stop in batch:
+            name = f'shard_{len(self.ctx.names):0{self.defaults.digits}d}'
+            inputs = self.exposed_inputs(PredictWorkChain, 'predict')
+            inputs.goectp.crystals = self.ctx.candidates
+            inputs.goectp.model = self.inputs.model
+            if (start, stop) != (0, len(self.ctx.candidates)):
+                inputs.goectp.shard = {'start': orm.Int(start), 'stop': orm.Int(stop)}
+            inputs.metadata.call_link_label = name
+            self.to_context(**{name: self.submit(PredictWorkChain, **inputs)})
+            self.ctx.names.append(name)
+            self.ctx.running.append(name)
+
+    def inspect_shards(self) -> ExitCode | None:
+        """Note the shards that failed; one that has predictions nevertheless counts as done."""
+        for name in self.ctx.running:
+            node = self.ctx[name]
+            if not node.is_finished_ok and 'predictions' not in node.outputs:
+                self.ctx.failed.append(name)
+        done = len(self.ctx.names) - len(self.ctx.failed)
+        self.report(f'{done} of {len(self.ctx.names) + len(self.ctx.waiting)} shards are predicted')
+        if not self.ctx.failed:
+            return None
+        first = self.ctx[self.ctx.failed[0]]
+        return self.exit_codes.ERROR_SHARDS_FAILED.format(
+            failed=len(self.ctx.failed),
+            total=len(self.ctx.names) + len(self.ctx.waiting),
+            label=f'{self.ctx.failed[0]}<{first.pk}>',
+            message=first.exit_message or first.process_state.value,
+        )
+
+    def merge(self) -> ExitCode | None:
+        """Join the shards; gaps, duplicates and mixed models are refused."""
+        parts = {name: self.ctx[name].outputs.predictions for name in self.ctx.names}
+        try:
+            self.ctx.predictions = merge_predictions(self.ctx.candidates, **parts)
+        except ValueError as error:
+            return self.exit_codes.ERROR_MERGE_REFUSED.format(message=error)
+        self.out('predictions', self.ctx.predictions)
+        return None
+
+    def rank(self) -> ExitCode | None:
+        """Rank all crystals."""
+        settings = {'filters': self.inputs.filters} if 'filters' in self.inputs else {}
+        try:
+            self.ctx.ranking = rank_crystals(
+                self.inputs.crystals, self.ctx.predictions, self.inputs.figure_of_merit, **settings
+            )
+        except ValueError as error:
+            return self.exit_codes.ERROR_RANKING_REFUSED.format(message=error)
+        self.out('ranking', self.ctx.ranking)
+        return None
+
+    def select(self) -> ExitCode | None:
+        """Select the best."""
+        if self.ctx.ranking.base.attributes.get('ranked') == 0:
+            return self.exit_codes.ERROR_NOTHING_RANKED
+        selected = select_top(self.ctx.ranking, self.inputs.crystals, self.inputs.number)
+        self.out('selection', selected['selection'])
+        for name, structure in selected['structures'].items():
+            self.out(f'structures.{name}', structure)
+        return None
+
+    def results(self) -> ExitCode | None:
+        """Say what came of it; too many failed rows in a shard stay a failure, with everything attached."""
+        self.report(f'{len(self.outputs["selection"].get_list())} crystals selected')
+        bad = [name for name in self.ctx.names if not self.ctx[name].is_finished_ok]
+        if not bad:
+            return None
+        failed = self.ctx.predictions.base.attributes.get('failed')
+        return self.exit_codes.ERROR_TOO_MANY_FAILED_ROWS.format(failed=failed, total=len(self.ctx.predictions))

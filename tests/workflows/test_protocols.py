@@ -1,0 +1,159 @@
+"""Protocols: every one gives a builder that validates; what is wrong is named."""
+
+import warnings
+
+import pytest
+from aiida import orm
+from aiida.engine.processes.ports import PortNamespace
+
+from aiida_goectp.data.model import ModelData
+from aiida_goectp.workflows.predict import PredictWorkChain
+from aiida_goectp.workflows.protocols.mixin import gpu_options, merge
+from aiida_goectp.workflows.screen import ScreenWorkChain
+
+
+@pytest.fixture
+def tiny(aiida_profile, write_model):
+    return ModelData.get_or_create(write_model())
+
+
+@pytest.fixture
+def any_code(aiida_profile, aiida_code_installed):
+    return aiida_code_installed(label='any', filepath_executable='/bin/true')
+
+
+def keys_of(mapping, path=''):
+    for key, value in mapping.items():
+        yield f'{path}{key}'
+        if isinstance(value, dict) and key not in ('resources', 'filters'):
+            yield from keys_of(value, f'{path}{key}.')
+
+
+def test_merge_changes_neither_side():
+    first, second = {'a': {'b': 1, 'c': 2}}, {'a': {'b': 3}, 'd': {'e': 1}}
+    assert merge(first, second) == {'a': {'b': 3, 'c': 2}, 'd': {'e': 1}}
+    assert (first, second) == ({'a': {'b': 1, 'c': 2}}, {'a': {'b': 3}, 'd': {'e': 1}})
+
+
+@pytest.mark.parametrize('work_chain', [PredictWorkChain, ScreenWorkChain])
+def test_every_key_of_the_files_is_an_input(work_chain):
+    assert set(work_chain.get_available_protocols()) == {'fast', 'balanced', 'stringent'}
+    assert work_chain.get_default_protocol() == 'balanced'
+    for protocol in work_chain.get_available_protocols():
+        for key in keys_of(work_chain.get_protocol_inputs(protocol)):
+            ports = work_chain.spec().inputs
+            for part in key.split('.'):
+                assert part in ports, key
+                ports = ports[part]
+
+
+@pytest.mark.parametrize('protocol', ['fast', 'balanced', 'stringent', None])
+def test_builders_are_complete(any_code, crystals, tiny, protocol):
+    builder = PredictWorkChain.get_builder_from_protocol(any_code, crystals, tiny, protocol)
+    assert PredictWorkChain.spec().inputs.validate(dict(builder._inputs(prune=True))) is None
+    builder = ScreenWorkChain.get_builder_from_protocol(
+        any_code, crystals, tiny, protocol, filters={'min_gap': 1}, overrides={'figure_of_merit': 'gap_total'}
+    )
+    inputs = builder._inputs(prune=True)
+    assert ScreenWorkChain.spec().inputs.validate(dict(inputs)) is None
+    assert inputs['filters'].get_dict() == {'min_gap': 1}
+    assert inputs['predict']['goectp']['code'] == any_code
+
+
+def test_overrides_take_precedence(any_code, crystals, tiny):
+    builder = PredictWorkChain.get_builder_from_protocol(
+        any_code.full_label,
+        crystals,
+        tiny,
+        'fast',
+        overrides={'goectp': {'batch_atoms': 128, 'metadata': {'options': {'max_wallclock_seconds': 60}}}},
+        options={'account': 'me'},
+    )
+    assert builder.goectp.batch_atoms == 128
+    assert builder.goectp.max_failed_fraction == 1.0
+    assert builder.goectp.metadata.options['max_wallclock_seconds'] == 60
+    assert builder.goectp.metadata.options['account'] == 'me'
+    builder = ScreenWorkChain.get_builder_from_protocol(
+        any_code, crystals, tiny, overrides={'shard_size': 7, 'predict': {'max_iterations': 2}}
+    )
+    assert builder.shard_size == 7
+    assert builder.predict.max_iterations == 2
+
+
+def test_unknown_protocol_and_keys(any_code, crystals, tiny):
+    with pytest.raises(ValueError, match="no protocol is named 'quick'; there are: fast, balanced, stringent"):
+        ScreenWorkChain.get_builder_from_protocol(any_code, crystals, tiny, 'quick')
+    with pytest.warns(UserWarning, match=r'PredictWorkChain has no input goectp\.batch_atom, nonsense;'):
+        PredictWorkChain.get_builder_from_protocol(
+            any_code, crystals, tiny, overrides={'goectp': {'batch_atom': 1}, 'nonsense': 2}
+        )
+    with pytest.warns(UserWarning, match=r'ScreenWorkChain has no input predict\.goectp\.devise;'):
+        ScreenWorkChain.get_builder_from_protocol(
+            any_code, crystals, tiny, overrides={'predict': {'goectp': {'devise': 'cpu'}}}
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter('error', UserWarning)
+        ScreenWorkChain.get_builder_from_protocol(
+            any_code,
+            crystals,
+            tiny,
+            overrides={
+                'filters': {'ranges': {'band_gap': [1, 2]}},
+                'predict': {'goectp': {'metadata': {'options': {'resources': {'num_machines': 1}}}}},
+            },
+        )
+
+
+@pytest.mark.parametrize(
+    ('scheduler', 'line'),
+    [
+        ('core.slurm', '#SBATCH --gres=gpu:2'),
+        ('core.sge', '#$ -l gpu=2'),
+        ('core.lsf', '#BSUB -gpu "num=2"'),
+        ('core.direct', None),
+    ],
+)
+def test_gpus_are_asked_for(aiida_profile, aiida_computer, crystals, tiny, scheduler, line):
+    computer = aiida_computer(label=f'with-{scheduler}', scheduler_type=scheduler)
+    code = orm.InstalledCode(label='goectp', computer=computer, filepath_executable='/bin/true').store()
+    resources = {'resources': {'parallel_env': 'mpi', 'tot_num_mpiprocs': 1}} if scheduler == 'core.sge' else {}
+    builder = PredictWorkChain.get_builder_from_protocol(code, crystals, tiny, gpus=2, options=resources)
+    assert builder.goectp.metadata.options.get('custom_scheduler_commands') == line
+    assert gpu_options(code, 0, {}) == {}
+    assert gpu_options(code, 1, {'custom_scheduler_commands': '#mine'}) == {}
+    with pytest.raises(ValueError, match='give 0 or more'):
+        gpu_options(code, -1, {})
+
+
+def test_a_scheduler_that_cannot_be_asked(aiida_profile, aiida_computer):
+    computer = aiida_computer(label='with-pbs', scheduler_type='core.pbspro')
+    code = orm.InstalledCode(label='goectp', computer=computer, filepath_executable='/bin/true').store()
+    with pytest.raises(ValueError, match=r'core\.pbspro for GPUs: choose a queue that has them'):
+        gpu_options(code, 1, {})
+    assert gpu_options(code, 1, {'queue_name': 'gpu'}) == {}
+
+
+@pytest.mark.parametrize('process', [PredictWorkChain, ScreenWorkChain, PredictWorkChain._process_class])
+def test_ports_and_exit_codes(process):
+    """Every port says what it is for; a number has one meaning in the whole package."""
+    codes = process.spec().exit_codes
+    assert len({code.status for code in codes.values()}) == len(codes)
+    assert all(code.message for code in codes.values())
+
+    def check(ports):
+        for name, port in ports.items():
+            if name == 'metadata':
+                continue
+            if isinstance(port, PortNamespace):
+                check(port)
+            else:
+                assert port.help, name
+
+    check(process.spec().inputs)
+
+
+def test_a_number_has_one_meaning():
+    meanings = {}
+    for process in (PredictWorkChain, ScreenWorkChain, PredictWorkChain._process_class):
+        for label, code in process.spec().exit_codes.items():
+            assert meanings.setdefault(code.status, label) == label
