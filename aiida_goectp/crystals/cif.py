@@ -61,21 +61,22 @@ def read_cif(name: str, stem: str, content: bytes) -> Iterator[Entry]:
             warnings.filterwarnings('ignore', message='CIF v2')
             blocks = [block for block in parse_cif(io.StringIO(text)) if _may_hold_structure(block)]
     except Exception as error:  # ASE's parser raises whatever a torn file makes of it
-        text = f'{name}: not a CIF, or cut off ({type(error).__name__}: {error}); fetch the file again'
-        yield Entry(Failure(stem, 'unreadable_file', text), {})
+        text = f'not a CIF, or cut off ({type(error).__name__}: {error}); fetch the file again'
+        yield Entry(Failure(stem, 'unreadable_file', text), {}, name)
         return
     if not blocks:
-        text = f'{name}: no data block holds a cell and atom sites; is the file cut off, or a CIF of something else?'
-        yield Entry(Failure(stem, 'unreadable_file', text), {})
+        text = 'no data block holds a cell and atom sites; is the file cut off, or a CIF of something else?'
+        yield Entry(Failure(stem, 'unreadable_file', text), {}, name)
     for number, block in enumerate(blocks):
         label = stem if len(blocks) == 1 else f'{stem}@{number}'
+        where = f'{name}, block data_{block.name}'
         try:
-            yield Entry(_crystal(label, block), {})
+            yield Entry(_crystal(label, block), {}, where)
         except CrystalError as error:
-            yield Entry(Failure(label, error.code, f'{name}, block data_{block.name}: {error}'), {})
+            yield Entry(Failure(label, error.code, str(error)), {}, where)
         except Exception as error:  # as above
-            text = f'{name}, block data_{block.name}: cannot be understood ({type(error).__name__}: {error})'
-            yield Entry(Failure(label, 'unreadable_file', text), {})
+            text = f'cannot be understood ({type(error).__name__}: {error})'
+            yield Entry(Failure(label, 'unreadable_file', text), {}, where)
 
 
 def _may_hold_structure(block: CIFBlock) -> bool:
@@ -104,10 +105,7 @@ def _crystal(label: str, block: CIFBlock) -> Crystal:
     rotations, translations = _operations(block, lattice)
     if len(numbers) * len(rotations) > _MAX_ATOMS:
         raise CrystalError('unreadable_file', f'{len(numbers)} sites × {len(rotations)} operations are too many')
-    images = [
-        _site_images(position, rotations, translations, lattice) if np.isfinite(position).all() else position[None]
-        for position in positions[keep]
-    ]
+    images = [_site_images(position, rotations, translations, lattice) for position in positions[keep]]
     counts = [len(image) for image in images]
     atoms = np.repeat(numbers[keep], counts)
     _check_composition(block, atoms)
@@ -147,6 +145,8 @@ def _site_positions(block: CIFBlock, count: int) -> np.ndarray:
             if isinstance(value, str) and value.lower() not in ('nan', 'inf', '-inf'):
                 raise CrystalError('unreadable_file', f'atom site {site + 1} has no position: {value!r:.40}')
             table[site, axis] = float(value)
+            if not np.isfinite(table[site, axis]):
+                raise CrystalError('not_finite', f'atom site {site + 1} has a position that is not finite: {value}')
     return table
 
 

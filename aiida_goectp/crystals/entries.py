@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,8 @@ __all__ = ('Entry', 'clean_text', 'collect', 'scalars')
 _MAX_TEXT = 200
 """characters; a text column of a set is as wide as its longest entry, for each row"""
 
+_MAX_MESSAGE = 400
+
 
 class Entry(NamedTuple):
     """One row as it was read: a crystal not yet checked, or the failure to read it."""
@@ -22,6 +25,8 @@ class Entry(NamedTuple):
     row: Crystal | Failure
     properties: Mapping[str, Any]
     """numbers, booleans and strings by name"""
+    where: str = ''
+    """file, and line or frame, for the message of a crystal that turns out not to be one"""
 
 
 def scalars(values: Mapping[str, Any], leave_out: Iterable[str] = ()) -> dict[str, Any]:
@@ -50,22 +55,26 @@ def collect(entries: Iterable[Entry]) -> CrystalSet:
     listed = list(entries)
     ids = _unique([clean_text(entry.row.id) for entry in listed])
     crystals, failures, properties = [], [], []
-    for name, (row, columns) in zip(ids, listed, strict=True):
+    for name, (row, columns, _) in zip(ids, listed, strict=True):
         if isinstance(row, Failure):
-            failures.append(row._replace(id=name, message=clean_message(row.message)))
+            failures.append(row._replace(id=name))
         else:
             crystals.append(row._replace(id=name))
             properties.append(columns)
     names = dict.fromkeys(name for columns in properties for name in columns)
-    return split_valid(
+    checked = split_valid(
         crystals, {name: _column([columns.get(name) for columns in properties]) for name in names}, failures
     )
+    if not checked.failures:
+        return checked
+    places = {name: entry.where for name, entry in zip(ids, listed, strict=True)}
+    return replace(checked, failures=tuple(_placed(failure, places[failure.id]) for failure in checked.failures))
 
 
-def clean_message(text: str) -> str:
-    """Return a message on one line, at most 400 characters long."""
-    line = ' '.join(text.split())
-    return line if len(line) <= 400 else line[:399] + '…'
+def _placed(failure: Failure, where: str) -> Failure:
+    """Return the failure with its place in front, on one line of at most 400 characters."""
+    line = ' '.join(f'{where}: {failure.message}'.split() if where else failure.message.split())
+    return failure._replace(message=line if len(line) <= _MAX_MESSAGE else line[: _MAX_MESSAGE - 1] + '…')
 
 
 def _unique(names: list[str]) -> list[str]:

@@ -42,13 +42,13 @@ def read_jsonlines(name: str, stem: str, content: bytes) -> Iterator[Entry]:
         if isinstance(data, dict) and isinstance(data.get('id'), str | int):
             label = str(data['id'])
         try:
-            yield Entry(_crystal(label, data), scalars(data, _OWN))
+            yield Entry(_crystal(label, data), scalars(data, _OWN), f'{name}, line {number}')
         except CrystalError as error:
             yield _failed(label, error.code, name, number, str(error))
 
 
 def _failed(label: str, code: str, name: str, line: int, text: str) -> Entry:
-    return Entry(Failure(label, code, f'{name}, line {line}: {text}'), {})
+    return Entry(Failure(label, code, text), {}, f'{name}, line {line}')
 
 
 def _crystal(label: str, data: Any) -> Crystal:

@@ -45,11 +45,11 @@ def _read_crystals(name: str, stem: str, content: bytes) -> Iterator[Entry]:
         crystals = CrystalSet.load(io.BytesIO(content))
     except FormatError as error:
         text = str(error).removeprefix('the stream: ').removeprefix('crystals.npz: ')
-        yield Entry(Failure(stem, 'unreadable_file', f'{name}: {text}'), {})
+        yield Entry(Failure(stem, 'unreadable_file', text), {}, name)
         return
     columns = {key: column.tolist() for key, column in crystals.properties.items()}
     for row, crystal in enumerate(crystals):
-        yield Entry(crystal, {key: column[row] for key, column in columns.items()})
+        yield Entry(crystal, {key: column[row] for key, column in columns.items()}, f'{name}, row {row}')
     for failure in crystals.failures:
         yield Entry(failure, {})
 
@@ -133,7 +133,7 @@ def _content(path: Path) -> bytes | Failure:
     try:
         return path.read_bytes()
     except OSError as error:
-        return Failure(path.name, 'unreadable_file', f'{path}: cannot be read ({error.strerror})')
+        return Failure(path.name, 'unreadable_file', f'cannot be read ({error.strerror})')
 
 
 def _reader(name: str) -> tuple[_Reader | None, str]:
@@ -151,14 +151,14 @@ def _reader(name: str) -> tuple[_Reader | None, str]:
 def _entries(name: str, content: bytes | Failure) -> Iterator[Entry]:
     reader, stem = _reader(name)
     if isinstance(content, Failure):
-        yield Entry(content, {})
+        yield Entry(content, {}, name)
     elif reader is None:
-        yield Entry(Failure(stem, 'unknown_format', f'{name}: a file of unknown kind; known are {_KNOWN}'), {})
+        yield Entry(Failure(stem, 'unknown_format', f'a file of unknown kind; known are {_KNOWN}'), {}, name)
     else:
         try:
             plain = _unpacked(content) if name.lower().endswith('.gz') else content
         except ValueError as error:
-            yield Entry(Failure(stem, 'unreadable_file', f'{name}: {error}; fetch the file again'), {})
+            yield Entry(Failure(stem, 'unreadable_file', f'{error}; fetch the file again'), {}, name)
             return
         yield from reader(name, stem, plain)
 

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from aiida_goectp.crystals.convert import from_ase
-from aiida_goectp.crystals.crystalset import Crystal, Failure
+from aiida_goectp.crystals.crystalset import Failure
 from aiida_goectp.crystals.elements import ATOMIC_NUMBERS
 from aiida_goectp.crystals.entries import Entry, scalars
 from aiida_goectp.crystals.validation import CrystalError
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 __all__ = ('read_extxyz', 'read_poscar')
 
@@ -29,7 +25,7 @@ def read_poscar(name: str, stem: str, content: bytes) -> Iterator[Entry]:
     text = content.decode('utf-8', errors='replace')
     try:
         _check_poscar(text.splitlines())
-        yield Entry(_crystal(stem, read_vasp_configuration(io.StringIO(text))), {})
+        yield Entry(from_ase(read_vasp_configuration(io.StringIO(text)), stem), {}, name)
     except Exception as error:  # ASE raises whatever a torn file makes of it
         yield _failed(stem, name, error, 'unreadable_file', 'not a POSCAR, or cut off')
 
@@ -67,12 +63,12 @@ def read_extxyz(name: str, stem: str, content: bytes) -> Iterator[Entry]:
             if 'lattice=' not in lines[1].lower().replace(' ', ''):
                 raise CrystalError('bad_lattice', 'no Lattice="ax ay az bx …" in the comment line; a crystal needs one')
             atoms = next(iter(read_xyz(io.StringIO('\n'.join(lines) + '\n'), index=0)))
-            yield Entry(_crystal(label, atoms), scalars(atoms.info))
+            yield Entry(from_ase(atoms, label), scalars(atoms.info), where)
         except Exception as error:  # as above
             yield _failed(label, where, error, 'unreadable_row', 'not a frame of extended XYZ')
     if torn:
         label = f'{stem}@{len(frames)}' if several else stem
-        yield Entry(Failure(label, 'unreadable_file', f'{name}, frame {len(frames)}: {torn}'), {})
+        yield Entry(Failure(label, 'unreadable_file', torn), {}, f'{name}, frame {len(frames)}')
 
 
 def _frames(lines: list[str]) -> tuple[list[list[str]], str]:
@@ -94,14 +90,11 @@ def _frames(lines: list[str]) -> tuple[list[list[str]], str]:
     return frames, '' if frames else 'the file is empty'
 
 
-def _crystal(label: str, atoms: Atoms) -> Crystal:
-    return from_ase(atoms, label)
-
-
 def _failed(label: str, where: str, error: Exception, code: str, text: str) -> Entry:
     if isinstance(error, CrystalError):
-        return Entry(Failure(label, error.code, f'{where}: {error}'), {})
+        return Entry(Failure(label, error.code, str(error)), {}, where)
     symbol = error.args[0] if isinstance(error, KeyError) and error.args else None
     if isinstance(symbol, str) and symbol.isalpha() and symbol not in ATOMIC_NUMBERS:
-        return Entry(Failure(label, 'unknown_element', f'{where}: {symbol!r:.40} is no chemical element'), {})
-    return Entry(Failure(label, code, f'{where}: {text} ({type(error).__name__}: {error}); fetch the file again'), {})
+        return Entry(Failure(label, 'unknown_element', f'{symbol!r:.40} is no chemical element'), {}, where)
+    message = f'{text} ({type(error).__name__}: {error}); fetch the file again'
+    return Entry(Failure(label, code, message), {}, where)

@@ -103,9 +103,10 @@ def _check_arrays(crystal: Crystal) -> None:
 
 
 def _check_lattice(crystal: Crystal) -> None:
+    largest = np.abs(crystal.lattice).max()
+    if largest > _MAX_LENGTH:
+        raise CrystalError('bad_lattice', f'a lattice vector is {largest:.4g} Å long or longer; are the units Å?')
     lengths = np.sqrt(np.square(crystal.lattice).sum(axis=1))
-    if not lengths.max() <= _MAX_LENGTH:
-        raise CrystalError('bad_lattice', f'a lattice vector is {lengths.max():.4g} Å long; are the units Å?')
     volume = abs(np.linalg.det(crystal.lattice))
     if not volume > _FLATTEST * lengths.prod():
         raise CrystalError(
