@@ -12,9 +12,14 @@ import numpy as np
 
 from aiida_goectp.npzfile import FormatError, check_shape, read_npz, write_npz
 
-__all__ = ('FLAG_NAMES', 'Predictions', 'flag_names')
+__all__ = ('FLAG_NAMES', 'TENSORS', 'Predictions', 'flag_names')
 
 _KIND, _VERSION = 'predictions', 1
+
+TENSORS = ('electronic', 'ionic', 'total', 'electronic_std', 'ionic_std', 'total_std')
+"""names of the tensor columns"""
+
+_ROWS = ('ids', 'hashes', *TENSORS, 'flags', 'errors')
 
 FLAG_NAMES = ('unseen_element', 'symmetry_unknown')
 """Name of each bit of a flag, lowest first.
@@ -33,14 +38,17 @@ def flag_names(flags: int) -> tuple[str, ...]:
 class Predictions:
     """Dielectric tensors of many crystals, one row a crystal, each in the frame of its crystal as given.
 
-    A failed row has NaN tensors and its reason in ``errors``.
+    A failed row has NaN tensors and its reason in ``errors``. A column that the model does not predict is all NaN: an
+    imported checkpoint may know ``total`` alone.
 
     :param ids: (n,) as in the crystal set
     :param hashes: (n,) content hash of each crystal
     :param electronic: (n, 3, 3) clamped-ion relative permittivity ε_∞
     :param ionic: (n, 3, 3) ionic contribution to the static relative permittivity
+    :param total: (n, 3, 3) static relative permittivity; electronic + ionic where both are predicted
     :param electronic_std: (n, 3, 3) standard deviation over a committee, NaN for a single model
     :param ionic_std: (n, 3, 3) likewise
+    :param total_std: (n, 3, 3) likewise, of the sum (the errors of the parts are correlated)
     :param flags: (n,) bits named by :data:`FLAG_NAMES`
     :param errors: (n,) empty where the row is good
     :param model_hash: content hash of the model
@@ -51,8 +59,10 @@ class Predictions:
     hashes: np.ndarray
     electronic: np.ndarray
     ionic: np.ndarray
+    total: np.ndarray
     electronic_std: np.ndarray
     ionic_std: np.ndarray
+    total_std: np.ndarray
     flags: np.ndarray
     errors: np.ndarray
     model_hash: str
@@ -63,21 +73,18 @@ class Predictions:
         label = 'predictions'
         for name in ('ids', 'hashes', 'errors'):
             check_shape(label, name, getattr(self, name), (n,), 'U')
-        for name in ('electronic', 'ionic', 'electronic_std', 'ionic_std'):
+        for name in TENSORS:
             check_shape(label, name, getattr(self, name), (n, 3, 3), 'f')
         check_shape(label, 'flags', self.flags, (n,), 'iu')
         good = self.errors == ''
-        if not np.isfinite(self.electronic[good]).all() or not np.isfinite(self.ionic[good]).all():
-            row = int(np.flatnonzero(good & ~np.isfinite(self.electronic + self.ionic).all(axis=(1, 2)))[0])
-            raise FormatError(f'{label}: row {row} ({self.ids[row]}) is not finite, yet carries no error')
+        for name in ('electronic', 'ionic', 'total'):
+            finite = np.isfinite(getattr(self, name)).all(axis=(1, 2))
+            if (finite & good).any() and not finite[good].all():
+                row = int(np.flatnonzero(good & ~finite)[0])
+                raise FormatError(f'{label}: {name} of row {row} ({self.ids[row]}) is not finite, yet carries no error')
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    @property
-    def total(self) -> np.ndarray:
-        """(n, 3, 3) static relative permittivity, electronic + ionic."""
-        return self.electronic + self.ionic
 
     @property
     def failed(self) -> np.ndarray:
@@ -87,19 +94,20 @@ class Predictions:
     @classmethod
     def join(cls, parts: Sequence[Predictions]) -> Predictions:
         """Put parts one after the other; the caller has made sure that they belong together."""
-        names = ('ids', 'hashes', 'electronic', 'ionic', 'electronic_std', 'ionic_std', 'flags', 'errors')
-        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ROWS}
         return cls(**columns, model_hash=parts[0].model_hash, settings=parts[0].settings)
+
+    def take(self, rows: Sequence[int] | np.ndarray | slice) -> Predictions:
+        """Return the given rows in the given order."""
+        columns = {name: getattr(self, name)[rows] for name in _ROWS}
+        return Predictions(**columns, model_hash=self.model_hash, settings=self.settings)
 
     def save(self, target: str | Path | IO[bytes]) -> None:
         """Write ``predictions.npz``, format version 1."""
         arrays = {
             'ids': self.ids.astype(np.str_),
             'hashes': self.hashes.astype(np.str_),
-            'electronic': self.electronic.astype('<f8'),
-            'ionic': self.ionic.astype('<f8'),
-            'electronic_std': self.electronic_std.astype('<f8'),
-            'ionic_std': self.ionic_std.astype('<f8'),
+            **{name: getattr(self, name).astype('<f8') for name in TENSORS},
             'flags': self.flags.astype('<u4'),
             'errors': self.errors.astype(np.str_),
             'model_hash': np.array(self.model_hash),

@@ -134,7 +134,7 @@ def predict_by_hand():
         for row in failed:
             tensors[row], errors[row] = np.nan, 'made to fail'
         unknown = np.full((n, 3, 3), np.nan)
-        columns = (tensors, tensors / 2, unknown, unknown, np.zeros(n, np.uint32), errors)
+        columns = (tensors, tensors / 2, 1.5 * tensors, unknown, unknown, unknown, np.zeros(n, np.uint32), errors)
         return Predictions(crystals.ids, crystals.hashes, *columns, model_hash)
 
     return fill

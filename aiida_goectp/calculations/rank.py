@@ -10,10 +10,10 @@ from aiida.engine import calcfunction
 
 from aiida_goectp.crystals import CrystalSet
 from aiida_goectp.data.crystals import CrystalsData
-from aiida_goectp.data.predictions import PredictionsData
+from aiida_goectp.data.predictions import TENSORS, PredictionsData
 from aiida_goectp.data.ranking import RankingData
 from aiida_goectp.npzfile import FormatError
-from aiida_goectp.predictions import Predictions
+from aiida_goectp.predictions import TENSORS, Predictions
 
 __all__ = ('filter_crystals', 'rank_crystals')
 
@@ -99,10 +99,7 @@ def _align(crystals: CrystalSet, predictions: Predictions) -> Predictions:
     return Predictions(
         crystals.ids.astype(np.str_),
         crystals.hashes,
-        spread(predictions.electronic),
-        spread(predictions.ionic),
-        spread(predictions.electronic_std),
-        spread(predictions.ionic_std),
+        *(spread(getattr(predictions, name)) for name in TENSORS),
         flags,
         np.array(errors, dtype=np.str_),
         predictions.model_hash,

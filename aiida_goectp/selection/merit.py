@@ -22,9 +22,9 @@ class TensorRows(Protocol):
     @property
     def ionic(self) -> np.ndarray: ...  # noqa: D102
     @property
-    def electronic_std(self) -> np.ndarray: ...  # noqa: D102
+    def total(self) -> np.ndarray: ...  # noqa: D102
     @property
-    def ionic_std(self) -> np.ndarray: ...  # noqa: D102
+    def total_std(self) -> np.ndarray: ...  # noqa: D102
 
 
 _Function = Callable[[TensorRows, np.ndarray], np.ndarray]
@@ -64,7 +64,7 @@ class FigureOfMerit:
                 )
             if np.shape(properties[name]) != (n,) or properties[name].dtype.kind not in 'fiu':
                 raise FormatError(f'property {name!r} is no column of {n} numbers, as {self.name!r} needs it')
-        if self.committee and n and not np.isfinite(rows.electronic_std).all(axis=(1, 2)).any():
+        if self.committee and n and not np.isfinite(rows.total_std).all(axis=(1, 2)).any():
             raise FormatError(
                 f'figure of merit {self.name!r} ({self.formula}) needs standard deviations, and a single model gives '
                 'none; predict with a committee, or rank by another figure of merit'
@@ -82,7 +82,7 @@ def _ionic(rows: TensorRows) -> np.ndarray:
 
 
 def _total(rows: TensorRows) -> np.ndarray:
-    return _electronic(rows) + _ionic(rows)
+    return tensors.polycrystalline_average(rows.total)
 
 
 def _spread(rows: TensorRows) -> np.ndarray:
@@ -91,7 +91,7 @@ def _spread(rows: TensorRows) -> np.ndarray:
     The members' correlations between components are not kept. By Minkowski's inequality the standard deviation of a
     sum is at most the sum of the standard deviations, which is what a cautious ranking should assume.
     """
-    return tensors.polycrystalline_average(rows.electronic_std) + tensors.polycrystalline_average(rows.ionic_std)
+    return tensors.polycrystalline_average(rows.total_std)
 
 
 def _energy_density(rows: TensorRows, gap: np.ndarray) -> np.ndarray:
@@ -123,7 +123,7 @@ FIGURES_OF_MERIT: dict[str, FigureOfMerit] = {
         FigureOfMerit(
             'anisotropy',
             'largest / smallest eigenvalue of ε_∞ + ε_ionic',
-            lambda rows, gap: tensors.anisotropy(rows.electronic + rows.ionic),
+            lambda rows, gap: tensors.anisotropy(rows.total),
         ),
         FigureOfMerit(
             'electronic_anisotropy',

@@ -138,7 +138,7 @@ def rank(
     score = figure.evaluate(predictions, crystals.properties)
     electronic = polycrystalline_average(predictions.electronic)
     ionic = polycrystalline_average(predictions.ionic)
-    total = electronic + ionic
+    total = polycrystalline_average(predictions.total)
     reasons = _reasons(crystals, predictions, figure, filters.apply(crystals), score, total)
     included = np.flatnonzero(reasons == '')
     order = included[np.lexsort((crystals.ids[included], crystals.hashes[included], -score[included]))]

@@ -1,5 +1,7 @@
 """The merge of shards as a calcfunction."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -14,9 +16,7 @@ def shard(crystal_set, predict_by_hand):
     whole = predict_by_hand(crystal_set, failed=[4])
 
     def cut(start, stop, model_hash='a' * 40):
-        rows = slice(start, stop)
-        columns = ('ids', 'hashes', 'electronic', 'ionic', 'electronic_std', 'ionic_std', 'flags', 'errors')
-        return PredictionsData(type(whole)(*(getattr(whole, name)[rows] for name in columns), model_hash))
+        return PredictionsData(dataclasses.replace(whole.take(slice(start, stop)), model_hash=model_hash))
 
     return cut
 
