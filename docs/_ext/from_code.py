@@ -1,0 +1,164 @@
+"""Directives that read the reference pages out of the code, so that the two cannot part."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from plumpy.ports import PortNamespace
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+
+def _load(name: str) -> Any:
+    module, _, attribute = name.partition(':')
+    return getattr(import_module(module), attribute)
+
+
+def _cell(text: object) -> str:
+    """Return a text as the cell of a Markdown table, in which aiida's {placeholders} are code."""
+    return ' '.join(str(text).split()).replace('|', r'\|').replace('<', r'\<').replace('*', r'\*')
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ['---'] * len(header), *rows]
+    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
+
+
+class _Generated(SphinxDirective):
+    """One argument, the object to describe; the result of ``text`` is parsed as Markdown."""
+
+    required_arguments = 1
+    final_argument_whitespace = True
+
+    def text(self, name: str) -> str:
+        raise TypeError(type(self).__name__)
+
+    def run(self) -> list[nodes.Node]:
+        return self.parse_text_to_nodes(self.text(self.arguments[0]))
+
+
+class Help(_Generated):
+    """The help text of a command, as the command prints it."""
+
+    def text(self, name: str) -> str:
+        command, *arguments = shlex.split(name)
+        program = Path(sys.executable).with_name(command)
+        result = subprocess.run(
+            [program, *arguments, '--help'],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+            env={**os.environ, 'COLUMNS': '100', 'TERM': 'dumb', 'NO_COLOR': '1'},
+        )
+        if result.returncode:
+            raise self.severe(f'{name} --help failed: {result.stderr}')
+        return f'````text\n{result.stdout.strip()}\n````'
+
+
+class ExitCodes(_Generated):
+    """The exit codes of a process; those below 200 are AiiDA's own and stand in its manual."""
+
+    def text(self, name: str) -> str:
+        codes = sorted(_load(name).spec().exit_codes.items(), key=lambda item: item[1].status)
+        rows = [[str(code.status), f'`{label}`', _cell(code.message)] for label, code in codes if code.status >= 200]
+        return _table(['status', 'label', 'message'], rows)
+
+
+def _type(port: Any) -> str:
+    kinds = port.valid_type if isinstance(port.valid_type, tuple) else (port.valid_type,)
+    return ', '.join(f'`{kind.__name__}`' for kind in kinds if kind not in (None, type(None)))
+
+
+def _ports(namespace: Mapping[str, Any], prefix: str = '') -> list[list[str]]:
+    rows = []
+    for name, port in namespace.items():
+        if name in ('metadata', 'monitors', 'remote_folder'):  # the same for every CalcJob
+            continue
+        if isinstance(port, PortNamespace):
+            if port.dynamic and not port:
+                rows.append([f'`{prefix}{name}.*`', _type(port), '', _cell(port.help or '')])
+            rows += _ports(port, f'{prefix}{name}.')
+        else:
+            needed = 'yes' if port.required and not getattr(port, 'has_default', lambda: False)() else ''
+            rows.append([f'`{prefix}{name}`', _type(port), needed, _cell(port.help or '')])
+    return rows
+
+
+class Inputs(_Generated):
+    """The inputs of a process, without those that every process has, and without the namespaces named behind it."""
+
+    def text(self, name: str) -> str:
+        name, *left_out = name.split()
+        rows = _ports({key: port for key, port in _load(name).spec().inputs.items() if key not in left_out})
+        return _table(['input', 'type', 'required', 'meaning'], rows)
+
+
+class Outputs(_Generated):
+    """The outputs of a process."""
+
+    def text(self, name: str) -> str:
+        rows = [[row[0], row[1], row[3]] for row in _ports(_load(name).spec().outputs)]
+        return _table(['output', 'type', 'meaning'], rows)
+
+
+class Handlers(_Generated):
+    """The handlers of a restart work chain, in the order in which they are asked."""
+
+    def text(self, name: str) -> str:
+        cls = _load(name)
+        found = [getattr(cls, key) for key in dir(cls) if key.startswith('handle_')]
+        rows = []
+        for handler in sorted(found, key=lambda item: -item.priority):
+            codes = inspect.getclosurevars(handler._self_wrapper).nonlocals.get('exit_codes') or []
+            numbers = ', '.join(str(code.status) for code in codes)
+            rows.append([str(handler.priority), numbers, f'`{handler.__name__}`', _cell(inspect.getdoc(handler))])
+        return _table(['priority', 'of exit codes', 'handler', 'what failed and what is done'], rows)
+
+
+class Merits(_Generated):
+    """The figures of merit; the argument is the registry."""
+
+    def text(self, name: str) -> str:
+        rows = [
+            [f'`{item.name}`', _cell(item.formula), ', '.join(f'`{column}`' for column in item.columns)]
+            for item in _load(name).values()
+        ]
+        return _table(['name', 'formula', 'property columns it needs'], rows)
+
+
+class Fields(_Generated):
+    """The fields of a pydantic model."""
+
+    def text(self, name: str) -> str:
+        rows = [[f'`{key}`', _cell(field.description or '')] for key, field in _load(name).model_fields.items()]
+        return _table(['field', 'meaning'], rows)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the directives; commands run with an AiiDA folder of their own."""
+    folder = tempfile.TemporaryDirectory(prefix='aiida-goectp-docs-')
+    os.environ['AIIDA_PATH'] = folder.name
+    app.connect('build-finished', lambda *_: folder.cleanup())
+    directives = {
+        'command-help': Help,
+        'process-inputs': Inputs,
+        'process-outputs': Outputs,
+        'process-exit-codes': ExitCodes,
+        'process-handlers': Handlers,
+        'figures-of-merit': Merits,
+        'model-fields': Fields,
+    }
+    for name, directive in directives.items():
+        app.add_directive(name, directive)
+    return {'parallel_read_safe': False}
