@@ -99,9 +99,10 @@ def _crystal(label: str, block: CIFBlock) -> Crystal:
     cell = block.get_cellpar()
     if cell is None or not all(isinstance(value, int | float) for value in cell):
         raise CrystalError('bad_lattice', f'the cell is incomplete: {cell}; lengths and angles are needed')
+    cosines = np.cos(np.radians(cell[3:]))
+    if not (min(cell[:3]) > 0 and 1 + 2 * cosines.prod() - np.square(cosines).sum() > 1e-9):
+        raise CrystalError('bad_lattice', f'the cell spans no volume: lengths and angles {cell}')
     lattice = np.array(block.get_cell().array, dtype=np.float64)
-    if not np.isfinite(lattice).all() or abs(np.linalg.det(lattice)) < 1e-6:
-        raise CrystalError('bad_lattice', f'the cell spans no volume: {cell}')
     rotations, translations = _operations(block, lattice)
     if len(numbers) * len(rotations) > _MAX_ATOMS:
         raise CrystalError('unreadable_file', f'{len(numbers)} sites × {len(rotations)} operations are too many')

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 
+from numpy.linalg import LinAlgError
+
 from aiida_goectp.crystals.convert import from_ase
 from aiida_goectp.crystals.crystalset import Failure
 from aiida_goectp.crystals.elements import ATOMIC_NUMBERS
@@ -32,18 +34,19 @@ def read_poscar(name: str, stem: str, content: bytes) -> Iterator[Entry]:
 
 def _check_poscar(lines: list[str]) -> None:
     """Compare the number of atoms with the number of lines before memory is taken for them."""
-    counts = next((line.split('!')[0].split() for line in lines[5:7] if line.split()[:1] and _is_count(line)), None)
-    if counts is None:
+    place = next((place for place in (5, 6) if len(lines) > place and _is_number(lines[place].split()[:1])), None)
+    if place is None:
         raise CrystalError('unreadable_file', 'not a POSCAR, or cut off: no numbers of atoms on line 6 or 7')
-    if lines[5].split() == counts and not any(word in ATOMIC_NUMBERS for word in lines[0].split()):
+    if place == 5 and not any(word in ATOMIC_NUMBERS for word in lines[0].split()):
         raise CrystalError('unknown_element', 'no chemical symbols; write them on the line before the numbers of atoms')
-    announced = sum(int(word) for word in counts if word.isdigit())
-    if announced > len(lines) - 7:
+    announced = sum(int(word) for word in lines[place].split('!')[0].split() if _is_number([word]))
+    selective = len(lines) > place + 1 and lines[place + 1].strip()[:1].lower() == 's'
+    if announced > len(lines) - (place + 2 + selective):
         raise CrystalError('unreadable_file', f'cut off: {announced} atoms announced, {len(lines)} lines in the file')
 
 
-def _is_count(line: str) -> bool:
-    return line.split()[0].isdigit()
+def _is_number(words: list[str]) -> bool:
+    return bool(words) and words[0].isascii() and words[0].isdigit()
 
 
 def read_extxyz(name: str, stem: str, content: bytes) -> Iterator[Entry]:
@@ -80,7 +83,7 @@ def _frames(lines: list[str]) -> tuple[list[list[str]], str]:
         if not head:
             start += 1
             continue
-        if not head.isdigit():
+        if not _is_number([head]):
             return frames, f'line {start + 1} should be a number of atoms, found {head!r:.40}; what follows is not read'
         stop = start + 2 + int(head)
         if stop > len(lines):
@@ -93,6 +96,8 @@ def _frames(lines: list[str]) -> tuple[list[list[str]], str]:
 def _failed(label: str, where: str, error: Exception, code: str, text: str) -> Entry:
     if isinstance(error, CrystalError):
         return Entry(Failure(label, error.code, str(error)), {}, where)
+    if isinstance(error, LinAlgError):
+        return Entry(Failure(label, 'bad_lattice', 'the lattice spans no volume, or is not finite'), {}, where)
     symbol = error.args[0] if isinstance(error, KeyError) and error.args else None
     if isinstance(symbol, str) and symbol.isalpha() and symbol not in ATOMIC_NUMBERS:
         return Entry(Failure(label, 'unknown_element', f'{symbol!r:.40} is no chemical element'), {}, where)
