@@ -10,7 +10,7 @@ from aiida.engine import calcfunction
 
 from aiida_goectp.crystals import CrystalSet
 from aiida_goectp.data.crystals import CrystalsData
-from aiida_goectp.data.predictions import TENSORS, PredictionsData
+from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.data.ranking import RankingData
 from aiida_goectp.npzfile import FormatError
 from aiida_goectp.predictions import TENSORS, Predictions

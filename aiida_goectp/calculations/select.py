@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 from aiida import orm
@@ -40,11 +41,13 @@ def select_top(ranking: RankingData, crystals: CrystalsData, number: orm.Int) ->
                 'id': str(table.ids[row]),
                 'row': row,
                 'hash': str(table.hashes[row]),
-                'score': float(table.score[row]),
-                'electronic': float(table.electronic[row]),
-                'ionic': float(table.ionic[row]),
-                'total': float(table.total[row]),
+                **{name: _number(getattr(table, name)[row]) for name in ('score', 'electronic', 'ionic', 'total')},
                 'structure': name,
             }
         )
     return {'selection': orm.List(selection), 'structures': structures}
+
+
+def _number(value: Any) -> float | None:
+    """Return a number that JSON knows; a part that the model does not predict is none."""
+    return float(value) if isfinite(value) else None

@@ -1,0 +1,104 @@
+"""``verdi data goectp``: list, show and export the nodes of this package."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from aiida.cmdline.groups import VerdiCommandGroup
+from aiida.cmdline.params import options
+from aiida.cmdline.params.types import DataParamType
+from aiida.cmdline.utils import decorators, echo
+
+__all__ = ('data_goectp',)
+
+# of each type: the attributes that `list` shows, and the formats that `export` writes, the native one first
+_TYPES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    'crystals': (('number', 'atoms', 'failures'), ('npz', 'json', 'csv', 'cif', 'extxyz')),
+    'model': (('card.name', 'card.preset', 'content_hash'), ('safetensors', 'json')),
+    'predictions': (('number', 'failed', 'model_hash'), ('npz', 'json', 'csv')),
+    'ranking': (('number', 'ranked', 'figure_of_merit'), ('npz', 'json', 'csv')),
+}
+
+
+@click.group('goectp', cls=VerdiCommandGroup)
+def data_goectp() -> None:
+    """Crystals, models, predictions and rankings of aiida-goectp."""
+
+
+def _add_group(kind: str, columns: tuple[str, ...], formats: tuple[str, ...]) -> None:
+    node_type = DataParamType(sub_classes=(f'aiida.data:goectp.{kind}',))
+
+    @data_goectp.group(kind, cls=VerdiCommandGroup, help=f'Nodes of type goectp.{kind}.')
+    def group() -> None:
+        pass
+
+    @group.command('list')
+    @options.PAST_DAYS()
+    @options.RAW()
+    @decorators.with_dbenv()
+    def list_(past_days: int | None, raw: bool) -> None:
+        """List the stored nodes."""
+        _list(kind, columns, past_days, raw)
+
+    @group.command('show')
+    @click.argument('node', type=node_type)
+    @click.option('-n', '--rows', default=20, show_default=True, type=click.IntRange(min=1), help='Rows of a table.')
+    @decorators.with_dbenv()
+    def show(node: Any, rows: int) -> None:
+        """Show a node."""
+        from aiida_goectp.cli.views import show_node
+
+        show_node(node, rows)
+
+    @group.command('export')
+    @click.argument('node', type=node_type)
+    @click.option('-F', '--format', 'file_format', type=click.Choice(formats), default=formats[0], show_default=True)
+    @click.option('-o', '--output', type=click.Path(dir_okay=False, writable=True), help='File to write.')
+    @options.FORCE(help='Overwrite the file if it is there.')
+    @decorators.with_dbenv()
+    def export(node: Any, file_format: str, output: str | None, force: bool) -> None:
+        """Write a node to a file."""
+        _export(node, file_format, output or f'{kind}-{node.pk}.{file_format}', force)
+
+
+def _list(kind: str, columns: tuple[str, ...], past_days: int | None, raw: bool) -> None:
+    from datetime import timedelta
+
+    from aiida.common import timezone
+    from aiida.orm import QueryBuilder
+    from aiida.plugins import DataFactory
+
+    from aiida_goectp.cli.tables import make_table, show_table
+
+    cls = DataFactory(f'goectp.{kind}')
+    filters = {} if past_days is None else {'ctime': {'>': timezone.now() - timedelta(days=past_days)}}
+    query = QueryBuilder().append(
+        cls, filters=filters, project=['id', 'label', *(f'attributes.{name}' for name in columns)]
+    )
+    rows = query.order_by({cls: {'id': 'asc'}}).all()
+    if raw:
+        for row in rows:
+            echo.echo('\t'.join(map(str, row)))
+        return
+    if not rows:
+        echo.echo(f'no nodes of type goectp.{kind}')
+        return
+    names = ['pk', 'label', *(name.removeprefix('card.').replace('_', ' ') for name in columns)]
+    show_table(make_table(f'goectp.{kind}', names, ([str(row[0]), *row[1:]] for row in rows), 2))
+
+
+def _export(node: Any, file_format: str, output: str, force: bool) -> None:
+    from pathlib import Path
+
+    from aiida_goectp.cli.exports import export_bytes
+
+    path = Path(output)
+    if path.exists() and not force:
+        raise click.BadParameter(f'{path} is there already; overwrite it with --force', param_hint='--output')
+    path.write_bytes(export_bytes(node, file_format))
+    echo.echo_success(f'wrote {path}')
+
+
+for _kind, (_columns, _formats) in _TYPES.items():
+    _add_group(_kind, _columns, _formats)

@@ -1,0 +1,33 @@
+"""Entry of ``aiida-goectp``; a command imports what it needs when it runs, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+import click
+from aiida.cmdline.groups import VerdiCommandGroup
+from aiida.cmdline.params import options, types
+
+from aiida_goectp import __version__
+from aiida_goectp.cli.imports import import_
+from aiida_goectp.cli.model import model
+from aiida_goectp.cli.screen import screen
+from aiida_goectp.cli.setup import setup
+from aiida_goectp.cli.show import show
+
+__all__ = ('main',)
+
+
+@click.group('aiida-goectp', cls=VerdiCommandGroup, context_settings={'help_option_names': ['-h', '--help']})
+@options.PROFILE(type=types.ProfileParamType(load_profile=True), expose_value=False)
+@click.version_option(__version__, prog_name='aiida-goectp')
+def main() -> None:
+    """Screen crystals by their dielectric tensors, with provenance.
+
+    \b
+    A first session:  aiida-goectp setup
+                      aiida-goectp import my-structures/
+                      aiida-goectp screen
+    """
+
+
+for command in (setup, import_, screen, show, model):
+    main.add_command(command)

@@ -1,0 +1,166 @@
+"""``aiida-goectp screen``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from aiida.cmdline.params.types import CodeParamType
+from aiida.cmdline.utils import decorators, echo
+
+from aiida_goectp.cli.params import ElementsParam, ModelParam, crystals_type, latest
+
+__all__ = ('screen',)
+
+_FILTERS = (
+    'min_gap',
+    'max_gap',
+    'max_hull',
+    'elements_all',
+    'elements_any',
+    'elements_only',
+    'elements_none',
+    'min_atoms',
+    'max_atoms',
+)
+
+
+@click.command()
+@click.argument('crystals', required=False, type=crystals_type())
+@click.option('--model', type=ModelParam(), help='Node, shipped name or file; the first shipped model if not given.')
+@click.option('--code', type=CodeParamType(entry_point='goectp.predict'), help='goectp@localhost if not given.')
+@click.option('--min-gap', type=float, help='Band gap at least, eV (column band_gap).')
+@click.option('--max-gap', type=float, help='Band gap at most, eV.')
+@click.option('--max-hull', type=float, help='Distance to the hull at most, eV/atom (column e_above_hull).')
+@click.option('--elements', 'elements_only', type=ElementsParam(), help='No elements but these: Ba,Ti,O.')
+@click.option('--with-all', 'elements_all', type=ElementsParam(), help='Each of these elements.')
+@click.option('--with-any', 'elements_any', type=ElementsParam(), help='One of these elements at least.')
+@click.option('--without', 'elements_none', type=ElementsParam(), help='None of these elements.')
+@click.option('--min-atoms', type=int, help='Atoms in the cell at least.')
+@click.option('--max-atoms', type=int, help='Atoms in the cell at most.')
+@click.option(
+    '--range',
+    'ranges',
+    type=(str, float, float),
+    multiple=True,
+    metavar='COLUMN LOW HIGH',
+    help='Of any property column.',
+)
+@click.option('--merit', 'figure_of_merit', help='Figure of merit to rank by, e.g. total, gap_total, refractive_index.')
+@click.option('--select', 'number', type=click.IntRange(min=1), help='How many to select.')
+@click.option('--shard-size', type=click.IntRange(min=1), help='Crystals in one job.')
+@click.option('--max-shards', 'max_concurrent_shards', type=click.IntRange(min=1), help='Jobs at the same time.')
+@click.option('--predict-all', is_flag=True, default=None, help='Predict also what the filters exclude.')
+@click.option('--protocol', help='fast, balanced or stringent.')
+@click.option('--device', help='auto, cpu, cuda or cuda:N.')
+@click.option('--gpus', type=click.IntRange(min=0), default=0, help='GPUs to ask the scheduler for, each job.')
+@click.option('--queue', help='Queue or partition.')
+@click.option('--account', help='Account to charge.')
+@click.option('--wall-time', type=click.IntRange(min=60), help='Seconds a job may take.')
+@click.option('--label', default='', help='Label of the work chain.')
+@click.option(
+    '--run/--submit', default=True, help='Wait here for the result, or leave it to the daemon.  [default: run]'
+)
+@decorators.with_dbenv()
+def screen(crystals: Any, run: bool, label: str, **values: Any) -> None:
+    """Predict CRYSTALS, rank them, and select the best.
+
+    CRYSTALS is a node made by `aiida-goectp import`, by PK, UUID or label; the newest one if not given. Filters look at
+    property columns and composition, and are applied before anything is predicted.
+    """
+    from aiida import engine
+
+    crystals = crystals if crystals is not None else _latest_crystals()
+    builder = _builder(crystals, values)
+    builder.metadata.label = label
+    if not run:
+        _submit(builder)
+        return
+    echo.echo_report(f'screening the {len(crystals)} crystals of node {crystals.pk} with {builder.model.card.name}')
+    try:
+        _, node = engine.run_get_node(builder)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    from aiida_goectp.cli.views import show_node
+
+    show_node(node, builder.number.value)
+    if not node.is_finished_ok:
+        echo.echo_critical(f'the work chain failed; `verdi process report {node.pk}` tells more')
+
+
+def _latest_crystals() -> Any:
+    node = latest('goectp.crystals')
+    if node is None:
+        raise click.UsageError('there are no crystals yet; read some with `aiida-goectp import`')
+    # a screen filters crystals: what was imported is at the end of the line
+    while node.creator is not None and 'crystals' in node.creator.inputs:
+        node = node.creator.inputs.crystals
+    return node
+
+
+def _builder(crystals: Any, values: dict[str, Any]) -> Any:
+    """Return the builder that the options ask for.
+
+    :raises click.UsageError: with what is wrong
+    """
+    from aiida_goectp.workflows.screen import ScreenWorkChain
+
+    filters = {name: values[name] for name in _FILTERS if values[name] is not None}
+    if values['ranges']:
+        filters['ranges'] = {name: [low, high] for name, low, high in values['ranges']}
+    names = ('figure_of_merit', 'number', 'shard_size', 'max_concurrent_shards', 'predict_all')
+    overrides: dict[str, Any] = {name: values[name] for name in names if values[name] is not None}
+    if values['device'] is not None:
+        overrides['predict'] = {'goectp': {'device': values['device']}}
+    options = {
+        'queue_name': values['queue'],
+        'account': values['account'],
+        'max_wallclock_seconds': values['wall_time'],
+    }
+    try:
+        builder = ScreenWorkChain.get_builder_from_protocol(
+            values['code'] or _default_code(),
+            crystals,
+            values['model'] or _default_model(),
+            values['protocol'],
+            overrides,
+            filters,
+            {name: value for name, value in options.items() if value is not None},
+            values['gpus'],
+        )
+        complaint = ScreenWorkChain.spec().inputs.validate(dict(builder._inputs(prune=True)))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    if complaint is not None:
+        raise click.UsageError(complaint.message)
+    return builder
+
+
+def _default_code() -> Any:
+    from aiida.common.exceptions import NotExistent
+    from aiida.orm import load_code
+
+    try:
+        return load_code('goectp@localhost')
+    except NotExistent as error:
+        raise click.UsageError('there is no code goectp@localhost; make it with `aiida-goectp setup`') from error
+
+
+def _default_model() -> Any:
+    from aiida_goectp.data.model import ModelData
+    from aiida_goectp.modelcard import shipped_models
+
+    if not shipped_models():
+        raise click.UsageError('no model ships with this version; name one with --model')
+    return ModelData.get_or_create(shipped_models()[0])
+
+
+def _submit(builder: Any) -> None:
+    """Leave the work chain to the daemon, and say so if there is none."""
+    from aiida import engine
+    from aiida.engine.daemon.client import get_daemon_client
+
+    node = engine.submit(builder)
+    echo.echo_success(f'submitted ScreenWorkChain<{node.pk}>; `aiida-goectp show {node.pk}` says how it is getting on')
+    if not get_daemon_client().is_daemon_running:
+        echo.echo_warning('the daemon is not running; start it with `verdi daemon start`')

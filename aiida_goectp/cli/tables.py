@@ -1,0 +1,182 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from aiida_goectp.crystals import CrystalSet, Failure
+    from aiida_goectp.data.model import ModelData
+    from aiida_goectp.predictions import Predictions
+    from aiida_goectp.selection.ranking import Ranking
+
+__all__ = (
+    'crystals_table',
+    'failure_table',
+    'model_table',
+    'predictions_table',
+    'ranking_table',
+    'reasons_table',
+    'selection_table',
+    'show_table',
+)
+
+_WIDTH = 120
+"""characters, where the output is no terminal"""
+
+
+def show_table(table: Table) -> None:
+    """Print a table to standard output."""
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else _WIDTH).print(table)
+
+
+def make_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], left: int = 1) -> Table:
+    """Return a plain table.
+
+    :param left: how many columns, from the left, are text; the others are aligned to the right
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify='left', box=box.SIMPLE_HEAD)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify='left' if index < left else 'right', overflow='fold')
+    for row in rows:
+        # Text, so that brackets in an id are not taken for markup
+        table.add_row(*(Text(item if isinstance(item, str) else text_of(item)) for item in row))
+    return table
+
+
+def text_of(value: Any) -> str:
+    """Return a number for people; empty for what is missing."""
+    if value is None:
+        return ''
+    if isinstance(value, float | np.floating):
+        return '' if np.isnan(value) else f'{value:.4g}'
+    return str(value)
+
+
+def _title(what: str, shown: int, total: int) -> str:
+    return f'{what}, {total}' if shown >= total else f'{what}, {shown} of {total}'
+
+
+def crystals_table(crystals: CrystalSet, rows: int) -> Table:
+    """Return the first crystals with formula, size and property columns."""
+    from ase.formula import Formula
+
+    n = min(rows, len(crystals))
+    names = sorted(crystals.properties)[:6]
+    lines = []
+    for row in range(n):
+        crystal = crystals[row]
+        formula = Formula.from_list(_symbols(crystal.atomic_numbers)).format('metal')
+        volume = abs(float(np.linalg.det(crystal.lattice)))
+        values = [crystals.properties[name][row] for name in names]
+        lines.append([crystal.id, formula, len(crystal.atomic_numbers), volume, *values])
+    return make_table(_title('Crystals', n, len(crystals)), ['id', 'formula', 'atoms', 'volume (Å³)', *names], lines, 2)
+
+
+def _symbols(numbers: np.ndarray) -> list[str]:
+    from ase.data import chemical_symbols
+
+    return [chemical_symbols[int(number)] for number in numbers]
+
+
+def failure_table(failures: Sequence[Failure], rows: int = 20) -> Table:
+    """Return the rows that could not be read, with the reason."""
+    n = min(rows, len(failures))
+    return make_table(_title('Failures', n, len(failures)), ['id', 'what', 'why'], failures[:n], 3)
+
+
+def predictions_table(predictions: Predictions, rows: int) -> Table:
+    """Return averages and the eigenvalues of the total tensor."""
+    from aiida_goectp.predictions import flag_names
+    from aiida_goectp.tensors import eigenvalues, polycrystalline_average
+
+    n = min(rows, len(predictions))
+    lines: list[list[object]] = []
+    for row in range(n):
+        if predictions.failed[row]:
+            lines.append([str(predictions.ids[row]), str(predictions.errors[row]), *[''] * 4])
+            continue
+        electronic = float(polycrystalline_average(predictions.electronic[row]))
+        ionic = float(polycrystalline_average(predictions.ionic[row]))
+        average = float(polycrystalline_average(predictions.total[row]))
+        total = '  '.join(f'{value:.4g}' for value in eigenvalues(predictions.total[row]))
+        flags = ', '.join(flag_names(predictions.flags[row]))
+        lines.append([str(predictions.ids[row]), flags, electronic, ionic, average, total])
+    columns = ['id', 'remarks', 'ε∞', 'ε ionic', 'ε total', 'eigenvalues']
+    return make_table(_title('Predictions', n, len(predictions)), columns, lines, 2)
+
+
+def ranking_table(ranking: Ranking, rows: int) -> Table:
+    """Return the best rows."""
+    top = ranking.top(rows).tolist()
+    lines = [
+        [
+            ranking.rank[row],
+            str(ranking.ids[row]),
+            ranking.score[row],
+            ranking.electronic[row],
+            ranking.ionic[row],
+            ranking.total[row],
+        ]
+        for row in top
+    ]
+    title = f'{_title("Ranking", len(top), ranking.ranked_count)} ranked, {len(ranking) - ranking.ranked_count} out'
+    return make_table(title, ['rank', 'id', ranking.figure_of_merit, 'ε∞', 'ε ionic', 'ε total'], lines, 2)
+
+
+def reasons_table(ranking: Ranking) -> Table:
+    """Return how many rows each reason put out."""
+    return make_table('Why rows are out', ['reason', 'rows'], list(ranking.reason_counts().items())[:15])
+
+
+def selection_table(selection: Sequence[dict[str, Any]], pks: dict[str, int] | None = None) -> Table:
+    """Return the selected crystals, best first.
+
+    :param pks: PK of the structure of each
+    """
+    lines = [
+        [
+            item['rank'],
+            item['id'],
+            *(item[name] for name in ('score', 'electronic', 'ionic', 'total')),
+            (pks or {}).get(item['structure'], item['structure']),
+        ]
+        for item in selection
+    ]
+    columns = ['rank', 'id', 'score', 'ε∞', 'ε ionic', 'ε total', 'structure']
+    return make_table(f'Selection, {len(lines)}', columns, lines, 2)
+
+
+def model_table(models: Sequence[ModelData]) -> Table:
+    """Return one line a model."""
+    lines = []
+    for node in models:
+        card = node.card
+        targets = ', '.join(card.targets)
+        lines.append(
+            [
+                str(node.pk),
+                card.name,
+                card.preset,
+                targets,
+                card.functional,
+                card.members,
+                len(card.elements),
+                node.content_hash[:10],
+            ]
+        )
+    return make_table(
+        'Models', ['pk', 'name', 'preset', 'targets', 'functional', 'members', 'elements', 'hash'], lines, 5
+    )

@@ -1,0 +1,95 @@
+"""What ``aiida-goectp show`` prints for each kind of node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from aiida import orm
+
+from aiida_goectp.cli import tables
+from aiida_goectp.cli.progress import status_line
+from aiida_goectp.data.crystals import CrystalsData
+from aiida_goectp.data.model import ModelData
+from aiida_goectp.data.predictions import PredictionsData
+from aiida_goectp.data.ranking import RankingData
+
+__all__ = ('show_node',)
+
+
+def show_node(node: Any, rows: int) -> None:
+    """Print a node.
+
+    :param rows: of a table
+    :raises click.UsageError: a node that this package knows nothing about
+    """
+    if isinstance(node, CrystalsData):
+        _show_crystals(node, rows)
+    elif isinstance(node, ModelData):
+        _show_model(node)
+    elif isinstance(node, PredictionsData):
+        click.echo(f'model {node.model_hash[:10]}, {node.base.attributes.get("failed")} of {len(node)} rows failed')
+        tables.show_table(tables.predictions_table(node.predictions, rows))
+    elif isinstance(node, RankingData):
+        tables.show_table(tables.ranking_table(node.ranking, rows))
+        if node.ranking.ranked_count < len(node):
+            tables.show_table(tables.reasons_table(node.ranking))
+    elif isinstance(node, orm.List) and _is_selection(node):
+        _show_selection(node, rows)
+    elif isinstance(node, orm.ProcessNode):
+        _show_process(node, rows)
+    else:
+        raise click.UsageError(f'node {node.pk} is a {type(node).__name__}; `verdi node show {node.pk}` shows it')
+
+
+def _show_crystals(node: CrystalsData, rows: int) -> None:
+    crystals = node.crystals
+    tables.show_table(tables.crystals_table(crystals, rows))
+    if crystals.failures:
+        tables.show_table(tables.failure_table(crystals.failures, rows))
+
+
+def _show_model(node: ModelData) -> None:
+    import json
+
+    tables.show_table(tables.model_table([node]))
+    card = node.card
+    for name in ('architecture', 'training', 'metrics'):
+        value = getattr(card, name)
+        if value:
+            click.echo(f'{name}: {json.dumps(value, indent=2)}')
+    for name in ('licence', 'citation', 'notes'):
+        if getattr(card, name):
+            click.echo(f'{name}: {getattr(card, name)}')
+
+
+def _is_selection(node: orm.List) -> bool:
+    items = node.get_list()
+    return all(isinstance(item, dict) and {'rank', 'id', 'score', 'structure'} <= set(item) for item in items)
+
+
+def _show_selection(node: orm.List, rows: int) -> None:
+    pks = {}
+    if node.creator is not None:
+        for link in node.creator.base.links.get_outgoing(node_class=orm.StructureData).all():
+            pks[link.link_label.removeprefix('structures__')] = link.node.pk
+    tables.show_table(tables.selection_table(node.get_list()[:rows], pks))
+
+
+def _show_process(node: orm.ProcessNode, rows: int) -> None:
+    click.echo(status_line(node))
+    for name in ('ranking', 'selection'):
+        if name in node.outputs:
+            show_node(node.outputs[name], rows)
+    if 'predictions' in node.outputs and 'ranking' not in node.outputs:
+        show_node(node.outputs.predictions, rows)
+    outputs = [f'{link.link_label} {link.node.pk}' for link in node.base.links.get_outgoing().all() if _is_output(link)]
+    if outputs:
+        click.echo('outputs: ' + ', '.join(outputs))
+
+
+def _is_output(link: Any) -> bool:
+    from aiida.common.links import LinkType
+
+    plain = not link.link_label.startswith('structures__')
+    return plain and link.link_type in (LinkType.CREATE, LinkType.RETURN)

@@ -1,0 +1,107 @@
+"""``verdi data goectp``."""
+
+import json
+
+import ase.io
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from aiida_goectp.calculations.rank import rank_crystals
+from aiida_goectp.cli.data import data_goectp
+from aiida_goectp.crystals import CrystalSet
+from aiida_goectp.data.model import ModelData
+from aiida_goectp.data.predictions import PredictionsData
+from aiida_goectp.modelcard import model_hash
+
+
+@pytest.fixture
+def nodes(crystals, predict_by_hand, write_model):
+    predictions = PredictionsData(predict_by_hand(crystals.crystals, failed=[2])).store()
+    model = ModelData.get_or_create(write_model('tiny'))
+    return {
+        'crystals': crystals,
+        'predictions': predictions,
+        'model': model,
+        'ranking': rank_crystals(crystals, predictions),
+    }
+
+
+def invoke(*arguments):
+    result = CliRunner().invoke(data_goectp, [str(item) for item in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+@pytest.mark.parametrize(
+    ('kind', 'shown'),
+    [('crystals', '6'), ('predictions', 'aaaaaaa'), ('model', 'tiny'), ('ranking', 'total')],
+)
+def test_list(nodes, kind, shown):
+    result = invoke(kind, 'list')
+    assert result.exit_code == 0
+    assert str(nodes[kind].pk) in result.output
+    assert shown in result.output
+    raw = invoke(kind, 'list', '--raw').output.splitlines()
+    assert str(nodes[kind].pk) in [line.split('\t')[0] for line in raw]
+
+
+@pytest.mark.parametrize(
+    ('kind', 'shown'),
+    [
+        ('crystals', ['SrTiO3', 'band_gap', '7.8', 'broken.cif', 'unreadable_file']),
+        ('predictions', ['made to fail', '1 of 6 rows failed', '10.5']),
+        ('model', ['tiny', 'goectp', '"width": 1']),
+        ('ranking', ['AlN', 'prediction failed', 'import failed', '10.5']),
+    ],
+)
+def test_show(nodes, kind, shown):
+    output = invoke(kind, 'show', nodes[kind].pk).output
+    for text in shown:
+        assert text in output
+
+
+def test_export_of_the_stored_file(nodes, tmp_path):
+    path = tmp_path / 'c.npz'
+    assert invoke('crystals', 'export', nodes['crystals'].pk, '-o', path).exit_code == 0
+    assert list(CrystalSet.load(path).hashes) == list(nodes['crystals'].crystals.hashes)
+    again = invoke('crystals', 'export', nodes['crystals'].pk, '-o', path)
+    assert again.exit_code == 2
+    assert '--force' in again.output
+    assert invoke('crystals', 'export', nodes['crystals'].pk, '-o', path, '-f').exit_code == 0
+    path = tmp_path / 'm.safetensors'
+    invoke('model', 'export', nodes['model'].pk, '-o', path)
+    assert model_hash(path) == nodes['model'].content_hash
+
+
+def test_export_for_other_programs(nodes, tmp_path):
+    def export(kind, file_format):
+        path = tmp_path / f'{kind}.{file_format}'
+        assert invoke(kind, 'export', nodes[kind].pk, '-F', file_format, '-o', path).exit_code == 0
+        return path
+
+    rows = json.loads(export('crystals', 'json').read_text())
+    assert rows[3]['species'] == ['Sr', 'Ti', 'O', 'O', 'O']
+    assert rows[1]['band_gap'] == 7.8
+    rows = json.loads(export('predictions', 'json').read_text())
+    assert rows[0]['total'][1][1] == 3.0
+    assert rows[2] | {'hash': ''} == rows[2] | {'hash': '', 'error': 'made to fail'}
+    assert rows[2]['total'] == [[None] * 3] * 3
+    lines = export('predictions', 'csv').read_text().splitlines()
+    assert lines[0] == 'id,hash,error,electronic,ionic,total,flags'
+    assert lines[1].split(',')[3:6] == ['2.0', '1.0', '3.0']
+    lines = export('ranking', 'csv').read_text().splitlines()
+    assert len(lines) == 8
+    assert lines[6].startswith('AlN,')
+    assert json.loads(export('model', 'json').read_text())['name'] == 'tiny'
+    frames = ase.io.read(export('crystals', 'extxyz'), ':')
+    crystal = nodes['crystals'].crystals[5]
+    np.testing.assert_allclose(frames[5].cell[:], crystal.lattice, atol=1e-7)
+    assert frames[5].info['band_gap'] == 6.0
+    cells = ase.io.read(export('crystals', 'cif'), ':')
+    assert [len(atoms) for atoms in cells] == [2, 2, 2, 5, 6, 4]
+
+
+def test_a_node_of_another_type_is_refused(nodes):
+    result = invoke('ranking', 'show', nodes['model'].pk)
+    assert result.exit_code == 2
