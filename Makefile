@@ -18,8 +18,9 @@ unexport AIIDA_PROFILE
 
 TORCH := torch==2.13.0
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
-MODEL ?= goectp-small
 STRUCTURES ?= examples/structures
+PROPERTIES ?= $(wildcard $(STRUCTURES)/properties.csv)
+SCREEN ?= $(if $(PROPERTIES),--merit gap_total --min-gap 1 )--select 10
 
 .PHONY: help install quickstart profile test lint docs clean
 
@@ -30,8 +31,8 @@ install: $(VENV)/.package ## the package and its command lines, in .venv
 
 quickstart: $(VENV)/.package .aiida/.ready ## screen the crystals of examples/structures; STRUCTURES=folder for your own
 	aiida-goectp setup
-	aiida-goectp import $(STRUCTURES)
-	aiida-goectp screen --run
+	aiida-goectp import $(STRUCTURES) $(if $(PROPERTIES),--properties $(PROPERTIES))
+	aiida-goectp screen --run $(SCREEN)
 
 test: lint .aiida/.ready ## ruff, format check, mypy and the tests; CI=true runs the slow ones, too
 	$(BIN)/python -m pytest $(if $(filter true 1,$(CI)),,-m "not slow and not services") $(PYTEST)

@@ -1,0 +1,55 @@
+"""The manual: every Python block compiles, and the example backbone is one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+DOCS = Path(__file__).parents[1] / 'docs'
+PAGES = [*sorted(DOCS.rglob('*.md')), DOCS.parent / 'README.md']
+
+
+def _blocks(path: Path) -> list[str]:
+    return re.findall(r'^```python\n(.*?)^```', path.read_text(encoding='utf-8'), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize('path', PAGES, ids=lambda path: path.stem)
+def test_python_blocks_compile(path):
+    for block in _blocks(path):
+        compile(block, str(path), 'exec')
+
+
+@pytest.mark.parametrize('path', PAGES, ids=lambda path: path.stem)
+def test_pages_name_no_file_that_is_not_there(path):
+    for name in re.findall(r'`((?:examples|benchmarks|aiida_goectp|tests)/[\w./-]+\.\w+)`', path.read_text('utf-8')):
+        assert (DOCS.parent / name).is_file(), name
+
+
+def test_the_example_backbone_makes_a_network_with_every_symmetry():
+    import torch
+
+    from aiida_goectp.crystals.readers import read_structures
+    from aiida_goectp.network.backbone import BACKBONES
+    from aiida_goectp.network.batch import GraphBatch
+    from aiida_goectp.network.model import GoeCTP
+    from aiida_goectp.network.preparation import prepare
+
+    try:
+        exec(_blocks(DOCS / 'howto' / 'backbone.md')[0], {'__name__': 'example'})
+        network = GoeCTP({'backbone': 'mean', 'options': {'width': 8}, 'head': 'physical'}, ['electronic', 'ionic'])
+    finally:
+        BACKBONES.pop('mean', None)
+    folder = DOCS.parent / 'examples' / 'structures'
+    crystals = read_structures([folder / 'SrTiO3-perovskite.cif', folder / 'HfO2-monoclinic.cif'])
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    turned = [crystal._replace(lattice=crystal.lattice @ turn.T) for crystal in crystals]
+
+    def predict(rows):
+        return network.double().eval()(GraphBatch.from_arrays(prepare(rows), torch.float64)).detach().numpy()
+
+    straight = predict(crystals)
+    assert np.allclose(straight[0, 0], np.eye(3) * straight[0, 0, 0, 0], atol=1e-8)  # cubic: isotropic
+    assert np.allclose(predict(turned), turn @ straight @ turn.T, atol=1e-6)
