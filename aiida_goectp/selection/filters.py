@@ -89,7 +89,7 @@ class Filters(BaseModel):
     def apply(self, crystals: CrystalSet) -> np.ndarray:
         """Say of each crystal why it is out.
 
-        :return: (n,) strings, empty where a crystal passes; several reasons are joined by ``; ``. The same reason reads
+        :return: (n,) strings, empty where a crystal passes; several reasons are joined by semicolons. The same reason reads
             the same in each row, so that reasons can be counted
         :raises FormatError: as :meth:`check_columns`
         """

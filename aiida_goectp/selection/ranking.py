@@ -38,7 +38,7 @@ class Ranking:
     :param hashes: (n,) content hashes; empty for a row that never became a crystal
     :param score: (n,) figure of merit, NaN where it is out or cannot be computed
     :param rank: (n,) 1 for the best, 0 for a row that is out
-    :param reason: (n,) why a row is out, several joined by ``; ``; empty where it is in
+    :param reason: (n,) why a row is out, several joined by semicolons; empty where it is in
     :param electronic: (n,) polycrystalline average, NaN where there is no prediction
     :param ionic: (n,) likewise
     :param total: (n,) likewise
