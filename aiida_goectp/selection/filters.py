@@ -89,8 +89,8 @@ class Filters(BaseModel):
     def apply(self, crystals: CrystalSet) -> np.ndarray:
         """Say of each crystal why it is out.
 
-        :return: (n,) strings, empty where a crystal passes; several reasons are joined by semicolons. The same reason reads
-            the same in each row, so that reasons can be counted
+        :return: (n,) strings, empty where a crystal passes; several reasons are joined by semicolons. A reason
+            reads the same in each row, so that reasons can be counted
         :raises FormatError: as :meth:`check_columns`
         """
         self.check_columns(crystals.properties)

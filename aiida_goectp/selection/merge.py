@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -55,12 +55,7 @@ def merge_predictions(
         first = ', '.join(str(ids[row]) for row in gaps[:5])
         more = ', …' * (len(gaps) > 5)
         raise MergeError('gap', f'{len(gaps)} of {len(source)} crystals have no prediction: {first}{more}')
-    changes: dict[str, Any] = {'settings': _common([part.settings for part in parts])}
-    for item in fields(whole):
-        column = getattr(whole, item.name)
-        if isinstance(column, np.ndarray):
-            changes[item.name] = column[source]
-    return replace(whole, **changes)
+    return replace(whole.take(source), settings=_common([part.settings for part in parts]))
 
 
 def _origin(parts: Sequence[Predictions], row: int) -> str:

@@ -25,8 +25,11 @@ class TensorRows(Protocol):
     def total(self) -> np.ndarray: ...  # noqa: D102
     @property
     def total_std(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def failed(self) -> np.ndarray: ...  # noqa: D102
 
 
+_GAP = ('band_gap',)
 _Function = Callable[[TensorRows, np.ndarray], np.ndarray]
 
 
@@ -36,25 +39,28 @@ class FigureOfMerit:
 
     :param name: key in :data:`FIGURES_OF_MERIT`
     :param formula: for tables and help texts
+    :param function: (rows, band gap in eV or NaN) → (n,)
+    :param tensor: the predicted tensor that it needs
     :param columns: property columns of the crystals that it needs
     :param committee: whether it needs the standard deviations of a committee
-    :param function: (rows, band gap in eV or NaN) → (n,)
     """
 
     name: str
     formula: str
     function: _Function
+    tensor: str = 'total'
     columns: tuple[str, ...] = ()
     committee: bool = False
 
     def evaluate(self, rows: TensorRows, properties: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the score of each row (n,), NaN where a prediction or a property is missing or a gap is negative.
 
-        :param rows: electronic, ionic (n, 3, 3) and their standard deviations
+        :param rows: tensors (n, 3, 3) and their standard deviations
         :param properties: name → (n,)
-        :raises FormatError: a column that it needs is not there or no numbers, or no committee stands behind the rows
+        :raises FormatError: a column that it needs is not there or no numbers; the model does not
+            predict the tensor that it needs, or is no committee
         """
-        n = len(rows.electronic)
+        n = len(rows.failed)
         for name in self.columns:
             if name not in properties:
                 have = ', '.join(sorted(properties)) or 'none'
@@ -64,21 +70,28 @@ class FigureOfMerit:
                 )
             if np.shape(properties[name]) != (n,) or properties[name].dtype.kind not in 'fiu':
                 raise FormatError(f'property {name!r} is no column of {n} numbers, as {self.name!r} needs it')
-        if self.committee and n and not np.isfinite(rows.total_std).all(axis=(1, 2)).any():
-            raise FormatError(
-                f'figure of merit {self.name!r} ({self.formula}) needs standard deviations, and a single model gives '
-                'none; predict with a committee, or rank by another figure of merit'
-            )
+        self._check_rows(rows)
         gap = properties['band_gap'].astype(np.float64) if 'band_gap' in self.columns else np.full(n, np.nan)
         return np.asarray(self.function(rows, np.where(gap >= 0, gap, np.nan)), dtype=np.float64)
+
+    def _check_rows(self, rows: TensorRows) -> None:
+        for name in (self.tensor, 'total_std') if self.committee else (self.tensor,):
+            good = getattr(rows, name)[~rows.failed]
+            if not len(good) or np.isfinite(good).all(axis=(1, 2)).any():
+                continue
+            if name == 'total_std':
+                raise FormatError(
+                    f'figure of merit {self.name!r} ({self.formula}) needs standard deviations, and a single model '
+                    'gives none; predict with a committee, or rank by another figure of merit'
+                )
+            raise FormatError(
+                f'figure of merit {self.name!r} ({self.formula}) needs the {name} tensor, which this model does not '
+                'predict; rank by another figure of merit, or predict with another model'
+            )
 
 
 def _electronic(rows: TensorRows) -> np.ndarray:
     return tensors.polycrystalline_average(rows.electronic)
-
-
-def _ionic(rows: TensorRows) -> np.ndarray:
-    return tensors.polycrystalline_average(rows.ionic)
 
 
 def _total(rows: TensorRows) -> np.ndarray:
@@ -88,8 +101,8 @@ def _total(rows: TensorRows) -> np.ndarray:
 def _spread(rows: TensorRows) -> np.ndarray:
     """Return an upper bound of the standard deviation of ε_poly.
 
-    The members' correlations between components are not kept. By Minkowski's inequality the standard deviation of a
-    sum is at most the sum of the standard deviations, which is what a cautious ranking should assume.
+    How the components go together over the committee is not kept. By Minkowski's inequality the standard deviation of
+    a mean is at most the mean of the standard deviations, which is what a cautious ranking should assume.
     """
     return tensors.polycrystalline_average(rows.total_std)
 
@@ -105,33 +118,39 @@ FIGURES_OF_MERIT: dict[str, FigureOfMerit] = {
     item.name: item
     for item in (
         FigureOfMerit('total', 'ε_poly = trace(ε_∞ + ε_ionic)/3', lambda rows, gap: _total(rows)),
-        FigureOfMerit('electronic', 'trace(ε_∞)/3', lambda rows, gap: _electronic(rows)),
-        FigureOfMerit('ionic', 'trace(ε_ionic)/3', lambda rows, gap: _ionic(rows)),
-        FigureOfMerit('gap_total', 'Eg · ε_poly', lambda rows, gap: gap * _total(rows), ('band_gap',)),
-        FigureOfMerit('sqrt_gap_total', '√Eg · ε_poly', lambda rows, gap: np.sqrt(gap) * _total(rows), ('band_gap',)),
-        FigureOfMerit('gap_electronic', 'Eg · trace(ε_∞)/3', lambda rows, gap: gap * _electronic(rows), ('band_gap',)),
+        FigureOfMerit('electronic', 'trace(ε_∞)/3', lambda rows, gap: _electronic(rows), 'electronic'),
         FigureOfMerit(
-            'energy_density', 'ε_poly · (Eg/4 eV)^a, a = 3 below 4 eV, 1 above', _energy_density, ('band_gap',)
+            'ionic', 'trace(ε_ionic)/3', lambda rows, gap: tensors.polycrystalline_average(rows.ionic), 'ionic'
+        ),
+        FigureOfMerit('gap_total', 'Eg · ε_poly', lambda rows, gap: gap * _total(rows), columns=_GAP),
+        FigureOfMerit('sqrt_gap_total', '√Eg · ε_poly', lambda rows, gap: np.sqrt(gap) * _total(rows), columns=_GAP),
+        FigureOfMerit(
+            'gap_electronic', 'Eg · trace(ε_∞)/3', lambda rows, gap: gap * _electronic(rows), 'electronic', _GAP
+        ),
+        FigureOfMerit(
+            'energy_density', 'ε_poly · (Eg/4 eV)^a, a = 3 below 4 eV, 1 above', _energy_density, columns=_GAP
         ),
         FigureOfMerit(
             'cautious_gap_total',
             'Eg · (ε_poly − σ)',
             lambda rows, gap: gap * (_total(rows) - _spread(rows)),
-            ('band_gap',),
+            columns=_GAP,
             committee=True,
         ),
         FigureOfMerit(
-            'anisotropy',
-            'largest / smallest eigenvalue of ε_∞ + ε_ionic',
-            lambda rows, gap: tensors.anisotropy(rows.total),
+            'anisotropy', 'largest / smallest eigenvalue of ε_total', lambda rows, gap: tensors.anisotropy(rows.total)
         ),
         FigureOfMerit(
             'electronic_anisotropy',
             'largest / smallest eigenvalue of ε_∞',
             lambda rows, gap: tensors.anisotropy(rows.electronic),
+            'electronic',
         ),
         FigureOfMerit(
-            'refractive_index', '√(trace(ε_∞)/3)', lambda rows, gap: tensors.refractive_index(rows.electronic)
+            'refractive_index',
+            '√(trace(ε_∞)/3)',
+            lambda rows, gap: tensors.refractive_index(rows.electronic),
+            'electronic',
         ),
     )
 }
