@@ -13,7 +13,7 @@ from .builders import crystals, rocksalt
 
 
 @given(crystals())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_there_and_back_nothing_moves(crystal):
     for back in (from_pymatgen(to_pymatgen(crystal), 'x'), from_ase(to_ase(crystal), 'x')):
         assert back.id == 'x'

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aiida_goectp.predictions import TENSORS
@@ -33,7 +33,6 @@ def merge(parts):
 
 
 @given(st.permutations(range(9)), st.sets(st.integers(0, 9), max_size=4))
-@settings(deadline=None)
 def test_any_partition_in_any_order_gives_the_whole(order, cuts):
     bounds = [0, *sorted(cuts), 9]
     parts = [rows_of(WHOLE, list(order[start:stop])) for start, stop in pairwise(bounds)]

@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aiida_goectp.crystals import CrystalSet, Failure
@@ -83,7 +83,6 @@ def test_top_rows_are_rows_of_the_crystal_set():
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=12), st.randoms())
-@settings(deadline=None)
 def test_the_order_does_not_depend_on_the_order_of_the_input(scores, random):
     """Ties go by content hash, so a shuffled input gives the same list of crystals."""
     crystals = crystal_set(len(scores))
