@@ -177,7 +177,7 @@ class PredictWorkChain(ProtocolMixin, BaseRestartWorkChain):
     @process_handler(priority=300, exit_codes=[_CODES.ERROR_NO_DEVICE])
     def handle_no_device(self, node: orm.CalcJobNode) -> ProcessHandlerReport:
         """The GPU is not there, or was lost on the way: go on with the CPU, if allowed."""
-        if self.inputs.allow_cpu.value:
+        if self.inputs.allow_cpu.value and self.ctx.inputs.device.value != 'cpu':
             self.ctx.inputs.device = orm.Str('cpu')
             return self._go_on_from(node, 'the GPU is gone', 'going on with the CPU')
         return self._give_up(self.exit_codes.ERROR_GPU_GONE)

@@ -1,0 +1,150 @@
+"""The parser: every way in which the files of a job can be wrong has its exit code."""
+
+import io
+import json
+
+import pytest
+from aiida import orm
+from aiida.common.links import LinkType
+
+from aiida_goectp.data.crystals import CrystalsData
+from aiida_goectp.data.model import ModelData
+from aiida_goectp.parsers.predict import PredictParser
+
+STATUS = {
+    'version': 1,
+    'state': 'finished',
+    'rows_done': 6,
+    'rows_total': 6,
+    'rows_failed': 0,
+    'device': 'cpu',
+    'batch_atoms': 1024,
+    'crystals_per_second': 10.0,
+    'error': None,
+}
+
+
+@pytest.fixture
+def tiny(aiida_profile, write_model):
+    return ModelData.get_or_create(write_model())
+
+
+@pytest.fixture
+def parse(aiida_profile, aiida_localhost, crystal_set, tiny):
+    """Return a function that parses files as if a job had left them."""
+
+    def run(files, shard=None, fraction=1.0, scheduler_status=None):
+        node = orm.CalcJobNode(computer=aiida_localhost, process_type='aiida.calculations:goectp.predict')
+        inputs = {'crystals': CrystalsData(crystal_set), 'model': tiny, 'max_failed_fraction': orm.Float(fraction)}
+        for name, value in (shard or {}).items():
+            inputs[f'shard__{name}'] = orm.Int(value)
+        for name, item in inputs.items():
+            node.base.links.add_incoming(item.store(), link_type=LinkType.INPUT_CALC, link_label=name)
+        if scheduler_status is not None:
+            node.set_exit_status(scheduler_status)
+        node.store()
+        retrieved = orm.FolderData()
+        for name, content in files.items():
+            retrieved.base.repository.put_object_from_bytes(content, name)
+        retrieved.base.links.add_incoming(node, link_type=LinkType.CREATE, link_label='retrieved')
+        retrieved.store()
+        return PredictParser.parse_from_node(node, store_provenance=False)
+
+    return run
+
+
+def status(**changes):
+    return json.dumps(STATUS | changes).encode()
+
+
+def output(predictions):
+    stream = io.BytesIO()
+    predictions.save(stream)
+    return stream.getvalue()
+
+
+def files(predictions, **changes):
+    return {'predictions.npz.status.json': status(**changes), 'predictions.npz': output(predictions)}
+
+
+def test_a_finished_job(parse, crystal_set, predict_by_hand, tiny):
+    results, node = parse(files(predict_by_hand(crystal_set, tiny.content_hash)))
+    assert node.is_finished_ok, node.exit_message
+    assert results['status'].get_dict() == STATUS
+    assert list(results['predictions'].predictions.ids) == list(crystal_set.ids)
+
+
+def test_a_shard(parse, crystal_set, predict_by_hand, tiny):
+    part = crystal_set.take(range(2, 5))
+    results, node = parse(files(predict_by_hand(part, tiny.content_hash)), shard={'start': 2, 'stop': 5})
+    assert node.is_finished_ok, node.exit_message
+    assert len(results['predictions']) == 3
+    _, node = parse(files(predict_by_hand(part, tiny.content_hash)), shard={'start': 1, 'stop': 4})
+    assert node.exit_status == 314
+    assert 'row 1 has the id GaAs, the crystal MgO' in node.exit_message
+
+
+def test_failed_rows_are_results_up_to_a_limit(parse, crystal_set, predict_by_hand, tiny):
+    predictions = predict_by_hand(crystal_set, tiny.content_hash, failed=[0, 4])
+    _, node = parse(files(predictions), fraction=0.34)
+    assert node.is_finished_ok
+    results, node = parse(files(predictions), fraction=0.33)
+    assert node.exit_status == 410
+    assert node.exit_message.startswith('2 of 6 rows failed')
+    assert results['predictions'].base.attributes.get('failed') == 2
+
+
+@pytest.mark.parametrize(
+    ('content', 'number', 'message'),
+    [
+        ({}, 310, 'is the code set up right'),
+        ({'goectp.err': b'bash: goectp: command not found'}, 310, 'command not found'),
+        ({'predictions.npz.status.json': b'{"version": 1, "sta'}, 311, 'no JSON'),
+        ({'predictions.npz.status.json': b'{"version": 2}'}, 311, 'not a status file of version 1'),
+        ({'predictions.npz.status.json': b'{"version": 1, "state": "finished"}'}, 311, 'without error, rows_done'),
+        ({'predictions.npz.status.json': status()}, 312, 'left no predictions'),
+        ({'predictions.npz.status.json': status(), 'predictions.npz': b'PK\x03\x04torn'}, 313, 'cut off'),
+        ({'predictions.npz.status.json': status(state='running', rows_done=4)}, 323, 'killed after 4 of 6 rows'),
+        ({'predictions.npz.status.json': status(state='interrupted', rows_done=4)}, 322, 'after 4 of 6 rows'),
+    ],
+)
+def test_what_is_not_finished(parse, content, number, message):
+    _, node = parse(content)
+    assert node.exit_status == number
+    assert message in node.exit_message
+
+
+@pytest.mark.parametrize(
+    ('code', 'number'),
+    [
+        ('bad_input', 210),
+        ('bad_model', 211),
+        ('no_device', 320),
+        ('out_of_memory', 321),
+        ('internal', 324),
+        ('something new', 324),
+    ],
+)
+def test_what_the_executable_says(parse, code, number):
+    results, node = parse(
+        {'predictions.npz.status.json': status(state='failed', error={'code': code, 'message': 'why'})}
+    )
+    assert node.exit_status == number
+    assert 'why' in node.exit_message
+    assert results['status']['state'] == 'failed'
+
+
+@pytest.mark.parametrize(('seen', 'number'), [(110, 321), (120, 322), (140, 323)])
+def test_what_the_scheduler_saw(parse, seen, number):
+    _, node = parse({'predictions.npz.status.json': status(state='running', rows_done=2)}, scheduler_status=seen)
+    assert node.exit_status == number
+
+
+def test_predictions_of_something_else(parse, crystal_set, predict_by_hand, tiny):
+    _, node = parse(files(predict_by_hand(crystal_set.take([1, 0, 2, 3, 4, 5]), tiny.content_hash)))
+    assert node.exit_status == 314
+    assert 'row 0 has the id MgO, the crystal Si' in node.exit_message
+    _, node = parse(files(predict_by_hand(crystal_set.take(range(5)), tiny.content_hash)))
+    assert '5 rows for 6 crystals' in node.exit_message
+    _, node = parse(files(predict_by_hand(crystal_set, 'b' * 40)))
+    assert node.exit_status == 315

@@ -1,0 +1,230 @@
+"""``PredictWorkChain``: each handler on a job that ended so, then real jobs that break in real ways."""
+
+import numpy as np
+import pytest
+from aiida import orm
+from aiida.common.links import LinkType
+from aiida.engine import ProcessHandlerReport, run_get_node
+from aiida.engine.utils import instantiate_process
+from aiida.manage import get_manager
+from plumpy import ProcessState
+
+from aiida_goectp.calculations.predict import PredictCalculation
+from aiida_goectp.data.model import ModelData
+from aiida_goectp.data.predictions import PredictionsData
+from aiida_goectp.workflows.predict import PredictWorkChain
+
+CODES = PredictCalculation.spec().exit_codes
+
+
+@pytest.fixture
+def chain(aiida_profile, aiida_code_installed, crystals, write_model):
+    """Return a function that makes a work chain which has been set up."""
+
+    def make(**inputs):
+        code = aiida_code_installed(label='any', filepath_executable='/bin/true')
+        model = ModelData.get_or_create(write_model())
+        builder = PredictWorkChain.get_builder_from_protocol(code, crystals, model, overrides=inputs)
+        process = instantiate_process(get_manager().get_runner(), builder)
+        process.setup()
+        process.ctx.children = []
+        return process
+
+    return make
+
+
+@pytest.fixture
+def ended(aiida_localhost):
+    """Return a function that gives a work chain a job which ended in some way, and lets it look at that."""
+
+    def end(process, code, rows=0, predictions=None, **status):
+        node = orm.CalcJobNode(computer=aiida_localhost, process_type='aiida.calculations:goectp.predict').store()
+        outputs = {'remote_folder': orm.RemoteData(computer=aiida_localhost, remote_path='/nowhere')}
+        outputs['status'] = orm.Dict(
+            {'rows_done': rows, 'rows_total': 6, 'batch_atoms': 1024, 'device': 'cuda:0'} | status
+        )
+        if predictions is not None:
+            outputs['predictions'] = predictions
+        for name, output in outputs.items():
+            output.base.links.add_incoming(node, link_type=LinkType.CREATE, link_label=name)
+            output.store()
+        node.set_process_state(ProcessState.FINISHED)
+        node.set_exit_status(code.status)
+        node.set_exit_message(code.message)
+        process.ctx.children.append(node)
+        process.ctx.iteration = len(process.ctx.children)
+        return node, process.inspect_process()
+
+    return end
+
+
+def test_refused_input_ends_it(chain, ended):
+    process = chain()
+    _, result = ended(process, CODES.ERROR_BAD_INPUT.format(message='no good'))
+    assert result.status == 411
+    assert 'no good' in result.message
+
+
+def test_too_many_failed_rows_keep_the_outputs(chain, ended, crystals, predict_by_hand):
+    process = chain()
+    predictions = PredictionsData(predict_by_hand(crystals.crystals, failed=[1, 2]))
+    _, result = ended(process, CODES.ERROR_TOO_MANY_FAILED_ROWS, predictions=predictions)
+    assert result.status == 410
+    assert result.message.startswith('2 of 6 rows failed')
+    assert process.outputs['predictions'].uuid == predictions.uuid
+
+
+def test_out_of_memory_cuts_the_batch(chain, ended):
+    process = chain()
+    node, result = ended(process, CODES.ERROR_OUT_OF_MEMORY, rows=3)
+    assert result.status == 0
+    assert process.ctx.inputs.batch_atoms == 256
+    assert process.ctx.inputs.parent_folder.uuid == node.outputs.remote_folder.uuid
+    ended(process, CODES.ERROR_OUT_OF_MEMORY, batch_atoms=256)
+    assert process.ctx.inputs.batch_atoms == 64
+    # rows that an earlier job did are not forgotten by one that did none
+    assert process.ctx.inputs.parent_folder.uuid == node.outputs.remote_folder.uuid
+
+
+def test_out_of_memory_at_the_smallest_batch_leaves_the_gpu(chain, ended):
+    process = chain(goectp={'batch_atoms': 64})
+    _, result = ended(process, CODES.ERROR_OUT_OF_MEMORY, batch_atoms=64)
+    assert result.status == 0
+    assert process.ctx.inputs.device == 'cpu'
+    assert 'batch_atoms' not in process.ctx.inputs
+
+
+@pytest.mark.parametrize(('allow_cpu', 'device'), [(False, 'cuda:0'), (True, 'cpu')])
+def test_out_of_memory_for_good(chain, ended, allow_cpu, device):
+    process = chain(goectp={'batch_atoms': 64}, allow_cpu=allow_cpu)
+    _, result = ended(process, CODES.ERROR_OUT_OF_MEMORY, batch_atoms=64, device=device)
+    assert result.status == 412
+    assert '64 atoms' in result.message
+
+
+def test_a_lost_gpu(chain, ended):
+    process = chain()
+    node, result = ended(process, CODES.ERROR_NO_DEVICE, rows=2)
+    assert result.status == 0
+    assert process.ctx.inputs.device == 'cpu'
+    assert process.ctx.inputs.parent_folder.uuid == node.outputs.remote_folder.uuid
+    _, result = ended(process, CODES.ERROR_NO_DEVICE, rows=2)
+    assert result.status == 413
+    _, result = ended(chain(allow_cpu=False), CODES.ERROR_NO_DEVICE)
+    assert result.status == 413
+
+
+def test_an_interrupted_job_goes_on(chain, ended):
+    process = chain()
+    for rows in (1, 3, 5):
+        node, result = ended(process, CODES.ERROR_INTERRUPTED, rows=rows)
+        assert result.status == 0
+        assert process.ctx.inputs.parent_folder.uuid == node.outputs.remote_folder.uuid
+    assert 'batch_atoms' not in process.ctx.inputs
+
+
+def test_jobs_without_progress_end_it(chain, ended):
+    process = chain()
+    assert ended(process, CODES.ERROR_INTERRUPTED, rows=2)[1].status == 0
+    assert ended(process, CODES.ERROR_INTERRUPTED, rows=2)[1].status == 0
+    _, result = ended(process, CODES.ERROR_KILLED, rows=2)
+    assert result.status == 414
+    assert '2 jobs in a row' in result.message
+
+
+def test_a_killed_job_goes_on_and_may_have_been_too_large(chain, ended):
+    process = chain()
+    node, result = ended(process, CODES.ERROR_KILLED, rows=4)
+    assert result.status == 0
+    assert process.ctx.inputs.parent_folder.uuid == node.outputs.remote_folder.uuid
+    assert 'batch_atoms' not in process.ctx.inputs
+    ended(process, CODES.ERROR_KILLED, rows=4)
+    assert process.ctx.inputs.batch_atoms == 256
+
+
+def test_what_nobody_handles_ends_it(chain, ended):
+    _, result = ended(chain(), CODES.ERROR_INTERNAL)
+    assert result.status == 402
+
+
+def test_the_number_of_jobs_is_limited(chain, ended):
+    process = chain(max_iterations=2)
+    ended(process, CODES.ERROR_INTERRUPTED, rows=1)
+    assert ended(process, CODES.ERROR_INTERRUPTED, rows=2)[1].status == 401
+
+
+def test_every_handler_says_what_it_does():
+    handlers = [getattr(PredictWorkChain, name) for name in dir(PredictWorkChain) if name.startswith('handle_')]
+    assert len(handlers) == 6
+    assert all(PredictWorkChain.is_process_handler(handler.__name__) for handler in handlers)
+    assert all(': ' in handler.__doc__ for handler in handlers)
+    assert ProcessHandlerReport(True).exit_code.status == 0
+
+
+@pytest.fixture
+def run_broken(code, crystals, model, tmp_path, aiida_code_installed):
+    """Return a function that runs the work chain; its first job has a fault, the others have none."""
+
+    def run(fault, **overrides):
+        script = tmp_path / 'goectp-with-a-fault'
+        script.write_text(
+            f'#!/bin/bash\nif [ ! -e {tmp_path}/once ]; then touch {tmp_path}/once; '
+            f'export GOECTP_TEST_FAULT={fault}; fi\nexec {code.filepath_executable} "$@"\n'
+        )
+        script.chmod(0o755)
+        broken = aiida_code_installed(label=f'fault-{tmp_path.name}', filepath_executable=str(script))
+        builder = PredictWorkChain.get_builder_from_protocol(broken, crystals, model, overrides=overrides)
+        return run_get_node(builder)
+
+    return run
+
+
+@pytest.fixture
+def expected(crystals, model):
+    from aiida_goectp.learning.predict import predict_crystals
+
+    return predict_crystals(crystals.crystals, model.content, device='cpu')
+
+
+def check(node, expected):
+    predictions = node.outputs.predictions.predictions
+    np.testing.assert_allclose(predictions.total, expected.total, rtol=1e-5)
+    assert list(predictions.hashes) == list(expected.hashes)
+
+
+def test_a_real_job_killed_half_way(run_broken, expected, crystals):
+    _, node = run_broken('kill_after=3', goectp={'batch_atoms': 4, 'device': 'cpu'})
+    assert node.is_finished_ok, node.exit_message
+    jobs = sorted(node.called, key=lambda job: job.pk)
+    assert [job.exit_status for job in jobs] == [323, 0]
+    assert jobs[0].outputs.status['rows_done'] >= 3
+    assert jobs[1].inputs.parent_folder.uuid == jobs[0].outputs.remote_folder.uuid
+    check(node, expected)
+
+
+def test_a_real_job_out_of_memory(run_broken, expected):
+    _, node = run_broken('oom_above=1', goectp={'device': 'cpu'})
+    assert node.is_finished_ok, node.exit_message
+    jobs = sorted(node.called, key=lambda job: job.pk)
+    assert [job.exit_status for job in jobs] == [321, 0]
+    assert jobs[1].inputs.batch_atoms < 1024
+    check(node, expected)
+
+
+def test_a_real_job_whose_time_is_up(run_broken, expected):
+    overrides = {'batch_atoms': 4, 'device': 'cpu', 'metadata': {'options': {'max_wallclock_seconds': 30}}}
+    _, node = run_broken('slow=8', goectp=overrides)
+    assert node.is_finished_ok, node.exit_message
+    jobs = sorted(node.called, key=lambda job: job.pk)
+    assert [job.exit_status for job in jobs] == [322, 0]
+    assert 0 < jobs[0].outputs.status['rows_done'] < 6
+    check(node, expected)
+
+
+def test_a_real_job_without_its_gpu(run_broken, expected):
+    _, node = run_broken('no_device', goectp={'device': 'cuda'})
+    assert node.is_finished_ok, node.exit_message
+    jobs = sorted(node.called, key=lambda job: job.pk)
+    assert [job.exit_status for job in jobs] == [320, 0]
+    assert jobs[1].inputs.device == 'cpu'
+    check(node, expected)
