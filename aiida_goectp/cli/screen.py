@@ -28,7 +28,7 @@ _FILTERS = (
 @click.command()
 @click.argument('crystals', required=False, type=crystals_type())
 @click.option('--model', type=ModelParam(), help='Node, shipped name or file; the first shipped model if not given.')
-@click.option('--code', type=CodeParamType(entry_point='goectp.predict'), help='goectp@localhost if not given.')
+@click.option('--code', type=CodeParamType(), help='goectp@localhost if not given.')
 @click.option('--min-gap', type=float, help='Band gap at least, eV (column band_gap).')
 @click.option('--max-gap', type=float, help='Band gap at most, eV.')
 @click.option('--max-hull', type=float, help='Distance to the hull at most, eV/atom (column e_above_hull).')

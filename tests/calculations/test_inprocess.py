@@ -1,0 +1,48 @@
+"""Prediction in the process itself."""
+
+import time
+
+import numpy as np
+import pytest
+from aiida import orm
+from aiida.manage.caching import enable_caching
+
+from aiida_goectp.calculations.inprocess import predict_crystals
+from aiida_goectp.data.crystals import structure_from_crystal
+
+
+def test_a_structure_in_one_line(model, crystal_set):
+    structure = structure_from_crystal(crystal_set[3])
+    predictions = predict_crystals(structure, model).predictions
+    assert list(predictions.ids) == ['O3SrTi']
+    # cubic: a multiple of the identity, in the frame of the structure
+    np.testing.assert_allclose(predictions.total[0], np.eye(3) * predictions.total[0, 0, 0], atol=1e-4)
+
+
+def test_provenance_and_cache(model, crystal_set, crystals):
+    structure = structure_from_crystal(crystal_set[0]).store()
+    node = predict_crystals(structure, model)
+    assert set(node.creator.base.links.get_incoming().all_nodes()) >= {structure, model}
+    alone = node.predictions.total[0]
+    np.testing.assert_allclose(predict_crystals(crystals, model).predictions.total[0], alone, rtol=1e-5)
+    with enable_caching():
+        again = predict_crystals(structure_from_crystal(crystal_set[0]), model)
+    assert again.creator.base.caching.is_created_from_cache
+
+
+def test_the_model_stays_loaded(model, crystals):
+    predict_crystals(crystals, model)
+    start = time.perf_counter()
+    predict_crystals(crystals, model)
+    assert time.perf_counter() - start < 3
+
+
+def test_what_cannot_be_predicted(model, crystals):
+    with pytest.raises(TypeError, match='cannot predict a Int'):
+        predict_crystals(orm.Int(1), model)
+    slab = orm.StructureData(cell=np.eye(3).tolist(), pbc=(True, True, False))
+    slab.append_atom(position=(0, 0, 0), symbols='Si')
+    with pytest.raises(ValueError, match='periodic in 2 directions'):
+        predict_crystals(slab, model)
+    with pytest.raises(ValueError, match='cuda:9'):
+        predict_crystals(crystals, model, orm.Str('cuda:9'))

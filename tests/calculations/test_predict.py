@@ -1,0 +1,139 @@
+"""``goectp.predict`` with the real executable."""
+
+import io
+
+import numpy as np
+import pytest
+from aiida import orm
+from aiida.engine import run_get_node
+from aiida.manage.caching import enable_caching
+
+from aiida_goectp.calculations.predict import PredictCalculation, time_limit
+from aiida_goectp.crystals import Crystal, CrystalSet
+from aiida_goectp.data.crystals import CrystalsData
+
+
+@pytest.fixture
+def run(code, model):
+    """Return a function that runs a job."""
+
+    def run(crystals, options=None, fault=None, **inputs):
+        builder = PredictCalculation.get_builder()
+        builder.code, builder.crystals, builder.model = code, crystals, inputs.pop('model', model)
+        builder.device = inputs.pop('device', 'cpu')
+        for name, value in inputs.items():
+            builder[name] = value
+        for name, value in (options or {}).items():
+            builder.metadata.options[name] = value
+        if fault:
+            builder.metadata.options.environment_variables = {'GOECTP_TEST_FAULT': fault}
+        return run_get_node(builder)
+
+    return run
+
+
+def test_time_limit_leaves_time_to_end():
+    assert [time_limit(seconds) for seconds in (1, 10, 20, 60, 600, 3600, 86400)] == [1, 5, 10, 50, 540, 3480, 86280]
+
+
+@pytest.mark.parametrize(
+    ('inputs', 'message'),
+    [
+        ({'device': 'gpu'}, "device 'gpu': give auto, cpu, cuda or cuda:N"),
+        ({'batch_atoms': 0}, '0 is not positive'),
+        ({'max_failed_fraction': 1.5}, '1.5 is not between 0 and 1'),
+        ({'shard': {'start': 4, 'stop': 4}}, 'rows 4 to 4 do not lie within the 6 crystals'),
+        ({'shard': {'stop': 7}}, 'rows 0 to 7 do not lie within the 6 crystals'),
+    ],
+)
+def test_bad_inputs_are_refused_before_anything_runs(run, crystals, inputs, message):
+    with pytest.raises(ValueError, match=message):
+        run(crystals, **inputs)
+
+
+def test_an_empty_set_is_refused(run, crystal_set):
+    with pytest.raises(ValueError, match='the node holds none'):
+        run(CrystalsData(crystal_set.take([])))
+
+
+def test_a_job_and_the_calcfunction_give_the_same_numbers(run, crystals, model):
+    from aiida_goectp.calculations.inprocess import predict_crystals
+
+    with enable_caching():
+        results, node = run(crystals)
+        assert node.is_finished_ok, node.exit_message
+        again = run(CrystalsData(crystals.crystals))[1]
+    here = predict_crystals(crystals, model, orm.Str('cpu')).predictions
+    there = results['predictions'].predictions
+    for name in ('electronic', 'ionic', 'total'):
+        np.testing.assert_allclose(getattr(there, name), getattr(here, name), rtol=1e-6, atol=1e-7)
+    assert list(there.ids) == list(crystals.crystals.ids)
+    assert there.model_hash == model.content_hash
+    assert results['status']['state'] == 'finished'
+    assert results['status']['rows_done'] == 6
+    # equal content in another node is taken from the cache
+    assert again.base.caching.get_cache_source() == node.uuid
+    # neither crystals nor model are stored a second time with the job
+    assert not {'crystals.npz', 'model.safetensors'} & set(node.base.repository.list_object_names())
+    assert 'predictions.npz' in results['retrieved'].base.repository.list_object_names()
+
+
+def test_a_shard_with_a_bad_row(run, crystal_set):
+    close = Crystal('close', np.eye(3) * 4, np.array([14, 14], np.int16), np.array([[0, 0, 0], [0.01, 0, 0.0]]))
+    mixed = CrystalsData(CrystalSet.from_crystals([crystal_set[0], close, crystal_set[1], crystal_set[2]]))
+    results, node = run(mixed, shard={'start': 1, 'stop': 3}, max_failed_fraction=0.2)
+    assert node.exit_status == 410
+    predictions = results['predictions'].predictions
+    assert list(predictions.ids) == ['close', 'MgO']
+    assert list(predictions.failed) == [True, False]
+    assert 'Å' in predictions.errors[0]
+    assert 'crystals.npz' not in node.base.repository.list_object_names()
+
+
+def test_a_killed_job_is_gone_on_with(run, crystals):
+    _, killed = run(crystals, fault='kill_after=3', batch_atoms=4)
+    assert killed.exit_status == 323, killed.exit_message
+    done = killed.outputs.status['rows_done']
+    assert 3 <= done < 6
+    results, node = run(crystals, parent_folder=killed.outputs.remote_folder, batch_atoms=4)
+    assert node.is_finished_ok, node.exit_message
+    whole = run(crystals)[0]['predictions'].predictions
+    np.testing.assert_allclose(results['predictions'].predictions.total, whole.total, rtol=1e-5)
+
+
+def test_faults_have_their_codes(run, crystals):
+    assert run(crystals, device='cuda', fault='no_device')[1].exit_status == 320
+    assert run(crystals, fault='oom_above=1')[1].exit_status == 321
+    _, node = run(crystals, fault='slow=8', batch_atoms=4, options={'max_wallclock_seconds': 30})
+    assert node.exit_status == 322
+    assert 0 < node.outputs.status['rows_done'] < 6
+
+
+def test_what_the_executable_refuses(run, crystals, write_model, aiida_localhost):
+    from aiida_goectp.data.model import ModelData
+
+    other = ModelData.get_or_create(write_model('no-network'))
+    _, node = run(crystals, model=other)
+    assert node.exit_status == 211
+    assert node.exit_message.startswith('The executable refused the model: ')
+
+
+def test_an_executable_that_is_none(crystals, write_model, aiida_code_installed):
+    from aiida_goectp.data.model import ModelData
+
+    builder = PredictCalculation.get_builder()
+    builder.code = aiida_code_installed(label='none', filepath_executable='/no/such/goectp')
+    builder.crystals, builder.model = crystals, ModelData.get_or_create(write_model())
+    _, node = run_get_node(builder)
+    assert node.exit_status == 310
+    assert 'No such file' in node.exit_message
+
+
+def test_slices_keep_everything_but_the_properties(crystal_set):
+    part = PredictCalculation._slice(crystal_set, 2, 5)
+    stream = io.BytesIO()
+    part.save(stream)
+    stream.seek(0)
+    part = CrystalSet.load(stream)
+    assert list(part.hashes) == list(crystal_set.hashes[2:5])
+    assert part.properties == {}

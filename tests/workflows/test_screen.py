@@ -1,0 +1,167 @@
+"""``ScreenWorkChain``: shards, merge, ranking and selection with real jobs, and the graph that they leave."""
+
+import io
+
+import pytest
+from aiida import orm
+from aiida.engine import run_get_node
+from click.testing import CliRunner
+
+from aiida_goectp.calculations.structures import import_structures
+from aiida_goectp.cli import main
+from aiida_goectp.data.model import ModelData
+from aiida_goectp.workflows.screen import ScreenWorkChain
+
+SMALL = {'predict': {'goectp': {'device': 'cpu'}}}
+
+
+def imported(crystals):
+    """Return the crystals as imported from a stored file."""
+    stream = io.BytesIO()
+    crystals.save(stream)
+    return import_structures(file_0=orm.SinglefileData(io.BytesIO(stream.getvalue()), filename='textbook.npz'))
+
+
+@pytest.fixture
+def screen(code, crystal_set, model):
+    """Return a function that screens the textbook crystals."""
+
+    def run(filters=None, crystals=None, protocol=None, **overrides):
+        builder = ScreenWorkChain.get_builder_from_protocol(
+            code, crystals or imported(crystal_set), model, protocol, SMALL | overrides, filters
+        )
+        return run_get_node(builder)
+
+    return run
+
+
+def roots_of(node):
+    """Return all that a node comes from and that nothing made, and the nodes passed on the way."""
+    roots, passed, waiting = set(), set(), [node]
+    while waiting:
+        item = waiting.pop()
+        if item.uuid in passed:
+            continue
+        passed.add(item.uuid)
+        if item.creator is None:
+            roots.add(item)
+        else:
+            waiting += item.creator.base.links.get_incoming(node_class=orm.Data).all_nodes()
+    return roots
+
+
+def test_from_files_to_a_selection(screen, model, code):
+    results, node = screen(
+        {'min_gap': 1.2, 'elements_none': ['N']},
+        shard_size=2,
+        max_concurrent_shards=2,
+        number=2,
+        figure_of_merit='gap_total',
+    )
+    assert node.is_finished_ok, node.exit_message
+    shards = {
+        link.link_label: link.node for link in node.base.links.get_outgoing().all() if 'shard_' in link.link_label
+    }
+    assert sorted(shards) == ['shard_00000', 'shard_00001']
+    rows = [
+        (shard.inputs.goectp.shard.start.value, shard.inputs.goectp.shard.stop.value)
+        for _, shard in sorted(shards.items())
+    ]
+    assert rows == [(0, 2), (2, 4)]
+
+    # the order of the crystals is kept, and every one has its place or a reason
+    assert list(results['predictions'].predictions.ids) == ['MgO', 'GaAs', 'SrTiO3', 'TiO2']
+    ranking = results['ranking'].ranking
+    assert list(ranking.ids) == ['Si', 'MgO', 'GaAs', 'SrTiO3', 'TiO2', 'AlN', 'broken.cif']
+    assert ranking.reason[0] == 'band_gap < 1.2'
+    assert ranking.reason[5] == 'contains N'
+    assert ranking.ranked_count == 4
+    selection = results['selection'].get_list()
+    assert [item['rank'] for item in selection] == [1, 2]
+    assert [item['row'] for item in selection] == ranking.top(2).tolist()
+    assert sorted(results['structures']) == ['rank_00001', 'rank_00002']
+    assert results['predictions'].model_hash == model.content_hash
+
+    # everything behind the selection was made by a process, but files, model and what the user said
+    for output in (results['selection'], results['structures']['rank_00001'], results['ranking']):
+        roots = roots_of(output)
+        kinds = {type(root) for root in roots} - {orm.Dict, orm.Str, orm.Int, orm.Float, orm.Bool}
+        assert kinds == {orm.SinglefileData, ModelData, orm.InstalledCode}
+        assert [root.filename for root in roots if isinstance(root, orm.SinglefileData)] == ['textbook.npz']
+
+    # and the terminal shows it
+    output = CliRunner().invoke(main, ['show', str(node.pk)]).output
+    assert f'ScreenWorkChain<{node.pk}> finished, 2 of 2 shards, 4 of 4 crystals predicted' in output
+    assert 'band_gap < 1.2' in output
+    assert str(results['structures']['rank_00001'].pk) in output
+
+
+def test_too_many_failed_rows_keep_the_outputs(screen, crystal_set):
+    import numpy as np
+
+    from aiida_goectp.crystals import Crystal, CrystalSet
+    from aiida_goectp.data.crystals import CrystalsData
+
+    close = Crystal('close', np.eye(3) * 4, np.array([14, 14], np.int16), np.array([[0, 0, 0], [0.01, 0, 0.0]]))
+    crystals = CrystalsData(CrystalSet.from_crystals([crystal_set[0], close]))
+    results, node = screen(crystals=crystals, protocol='stringent')
+    assert node.exit_status == 410
+    assert '1 of 2 rows failed' in node.exit_message
+    assert [item['id'] for item in results['selection'].get_list()] == ['Si']
+    assert results['ranking'].ranking.reason[1].startswith('prediction failed: ')
+
+
+def test_shards_that_fail_are_named(crystals, write_model, aiida_code_installed):
+    code = aiida_code_installed(label='false', filepath_executable='/bin/false')
+    model = ModelData.get_or_create(write_model())
+    builder = ScreenWorkChain.get_builder_from_protocol(
+        code, crystals, model, overrides={'shard_size': 3, 'max_concurrent_shards': 1, 'predict': {'max_iterations': 1}}
+    )
+    results, node = run_get_node(builder)
+    assert node.exit_status == 420
+    assert node.exit_message.startswith('1 of 2 shards failed, first shard_00000<')
+    assert results == {}
+    output = CliRunner().invoke(main, ['show', str(node.pk)]).output
+    assert f'ScreenWorkChain<{node.pk}> failed [420]' in output
+
+
+def test_nothing_passes(crystals, write_model, aiida_code_installed):
+    code = aiida_code_installed(label='false', filepath_executable='/bin/false')
+    model = ModelData.get_or_create(write_model())
+    builder = ScreenWorkChain.get_builder_from_protocol(code, crystals, model, filters={'min_gap': 50})
+    _, node = run_get_node(builder)
+    assert node.exit_status == 220
+    assert node.exit_message == 'None of the 6 crystals passes the filters.'
+
+
+@pytest.mark.parametrize(
+    ('filters', 'overrides', 'message'),
+    [
+        ({'min_gap': 1, 'minimal_gap': 2}, {}, 'minimal_gap'),
+        ({'ranges': {'price': [0, 1]}}, {}, "'price', which the crystals lack; there are: band_gap, e_above_hull"),
+        ({}, {'figure_of_merit': 'beauty'}, "no figure of merit is named 'beauty'"),
+        ({}, {'figure_of_merit': 'cautious_gap_total'}, 'needs a committee of models; tiny is a single one'),
+        ({}, {'shard_size': 0}, '0 is not positive'),
+    ],
+)
+def test_what_would_fail_at_the_end_is_refused_at_once(
+    crystals, write_model, aiida_code_installed, filters, overrides, message
+):
+    code = aiida_code_installed(label='false', filepath_executable='/bin/false')
+    model = ModelData.get_or_create(write_model())
+    with pytest.raises(ValueError, match=message):
+        run_get_node(ScreenWorkChain.get_builder_from_protocol(code, crystals, model, None, overrides, filters))
+
+
+def test_a_merit_that_needs_a_missing_column(crystal_set, aiida_profile, write_model, aiida_code_installed):
+    from dataclasses import replace
+
+    from aiida_goectp.data.crystals import CrystalsData
+
+    code = aiida_code_installed(label='false', filepath_executable='/bin/false')
+    bare = CrystalsData(replace(crystal_set, properties={}))
+    builder = ScreenWorkChain.get_builder_from_protocol(
+        code, bare, ModelData.get_or_create(write_model()), overrides={'figure_of_merit': 'gap_total'}
+    )
+    with pytest.raises(ValueError, match="'gap_total' needs the property band_gap; the crystals have: none"):
+        run_get_node(builder)
