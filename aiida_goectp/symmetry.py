@@ -95,7 +95,7 @@ def _dataset(lattice: np.ndarray, positions: np.ndarray, numbers: np.ndarray, sy
 
 
 def _primitive(crystal: Crystal, symprec: float) -> tuple[Any, ...]:
-    """Return lattice, numbers, positions, rotations, translations of the primitive cell, and whether they were found."""
+    """Return the primitive cell (lattice, numbers, positions), its operations, and whether they are known."""
     lattice = np.asarray(crystal.lattice, dtype=np.float64)
     numbers = np.asarray(crystal.atomic_numbers, dtype=np.int64)
     positions = crystal.fractional_positions - np.floor(crystal.fractional_positions)

@@ -1,1 +1,1 @@
-"""TBD."""
+"""Training, evaluation and prediction: loops over crystal sets."""

@@ -1,1 +1,1 @@
-"""TBD."""
+"""GoeCTP in torch: graph, frame, backbones, heads, checkpoints."""

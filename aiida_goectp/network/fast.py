@@ -156,7 +156,7 @@ def _edge_features(network: IComFormer, tables: _Tables, batch: GraphBatch, dist
         messages.append(layer.lin_msg_update[2](hidden[:, width:]))
     gates = silu(layer.bn_att(torch.cat(attentions))).chunk(3)
     total = sum(message * gate for message, gate in zip(messages, gates, strict=True))
-    update = total @ layer.lin_concate.weight.T + 3 * layer.lin_concate.bias  # type: ignore[operator]
+    update = total @ layer.lin_concate.weight.T + 3 * layer.lin_concate.bias
     directed = softplus(torch.cat([h, h]) + layer.bn(update))
     if not network.even:
         return directed

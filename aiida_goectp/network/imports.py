@@ -62,7 +62,8 @@ def load_published_weights(network: GoeCTP, weights: Mapping[str, torch.Tensor],
     if missing or unknown:
         raise FormatError(
             f'{label}: not the published iComFormer network (128 wide, 4 attention layers): '
-            f'{len(missing)} weights missing ({", ".join(missing[:3])}), {len(unknown)} unknown ({", ".join(unknown[:3])})'
+            f'{len(missing)} weights missing ({", ".join(missing[:3])}), '
+            f'{len(unknown)} unknown ({", ".join(unknown[:3])})'
         )
     for name, tensor in renamed.items():
         if tensor.shape != own[name].shape:

@@ -1,1 +1,1 @@
-"""TBD."""
+"""The executable ``goectp``: what a compute node runs, from files to files."""

@@ -1,0 +1,228 @@
+"""Prediction of many crystals: batches by size, failed rows kept, memory limits survived."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from aiida_goectp import __version__
+from aiida_goectp.crystals.crystalset import CrystalSet
+from aiida_goectp.learning.batches import PreparedBatch, prepared_batches
+from aiida_goectp.learning.device import NoDeviceError, choose_device, fault
+from aiida_goectp.modelcard import resolve_model
+from aiida_goectp.network.batch import GraphBatch
+from aiida_goectp.network.checkpoint import LoadedModel, load_model
+from aiida_goectp.predictions import FLAG_NAMES, TENSORS, Predictions
+
+__all__ = ('Chunk', 'MemoryShortage', 'Predictor', 'assemble', 'cached_model', 'predict_crystals')
+
+_SMALLEST = 64
+"""atoms; a device without room for that many has no room for anything"""
+
+
+class MemoryShortage(RuntimeError):
+    """Not even the smallest batch fits into the memory of the device."""
+
+
+class Chunk(NamedTuple):
+    """Results of some rows."""
+
+    rows: np.ndarray
+    """(k,) places in the crystal set"""
+    tensors: np.ndarray
+    """(k, 6, 3, 3) in the order of :data:`aiida_goectp.predictions.TENSORS`, NaN where failed or not predicted"""
+    flags: np.ndarray
+    """(k,)"""
+    errors: list[str]
+    """(k,) empty where good"""
+
+
+class Predictor:
+    """A model on a device, fed with crystals.
+
+    :param model: as loaded; it is moved to the device
+    :param device: as :func:`aiida_goectp.learning.device.choose_device` returns it
+    :param batch_atoms: atoms in a batch; by the memory of the device if None. Halved when memory runs out
+    """
+
+    def __init__(self, model: LoadedModel, device: str = 'cpu', batch_atoms: int | None = None) -> None:
+        self.model, self.device = model.to(device), device
+        self.batch_atoms = batch_atoms or default_batch_atoms(device)
+        self._elements = np.zeros(256, dtype=bool)
+        self._elements[model.card.elements or slice(None)] = True
+
+    def run(self, crystals: CrystalSet, start: int = 0) -> Iterator[Chunk]:
+        """Yield results in row order, from row ``start`` on, batch by batch.
+
+        :raises MemoryShortage: the device has no room even for a tiny batch
+        :raises NoDeviceError: the GPU was lost on the way
+        """
+        for batch in prepared_batches(crystals, self.model.card.preset, lambda: self.batch_atoms, start):
+            if seconds := fault('slow'):
+                time.sleep(float(seconds))
+            tensors, errors = np.full((len(batch.rows), len(TENSORS), 3, 3), np.nan), list(batch.errors)
+            for place, outcome in self._evaluate(batch, np.arange(len(batch.good))):
+                where = batch.good[place]
+                if isinstance(outcome, str):
+                    errors[where] = outcome
+                else:
+                    tensors[where] = outcome
+            yield Chunk(batch.rows, tensors, self._flags(crystals, batch), errors)
+
+    def _flags(self, crystals: CrystalSet, batch: PreparedBatch) -> np.ndarray:
+        flags = np.zeros(len(batch.rows), dtype=np.uint32)
+        unseen, unknown = (np.uint32(1 << FLAG_NAMES.index(name)) for name in ('unseen_element', 'symmetry_unknown'))
+        for place, row in enumerate(batch.rows):
+            numbers = crystals[int(row)].atomic_numbers
+            if not batch.errors[place] and not self._elements[numbers].all():
+                flags[place] |= unseen
+        flags[batch.good[~batch.graphs.symmetry_known]] |= unknown
+        return flags
+
+    def _evaluate(self, batch: PreparedBatch, places: np.ndarray) -> Iterator[tuple[int, np.ndarray | str]]:
+        """Yield (place among the good rows, tensors or an error); halve the batch when memory runs out."""
+        if not len(places):
+            return
+        graphs = batch.graphs.take(places)
+        try:
+            _raise_faults(len(graphs.numbers))
+            outcomes = self._tensors(GraphBatch.from_arrays(graphs))
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _is_shortage(error):
+                if 'CUDA error' in str(error) or 'cuBLAS' in str(error):
+                    raise NoDeviceError(f'the GPU {self.device} failed: {str(error).splitlines()[0]}') from error
+                raise
+            torch.cuda.empty_cache()
+            atoms = len(graphs.numbers)
+            if len(places) == 1:
+                if atoms <= _SMALLEST:
+                    raise MemoryShortage(
+                        f'no room for {atoms} atoms on {self.device}; free memory there, or use another device'
+                    ) from error
+                yield int(places[0]), f'out of memory: its {atoms} atoms do not fit on {self.device}, even alone'
+                return
+            self.batch_atoms = max(_SMALLEST, min(self.batch_atoms, atoms) // 2)
+            for half in np.array_split(places, 2):
+                yield from self._evaluate(batch, half)
+            return
+        for place, tensors in zip(places, outcomes, strict=True):
+            finite = np.isfinite(tensors[:3]).all(axis=(1, 2)) | np.isnan(tensors[:3]).all(axis=(1, 2))
+            good = finite.all() and np.isfinite(tensors[:3]).any()
+            yield int(place), tensors if good else 'the network gave numbers that are not finite'
+
+    @torch.no_grad()
+    def _tensors(self, batch: GraphBatch) -> np.ndarray:
+        """Return (c, 6, 3, 3): mean and standard deviation over the committee."""
+        batch = batch.to(self.device)
+        members = torch.stack([network(batch) for network in self.model.networks]).double().cpu().numpy()
+        by_name = dict(zip(self.model.card.targets, np.moveaxis(members, 2, 0), strict=True))
+        if 'electronic' in by_name and 'ionic' in by_name:
+            by_name['total'] = by_name['electronic'] + by_name['ionic']
+        columns = np.full((members.shape[1], len(TENSORS), 3, 3), np.nan)
+        for place, name in enumerate(TENSORS[:3]):
+            if name in by_name:
+                columns[:, place] = by_name[name].mean(axis=0)
+                if len(self.model.networks) > 1:
+                    columns[:, place + 3] = by_name[name].std(axis=0, ddof=1)
+        return columns
+
+    def settings(self) -> dict[str, Any]:
+        """Return how the numbers were made, for the record."""
+        return {
+            'device': self.device,
+            'precision': 'float32',
+            'package': __version__,
+            'torch': str(torch.__version__),
+            'preset': self.model.card.preset,
+        }
+
+
+def default_batch_atoms(device: str) -> int:
+    """Return how many atoms to put into one batch.
+
+    On a CPU as many as keep the work in its caches; on a GPU by its free memory, at half a megabyte an atom.
+    """
+    if device == 'cpu':
+        return 1024
+    free, _ = torch.cuda.mem_get_info(torch.device(device))
+    return int(np.clip(free // 2**20, 1024, 65536))
+
+
+def _raise_faults(atoms: int) -> None:
+    limit = fault('oom_above')
+    if limit and atoms > int(limit):
+        raise MemoryError('a fault was asked for')
+    if fault('gpu_lost') is not None:
+        raise NoDeviceError('the GPU failed: a fault was asked for')
+
+
+def _is_shortage(error: BaseException) -> bool:
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text
+
+
+_loaded: dict[tuple[str, str], LoadedModel] = {}
+
+
+def cached_model(model: str | Path | bytes, device: str) -> LoadedModel:
+    """Load a model, or return it if equal content was loaded for that device before.
+
+    :param model: a path, the name of a shipped model, or the content of a model file
+    """
+    content = model if isinstance(model, bytes) else resolve_model(model).read_bytes()
+    key = (hashlib.sha256(content).hexdigest(), device)
+    if key not in _loaded:
+        with NamedTemporaryFile(suffix='.safetensors') as stream:
+            stream.write(content)
+            stream.flush()
+            _loaded[key] = load_model(stream.name if isinstance(model, bytes) else model)
+    return _loaded[key]
+
+
+def predict_crystals(
+    crystals: CrystalSet,
+    model: str | Path | bytes,
+    *,
+    device: str = 'auto',
+    batch_atoms: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Predictions:
+    """Predict the tensors of all crystals in this process.
+
+    :param model: a path, the name of a shipped model, or the content of a model file; kept loaded between calls
+    :param device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
+    :param batch_atoms: atoms in a batch; by the memory of the device if None
+    :param progress: called with the number of rows done
+    :raises FormatError: no such model, or not one of this version
+    :raises NoDeviceError: no such device
+    """
+    chosen = choose_device(device)
+    predictor = Predictor(cached_model(model, chosen), chosen, batch_atoms)
+    chunks = []
+    for chunk in predictor.run(crystals):
+        chunks.append(chunk)
+        if progress is not None:
+            progress(int(chunk.rows[-1]) + 1)
+    return assemble(crystals, chunks, predictor)
+
+
+def assemble(crystals: CrystalSet, chunks: list[Chunk], predictor: Predictor) -> Predictions:
+    """Join chunks that cover every row, in order, to the table of predictions."""
+    tensors = np.concatenate([np.zeros((0, len(TENSORS), 3, 3)), *(chunk.tensors for chunk in chunks)])
+    errors = [error for chunk in chunks for error in chunk.errors]
+    return Predictions(
+        ids=crystals.ids,
+        hashes=crystals.hashes,
+        **{name: tensors[:, place] for place, name in enumerate(TENSORS)},
+        flags=np.concatenate([np.zeros(0, np.uint32), *(chunk.flags for chunk in chunks)]).astype(np.uint32),
+        errors=np.array(errors, dtype=np.str_).reshape(-1),
+        model_hash=predictor.model.hash,
+        settings=predictor.settings(),
+    )

@@ -1,0 +1,45 @@
+"""``goectp info``."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from aiida_goectp.npzfile import FormatError
+from aiida_goectp.worker.status import WorkerError, report_error
+
+__all__ = ('info',)
+
+
+@click.command()
+@click.argument('model', required=False)
+@click.option('--json', 'as_json', is_flag=True, help='The whole card as one JSON object.')
+def info(model: str | None, as_json: bool) -> None:
+    """Describe a MODEL (a file, or the name of a shipped one); without one, list those that ship."""
+    from aiida_goectp.modelcard import model_hash, read_card, resolve_model, shipped_models
+
+    if model is None:
+        for name in shipped_models():
+            click.echo(name)
+        return
+    try:
+        path = resolve_model(model)
+        card = read_card(path)
+    except FormatError as error:
+        report_error(WorkerError('bad_model', str(error)))
+    if as_json:
+        click.echo(json.dumps({'hash': model_hash(path), **card.model_dump()}))
+        return
+    click.echo(f'{card.name}: preset {card.preset}, targets {", ".join(card.targets)}, {card.members} member(s)')
+    click.echo(f'hash        {model_hash(path)}')
+    click.echo(f'backbone    {card.architecture.get("backbone")} {card.architecture.get("options")}')
+    click.echo(f'functional  {card.functional}')
+    click.echo(f'elements    {len(card.elements)} in the training set')
+    for part, targets in card.metrics.items():
+        for target, figures in targets.items():
+            line = ', '.join(f'{key} {value:.3g}' for key, value in figures.items())
+            click.echo(f'{part} {target}: {line}')
+    for label, text in (('licence', card.licence), ('citation', card.citation), ('notes', card.notes)):
+        if text:
+            click.echo(f'{label:<11} {text}')

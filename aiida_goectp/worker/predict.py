@@ -1,0 +1,190 @@
+"""``goectp predict``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aiida_goectp.npzfile import FormatError
+from aiida_goectp.worker.status import Status, WorkerError, report_error
+
+if TYPE_CHECKING:
+    from aiida_goectp.crystals.crystalset import CrystalSet
+    from aiida_goectp.learning.predict import Predictor
+    from aiida_goectp.predictions import Predictions
+
+__all__ = ('predict',)
+
+
+def _batch_atoms(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
+    if value == 'auto':
+        return None
+    if not value.isdigit() or int(value) < 1:
+        raise click.BadParameter(f'{value!r}: expected auto or a number of atoms')
+    return int(value)
+
+
+@click.command()
+@click.argument('source', metavar='INPUT', type=click.Path())
+@click.option('--model', required=True, help='A model file, or the name of a shipped model (`goectp info` lists them).')
+@click.option('--output', type=click.Path(dir_okay=False), help='predictions.npz to write.')
+@click.option('--device', default='auto', show_default=True, help='auto, cpu, cuda, cuda:1, …')
+@click.option('--batch-atoms', default='auto', show_default=True, callback=_batch_atoms, help='Atoms in a batch.')
+@click.option('--json', 'as_json', is_flag=True, help='Print one JSON object a line.')
+@click.option('--time-limit', type=float, help='Seconds after which to stop cleanly, to be resumed.')
+@click.option('--resume/--no-resume', default=True, show_default=True, help='Go on with OUTPUT.partial if it is there.')
+@click.option('--quiet', is_flag=True, help='No progress.')
+@click.option('--threads', type=click.IntRange(min=1), help='CPU threads.')
+def predict(source: str, output: str | None, **options: Any) -> None:
+    """Predict the dielectric tensors of all crystals of INPUT.
+
+    INPUT is a crystals.npz, a structure file (CIF, POSCAR, extended XYZ, JSON lines) or a folder of such files. For a
+    single structure without --output, tensors, averages and eigenvalues are printed. Exit status: 0 finished (failed
+    rows included), 2 bad input or model, 3 no such device, 4 out of memory, 75 interrupted (resume by the same command).
+    """
+    begun = time.monotonic()
+    status = Status(Path(output + '.status.json') if output else None)
+    try:
+        status.update(rows_done=0, rows_total=0, rows_failed=0, device='', batch_atoms=0, crystals_per_second=0.0)
+        _predict(Path(source), Path(output) if output else None, options, status, begun)
+    except Exception as error:
+        known = error if isinstance(error, WorkerError) else _classify(error)
+        status.fail(known.code, str(known))
+        if known.code == 'internal':
+            raise
+        report_error(known)
+
+
+def _classify(error: Exception) -> WorkerError:
+    from aiida_goectp.learning.device import NoDeviceError
+    from aiida_goectp.learning.predict import MemoryShortage
+
+    if isinstance(error, NoDeviceError):
+        return WorkerError('no_device', str(error))
+    if isinstance(error, MemoryShortage):
+        return WorkerError('out_of_memory', str(error))
+    if isinstance(error, FormatError):
+        return WorkerError('bad_input', str(error))
+    if isinstance(error, OSError):
+        return WorkerError('bad_input', f'{error.filename}: {error.strerror}')
+    return WorkerError('internal', f'{type(error).__name__}: {error}')
+
+
+def _predict(source: Path, output: Path | None, options: dict[str, Any], status: Status, begun: float) -> None:
+    from aiida_goectp.crystals.readers import read_structures
+    from aiida_goectp.modelcard import read_card, resolve_model
+
+    try:
+        read_card(resolve_model(options['model']))  # a bad model is told before torch is imported
+    except FormatError as error:
+        raise WorkerError('bad_model', str(error)) from error
+    crystals = read_structures([source])
+    if output is None and not options['as_json'] and len(crystals) + len(crystals.failures) > 1:
+        raise WorkerError(
+            'bad_input', f'{source} holds {len(crystals)} crystals; name a file with --output, or use --json'
+        )
+    predictor = _predictor(options)
+    status.update(rows_total=len(crystals), device=predictor.device, batch_atoms=predictor.batch_atoms)
+    limit = None if options['time_limit'] is None else begun + options['time_limit']
+    predictions = _run(crystals, predictor, output, options, status, limit)
+    if output is not None:
+        predictions.save(output)
+        Path(f'{output}.partial').unlink(missing_ok=True)
+    status.update(state='finished')
+    _print(crystals, predictions, output, options)
+
+
+def _predictor(options: dict[str, Any]) -> Predictor:
+    import torch
+
+    from aiida_goectp.learning.device import choose_device
+    from aiida_goectp.learning.predict import Predictor
+    from aiida_goectp.network.checkpoint import load_model
+
+    if options['threads']:
+        torch.set_num_threads(options['threads'])
+    device = choose_device(options['device'])
+    try:
+        model = load_model(options['model'])
+    except FormatError as error:
+        raise WorkerError('bad_model', str(error)) from error
+    return Predictor(model, device, options['batch_atoms'])
+
+
+def _run(
+    crystals: CrystalSet,
+    predictor: Predictor,
+    output: Path | None,
+    options: dict[str, Any],
+    status: Status,
+    limit: float | None,
+) -> Predictions:
+    """Predict all rows, those of a partial file excepted, and keep the partial file and the status up to date."""
+    from aiida_goectp.learning.device import fault
+    from aiida_goectp.learning.predict import assemble
+    from aiida_goectp.worker.partial import PartialFile, identity
+    from aiida_goectp.worker.progress import Progress
+
+    interrupted = _catch_signals()
+    chunks, partial, start = [], None, 0
+    if output is not None:
+        header = identity(crystals, predictor.model.hash, predictor.settings()['precision'])
+        partial = PartialFile(Path(f'{output}.partial'), header, options['resume'])
+        if partial.moved_aside and not options['quiet']:
+            print(f'the partial file is of another run; moved to {partial.moved_aside}', file=sys.stderr)
+        chunks, start = list(partial.chunks), partial.rows_done
+    failed = sum(bool(error) for chunk in chunks for error in chunk.errors)
+    with Progress(len(crystals), start, quiet=options['quiet'] or output is None) as progress:
+        for chunk in predictor.run(crystals, start):
+            chunks.append(chunk)
+            if partial is not None:
+                partial.append(chunk)
+            failed += sum(bool(error) for error in chunk.errors)
+            done = int(chunk.rows[-1]) + 1
+            rate = progress.update(done, failed)
+            status.update(
+                rows_done=done, rows_failed=failed, batch_atoms=predictor.batch_atoms, crystals_per_second=rate
+            )
+            if (kill := fault('kill_after')) and done >= int(kill):
+                signal.raise_signal(signal.SIGKILL)
+            if done < len(crystals) and (interrupted or (limit is not None and time.monotonic() > limit)):
+                raise WorkerError(
+                    'interrupted', f'stopped after {done} of {len(crystals)} rows; the same command goes on'
+                )
+    status.update(rows_done=len(crystals), rows_failed=failed)
+    if partial is not None:
+        partial.close()
+    return assemble(crystals, chunks, predictor)
+
+
+def _catch_signals() -> list[int]:
+    """Return a list that fills when the scheduler or a person asks to stop; a second request is not waited for."""
+    seen: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        seen.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, note)
+    return seen
+
+
+def _print(crystals: CrystalSet, predictions: Predictions, output: Path | None, options: dict[str, Any]) -> None:
+    from aiida_goectp.worker.show import json_lines, text
+
+    if options['as_json']:
+        for line in json_lines(crystals, predictions):
+            print(line)
+    elif output is None:
+        print(text(crystals, predictions, 0))
+    elif not options['quiet']:
+        failed = int(predictions.failed.sum())
+        print(
+            f'{len(crystals)} crystals, {failed} failed, on {predictions.settings["device"]}: {output}', file=sys.stderr
+        )

@@ -1,0 +1,52 @@
+"""How the executable says what it does and why it stopped: exit statuses, errors, and the status file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from aiida_goectp.npzfile import FormatError
+
+__all__ = ('EXIT_STATUS', 'Status', 'WorkerError', 'report_error')
+
+EXIT_STATUS = {'bad_input': 2, 'bad_model': 2, 'no_device': 3, 'out_of_memory': 4, 'interrupted': 75, 'internal': 1}
+"""exit status of each error code; 75 is the sysexits value for «try again»"""
+
+
+class WorkerError(FormatError):
+    """An error with one of the codes of :data:`EXIT_STATUS`."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass
+class Status:
+    """The status file: one JSON object, replaced atomically, so that whoever watches reads a whole one."""
+
+    path: Path | None
+    fields: dict[str, Any] = field(default_factory=lambda: {'version': 1, 'state': 'running', 'error': None})
+
+    def update(self, **changes: Any) -> None:
+        """Set fields and write the file."""
+        self.fields.update(changes)
+        if self.path is None:
+            return
+        temporary = self.path.with_name(self.path.name + '.writing')
+        temporary.write_text(json.dumps(self.fields) + '\n')
+        temporary.replace(self.path)
+
+    def fail(self, code: str, message: str) -> None:
+        """Record an error."""
+        state = 'interrupted' if code == 'interrupted' else 'failed'
+        self.update(state=state, error={'code': code, 'message': message})
+
+
+def report_error(error: WorkerError) -> NoReturn:
+    """Print one line for a person and leave with the code's exit status."""
+    print(f'goectp: {error.code}: {error}', file=sys.stderr)
+    sys.exit(EXIT_STATUS[error.code])

@@ -1,0 +1,147 @@
+"""``goectp train``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aiida_goectp.npzfile import FormatError
+from aiida_goectp.worker.status import WorkerError, report_error
+
+if TYPE_CHECKING:
+    from aiida_goectp.dataset import Dataset
+
+__all__ = ('train',)
+
+
+@click.command()
+@click.argument('dataset', type=click.Path(exists=True, dir_okay=False))
+@click.option('--output', required=True, type=click.Path(dir_okay=False), help='Model file to write (.safetensors).')
+@click.option('--preset', default='goectp', show_default=True, help='goectp, or published.')
+@click.option('--width', type=int, help='Channels of the network, instead of the preset’s.')
+@click.option('--layers', type=int, help='Attention layers, instead of the preset’s.')
+@click.option('--epochs', default=60, show_default=True)
+@click.option('--batch-size', default=32, show_default=True, help='Crystals in a step.')
+@click.option('--learning-rate', default=2e-3, show_default=True)
+@click.option('--seed', default=0, show_default=True)
+@click.option('--device', default='auto', show_default=True, help='auto, cpu, cuda, cuda:1, …')
+@click.option('--threads', type=int, help='CPU threads.')
+@click.option('--split-file', type=click.Path(exists=True, dir_okay=False), help='JSON: splits → name → part → ids.')
+@click.option('--split', help='Name of the split in that file; without one, a tenth is held out twice, by the seed.')
+@click.option('--name', help='Name of the model, for its card.')
+@click.option('--functional', default='unknown', show_default=True, help='Functional of the labels, for the card.')
+@click.option('--licence', default='', help='For the card.')
+@click.option('--citation', default='', help='For the card.')
+@click.option('--notes', default='', help='For the card.')
+def train(dataset: str, output: str, **options: Any) -> None:
+    """Train a model on labelled crystals.
+
+    DATASET is a dataset.npz, or JSON lines with labels. A killed training goes on where it stopped when the same
+    command is given again; one JSON line an epoch goes to OUTPUT.log.jsonl.
+    """
+    try:
+        _train(Path(dataset), Path(output), options)
+    except WorkerError as error:
+        report_error(error)
+    except (FormatError, ValueError) as error:
+        report_error(WorkerError('bad_input', str(error)))
+
+
+def _train(source: Path, output: Path, options: dict[str, Any]) -> None:
+    import torch
+
+    from aiida_goectp.dataset import Dataset
+    from aiida_goectp.learning.device import choose_device
+    from aiida_goectp.learning.train import Epoch, TrainSettings, evaluate
+    from aiida_goectp.learning.train import train as run
+    from aiida_goectp.network.checkpoint import save_model
+
+    if options['threads']:
+        torch.set_num_threads(options['threads'])
+    device = choose_device(options['device'])
+    data = Dataset.load(source)
+    parts = _split(data, options)
+    settings = TrainSettings(
+        preset=options['preset'],
+        options={key: options[key] for key in ('width', 'layers') if options[key]},
+        **{key: options[key] for key in ('epochs', 'batch_size', 'learning_rate', 'seed')},
+    )
+    log = output.with_name(output.name + '.log.jsonl')
+    state_file = output.with_name(output.name + '.state')
+    print(f'{len(parts["train"])} crystals to learn from, {len(parts["validation"])} to validate, {device}', flush=True)
+
+    def report(epoch: Epoch) -> None:
+        with log.open('a') as stream:
+            stream.write(json.dumps(epoch.__dict__) + '\n')
+        figures = ', '.join(f'{name} {value.get("mae", float("nan")):.3f}' for name, value in epoch.validation.items())
+        line = f'epoch {epoch.epoch}/{settings.epochs}: loss {epoch.loss:.4f}, validation MAE {figures}'
+        print(f'{line}, {epoch.seconds:.0f} s', flush=True)
+
+    network = run(parts['train'], parts['validation'], settings, device=device, state_file=state_file, report=report)
+    metrics = {'test': evaluate(network, parts['test'], settings.preset)} if len(parts['test']) else {}
+    save_model(output, [network], _card(source, output, options, settings, parts, metrics))
+    state_file.unlink(missing_ok=True)
+    for name, figures in metrics.get('test', {}).items():
+        print(f'test {name}: ' + ', '.join(f'{key} {value:.3g}' for key, value in figures.items()))
+    print(f'wrote {output}', file=sys.stderr)
+
+
+def _split(data: Dataset, options: dict[str, Any]) -> dict[str, Dataset]:
+    """Return training, validation and test rows; rows without any label are left out."""
+    import numpy as np
+
+    if options['split'] or options['split_file']:
+        if not (options['split'] and options['split_file']):
+            raise WorkerError('bad_input', 'give --split-file and --split together')
+        splits = json.loads(Path(options['split_file']).read_text()).get('splits', {})
+        if options['split'] not in splits:
+            raise WorkerError(
+                'bad_input', f'{options["split_file"]}: no split {options["split"]!r}; has {list(splits)}'
+            )
+        chosen = splits[options['split']]
+        return {part: data.take(data.rows_of(chosen.get(part, []))) for part in ('train', 'validation', 'test')}
+    labelled = np.flatnonzero(np.isfinite(data.electronic + 0 * np.nan_to_num(data.ionic)).all(axis=(1, 2)))
+    order = np.random.default_rng(options['seed']).permutation(labelled)
+    tenth = len(order) // 10
+    places = {'test': order[:tenth], 'validation': order[tenth : 2 * tenth], 'train': order[2 * tenth :]}
+    return {part: data.take(np.sort(rows)) for part, rows in places.items()}
+
+
+def _card(
+    source: Path,
+    output: Path,
+    options: dict[str, Any],
+    settings: Any,
+    parts: dict[str, Dataset],
+    metrics: dict[str, Any],
+) -> Any:
+    import hashlib
+
+    import numpy as np
+
+    from aiida_goectp.modelcard import ModelCard
+
+    crystals = parts['train'].crystals
+    return ModelCard(
+        name=options['name'] or output.stem,
+        preset=settings.preset,
+        architecture=settings.architecture(),
+        targets=['electronic', 'ionic'],
+        elements=[int(z) for z in np.unique(crystals.atomic_numbers)],
+        functional=options['functional'],
+        training={
+            'data': source.name,
+            'split': options['split'] or f'random, seed {options["seed"]}',
+            'rows': {part: len(rows) for part, rows in parts.items()},
+            'hash': hashlib.sha256('\n'.join(sorted(crystals.hashes)).encode()).hexdigest(),
+            'settings': settings.model_dump(),
+        },
+        metrics=metrics,
+        licence=options['licence'],
+        citation=options['citation'],
+        notes=options['notes'],
+    )
