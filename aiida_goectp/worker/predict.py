@@ -44,8 +44,10 @@ def predict(source: str, output: str | None, **options: Any) -> None:
     """Predict the dielectric tensors of all crystals of INPUT.
 
     INPUT is a crystals.npz, a structure file (CIF, POSCAR, extended XYZ, JSON lines) or a folder of such files. For a
-    single structure without --output, tensors, averages and eigenvalues are printed. Exit status: 0 finished (failed
-    rows included), 2 bad input or model, 3 no such device, 4 out of memory, 75 interrupted (resume by the same command).
+    single structure without --output, tensors, averages and eigenvalues are printed.
+
+    Exit status: 0 finished (failed rows included), 2 bad input or model, 3 no such device, 4 out of memory, 75
+    interrupted (the same command goes on).
     """
     begun = time.monotonic()
     status = Status(Path(output + '.status.json') if output else None)
@@ -76,6 +78,7 @@ def _classify(error: Exception) -> WorkerError:
 
 
 def _predict(source: Path, output: Path | None, options: dict[str, Any], status: Status, begun: float) -> None:
+    from aiida_goectp.crystals.crystalset import CrystalSet
     from aiida_goectp.crystals.readers import read_structures
     from aiida_goectp.modelcard import read_card, resolve_model
 
@@ -83,11 +86,11 @@ def _predict(source: Path, output: Path | None, options: dict[str, Any], status:
         read_card(resolve_model(options['model']))  # a bad model is told before torch is imported
     except FormatError as error:
         raise WorkerError('bad_model', str(error)) from error
-    crystals = read_structures([source])
-    if output is None and not options['as_json'] and len(crystals) + len(crystals.failures) > 1:
-        raise WorkerError(
-            'bad_input', f'{source} holds {len(crystals)} crystals; name a file with --output, or use --json'
-        )
+    # the rows of a crystals.npz are kept one by one, bad ones too: whoever made it counts on their order
+    crystals = CrystalSet.load(source) if source.suffix == '.npz' else read_structures([source])
+    rows = len(crystals) + len(crystals.failures)
+    if output is None and not options['as_json'] and rows > 1:
+        raise WorkerError('bad_input', f'{source} holds {rows} crystals; name a file with --output, or use --json')
     predictor = _predictor(options)
     status.update(rows_total=len(crystals), device=predictor.device, batch_atoms=predictor.batch_atoms)
     limit = None if options['time_limit'] is None else begun + options['time_limit']
