@@ -1,10 +1,12 @@
-"""The manual: every Python block compiles, and the example backbone is one."""
+"""The manual: its Python compiles, its commands and options exist, and the example backbone is one."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 
@@ -20,6 +22,28 @@ def _blocks(path: Path) -> list[str]:
 def test_python_blocks_compile(path):
     for block in _blocks(path):
         compile(block, str(path), 'exec')
+
+
+def _commands(path: Path) -> list[list[str]]:
+    """Commands of this package in the console blocks of a page, with continued lines joined."""
+    text = '\n'.join(re.findall(r'^```console\n(.*?)^```', path.read_text(encoding='utf-8'), re.DOTALL | re.MULTILINE))
+    lines = [line.removeprefix('$ ') for line in text.replace('\\\n', ' ').splitlines() if line.startswith('$ ')]
+    parts = [shlex.split(part, comments=True) for line in lines for part in line.split(' && ')]
+    return [words for words in parts if words and Path(words[0]).name in ('goectp', 'aiida-goectp')]
+
+
+@pytest.mark.parametrize('path', PAGES, ids=lambda path: path.stem)
+def test_commands_and_options_exist(path):
+    from aiida_goectp.cli import main as aiida_side
+    from aiida_goectp.worker.main import main as worker
+
+    for name, *words in _commands(path):
+        command: click.Command = aiida_side if name == 'aiida-goectp' else worker
+        while isinstance(command, click.Group) and words and not words[0].startswith('-'):
+            command = command.commands[words.pop(0)]
+        known = {flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
+        unknown = {word for word in words if word.startswith('-')} - known - {'--help', '--version'}
+        assert not unknown, f'{name} {command.name} has no {unknown}'
 
 
 @pytest.mark.parametrize('path', PAGES, ids=lambda path: path.stem)
