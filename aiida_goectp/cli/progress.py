@@ -66,7 +66,7 @@ def _rows(node: orm.ProcessNode) -> tuple[int, int] | None:
             return len(node.outputs.predictions), stop - start
         return max((_job_rows(job) for job in node.called), default=0), stop - start
     if node.process_label == 'PredictCalculation':
-        start, stop = shard_rows(node.inputs.crystals, node.inputs.get('shard', None))
+        start, stop = shard_rows(node.inputs.crystals, node.inputs.shard if 'shard' in node.inputs else None)
         return _job_rows(node), stop - start
     return None
 

@@ -22,7 +22,8 @@ def test_a_structure_in_one_line(model, crystal_set):
 def test_provenance_and_cache(model, crystal_set, crystals):
     structure = structure_from_crystal(crystal_set[0]).store()
     node = predict_crystals(structure, model)
-    assert set(node.creator.base.links.get_incoming().all_nodes()) >= {structure, model}
+    inputs = {link.link_label: link.node.uuid for link in node.creator.base.links.get_incoming().all()}
+    assert (inputs['crystals'], inputs['model']) == (structure.uuid, model.uuid)
     alone = node.predictions.total[0]
     np.testing.assert_allclose(predict_crystals(crystals, model).predictions.total[0], alone, rtol=1e-5)
     with enable_caching():

@@ -1,4 +1,4 @@
-"""``goectp.predict`` with the real executable."""
+"""``goectp.predict`` with the real executable; how it breaks is tested with ``PredictWorkChain``."""
 
 import io
 
@@ -17,16 +17,12 @@ from aiida_goectp.data.crystals import CrystalsData
 def run(code, model):
     """Return a function that runs a job."""
 
-    def run(crystals, options=None, fault=None, **inputs):
+    def run(crystals, **inputs):
         builder = PredictCalculation.get_builder()
         builder.code, builder.crystals, builder.model = code, crystals, inputs.pop('model', model)
         builder.device = inputs.pop('device', 'cpu')
         for name, value in inputs.items():
             builder[name] = value
-        for name, value in (options or {}).items():
-            builder.metadata.options[name] = value
-        if fault:
-            builder.metadata.options.environment_variables = {'GOECTP_TEST_FAULT': fault}
         return run_get_node(builder)
 
     return run
@@ -88,25 +84,6 @@ def test_a_shard_with_a_bad_row(run, crystal_set):
     assert list(predictions.failed) == [True, False]
     assert 'Å' in predictions.errors[0]
     assert 'crystals.npz' not in node.base.repository.list_object_names()
-
-
-def test_a_killed_job_is_gone_on_with(run, crystals):
-    _, killed = run(crystals, fault='kill_after=3', batch_atoms=4)
-    assert killed.exit_status == 323, killed.exit_message
-    done = killed.outputs.status['rows_done']
-    assert 3 <= done < 6
-    results, node = run(crystals, parent_folder=killed.outputs.remote_folder, batch_atoms=4)
-    assert node.is_finished_ok, node.exit_message
-    whole = run(crystals)[0]['predictions'].predictions
-    np.testing.assert_allclose(results['predictions'].predictions.total, whole.total, rtol=1e-5)
-
-
-def test_faults_have_their_codes(run, crystals):
-    assert run(crystals, device='cuda', fault='no_device')[1].exit_status == 320
-    assert run(crystals, fault='oom_above=1')[1].exit_status == 321
-    _, node = run(crystals, fault='slow=8', batch_atoms=4, options={'max_wallclock_seconds': 30})
-    assert node.exit_status == 322
-    assert 0 < node.outputs.status['rows_done'] < 6
 
 
 def test_what_the_executable_refuses(run, crystals, write_model, aiida_localhost):

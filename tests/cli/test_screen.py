@@ -40,14 +40,9 @@ def test_the_newest_crystals_with_options(code, crystals, model):
     assert _latest_crystals().uuid == crystals.uuid
     selection = invoke('show', node.outputs.selection.pk).output
     assert str(node.outputs.structures.rank_00001.pk) in selection
-    job = node.called_descendants[-1]
-    assert (
-        '2 of 2 crystals'
-        in invoke(
-            'show', next(item.pk for item in node.called_descendants if item.process_label == 'PredictCalculation')
-        ).output
-    )
-    assert job.is_finished_ok
+    job = next(item for item in node.called_descendants if item.process_label == 'PredictCalculation')
+    assert f'PredictCalculation<{job.pk}> finished, 2 of 2 crystals, took' in invoke('show', job.pk).output
+    assert '2 of 2 crystals' in invoke('show', job.caller.pk).output
 
 
 @pytest.fixture

@@ -202,6 +202,7 @@ def test_a_real_job_killed_half_way(run_broken, expected, crystals):
     check(node, expected)
 
 
+@pytest.mark.slow
 def test_a_real_job_out_of_memory(run_broken, expected):
     _, node = run_broken('oom_above=1', goectp={'device': 'cpu'})
     assert node.is_finished_ok, node.exit_message
@@ -211,6 +212,7 @@ def test_a_real_job_out_of_memory(run_broken, expected):
     check(node, expected)
 
 
+@pytest.mark.slow
 def test_a_real_job_whose_time_is_up(run_broken, expected):
     overrides = {'batch_atoms': 4, 'device': 'cpu', 'metadata': {'options': {'max_wallclock_seconds': 30}}}
     _, node = run_broken('slow=8', goectp=overrides)

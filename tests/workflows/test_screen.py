@@ -36,15 +36,15 @@ def screen(code, crystal_set, model):
 
 
 def roots_of(node):
-    """Return all that a node comes from and that nothing made, and the nodes passed on the way."""
-    roots, passed, waiting = set(), set(), [node]
+    """Return all that a node comes from and that no process made."""
+    roots, passed, waiting = [], set(), [node]
     while waiting:
         item = waiting.pop()
         if item.uuid in passed:
             continue
         passed.add(item.uuid)
         if item.creator is None:
-            roots.add(item)
+            roots.append(item)
         else:
             waiting += item.creator.base.links.get_incoming(node_class=orm.Data).all_nodes()
     return roots
