@@ -97,11 +97,11 @@ def _align(crystals: CrystalSet, predictions: Predictions) -> Predictions:
     flags[there] = predictions.flags[source[there]]
     errors = [str(predictions.errors[row]) if row >= 0 else _NOT_PREDICTED for row in source]
     return Predictions(
-        crystals.ids.astype(np.str_),
-        crystals.hashes,
-        *(spread(getattr(predictions, name)) for name in TENSORS),
-        flags,
-        np.array(errors, dtype=np.str_),
-        predictions.model_hash,
-        predictions.settings,
+        ids=crystals.ids.astype(np.str_),
+        hashes=crystals.hashes,
+        **{name: spread(getattr(predictions, name)) for name in TENSORS},
+        flags=flags,
+        errors=np.array(errors, dtype=np.str_),
+        model_hash=predictions.model_hash,
+        settings=predictions.settings,
     )

@@ -78,10 +78,13 @@ def _show_selection(node: orm.List, rows: int) -> None:
 
 def _show_process(node: orm.ProcessNode, rows: int) -> None:
     click.echo(status_line(node))
-    for name in ('ranking', 'selection'):
-        if name in node.outputs:
-            show_node(node.outputs[name], rows)
-    if 'predictions' in node.outputs and 'ranking' not in node.outputs:
+    if 'selection' in node.outputs:
+        show_node(node.outputs.selection, rows)
+        if node.outputs.ranking.ranking.ranked_count < len(node.outputs.ranking):
+            tables.show_table(tables.reasons_table(node.outputs.ranking.ranking))
+    elif 'ranking' in node.outputs:
+        show_node(node.outputs.ranking, rows)
+    elif 'predictions' in node.outputs:
         show_node(node.outputs.predictions, rows)
     outputs = [f'{link.link_label} {link.node.pk}' for link in node.base.links.get_outgoing().all() if _is_output(link)]
     if outputs:
