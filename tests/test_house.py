@@ -16,7 +16,18 @@ import aiida_goectp
 
 ROOT = Path(aiida_goectp.__file__).parent
 GROUPS = ('aiida.data', 'aiida.calculations', 'aiida.parsers', 'aiida.workflows', 'aiida.cmdline.data')
-GROUND = ('crystals', 'selection', 'npzfile', 'predictions', 'modelcard', 'tensors', 'symmetry', 'reduction')
+GROUND = (
+    'crystals',
+    'dielectric',
+    'gates',
+    'modelcard',
+    'npzfile',
+    'predictions',
+    'reduction',
+    'selection',
+    'symmetry',
+    'tensors',
+)
 RIGHT = ('network', 'learning', 'worker')
 LEFT = ('data', 'calculations', 'parsers', 'workflows')
 

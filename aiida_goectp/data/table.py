@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 from abc import abstractmethod
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
 from aiida.common.exceptions import ValidationError
 from aiida.orm import Data
 from aiida.orm.nodes.caching import NodeCaching
 
-from aiida_goectp.npzfile import FormatError, read_npz
+from aiida_goectp.npzfile import FormatError, hash_arrays, read_npz
 
-__all__ = ('ContentCaching', 'TableData', 'hash_arrays')
-
-
-def hash_arrays(arrays: Mapping[str, np.ndarray]) -> str:
-    """Return a hash of named arrays: names, types, shapes and values, whatever the order and the compression.
-
-    :param arrays: name → array, no Python objects
-    """
-    digest = hashlib.blake2b(digest_size=20)
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        # the width of a text column follows its longest entry and says nothing by itself
-        dtype = 'U' if array.dtype.kind == 'U' else array.dtype.newbyteorder('<').str
-        digest.update(json.dumps([name, dtype, list(array.shape)]).encode())
-        if array.dtype.kind == 'U':
-            digest.update(json.dumps(array.tolist()).encode())
-        else:
-            digest.update(array.astype(array.dtype.newbyteorder('<')).tobytes())
-    return digest.hexdigest()
+__all__ = ('ContentCaching', 'TableData')
 
 
 class ContentCaching(NodeCaching):

@@ -10,7 +10,7 @@ from aiida.orm import load_node
 from aiida_goectp.crystals import CrystalSet
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.predictions import PredictionsData
-from aiida_goectp.data.table import hash_arrays
+from aiida_goectp.npzfile import hash_arrays
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')
 

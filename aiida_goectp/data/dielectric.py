@@ -1,0 +1,65 @@
+"""``goectp.dielectric``: one dielectric response with its cell in one node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from aiida.orm import StructureData
+
+from aiida_goectp.crystals.elements import formula
+from aiida_goectp.data.crystals import structure_from_crystal
+from aiida_goectp.data.table import TableData
+from aiida_goectp.dielectric import Dielectric
+
+__all__ = ('DielectricData',)
+
+
+class DielectricData(TableData):
+    """A :class:`~aiida_goectp.dielectric.Dielectric` as one node.
+
+    Attributes: ``formula``, ``atoms``, ``engine``, ``functional``, ``settings``, ``electronic``, ``ionic`` and
+    ``total`` (polycrystalline averages, missing if not known), ``band_gap`` (eV), ``scf_converged``, ``content_hash``.
+    What the gates say is no part of it: thresholds change, numbers do not. It is the ``quality`` output beside it.
+
+    :param table: the response
+    """
+
+    _FILE = 'dielectric.npz'
+    _KIND = 'dielectric'
+
+    def __len__(self) -> int:
+        return 1
+
+    @property
+    def dielectric(self) -> Dielectric:
+        """Tensors, charges, frequencies, and the cell in whose frame they stand."""
+        table: Dielectric = self._read()
+        return table
+
+    def structure(self) -> StructureData:
+        """Return an unstored ``StructureData`` of the cell, in the frame of the tensors."""
+        return structure_from_crystal(self.dielectric.crystal)
+
+    @classmethod
+    def _load(cls, stream: Any) -> Dielectric:
+        return Dielectric.load(stream)
+
+    @classmethod
+    def _summary(cls, table: Dielectric) -> dict[str, Any]:
+        averages = {
+            name: float(np.trace(tensor) / 3)
+            for name in ('electronic', 'ionic', 'total')
+            if (tensor := getattr(table, name)) is not None
+        }
+        gap = {} if table.band_gap is None else {'band_gap': table.band_gap}
+        return {
+            'formula': formula(table.crystal.atomic_numbers),
+            'atoms': len(table.crystal.atomic_numbers),
+            'engine': table.engine,
+            'functional': table.functional,
+            'settings': dict(table.settings),
+            'scf_converged': table.scf_converged,
+            **averages,
+            **gap,
+        }
