@@ -1,0 +1,164 @@
+"""What VASP writes and the parser of aiida-vasp does not pass on: convergence of every loop, tensors, modes.
+
+Pure functions of text. They exist because vasprun.xml loses the tensors when it is cut off or larger than 500 MB,
+because the parser counts the iterations of the linear response as those of the ground state, and because it knows
+nothing of some of the messages with which VASP stops.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ('Loop', 'OutcarDielectric', 'ground_state_steps', 'read_loops', 'read_outcar', 'symmetry_problem')
+
+_ITERATION = re.compile(r'Iteration +\d+\( *(\d+)\)')
+_FREQUENCY = re.compile(r'^ *\d+ (f  |f/i)= +([0-9.]+) THz')
+_ENMAX = re.compile(r'ENMAX *= *([0-9.]+)')
+_ENCUT = re.compile(r'ENCUT *= *([0-9.]+) +eV')
+
+SYMMETRY_MESSAGES = (
+    'POSMAP internal error',
+    'symmetry equivalent atom not found',
+    'internal error in subroutine PRICEL',
+    'internal error in subroutine SGRCON',
+    'internal error in subroutineSGRCON',
+    'internal error in subroutine INVGRP',
+    'internal error in subroutine IBZKPT',
+    'IBZKPT: not all point group operations',
+    'RHOSYG: internal error',
+    'RHOSYG internal error',
+    'Inconsistent Bravais lattice types found for crystalline and',
+    'Found some non-integer element in rotation matrix',
+    'inverse of rotation matrix was not found',
+    'group operation missing',
+    'internal error in GENERATE_KPOINTS_TRANS',
+    'VASP internal routines have requested a change of the k-point set',
+    'Could not get correct shifts',
+)
+"""how VASP says that it found no consistent symmetry, the linear response's change of the k points included"""
+
+
+class Loop(NamedTuple):
+    """One self-consistency loop, of the ground state or of the response to one field or displacement."""
+
+    steps: int
+    converged: bool
+    """whether VASP says that EDIFF was reached"""
+
+
+class OutcarDielectric(NamedTuple):
+    """What an OUTCAR says of the dielectric response; ``None`` where it says nothing."""
+
+    electronic: np.ndarray | None
+    """(3, 3)"""
+    ionic: np.ndarray | None
+    """(3, 3)"""
+    born_charges: np.ndarray | None
+    """(n, 3, 3) e: atom, field, displacement"""
+    frequencies: np.ndarray | None
+    """(3n,) THz, imaginary ones negative, acoustic ones as they came out"""
+    cutoff: float | None
+    """eV"""
+    recommended_cutoff: float | None
+    """eV, the largest ENMAX of the potentials"""
+    loops: tuple[Loop, ...]
+
+
+def read_loops(lines: Iterable[str]) -> Iterator[Loop]:
+    """Yield every self-consistency loop of an OUTCAR, in order.
+
+    A loop begins where the iteration number falls back to 1. VASP 6 says also when EDIFF was not reached; VASP 5 then
+    says nothing, so that silence means the same.
+    """
+    steps, converged = 0, False
+    for line in lines:
+        if 'Iteration' in line and (match := _ITERATION.search(line)):
+            number = int(match.group(1))
+            if number == 1 and steps:
+                yield Loop(steps, converged)
+                converged = False
+            steps = number
+        elif 'EDIFF is reached' in line:
+            converged = True
+    if steps:
+        yield Loop(steps, converged)
+
+
+def read_outcar(text: str) -> OutcarDielectric:
+    """Return what an OUTCAR says of the dielectric response; of a tensor that stands twice, the last."""
+    lines = text.splitlines()
+    electronic = ionic = born = None
+    frequencies: list[float] = []
+    cutoff, enmax = None, []
+    for row, line in enumerate(lines):
+        if 'MACROSCOPIC STATIC DIELECTRIC TENSOR' in line:
+            tensor = _block(lines[row + 2 : row + 5], 0)
+            if 'IONIC CONTRIBUTION' in line:
+                ionic = tensor if tensor is not None else ionic
+            elif 'including local field' in line:
+                electronic = tensor if tensor is not None else electronic
+        elif 'BORN EFFECTIVE CHARGES (' in line:
+            born = _born_charges(lines, row + 2)
+        elif 'Eigenvectors and eigenvalues of the dynamical matrix' in line:
+            frequencies = []
+        elif 'THz' in line and (match := _FREQUENCY.match(line)):
+            frequencies.append(float(match.group(2)) * (-1 if match.group(1) == 'f/i' else 1))
+        elif 'ENMAX' in line and (match := _ENMAX.search(line)):
+            enmax.append(float(match.group(1)))
+        elif 'ENCUT' in line and (match := _ENCUT.search(line)):
+            cutoff = float(match.group(1))
+    return OutcarDielectric(
+        electronic,
+        ionic,
+        born,
+        np.array(frequencies) if frequencies else None,
+        cutoff,
+        max(enmax, default=None),
+        tuple(read_loops(lines)),
+    )
+
+
+def ground_state_steps(vasprun: bytes) -> tuple[int, int] | None:
+    """Return how many steps the last ground state of a vasprun.xml took, and NELM; ``None`` if it does not say.
+
+    The steps of the linear response stand in the same element, but after the structure; those before it are counted.
+    """
+    match = re.search(rb'<separator name="electronic convergence" *>.*?name="NELM"> *(\d+)', vasprun, re.DOTALL)
+    start = vasprun.rfind(b'<calculation>')
+    if match is None or start < 0:
+        return None
+    end = vasprun.find(b'<structure', start)
+    return vasprun[start : end if end > 0 else None].count(b'<scstep>'), int(match.group(1))
+
+
+def symmetry_problem(text: str) -> str | None:
+    """Return the first message in the standard output of VASP that says that the symmetry is inconsistent."""
+    for line in text.splitlines():
+        for message in SYMMETRY_MESSAGES:
+            if message in line:
+                return message
+    return None
+
+
+def _block(lines: list[str], skip: int) -> np.ndarray | None:
+    """Read three rows of three numbers; ``None`` if they are cut off or overflown."""
+    try:
+        rows = [[float(word) for word in line.split()[skip:]] for line in lines]
+    except ValueError:
+        return None
+    return np.array(rows) if [len(row) for row in rows] == [3, 3, 3] else None
+
+
+def _born_charges(lines: list[str], row: int) -> np.ndarray | None:
+    charges = []
+    while row + 3 < len(lines) and lines[row].split()[:1] == ['ion']:
+        tensor = _block(lines[row + 1 : row + 4], 1)
+        if tensor is None:
+            return None
+        charges.append(tensor)
+        row += 4
+    return np.array(charges) if charges else None
