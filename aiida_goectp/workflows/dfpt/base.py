@@ -40,6 +40,7 @@ from typing import Any
 from aiida import orm
 from aiida.common import AttributeDict
 from aiida.common.exceptions import NotExistent
+from aiida.common.links import LinkType
 from aiida.engine import ExitCode, Process, WorkChain, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
@@ -48,7 +49,7 @@ from aiida_goectp.data.crystals import crystal_from_structure
 from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.workflows.protocols.mixin import ProtocolMixin
 
-__all__ = ('DfptWorkChain', 'validate_structure', 'validate_thresholds')
+__all__ = ('DfptWorkChain', 'called_by_label', 'validate_structure', 'validate_thresholds', 'why')
 
 
 def validate_structure(structure: orm.StructureData | None, _: Any = None) -> str | None:
@@ -249,7 +250,7 @@ class DfptWorkChain(ProtocolMixin, WorkChain):
 
     def run_dfpt(self) -> ExitCode | None:
         """Start the next process of the response."""
-        if self.ctx.processes >= self.defaults.max_processes:
+        if self.ctx.processes >= self.defaults['max_processes']:
             return self.exit_codes.ERROR_TOO_MANY_PROCESSES.format(number=self.ctx.processes)
         self.ctx.processes += 1
         self.to_context(last=self._start(f'dfpt_{self.ctx.processes:02d}', *self.dfpt_process()))
@@ -303,6 +304,9 @@ class DfptWorkChain(ProtocolMixin, WorkChain):
                     continue
 
     def _start(self, label: str, process: type[Process], inputs: Mapping[str, Any]) -> orm.ProcessNode:
+        begun = called_by_label(self.node).get(label)
+        if begun is not None:  # a worker died in this very step, after it had started the process
+            return begun
         labelled = dict(inputs)
         labelled['metadata'] = {**labelled.get('metadata', {}), 'call_link_label': label}
         node = self.submit(process, **labelled)
@@ -313,12 +317,19 @@ class DfptWorkChain(ProtocolMixin, WorkChain):
         return {'thresholds': self.inputs.thresholds} if 'thresholds' in self.inputs else {}
 
 
+def called_by_label(node: orm.ProcessNode) -> dict[str, orm.ProcessNode]:
+    """Return the processes that a work chain has called, by the label of the call."""
+    links = node.base.links.get_outgoing(link_type=(LinkType.CALL_WORK, LinkType.CALL_CALC)).all()
+    return {link.link_label: link.node for link in links}
+
+
 def why(node: orm.ProcessNode) -> str:
     """Return why a process did not succeed."""
     if node.exit_message:
         return f'[{node.exit_status}] {node.exit_message}'
     if node.is_excepted:
-        return f'excepted: {node.exception}'
+        lines = [line for line in (node.exception or '').splitlines() if line.strip()]
+        return f'excepted: {lines[-1].strip() if lines else "no reason given"}'
     return f'{node.process_state.value if node.process_state else "ended"} [{node.exit_status}]'
 
 
