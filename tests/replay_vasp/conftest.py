@@ -1,0 +1,3 @@
+"""Fixtures of the replay."""
+
+from tests.replay_vasp.fixtures import *  # noqa: F403

@@ -1,0 +1,109 @@
+"""Find how one crystal lies in another: the rotation, and which atom is which."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import spglib
+
+_COEFFICIENTS = np.array([c for c in itertools.product(range(-2, 3), repeat=3) if any(c)])
+LENGTH_TOLERANCE = 0.06  # of a length, and of a cosine
+DISTANCE_TOLERANCE = 0.25  # Å, root mean square
+_MAX_BASES = 240
+
+
+class Primitive(NamedTuple):
+    lattice: np.ndarray  # rows, in the frame of the crystal, reduced
+    numbers: np.ndarray
+    positions: np.ndarray  # fractional, of this lattice
+    mapping: np.ndarray  # atom of the crystal → atom of the primitive cell
+
+
+class Match(NamedTuple):
+    rotation: np.ndarray  # a vector v of the reference is Q v in the target
+    atoms: np.ndarray  # atom of the target → atom of the reference
+    mismatch: float
+
+
+def primitive(lattice, numbers, positions, symprec=1e-2):
+    """Primitive cell of a crystal without turning it."""
+    lattice, positions = np.asarray(lattice, float), np.asarray(positions, float)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        found = spglib.get_symmetry_dataset((lattice, positions % 1.0, numbers), symprec=symprec)
+    mapping, small = np.arange(len(numbers)), lattice
+    if found is not None and found.mapping_to_primitive.max() + 1 < len(numbers):
+        mapping = np.asarray(found.mapping_to_primitive)
+        factor = np.rint(lattice @ np.linalg.inv(np.asarray(found.primitive_lattice)))
+        small = np.linalg.solve(factor, lattice)
+    first = np.unique(mapping, return_index=True)[1]
+    reduced = spglib.niggli_reduce(small)
+    reduced = small if reduced is None else np.asarray(reduced)
+    cartesian = positions[first] @ lattice
+    return Primitive(reduced, np.asarray(numbers)[first], cartesian @ np.linalg.inv(reduced), mapping)
+
+
+def match(target: Primitive, reference: Primitive) -> Match | None:
+    """Best way to lay the reference on the target; None if there is none within the tolerances."""
+    if len(target.numbers) != len(reference.numbers) or sorted(target.numbers) != sorted(reference.numbers):
+        return None
+    best = None
+    for strain, basis in _bases(target.lattice, reference.lattice):
+        found = _place(target, reference, basis)
+        if found is None:
+            continue
+        distance, atoms = found
+        if best is None or distance + strain < best.mismatch - 1e-9:
+            gradient = np.linalg.solve(reference.lattice, basis)  # rows: v_target = v_reference @ gradient
+            left, _, right = np.linalg.svd(gradient)
+            best = Match((left @ right).T, atoms, distance + strain)
+    if best is None:
+        return None
+    first = np.unique(reference.mapping, return_index=True)[1]
+    return best._replace(atoms=first[best.atoms[target.mapping]])
+
+
+def _bases(lattice, wanted):
+    """Bases of a lattice whose metric is nearly that of another, the nearest first."""
+    vectors = _COEFFICIENTS @ lattice
+    lengths = np.linalg.norm(vectors, axis=1)
+    goal = np.linalg.norm(wanted, axis=1)
+    rows = [np.flatnonzero(np.abs(lengths / length - 1) < LENGTH_TOLERANCE) for length in goal]
+    if not all(len(row) for row in rows):
+        return []
+    i, j, k = (grid.ravel() for grid in np.meshgrid(*rows, indexing='ij'))
+    integers = np.stack([_COEFFICIENTS[i], _COEFFICIENTS[j], _COEFFICIENTS[k]], axis=1)
+    integers = integers[np.abs(np.rint(np.linalg.det(integers))) == 1]
+    bases = integers @ lattice
+    unit, aim = bases / np.linalg.norm(bases, axis=2, keepdims=True), wanted / goal[:, None]
+    cosines = np.abs(unit @ np.swapaxes(unit, 1, 2) - aim @ aim.T).max(axis=(1, 2))
+    bases, cosines = bases[cosines < LENGTH_TOLERANCE], cosines[cosines < LENGTH_TOLERANCE]
+    strains = np.abs(np.linalg.norm(bases, axis=2) / goal - 1).max(axis=1) + cosines if len(bases) else cosines
+    order = np.argsort(strains, kind='stable')[:_MAX_BASES]
+    return [(strains[row], bases[row]) for row in order]
+
+
+def _place(target, reference, basis):
+    """Root mean square distance and atoms of the best origin, target atom → reference atom."""
+    goal = target.positions @ target.lattice @ np.linalg.inv(basis)
+    counts = {number: int((target.numbers == number).sum()) for number in target.numbers.tolist()}
+    rare = min(counts, key=counts.get)
+    anchor = int(np.flatnonzero(reference.numbers == rare)[0])
+    best = None
+    for site in np.flatnonzero(target.numbers == rare):
+        shifted = reference.positions + goal[site] - reference.positions[anchor]
+        delta = goal[:, None] - shifted[None]
+        delta -= np.rint(delta)
+        distances = np.linalg.norm(delta @ basis, axis=-1)
+        distances[target.numbers[:, None] != reference.numbers[None]] = np.inf
+        atoms = distances.argmin(axis=1)
+        if len(set(atoms.tolist())) < len(atoms):
+            continue
+        chosen = delta[np.arange(len(atoms)), atoms] @ basis
+        distance = float(np.sqrt(((chosen - chosen.mean(axis=0)) ** 2).sum(axis=1).mean()))
+        if distance < DISTANCE_TOLERANCE and (best is None or distance < best[0]):
+            best = (distance, atoms)
+    return best
