@@ -320,7 +320,8 @@ class DfptWorkChain(ProtocolMixin, WorkChain):
 def called_by_label(node: orm.ProcessNode) -> dict[str, orm.ProcessNode]:
     """Return the processes that a work chain has called, by the label of the call."""
     links = node.base.links.get_outgoing(link_type=(LinkType.CALL_WORK, LinkType.CALL_CALC)).all()
-    return {link.link_label: link.node for link in links}
+    called: dict[str, Any] = {link.link_label: link.node for link in links}
+    return called
 
 
 def why(node: orm.ProcessNode) -> str:
