@@ -96,12 +96,16 @@ def parse_dynamical_matrix(text: str, name: str = 'dynamical-matrix-1') -> Dynam
 
 def _response(lines: list[str], n: int, name: str) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Return ε_∞ and the Born charges that stand behind the matrix, if the response to a field was computed."""
-    titles = {line.strip().split(':')[0]: row for row, line in enumerate(lines) if line.strip().endswith(':') or ':' in line}
+    titles = {
+        line.strip().split(':')[0]: row for row, line in enumerate(lines) if line.strip().endswith(':') or ':' in line
+    }
     try:
         row = titles.get('Dielectric Tensor')
         electronic = None if row is None else _numbers(lines[row + 2 : row + 5])
         row = titles.get('Effective Charges E-U')
-        charges = None if row is None else np.array([_numbers(lines[row + 3 + 4 * i : row + 6 + 4 * i]) for i in range(n)])
+        charges = (
+            None if row is None else np.array([_numbers(lines[row + 3 + 4 * i : row + 6 + 4 * i]) for i in range(n)])
+        )
     except (ValueError, IndexError) as error:
         raise FormatError(f'{name}: the tensors at the end are cut off or damaged ({error}); run ph.x again') from error
     return electronic, charges
@@ -124,7 +128,7 @@ def parse_tensors(text: str, name: str = 'tensors.xml') -> tuple[np.ndarray | No
     try:
         if '<!DOCTYPE' in text or '<!ENTITY' in text:
             raise FormatError(f'{name}: declares entities, which ph.x never does')
-        root = ElementTree.fromstring(text)  # noqa: S314 - entities, the danger, are refused above
+        root = ElementTree.fromstring(text)  # entities, the danger, are refused above
         found = {tag: root.find(f'EF_TENSORS/{tag}') for tag in ('DIELECTRIC_CONSTANT', 'EFFECTIVE_CHARGES_EU')}
         values = {
             tag: np.array((node.text or '').split(), dtype=float).reshape(-1, 3, 3)

@@ -13,7 +13,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ('Loop', 'OutcarDielectric', 'ground_state_steps', 'read_loops', 'read_outcar', 'symmetry_problem')
+__all__ = (
+    'Loop',
+    'OutcarDielectric',
+    'ground_state_steps',
+    'read_loops',
+    'read_outcar',
+    'refusal',
+    'resource_problem',
+    'symmetry_problem',
+)
 
 _ITERATION = re.compile(r'Iteration +\d+\( *(\d+)\)')
 _FREQUENCY = re.compile(r'^ *\d+ (f  |f/i)= +([0-9.]+) THz')
@@ -40,6 +49,16 @@ SYMMETRY_MESSAGES = (
     'Could not get correct shifts',
 )
 """how VASP says that it found no consistent symmetry, the linear response's change of the k points included"""
+
+_RESOURCES = {
+    'time': re.compile(r'DUE TO TIME LIMIT|walltime \S+ exceeded|exceeded (hard )?wall ?time|TERM_RUNLIMIT', re.IGNORECASE),
+    'memory': re.compile(
+        r'oom[-_ ]?kill|out of memory|exceeded (job )?memory limit|TERM_MEMLIMIT|insufficient virtual memory'
+        r'|cannot allocate memory',
+        re.IGNORECASE,
+    ),
+}
+_REFUSAL = 'I REFUSE TO CONTINUE WITH THIS SICK JOB'
 
 
 class Loop(NamedTuple):
@@ -142,6 +161,20 @@ def symmetry_problem(text: str) -> str | None:
             if message in line:
                 return message
     return None
+
+
+def resource_problem(text: str) -> str | None:
+    """Return ``time`` or ``memory`` if a scheduler or the system says that a job was stopped for want of it."""
+    return next((name for name, pattern in _RESOURCES.items() if pattern.search(text)), None)
+
+
+def refusal(text: str) -> str | None:
+    """Return what stands in the box in which VASP says that it will not go on; ``None`` if it did not say so."""
+    if _REFUSAL not in text:
+        return None
+    before = text[: text.index(_REFUSAL)].splitlines()
+    words = [line.strip(' |') for line in before[-14:] if line.strip().startswith('|')]
+    return ' '.join(word for word in words if re.search('[a-z]', word)) or 'no reason given'
 
 
 def _block(lines: list[str], skip: int) -> np.ndarray | None:

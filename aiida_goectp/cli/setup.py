@@ -9,24 +9,30 @@ from typing import TYPE_CHECKING
 import click
 from aiida.cmdline.utils import decorators, echo
 
+from aiida_goectp.cli.dfpt_setup import setup_dfpt
+
 if TYPE_CHECKING:
     from aiida.orm import Computer, InstalledCode
 
 __all__ = ('setup',)
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option(
     '--executable',
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help='The executable goectp; that of this environment if not given.',
 )
+@click.pass_context
 @decorators.with_dbenv()
-def setup(executable: Path | None) -> None:
+def setup(context: click.Context, executable: Path | None) -> None:
     """Prepare the loaded profile: this machine, the code goectp@localhost, the models that ship.
 
-    What is there already stays as it is: a second call changes nothing. Nothing is made outside the profile.
+    What is there already stays as it is: a second call changes nothing. Nothing is made outside the profile. With
+    `dfpt`, prepare it for verification with Quantum ESPRESSO.
     """
+    if context.invoked_subcommand is not None:
+        return
     from aiida_goectp.data.model import ModelData
     from aiida_goectp.modelcard import shipped_models
 
@@ -42,6 +48,9 @@ def setup(executable: Path | None) -> None:
     if not shipped_models():
         echo.echo_warning('no model ships with this version; give a file to `screen --model`')
     echo.echo_success('ready; next: aiida-goectp import STRUCTURES')
+
+
+setup.add_command(setup_dfpt)
 
 
 def _computer() -> Computer:

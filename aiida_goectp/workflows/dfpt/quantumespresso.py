@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ('QuantumEspressoDfptWorkChain', 'require_quantumespresso')
 
+_POINTS = ('qpoints', 'qpoints_distance', 'qpoints_force_parity')
 _EMPTY_BANDS = 2  # above the occupied ones, for the gap
 _RYDBERG = 13.605693122994  # eV, CODATA 2018
 _LOST = {410: 'ERROR_PH_NOT_CONVERGED', 400: 'ERROR_OUT_OF_WALLTIME', 120: 'ERROR_OUT_OF_WALLTIME'}
@@ -71,14 +72,11 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         super().define(spec)
         _, pw, ph = require_quantumespresso()
         points = ('kpoints', 'kpoints_distance', 'kpoints_force_parity')
-        spec.expose_inputs(
-            pw, namespace='scf', exclude=(*points, 'clean_workdir', 'pw.structure', 'pw.parent_folder')
-        )
+        spec.expose_inputs(pw, namespace='scf', exclude=(*points, 'clean_workdir', 'pw.structure', 'pw.parent_folder'))
         spec.expose_inputs(
             ph,
             namespace='ph',
-            exclude=('clean_workdir', 'only_initialization', 'qpoints', 'qpoints_distance', 'qpoints_force_parity')
-            + ('ph.parent_folder', 'ph.qpoints'),
+            exclude=('clean_workdir', 'only_initialization', *_POINTS, 'ph.parent_folder'),
         )
         to_node = orm.to_aiida_type
         spec.input('kpoints', valid_type=orm.KpointsData, required=False, help='Mesh; else from `kpoints_distance`.')
@@ -107,7 +105,9 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         spec.exit_code(502, 'ERROR_PH_NOT_CONVERGED', message='The response does not converge: {message}')
         spec.exit_code(503, 'ERROR_SCF_FAILED', message='The ground state failed: {message}')
         spec.exit_code(504, 'ERROR_PH_FAILED', message='The response failed: {message}')
-        spec.exit_code(505, 'ERROR_OUT_OF_WALLTIME', message='The wall time does not suffice, restarts spent: {message}')
+        spec.exit_code(
+            505, 'ERROR_OUT_OF_WALLTIME', message='The wall time does not suffice, restarts spent: {message}'
+        )
 
     @classmethod
     def get_builder_from_protocol(
@@ -127,7 +127,8 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         :param protocol: fast, balanced or stringent
         :param overrides: inputs that take precedence over the protocol, nested as in its YAML file
         :param options: options of all jobs, for example ``{'queue_name': 'long', 'account': 'me'}``
-        :param pseudo_family: label of an installed family; by default that of the protocol
+        :param pseudo_family: label of an installed family; by default the first of the protocol that is installed and
+            has all elements
         :raises ValueError: no such protocol or family, or an element that the family lacks
         """
         require_quantumespresso()
@@ -135,8 +136,9 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         given = dict(overrides or {})
         meta = {name: given.pop(name) for name in cls._META if name in given}
         inputs = merge(cls.get_protocol_inputs(protocol, given), meta)
-        label = pseudo_family or inputs['pseudo_family']
-        pseudos, cutoffs, recommended = _pseudopotentials(structure, label, inputs['stringency'])
+        labels = inputs['pseudo_family'] if pseudo_family is None else pseudo_family
+        labels = [labels] if isinstance(labels, str) else labels
+        pseudos, cutoffs, recommended = _pseudopotentials(structure, labels, inputs['stringency'])
         scf, ph = inputs['scf'], inputs['ph']
         parameters = merge({'SYSTEM': cutoffs}, scf['pw']['parameters'])
         for job in (scf['pw'], ph['ph']):
@@ -144,22 +146,10 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         builder = cls.get_builder()
         builder.structure = structure
         builder.scf = {
-            'pw': {
-                'code': codes[0],
-                'pseudos': pseudos,
-                'parameters': orm.Dict(parameters),
-                'metadata': scf['pw']['metadata'],
-            },
+            'pw': _job(scf['pw'], codes[0]) | {'parameters': orm.Dict(parameters), 'pseudos': pseudos},
             'max_iterations': orm.Int(scf['max_iterations']),
         }
-        builder.ph = {
-            'ph': {
-                'code': codes[1],
-                'parameters': orm.Dict(ph['ph']['parameters']),
-                'metadata': ph['ph']['metadata'],
-            },
-            'max_iterations': orm.Int(ph['max_iterations']),
-        }
+        builder.ph = {'ph': _job(ph['ph'], codes[1]), 'max_iterations': orm.Int(ph['max_iterations'])}
         builder.relax_parameters = orm.Dict(inputs['relax_parameters'])
         builder.kpoints_distance = orm.Float(inputs['kpoints_distance'])
         if recommended is not None:
@@ -331,29 +321,41 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         )
 
 
+def _job(inputs: Mapping[str, Any], code: orm.AbstractCode) -> dict[str, Any]:
+    """Return the inputs of a job: dictionaries but the metadata as nodes."""
+    nodes = {key: orm.Dict(value) for key, value in inputs.items() if key != 'metadata'}
+    return {**nodes, 'code': code, 'metadata': inputs['metadata']}
+
+
 def _pseudopotentials(
-    structure: orm.StructureData, label: str, stringency: str
+    structure: orm.StructureData, labels: list[str], stringency: str
 ) -> tuple[dict[str, orm.Data], dict[str, float], float | None]:
     """Return the pseudopotentials, the cutoffs in Ry, and in eV what the family recommends by default.
 
-    :raises ValueError: no such family, or it does not know an element or a cutoff
+    :param labels: the first family that is installed and has all elements is taken
+    :raises ValueError: there is none
     """
-    from aiida.common.exceptions import MultipleObjectsError, NotExistent
     from aiida.plugins import GroupFactory
 
-    groups = orm.QueryBuilder().append(GroupFactory('pseudo.family'), filters={'label': label})
-    try:
-        family = groups.one()[0]
-    except (NotExistent, MultipleObjectsError) as error:
-        raise ValueError(
-            f'pseudopotential family {label!r} is not there: `aiida-goectp setup dfpt` installs one, '
-            '`aiida-pseudo list` shows those there are'
-        ) from error
-    pseudos = family.get_pseudos(structure=structure)
-    try:
-        wish = stringency if stringency in family.get_cutoff_stringencies() else None
-        wave, density = family.get_recommended_cutoffs(structure=structure, stringency=wish, unit='Ry')
-        usual, _ = family.get_recommended_cutoffs(structure=structure, unit='Ry')
-    except (AttributeError, ValueError):
-        return pseudos, {}, None  # then they must stand in the overrides; pw.x says so if not
-    return pseudos, {'ecutwfc': wave, 'ecutrho': density}, usual * _RYDBERG
+    problems = []
+    for label in labels:
+        family = orm.QueryBuilder().append(GroupFactory('pseudo.family'), filters={'label': label}).first(flat=True)
+        if family is None:
+            problems.append(f'{label!r} is not installed')
+            continue
+        try:
+            pseudos = family.get_pseudos(structure=structure)
+        except ValueError as error:
+            problems.append(f'{label!r}: {error}')
+            continue
+        try:
+            wish = stringency if stringency in family.get_cutoff_stringencies() else None
+            wave, density = family.get_recommended_cutoffs(structure=structure, stringency=wish, unit='Ry')
+            usual, _ = family.get_recommended_cutoffs(structure=structure, unit='Ry')
+        except (AttributeError, ValueError):
+            return pseudos, {}, None  # then they must stand in the overrides; the input check of pw.x says so if not
+        return pseudos, {'ecutwfc': wave, 'ecutrho': density}, usual * _RYDBERG
+    raise ValueError(
+        f'no pseudopotential family fits: {"; ".join(problems)}. `aiida-goectp setup dfpt` installs one, '
+        '`aiida-pseudo list` shows those there are'
+    )
