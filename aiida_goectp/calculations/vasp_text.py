@@ -51,7 +51,9 @@ SYMMETRY_MESSAGES = (
 """how VASP says that it found no consistent symmetry, the linear response's change of the k points included"""
 
 _RESOURCES = {
-    'time': re.compile(r'DUE TO TIME LIMIT|walltime \S+ exceeded|exceeded (hard )?wall ?time|TERM_RUNLIMIT', re.IGNORECASE),
+    'time': re.compile(
+        r'due to time limit|walltime \S+ exceeded|exceeded (hard )?wall ?time|TERM_RUNLIMIT', re.IGNORECASE
+    ),
     'memory': re.compile(
         r'oom[-_ ]?kill|out of memory|exceeded (job )?memory limit|TERM_MEMLIMIT|insufficient virtual memory'
         r'|cannot allocate memory',
