@@ -8,7 +8,7 @@ from typing import Any
 import click
 from aiida.cmdline.params.types import DataParamType
 
-__all__ = ('ElementsParam', 'ModelParam', 'crystals_type', 'latest')
+__all__ = ('ElementsParam', 'ModelParam', 'crystals_type', 'latest', 'latest_screen')
 
 
 def crystals_type() -> DataParamType:
@@ -63,3 +63,20 @@ def latest(entry_point: str) -> Any:
     cls = DataFactory(entry_point)
     query = QueryBuilder().append(cls).order_by({cls: {'id': 'desc'}}).limit(1)
     return query.first(flat=True)
+
+
+def latest_screen() -> Any:
+    """Return the screen that selected something last.
+
+    :raises click.UsageError: there is none
+    """
+    from aiida.orm import List, QueryBuilder
+    from aiida.plugins import WorkflowFactory
+
+    screen: Any = WorkflowFactory('goectp.screen')
+    query = QueryBuilder().append(screen, tag='screen', project='*')
+    query.append(List, with_incoming='screen', edge_filters={'label': 'selection'})
+    node = query.order_by({'screen': {'id': 'desc'}}).limit(1).first(flat=True)
+    if node is None:
+        raise click.UsageError('there is no screen that selected anything yet; make one with `aiida-goectp screen`')
+    return node

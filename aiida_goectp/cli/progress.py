@@ -23,6 +23,8 @@ def status_line(node: orm.ProcessNode) -> str:
     parts = [f'{node.process_label}<{node.pk}> {_state(node)}']
     if node.process_class is ScreenWorkChain:
         parts.append(_shards(node))
+    elif node.process_label == 'VerifyWorkChain':
+        parts.append(_calculations(node))
     elif (rows := _rows(node)) is not None:
         parts.append(f'{rows[0]:,} of {rows[1]:,} crystals')
     spent = f'{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}'
@@ -52,6 +54,15 @@ def _shards(node: orm.ProcessNode) -> str:
     line = f'{done} of {-(-total // size)} shards, {rows:,} of {total:,} crystals predicted'
     running = len(shards) - done
     return line if node.is_terminated or not running else f'{line}, {running} running'
+
+
+def _calculations(node: orm.ProcessNode) -> str:
+    """Return how many calculations of a verification are done."""
+    children = [child for child in node.called if isinstance(child, orm.WorkChainNode)]
+    running = sum(1 for child in children if not child.is_terminated)
+    selected = node.inputs.selection.get_list() if 'selection' in node.inputs else range(node.inputs.number.value)
+    line = f'{len(children) - running} calculations done for {len(selected)} crystals'
+    return f'{line}, {running} running' if running else line
 
 
 def _filtered(node: orm.ProcessNode) -> bool:

@@ -12,6 +12,7 @@ from aiida_goectp.cli.model import model
 from aiida_goectp.cli.screen import screen
 from aiida_goectp.cli.setup import setup
 from aiida_goectp.cli.show import show
+from aiida_goectp.cli.verify import verify
 
 __all__ = ('main',)
 
@@ -26,8 +27,9 @@ def main() -> None:
     A first session:  aiida-goectp setup
                       aiida-goectp import my-structures/
                       aiida-goectp screen
+                      aiida-goectp verify --engine quantumespresso
     """
 
 
-for command in (setup, import_, screen, show, model):
+for command in (setup, import_, screen, verify, show, model):
     main.add_command(command)

@@ -10,7 +10,7 @@ from aiida.cmdline.utils import decorators, echo
 
 from aiida_goectp.cli.params import ElementsParam, ModelParam, crystals_type, latest
 
-__all__ = ('screen',)
+__all__ = ('screen', 'submit')
 
 _FILTERS = (
     'min_gap',
@@ -74,7 +74,7 @@ def screen(crystals: Any, run: bool, label: str, **values: Any) -> None:
     builder = _builder(crystals, values)
     builder.metadata.label = label
     if not run:
-        _submit(builder)
+        submit(builder)
         return
     echo.echo_report(f'screening the {len(crystals)} crystals of node {crystals.pk} with {builder.model.card.name}')
     try:
@@ -155,12 +155,17 @@ def _default_model() -> Any:
     return ModelData.get_or_create(shipped_models()[0])
 
 
-def _submit(builder: Any) -> None:
-    """Leave the work chain to the daemon, and say so if there is none."""
+def submit(builder: Any) -> None:
+    """Leave a work chain to the daemon, and say so if there is none.
+
+    :param builder: of the work chain
+    """
     from aiida import engine
     from aiida.engine.daemon.client import get_daemon_client
 
     node = engine.submit(builder)
-    echo.echo_success(f'submitted ScreenWorkChain<{node.pk}>; `aiida-goectp show {node.pk}` says how it is getting on')
+    echo.echo_success(
+        f'submitted {node.process_label}<{node.pk}>; `aiida-goectp show {node.pk}` says how it is getting on'
+    )
     if not get_daemon_client().is_daemon_running:
         echo.echo_warning('the daemon is not running; start it with `verdi daemon start`')

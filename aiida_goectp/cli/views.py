@@ -9,7 +9,9 @@ from aiida import orm
 
 from aiida_goectp.cli import tables
 from aiida_goectp.cli.progress import status_line
+from aiida_goectp.cli.responses import gates_table, show_response, show_verification
 from aiida_goectp.data.crystals import CrystalsData
+from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.data.ranking import RankingData
@@ -34,6 +36,10 @@ def show_node(node: Any, rows: int) -> None:
         tables.show_table(tables.ranking_table(node.ranking, rows))
         if node.ranking.ranked_count < len(node):
             tables.show_table(tables.reasons_table(node.ranking))
+    elif isinstance(node, DielectricData):
+        _show_dielectric(node)
+    elif isinstance(node, orm.Dict) and {'label', 'reason', 'gates'} <= set(node.keys()):
+        tables.show_table(gates_table(node.get_dict()))
     elif isinstance(node, orm.List) and _is_selection(node):
         _show_selection(node, rows)
     elif isinstance(node, orm.ProcessNode):
@@ -76,9 +82,24 @@ def _show_selection(node: orm.List, rows: int) -> None:
     tables.show_table(tables.selection_table(node.get_list()[:rows], pks))
 
 
+def _show_dielectric(node: DielectricData) -> None:
+    """Print a response, and the verdicts that it got."""
+    show_response(node)
+    links = node.base.links.get_outgoing(node_class=orm.CalcFunctionNode, link_label_filter='dielectric').all()
+    for link in links:
+        if link.node.process_label == 'judge_dielectric' and 'result' in link.node.outputs:
+            tables.show_table(gates_table(link.node.outputs.result.get_dict()))
+
+
 def _show_process(node: orm.ProcessNode, rows: int) -> None:
     click.echo(status_line(node))
-    if 'selection' in node.outputs:
+    if 'comparison' in node.outputs and 'summary' in node.outputs:
+        show_verification(node.outputs, rows)
+    elif 'quality' in node.outputs:
+        for name in ('dielectric', 'quality'):
+            if name in node.outputs:
+                show_node(node.outputs[name], rows)
+    elif 'selection' in node.outputs:
         show_node(node.outputs.selection, rows)
         if node.outputs.ranking.ranking.ranked_count < len(node.outputs.ranking):
             tables.show_table(tables.reasons_table(node.outputs.ranking.ranking))
@@ -94,5 +115,5 @@ def _show_process(node: orm.ProcessNode, rows: int) -> None:
 def _is_output(link: Any) -> bool:
     from aiida.common.links import LinkType
 
-    plain = not link.link_label.startswith('structures__')
+    plain = not link.link_label.startswith(('structures__', 'accepted__', 'electronic_only__'))
     return plain and link.link_type in (LinkType.CREATE, LinkType.RETURN)

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiida import orm
-from aiida.common.exceptions import EntryPointError
+from aiida.common.exceptions import EntryPointError, NotExistent
+from aiida.common.hashing import make_hash
 
 from aiida_goectp.calculations.verification import content_hash
 from aiida_goectp.workflows.dfpt.base import DfptWorkChain
@@ -32,11 +33,12 @@ def load_engine(name: str) -> type[DfptWorkChain]:
             engine = get_object_loader().load_object(name)
         else:
             engine = WorkflowFactory(name if '.' in name else f'goectp.dfpt.{name}')
+        if isinstance(engine, type) and issubclass(engine, DfptWorkChain):
+            engine.spec()  # what an engine needs may be imported here
+            return engine
     except (EntryPointError, ImportError, ValueError, AttributeError) as error:
         raise ValueError(f'no engine {name!r} can be loaded ({error})') from error
-    if not (isinstance(engine, type) and issubclass(engine, DfptWorkChain)):
-        raise ValueError(f'{name} is no engine: it does not derive from DfptWorkChain')
-    return engine
+    raise ValueError(f'{name} is no engine: it does not derive from DfptWorkChain')
 
 
 def engine_inputs(
@@ -53,6 +55,8 @@ def engine_inputs(
         raise ValueError(f'{engine.__name__} has no get_builder_from_protocol')
     try:
         builder = factory(structure=structure, **_plain(arguments))
+    except NotExistent as error:
+        raise ValueError(str(error)) from error
     except TypeError as error:
         raise ValueError(f'arguments of {engine.__name__}.get_builder_from_protocol: {error}') from error
     if thresholds is not None:
@@ -105,7 +109,8 @@ def same_settings(node: orm.WorkChainNode, engine: type[DfptWorkChain], inputs: 
 
 
 def _hash(node: Any) -> str:
-    return str(node.base.caching.get_hash() if node.is_stored else node.base.caching.compute_hash())
+    """Return the hash by which caching compares nodes, of one that need not be stored yet."""
+    return make_hash(node.base.caching.get_objects_to_hash())
 
 
 def _flat(inputs: Mapping[str, Any], prefix: str = '') -> dict[str, orm.Data]:

@@ -20,9 +20,11 @@ def campaign(aiida_profile, crystal_set):
     return screened(crystal_set)
 
 
-def verify(inputs, table, arguments=None, **more):
-    dfpt = {'table': orm.Dict(table), **{key: orm.to_aiida_type(item) for key, item in (arguments or {}).items()}}
-    return run_get_node(VerifyWorkChain, **inputs, engine=NAME, dfpt=dfpt, **more)
+def verify(inputs, table, arguments=None, reuse=False, **more):
+    dfpt = {'table': orm.Dict(table)}
+    for name, item in (arguments or {}).items():
+        dfpt[name] = item if isinstance(item, orm.Data) else orm.to_aiida_type(item)
+    return run_get_node(VerifyWorkChain, **inputs, engine=NAME, dfpt=dfpt, reuse=reuse, **more)
 
 
 def key(inputs, name):
@@ -100,12 +102,13 @@ def _is_file(item):
 
 def test_what_was_computed_before_is_taken_over(campaign, crystal_set):
     inputs, table = campaign
+    table['of this test'] = {}  # the profile holds what other tests have computed
     _, first = verify(inputs, table, max_calculations=3)
     assert len(calculations(first)) == 3
 
     # another import of the same crystals: equal structures, other nodes
     again, _ = screened(crystal_set)
-    results, node = verify(again, table)
+    results, node = verify(again, table, reuse=True)
     assert node.is_finished_ok, node.exit_message
     assert len(calculations(node)) == 3
     summary = results['summary'].get_dict()
@@ -119,12 +122,12 @@ def test_what_was_computed_before_is_taken_over(campaign, crystal_set):
     assert inputs['structures'][reused['structure']].uuid in behind
 
     # other thresholds change the verdict, not the response
-    results, node = verify(again, table, thresholds={'insulating': 5.0})
+    results, node = verify(again, table, reuse=True, thresholds={'insulating': 5.0})
     assert calculations(node) == []
     assert results['summary']['counts'] == {'refused': 6}
 
     # other settings are another calculation
-    _, node = verify(again, table, {'factor': 1.5}, max_calculations=1)
+    _, node = verify(again, table, {'factor': 1.5}, reuse=True, max_calculations=1)
     assert len(calculations(node)) == 1
     # and it can be switched off
     _, node = verify(again, table, reuse=False, max_calculations=1)

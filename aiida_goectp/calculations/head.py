@@ -1,0 +1,19 @@
+"""The beginning of a selection."""
+
+from __future__ import annotations
+
+from aiida import orm
+from aiida.engine import calcfunction
+
+__all__ = ('first_of',)
+
+
+@calcfunction
+def first_of(selection: orm.List, number: orm.Int) -> orm.List:
+    """Return the best so many of a selection, in their order.
+
+    :raises ValueError: a number below one
+    """
+    if number.value < 1:
+        raise ValueError(f'number to take: {number.value}; give one at least')
+    return orm.List(selection.get_list()[: number.value])
