@@ -194,7 +194,11 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         parameters = merge(inputs['ph']['parameters'].get_dict(), self.ctx.changes['ph'])
         flags = {'epsil': True, 'trans': not self.inputs.electronic_only.value}
         points = orm.KpointsData()
-        points.set_kpoints_mesh([1, 1, 1])
+        if flags['trans']:
+            points.set_kpoints_mesh([1, 1, 1])
+        else:  # of a mesh, ph.x would compute the phonons all the same
+            points.set_cell_from_structure(self.ctx.turned)
+            points.set_kpoints([[0.0, 0.0, 0.0]])
         inputs['qpoints'] = points
         inputs['ph']['parameters'] = orm.Dict(merge(parameters, {'INPUTPH': flags}))
         inputs['ph']['parent_folder'] = self.ctx.parent.outputs.remote_folder
