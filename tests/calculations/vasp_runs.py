@@ -24,15 +24,20 @@ def read(path):
     return gzip.decompress(path.read_bytes()) if path.suffix == '.gz' else path.read_bytes()
 
 
-def parse(computer, files, incar, settings=None):
+def parse(computer, files, incar, settings=None, *, whole=False, options=None):
     """Parse files with the parser ``vasp.vasp``.
 
     :param files: name → bytes
     :param incar: what was asked for
-    :return: outputs by name (``retrieved`` among them), exit status
+    :param options: of the job, over the least there must be
+    :return: outputs by name (``retrieved`` among them), exit status; the node too if ``whole``
     """
     node = orm.CalcJobNode(computer=computer, process_type='aiida.calculations:vasp.vasp')
     node.set_option('resources', {'num_machines': 1, 'num_mpiprocs_per_machine': 1})
+    for name in ('scheduler_stderr', 'scheduler_stdout'):
+        node.set_option(name, f'_{name.replace("_", "-")}.txt')
+    for name, value in (options or {}).items():
+        node.set_option(name, value)
     inputs = {'parameters': orm.Dict(incar)}
     if settings:
         inputs['settings'] = orm.Dict(settings)
@@ -46,4 +51,5 @@ def parse(computer, files, incar, settings=None):
     retrieved.store()
     parser = ParserFactory('vasp.vasp')(node)
     code = parser.parse()
-    return {**parser.outputs, 'retrieved': retrieved}, 0 if code is None else code.status
+    result = ({**parser.outputs, 'retrieved': retrieved}, 0 if code is None else code.status)
+    return (*result, node) if whole else result
