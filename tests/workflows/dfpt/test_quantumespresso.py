@@ -104,7 +104,9 @@ def test_aluminium_nitride_is_anisotropic_as_in_the_table(engine):
 @pytest.mark.slow
 def test_relaxation_comes_first_and_ends_in_the_frame_that_was_given(engine):
     structure = rocksalt('Li', 'F', 4.2, TURN)
-    overrides = merge(CHEAP, {'relax': True, 'scf': {'pw': {'parameters': {'SYSTEM': {'ecutwfc': 40, 'ecutrho': 160}}}}})
+    overrides = merge(
+        CHEAP, {'relax': True, 'scf': {'pw': {'parameters': {'SYSTEM': {'ecutwfc': 40, 'ecutrho': 160}}}}}
+    )
     outputs, node = engine(structure, overrides)
     assert node.is_finished_ok, outcome(node)
     before, after = (np.array(cell.cell) for cell in (structure, outputs['relaxed_structure']))
@@ -133,7 +135,7 @@ def test_low_cutoff_is_refused_and_the_electronic_part_can_be_had_alone(engine):
     assert response.born_charges is not None
 
 
-KILL_WHILE_RUNNING = '''if [ $run -le {times} ]; then
+KILL_WHILE_RUNNING = """if [ $run -le {times} ]; then
   $program "$@" & child=$!
   while kill -0 $child 2>/dev/null; do
     if {until}; then kill -9 $child; fi
@@ -141,7 +143,7 @@ KILL_WHILE_RUNNING = '''if [ $run -le {times} ]; then
   done
   wait $child
   exit 137
-fi'''
+fi"""
 FIELD_DONE = 'grep -q "End of electric fields" aiida.out'
 FIELD_BEGUN = 'grep -q "iter #" aiida.out'
 FIELD_KNOWN = 'grep -q DIELECTRIC_CONSTANT out/_ph0/aiida.phsave/tensors.xml'
