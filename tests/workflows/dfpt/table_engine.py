@@ -3,7 +3,6 @@
 This is all that an engine needs. It lives with the tests since no table holds the answer to a question worth asking.
 """
 
-import io
 import json
 
 import numpy as np
@@ -61,7 +60,9 @@ class ReadTableJob(CalcJob):
         if answer is not None:
             with folder.open('answer.json', 'w') as stream:
                 json.dump(answer, stream)
-        info = CodeInfo({'code_uuid': self.inputs.code.uuid, 'cmdline_params': ['-c', f'sleep {self.inputs.seconds.value}']})
+        info = CodeInfo(
+            {'code_uuid': self.inputs.code.uuid, 'cmdline_params': ['-c', f'sleep {self.inputs.seconds.value}']}
+        )
         return CalcInfo({'codes_info': [info], 'retrieve_list': ['answer.json']})
 
 

@@ -1,0 +1,53 @@
+"""The dielectric node."""
+
+import numpy as np
+import pytest
+from aiida.common.exceptions import ValidationError
+from aiida.orm import load_node
+
+from aiida_goectp.crystals import Crystal
+from aiida_goectp.data.dielectric import DielectricData
+from aiida_goectp.dielectric import Dielectric
+
+pytestmark = pytest.mark.usefixtures('aiida_profile')
+
+
+@pytest.fixture
+def response(crystal_set):
+    return Dielectric(crystal_set[1], 3.2 * np.eye(3), 7 * np.eye(3), band_gap=4.5, engine='vasp', functional='PBEsol')
+
+
+def test_round_trip(response):
+    node = load_node(DielectricData(response).store().pk)
+    np.testing.assert_allclose(node.dielectric.total, 10.2 * np.eye(3))
+    attributes = node.base.attributes.all
+    assert (attributes['formula'], attributes['atoms'], attributes['engine']) == ('MgO', 2, 'vasp')
+    assert attributes['total'] == pytest.approx(10.2)
+    assert attributes['band_gap'] == 4.5
+    assert len(node) == 1
+    assert node.content_hash == response.content_hash
+    structure = node.structure()
+    assert structure.get_formula() == 'MgO'
+    np.testing.assert_allclose(structure.cell, response.crystal.lattice)
+
+
+def test_what_is_not_known_is_no_attribute(response):
+    node = DielectricData(Dielectric(response.crystal, 3.2 * np.eye(3))).store()
+    assert not {'ionic', 'total', 'band_gap'} & set(node.base.attributes.keys())
+
+
+def test_equal_responses_have_one_caching_hash(response):
+    first, second = DielectricData(response).store(), DielectricData(response).store()
+    assert first.base.caching.get_hash() == second.base.caching.get_hash()
+    turned = DielectricData(response.rotated(np.diag([1.0, -1.0, -1.0]))).store()
+    assert turned.base.caching.get_hash() != first.base.caching.get_hash()
+
+
+def test_attributes_must_fit_the_file(response):
+    node = DielectricData(response)
+    node.base.attributes.set('band_gap', 9.9)
+    with pytest.raises(ValidationError, match="attribute 'band_gap' does not fit"):
+        node.store()
+    with pytest.raises(ValidationError, match='exactly one file'):
+        DielectricData().store()
+    assert isinstance(response.crystal, Crystal)
