@@ -20,7 +20,7 @@ KPOINTS = ' VASP internal routines have requested a change of the k-point set. U
 CRITICAL = ' BRMIX: very serious problems\n the old and the new charge density differ'
 SCHEDULER = {
     'walltime': 'slurmstepd: error: *** JOB 1 ON node1 CANCELLED AT 2026-01-01T00:00:00 DUE TO TIME LIMIT ***',
-    'memory': 'slurmstepd: error: Detected 1 oom_kill event in StepId=1.0. Some of the step tasks have been OOM Killed.',
+    'memory': 'slurmstepd: error: Detected 1 oom_kill event in StepId=1.0. Some of the tasks have been OOM Killed.',
 }
 
 

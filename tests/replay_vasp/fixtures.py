@@ -70,7 +70,7 @@ def replay_code(aiida_profile, aiida_code_installed, aiida_localhost, tmp_path, 
 
 @pytest.fixture
 def potcar_family(aiida_profile, tmp_path):
-    """Return a function that uploads fakes for potentials, ``potcar_family('Mg_pv', 'O')``, and gives the family's name."""
+    """Return a function that uploads fakes, ``potcar_family('Mg_pv', 'O')``, and gives the name of the family."""
     from aiida_vasp.data.potcar import PotcarData
 
     def upload(*symbols):

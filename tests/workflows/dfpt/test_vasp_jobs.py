@@ -65,7 +65,7 @@ def chain(aiida_profile, replay_code, potcar_family, row):
 
 @pytest.fixture
 def judge(aiida_localhost, files):
-    """Return a function that lets a work chain judge a failed run and gives its exit code, ``None`` if it is content."""
+    """Return a function that lets a work chain judge a run; it gives the exit code, ``None`` if it is content."""
 
     def judged(process, fault, options=None, content=None):
         found = files(fault) if content is None else content
