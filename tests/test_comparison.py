@@ -86,7 +86,7 @@ def test_unknown_predictions_are_not_compared(quartz_like):
 
 def test_cells_that_do_not_belong_together_are_refused(quartz_like):
     lattice, response = quartz_like
-    with pytest.raises(ValueError, match='a strain of 1.04'):
+    with pytest.raises(ValueError, match=r'a strain of 1\.04'):
         compare(response, lattice / 2, {})
     with pytest.raises(ValueError, match='mirror image'):
         compare(response, lattice * np.array([1, 1, -1]), {})

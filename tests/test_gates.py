@@ -174,3 +174,12 @@ def test_rows_of_phonondb(shared):
     assert {verdicts[name].label for name in ('mp-10175', 'mp-12010', 'mp-675022')} == {'electronic-only'}
     # ReO3, a metal, for which the electronic tensor itself is beyond any sense
     assert verdicts['mp-190'].label == 'refused'
+
+
+def test_the_manual_gives_every_gate_with_its_threshold():
+    from pathlib import Path
+
+    text = (Path(__file__).parents[1] / 'docs' / 'explanation' / 'gates.md').read_text(encoding='utf-8')
+    for name, threshold in DEFAULT_THRESHOLDS.items():
+        (line,) = [line for line in text.splitlines() if line.startswith(f'| `{name}` |')]
+        assert line.split('|')[-3].split()[-1] == f'{threshold:g}', line
