@@ -88,7 +88,7 @@ class VaspDfptWorkChain(DfptWorkChain):
         }
         _check_potentials(structure, potentials)
         electrons = cls._electrons(structure, functional or inputs['functional'])
-        incar = merge(inputs['incar'], electrons.pop('incar'))
+        incar = merge(merge(inputs['incar'], electrons.pop('incar')), meta.get('incar', {}))
         if 'kpoints' not in inputs['dfpt']:
             electrons['kpoints_spacing'] = orm.Float(inputs['kpoints_spacing'])
         builder = cls.get_builder()

@@ -69,6 +69,11 @@ def test_functionals(build):
         build(functional='B3LYP')
 
 
+def test_tags_that_are_given_win(build):
+    builder = build(_rocksalt('Ni', 'O'), overrides={'incar': {'gga': 'am', 'ispin': 1}})
+    assert [(incar['gga'], incar['ispin']) for incar in _incars(builder)] == [('am', 1), ('am', 1)]
+
+
 def test_hubbard_and_magnetism(build):
     builder = build(_rocksalt('Ni', 'O'), functional='PBE+U')
     assert builder.dfpt.ldau_mapping['mapping'] == {'Ni': ['d', 6.2]}
