@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from aiida import orm
 
 from aiida_goectp.workflows.dfpt.vasp_jobs import LinearResponseWorkChain, SteadyVaspWorkChain, validate_response
+from aiida_goectp.workflows.dfpt.vasp_relax import ForceFreeWorkChain
 from tests.replay_vasp.fixtures import *  # noqa: F403
 from tests.replay_vasp.fixtures import structure_of
 from tests.workflows.dfpt.vasp_nodes import begun, crystal, ended_job, inspect, replay
@@ -223,6 +226,16 @@ def test_a_relaxation_that_runs_out_of_time_goes_on(chain, judge, files, aiida_l
 def test_what_a_response_cannot_have_is_refused_before_it_runs(aiida_profile, tags, word):
     message = validate_response({'parameters': orm.Dict({'incar': {**RESPONSE, **tags}})}, _Context())
     assert message is None if word is None else word in message
+
+
+def test_the_manual_lists_every_handler_and_exit_code():
+    page = (Path(__file__).parents[3] / 'docs' / 'reference' / 'dfpt-vasp.md').read_text(encoding='utf-8')
+    for process in (SteadyVaspWorkChain, LinearResponseWorkChain, ForceFreeWorkChain):
+        for name in (key for key in dir(process) if key.startswith('handle_')):
+            assert f'| `{name}` |' in page, name
+        for code in process.spec().exit_codes.values():
+            if 520 <= code.status < 550:
+                assert f'| {code.status} |' in page, code
 
 
 class _Context:
