@@ -61,7 +61,7 @@ def collect_quantumespresso(
     """
     crystal = crystal_from_structure(structure.get_formula(), structure)
     names = {TENSORS, MATRIX} & _names(retrieved)
-    files = {name: retrieved.base.repository.get_object_content(name) for name in names}
+    files = {name: retrieved.base.repository.get_object_content(name, mode='r') for name in names}
     parameters = ground_state.get_dict()
     result = dielectric_from_quantumespresso(
         crystal,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 from aiida import orm
@@ -49,14 +50,18 @@ def standard_rotation(crystal: Crystal) -> np.ndarray:
 
     :return: (3, 3), to be applied to column vectors
     """
-    import spglib
-
-    cell = (crystal.lattice, crystal.fractional_positions, crystal.atomic_numbers)
-    dataset = spglib.get_symmetry_dataset(cell, symprec=_SYMPREC)
+    dataset = _symmetry(crystal)
     if dataset is None:
         return np.eye(3)
     rotation = np.asarray(dataset.std_rotation_matrix)
     return np.eye(3) if np.abs(rotation - np.eye(3)).max() < 1e-6 else rotation
+
+
+def _symmetry(crystal: Crystal) -> Any:
+    import spglib
+
+    cell: Any = (crystal.lattice, crystal.fractional_positions, crystal.atomic_numbers)
+    return spglib.get_symmetry_dataset(cell, symprec=_SYMPREC)
 
 
 @calcfunction
@@ -80,14 +85,11 @@ def special_points(crystal: Crystal, distance: float) -> tuple[list[int], list[f
     :return: three divisions and three offsets in steps (0 or 0.5)
     :raises ValueError: a distance that is not positive
     """
-    import spglib
-
     if not distance > 0:
         raise ValueError(f'distance of k points: {distance} 1/Å; give a positive one, e.g. 0.65')
     lengths = 2 * np.pi * np.linalg.norm(np.linalg.inv(crystal.lattice), axis=0)
     mesh = np.maximum(np.ceil(lengths / distance - 1e-6), 1).astype(int)
-    cell = (crystal.lattice, crystal.fractional_positions, crystal.atomic_numbers)
-    dataset = spglib.get_symmetry_dataset(cell, symprec=_SYMPREC)
+    dataset = _symmetry(crystal)
     if dataset is None:
         return mesh.tolist(), [0.0, 0.0, 0.0]
     if dataset.number >= 195 and len(set(mesh)) == 1:

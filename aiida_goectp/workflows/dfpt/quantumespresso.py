@@ -224,10 +224,13 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
     def collect_dielectric(self) -> DielectricData:
         """Return the response, turned back to the frame of the structure."""
         outputs = self.ctx.ground_state.outputs
+        scf, response = self._last_job(self.ctx.ground_state), self._last_job(self.ctx.response)
+        if scf is None or response is None:
+            raise ValueError('the work chains of aiida-quantumespresso ran no job')
         settings = {
             'electronic_only': self.inputs.electronic_only.value,
             'pseudopotentials': {kind: pseudo.md5 for kind, pseudo in self.inputs.scf.pw.pseudos.items()},
-            'ground_state': self._last_job(self.ctx.ground_state).inputs.parameters.get_dict(),
+            'ground_state': scf.inputs.parameters.get_dict(),
             'response': self.inputs.ph.ph.parameters.get_dict(),
         }
         if 'recommended_cutoff' in self.inputs:
@@ -239,7 +242,7 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
             ground_state=outputs.output_parameters,
             bands=outputs.output_band,
             trajectory=outputs.output_trajectory,
-            retrieved=self._last_job(self.ctx.response).outputs.retrieved,
+            retrieved=response.outputs.retrieved,
             settings=orm.Dict(settings),
             rotation=self.ctx.rotation,
         )
@@ -279,14 +282,15 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
             inputs['kpoints'] = special_points_mesh(structure, self.inputs.kpoints_distance)
         return inputs
 
-    def _last_job(self, node: orm.ProcessNode) -> orm.CalcJobNode:
+    @staticmethod
+    def _last_job(node: orm.ProcessNode) -> orm.CalcJobNode | None:
+        """Return the job that a process started last."""
         jobs = [called for called in node.called_descendants if isinstance(called, orm.CalcJobNode)]
-        return max(jobs, key=lambda job: job.pk)
+        return max(jobs, key=lambda job: int(job.pk or 0)) if jobs else None
 
     def _cure(self, node: orm.ProcessNode) -> ExitCode | None:
         """Try what the table of remedies says; keep the electronic part if the phonons are lost; else give up."""
-        jobs = [called for called in node.called_descendants if isinstance(called, orm.CalcJobNode)]
-        job = max(jobs, key=lambda called: called.pk) if jobs else None
+        job = self._last_job(node)
         status = job.exit_status if job is not None else None
         remedy = choose(self.ctx.stage, status, self.ctx.tried)
         if remedy is not None and job is not None:

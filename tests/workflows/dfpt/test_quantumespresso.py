@@ -144,6 +144,13 @@ KILL_WHILE_RUNNING = """if [ $run -le {times} ]; then
   wait $child
   exit 137
 fi"""
+MISFIT = """if [ $run = 1 ]; then
+  echo " %%%%%%%%%%"
+  echo "     Error in routine phq_setup (1):"
+  echo "     FFT grid incompatible with symmetry"
+  echo " %%%%%%%%%%"
+  exit 1
+fi"""
 FIELD_DONE = 'grep -q "End of electric fields" aiida.out'
 FIELD_BEGUN = 'grep -q "iter #" aiida.out'
 FIELD_KNOWN = 'grep -q DIELECTRIC_CONSTANT out/_ph0/aiida.phsave/tensors.xml'
@@ -163,8 +170,7 @@ FIELD_KNOWN = 'grep -q DIELECTRIC_CONSTANT out/_ph0/aiida.phsave/tensors.xml'
             'no_symmetry',
             {},
             '',
-            '[ $run = 1 ] && printf " %%%%%%\\n Error in routine phq_setup (1):\\n FFT grid incompatible with symmetry\\n'
-            ' %%%%%%\\n JOB DONE.\\n" && exit 1',
+            MISFIT,
         ),
     ],
 )
