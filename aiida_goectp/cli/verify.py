@@ -182,13 +182,14 @@ def _arguments(engine: Any, values: dict[str, Any]) -> dict[str, Any]:
         arguments['protocol'] = values['protocol']
     overrides = yaml.safe_load(values['overrides'].read_text()) or {} if values['overrides'] else {}
     overrides |= {name: values[name] for name in ('relax', 'electronic_only') if values[name] is not None}
-    options = {
+    options: dict[str, Any] = {
         'queue_name': values['queue'],
         'account': values['account'],
         'max_wallclock_seconds': values['wall_time'],
     }
     if values['processes']:
         options['resources'] = {'num_machines': 1, 'num_mpiprocs_per_machine': values['processes']}
+        options['withmpi'] = values['processes'] > 1
     options = {name: value for name, value in options.items() if value is not None}
     arguments |= {name: value for name, value in {'overrides': overrides, 'options': options}.items() if value}
     for name, text in values['settings']:
