@@ -109,7 +109,7 @@ def dielectric_from_vasp(
         ionic=ionic,
         born_charges=born,
         frequencies=_frequencies(crystal, arrays, outcar, str(misc.get('version', ''))),
-        band_gap=_band_gap(misc.get('band_properties')),
+        band_gap=_band_gap(misc.get('band_properties'), outcar),
         max_force=None if forces is None else float(np.linalg.norm(np.atleast_2d(forces), axis=-1).max()),
         scf_converged=_converged(misc, outcar, files, notes),
         engine='vasp',
@@ -205,11 +205,12 @@ def _frequencies(
     return np.sort(np.sign(values) * np.sqrt(np.abs(values)) * factor)
 
 
-def _band_gap(properties: Mapping[str, Any] | None) -> float | None:
-    if not properties or properties.get('band_gap') is None:
-        return None
-    gap = float(properties['band_gap'])
-    return max(gap, 0.0) if np.isfinite(gap) else None  # infinite where no empty band was computed
+def _band_gap(properties: Mapping[str, Any] | None, outcar: OutcarDielectric | None) -> float | None:
+    """Return the gap of the parsed bands, else of those in OUTCAR; ``None`` if neither knows it."""
+    gap = (properties or {}).get('band_gap')
+    if gap is not None and np.isfinite(gap):  # infinite where no empty band was computed
+        return max(float(gap), 0.0)
+    return None if outcar is None else outcar.band_gap
 
 
 def _converged(

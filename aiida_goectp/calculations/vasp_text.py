@@ -26,6 +26,8 @@ __all__ = (
 
 _ITERATION = re.compile(r'Iteration +\d+\( *(\d+)\)')
 _FREQUENCY = re.compile(r'^ *\d+ (f  |f/i)= +([0-9.]+) THz')
+_LEVEL = re.compile(r'^ *\d+ +(-?\d+\.\d+) +(-?\d+\.\d+) *$')
+_EMPTY = 1e-8  # of an electron, as aiida-vasp has it
 _ENMAX = re.compile(r'ENMAX *= *([0-9.]+)')
 _ENCUT = re.compile(r'ENCUT *= *([0-9.]+) +eV')
 
@@ -87,6 +89,8 @@ class OutcarDielectric(NamedTuple):
     recommended_cutoff: float | None
     """eV, the largest ENMAX of the potentials"""
     loops: tuple[Loop, ...]
+    band_gap: float | None
+    """eV, 0 for a metal"""
 
 
 def read_loops(lines: Iterable[str]) -> Iterator[Loop]:
@@ -140,6 +144,7 @@ def read_outcar(text: str) -> OutcarDielectric:
         cutoff,
         max(enmax, default=None),
         tuple(read_loops(lines)),
+        _band_gap(lines),
     )
 
 
@@ -186,6 +191,22 @@ def _block(lines: list[str], skip: int) -> np.ndarray | None:
     except ValueError:
         return None
     return np.array(rows) if [len(row) for row in rows] == [3, 3, 3] else None
+
+
+def _band_gap(lines: list[str]) -> float | None:
+    """Return the gap between the levels of the last ground state; ``None`` if no empty or no filled one is listed."""
+    start = max((row for row, line in enumerate(lines) if line.startswith(' E-fermi')), default=None)
+    if start is None:
+        return None
+    levels = []
+    for line in lines[start:]:
+        if line.lstrip().startswith('-----'):
+            break
+        if match := _LEVEL.match(line):
+            levels.append((float(match.group(1)), float(match.group(2))))
+    filled = [energy for energy, filling in levels if abs(filling) > _EMPTY]
+    empty = [energy for energy, filling in levels if abs(filling) <= _EMPTY]
+    return max(min(empty) - max(filled), 0.0) if filled and empty else None
 
 
 def _born_charges(lines: list[str], row: int) -> np.ndarray | None:

@@ -57,6 +57,7 @@ def test_outcar_of_a_run_with_ionic_part(runs):
     assert np.allclose(found.frequencies[:3], 15.47108, atol=1e-4)
     assert np.allclose(found.frequencies[3:], 0, atol=1e-4)
     assert (found.cutoff, found.recommended_cutoff) == (600.0, 245.345)
+    assert found.band_gap == pytest.approx(0.6371)
 
 
 def test_outcar_without_ionic_part(runs):
@@ -64,6 +65,7 @@ def test_outcar_without_ionic_part(runs):
     assert np.allclose(found.electronic, np.diag([5.894056, 5.894056, 6.171821]))
     assert found.ionic is None
     assert found.frequencies is None
+    assert found.band_gap == pytest.approx(2.2305)
     assert found.born_charges.shape == (26, 3, 3)
     assert np.allclose(found.born_charges[0, 0], [2.80527, -0.26115, 0.07348])
 
@@ -78,6 +80,12 @@ def test_outcar_cut_off_within_the_tensor(runs):
 def test_an_overflown_tensor_is_none():
     text = ' MACROSCOPIC STATIC DIELECTRIC TENSOR (including local field effects in DFT)\n ----\n'
     assert read_outcar(text + '  ******** 0.0 0.0\n 0.0 1.0 0.0\n 0.0 0.0 1.0\n').electronic is None
+
+
+def test_gap_of_a_metal_and_of_a_list_without_empty_bands():
+    head = ' E-fermi :   5.0\n k-point 1 :  0.0 0.0 0.0\n  band No.  band energies     occupation\n'
+    assert read_outcar(f'{head}   1  -5.0000  2.00000\n   2  4.9000  1.20000\n   3  4.5000  0.00000\n').band_gap == 0
+    assert read_outcar(f'{head}   1  -5.0000  2.00000\n   2  4.9000  2.00000\n').band_gap is None
 
 
 def test_imaginary_modes_are_negative():

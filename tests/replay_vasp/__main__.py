@@ -51,7 +51,7 @@ def main() -> int:
     forces = np.zeros((len(inputs.symbols), 3))
     if fault == 'forces':
         forces[0], forces[-1] = [0.2, 0, 0], [-0.2, 0, 0]
-    log = outcar(inputs, shown, fault, forces)
+    log = outcar(inputs, shown, fault, forces, answer.gap)
     xml = vasprun(inputs, shown, fault, forces, answer.gap)
     (folder / 'CONTCAR').write_text('')
     if fault in ('walltime', 'memory', 'killed'):

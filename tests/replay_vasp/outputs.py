@@ -37,7 +37,7 @@ def loops_of(inputs, fault):
     return [ground, *response]
 
 
-def outcar(inputs, answer, fault, forces):
+def outcar(inputs, answer, fault, forces, gap):
     """Text of OUTCAR without its end."""
     incar = inputs.incar
     lines = [f' vasp.{VERSION} replay (build none) complex', '']
@@ -56,6 +56,7 @@ def outcar(inputs, answer, fault, forces):
             lines.append(f'{dashes} Iteration    1({step:4d})  {dashes}')
         verdict = 'because EDIFF is reached' if converged else 'EDIFF was not reached (unconverged)'
         lines.append(f'------------------------ aborting loop {verdict} ----------------------------------------')
+    lines += _levels_text(inputs, gap)
     lines += [' POSITION                                       TOTAL-FORCE (eV/Angst)', ' ' + '-' * 80]
     for position, force in zip(inputs.positions @ inputs.lattice, forces, strict=True):
         lines.append(''.join(f'{value:13.5f}' for value in (*position, *force)))
@@ -175,7 +176,8 @@ def _step(inputs):
     return f'<scstep><time name="total">    1.50    1.50</time>{_energy(inputs)}</scstep>'
 
 
-def _bands_xml(inputs, gap):
+def _levels(inputs, gap):
+    """Energies and fillings of all bands."""
     count = _bands(inputs)
     occupied = count // 2
     below = np.linspace(-8.0, 0.0, occupied)
@@ -184,7 +186,20 @@ def _bands_xml(inputs, gap):
     if gap <= 0:  # a metal: levels at the Fermi energy, partly filled
         above[0] = 0.0
         fillings[occupied - 1], fillings[occupied] = 0.6, 0.4
-    levels = zip(np.concatenate([below, above]), fillings, strict=True)
+    return list(zip(np.concatenate([below, above]).tolist(), fillings, strict=True))
+
+
+def _levels_text(inputs, gap):
+    lines = [' E-fermi :   0.0000     XC(G=0):  -9.3260     alpha+bet :-11.7273', '']
+    lines += [' k-point     1 :       0.0000    0.0000    0.0000', '  band No.  band energies     occupation ']
+    lines += [
+        f'{band:7d} {energy:12.4f} {filling:12.5f}' for band, (energy, filling) in enumerate(_levels(inputs, gap), 1)
+    ]
+    return [*lines, '', '-' * 104, '']
+
+
+def _bands_xml(inputs, gap):
+    levels = _levels(inputs, gap)
     rows = ''.join(f'<r>{energy:11.4f} {filling:10.4f} </r>\n' for energy, filling in levels)
     spins = ''.join(
         f'<set comment="spin {spin}"><set comment="kpoint 1">\n{rows}</set></set>\n'

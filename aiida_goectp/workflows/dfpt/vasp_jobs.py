@@ -126,7 +126,9 @@ class SteadyVaspWorkChain(VaspWorkChain):
         The change of the k points that a linear response asks for is cured by ISYM = 0 at once. Without symmetry the
         response costs more, the numbers stay.
         """
-        problem = None if node.is_finished_ok else symmetry_problem(self._said(node))
+        if node.is_finished_ok or self._want(node) is not None:  # some of these messages are warnings alone
+            return None
+        problem = symmetry_problem(self._said(node))
         if problem is None:
             return None
         step = self._step('symmetry')

@@ -75,10 +75,10 @@ class ForceFreeWorkChain(BaseRestartWorkChain):
         if self.ctx.attempts == 2:
             settings = self.ctx.inputs.relax_settings.get_dict()
             settings['algo'] = 'rd' if settings.get('algo', 'cg') == 'cg' else 'cg'
-            self.ctx.inputs.relax_settings = orm.Dict(settings)
+            self.ctx.inputs.relax_settings = orm.Dict(settings).store()  # else no checkpoint can be written
             parameters = self.ctx.inputs.vasp.parameters.get_dict()
             parameters['incar']['ediff'] = float(parameters['incar'].get('ediff', 1e-6)) / 10
-            self.ctx.inputs.vasp.parameters = orm.Dict(parameters)
+            self.ctx.inputs.vasp.parameters = orm.Dict(parameters).store()
             change = f', optimiser {settings["algo"]} and EDIFF = {parameters["incar"]["ediff"]:g}'
         self.report(f'{node.process_label}<{node.pk}>: {node.exit_message}; again from its last structure{change}')
         return ProcessHandlerReport(True)

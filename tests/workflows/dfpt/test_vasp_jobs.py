@@ -102,6 +102,15 @@ def test_a_change_of_the_k_points_needs_isym_0_at_once(chain, judge):
     assert judge(process, 'kpoints') == CODES.ERROR_SYMMETRY.status
 
 
+def test_a_warning_about_symmetry_is_not_why_a_run_was_stopped(chain, judge, files):
+    content = dict(files('walltime'))
+    content['vasp_output'] = b' VERY BAD NEWS! internal error in subroutine IBZKPT\n' + content['vasp_output']
+    process = chain(options={'max_wallclock_seconds': 1000})
+    assert judge(process, 'walltime', content=content) == 0
+    assert process.ctx.inputs.metadata['options']['max_wallclock_seconds'] == 2000
+    assert 'symprec' not in process.ctx.inputs.parameters
+
+
 def test_a_refusal_is_final_and_says_why(chain, judge, files, aiida_localhost):
     process = chain()
     code = inspect(process, ended_job(aiida_localhost, files('', gga='AM'), RESPONSE))
