@@ -26,7 +26,7 @@ def rotation_and_strain(lattice: np.ndarray, reference: np.ndarray) -> tuple[np.
 
     :param lattice: (3, 3) Å, rows a, b, c
     :param reference: (3, 3) Å, rows, the same three vectors before
-    :return: R (3, 3), and the largest principal strain |U − 1|
+    :return: R (3, 3), and the largest principal strain, ``|U − 1|``
     :raises ValueError: one cell is a mirror image of the other, or they do not belong together (the strain is beyond
         :data:`MAX_STRAIN`)
     """

@@ -106,14 +106,6 @@ class VerifyWorkChain(WorkChain):
         spec.input('ranking', valid_type=RankingData, required=False, help='Instead of a selection.')
         spec.input('crystals', valid_type=CrystalsData, required=False, help='The crystals of the ranking.')
         spec.input(
-            'number',
-            valid_type=orm.Int,
-            required=False,
-            serializer=to_node,
-            validator=validate_positive,
-            help='How many of the ranking.',
-        )
-        spec.input(
             'predictions',
             valid_type=PredictionsData,
             required=False,
@@ -144,30 +136,22 @@ class VerifyWorkChain(WorkChain):
             serializer=to_node,
             help='Whether to take over what an equal structure was computed for with the same settings.',
         )
-        spec.input(
-            'max_concurrent',
-            valid_type=orm.Int,
-            default=lambda: orm.Int(4),
-            serializer=to_node,
-            validator=validate_positive,
-            help='Calculations at the same time.',
+        numbers: tuple[tuple[str, Any, Any, str], ...] = (
+            ('number', orm.Int, None, 'How many of the ranking.'),
+            ('max_concurrent', orm.Int, 4, 'Calculations at the same time.'),
+            ('max_calculations', orm.Int, None, 'Budget: calculations that are submitted at most.'),
+            ('max_core_hours', orm.Float, None, 'Budget: no more is submitted once what has ended has cost this much.'),
         )
-        spec.input(
-            'max_calculations',
-            valid_type=orm.Int,
-            required=False,
-            serializer=to_node,
-            validator=validate_positive,
-            help='Budget: calculations that are submitted at most.',
-        )
-        spec.input(
-            'max_core_hours',
-            valid_type=orm.Float,
-            required=False,
-            serializer=to_node,
-            validator=validate_positive,
-            help='Budget: nothing is submitted once the finished jobs have cost this much.',
-        )
+        for name, kind, default, meaning in numbers:
+            spec.input(
+                name,
+                valid_type=kind,
+                required=False,
+                serializer=to_node,
+                validator=validate_positive,
+                help=meaning,
+                **({} if default is None else {'default': lambda kind=kind, value=default: kind(value)}),
+            )
         spec.inputs.validator = validate_verify
 
     def setup(self) -> ExitCode | None:
