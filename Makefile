@@ -80,11 +80,11 @@ $(VENV)/.package: $(VENV)/.torch pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.tests: $(VENV)/.package
-	$(PIP) --editable '.[tests,lint]'
+	$(PIP) --editable '.[tests,lint,quantumespresso]'
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.package
-	$(PIP) --editable '.[docs]'
+	$(PIP) --editable '.[docs,quantumespresso]'
 	@touch $@
 
 # SQLite and the message broker that comes with AiiDA: no service is needed.

@@ -21,7 +21,7 @@ __all__ = ('DOJO', 'GENERATED', 'FamilyError', 'download_family', 'install_famil
 DOJO = 'PseudoDojo/0.4/PBEsol/SR/standard/upf'
 """label that aiida-pseudo gives to the table that the protocols prefer"""
 
-GENERATED = 'goectp/ld1/PBEsol'
+GENERATED = 'goectp-ld1'
 """label of the family that ld1.x generates from the inputs of this package"""
 
 _DEFAULT = 'normal'

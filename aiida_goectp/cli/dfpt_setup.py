@@ -201,7 +201,7 @@ def _generate(programs: dict[str, Path]) -> PseudoPotentialFamily:
 
     echo.echo_report(f'generating {GENERATED} with {programs["ld1.x"]}')
     try:
-        return generate_family(GENERATED, executable=programs['ld1.x'])
+        return generate_family(label=GENERATED, ld1=str(programs['ld1.x']))
     except PseudoError as error:
         raise FamilyError(str(error)) from error
 

@@ -174,3 +174,15 @@ def test_qepy_route_gives_programs_that_run(tmp_path, monkeypatch):
             [found[name], '-in', 'nothing'], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
         )
         assert f'Program {title} v.7' in done.stdout
+
+
+@pytest.mark.slow
+def test_pseudopotentials_generated_on_the_spot():
+    if shutil.which('ld1.x') is None:
+        pytest.skip('ld1.x is not in PATH')
+    result = invoke('--generate')
+    assert result.exit_code == 0, result.output
+    family = installed_family('goectp-ld1')
+    assert {'H', 'B', 'C', 'N', 'O', 'F', 'Na', 'Mg', 'Al', 'Si', 'Cl', 'Li'} <= set(family.elements)
+    assert family.get_recommended_cutoffs(elements=('Mg', 'O'), unit='Ry')[0] > 50
+    assert 'goectp-ld1' in result.output
