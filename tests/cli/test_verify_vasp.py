@@ -1,0 +1,35 @@
+"""``aiida-goectp verify --engine vasp`` on crystals from a file, against the replay."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from aiida import orm
+from click.testing import CliRunner
+
+from aiida_goectp.cli import main
+from tests.replay_vasp.fixtures import *  # noqa: F403
+from tests.workflows.campaign import screened
+
+
+@pytest.mark.slow
+def test_from_the_file_to_the_tensor_and_back(replay_code, potcar_family, crystal_set):
+    """Measured cells of MgO and AlN against the computed ones of the published set; one run fails on its way."""
+    inputs, _ = screened(crystal_set.take([1, 5]), number=2)
+    code = replay_code('symmetry@AlN')
+    arguments = ['verify', str(inputs['selection'].pk), '--engine', 'vasp', '--code', code.full_label, '--no-relax']
+    arguments += ['--potentials', potcar_family('Mg_pv', 'O', 'Al', 'N'), '--protocol', 'fast', '--processes', '1']
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    lines = [re.sub(r'\s+', ' ', line).strip() for line in result.output.splitlines()]
+    assert any('2 accepted' in line for line in lines), result.output
+    magnesia = next(line for line in lines if 'MgO' in line)
+    assert re.search(r'ε∞ 3\.52 3\.52 3\.52 3\.\d\d 3\.\d\d 3\.\d\d .*accepted', magnesia), magnesia
+
+    responses = orm.QueryBuilder().append(orm.Data, filters={'node_type': {'like': 'data.goectp.dielectric%'}})
+    assert responses.count() >= 2
+    for response in responses.all(flat=True):
+        above = orm.QueryBuilder().append(orm.Data, filters={'id': response.pk}, tag='response')
+        above.append(orm.SinglefileData, with_descendants='response', project='attributes.filename')
+        assert 'textbook.npz' in above.all(flat=True)
