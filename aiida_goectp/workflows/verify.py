@@ -233,10 +233,11 @@ class VerifyWorkChain(WorkChain):
         if row['same_as'] != name:
             row['state'] = _DUPLICATE
             return True
-        for pk in self.ctx.known.get(name, []):
-            inputs = self._inputs_of(name)
-            if inputs is None:
-                return True
+        known = self.ctx.known.get(name, [])
+        inputs = self._inputs_of(name) if known else {}
+        if inputs is None:
+            return True
+        for pk in known:
             if same_settings(_load(pk), self._engine, inputs):
                 row.update(state=_REUSED, pk=pk)
                 self.report(f'{name}: computed before by process {pk}')

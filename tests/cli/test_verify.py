@@ -78,6 +78,21 @@ def test_a_selection_is_needed(campaign):
     assert 'is neither a screen that selected something nor such a selection' in result.output
 
 
+def test_the_newest_screen_is_taken(campaign):
+    from aiida.common.links import LinkType
+
+    from aiida_goectp.cli.params import latest_screen
+
+    other, _ = campaign
+    screens = []
+    for _ in range(2):
+        screen = orm.WorkChainNode(process_type='aiida.workflows:goectp.screen').store()
+        other['selection'].base.links.add_incoming(screen, LinkType.RETURN, 'selection')
+        screens.append(screen)
+    orm.WorkChainNode(process_type='aiida.workflows:goectp.screen').store()  # one that selected nothing
+    assert latest_screen().pk == screens[1].pk
+
+
 def test_a_missing_code_is_named(campaign):
     result = invoke('verify', campaign[0]['selection'].pk, '--engine', 'quantumespresso')
     assert result.exit_code == 2
