@@ -91,14 +91,14 @@ def read_tests(output: str) -> list[TestedConfiguration]:
         # the next configuration's all-electron part follows in the same block and has levels of another layout
         block, *_ = block.split('All-electron run')
         levels = tuple(
-            Level(label, int(l), float(occupation), float(ae), float(ps))
-            for l, label, occupation, ae, ps, _ in _LEVEL.findall(block)
+            Level(label, int(momentum), float(occupation), float(ae), float(ps))
+            for momentum, label, occupation, ae, ps, _ in _LEVEL.findall(block)
         )
         delta = re.search(r'Delta E= *(\S+)', block)
         last = block.split('Cutoff (Ry) :')[-1]
         bessel = {
-            int(l): tuple(float(value) for value in re.findall(r'-?\d+\.\d+', values))
-            for l, values in re.findall(r'E\(L=(\d)\) =(.*)', last)
+            int(momentum): tuple(float(value) for value in re.findall(r'-?\d+\.\d+', values))
+            for momentum, values in re.findall(r'E\(L=(\d)\) =(.*)', last)
         }
         tested.append(TestedConfiguration(levels, float(delta.group(1)) if delta else 0.0, bessel))
     return tested

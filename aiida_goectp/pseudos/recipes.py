@@ -133,10 +133,10 @@ _LITHIUM = Recipe(
     'Li',
     3,
     '1s2 2s0 2p0',
-    (Channel('1S', 2, 1.1), Channel('2P', 0, 1.3)),
+    (Channel('1S', 2, 0.9), Channel('2P', 0, 1.1)),
     local=0,
     valence=3,
-    cutoffs=(70, 80, 90),
+    cutoffs=(80, 90, 100),
     tests=('1s2 2s1 2p0', '1s2 2s0 2p1', '1s2 2s0 2p0'),
 )
 

@@ -37,14 +37,14 @@ def _broken(monkeypatch, symbol, **changes):
 
 def test_a_poor_potential_is_refused_and_not_written(monkeypatch, tmp_path):
     _broken(monkeypatch, 'Li', channels=(Channel('1S', 2, 2.2), Channel('2P', 0, 1.3)))
-    with pytest.raises(PseudoError, match='Li: the pseudopotential fails its checks: .*off by'):
+    with pytest.raises(PseudoError, match=r'Li: the pseudopotential fails its checks: .*off by'):
         generate(['Li'], tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_the_words_of_ld1_reach_the_user(monkeypatch, tmp_path):
     _broken(monkeypatch, 'O', local=0, channels=(Channel('2P', 4, 1.3),))
-    with pytest.raises(PseudoError, match='ld1.x failed on generate.in: Error in routine'):
+    with pytest.raises(PseudoError, match=r'ld1\.x failed on generate\.in: Error in routine'):
         generate(['O'], tmp_path)
 
 
