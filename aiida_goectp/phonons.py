@@ -27,6 +27,7 @@ __all__ = (
     'parse_dynamical_matrix',
     'parse_tensors',
     'project_translations',
+    'response_converged',
 )
 
 BOHR = 0.529177210903
@@ -142,6 +143,21 @@ def parse_tensors(text: str, name: str = 'tensors.xml') -> tuple[np.ndarray | No
     electronic, charges = values.get('DIELECTRIC_CONSTANT'), values.get('EFFECTIVE_CHARGES_EU')
     # Fortran runs through the field first: what stands in a line belongs to one displacement
     return None if electronic is None else electronic[0], None if charges is None else charges.transpose(0, 2, 1)
+
+
+def response_converged(text: str) -> bool:
+    """Return whether every linear system in the output of ``ph.x`` fell below the threshold that it prints.
+
+    When the iterations are used up, ``ph.x`` 6.7 goes on from an unconverged response to a field without a word.
+
+    :param text: standard output of ``ph.x``
+    """
+    limit = re.search(r'convergence threshold\s*=\s*([\d.E+-]+)', text)
+    steps = re.findall(r'iter #\s*(\d+).*?\|ddv_scf\|\^2 =\s*([\d.E+-]+)', text, re.DOTALL)
+    if limit is None:
+        return True  # a run that only gathers what others have done
+    last = [value for (_, value), (after, _) in zip(steps, [*steps[1:], ('1', '')], strict=True) if after == '1']
+    return all(float(value) < float(limit.group(1)) for value in last)
 
 
 def neutral(born_charges: np.ndarray) -> np.ndarray:

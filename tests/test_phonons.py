@@ -13,6 +13,7 @@ from aiida_goectp.phonons import (
     parse_dynamical_matrix,
     parse_tensors,
     project_translations,
+    response_converged,
 )
 
 FILES = Path(__file__).parent / 'phx'
@@ -149,3 +150,17 @@ def test_bad_tensors_are_refused_by_name(spoil, message):
 
 def test_tensors_not_computed_are_none():
     assert parse_tensors('<Root><EF_TENSORS/></Root>') == (None, None)
+
+
+def steps(*values):
+    rows = [f'      iter #   {i} total cpu time :     8.3 secs   av.it.:   5.0\n' for i, _ in values]
+    ends = [f'      thresh= 1.000E-02 alpha_mix =  0.700 |ddv_scf|^2 =  {value}\n' for _, value in values]
+    return '     convergence threshold     =      1.0E-08\n' + ''.join(a + b for a, b in zip(rows, ends, strict=True))
+
+
+def test_unconverged_response_is_seen():
+    """The lines are those of ph.x 6.7, which goes on from an unconverged response to a field without a word."""
+    assert response_converged(steps((1, '1.148E-05'), (2, '3.4E-09'), (1, '2.0E-05'), (2, '9.9E-09')))
+    assert not response_converged(steps((1, '1.148E-05'), (1, '2.0E-05'), (2, '9.9E-09')))
+    assert not response_converged(steps((1, '2.0E-09'), (1, '2.0E-05')))
+    assert response_converged('')

@@ -14,7 +14,13 @@ from aiida_goectp.data.crystals import crystal_from_structure
 from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.dielectric import Dielectric
 from aiida_goectp.npzfile import FormatError
-from aiida_goectp.phonons import frequencies, ionic_tensor, parse_dynamical_matrix, parse_tensors
+from aiida_goectp.phonons import (
+    frequencies,
+    ionic_tensor,
+    parse_dynamical_matrix,
+    parse_tensors,
+    response_converged,
+)
 
 __all__ = (
     'band_gap',
@@ -24,7 +30,7 @@ __all__ = (
     'functional_name',
 )
 
-MATRIX, TENSORS = 'DYN_MAT/dynamical-matrix-1', 'tensors.xml'
+MATRIX, TENSORS, OUTPUT = 'DYN_MAT/dynamical-matrix-1', 'tensors.xml', 'aiida.out'
 
 _FUNCTIONALS = {
     'PBESOL': 'PBEsol',
@@ -60,7 +66,7 @@ def collect_quantumespresso(
     :raises FormatError: no response in the files, or one of another cell
     """
     crystal = crystal_from_structure(structure.get_formula(), structure)
-    names = {TENSORS, MATRIX} & _names(retrieved)
+    names = {TENSORS, MATRIX, OUTPUT} & _names(retrieved)
     files = {name: retrieved.base.repository.get_object_content(name, mode='r') for name in names}
     parameters = ground_state.get_dict()
     result = dielectric_from_quantumespresso(
@@ -92,7 +98,8 @@ def dielectric_from_quantumespresso(
     """Return the dielectric response that a run of ``pw.x`` and ``ph.x`` gives.
 
     :param crystal: the cell of both runs, in its frame, which pw.x keeps (``ibrav = 0``)
-    :param files: by name: ``tensors.xml`` and, if the phonons were computed, ``DYN_MAT/dynamical-matrix-1``
+    :param files: by name: ``tensors.xml`` and, if the phonons were computed, ``DYN_MAT/dynamical-matrix-1``; the
+        standard output ``aiida.out`` says whether the response converged
     :param gap: eV
     :param forces: (n, 3) eV/Å
     :param ground_state: parsed output of ``pw.x`` as aiida-quantumespresso gives it
@@ -124,7 +131,7 @@ def dielectric_from_quantumespresso(
         frequencies=modes,
         band_gap=gap,
         max_force=None if forces is None else float(np.linalg.norm(forces, axis=-1).max()),
-        scf_converged=bool(convergence.get('convergence_achieved', True)),
+        scf_converged=bool(convergence.get('convergence_achieved', True)) and response_converged(files.get(OUTPUT, '')),
         engine='quantumespresso',
         functional=functional_name(str(ground_state.get('dft_exchange_correlation', ''))),
         settings={

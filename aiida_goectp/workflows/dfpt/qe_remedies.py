@@ -59,7 +59,7 @@ REMEDIES = (
         'ph_mixing',
         'ph',
         (410,),
-        'the response does not converge, weaker mixing did not help',
+        'the response does not converge, weaker mixing did not help; or its output shows it unconverged without a word',
         'starts again with mixing 0.2 over 16 steps and up to 200 steps',
         {'INPUTPH': {'alpha_mix(1)': 0.2, 'nmix_ph': 16, 'niter_ph': 200}},
     ),

@@ -26,7 +26,8 @@ __all__ = ('QuantumEspressoDfptWorkChain', 'require_quantumespresso')
 _POINTS = ('qpoints', 'qpoints_distance', 'qpoints_force_parity')
 _EMPTY_BANDS = 2  # above the occupied ones, for the gap
 _RYDBERG = 13.605693122994  # eV, CODATA 2018
-_LOST = {410: 'ERROR_PH_NOT_CONVERGED', 400: 'ERROR_OUT_OF_WALLTIME', 120: 'ERROR_OUT_OF_WALLTIME'}
+_NOT_CONVERGED = 410
+_LOST = {_NOT_CONVERGED: 'ERROR_PH_NOT_CONVERGED', 400: 'ERROR_OUT_OF_WALLTIME', 120: 'ERROR_OUT_OF_WALLTIME'}
 
 
 def require_quantumespresso() -> tuple[type[Process], type[Process], type[Process]]:
@@ -210,6 +211,11 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         if not node.is_finished_ok:
             return self._cure(node)
         if self.ctx.stage == 'ph':
+            job = self._last_job(node)
+            remedy = choose('ph', _NOT_CONVERGED, self.ctx.tried)
+            if job is not None and remedy is not None and not _converged(job):
+                self._apply(remedy, job)
+                return None
             self.ctx.response = node
             self.ctx.done = True
             return None
@@ -304,7 +310,7 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
             self.ctx.done = True
             return None
         if self.ctx.stage == 'scf':
-            name = 'ERROR_SCF_NOT_CONVERGED' if status == 410 else 'ERROR_SCF_FAILED'
+            name = 'ERROR_SCF_NOT_CONVERGED' if status == _NOT_CONVERGED else 'ERROR_SCF_FAILED'
         else:
             name = _LOST.get(status or 0, 'ERROR_PH_FAILED')
         return getattr(self.exit_codes, name).format(message=message)
@@ -327,6 +333,14 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         return 'tensors.xml' in retrieved.list_object_names() and '<DIELECTRIC_CONSTANT>' in (
             retrieved.get_object_content('tensors.xml')
         )
+
+
+def _converged(job: orm.CalcJobNode) -> bool:
+    """Return whether the response converged: ph.x does not always say so by itself."""
+    from aiida_goectp.phonons import response_converged
+
+    name = job.get_option('output_filename')
+    return response_converged(job.outputs.retrieved.base.repository.get_object_content(name, mode='r'))
 
 
 def _job(inputs: Mapping[str, Any], code: orm.AbstractCode) -> dict[str, Any]:

@@ -179,7 +179,7 @@ def test_remedy_cures(engine, name, overrides, pw, ph):
     assert node.is_finished_ok, outcome(node)
     assert name in notes(outputs['dielectric']), outcome(node)
     assert outputs['dielectric'].dielectric.ionic is not None
-    assert outputs['dielectric'].dielectric.electronic[0, 0] == pytest.approx(2.1, abs=0.5)
+    assert outputs['dielectric'].dielectric.scf_converged
 
 
 @pytest.mark.slow
@@ -197,7 +197,7 @@ def test_electronic_part_survives_lost_phonons(engine):
     [
         ('ERROR_SCF_NOT_CONVERGED', 'sed -i "s/electron_maxstep.*/electron_maxstep = 2/" aiida.in', ''),
         ('ERROR_SCF_FAILED', 'exit 1', ''),
-        ('ERROR_PH_NOT_CONVERGED', '', 'sed -i "s/tr2_ph.*/tr2_ph = 1e-8\\n niter_ph = 1/;/niter_ph = 2../d" aiida.in'),
+        ('ERROR_PH_NOT_CONVERGED', '', 'echo "     No convergence has been achieved"; exit 1'),
         ('ERROR_PH_FAILED', '', 'exit 1'),
         ('ERROR_OUT_OF_WALLTIME', '', 'sed -i "s/max_seconds.*/max_seconds = 0.1/" aiida.in'),
     ],
