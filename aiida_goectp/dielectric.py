@@ -97,7 +97,7 @@ class Dielectric:
         :param rotation: (3, 3) rotation or reflection R
         :raises ValueError: a matrix that is not orthogonal
         """
-        turned = {
+        turned: dict[str, Any] = {
             name: rotate(getattr(self, name), rotation)
             for name in ('electronic', 'ionic', 'born_charges')
             if getattr(self, name) is not None
@@ -118,16 +118,16 @@ class Dielectric:
         arrays = read_npz(source, _KIND, _VERSION)
         label = str(source) if isinstance(source, str | Path) else 'dielectric.npz'
         try:
-            texts = {name: _text(arrays, name) for name in ('id', 'engine', 'functional', 'settings')}
+            texts: dict[str, Any] = {name: _text(arrays, name) for name in ('id', 'engine', 'functional', 'settings')}
             settings = json.loads(texts.pop('settings'))
             if not isinstance(settings, dict):
                 raise FormatError(f'settings must be a JSON object, found {type(settings).__name__}')
             crystal = Crystal(texts.pop('id'), *(_take(arrays, name) for name in _CRYSTAL))
-            numbers = {
+            numbers: dict[str, Any] = {
                 name: float(check_shape('', name, arrays.pop(name), (), 'f')) for name in _NUMBERS if name in arrays
             }
             converged = check_shape('', 'scf_converged', arrays.pop('scf_converged', None), (), 'b')
-            parts = {name: arrays.pop(name) for name in _ARRAYS if name in arrays}
+            parts: dict[str, Any] = {name: arrays.pop(name) for name in _ARRAYS if name in arrays}
             if arrays or 'electronic' not in parts:
                 raise FormatError(f'unknown arrays {", ".join(arrays)}' if arrays else "array 'electronic' is missing")
             return cls(crystal, **parts, **numbers, **texts, scf_converged=bool(converged), settings=settings)

@@ -81,7 +81,8 @@ def earlier_responses(engine: type[DfptWorkChain], hashes: Iterable[str]) -> dic
     :param hashes: content hashes, see :func:`aiida_goectp.calculations.verification.content_hash`
     :return: content hash → PKs of those that ended with exit code 0
     """
-    wanted, found = set(hashes), {}
+    wanted = set(hashes)
+    found: dict[str, list[int]] = {}
     query = orm.QueryBuilder()
     query.append(engine, filters={'attributes.exit_status': 0}, project='id', tag='engine')
     query.append(orm.StructureData, with_outgoing='engine', edge_filters={'label': 'structure'}, project='*')
