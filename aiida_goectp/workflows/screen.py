@@ -52,6 +52,10 @@ def validate_screen(inputs: Mapping[str, Any], _: Any) -> str | None:
     return None
 
 
+def _without_queue(code: orm.AbstractCode) -> bool:
+    return code.computer is None or code.computer.scheduler_type == 'core.direct'
+
+
 class ScreenWorkChain(ProtocolMixin, WorkChain):
     """Filter crystals, predict them in shards at the same time, merge, rank, and select the best.
 
@@ -172,6 +176,8 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
         :param options: options of each job
         :param gpus: GPUs to ask the scheduler for, each job
         :raises ValueError: no such protocol, or a scheduler that cannot be asked for GPUs
+
+        On a machine without a queue one shard runs at a time, unless overridden: each takes the whole machine.
         """
         inputs = cls.get_protocol_inputs(protocol, overrides)
         predict: Any = PredictWorkChain.get_builder_from_protocol(
@@ -193,6 +199,8 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
         builder.predict_all = orm.Bool(inputs['predict_all'])
         for name in ('number', 'shard_size', 'max_concurrent_shards'):
             builder[name] = orm.Int(inputs[name])
+        if 'max_concurrent_shards' not in (overrides or {}) and _without_queue(predict.goectp.code):
+            builder.max_concurrent_shards = orm.Int(1)
         conditions = {**inputs.get('filters', {}), **(filters or {})}
         if conditions:
             builder.filters = orm.Dict(conditions)
