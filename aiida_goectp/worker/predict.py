@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aiida_goectp.npzfile import FormatError
-from aiida_goectp.worker.status import Status, WorkerError, report_error
+from aiida_goectp.worker.status import Status, WorkerError, classify, report_error
 
 if TYPE_CHECKING:
     from aiida_goectp.crystals.crystalset import CrystalSet
@@ -50,37 +50,25 @@ def predict(source: str, output: str | None, **options: Any) -> None:
     interrupted (the same command goes on).
     """
     begun = time.monotonic()
+    if output and not Path(output).parent.is_dir():
+        report_error(WorkerError('bad_input', f'{output}: there is no folder {Path(output).parent}; make it first'))
     status = Status(Path(output + '.status.json') if output else None)
     try:
         status.update(rows_done=0, rows_total=0, rows_failed=0, device='', batch_atoms=0, crystals_per_second=0.0)
         _predict(Path(source), Path(output) if output else None, options, status, begun)
     except Exception as error:
-        known = error if isinstance(error, WorkerError) else _classify(error)
+        known = classify(error)
         status.fail(known.code, str(known))
         if known.code == 'internal':
             raise
         report_error(known)
 
 
-def _classify(error: Exception) -> WorkerError:
-    from aiida_goectp.learning.device import NoDeviceError
-    from aiida_goectp.learning.predict import MemoryShortage
-
-    if isinstance(error, NoDeviceError):
-        return WorkerError('no_device', str(error))
-    if isinstance(error, MemoryShortage):
-        return WorkerError('out_of_memory', str(error))
-    if isinstance(error, FormatError):
-        return WorkerError('bad_input', str(error))
-    if isinstance(error, OSError):
-        return WorkerError('bad_input', f'{error.filename}: {error.strerror}')
-    return WorkerError('internal', f'{type(error).__name__}: {error}')
-
-
 def _predict(source: Path, output: Path | None, options: dict[str, Any], status: Status, begun: float) -> None:
     from aiida_goectp.crystals.crystalset import CrystalSet
     from aiida_goectp.crystals.readers import read_structures
     from aiida_goectp.modelcard import read_card, resolve_model
+    from aiida_goectp.worker.show import with_unread
 
     try:
         read_card(resolve_model(options['model']))  # a bad model is told before torch is imported
@@ -89,16 +77,19 @@ def _predict(source: Path, output: Path | None, options: dict[str, Any], status:
     # the rows of a crystals.npz are kept one by one, bad ones too: whoever made it counts on their order
     crystals = CrystalSet.load(source) if source.suffix == '.npz' else read_structures([source])
     rows = len(crystals) + len(crystals.failures)
-    if output is None and not options['as_json'] and rows > 1:
+    if output is None and not options['as_json'] and rows != 1:
         raise WorkerError('bad_input', f'{source} holds {rows} crystals; name a file with --output, or use --json')
     predictor = _predictor(options)
     status.update(rows_total=len(crystals), device=predictor.device, batch_atoms=predictor.batch_atoms)
     limit = None if options['time_limit'] is None else begun + options['time_limit']
     predictions = _run(crystals, predictor, output, options, status, limit)
+    if source.suffix != '.npz' or output is None:  # whoever wrote a crystals.npz knows which rows failed before
+        predictions = with_unread(predictions, crystals.failures)
     if output is not None:
         predictions.save(output)
         Path(f'{output}.partial').unlink(missing_ok=True)
-    status.update(state='finished')
+    failed = int(predictions.failed.sum())
+    status.update(state='finished', rows_total=len(predictions), rows_done=len(predictions), rows_failed=failed)
     _print(crystals, predictions, output, options)
 
 
@@ -159,7 +150,6 @@ def _run(
                 raise WorkerError(
                     'interrupted', f'stopped after {done} of {len(crystals)} rows; the same command goes on'
                 )
-    status.update(rows_done=len(crystals), rows_failed=failed)
     if partial is not None:
         partial.close()
     return assemble(crystals, chunks, predictor)
@@ -185,9 +175,10 @@ def _print(crystals: CrystalSet, predictions: Predictions, output: Path | None, 
         for line in json_lines(crystals, predictions):
             print(line)
     elif output is None:
-        print(text(crystals, predictions, 0))
+        print(text(crystals, predictions))
     elif not options['quiet']:
         failed = int(predictions.failed.sum())
         print(
-            f'{len(crystals)} crystals, {failed} failed, on {predictions.settings["device"]}: {output}', file=sys.stderr
+            f'{len(predictions)} crystals, {failed} failed, on {predictions.settings["device"]}: {output}',
+            file=sys.stderr,
         )
