@@ -49,6 +49,10 @@ def validate_screen(inputs: Mapping[str, Any], _: Any) -> str | None:
         return f'figure_of_merit {figure.name!r} needs the property {", ".join(missing)}; the crystals have: {have}'
     if figure.committee and model.card.members < 2:
         return f'figure_of_merit {figure.name!r} needs a committee of models; {model.card.name} is a single one'
+    targets = set(model.card.targets)
+    if figure.tensor not in targets | ({'total'} if {'electronic', 'ionic'} <= targets else set()):
+        known = ', '.join(sorted(targets))
+        return f'figure_of_merit {figure.name!r} needs the {figure.tensor} tensor; {model.card.name} predicts {known}'
     return None
 
 

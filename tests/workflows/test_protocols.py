@@ -162,3 +162,10 @@ def test_a_number_has_one_meaning():
     for process in (PredictWorkChain, ScreenWorkChain, PredictWorkChain._process_class):
         for label, code in process.spec().exit_codes.items():
             assert meanings.setdefault(code.status, label) == label
+
+
+def test_caching_keeps_no_broken_run():
+    own = {
+        label: code for label, code in PredictWorkChain._process_class.spec().exit_codes.items() if code.status >= 200
+    }
+    assert {label for label, code in own.items() if not code.invalidates_cache} == {'ERROR_TOO_MANY_FAILED_ROWS'}
