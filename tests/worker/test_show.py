@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from aiida_goectp.crystals import CrystalSet, Failure
 from aiida_goectp.predictions import Predictions
 from tests import tiny
 
@@ -70,3 +71,11 @@ def test_what_a_folder_could_not_give_is_kept_too(predict, status, tmp_path):
     assert table.failed.tolist() == [False, True]
     assert 'torn.cif' in table.errors[1]
     assert (status()['rows_total'], status()['rows_failed']) == (2, 1)
+
+
+def test_a_set_of_one_failure_and_an_empty_one(goectp, model, tmp_path):
+    CrystalSet.from_crystals([], failures=[Failure('x', 'no_atoms', 'empty')]).save(tmp_path / 'one.npz')
+    assert goectp('predict', 'one.npz', '--model', model, '--device', 'cpu').stdout == 'x\nfailed: no_atoms: empty\n'
+    CrystalSet.from_crystals([]).save(tmp_path / 'none.npz')
+    said = goectp('predict', 'none.npz', '--model', model, '--device', 'cpu', status=2).output
+    assert 'none.npz holds 0 crystals' in said
