@@ -22,6 +22,7 @@ _FILTERS = (
     'elements_none',
     'min_atoms',
     'max_atoms',
+    'unseen_elements',
 )
 
 
@@ -38,6 +39,7 @@ _FILTERS = (
 @click.option('--without', 'elements_none', type=ElementsParam(), help='None of these elements.')
 @click.option('--min-atoms', type=int, help='Atoms in the cell at least.')
 @click.option('--max-atoms', type=int, help='Atoms in the cell at most.')
+@click.option('--unseen-elements', is_flag=True, default=None, help='Rank also what holds elements new to the model.')
 @click.option(
     '--range',
     'ranges',
