@@ -203,8 +203,7 @@ def _store(state: _State, path: Path, identity: dict[str, str]) -> None:
 def _restore(state: _State, path: Path, identity: dict[str, str]) -> None:
     try:
         content = torch.load(path, map_location='cpu', weights_only=True)
-        # the first states that were written say nothing of the labels
-        found = {'identity': content['identity'], 'labels': content.get('labels', identity['labels'])}
+        found = {key: content[key] for key in identity}
     except Exception as error:  # the reader of a damaged pickle may stumble over anything
         raise ValueError(
             f'{path}: not the state of a training, or cut off; remove it, or name another output'
