@@ -17,7 +17,6 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport AIIDA_PROFILE
 
 TORCH := torch==2.13.0
-TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 STRUCTURES ?= examples/structures
 PROPERTIES ?= $(wildcard $(STRUCTURES)/properties.csv)
 SCREEN ?= $(if $(PROPERTIES),--merit gap_total --min-gap 1 )--select 10
@@ -62,8 +61,8 @@ $(VENV)/.base:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-# Where no GPU is found, the CPU build of torch: from the configured index if it has one, else from PyTorch's own (the
-# wheel on PyPI brings gigabytes of CUDA libraries along).
+# Where no GPU is found, the CPU build of torch if the configured index has one; the usual wheel, which brings gigabytes of
+# CUDA libraries along, else.
 $(VENV)/.torch: $(VENV)/.base
 	@if [ "$$(uname -sm)" != 'Linux x86_64' ]; then $(PIP) '$(TORCH)'; \
 	elif command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q GPU; then \
@@ -71,7 +70,6 @@ $(VENV)/.torch: $(VENV)/.base
 	else \
 	  echo 'no GPU found: $(TORCH) for the CPU'; \
 	  $(PIP) '$(TORCH)+cpu' 2>/dev/null \
-	  || $(PIP) --retries 1 --index-url $(TORCH_CPU_INDEX) '$(TORCH)' 2>/dev/null \
 	  || $(PIP) '$(TORCH)'; fi
 	@touch $@
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from aiida_goectp.crystals.crystalset import CrystalSet
-from aiida_goectp.crystals.readers import read_structures
+from aiida_goectp.crystals.entries import collect
+from aiida_goectp.crystals.jsonlines import read_jsonlines
 from aiida_goectp.npzfile import FormatError, check_shape, read_npz, write_npz
 from aiida_goectp.tensors import symmetrise
 
@@ -20,6 +22,7 @@ __all__ = ('Dataset',)
 
 _KIND, _VERSION = 'dataset', 1
 _CRYSTALS = 'crystals'
+_LINE = 'number of the line'
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +78,8 @@ class Dataset:
         """Read ``dataset.npz``, or labelled JSON lines.
 
         A JSON line holds ``lattice``, ``species``, ``frac_coords``, ``id`` and the labels ``eps_electronic`` and
-        ``eps_ionic`` (or ``eps_ionic_fd``), in the frame of ``lattice``; a flag ``electronic_ok`` or ``ionic_ok`` that is
-        false keeps that label out.
+        ``eps_ionic`` (or ``eps_ionic_fd``), in the frame of ``lattice``; a flag ``electronic_ok`` or ``ionic_ok``
+        that is false keeps that label out.
 
         :raises FormatError: neither, or rows that do not fit together
         """
@@ -94,28 +97,42 @@ class Dataset:
 
 
 def _from_jsonlines(path: Path) -> Dataset:
-    crystals = read_structures([path])
-    opener: Any = gzip.open if path.name.endswith('.gz') else open
-    labels = {}
-    with opener(path, 'rt') as stream:
-        for line in stream:
-            row = json.loads(line) if line.strip() else {}
-            labels[str(row.get('id'))] = row
+    content = _content(path)
+    # ids may be missing, or stand twice: each crystal keeps the number of its line, which finds the label again
+    entries = read_jsonlines(path.name, path.name.split('.jsonl')[0], content)
+    crystals = collect(entry._replace(properties={**entry.properties, _LINE: n}) for n, entry in enumerate(entries))
+    if not len(crystals):
+        reasons = '; '.join(f'{failure.code}: {failure.message}' for failure in crystals.failures[:3])
+        raise FormatError(f'{path}: not one crystal could be read; {reasons or "the file is empty"}')
+    lines = [line for line in content.split(b'\n') if line.strip()]
+    columns = dict(crystals.properties)
     electronic, ionic = (np.full((len(crystals), 3, 3), np.nan) for _ in range(2))
-    for place, name in enumerate(crystals.ids):
-        row = labels.get(str(name), {})
-        electronic[place] = _label(row, ('eps_electronic',), 'electronic_ok')
-        ionic[place] = _label(row, ('eps_ionic', 'eps_ionic_fd'), 'ionic_ok')
+    for place, line in enumerate(columns.pop(_LINE)):
+        row = json.loads(lines[line])
+        electronic[place] = _label(path, row, ('eps_electronic',), 'electronic_ok')
+        ionic[place] = _label(path, row, ('eps_ionic', 'eps_ionic_fd'), 'ionic_ok')
+    crystals = replace(crystals, properties=columns)
     if np.isnan(electronic).all() and np.isnan(ionic).all():
         raise FormatError(f'{path}: no row carries a label; expected eps_electronic and eps_ionic')
     return Dataset(crystals, electronic, ionic)
 
 
-def _label(row: dict[str, Any], names: tuple[str, ...], flag: str) -> np.ndarray:
-    value = next((row[name] for name in names if row.get(name) is not None), None)
-    if value is None or not row.get(flag, True):
+def _content(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+        return gzip.decompress(content) if path.name.endswith('.gz') else content
+    except (OSError, EOFError, zlib.error) as error:
+        raise FormatError(f'{path}: cannot be read, or cut off ({error})') from error
+
+
+def _label(path: Path, row: dict[str, Any], names: tuple[str, ...], flag: str) -> np.ndarray:
+    name = next((name for name in names if row.get(name) is not None), None)
+    if name is None or not row.get(flag, True):
         return np.full((3, 3), np.nan)
-    tensor = np.asarray(value, dtype=np.float64)
+    try:
+        tensor = np.asarray(row[name], dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        raise FormatError(f'{path}, row {row.get("id")}: {name} is no table of numbers ({error})') from error
     if tensor.shape != (3, 3):
-        raise FormatError(f'row {row.get("id")}: {names[0]} has shape {tensor.shape}, expected (3, 3)')
+        raise FormatError(f'{path}, row {row.get("id")}: {name} has shape {tensor.shape}, expected (3, 3)')
     return symmetrise(tensor)

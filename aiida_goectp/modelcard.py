@@ -108,10 +108,16 @@ def _header(path: Path) -> dict[str, Any]:
         raise FormatError(f'{path}: cannot be read ({error.strerror})') from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise FormatError(f'{path}: not a safetensors file (a pickle, or cut off); {remedy}') from error
-    if not isinstance(header, dict):
-        raise FormatError(f'{path}: not a safetensors file; {remedy}')
-    ends = [entry['data_offsets'][1] for name, entry in header.items() if name != '__metadata__']
-    if max(ends, default=0) != path.stat().st_size - 8 - length:
+    try:
+        if not isinstance(header.get('__metadata__', {}), dict):
+            raise TypeError
+        entries = [entry for name, entry in header.items() if name != '__metadata__']
+        ends = [0, *(int(end) for entry in entries for end in entry['data_offsets'])]
+        if min(ends) < 0 or any('dtype' not in entry or 'shape' not in entry for entry in entries):
+            raise ValueError
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise FormatError(f'{path}: not a safetensors file (its header is of another form); {remedy}') from error
+    if max(ends) != path.stat().st_size - 8 - length:
         raise FormatError(f'{path}: the weights are cut off; copy the file again')
     return header
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -12,7 +14,9 @@ import numpy as np
 import pytest
 
 # before anything imports aiida, which makes a folder in the user's home otherwise
-os.environ.setdefault('AIIDA_PATH', tempfile.mkdtemp(prefix='aiida-goectp-tests-'))
+if 'AIIDA_PATH' not in os.environ:
+    os.environ['AIIDA_PATH'] = tempfile.mkdtemp(prefix='aiida-goectp-tests-')
+    atexit.register(shutil.rmtree, os.environ['AIIDA_PATH'], ignore_errors=True)
 
 from aiida_goectp.crystals import Crystal, CrystalSet, Failure
 from aiida_goectp.predictions import Predictions

@@ -16,20 +16,10 @@ import aiida_goectp
 
 ROOT = Path(aiida_goectp.__file__).parent
 GROUPS = ('aiida.data', 'aiida.calculations', 'aiida.parsers', 'aiida.workflows', 'aiida.cmdline.data')
-GROUND = (
-    'crystals',
-    'dielectric',
-    'gates',
-    'modelcard',
-    'npzfile',
-    'predictions',
-    'reduction',
-    'selection',
-    'symmetry',
-    'tensors',
-)
 RIGHT = ('network', 'learning', 'worker')
 LEFT = ('data', 'calculations', 'parsers', 'workflows')
+# whatever else lies in the package is the ground floor
+GROUND = tuple(sorted({path.stem for path in ROOT.glob('[a-z]*')} - {*RIGHT, *LEFT, 'cli', 'report', 'models', 'py'}))
 
 MAX_FILE, MAX_FUNCTION = 450, 60
 

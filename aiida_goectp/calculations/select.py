@@ -8,6 +8,7 @@ from typing import Any
 from aiida import orm
 from aiida.engine import calcfunction
 
+from aiida_goectp.crystals.elements import formula
 from aiida_goectp.data.crystals import CrystalsData, structure_from_crystal
 from aiida_goectp.data.ranking import RankingData
 from aiida_goectp.npzfile import FormatError
@@ -21,8 +22,8 @@ def select_top(ranking: RankingData, crystals: CrystalsData, number: orm.Int) ->
 
     :param ranking: the ranking of these crystals
     :param number: how many; fewer are returned if fewer are in
-    :return: ``selection``, a list with one dictionary a crystal (rank, id, row in the crystals, content hash, score,
-        averages, name of its structure), and ``structures``, a namespace whose names sort by rank
+    :return: ``selection``, a list with one dictionary a crystal (rank, id, formula, row in the crystals, content hash,
+        score, averages, name of its structure), and ``structures``, a namespace whose names sort by rank
     :raises ValueError: a number below one, or the ranking of other crystals
     """
     if number.value < 1:
@@ -39,6 +40,7 @@ def select_top(ranking: RankingData, crystals: CrystalsData, number: orm.Int) ->
             {
                 'rank': int(table.rank[row]),
                 'id': str(table.ids[row]),
+                'formula': formula(crystal_set[row].atomic_numbers),
                 'row': row,
                 'hash': str(table.hashes[row]),
                 **{name: _number(getattr(table, name)[row]) for name in ('score', 'electronic', 'ionic', 'total')},

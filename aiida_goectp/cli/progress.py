@@ -11,7 +11,41 @@ from aiida import orm
 from aiida_goectp.calculations.predict import PredictCalculation, shard_rows
 from aiida_goectp.workflows.screen import ScreenWorkChain
 
-__all__ = ('status_line',)
+__all__ = ('run_and_report', 'status_line')
+
+_INTERVAL = 10.0
+"""seconds between two looks at a process that runs here"""
+
+
+def run_and_report(builder: Any) -> orm.ProcessNode:
+    """Run a process in this interpreter and print its status line whenever that has news.
+
+    :raises ValueError: an input that the process refuses
+    """
+    from aiida import engine
+    from aiida.cmdline.utils import echo
+    from aiida.engine.utils import instantiate_process
+    from aiida.manage import get_manager
+
+    # as `engine.run` does: without a communicator, for no broker needs to be there
+    runner = get_manager().create_runner(communicator=None)
+    process = instantiate_process(runner, builder)
+    seen = ''
+
+    def look() -> None:
+        nonlocal seen
+        if process.node.is_terminated:
+            return
+        line = status_line(process.node)
+        news = line.rpartition(', for ')[0]
+        if news != seen:
+            echo.echo_report(line)
+        seen = news
+        runner.loop.call_later(_INTERVAL, look)
+
+    runner.loop.call_later(_INTERVAL, look)
+    _, node = engine.run_get_node(process)
+    return node
 
 
 def status_line(node: orm.ProcessNode) -> str:

@@ -22,6 +22,7 @@ _FILTERS = (
     'elements_none',
     'min_atoms',
     'max_atoms',
+    'unseen_elements',
 )
 
 
@@ -38,6 +39,7 @@ _FILTERS = (
 @click.option('--without', 'elements_none', type=ElementsParam(), help='None of these elements.')
 @click.option('--min-atoms', type=int, help='Atoms in the cell at least.')
 @click.option('--max-atoms', type=int, help='Atoms in the cell at most.')
+@click.option('--unseen-elements', is_flag=True, default=None, help='Rank also what holds elements new to the model.')
 @click.option(
     '--range',
     'ranges',
@@ -68,7 +70,7 @@ def screen(crystals: Any, run: bool, label: str, **values: Any) -> None:
     CRYSTALS is a node made by `aiida-goectp import`, by PK, UUID or label; the newest one if not given. Filters look at
     property columns and composition, and are applied before anything is predicted.
     """
-    from aiida import engine
+    from aiida_goectp.cli.progress import run_and_report
 
     crystals = crystals if crystals is not None else _latest_crystals()
     builder = _builder(crystals, values)
@@ -78,7 +80,7 @@ def screen(crystals: Any, run: bool, label: str, **values: Any) -> None:
         return
     echo.echo_report(f'screening the {len(crystals)} crystals of node {crystals.pk} with {builder.model.card.name}')
     try:
-        _, node = engine.run_get_node(builder)
+        node = run_and_report(builder)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     from aiida_goectp.cli.views import show_node
@@ -156,16 +158,22 @@ def _default_model() -> Any:
 
 
 def submit(builder: Any) -> None:
-    """Leave a work chain to the daemon, and say so if there is none.
+    """Leave a work chain to the daemon.
 
     :param builder: of the work chain
+    :raises click.UsageError: there is no daemon
     """
     from aiida import engine
+    from aiida.common.exceptions import ConfigurationError
     from aiida.engine.daemon.client import get_daemon_client
 
+    try:
+        running = get_daemon_client().is_daemon_running
+    except ConfigurationError as error:
+        raise click.UsageError(f'this profile has no daemon ({error}); use --run') from error
+    if not running:
+        raise click.UsageError('the daemon is not running; start it with `verdi daemon start`, or use --run')
     node = engine.submit(builder)
     echo.echo_success(
         f'submitted {node.process_label}<{node.pk}>; `aiida-goectp show {node.pk}` says how it is getting on'
     )
-    if not get_daemon_client().is_daemon_running:
-        echo.echo_warning('the daemon is not running; start it with `verdi daemon start`')

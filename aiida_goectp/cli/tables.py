@@ -150,13 +150,14 @@ def selection_table(selection: Sequence[dict[str, Any]], pks: dict[str, int] | N
         [
             item['rank'],
             item['id'],
+            item['formula'],
             *(item[name] for name in ('score', 'electronic', 'ionic', 'total')),
             (pks or {}).get(item['structure'], item['structure']),
         ]
         for item in selection
     ]
-    columns = ['rank', 'id', 'score', 'ε∞', 'ε ionic', 'ε total', 'structure']
-    return make_table(f'Selection, {len(lines)}', columns, lines, 2)
+    columns = ['rank', 'id', 'formula', 'score', 'ε∞', 'ε ionic', 'ε total', 'structure']
+    return make_table(f'Selection, {len(lines)}', columns, lines, 3)
 
 
 def model_table(models: Sequence[ModelData]) -> Table:

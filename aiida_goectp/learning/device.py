@@ -8,11 +8,15 @@ import torch
 
 from aiida_goectp.npzfile import FormatError
 
-__all__ = ('NoDeviceError', 'choose_device', 'fault')
+__all__ = ('MemoryShortage', 'NoDeviceError', 'choose_device', 'fault')
 
 
 class NoDeviceError(FormatError):
     """The GPU that was asked for is not there, or was lost."""
+
+
+class MemoryShortage(RuntimeError):
+    """Not even the smallest batch fits into the memory of the device."""
 
 
 def choose_device(wanted: str = 'auto') -> str:

@@ -15,20 +15,17 @@ import torch
 from aiida_goectp import __version__
 from aiida_goectp.crystals.crystalset import CrystalSet
 from aiida_goectp.learning.batches import PreparedBatch, prepared_batches
-from aiida_goectp.learning.device import NoDeviceError, choose_device, fault
+from aiida_goectp.learning.device import MemoryShortage, NoDeviceError, choose_device, fault
 from aiida_goectp.modelcard import resolve_model
 from aiida_goectp.network.batch import GraphBatch
 from aiida_goectp.network.checkpoint import LoadedModel, load_model
+from aiida_goectp.network.preparation import GraphArrays
 from aiida_goectp.predictions import FLAG_NAMES, TENSORS, Predictions
 
-__all__ = ('Chunk', 'MemoryShortage', 'Predictor', 'assemble', 'cached_model', 'predict_crystals')
+__all__ = ('Chunk', 'Predictor', 'assemble', 'cached_model', 'predict_crystals')
 
 _SMALLEST = 64
 """atoms; a device without room for that many has no room for anything"""
-
-
-class MemoryShortage(RuntimeError):
-    """Not even the smallest batch fits into the memory of the device."""
 
 
 class Chunk(NamedTuple):
@@ -57,6 +54,9 @@ class Predictor:
         self.batch_atoms = batch_atoms or default_batch_atoms(device)
         self._elements = np.zeros(256, dtype=bool)
         self._elements[model.card.elements or slice(None)] = True
+        targets = set(model.card.targets)
+        sums = {'total'} if {'electronic', 'ionic'} <= targets else set()
+        self._known = [place for place, name in enumerate(TENSORS) if name in targets | sums]
 
     def run(self, crystals: CrystalSet, start: int = 0) -> Iterator[Chunk]:
         """Yield results in row order, from row ``start`` on, batch by batch.
@@ -91,31 +91,37 @@ class Predictor:
         if not len(places):
             return
         graphs = batch.graphs.take(places)
-        try:
-            _raise_faults(len(graphs.numbers))
-            outcomes = self._tensors(GraphBatch.from_arrays(graphs))
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not _is_shortage(error):
-                if 'CUDA error' in str(error) or 'cuBLAS' in str(error):
-                    raise NoDeviceError(f'the GPU {self.device} failed: {str(error).splitlines()[0]}') from error
-                raise
-            torch.cuda.empty_cache()
-            atoms = len(graphs.numbers)
-            if len(places) == 1:
-                if atoms <= _SMALLEST:
-                    raise MemoryShortage(
-                        f'no room for {atoms} atoms on {self.device}; free memory there, or use another device'
-                    ) from error
-                yield int(places[0]), f'out of memory: its {atoms} atoms do not fit on {self.device}, even alone'
-                return
-            self.batch_atoms = max(_SMALLEST, min(self.batch_atoms, atoms) // 2)
+        outcomes = self._try(graphs)
+        if outcomes is not None:
+            for place, tensors in zip(places, outcomes, strict=True):
+                good = np.isfinite(tensors[self._known]).all()
+                yield int(place), tensors if good else 'the network gave numbers that are not finite'
+            return
+        # here the error is gone, and with it the tensors that its traceback kept on the device
+        torch.cuda.empty_cache()
+        atoms = len(graphs.numbers)
+        if len(places) > 1:
+            self.batch_atoms = min(self.batch_atoms, max(_SMALLEST, min(self.batch_atoms, atoms) // 2))
             for half in np.array_split(places, 2):
                 yield from self._evaluate(batch, half)
-            return
-        for place, tensors in zip(places, outcomes, strict=True):
-            finite = np.isfinite(tensors[:3]).all(axis=(1, 2)) | np.isnan(tensors[:3]).all(axis=(1, 2))
-            good = finite.all() and np.isfinite(tensors[:3]).any()
-            yield int(place), tensors if good else 'the network gave numbers that are not finite'
+        elif atoms > _SMALLEST:
+            yield int(places[0]), f'out of memory: its {atoms} atoms do not fit on {self.device}, even alone'
+        else:
+            raise MemoryShortage(
+                f'no room for {atoms} atoms on {self.device}; free memory there, or use another device'
+            )
+
+    def _try(self, graphs: GraphArrays) -> np.ndarray | None:
+        """Return the tensors, or None if memory ran out."""
+        try:
+            _raise_faults(len(graphs.numbers))
+            return self._tensors(GraphBatch.from_arrays(graphs))
+        except (MemoryError, RuntimeError) as error:
+            if _is_shortage(error):
+                return None
+            if 'CUDA error' in str(error) or 'cuBLAS' in str(error):
+                raise NoDeviceError(f'the GPU {self.device} failed: {str(error).splitlines()[0]}') from error
+            raise
 
     @torch.no_grad()
     def _tensors(self, batch: GraphBatch) -> np.ndarray:
@@ -164,8 +170,8 @@ def _raise_faults(atoms: int) -> None:
 
 
 def _is_shortage(error: BaseException) -> bool:
-    text = str(error)
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text
+    signs = ('out of memory', "can't allocate memory", 'ALLOC_FAILED')  # of CUDA, of the CPU, of cuBLAS and its kin
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in str(error) for sign in signs)
 
 
 _loaded: dict[tuple[str, str], LoadedModel] = {}

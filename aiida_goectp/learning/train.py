@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -94,7 +95,7 @@ def train(
     held = _prepared(validation, settings.preset) if validation is not None and len(validation) else None
     torch.manual_seed(settings.seed)
     state = _start(settings, len(training), device)
-    identity = json.dumps([settings.model_dump(), len(training), training.crystals.hashes.tolist()])
+    identity = _identity(settings, training)
     if state_file is not None and state_file.exists():
         _restore(state, state_file, identity)
     while state.epoch < settings.epochs:
@@ -108,6 +109,15 @@ def train(
             report(Epoch(state.epoch, loss, time.perf_counter() - begun, figures))
     trained: Any = state.average.module
     return trained.cpu().eval()
+
+
+def _identity(settings: TrainSettings, training: Dataset) -> dict[str, str]:
+    """Return what a state file must agree on before it is continued."""
+    labels = np.stack([training.electronic, training.ionic])
+    return {
+        'identity': json.dumps([settings.model_dump(), len(training), training.crystals.hashes.tolist()]),
+        'labels': hashlib.sha256(np.where(np.isnan(labels), np.nan, labels).tobytes()).hexdigest(),
+    }
 
 
 def _prepared(data: Dataset, preset: str) -> tuple[GraphArrays, torch.Tensor]:
@@ -182,17 +192,23 @@ def evaluate(network: GoeCTP, data: Dataset, preset: str, device: str = 'cpu') -
     return _validate(network.to(device), *_prepared(data, preset), device=device)
 
 
-def _store(state: _State, path: Path, identity: str) -> None:
+def _store(state: _State, path: Path, identity: dict[str, str]) -> None:
     content: dict[str, Any] = {name: part.state_dict() for name, part in state.parts().items()}
-    content.update(identity=identity, epoch=state.epoch, random=torch.get_rng_state())
+    content.update(identity, epoch=state.epoch, random=torch.get_rng_state())
     temporary = path.with_name(path.name + '.writing')
     torch.save(content, temporary)
     temporary.replace(path)
 
 
-def _restore(state: _State, path: Path, identity: str) -> None:
-    content = torch.load(path, weights_only=True)
-    if content['identity'] != identity:
+def _restore(state: _State, path: Path, identity: dict[str, str]) -> None:
+    try:
+        content = torch.load(path, map_location='cpu', weights_only=True)
+        found = {key: content[key] for key in identity}
+    except Exception as error:  # the reader of a damaged pickle may stumble over anything
+        raise ValueError(
+            f'{path}: not the state of a training, or cut off; remove it, or name another output'
+        ) from error
+    if found != identity:
         raise ValueError(f'{path} belongs to a training with other data or settings; remove it, or name another output')
     for name, part in state.parts().items():
         part.load_state_dict(content[name])

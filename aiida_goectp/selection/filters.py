@@ -30,6 +30,9 @@ class Filters(BaseModel):
     elements_none: tuple[str, ...] = Field(default=(), description='the crystal holds none of them')
     min_atoms: int | None = Field(default=None, ge=1, description='in the cell as given')
     max_atoms: int | None = Field(default=None, ge=1, description='in the cell as given')
+    unseen_elements: bool = Field(
+        default=False, description='rank also crystals that hold an element which the training set of the model lacks'
+    )
     ranges: dict[str, tuple[float | None, float | None]] = Field(
         default_factory=dict, description='name of a property column: [lowest, highest], null for no bound'
     )

@@ -13,7 +13,7 @@ import numpy as np
 
 from aiida_goectp.crystals.crystalset import CrystalSet
 from aiida_goectp.npzfile import FormatError, check_shape, read_npz, write_npz
-from aiida_goectp.predictions import Predictions
+from aiida_goectp.predictions import FLAG_NAMES, Predictions
 from aiida_goectp.selection.filters import Filters
 from aiida_goectp.selection.merit import FigureOfMerit, figure_of_merit
 from aiida_goectp.tensors import polycrystalline_average
@@ -126,7 +126,8 @@ def rank(
     """Rank crystals by a figure of merit; ties go by content hash, then by id, so that the order is always the same.
 
     Out are the rows that a filter excludes, whose prediction failed, that lack a property which the figure of merit
-    needs, or whose ε_total lies beyond :data:`MAX_TOTAL`.
+    needs, whose ε_total lies beyond :data:`MAX_TOTAL`, or that hold an element which the model never saw in training
+    (its tensor is a guess; ``Filters.unseen_elements`` admits them).
 
     :param crystals: n crystals
     :param predictions: n rows, for the same crystals in the same order
@@ -139,7 +140,7 @@ def rank(
     electronic = polycrystalline_average(predictions.electronic)
     ionic = polycrystalline_average(predictions.ionic)
     total = polycrystalline_average(predictions.total)
-    reasons = _reasons(crystals, predictions, figure, filters.apply(crystals), score, total)
+    reasons = _reasons(crystals, predictions, figure, filters, score, total)
     included = np.flatnonzero(reasons == '')
     order = included[np.lexsort((crystals.ids[included], crystals.hashes[included], -score[included]))]
     ranks = np.zeros(len(crystals), dtype=np.int64)
@@ -187,11 +188,12 @@ def _reasons(
     crystals: CrystalSet,
     predictions: Predictions,
     figure: FigureOfMerit,
-    filtered: np.ndarray,
+    filters: Filters,
     score: np.ndarray,
     total: np.ndarray,
 ) -> np.ndarray:
     """Return (n,) all that puts a row out."""
+    filtered = filters.apply(crystals)
     missing = np.zeros(len(crystals), dtype=bool)
     texts = [[text] if text else [] for text in filtered.tolist()]
     for name in figure.columns:
@@ -202,6 +204,9 @@ def _reasons(
             texts[row].append(f'{name} missing' if np.isnan(column[row]) else f'{name} negative')
     for row in np.flatnonzero(predictions.failed):
         texts[row].append(_single(f'prediction failed: {predictions.errors[row]}'))
+    unseen = (predictions.flags >> FLAG_NAMES.index('unseen_element')) & 1
+    for row in np.flatnonzero(unseen.astype(bool) & (not filters.unseen_elements)):
+        texts[row].append('an element that the model never saw')
     for row in np.flatnonzero(total > MAX_TOTAL):
         texts[row].append(f'soft mode beyond {MAX_TOTAL:g}')
     for row in np.flatnonzero(~np.isfinite(score) & ~predictions.failed & ~missing):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
@@ -37,9 +38,16 @@ def info(model: str | None, as_json: bool) -> None:
     click.echo(f'functional  {card.functional}')
     click.echo(f'elements    {len(card.elements)} in the training set')
     for part, targets in card.metrics.items():
-        for target, figures in targets.items():
-            line = ', '.join(f'{key} {value:.3g}' for key, value in figures.items())
-            click.echo(f'{part} {target}: {line}')
+        for target, figures in (targets if isinstance(targets, dict) else {'': targets}).items():
+            click.echo(f'{part} {target}: {_figures(figures)}'.replace(' :', ':'))
     for label, text in (('licence', card.licence), ('citation', card.citation), ('notes', card.notes)):
         if text:
             click.echo(f'{label:<11} {text}')
+
+
+def _figures(figures: Any) -> str:
+    if not isinstance(figures, dict):
+        return json.dumps(figures)
+    return ', '.join(
+        f'{k} {v:.3g}' if isinstance(v, int | float) else f'{k} {json.dumps(v)}' for k, v in figures.items()
+    )

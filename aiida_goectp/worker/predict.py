@@ -5,13 +5,14 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from aiida_goectp.npzfile import FormatError
-from aiida_goectp.worker.status import Status, WorkerError, report_error
+from aiida_goectp.worker.status import Status, WorkerError, classify, report_error
 
 if TYPE_CHECKING:
     from aiida_goectp.crystals.crystalset import CrystalSet
@@ -49,38 +50,28 @@ def predict(source: str, output: str | None, **options: Any) -> None:
     Exit status: 0 finished (failed rows included), 2 bad input or model, 3 no such device, 4 out of memory, 75
     interrupted (the same command goes on).
     """
-    begun = time.monotonic()
+    stop_asked = _watch_for_stop(options['time_limit'])
+    if output and not Path(output).parent.is_dir():
+        report_error(WorkerError('bad_input', f'{output}: there is no folder {Path(output).parent}; make it first'))
     status = Status(Path(output + '.status.json') if output else None)
     try:
         status.update(rows_done=0, rows_total=0, rows_failed=0, device='', batch_atoms=0, crystals_per_second=0.0)
-        _predict(Path(source), Path(output) if output else None, options, status, begun)
+        _predict(Path(source), Path(output) if output else None, options, status, stop_asked)
     except Exception as error:
-        known = error if isinstance(error, WorkerError) else _classify(error)
+        known = classify(error)
         status.fail(known.code, str(known))
         if known.code == 'internal':
             raise
         report_error(known)
 
 
-def _classify(error: Exception) -> WorkerError:
-    from aiida_goectp.learning.device import NoDeviceError
-    from aiida_goectp.learning.predict import MemoryShortage
-
-    if isinstance(error, NoDeviceError):
-        return WorkerError('no_device', str(error))
-    if isinstance(error, MemoryShortage):
-        return WorkerError('out_of_memory', str(error))
-    if isinstance(error, FormatError):
-        return WorkerError('bad_input', str(error))
-    if isinstance(error, OSError):
-        return WorkerError('bad_input', f'{error.filename}: {error.strerror}')
-    return WorkerError('internal', f'{type(error).__name__}: {error}')
-
-
-def _predict(source: Path, output: Path | None, options: dict[str, Any], status: Status, begun: float) -> None:
+def _predict(
+    source: Path, output: Path | None, options: dict[str, Any], status: Status, stop_asked: Callable[[], bool]
+) -> None:
     from aiida_goectp.crystals.crystalset import CrystalSet
     from aiida_goectp.crystals.readers import read_structures
     from aiida_goectp.modelcard import read_card, resolve_model
+    from aiida_goectp.worker.show import with_unread
 
     try:
         read_card(resolve_model(options['model']))  # a bad model is told before torch is imported
@@ -89,16 +80,18 @@ def _predict(source: Path, output: Path | None, options: dict[str, Any], status:
     # the rows of a crystals.npz are kept one by one, bad ones too: whoever made it counts on their order
     crystals = CrystalSet.load(source) if source.suffix == '.npz' else read_structures([source])
     rows = len(crystals) + len(crystals.failures)
-    if output is None and not options['as_json'] and rows > 1:
+    if output is None and not options['as_json'] and rows != 1:
         raise WorkerError('bad_input', f'{source} holds {rows} crystals; name a file with --output, or use --json')
     predictor = _predictor(options)
     status.update(rows_total=len(crystals), device=predictor.device, batch_atoms=predictor.batch_atoms)
-    limit = None if options['time_limit'] is None else begun + options['time_limit']
-    predictions = _run(crystals, predictor, output, options, status, limit)
+    predictions = _run(crystals, predictor, output, options, status, stop_asked)
+    if source.suffix != '.npz' or output is None:  # whoever wrote a crystals.npz knows which rows failed before
+        predictions = with_unread(predictions, crystals.failures)
     if output is not None:
         predictions.save(output)
         Path(f'{output}.partial').unlink(missing_ok=True)
-    status.update(state='finished')
+    failed = int(predictions.failed.sum())
+    status.update(state='finished', rows_total=len(predictions), rows_done=len(predictions), rows_failed=failed)
     _print(crystals, predictions, output, options)
 
 
@@ -125,7 +118,7 @@ def _run(
     output: Path | None,
     options: dict[str, Any],
     status: Status,
-    limit: float | None,
+    stop_asked: Callable[[], bool],
 ) -> Predictions:
     """Predict all rows, those of a partial file excepted, and keep the partial file and the status up to date."""
     from aiida_goectp.learning.device import fault
@@ -133,7 +126,6 @@ def _run(
     from aiida_goectp.worker.partial import PartialFile, identity
     from aiida_goectp.worker.progress import Progress
 
-    interrupted = _catch_signals()
     chunks, partial, start = [], None, 0
     if output is not None:
         header = identity(crystals, predictor.model.hash, predictor.settings()['precision'])
@@ -155,18 +147,23 @@ def _run(
             )
             if (kill := fault('kill_after')) and done >= int(kill):
                 signal.raise_signal(signal.SIGKILL)
-            if done < len(crystals) and (interrupted or (limit is not None and time.monotonic() > limit)):
+            if done < len(crystals) and stop_asked():
                 raise WorkerError(
                     'interrupted', f'stopped after {done} of {len(crystals)} rows; the same command goes on'
                 )
-    status.update(rows_done=len(crystals), rows_failed=failed)
     if partial is not None:
         partial.close()
     return assemble(crystals, chunks, predictor)
 
 
-def _catch_signals() -> list[int]:
-    """Return a list that fills when the scheduler or a person asks to stop; a second request is not waited for."""
+def _watch_for_stop(time_limit: float | None) -> Callable[[], bool]:
+    """Return a function that says whether the scheduler or a person asked to stop, or the time is up.
+
+    A second signal is not waited for.
+
+    :param time_limit: s from now on
+    """
+    begun = time.monotonic()
     seen: list[int] = []
 
     def note(number: int, frame: Any) -> None:
@@ -175,7 +172,7 @@ def _catch_signals() -> list[int]:
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, note)
-    return seen
+    return lambda: bool(seen) or (time_limit is not None and time.monotonic() - begun > time_limit)
 
 
 def _print(crystals: CrystalSet, predictions: Predictions, output: Path | None, options: dict[str, Any]) -> None:
@@ -185,9 +182,10 @@ def _print(crystals: CrystalSet, predictions: Predictions, output: Path | None, 
         for line in json_lines(crystals, predictions):
             print(line)
     elif output is None:
-        print(text(crystals, predictions, 0))
+        print(text(crystals, predictions))
     elif not options['quiet']:
         failed = int(predictions.failed.sum())
         print(
-            f'{len(crystals)} crystals, {failed} failed, on {predictions.settings["device"]}: {output}', file=sys.stderr
+            f'{len(predictions)} crystals, {failed} failed, on {predictions.settings["device"]}: {output}',
+            file=sys.stderr,
         )

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from aiida_goectp.npzfile import FormatError
 
-__all__ = ('EXIT_STATUS', 'Status', 'WorkerError', 'report_error')
+__all__ = ('EXIT_STATUS', 'Status', 'WorkerError', 'classify', 'report_error')
 
 EXIT_STATUS = {'bad_input': 2, 'bad_model': 2, 'no_device': 3, 'out_of_memory': 4, 'interrupted': 75, 'internal': 1}
 """exit status of each error code; 75 is the sysexits value for «try again»"""
@@ -22,6 +22,24 @@ class WorkerError(FormatError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def classify(error: Exception) -> WorkerError:
+    """Return any error as one with a code."""
+    if isinstance(error, WorkerError):
+        return error
+    if 'aiida_goectp.learning.device' in sys.modules:  # else torch, which takes seconds, was not needed so far
+        from aiida_goectp.learning.device import MemoryShortage, NoDeviceError
+
+        if isinstance(error, NoDeviceError):
+            return WorkerError('no_device', str(error))
+        if isinstance(error, MemoryShortage):
+            return WorkerError('out_of_memory', str(error))
+    if isinstance(error, FormatError):
+        return WorkerError('bad_input', str(error))
+    if isinstance(error, OSError):
+        return WorkerError('bad_input', f'{error.filename}: {error.strerror}')
+    return WorkerError('internal', f'{type(error).__name__}: {error}')
 
 
 @dataclass

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aiida_goectp.npzfile import FormatError
-from aiida_goectp.worker.status import WorkerError, report_error
+from aiida_goectp.worker.status import WorkerError, classify, report_error
 
 if TYPE_CHECKING:
     from aiida_goectp.dataset import Dataset
@@ -21,15 +20,15 @@ __all__ = ('train',)
 @click.command()
 @click.argument('dataset', type=click.Path(exists=True, dir_okay=False))
 @click.option('--output', required=True, type=click.Path(dir_okay=False), help='Model file to write (.safetensors).')
-@click.option('--preset', default='goectp', show_default=True, help='goectp, or published.')
-@click.option('--width', type=int, help='Channels of the network, instead of the preset’s.')
-@click.option('--layers', type=int, help='Attention layers, instead of the preset’s.')
-@click.option('--epochs', default=60, show_default=True)
-@click.option('--batch-size', default=32, show_default=True, help='Crystals in a step.')
+@click.option('--preset', default='goectp', show_default=True, type=click.Choice(['goectp', 'published']))
+@click.option('--width', type=click.IntRange(min=1), help='Channels of the network, instead of the preset’s.')
+@click.option('--layers', type=click.IntRange(min=1), help='Attention layers, instead of the preset’s.')
+@click.option('--epochs', default=60, show_default=True, type=click.IntRange(min=1))
+@click.option('--batch-size', default=32, show_default=True, type=click.IntRange(min=2), help='Crystals in a step.')
 @click.option('--learning-rate', default=2e-3, show_default=True)
 @click.option('--seed', default=0, show_default=True)
 @click.option('--device', default='auto', show_default=True, help='auto, cpu, cuda, cuda:1, …')
-@click.option('--threads', type=int, help='CPU threads.')
+@click.option('--threads', type=click.IntRange(min=1), help='CPU threads.')
 @click.option('--split-file', type=click.Path(exists=True, dir_okay=False), help='JSON: splits → name → part → ids.')
 @click.option('--split', help='Name of the split in that file; without one, a tenth is held out twice, by the seed.')
 @click.option('--name', help='Name of the model, for its card.')
@@ -45,10 +44,13 @@ def train(dataset: str, output: str, **options: Any) -> None:
     """
     try:
         _train(Path(dataset), Path(output), options)
-    except WorkerError as error:
-        report_error(error)
-    except (FormatError, ValueError) as error:
-        report_error(WorkerError('bad_input', str(error)))
+    except Exception as error:
+        known = classify(error)
+        if known.code == 'internal' and isinstance(error, ValueError):  # settings or a state file
+            known = WorkerError('bad_input', str(error))
+        if known.code == 'internal':
+            raise
+        report_error(known)
 
 
 def _train(source: Path, output: Path, options: dict[str, Any]) -> None:
@@ -65,6 +67,10 @@ def _train(source: Path, output: Path, options: dict[str, Any]) -> None:
     device = choose_device(options['device'])
     data = Dataset.load(source)
     parts = _split(data, options)
+    if len(parts['train']) < 2:
+        raise WorkerError(
+            'bad_input', f'{source}: {len(parts["train"])} labelled crystals to learn from; give two or more'
+        )
     settings = TrainSettings(
         preset=options['preset'],
         options={key: options[key] for key in ('width', 'layers') if options[key]},
@@ -97,18 +103,26 @@ def _split(data: Dataset, options: dict[str, Any]) -> dict[str, Dataset]:
     if options['split'] or options['split_file']:
         if not (options['split'] and options['split_file']):
             raise WorkerError('bad_input', 'give --split-file and --split together')
-        splits = json.loads(Path(options['split_file']).read_text()).get('splits', {})
-        if options['split'] not in splits:
-            raise WorkerError(
-                'bad_input', f'{options["split_file"]}: no split {options["split"]!r}; has {list(splits)}'
-            )
-        chosen = splits[options['split']]
+        chosen = _read_split(Path(options['split_file']), options['split'])
         return {part: data.take(data.rows_of(chosen.get(part, []))) for part in ('train', 'validation', 'test')}
-    labelled = np.flatnonzero(np.isfinite(data.electronic + 0 * np.nan_to_num(data.ionic)).all(axis=(1, 2)))
+    known = np.isfinite([data.electronic, data.ionic]).all(axis=(2, 3))
+    labelled = np.flatnonzero(known.any(axis=0))
     order = np.random.default_rng(options['seed']).permutation(labelled)
     tenth = len(order) // 10
     places = {'test': order[:tenth], 'validation': order[tenth : 2 * tenth], 'train': order[2 * tenth :]}
     return {part: data.take(np.sort(rows)) for part, rows in places.items()}
+
+
+def _read_split(path: Path, name: str) -> dict[str, list[str]]:
+    """Return the ids of each part of a split."""
+    try:
+        splits = json.loads(path.read_text())['splits']
+        chosen = splits.get(name)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WorkerError('bad_input', f'{path}: no JSON of the form splits → name → part → ids ({error})') from error
+    if not isinstance(chosen, dict) or not chosen.get('train'):
+        raise WorkerError('bad_input', f'{path}: no split {name!r} with a part train; has {", ".join(splits)}')
+    return chosen
 
 
 def _card(

@@ -49,7 +49,15 @@ def validate_screen(inputs: Mapping[str, Any], _: Any) -> str | None:
         return f'figure_of_merit {figure.name!r} needs the property {", ".join(missing)}; the crystals have: {have}'
     if figure.committee and model.card.members < 2:
         return f'figure_of_merit {figure.name!r} needs a committee of models; {model.card.name} is a single one'
+    targets = set(model.card.targets)
+    if figure.tensor not in targets | ({'total'} if {'electronic', 'ionic'} <= targets else set()):
+        known = ', '.join(sorted(targets))
+        return f'figure_of_merit {figure.name!r} needs the {figure.tensor} tensor; {model.card.name} predicts {known}'
     return None
+
+
+def _without_queue(code: orm.AbstractCode) -> bool:
+    return code.computer is None or code.computer.scheduler_type == 'core.direct'
 
 
 class ScreenWorkChain(ProtocolMixin, WorkChain):
@@ -172,6 +180,8 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
         :param options: options of each job
         :param gpus: GPUs to ask the scheduler for, each job
         :raises ValueError: no such protocol, or a scheduler that cannot be asked for GPUs
+
+        On a machine without a queue one shard runs at a time, unless overridden: each takes the whole machine.
         """
         inputs = cls.get_protocol_inputs(protocol, overrides)
         predict: Any = PredictWorkChain.get_builder_from_protocol(
@@ -193,6 +203,8 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
         builder.predict_all = orm.Bool(inputs['predict_all'])
         for name in ('number', 'shard_size', 'max_concurrent_shards'):
             builder[name] = orm.Int(inputs[name])
+        if 'max_concurrent_shards' not in (overrides or {}) and _without_queue(predict.goectp.code):
+            builder.max_concurrent_shards = orm.Int(1)
         conditions = {**inputs.get('filters', {}), **(filters or {})}
         if conditions:
             builder.filters = orm.Dict(conditions)

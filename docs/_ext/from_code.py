@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import shlex
 import subprocess
@@ -147,6 +148,7 @@ class Fields(_Generated):
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directives; commands run with an AiiDA folder of their own."""
+    logging.getLogger('alembic').setLevel(logging.WARNING)  # greets with seven lines when AiiDA is imported
     folder = tempfile.TemporaryDirectory(prefix='aiida-goectp-docs-')
     os.environ['AIIDA_PATH'] = folder.name
     app.connect('build-finished', lambda *_: folder.cleanup())

@@ -62,3 +62,9 @@ def test_bad_settings_are_refused(crystals, predict_by_hand):
         rank_crystals(crystals, predictions, orm.Str('total'), orm.Dict({'min_gpa': 1}))
     with pytest.raises(ValueError, match='band_gap, e_above_hull'):
         filter_crystals(crystals, orm.Dict({'ranges': {'price': [0, 1]}}))
+
+
+def test_when_everything_failed_the_ranking_says_so(crystals, predict_by_hand):
+    node = rank_crystals(crystals, PredictionsData(predict_by_hand(crystals.crystals, failed=range(6))))
+    assert node.base.attributes.get('ranked') == 0
+    assert set(node.ranking.reason[:6]) == {'prediction failed: made to fail'}

@@ -18,7 +18,7 @@ from aiida_goectp.modelcard import model_hash
 @pytest.fixture
 def nodes(crystals, predict_by_hand, write_model):
     predictions = PredictionsData(predict_by_hand(crystals.crystals, failed=[2])).store()
-    model = ModelData.get_or_create(write_model('tiny'))
+    model = ModelData.get_or_create(write_model('tiny', value=0.25))  # no other test stores these weights
     return {
         'crystals': crystals,
         'predictions': predictions,

@@ -103,3 +103,11 @@ def test_what_show_does_not_know(aiida_profile):
     result = invoke('show', node.pk)
     assert result.exit_code == 2
     assert f'verdi node show {node.pk}' in result.output
+
+
+def test_submit_needs_a_daemon(tiny_setup, crystals):
+    before = orm.QueryBuilder().append(ScreenWorkChain).count()
+    result = invoke('screen', crystals.pk, *tiny_setup, '--submit')
+    assert result.exit_code == 2
+    assert 'use --run' in result.output
+    assert orm.QueryBuilder().append(ScreenWorkChain).count() == before

@@ -123,6 +123,16 @@ def test_one_thousand_itself_is_in():
     assert ranking.reason.tolist() == ['', 'soft mode beyond 1000']
 
 
+def test_what_the_model_never_saw_is_ranked_only_if_asked_for():
+    """Solid helium came second in a screen by Eg · ε once: its gap is the widest of all, its tensor was a guess."""
+    crystals = crystal_set(3)
+    predictions = predictions_for(crystals, electronic=[9, 5, 4], flags=np.array([1, 0, 2], np.uint32))
+    found = rank(crystals, predictions)
+    assert list(found.rank) == [0, 1, 2]
+    assert found.reason[0] == 'an element that the model never saw'
+    assert list(rank(crystals, predictions, filters=Filters(unseen_elements=True)).rank) == [1, 2, 3]
+
+
 def test_predictions_of_other_crystals_are_refused():
     crystals = crystal_set(3)
     predictions = predictions_for(crystals)

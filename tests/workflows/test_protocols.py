@@ -58,6 +58,7 @@ def test_builders_are_complete(any_code, crystals, tiny, protocol):
     assert ScreenWorkChain.spec().inputs.validate(dict(inputs)) is None
     assert inputs['filters'].get_dict() == {'min_gap': 1}
     assert inputs['predict']['goectp']['code'] == any_code
+    assert inputs['max_concurrent_shards'] == 1  # no queue: each job takes the whole machine
 
 
 def test_overrides_take_precedence(any_code, crystals, tiny):
@@ -74,9 +75,13 @@ def test_overrides_take_precedence(any_code, crystals, tiny):
     assert builder.goectp.metadata.options['max_wallclock_seconds'] == 60
     assert builder.goectp.metadata.options['account'] == 'me'
     builder = ScreenWorkChain.get_builder_from_protocol(
-        any_code, crystals, tiny, overrides={'shard_size': 7, 'predict': {'max_iterations': 2}}
+        any_code,
+        crystals,
+        tiny,
+        overrides={'shard_size': 7, 'max_concurrent_shards': 3, 'predict': {'max_iterations': 2}},
     )
     assert builder.shard_size == 7
+    assert builder.max_concurrent_shards == 3
     assert builder.predict.max_iterations == 2
 
 
@@ -157,3 +162,10 @@ def test_a_number_has_one_meaning():
     for process in (PredictWorkChain, ScreenWorkChain, PredictWorkChain._process_class):
         for label, code in process.spec().exit_codes.items():
             assert meanings.setdefault(code.status, label) == label
+
+
+def test_caching_keeps_no_broken_run():
+    own = {
+        label: code for label, code in PredictWorkChain._process_class.spec().exit_codes.items() if code.status >= 200
+    }
+    assert {label for label, code in own.items() if not code.invalidates_cache} == {'ERROR_TOO_MANY_FAILED_ROWS'}

@@ -1,0 +1,106 @@
+"""Graphs: milliseconds a crystal, beside a straightforward builder of the same graph.
+
+python benchmarks/graph.py FILE.jsonl.gz [--limit 300] [--json RESULT.json]
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from common import arguments, clock, finish, load, one_thread, table
+from published_graph import multiset, published_graph
+
+from aiida_goectp.crystals import Crystal, CrystalSet
+from aiida_goectp.crystals.convert import to_pymatgen
+from aiida_goectp.network.graph import Graphs, build_graphs
+from aiida_goectp.network.preparation import prepare
+from aiida_goectp.symmetry import canonical_cell
+
+REPEATS = 5
+
+
+def wrapped(crystals: CrystalSet) -> list[Crystal]:
+    """Return the crystals with coordinates in [0, 1)."""
+    return [
+        crystal._replace(fractional_positions=crystal.fractional_positions - np.floor(crystal.fractional_positions))
+        for crystal in crystals
+    ]
+
+
+def ours(crystals: list[Crystal], offsets: np.ndarray, references: np.ndarray) -> Graphs:
+    """Return the graphs of all crystals under the published settings."""
+    return build_graphs(
+        np.array([crystal.lattice for crystal in crystals]),
+        offsets,
+        np.concatenate([crystal.fractional_positions for crystal in crystals]),
+        references,
+        double_self_images=True,
+    )
+
+
+def differing(crystals: list[Crystal], offsets: np.ndarray, graphs: Graphs, published: list) -> list[str]:
+    """Return the ids of crystals whose edge multisets differ."""
+    found = []
+    for row, (crystal, theirs) in enumerate(zip(crystals, published, strict=True)):
+        edges = slice(graphs.edge_offsets[row], graphs.edge_offsets[row + 1])
+        source, target = (index[edges] - offsets[row] for index in (graphs.source, graphs.target))
+        vectors = graphs.vectors[edges]
+        directed = np.r_[source, target], np.r_[target, source], np.r_[vectors, -vectors]
+        cell = crystal.lattice, crystal.fractional_positions
+        if multiset(*cell, *directed) != multiset(*cell, *theirs[:3]):
+            found.append(crystal.id)
+    return found
+
+
+def best(function: object, *given: object) -> float:
+    """Return the CPU seconds of the fastest of some runs."""
+    seconds = []
+    for _ in range(REPEATS):
+        with clock() as measured:
+            function(*given)  # type: ignore[operator]
+        seconds.append(measured.cpu)
+    return min(seconds)
+
+
+def main() -> None:
+    """Measure and print."""
+    one_thread()
+    options = arguments(__doc__.splitlines()[0], limit=300).parse_args()
+    crystals = load(options)
+    rows, offsets = wrapped(crystals), crystals.atom_offsets
+    structures = [to_pymatgen(crystal) for crystal in rows]
+    published, seconds = [], []
+    for structure in structures:
+        with clock() as measured:
+            published.append(published_graph(structure))
+        seconds.append(measured.cpu)
+    references = np.array([graph[3] for graph in published])
+    graphs = ours(rows, offsets, references)  # compiles, too
+    prepare(rows[:2])
+    different = differing(rows, offsets, graphs, published)
+    n = len(rows)
+    times = {
+        'published graph, Python and pymatgen': sum(seconds),
+        'the same graph, ours': best(ours, rows, offsets, references),
+        'preset published, all of it': best(prepare, rows, 'published'),
+        'preset goectp, all of it': best(prepare, rows, 'goectp'),
+        '  of that, symmetry and reduced cell': best(lambda: [canonical_cell(crystal) for crystal in rows]),
+    }
+    lines = [
+        {
+            'what': name,
+            'ms a crystal': 1e3 * value / n,
+            'times faster': times['published graph, Python and pymatgen'] / value,
+        }
+        for name, value in times.items()
+    ]
+    table(f'{n} crystals of {options.file.name}, {offsets[-1] / n:.1f} atoms on average; CPU time, one thread', lines)
+    edges = 2 * len(graphs.source) / n
+    print(f'  median of the first line: {1e3 * float(np.median(seconds)):.3g} ms; {edges:.0f} directed edges a crystal')
+    print(f'  edge multisets that differ: {len(different)} {", ".join(different[:5])}')
+    finish(
+        options, {'crystals': n, 'times': lines, 'median_ms': 1e3 * float(np.median(seconds)), 'different': different}
+    )
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,160 @@
+"""Graph and network: crystals per second by batch size and device, the fast path beside the plain formulas, memory.
+
+python benchmarks/predict.py FILE.jsonl.gz [--limit 200] [--devices cpu cuda] [--batch-atoms 64 256 1024 4096]
+    [--model MODEL] [--json RESULT.json]
+"""
+
+from __future__ import annotations
+
+import ctypes
+import resource
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import arguments, clock, finish, load, one_thread, table
+
+from aiida_goectp.crystals import CrystalSet
+from aiida_goectp.learning.predict import Predictor
+from aiida_goectp.modelcard import ModelCard
+from aiida_goectp.network.batch import GraphBatch
+from aiida_goectp.network.checkpoint import LoadedModel, load_model
+from aiida_goectp.network.model import ARCHITECTURES, GoeCTP
+from aiida_goectp.network.preparation import prepare
+
+REPEATS = 3
+TOGETHER = 32
+"""crystals in a batch where the two paths are compared"""
+
+
+def random_model(preset: str, targets: list[str]) -> LoadedModel:
+    """Return a network of a preset with random weights: speed does not depend on them."""
+    torch.manual_seed(0)
+    architecture = ARCHITECTURES[preset]
+    network = GoeCTP(architecture, targets).eval()
+    card = ModelCard(name='random', preset=preset, architecture=architecture, targets=targets)
+    return LoadedModel(card, torch.nn.ModuleList([network]), '')
+
+
+def synchronize(device: str) -> None:
+    """Wait for a GPU, which works behind the back of the clock."""
+    if device != 'cpu':
+        torch.cuda.synchronize(device)
+
+
+def start_of_memory(device: str) -> int:
+    """Forget the peak of memory so far, and return what is in use."""
+    if device != 'cpu':
+        torch.cuda.reset_peak_memory_stats(device)
+        return 0
+    with suppress(OSError, AttributeError):  # glibc keeps freed memory, which would hide what is taken next
+        ctypes.CDLL(None).malloc_trim(0)
+    with suppress(OSError):  # Linux only; elsewhere the peak is that of the whole process
+        Path('/proc/self/clear_refs').write_text('5')
+    return _resident('VmRSS')
+
+
+def peak_of_memory(device: str, start: int) -> float:
+    """Return the MiB that were taken at most since the start."""
+    if device != 'cpu':
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return (_resident('VmHWM') - start) / 2**20
+
+
+def _resident(name: str) -> int:
+    status = Path('/proc/self/status')
+    if not status.is_file():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    line = next(line for line in status.read_text().splitlines() if line.startswith(name))
+    return 1024 * int(line.split()[1])
+
+
+@torch.no_grad()
+def two_paths(crystals: CrystalSet, device: str) -> list[dict[str, Any]]:
+    """Compare the fast evaluation with the plain formulas, forward, on the same batches, one after the other."""
+    rows = []
+    for preset, targets in (('published', ['total']), ('goectp', ['electronic', 'ionic'])):
+        network = random_model(preset, targets).networks[0].to(device)
+        graphs = prepare(crystals, preset)
+        parts = np.array_split(np.arange(len(graphs)), max(1, len(graphs) // TOGETHER))
+        batches = [GraphBatch.from_arrays(graphs.take(part)).to(device) for part in parts]
+        outputs = {plain: torch.cat([network(batch, plain=plain) for batch in batches]) for plain in (True, False)}
+        seconds: dict[bool, list[float]] = {True: [], False: []}
+        for _ in range(REPEATS):
+            for plain in (True, False):
+                with clock() as measured:
+                    for batch in batches:
+                        network(batch, plain=plain)
+                    synchronize(device)
+                seconds[plain].append(measured.cpu if device == 'cpu' else measured.wall)
+        plain_time, fast_time = (1e3 * min(seconds[plain]) / len(graphs) for plain in (True, False))
+        difference = (outputs[True] - outputs[False]).abs().max() / outputs[True].abs().max()
+        rows.append(
+            {
+                'network alone': f'{preset} on {device}',
+                'plain, ms a crystal': plain_time,
+                'fast, ms a crystal': fast_time,
+                'times faster': plain_time / fast_time,
+                'largest difference': f'{float(difference):.1e}',
+            }
+        )
+    return rows
+
+
+def throughput(crystals: CrystalSet, model: LoadedModel, device: str, sizes: list[int]) -> list[dict[str, Any]]:
+    """Predict all crystals from the structures on, as ``goectp predict`` does, for each batch size."""
+    rows = []
+    for size in sizes:
+        predictor = Predictor(model, device, size)
+        list(predictor.run(crystals.take(range(min(8, len(crystals))))))  # compiles, and fills the tables
+        start = start_of_memory(device)
+        with clock() as measured:
+            failed = sum(bool(error) for chunk in predictor.run(crystals) for error in chunk.errors)
+            synchronize(device)
+        rows.append(
+            {
+                'device': device,
+                'atoms a batch': size,
+                'crystals/s on the wall': len(crystals) / measured.wall,
+                'crystals/s of CPU time': len(crystals) / measured.cpu,
+                'peak memory, MiB': peak_of_memory(device, start),
+                'failed': failed,
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    """Measure and print."""
+    one_thread()
+    parser = arguments(__doc__.splitlines()[0], limit=200)
+    found = ['cpu', 'cuda'] if torch.cuda.is_available() else ['cpu']
+    parser.add_argument('--devices', nargs='+', default=found, help=f'({" ".join(found)})')
+    parser.add_argument('--batch-atoms', nargs='+', type=int, default=[64, 256, 1024, 4096])
+    parser.add_argument('--model', help='file or name; by default, random weights in the shape of the preset goectp')
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    crystals = load(options)
+    loaded: Callable[[], LoadedModel] = (
+        (lambda: load_model(options.model))
+        if options.model
+        else (lambda: random_model('goectp', ['electronic', 'ionic']))
+    )
+    paths, speeds = [], []
+    for device in options.devices:
+        speeds += throughput(crystals, loaded(), device, options.batch_atoms)
+        paths += two_paths(crystals, device)
+    devices = [torch.cuda.get_device_name(device) for device in options.devices if device != 'cpu']
+    atoms = crystals.atom_counts.mean()
+    print(f'{len(crystals)} crystals of {options.file.name}, {atoms:.1f} atoms on average; one thread on the CPU')
+    table('the fast evaluation beside the plain formulas (CPU: CPU time; GPU: time on the wall)', paths)
+    table('from structures to tensors, graph building in a thread beside the network', speeds)
+    content = {'crystals': len(crystals), 'torch': str(torch.__version__), 'gpus': devices}
+    finish(options, {**content, 'paths': paths, 'throughput': speeds})
+
+
+if __name__ == '__main__':
+    main()

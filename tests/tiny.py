@@ -1,0 +1,144 @@
+"""Tiny models with random weights, and crystals to predict, for the tests of ``learning`` and ``worker``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from aiida_goectp.crystals import Crystal, CrystalSet, Failure
+from aiida_goectp.dataset import Dataset
+from aiida_goectp.modelcard import ModelCard
+from aiida_goectp.predictions import TENSORS, Predictions
+
+CIF = """data_MgO
+_cell_length_a 4.212
+_cell_length_b 4.212
+_cell_length_c 6.0
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_chemical_formula_sum 'Mg O'
+_symmetry_space_group_name_H-M 'P 1'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+Mg1 Mg 0 0 0
+O1 O 0.5 0.5 0.5
+"""
+
+_OPTIONS = {'width': 16, 'layers': 2, 'bins': 32}
+
+
+def one_thread() -> None:
+    """Let torch compute in one thread: on a busy machine, threads wait for one another."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def write_model(path: Path, *, seed: int = 0, members: int = 1, targets=('electronic', 'ionic'), **card) -> Path:
+    """Write a model file with random weights; a model of the published kind with the preset of that name."""
+    import torch
+
+    from aiida_goectp.network.checkpoint import save_model
+    from aiida_goectp.network.model import ARCHITECTURES, GoeCTP
+
+    torch.manual_seed(seed)
+    preset = card.setdefault('preset', 'goectp')
+    architecture = {**ARCHITECTURES[preset], 'options': {**ARCHITECTURES[preset]['options'], **_OPTIONS}}
+    networks = [GoeCTP(architecture, list(targets)) for _ in range(members)]
+    card = {'name': path.stem, 'architecture': architecture, 'targets': list(targets), 'members': members, **card}
+    save_model(path, networks, ModelCard(**card))
+    return path
+
+
+def _fcc(edge, numbers, second):
+    lattice = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) * edge / 2
+    return lattice, numbers, [[0, 0, 0], [second] * 3]
+
+
+def _perovskite(edge, numbers):
+    a, b, x = numbers
+    return (
+        np.diag([edge, edge, 1.04 * edge]),
+        [a, b, x, x, x],
+        [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]],
+    )
+
+
+def _triclinic(rng, atoms):
+    edge = 2.6 * np.ceil(atoms ** (1 / 3))
+    grid = np.stack(np.meshgrid(*[np.arange(np.ceil(atoms ** (1 / 3)))] * 3), axis=-1).reshape(-1, 3)[:atoms]
+    lattice = np.eye(3) * edge + rng.uniform(-0.2, 0.2, (3, 3))
+    return lattice, rng.choice([8, 13, 14], atoms), (grid * 2.6 + rng.uniform(-0.3, 0.3, (atoms, 3))) / edge
+
+
+def some_crystals(count: int = 24, seed: int = 0) -> CrystalSet:
+    """Return crystals of 2 to 12 atoms, of high symmetry and of none, small and large ones mixed."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for row in range(count):
+        kinds = (
+            _fcc(rng.uniform(4, 6), [*rng.choice([3, 11, 12, 19, 20], 1).tolist(), 8], 0.5),
+            _triclinic(rng, int(rng.integers(3, 13))),
+            _fcc(rng.uniform(5, 6), [31, 33], 0.25),
+            _perovskite(rng.uniform(3.8, 4.2), [38, 22, 8]),
+        )
+        lattice, numbers, positions = kinds[row % 4]
+        rows.append(Crystal(f'c{row}', lattice, np.array(numbers, np.int16), np.array(positions, dtype=float)))
+    return CrystalSet.from_crystals(rows)
+
+
+def big_crystal(atoms: int = 90) -> Crystal:
+    """Return a crystal without symmetry."""
+    lattice, numbers, positions = _triclinic(np.random.default_rng(5), atoms)
+    return Crystal('big', lattice, np.array(numbers, np.int16), positions)
+
+
+def bad_crystals() -> dict[str, Crystal]:
+    """Return rows that are no crystals, by the code that their failure must carry."""
+    good = some_crystals(1)[0]
+    positions = good.fractional_positions
+    return {
+        'not_finite': good._replace(id='nan', fractional_positions=np.full_like(positions, np.nan)),
+        'bad_lattice': good._replace(id='flat', lattice=np.zeros((3, 3))),
+        'atoms_too_close': good._replace(id='close', fractional_positions=np.zeros_like(positions)),
+        'unknown_element': good._replace(id='Rf', atomic_numbers=np.array([104, 8], np.int16)),
+    }
+
+
+def with_bad_rows() -> tuple[CrystalSet, np.ndarray, list[str]]:
+    """Return crystals among which bad ones lie, the rows of these, and their codes."""
+    rows, bad = list(some_crystals(8)), bad_crystals()
+    places = [0, 3, 4, len(rows) + len(bad) - 1]
+    for place, crystal in zip(places, bad.values(), strict=True):
+        rows.insert(place, crystal)
+    return (
+        CrystalSet.from_crystals(rows, failures=[Failure('gone', 'unreadable_file', 'cut off')]),
+        np.array(places),
+        list(bad),
+    )
+
+
+def some_dataset(count: int = 24, seed: int = 0) -> Dataset:
+    """Return crystals with labels that follow from the density, some of them missing."""
+    crystals = some_crystals(count, seed)
+    volumes = np.abs(np.linalg.det(crystals.lattices)) / crystals.atom_counts
+    electronic = (1 + 30 / volumes)[:, None, None] * np.eye(3)
+    ionic = (60 / volumes)[:, None, None] * np.eye(3)
+    ionic[::5] = np.nan
+    return Dataset(crystals, electronic, ionic)
+
+
+def same(one: Predictions, other: Predictions, tolerance=1e-5) -> None:
+    """Assert that two tables say the same."""
+    for name in ('ids', 'hashes', 'flags', 'errors'):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+    for name in TENSORS:
+        np.testing.assert_allclose(
+            getattr(one, name), getattr(other, name), rtol=tolerance, atol=tolerance / 10, err_msg=name
+        )
