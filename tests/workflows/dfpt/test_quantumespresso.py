@@ -173,6 +173,7 @@ FIELD_KNOWN = 'grep -q DIELECTRIC_CONSTANT out/_ph0/aiida.phsave/tensors.xml'
             MISFIT,
         ),
     ],
+    ids=['scf_mixing', 'scf_again', 'ph_mixing', 'ph_walltime', 'ph_recover', 'ph_again', 'no_symmetry'],
 )
 def test_remedy_cures(engine, name, overrides, pw, ph):
     outputs, node = engine(rocksalt('Li', 'F', 4.01), merge(CHEAP, overrides), pw=pw, ph=ph)
@@ -201,6 +202,7 @@ def test_electronic_part_survives_lost_phonons(engine):
         ('ERROR_PH_FAILED', '', 'exit 1'),
         ('ERROR_OUT_OF_WALLTIME', '', 'sed -i "s/max_seconds.*/max_seconds = 0.1/" aiida.in'),
     ],
+    ids=['scf_unconverged', 'scf_failed', 'ph_unconverged', 'ph_failed', 'walltime'],
 )
 def test_exit_code(engine, code, pw, ph):
     _, node = engine(rocksalt('Li', 'F', 4.01), CHEAP, pw=pw, ph=ph)
