@@ -121,7 +121,7 @@ def test_aluminium_is_refused_by_the_gate_on_the_gap(engine):
     assert 'dielectric' not in outputs
     assert outputs['quality']['label'] == 'refused'
     assert 'insulating' in outputs['quality']['reason']
-    assert not [job for job in node.called_descendants if job.process_label == 'PhCalculation']
+    assert not [job for job in node.called_descendants if job.process_label == 'GammaResponseCalculation']
 
 
 def test_low_cutoff_is_refused_and_the_electronic_part_can_be_had_alone(engine):
@@ -235,7 +235,7 @@ def test_statuses_of_the_remedies_exist():
 
 
 def test_missing_plugin_is_named_when_it_is_used(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'aiida_quantumespresso.workflows.ph.base', None)
+    monkeypatch.setitem(sys.modules, 'aiida_quantumespresso.workflows.pw.base', None)
     with pytest.raises(ImportError, match=r'aiida-goectp\[quantumespresso\]'):
         require_quantumespresso()
 
