@@ -38,7 +38,7 @@ def installed_family(label: str) -> PseudoPotentialFamily | None:
 
     query = QueryBuilder().append(GroupFactory('pseudo.family'), filters={'label': label})
     found = query.first(flat=True)
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def read_cutoffs(path: Path) -> dict[str, dict[str, dict[str, float]]]:

@@ -9,16 +9,16 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from aiida_goectp.pseudos.ld1 import TestedConfiguration
+from aiida_goectp.pseudos.ld1 import Comparison
 from aiida_goectp.pseudos.recipes import FUNCTIONAL, Recipe
 
 __all__ = (
     'MAX_EXCITATION_ERROR',
     'MAX_LEVEL_ERROR',
     'MAX_PHASE_ERROR',
+    'comparison_problems',
     'file_problems',
     'phase_error',
-    'test_problems',
 )
 
 MAX_LEVEL_ERROR = 0.040
@@ -61,7 +61,7 @@ def file_problems(path: Path, recipe: Recipe) -> list[str]:
     return problems
 
 
-def test_problems(tested: list[TestedConfiguration], recipe: Recipe) -> list[str]:
+def comparison_problems(tested: list[Comparison], recipe: Recipe) -> list[str]:
     """Return what the test run finds wrong: levels, excitation energies, ghosts."""
     if len(tested) != len(recipe.tests):
         return [f'{len(tested)} of {len(recipe.tests)} configurations were tested']
@@ -78,10 +78,7 @@ def test_problems(tested: list[TestedConfiguration], recipe: Recipe) -> list[str
     return problems
 
 
-test_problems.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test
-
-
-def _ghosts(configuration: TestedConfiguration, neutral: bool) -> list[str]:
+def _ghosts(configuration: Comparison, neutral: bool) -> list[str]:
     """Return the eigenvalues, of the whole separable Hamiltonian, that lie below the level that should be there."""
     ghosts = []
     for momentum, eigenvalues in configuration.bessel.items():

@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from aiida_goectp.pseudos.checks import MAX_PHASE_ERROR, file_problems, phase_error, test_problems
-from aiida_goectp.pseudos.ld1 import generation_input, read_tests, test_input
+from aiida_goectp.pseudos.checks import MAX_PHASE_ERROR, comparison_problems, file_problems, phase_error
+from aiida_goectp.pseudos.ld1 import comparison_input, generation_input, read_comparisons
 from aiida_goectp.pseudos.recipes import RECIPES, Recipe
 
 __all__ = ('PseudoError', 'generate', 'run_ld1')
@@ -73,8 +73,8 @@ def _generate_one(recipe: Recipe, command: list[str], folder: Path) -> Path:
     if not path.is_file():
         raise PseudoError(f'{recipe.symbol}: ld1.x ended without an error but wrote no {path.name}')
     problems = file_problems(path, recipe)
-    tested = read_tests(run_ld1(command, 'test', test_input(recipe), folder))
-    problems += test_problems(tested, recipe)
+    tested = read_comparisons(run_ld1(command, 'test', comparison_input(recipe), folder))
+    problems += comparison_problems(tested, recipe)
     phase = phase_error(folder / 'ld11.dlog', folder / 'ld11ps.dlog')
     if not phase <= MAX_PHASE_ERROR:
         problems.append(f'the logarithmic derivatives differ by {phase:.2f} rad')

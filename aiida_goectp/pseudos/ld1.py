@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from aiida_goectp.pseudos.recipes import FUNCTIONAL, Recipe
 
-__all__ = ('BOX_RADIUS', 'Level', 'TestedConfiguration', 'generation_input', 'read_tests', 'test_input')
+__all__ = ('BOX_RADIUS', 'Comparison', 'Level', 'comparison_input', 'generation_input', 'read_comparisons')
 
 BOX_RADIUS = 8.0
 """Radius in bohr of the sphere in which the spherical Bessel functions stand that look for ghosts."""
@@ -32,14 +32,12 @@ class Level(NamedTuple):
         return self.pseudo - self.all_electron
 
 
-class TestedConfiguration(NamedTuple):
+class Comparison(NamedTuple):
     """What the separable potential gives for one configuration of the atom.
 
     :param excitation_error: error of the total energy relative to the first configuration, Ry; 0 for the first
     :param bessel: for each angular momentum the lowest eigenvalues in a basis of Bessel functions, Ry
     """
-
-    __test__ = False
 
     levels: tuple[Level, ...]
     excitation_error: float
@@ -65,7 +63,7 @@ def generation_input(recipe: Recipe, author: str = 'aiida-goectp') -> str:
     )
 
 
-def test_input(recipe: Recipe) -> str:
+def comparison_input(recipe: Recipe) -> str:
     """Return the input that compares the UPF file with all-electron atoms: levels, energies, phases, ghosts."""
     cases = ''.join(f" configts({i})='{case}'\n" for i, case in enumerate(recipe.tests, 1))
     low, high = _BESSEL_CUTOFFS
@@ -78,10 +76,7 @@ def test_input(recipe: Recipe) -> str:
     )
 
 
-test_input.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test
-
-
-def read_tests(output: str) -> list[TestedConfiguration]:
+def read_comparisons(output: str) -> list[Comparison]:
     """Return the configurations that an output of the test run reports, in order.
 
     :raises ValueError: a number is no number (``ld1.x`` prints stars for what overflows)
@@ -100,5 +95,5 @@ def read_tests(output: str) -> list[TestedConfiguration]:
             int(momentum): tuple(float(value) for value in re.findall(r'-?\d+\.\d+', values))
             for momentum, values in re.findall(r'E\(L=(\d)\) =(.*)', last)
         }
-        tested.append(TestedConfiguration(levels, float(delta.group(1)) if delta else 0.0, bessel))
+        tested.append(Comparison(levels, float(delta.group(1)) if delta else 0.0, bessel))
     return tested

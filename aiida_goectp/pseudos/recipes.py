@@ -133,7 +133,7 @@ _LITHIUM = Recipe(
     'Li',
     3,
     '1s2 2s0 2p0',
-    (Channel('1S', 2, 0.9), Channel('2P', 0, 1.1)),
+    (Channel('1S', 2, 0.97), Channel('2P', 0, 0.9)),
     local=0,
     valence=3,
     cutoffs=(80, 90, 100),

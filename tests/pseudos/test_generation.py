@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from aiida_goectp.pseudos import RECIPES, Channel, PseudoError, generate, generation
-from aiida_goectp.pseudos.checks import file_problems, test_problems
-from aiida_goectp.pseudos.ld1 import Level, TestedConfiguration, read_tests
+from aiida_goectp.pseudos.checks import comparison_problems, file_problems
+from aiida_goectp.pseudos.ld1 import Comparison, Level, read_comparisons
 
 pytestmark = pytest.mark.skipif(shutil.which('ld1.x') is None, reason='needs ld1.x of Quantum ESPRESSO')
 
@@ -21,9 +21,9 @@ def test_every_recipe_gives_a_file_that_passes(symbol, tmp_path):
     assert path == tmp_path / f'{symbol}.UPF'
     assert not file_problems(path, recipe)
     log = (tmp_path / f'{symbol}.log').read_text()
-    tested = read_tests(log)[1:]  # the first is that of the generation
+    tested = read_comparisons(log)[1:]  # the first is that of the generation
     assert len(tested) == len(recipe.tests)
-    assert not test_problems(tested, recipe)
+    assert not comparison_problems(tested, recipe)
     # the reference atom itself is met to the tenth of a mRy unless the reference is the ion, then that is
     reference = tested[-1] if recipe.configuration.endswith('0') else tested[0]
     inner = reference.levels[0]
@@ -60,10 +60,10 @@ def test_a_file_of_another_element_or_a_torn_one_is_seen(tmp_path):
 def test_a_ghost_below_the_valence_is_seen():
     recipe = replace(RECIPES['H'], tests=('1s1',))
     level = Level('1S', 0, 1.0, -0.465, -0.465)
-    good = TestedConfiguration((level,), 0.0, {0: (-0.465, 0.1)})
-    below = TestedConfiguration((level,), 0.0, {0: (-1.7, -0.465)})
-    between = TestedConfiguration((level,), 0.0, {0: (-0.465, -0.3)})
-    other = TestedConfiguration((level,), 0.0, {0: (-0.465, 0.1), 1: (-0.8, 0.2)})
-    assert not test_problems([good], recipe)
+    good = Comparison((level,), 0.0, {0: (-0.465, 0.1)})
+    below = Comparison((level,), 0.0, {0: (-1.7, -0.465)})
+    between = Comparison((level,), 0.0, {0: (-0.465, -0.3)})
+    other = Comparison((level,), 0.0, {0: (-0.465, 0.1), 1: (-0.8, 0.2)})
+    assert not comparison_problems([good], recipe)
     for bad in (below, between, other):
-        assert 'ghost' in test_problems([bad], recipe)[0]
+        assert 'ghost' in comparison_problems([bad], recipe)[0]

@@ -9,7 +9,7 @@ from ase.data import atomic_numbers
 
 from aiida_goectp.pseudos import RECIPES, PseudoError, generate
 from aiida_goectp.pseudos.family import recommended_cutoffs
-from aiida_goectp.pseudos.ld1 import generation_input, test_input
+from aiida_goectp.pseudos.ld1 import comparison_input, generation_input
 
 QUICKSTART = ('H', 'Li', 'B', 'C', 'N', 'O', 'F', 'Na', 'Mg', 'Al', 'Si', 'Cl')
 CORES = {'[Ne]': 10}
@@ -42,7 +42,7 @@ def test_the_local_channel_is_the_last_line(symbol):
     lines = generation_input(recipe).strip().splitlines()
     assert int(lines[-1].split()[2]) == recipe.local
     assert int(lines[-1 - len(recipe.channels)]) == len(recipe.channels)
-    assert re.search(rf'nconf={len(recipe.tests)}\b', test_input(recipe))
+    assert re.search(rf'nconf={len(recipe.tests)}\b', comparison_input(recipe))
 
 
 def test_cutoffs_have_the_form_of_aiida_pseudo():

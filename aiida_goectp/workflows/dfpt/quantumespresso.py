@@ -36,15 +36,16 @@ def require_quantumespresso() -> tuple[type[Process], type[Process], type[Proces
     :raises ImportError: aiida-quantumespresso or aiida-pseudo is not installed; the message says how to get them
     """
     try:
-        from aiida_quantumespresso.workflows.ph.base import PhBaseWorkChain
         from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
         from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
+
+        from aiida_goectp.workflows.dfpt.qe_response import GammaResponseWorkChain
     except ImportError as error:
         raise ImportError(
             f'Quantum ESPRESSO as engine needs aiida-quantumespresso and aiida-pseudo ({error}): '
             "pip install 'aiida-goectp[quantumespresso]'"
         ) from error
-    return PwRelaxWorkChain, PwBaseWorkChain, PhBaseWorkChain
+    return PwRelaxWorkChain, PwBaseWorkChain, GammaResponseWorkChain
 
 
 class QuantumEspressoDfptWorkChain(DfptWorkChain):
@@ -329,6 +330,8 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
 
     @staticmethod
     def _has_tensors(job: orm.CalcJobNode) -> bool:
+        if 'retrieved' not in job.outputs:  # it never ran
+            return False
         retrieved = job.outputs.retrieved.base.repository
         return 'tensors.xml' in retrieved.list_object_names() and '<DIELECTRIC_CONSTANT>' in (
             retrieved.get_object_content('tensors.xml')
