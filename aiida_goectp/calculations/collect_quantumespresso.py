@@ -109,7 +109,7 @@ def dielectric_from_quantumespresso(
     electronic = charges = ionic = modes = None
     if TENSORS in files:
         electronic, charges = parse_tensors(files[TENSORS])
-    if MATRIX in files:
+    if files.get(MATRIX, '').strip():  # ph.x makes the file, empty, before the first phonon
         matrix = parse_dynamical_matrix(files[MATRIX])
         _check_same_cell(crystal, matrix.lattice, matrix.positions)
         electronic = matrix.electronic if electronic is None else electronic
