@@ -34,7 +34,7 @@ quickstart: $(VENV)/.package .aiida/.ready ## screen the crystals of examples/st
 	aiida-goectp screen --run $(SCREEN)
 
 test: lint .aiida/.ready ## ruff, format check, mypy and the tests; CI=true runs the slow ones, too
-	$(BIN)/python -m pytest $(if $(filter true 1,$(CI)),,-m "not slow and not services") $(PYTEST)
+	$(BIN)/python -m pytest -m $(if $(filter true 1,$(CI)),"not engines","not slow and not services") $(PYTEST)
 
 lint: $(VENV)/.tests ## ruff, format check and mypy
 	$(BIN)/ruff check .

@@ -23,6 +23,17 @@ from aiida_goectp.predictions import Predictions
 
 pytest_plugins = 'aiida.tools.pytest_fixtures'
 
+_ENGINES = ('workflows/dfpt/', 'pseudos/', 'cli/test_dfpt', 'cli/test_verify', 'workflows/test_verify')
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the slow and service tests of the DFPT engines, which CI leaves out until the engines are finished."""
+    root = Path(__file__).parent
+    for item in items:
+        place = item.path.relative_to(root).as_posix()
+        if place.startswith(_ENGINES) and (item.get_closest_marker('slow') or item.get_closest_marker('services')):
+            item.add_marker('engines')
+
 
 @pytest.fixture(scope='session')
 def shared() -> Path:
