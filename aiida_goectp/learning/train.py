@@ -1,216 +1,221 @@
-"""Training of one network on labelled crystals."""
+"""Training of a network, or of a committee, on labelled crystals."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch.nn.functional import huber_loss
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from aiida_goectp.dataset import Dataset
+from aiida_goectp.learning import parallel
 from aiida_goectp.learning.metrics import table
+from aiida_goectp.learning.settings import TrainSettings
+from aiida_goectp.learning.state import TARGETS, TrainingState, bounds, identity_of
 from aiida_goectp.network.batch import GraphBatch
-from aiida_goectp.network.model import ARCHITECTURES, GoeCTP
+from aiida_goectp.network.checkpoint import LoadedModel
+from aiida_goectp.network.model import GoeCTP, architecture_of
 from aiida_goectp.network.preparation import GraphArrays, prepare
 
-__all__ = ('Epoch', 'TrainSettings', 'evaluate', 'train')
-
-_TARGETS = ['electronic', 'ionic']
+__all__ = ('Diverged', 'Epoch', 'Interrupted', 'evaluate', 'train_committee')
 
 
-class TrainSettings(BaseModel):
-    """What decides the outcome of a training, next to the data."""
+class Interrupted(Exception):
+    """The training was asked to stop; its state file holds everything that is needed to go on."""
 
-    model_config = ConfigDict(extra='forbid')
 
-    preset: str = 'goectp'
-    options: dict[str, Any] = Field(default_factory=dict, description='options of the backbone, over the preset')
-    epochs: int = Field(60, ge=1)
-    batch_size: int = Field(64, ge=2, description='crystals in a step')
-    learning_rate: float = Field(2e-3, gt=0, description='peak; a short rise, then linear decay to a hundredth')
-    weight_decay: float = Field(1e-5, ge=0)
-    huber_delta: float = Field(1.0, gt=0, description='in units of relative permittivity')
-    average_decay: float = Field(0.995, ge=0, lt=1, description='of the running mean of weights that is kept, a step')
-    seed: int = 0
-
-    def architecture(self) -> dict[str, Any]:
-        """Return the architecture of the preset with the options."""
-        base = ARCHITECTURES[self.preset]
-        return {**base, 'options': {**base['options'], **self.options}}
+class Diverged(ValueError):
+    """The loss is no longer a finite number."""
 
 
 @dataclass(frozen=True)
 class Epoch:
     """One line of a training's history."""
 
+    member: int
+    members: int
     epoch: int
+    epochs: int
     loss: float
+    learning_rate: float
     seconds: float
     validation: dict[str, dict[str, float]]
+    best: bool
+    """whether no epoch before did better on the validation rows"""
 
 
-@dataclass
-class _State:
-    network: GoeCTP
-    average: AveragedModel
-    optimizer: torch.optim.Optimizer
-    scheduler: torch.optim.lr_scheduler.LRScheduler
-    epoch: int = 0
+@dataclass(frozen=True)
+class _Rows:
+    graphs: GraphArrays
+    labels: torch.Tensor
+    """(n, targets, 3, 3), NaN where missing"""
 
-    def parts(self) -> dict[str, Any]:
-        return {
-            'network': self.network, 'average': self.average,
-            'optimizer': self.optimizer, 'scheduler': self.scheduler,
-        }  # fmt: skip
+    def __len__(self) -> int:
+        return len(self.graphs)
 
 
-def train(
+def train_committee(
     training: Dataset,
     validation: Dataset | None,
     settings: TrainSettings,
     *,
     device: str = 'cpu',
+    initial: LoadedModel | None = None,
     state_file: Path | None = None,
     report: Callable[[Epoch], None] | None = None,
-) -> GoeCTP:
-    """Train a network from scratch, or go on where a killed training stopped.
+    stop: Callable[[], bool] | None = None,
+) -> list[GoeCTP]:
+    """Train the members of a committee one after the other, or go on where a killed training stopped.
 
     :param training: labels may be missing; a row without any teaches nothing
-    :param validation: reported after each epoch, never learnt from
+    :param validation: judged after each epoch, never learnt from
+    :param initial: a model of the same architecture to go on from (fine-tuning); member k begins as its member k
     :param state_file: written after each epoch and read at the start
     :param report: called after each epoch
-    :return: the network with the running mean of its weights, in evaluation mode on the CPU
-    :raises ValueError: the state file belongs to other data or settings
+    :param stop: asked after each epoch
+    :return: networks in evaluation mode on the CPU, with the running mean of their weights
+    :raises ValueError: the state file or the initial model does not fit the data or the settings
+    :raises Interrupted: ``stop`` said so before the end
+    :raises Diverged: the loss became infinite or no number
     """
-    graphs, labels = _prepared(training, settings.preset)
-    held = _prepared(validation, settings.preset) if validation is not None and len(validation) else None
-    torch.manual_seed(settings.seed)
-    state = _start(settings, len(training), device)
-    identity = _identity(settings, training)
+    rows = _rows(training, settings.preset)
+    held = _rows(validation, settings.preset) if validation is not None and len(validation) else None
+    _check_initial(initial, settings)
+    state = TrainingState(settings, identity_of(settings, training, initial), len(rows), device)
+    state.begin_member(0, initial)
     if state_file is not None and state_file.exists():
-        _restore(state, state_file, identity)
-    while state.epoch < settings.epochs:
-        begun = time.perf_counter()
-        loss = _one_epoch(state, graphs, labels, settings, device)
-        state.epoch += 1
-        figures = _validate(state.average.module, *held, device=device) if held else {}
-        if state_file is not None:
-            _store(state, state_file, identity)
-        if report is not None:
-            report(Epoch(state.epoch, loss, time.perf_counter() - begun, figures))
-    trained: Any = state.average.module
-    return trained.cpu().eval()
+        state.restore(state_file)
+    while state.member < settings.members:
+        while not _finished(state, settings):
+            line = _advance(state, rows, held, settings, device)
+            if state_file is not None and parallel.is_first():
+                state.store(state_file)
+            if report is not None and parallel.is_first():
+                report(line)
+            if stop is not None and not _finished(state, settings) and parallel.agree(stop()):
+                raise Interrupted(f'stopped after epoch {state.epoch} of {settings.epochs}')
+        state.close_member()
+        if state.member < settings.members:
+            state.begin_member(state.member, initial)
+            if state_file is not None and parallel.is_first():
+                state.store(state_file)
+    return state.networks()
 
 
-def _identity(settings: TrainSettings, training: Dataset) -> dict[str, str]:
-    """Return what a state file must agree on before it is continued."""
-    labels = np.stack([training.electronic, training.ionic])
-    return {
-        'identity': json.dumps([settings.model_dump(), len(training), training.crystals.hashes.tolist()]),
-        'labels': hashlib.sha256(np.where(np.isnan(labels), np.nan, labels).tobytes()).hexdigest(),
-    }
-
-
-def _prepared(data: Dataset, preset: str) -> tuple[GraphArrays, torch.Tensor]:
+def _rows(data: Dataset, preset: str) -> _Rows:
     labels = np.stack([data.electronic, data.ionic], axis=1)
-    return prepare(data.crystals, preset), torch.from_numpy(labels).float()
+    return _Rows(prepare(data.crystals, preset), torch.from_numpy(labels).float())
 
 
-def _start(settings: TrainSettings, rows: int, device: str) -> _State:
-    network = GoeCTP(settings.architecture(), _TARGETS).to(device)
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.average_decay), use_buffers=True)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    steps = settings.epochs * len(_bounds(rows, settings.batch_size))
-    rise = max(1, min(steps // 20, 200))
-
-    def factor(step: int) -> float:
-        return (step + 1) / rise if step < rise else 0.01 + 0.99 * (1 - (step - rise) / max(steps - rise, 1))
-
-    return _State(network, average, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor))
+def _check_initial(initial: LoadedModel | None, settings: TrainSettings) -> None:
+    if initial is None:
+        return
+    wanted = architecture_of(settings.preset, settings.options)
+    if initial.card.architecture != wanted or initial.card.targets != list(TARGETS):
+        raise ValueError(
+            f'the initial model {initial.card.name!r} has another architecture or other targets than the settings ask '
+            'for; give the preset and options that stand in its card, or train from scratch'
+        )
 
 
-def _bounds(rows: int, size: int) -> list[tuple[int, int]]:
-    """Return batches; a last one of a single crystal joins the one before, since batch norm needs two."""
-    starts = [start for start in range(0, rows, size) if rows - start > 1 or start == 0]
-    return [(start, rows if start == starts[-1] else start + size) for start in starts]
+def _finished(state: TrainingState, settings: TrainSettings) -> bool:
+    tired = settings.patience is not None and state.epoch - state.best_epoch >= settings.patience
+    return state.epoch >= settings.epochs or (tired and state.best_epoch > 0)
 
 
-def _batches(rows: int, settings: TrainSettings, epoch: int) -> Iterator[np.ndarray]:
-    order = np.random.default_rng([settings.seed, epoch]).permutation(rows)
-    return (order[start:stop] for start, stop in _bounds(rows, settings.batch_size))
+def _advance(state: TrainingState, rows: _Rows, held: _Rows | None, settings: TrainSettings, device: str) -> Epoch:
+    """Train one epoch and judge it."""
+    begun = time.perf_counter()
+    loss = _one_epoch(state, rows, settings, device)
+    state.epoch += 1
+    figures = _judge(state.average.module, held, device) if held is not None else {}
+    best = state.note_score(_score(figures))
+    rate = state.optimizer.param_groups[0]['lr']
+    seconds = time.perf_counter() - begun
+    return Epoch(
+        state.member, settings.members, state.epoch, settings.epochs, loss, rate, seconds, figures, best
+    )  # fmt: skip
 
 
-def _one_epoch(state: _State, graphs: GraphArrays, labels: torch.Tensor, settings: TrainSettings, device: str) -> float:
+def _score(figures: dict[str, dict[str, float]]) -> float | None:
+    """Return the geometric mean of the errors of the parts, so that the larger ionic part does not decide alone."""
+    errors = [figures[name]['mae'] for name in TARGETS if 'mae' in figures.get(name, {})]
+    return math.exp(sum(math.log(max(error, 1e-12)) for error in errors) / len(errors)) if errors else None
+
+
+def _batches(rows: int, state: TrainingState, settings: TrainSettings) -> Iterator[np.ndarray]:
+    seed = [settings.seed + state.member, state.epoch]
+    order = np.random.default_rng(seed).permutation(rows)
+    return (parallel.share(order[start:stop]) for start, stop in bounds(rows, settings.batch_size))
+
+
+def _one_epoch(state: TrainingState, rows: _Rows, settings: TrainSettings, device: str) -> float:
     state.network.train()
     losses = []
-    for rows in _batches(len(graphs), settings, state.epoch):
-        batch = GraphBatch.from_arrays(graphs.take(rows)).to(device)
-        wanted = labels[torch.from_numpy(rows)].to(device)
-        known = torch.isfinite(wanted)
-        predicted = state.network(batch)
-        difference = torch.where(known, predicted - torch.nan_to_num(wanted), 0.0)
-        zeros = torch.zeros_like(difference)
-        loss = huber_loss(difference, zeros, reduction='sum', delta=settings.huber_delta) / known.sum().clamp(min=1)
+    for chosen in _batches(len(rows), state, settings):
+        batch = GraphBatch.from_arrays(rows.graphs.take(chosen)).to(device)
+        wanted = rows.labels[torch.from_numpy(chosen)].to(device)
+        with _precision(settings, device):
+            predicted = state.forward(batch)
+        loss = _loss(predicted.float(), wanted, settings)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(state.network.parameters(), 5.0)
+        if settings.largest_gradient is not None:
+            torch.nn.utils.clip_grad_norm_(state.network.parameters(), settings.largest_gradient)
         state.optimizer.step()
         state.scheduler.step()
         state.average.update_parameters(state.network)
         losses.append(loss.detach())
-    mean = float(torch.stack(losses).mean())
-    if not np.isfinite(mean):
-        raise ValueError(f'the loss became {mean} in epoch {state.epoch + 1}; lower the learning rate')
+    mean = parallel.mean(torch.stack(losses).mean())
+    if not math.isfinite(mean):
+        raise Diverged(f'the loss became {mean} in epoch {state.epoch + 1}; lower the learning rate')
     return mean
 
 
+def _precision(settings: TrainSettings, device: str) -> Any:
+    if settings.precision == 'float32':
+        return nullcontext()
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
+
+
+def _loss(predicted: torch.Tensor, wanted: torch.Tensor, settings: TrainSettings) -> torch.Tensor:
+    """Return the mean Huber loss of the known components, those of large tensors tamed."""
+    known = torch.isfinite(wanted)
+    wanted = torch.nan_to_num(wanted)
+    difference = torch.where(known, predicted - wanted, 0.0)
+    each = huber_loss(difference, torch.zeros_like(difference), reduction='none', delta=settings.huber_delta)
+    if settings.taming:
+        # √3 × 3: the norm of an isotropic tensor of permittivity 3, about where half of the crystals are below
+        norm = wanted.flatten(2).norm(dim=2).clamp(min=1.0) / (3 * math.sqrt(3))
+        each = each * norm.pow(-settings.taming)[:, :, None, None]
+    return each.sum() / known.sum().clamp(min=1)
+
+
 @torch.no_grad()
-def _validate(network: Any, graphs: GraphArrays, labels: torch.Tensor, device: str) -> dict[str, dict[str, float]]:
+def predict_rows(network: Any, graphs: GraphArrays, device: str) -> np.ndarray:
+    """Return the (n, targets, 3, 3) outputs of a network, 64 crystals at a time."""
     network.eval()
-    rows = np.arange(len(graphs))
     parts = [
-        network(GraphBatch.from_arrays(graphs.take(part)).to(device)).cpu()
-        for part in np.array_split(rows, max(1, len(rows) // 64))
+        network(GraphBatch.from_arrays(graphs.take(part)).to(device)).float().cpu()
+        for part in np.array_split(np.arange(len(graphs)), max(1, math.ceil(len(graphs) / 64)))
     ]
-    found, known = torch.cat(parts).double().numpy(), labels.double().numpy()
+    return torch.cat(parts).double().numpy()
+
+
+def _judge(network: Any, rows: _Rows, device: str) -> dict[str, dict[str, float]]:
+    found, known = predict_rows(network, rows.graphs, device), rows.labels.double().numpy()
     return table(
-        {name: found[:, t] for t, name in enumerate(_TARGETS)}, {name: known[:, t] for t, name in enumerate(_TARGETS)}
+        {name: found[:, t] for t, name in enumerate(TARGETS)}, {name: known[:, t] for t, name in enumerate(TARGETS)}
     )
 
 
 def evaluate(network: GoeCTP, data: Dataset, preset: str, device: str = 'cpu') -> dict[str, dict[str, float]]:
     """Return the metrics of a network on labelled crystals, by target."""
-    return _validate(network.to(device), *_prepared(data, preset), device=device)
-
-
-def _store(state: _State, path: Path, identity: dict[str, str]) -> None:
-    content: dict[str, Any] = {name: part.state_dict() for name, part in state.parts().items()}
-    content.update(identity, epoch=state.epoch, random=torch.get_rng_state())
-    temporary = path.with_name(path.name + '.writing')
-    torch.save(content, temporary)
-    temporary.replace(path)
-
-
-def _restore(state: _State, path: Path, identity: dict[str, str]) -> None:
-    try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
-        found = {key: content[key] for key in identity}
-    except Exception as error:  # the reader of a damaged pickle may stumble over anything
-        raise ValueError(
-            f'{path}: not the state of a training, or cut off; remove it, or name another output'
-        ) from error
-    if found != identity:
-        raise ValueError(f'{path} belongs to a training with other data or settings; remove it, or name another output')
-    for name, part in state.parts().items():
-        part.load_state_dict(content[name])
-    state.epoch = content['epoch']
-    torch.set_rng_state(content['random'])
+    return _judge(network.to(device), _rows(data, preset), device)

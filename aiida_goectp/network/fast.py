@@ -57,7 +57,7 @@ COSINES = Grid(-1.0, 1.0, 1024)
 
 def _look_up(table: torch.Tensor, places: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
     rows, weights = places
-    return embedding_bag(rows, table, per_sample_weights=weights, mode='sum')
+    return embedding_bag(rows, table, per_sample_weights=weights.to(table.dtype), mode='sum')
 
 
 class _Folded(NamedTuple):

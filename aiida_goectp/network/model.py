@@ -11,7 +11,7 @@ from aiida_goectp.network.backbone import build_backbone
 from aiida_goectp.network.batch import GraphBatch
 from aiida_goectp.network.heads import HEADS
 
-__all__ = ('ARCHITECTURES', 'GoeCTP')
+__all__ = ('ARCHITECTURES', 'GoeCTP', 'architecture_of')
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     'goectp': {'backbone': 'icomformer', 'options': {'width': 128, 'layers': 4, 'bins': 128}, 'head': 'physical'},
@@ -22,6 +22,12 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     },
 }
 """Architecture of each preset."""
+
+
+def architecture_of(preset: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the architecture of a preset, with options of its backbone replaced."""
+    base = ARCHITECTURES[preset]
+    return {**base, 'options': {**base['options'], **options}}
 
 
 class GoeCTP(nn.Module):

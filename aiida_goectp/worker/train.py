@@ -58,8 +58,8 @@ def _train(source: Path, output: Path, options: dict[str, Any]) -> None:
 
     from aiida_goectp.dataset import Dataset
     from aiida_goectp.learning.device import choose_device
-    from aiida_goectp.learning.train import Epoch, TrainSettings, evaluate
-    from aiida_goectp.learning.train import train as run
+    from aiida_goectp.learning.settings import TrainSettings
+    from aiida_goectp.learning.train import Epoch, evaluate, train_committee
     from aiida_goectp.network.checkpoint import save_model
 
     if options['threads']:
@@ -87,7 +87,10 @@ def _train(source: Path, output: Path, options: dict[str, Any]) -> None:
         line = f'epoch {epoch.epoch}/{settings.epochs}: loss {epoch.loss:.4f}, validation MAE {figures}'
         print(f'{line}, {epoch.seconds:.0f} s', flush=True)
 
-    network = run(parts['train'], parts['validation'], settings, device=device, state_file=state_file, report=report)
+    networks = train_committee(
+        parts['train'], parts['validation'], settings, device=device, state_file=state_file, report=report
+    )
+    network = networks[0]
     metrics = {'test': evaluate(network, parts['test'], settings.preset)} if len(parts['test']) else {}
     save_model(output, [network], _card(source, output, options, settings, parts, metrics))
     state_file.unlink(missing_ok=True)
@@ -138,12 +141,13 @@ def _card(
     import numpy as np
 
     from aiida_goectp.modelcard import ModelCard
+    from aiida_goectp.network.model import architecture_of
 
     crystals = parts['train'].crystals
     return ModelCard(
         name=options['name'] or output.stem,
         preset=settings.preset,
-        architecture=settings.architecture(),
+        architecture=architecture_of(settings.preset, settings.options),
         targets=['electronic', 'ionic'],
         elements=[int(z) for z in np.unique(crystals.atomic_numbers)],
         functional=options['functional'],

@@ -7,8 +7,13 @@ import pytest
 import torch
 
 from aiida_goectp.dataset import Dataset
-from aiida_goectp.learning.train import TrainSettings, _bounds, evaluate, train
+from aiida_goectp.learning.settings import PUBLISHED_RECIPE, TrainSettings
+from aiida_goectp.learning.state import bounds, rate_factor
+from aiida_goectp.learning.train import Diverged, Interrupted, evaluate, train_committee
+from aiida_goectp.modelcard import ModelCard
 from aiida_goectp.network.batch import GraphBatch
+from aiida_goectp.network.checkpoint import load_model, save_model
+from aiida_goectp.network.model import architecture_of
 from aiida_goectp.network.preparation import prepare
 from tests import tiny
 
@@ -18,6 +23,10 @@ SMALL = {
     'learning_rate': 5e-3,
     'average_decay': 0.9,
 }
+
+
+def train(*data, **options):
+    return train_committee(*data, **options)[0]
 
 
 class Killed(Exception):
@@ -127,12 +136,81 @@ def test_missing_labels_teach_nothing(data):
 
 def test_a_loss_that_explodes_is_told(data):
     wild = Dataset(data.crystals, data.electronic * 1e30, data.ionic)
-    with pytest.raises(ValueError, match=r'the loss became .* lower the learning rate'):
+    with pytest.raises(Diverged, match=r'the loss became .* lower the learning rate'):
         train(wild, None, TrainSettings(epochs=3, **{**SMALL, 'learning_rate': 1e30}))
 
 
 @pytest.mark.parametrize(('rows', 'size'), [(1, 4), (2, 4), (4, 4), (5, 4), (9, 4), (11, 4), (7, 2)])
 def test_no_batch_of_one(rows, size):
-    bounds = _bounds(rows, size)
-    assert [row for start, stop in bounds for row in range(start, stop)] == list(range(rows))
-    assert min(stop - start for start, stop in bounds) >= min(rows, 2)
+    found = bounds(rows, size)
+    assert [row for start, stop in found for row in range(start, stop)] == list(range(rows))
+    assert min(stop - start for start, stop in found) >= min(rows, 2)
+
+
+def test_a_committee_goes_on_in_the_member_where_it_was_killed(data, tmp_path):
+    settings, state = TrainSettings(epochs=2, members=3, **SMALL), tmp_path / 'state'
+
+    def kill(line):
+        if (line.member, line.epoch) == (1, 1):
+            raise Killed
+
+    with pytest.raises(Killed):
+        train_committee(data, None, settings, state_file=state, report=kill)
+    lines = []
+    resumed = train_committee(data, None, settings, state_file=state, report=lines.append)
+    assert [(line.member, line.epoch) for line in lines] == [(1, 2), (2, 1), (2, 2)]
+    unbroken = train_committee(data, None, settings)
+    assert all(torch.equal(weights(a), weights(b)) for a, b in zip(resumed, unbroken, strict=True))
+    # a member is what a training of its own with its seed would give
+    assert torch.equal(weights(unbroken[2]), weights(train(data, None, TrainSettings(epochs=2, seed=2, **SMALL))))
+
+
+def test_asked_to_stop_it_keeps_everything(data, tmp_path):
+    settings, state = TrainSettings(epochs=3, **SMALL), tmp_path / 'state'
+    with pytest.raises(Interrupted, match='after epoch 1 of 3'):
+        train(data, None, settings, state_file=state, stop=lambda: True)
+    assert torch.equal(weights(train(data, None, settings, state_file=state)), weights(train(data, None, settings)))
+    # a wish that comes with the last epoch changes nothing
+    train(data, None, TrainSettings(epochs=1, **SMALL), stop=lambda: True)
+
+
+def test_the_best_epoch_is_kept_and_patience_ends(data):
+    rough = {**SMALL, 'learning_rate': 0.3, 'schedule': 'constant', 'average_decay': 0.0}
+    lines = []
+    settings = TrainSettings(epochs=40, patience=3, keep='best', **rough)
+    network = train(data.take(range(12)), data.take(range(12, 20)), settings, report=lines.append)
+    best = max(line.epoch for line in lines if line.best)
+    assert lines[-1].epoch == best + 3 < 40
+    found = evaluate(network, data.take(range(12, 20)), 'goectp')
+    assert found['electronic']['mae'] == pytest.approx(lines[best - 1].validation['electronic']['mae'], rel=1e-4)
+
+
+def test_fine_tuning_begins_where_the_model_ended(data, tmp_path):
+    first = train(data, None, TrainSettings(epochs=8, **SMALL))
+    options = SMALL['options']
+    card = ModelCard(
+        name='first', preset='goectp', architecture=architecture_of('goectp', options), targets=['electronic', 'ionic']
+    )
+    save_model(tmp_path / 'first.safetensors', [first], card)
+    initial, lines = load_model(tmp_path / 'first.safetensors'), []
+    gentle = TrainSettings(epochs=1, **{**SMALL, 'learning_rate': 1e-6})
+    tuned = train(data, data, gentle, initial=initial, report=lines.append)
+    assert lines[0].validation['total']['mae'] == pytest.approx(
+        evaluate(first, data, 'goectp')['total']['mae'], rel=0.1
+    )
+    assert not torch.equal(weights(tuned), weights(first))
+    with pytest.raises(ValueError, match='another architecture'):
+        train(data, None, gentle.model_copy(update={'options': {**options, 'width': 8}}), initial=initial)
+
+
+def test_half_precision_learns_too(data):
+    lines = []
+    train(data, data, TrainSettings(epochs=8, precision='bfloat16', **SMALL), report=lines.append)
+    assert lines[-1].loss < 0.7 * lines[0].loss
+
+
+def test_the_published_schedule_falls_in_a_line_from_the_first_step():
+    factor = rate_factor(PUBLISHED_RECIPE, 6400)
+    assert factor(0) == 1
+    assert factor(10_000) == pytest.approx(0.01 + 0.99 * 0.5)
+    assert factor(20_000) == pytest.approx(0.01)

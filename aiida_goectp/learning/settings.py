@@ -1,0 +1,59 @@
+"""What decides the outcome of a training, next to the data; free of torch, so that the AiiDA side checks it too."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ('PUBLISHED_RECIPE', 'TrainSettings')
+
+
+class TrainSettings(BaseModel):
+    """Settings of a training.
+
+    :raises pydantic.ValidationError: an unknown name or a value out of range
+    """
+
+    model_config = ConfigDict(extra='forbid')
+
+    preset: Literal['goectp', 'published'] = 'goectp'
+    options: dict[str, Any] = Field(default_factory=dict, description='options of the backbone, over the preset')
+    members: int = Field(1, ge=1, le=32, description='size of the committee; seeds seed, seed + 1, …')
+    epochs: int = Field(60, ge=1)
+    batch_size: int = Field(32, ge=2, description='crystals in a step')
+    learning_rate: float = Field(2e-3, gt=0, description='peak')
+    final_learning_rate: float = Field(0.01, ge=0, le=1, description='of the last step, as a share of the peak')
+    schedule: Literal['linear', 'cosine', 'constant'] = 'linear'
+    warm_up: int = Field(200, ge=0, description='steps of the first rise, at most a twentieth of all')
+    weight_decay: float = Field(1e-5, ge=0)
+    huber_delta: float = Field(1.0, gt=0, description='in units of relative permittivity')
+    taming: float = Field(
+        0.0, ge=0, le=1, description='0: every error counts alike; 1: errors count by their share of the label'
+    )
+    largest_gradient: float | None = Field(5.0, gt=0, description='norm at which a gradient is cut')
+    average_decay: float = Field(0.995, ge=0, lt=1, description='of the running mean of weights that is kept, a step')
+    patience: int | None = Field(None, ge=1, description='epochs without a better validation after which to stop')
+    keep: Literal['last', 'best'] = 'last'
+    precision: Literal['float32', 'bfloat16'] = 'float32'
+    compile: bool = Field(False, description='let torch compile the network: minutes first, then faster steps')
+    seed: int = Field(0, ge=0)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must be equal for one training to go on as another: all that differs from the defaults.
+
+        ``compile`` is left out, since it changes no formula.
+        """
+        return self.model_dump(exclude_defaults=True, exclude={'compile'})
+
+
+PUBLISHED_RECIPE = TrainSettings(
+    preset='published',
+    epochs=200,
+    batch_size=64,
+    learning_rate=1e-3,
+    warm_up=0,
+    largest_gradient=None,
+    average_decay=0.0,
+)
+"""The published training: AdamW 1e-3 with linear decay to 1e-5, Huber, batch 64, 200 epochs, last weights."""
