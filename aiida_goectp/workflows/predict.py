@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from aiida import orm
 from aiida.common import AttributeDict
-from aiida.engine import BaseRestartWorkChain, ExitCode, ProcessHandlerReport, process_handler, while_
+from aiida.engine import ProcessHandlerReport, process_handler
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.calculations.predict import PredictCalculation
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.model import ModelData
-from aiida_goectp.workflows.protocols.mixin import ProtocolMixin, gpu_options, merge
+from aiida_goectp.workflows.restart import GoingOnWorkChain
 
 if TYPE_CHECKING:
     from aiida.engine import ProcessBuilder
@@ -23,7 +23,7 @@ __all__ = ('PredictWorkChain',)
 _CODES = PredictCalculation.spec().exit_codes
 
 
-class PredictWorkChain(ProtocolMixin, BaseRestartWorkChain):
+class PredictWorkChain(GoingOnWorkChain):
     """Run ``goectp.predict`` until every crystal has its row, or until there is no hope.
 
     Rows that are done are never computed again: each new job goes on from the working folder of the one before it.
@@ -31,7 +31,7 @@ class PredictWorkChain(ProtocolMixin, BaseRestartWorkChain):
 
     _process_class = PredictCalculation
     _PROTOCOLS = 'predict.yaml'
-    _OPEN = ('goectp.metadata.options.resources', 'goectp.metadata.options.environment_variables')
+    _SAID, _DONE, _UNIT = 'status', 'rows_done', 'rows'
 
     defaults = AttributeDict(
         {
@@ -46,7 +46,6 @@ class PredictWorkChain(ProtocolMixin, BaseRestartWorkChain):
     def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
         """Define inputs, outline, outputs and exit codes."""
         super().define(spec)
-        spec.expose_inputs(PredictCalculation, namespace='goectp')
         spec.input(
             'allow_cpu',
             valid_type=orm.Bool,
@@ -54,29 +53,15 @@ class PredictWorkChain(ProtocolMixin, BaseRestartWorkChain):
             serializer=orm.to_aiida_type,
             help='Whether to go on without the GPU when it is gone or its memory does not suffice.',
         )
-        steps: Any = cls  # the hints of aiida-core admit no steps of a subclass
-        spec.outline(
-            steps.setup,
-            while_(steps.should_run_process)(
-                steps.run_process,
-                steps.inspect_process,
-            ),
-            steps.results,
-        )
-        spec.expose_outputs(PredictCalculation, exclude=('remote_folder', 'retrieved', 'remote_stash'))
         spec.exit_code(
             410,
             'ERROR_TOO_MANY_FAILED_ROWS',
             message='{failed} of {total} rows failed, more than allowed; the predictions are attached all the same.',
         )
-        spec.exit_code(411, 'ERROR_INPUT_REFUSED', message='The executable refused an input: {message}')
         spec.exit_code(
             412, 'ERROR_MEMORY_TOO_SMALL', message='The memory does not suffice for a batch of {atoms} atoms.'
         )
         spec.exit_code(413, 'ERROR_GPU_GONE', message='The GPU is not there, and `allow_cpu` is false.')
-        spec.exit_code(
-            414, 'ERROR_NO_PROGRESS', message='{jobs} jobs in a row ended without a new row; the last one: {message}'
-        )
 
     @classmethod
     def get_builder_from_protocol(
@@ -98,50 +83,10 @@ class PredictWorkChain(ProtocolMixin, BaseRestartWorkChain):
         :param gpus: GPUs to ask the scheduler for; a machine without scheduler needs not be asked
         :raises ValueError: no such protocol, or a scheduler that cannot be asked for GPUs
         """
-        if isinstance(code, str):
-            code = orm.load_code(code)
         inputs = cls.get_protocol_inputs(protocol, overrides)
-        job = inputs['goectp']
-        job['metadata']['options'] = merge(job['metadata']['options'], options or {})
-        job['metadata']['options'].update(gpu_options(code, gpus, job['metadata']['options']))
-        job |= {'code': code, 'crystals': crystals, 'model': model}
-        builder = cls.get_builder()
-        builder.goectp = {key: value for key, value in job.items() if key in cls.spec().inputs['goectp']}  # type: ignore[operator]
+        builder = cls._builder(inputs, code, {'crystals': crystals, 'model': model}, options, gpus)
         builder.allow_cpu = orm.Bool(inputs['allow_cpu'])
-        builder.clean_workdir = orm.Bool(inputs['clean_workdir'])
-        builder.max_iterations = orm.Int(inputs['max_iterations'])
         return builder
-
-    def setup(self) -> None:
-        """Take the inputs of the job, and remember that no row is done yet."""
-        super().setup()
-        self.ctx.inputs = AttributeDict(self.exposed_inputs(PredictCalculation, 'goectp'))
-        self.ctx.rows_done = 0
-        self.ctx.idle_jobs = 0
-
-    def _said(self, node: orm.CalcJobNode) -> dict[str, Any]:
-        """Return what the executable said of itself, empty if it said nothing."""
-        return node.outputs.status.get_dict() if 'status' in node.outputs else {}
-
-    def _go_on_from(self, node: orm.CalcJobNode, problem: str, action: str) -> ProcessHandlerReport:
-        """Let the next job go on from the rows of this one; give up if nothing moves any more."""
-        done = int(self._said(node).get('rows_done', 0))
-        if done > 0:
-            self.ctx.inputs.parent_folder = node.outputs.remote_folder
-        self.ctx.idle_jobs = 0 if done > self.ctx.rows_done else self.ctx.idle_jobs + 1
-        self.ctx.rows_done = max(done, self.ctx.rows_done)
-        self.report(f'PredictCalculation<{node.pk}>: {problem}; {done} rows are done; {action}')
-        return ProcessHandlerReport(True)
-
-    def _stop_if_idle(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
-        if self.ctx.idle_jobs < self.defaults.idle_jobs:
-            return None
-        code = self.exit_codes.ERROR_NO_PROGRESS
-        return self._give_up(code.format(jobs=self.ctx.idle_jobs, message=node.exit_message))
-
-    def _give_up(self, code: ExitCode) -> ProcessHandlerReport:
-        self.report(code.message or 'giving up')
-        return ProcessHandlerReport(True, code)
 
     @process_handler(priority=600, exit_codes=[_CODES.ERROR_BAD_INPUT, _CODES.ERROR_BAD_MODEL])
     def handle_refused_input(self, node: orm.CalcJobNode) -> ProcessHandlerReport:

@@ -10,8 +10,8 @@ from aiida.common import AttributeDict
 from aiida.engine import ExitCode, WorkChain, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
+from aiida_goectp.calculations.executable import validate_positive
 from aiida_goectp.calculations.merge import merge_predictions
-from aiida_goectp.calculations.predict import validate_positive
 from aiida_goectp.calculations.rank import filter_crystals, rank_crystals
 from aiida_goectp.calculations.select import select_top
 from aiida_goectp.data.crystals import CrystalsData

@@ -9,8 +9,8 @@ from aiida import orm
 from aiida.engine import ExitCode, ProcessState, WorkChain, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
+from aiida_goectp.calculations.executable import validate_positive
 from aiida_goectp.calculations.judge import judge_dielectric
-from aiida_goectp.calculations.predict import validate_positive
 from aiida_goectp.calculations.select import select_top
 from aiida_goectp.calculations.verification import adopt_dielectric, compare_predictions, conclude, content_hash
 from aiida_goectp.data.crystals import CrystalsData

@@ -8,7 +8,7 @@ from aiida import orm
 from aiida.engine import run_get_node
 from aiida.manage.caching import enable_caching
 
-from aiida_goectp.calculations.predict import PredictCalculation, time_limit
+from aiida_goectp.calculations.predict import PredictCalculation
 from aiida_goectp.crystals import Crystal, CrystalSet
 from aiida_goectp.data.crystals import CrystalsData
 
@@ -26,10 +26,6 @@ def run(code, model):
         return run_get_node(builder)
 
     return run
-
-
-def test_time_limit_leaves_time_to_end():
-    assert [time_limit(seconds) for seconds in (1, 10, 20, 60, 600, 3600, 86400)] == [1, 5, 10, 50, 540, 3480, 86280]
 
 
 @pytest.mark.parametrize(
