@@ -13,7 +13,7 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -57,10 +57,13 @@ def write_npz(target: str | Path | IO[bytes], kind: str, version: int, arrays: M
             archive.writestr(zipfile.ZipInfo(f'{name}.npy', _DATE), buffer.getvalue(), zipfile.ZIP_DEFLATED)
 
 
-def read_npz(source: str | Path | IO[bytes], kind: str, version: int) -> dict[str, np.ndarray]:
+def read_npz(
+    source: str | Path | IO[bytes], kind: str, version: int, older: Collection[int] = ()
+) -> dict[str, np.ndarray]:
     """Read an npz of the given kind and version.
 
     :param source: path or binary stream
+    :param older: versions that the caller can read as well; it tells them by the arrays
     :return: name → array, without the header
     :raises FormatError: not an npz, a pickle inside, another kind, a newer version, torn or oversized
     """
@@ -84,7 +87,7 @@ def read_npz(source: str | Path | IO[bytes], kind: str, version: int) -> dict[st
             f'{label}: expected a file of format aiida-goectp/{kind}, found {found or "no format name"!r}'
         )
     held = arrays.pop('version', np.array(-1))
-    if held.shape != () or held.dtype.kind not in 'iu' or int(held) != version:
+    if held.shape != () or held.dtype.kind not in 'iu' or int(held) not in (version, *older):
         raise FormatError(f'{label}: version {held} of the {kind} format; this package reads version {version}')
     return arrays
 

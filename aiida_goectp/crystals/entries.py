@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 from aiida_goectp.crystals.crystalset import Crystal, CrystalSet, Failure
 from aiida_goectp.crystals.validation import split_valid
 
-__all__ = ('Entry', 'clean_text', 'collect', 'scalars')
+__all__ = ('Entry', 'clean_text', 'collect', 'scalars', 'unique_ids')
 
 _MAX_TEXT = 200
 """characters; a text column of a set is as wide as its longest entry, for each row"""
@@ -53,7 +53,7 @@ def collect(entries: Iterable[Entry]) -> CrystalSet:
     in a column of text.
     """
     listed = list(entries)
-    ids = _unique([clean_text(entry.row.id) for entry in listed])
+    ids = unique_ids([clean_text(entry.row.id) for entry in listed])
     crystals, failures, properties = [], [], []
     for name, (row, columns, _) in zip(ids, listed, strict=True):
         if isinstance(row, Failure):
@@ -77,7 +77,8 @@ def _placed(failure: Failure, where: str) -> Failure:
     return failure._replace(message=line if len(line) <= _MAX_MESSAGE else line[: _MAX_MESSAGE - 1] + '…')
 
 
-def _unique(names: list[str]) -> list[str]:
+def unique_ids(names: Sequence[str]) -> list[str]:
+    """Return the names with ``#2``, ``#3``, … appended to each that stood before."""
     taken = set(names)
     seen: dict[str, int] = {}
     result = []

@@ -32,7 +32,15 @@ from aiida_goectp.crystals.jsonlines import read_jsonlines
 from aiida_goectp.crystals.structurefiles import read_extxyz, read_poscar
 from aiida_goectp.npzfile import FormatError
 
-__all__ = ('SUFFIXES', 'describe_failures', 'read_bytes', 'read_contents', 'read_structures', 'structure_files')
+__all__ = (
+    'SUFFIXES',
+    'describe_failures',
+    'read_bytes',
+    'read_contents',
+    'read_structures',
+    'structure_files',
+    'unpacked',
+)
 
 _MAX_BYTES = 4 * 2**30
 """a gzip file that unpacks to more is refused"""
@@ -156,14 +164,18 @@ def _entries(name: str, content: bytes | Failure) -> Iterator[Entry]:
         yield Entry(Failure(stem, 'unknown_format', f'a file of unknown kind; known are {_KNOWN}'), {}, name)
     else:
         try:
-            plain = _unpacked(content) if name.lower().endswith('.gz') else content
+            plain = unpacked(content) if name.lower().endswith('.gz') else content
         except ValueError as error:
             yield Entry(Failure(stem, 'unreadable_file', f'{error}; fetch the file again'), {}, name)
             return
         yield from reader(name, stem, plain)
 
 
-def _unpacked(content: bytes) -> bytes:
+def unpacked(content: bytes) -> bytes:
+    """Return the content of a gzip file of one or several members.
+
+    :raises ValueError: no gzip, damaged, cut off, or larger than 4 GiB
+    """
     pieces, size = [], 0
     rest = content
     while rest:
