@@ -8,7 +8,7 @@ import torch
 
 from aiida_goectp.npzfile import FormatError
 
-__all__ = ('MemoryShortage', 'NoDeviceError', 'choose_device', 'fault')
+__all__ = ('MemoryShortage', 'NoDeviceError', 'choose_device', 'fault', 'is_shortage', 'known_failure')
 
 
 class NoDeviceError(FormatError):
@@ -40,6 +40,22 @@ def choose_device(wanted: str = 'auto') -> str:
             f'device {wanted} is not there ({count} GPUs seen); ask the scheduler for a GPU, or use --device cpu'
         )
     return f'cuda:{int(index or 0)}'
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Return whether an error of torch means that memory ran out."""
+    signs = ('out of memory', "can't allocate memory", 'ALLOC_FAILED')  # of CUDA, of the CPU, of cuBLAS and its kin
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in str(error) for sign in signs)
+
+
+def known_failure(error: BaseException, device: str) -> NoDeviceError | MemoryShortage | None:
+    """Return what an error of torch means for whoever asked for the work; None if it is a mistake in the program."""
+    first = str(error).partition('\n')[0]
+    if is_shortage(error):
+        return MemoryShortage(f'the memory of {device} does not suffice ({first}); take smaller batches')
+    if 'CUDA error' in str(error) or 'cuBLAS' in str(error):
+        return NoDeviceError(f'the GPU {device} failed: {first}')
+    return None
 
 
 def fault(name: str) -> str | None:

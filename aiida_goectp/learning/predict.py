@@ -15,7 +15,7 @@ import torch
 from aiida_goectp import __version__
 from aiida_goectp.crystals.crystalset import CrystalSet
 from aiida_goectp.learning.batches import PreparedBatch, prepared_batches
-from aiida_goectp.learning.device import MemoryShortage, NoDeviceError, choose_device, fault
+from aiida_goectp.learning.device import MemoryShortage, NoDeviceError, choose_device, fault, known_failure
 from aiida_goectp.modelcard import resolve_model
 from aiida_goectp.network.batch import GraphBatch
 from aiida_goectp.network.checkpoint import LoadedModel, load_model
@@ -117,11 +117,12 @@ class Predictor:
             _raise_faults(len(graphs.numbers))
             return self._tensors(GraphBatch.from_arrays(graphs))
         except (MemoryError, RuntimeError) as error:
-            if _is_shortage(error):
+            known = known_failure(error, self.device)
+            if isinstance(known, MemoryShortage):
                 return None
-            if 'CUDA error' in str(error) or 'cuBLAS' in str(error):
-                raise NoDeviceError(f'the GPU {self.device} failed: {str(error).splitlines()[0]}') from error
-            raise
+            if known is None:
+                raise
+            raise known from error
 
     @torch.no_grad()
     def _tensors(self, batch: GraphBatch) -> np.ndarray:
@@ -167,11 +168,6 @@ def _raise_faults(atoms: int) -> None:
         raise MemoryError('a fault was asked for')
     if fault('gpu_lost') is not None:
         raise NoDeviceError('the GPU failed: a fault was asked for')
-
-
-def _is_shortage(error: BaseException) -> bool:
-    signs = ('out of memory', "can't allocate memory", 'ALLOC_FAILED')  # of CUDA, of the CPU, of cuBLAS and its kin
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in str(error) for sign in signs)
 
 
 _loaded: dict[tuple[str, str], LoadedModel] = {}

@@ -42,9 +42,10 @@ class TrainSettings(BaseModel):
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for one training to go on as another: all that differs from the defaults.
 
-        ``compile`` is left out, since it changes no formula.
+        ``compile`` is left out, since it changes no formula, and ``patience``, which decides when to stop alone: a
+        training on a plateau ends, with its best weights, when it goes on with patience.
         """
-        return self.model_dump(exclude_defaults=True, exclude={'compile'})
+        return self.model_dump(exclude_defaults=True, exclude={'compile', 'patience'})
 
 
 PUBLISHED_RECIPE = TrainSettings(

@@ -16,6 +16,7 @@ from torch.nn.functional import huber_loss
 
 from aiida_goectp.dataset import Dataset
 from aiida_goectp.learning import parallel
+from aiida_goectp.learning.device import NoDeviceError, fault
 from aiida_goectp.learning.metrics import table
 from aiida_goectp.learning.settings import TrainSettings
 from aiida_goectp.learning.state import TARGETS, TrainingState, bounds, identity_of
@@ -162,9 +163,12 @@ def _one_epoch(state: TrainingState, rows: _Rows, settings: TrainSettings, devic
     for chosen in _batches(len(rows), state, settings):
         batch = GraphBatch.from_arrays(rows.graphs.take(chosen)).to(device)
         wanted = rows.labels[torch.from_numpy(chosen)].to(device)
+        _raise_faults(len(chosen))
         with _precision(settings, device):
             predicted = state.forward(batch)
         loss = _loss(predicted.float(), wanted, settings)
+        if fault('nan_at_epoch') == str(state.epoch + 1):
+            loss = loss * math.nan
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if settings.largest_gradient is not None:
@@ -177,6 +181,14 @@ def _one_epoch(state: TrainingState, rows: _Rows, settings: TrainSettings, devic
     if not math.isfinite(mean):
         raise Diverged(f'the loss became {mean} in epoch {state.epoch + 1}; lower the learning rate')
     return mean
+
+
+def _raise_faults(crystals: int) -> None:
+    limit = fault('oom_above')
+    if limit and crystals > int(limit):
+        raise MemoryError('a fault was asked for')
+    if fault('gpu_lost') is not None:
+        raise NoDeviceError('the GPU failed: a fault was asked for')
 
 
 def _precision(settings: TrainSettings, device: str) -> Any:
