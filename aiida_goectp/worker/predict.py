@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aiida_goectp.npzfile import FormatError
-from aiida_goectp.worker.status import Status, WorkerError, classify, report_error
+from aiida_goectp.worker.status import Status, WorkerError, report_error, tell_errors
+from aiida_goectp.worker.stop import StopWatch
 
 if TYPE_CHECKING:
     from aiida_goectp.crystals.crystalset import CrystalSet
@@ -50,19 +50,13 @@ def predict(source: str, output: str | None, **options: Any) -> None:
     Exit status: 0 finished (failed rows included), 2 bad input or model, 3 no such device, 4 out of memory, 75
     interrupted (the same command goes on).
     """
-    stop_asked = _watch_for_stop(options['time_limit'])
+    stop_asked = StopWatch(options['time_limit'])
     if output and not Path(output).parent.is_dir():
         report_error(WorkerError('bad_input', f'{output}: there is no folder {Path(output).parent}; make it first'))
     status = Status(Path(output + '.status.json') if output else None)
-    try:
+    with tell_errors(status):
         status.update(rows_done=0, rows_total=0, rows_failed=0, device='', batch_atoms=0, crystals_per_second=0.0)
         _predict(Path(source), Path(output) if output else None, options, status, stop_asked)
-    except Exception as error:
-        known = classify(error)
-        status.fail(known.code, str(known))
-        if known.code == 'internal':
-            raise
-        report_error(known)
 
 
 def _predict(
@@ -154,25 +148,6 @@ def _run(
     if partial is not None:
         partial.close()
     return assemble(crystals, chunks, predictor)
-
-
-def _watch_for_stop(time_limit: float | None) -> Callable[[], bool]:
-    """Return a function that says whether the scheduler or a person asked to stop, or the time is up.
-
-    A second signal is not waited for.
-
-    :param time_limit: s from now on
-    """
-    begun = time.monotonic()
-    seen: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        seen.append(number)
-        signal.signal(number, signal.SIG_DFL)
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-        signal.signal(number, note)
-    return lambda: bool(seen) or (time_limit is not None and time.monotonic() - begun > time_limit)
 
 
 def _print(crystals: CrystalSet, predictions: Predictions, output: Path | None, options: dict[str, Any]) -> None:

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 from aiida_goectp.npzfile import FormatError
 
-__all__ = ('EXIT_STATUS', 'Status', 'WorkerError', 'classify', 'report_error')
+__all__ = ('EXIT_STATUS', 'Status', 'WorkerError', 'classify', 'report_error', 'tell_errors')
 
-EXIT_STATUS = {'bad_input': 2, 'bad_model': 2, 'no_device': 3, 'out_of_memory': 4, 'interrupted': 75, 'internal': 1}
+EXIT_STATUS = {
+    'internal': 1,
+    'bad_input': 2,
+    'bad_model': 2,
+    'no_device': 3,
+    'out_of_memory': 4,
+    'diverged': 5,
+    'interrupted': 75,
+}
 """exit status of each error code; 75 is the sysexits value for «try again»"""
 
 
@@ -35,6 +45,13 @@ def classify(error: Exception) -> WorkerError:
             return WorkerError('no_device', str(error))
         if isinstance(error, MemoryShortage):
             return WorkerError('out_of_memory', str(error))
+    if 'aiida_goectp.learning.train' in sys.modules:
+        from aiida_goectp.learning.train import Diverged, Interrupted
+
+        if isinstance(error, Interrupted):
+            return WorkerError('interrupted', f'{error}; the same command goes on')
+        if isinstance(error, Diverged):
+            return WorkerError('diverged', str(error))
     if isinstance(error, FormatError):
         return WorkerError('bad_input', str(error))
     if isinstance(error, OSError):
@@ -68,3 +85,16 @@ def report_error(error: WorkerError) -> NoReturn:
     """Print one line for a person and leave with the code's exit status."""
     print(f'goectp: {error.code}: {error}', file=sys.stderr)
     sys.exit(EXIT_STATUS[error.code])
+
+
+@contextmanager
+def tell_errors(status: Status) -> Iterator[None]:
+    """Record any error in the status, and leave with its exit status; an error of our own shows its traceback."""
+    try:
+        yield
+    except Exception as error:
+        known = classify(error)
+        status.fail(known.code, str(known))
+        if known.code == 'internal':
+            raise
+        report_error(known)

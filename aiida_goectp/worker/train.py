@@ -2,164 +2,249 @@
 
 from __future__ import annotations
 
-import json
+import os
+import signal
 import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from aiida_goectp.worker.status import WorkerError, classify, report_error
+from aiida_goectp.worker.progress import EpochProgress
+from aiida_goectp.worker.status import Status, WorkerError, report_error, tell_errors
+from aiida_goectp.worker.stop import StopWatch
 
 if TYPE_CHECKING:
     from aiida_goectp.dataset import Dataset
+    from aiida_goectp.learning.settings import TrainSettings
+    from aiida_goectp.learning.train import Epoch
+    from aiida_goectp.network.checkpoint import LoadedModel
+    from aiida_goectp.network.model import GoeCTP
 
 __all__ = ('train',)
 
+_PATH = click.Path(exists=True, dir_okay=False)
+_ONE, _TWO = click.IntRange(min=1), click.IntRange(min=2)
+
 
 @click.command()
-@click.argument('dataset', type=click.Path(exists=True, dir_okay=False))
+@click.argument('dataset', type=click.Path(dir_okay=False))
 @click.option('--output', required=True, type=click.Path(dir_okay=False), help='Model file to write (.safetensors).')
-@click.option('--preset', default='goectp', show_default=True, type=click.Choice(['goectp', 'published']))
-@click.option('--width', type=click.IntRange(min=1), help='Channels of the network, instead of the preset’s.')
-@click.option('--layers', type=click.IntRange(min=1), help='Attention layers, instead of the preset’s.')
-@click.option('--epochs', default=60, show_default=True, type=click.IntRange(min=1))
-@click.option('--batch-size', default=32, show_default=True, type=click.IntRange(min=2), help='Crystals in a step.')
-@click.option('--learning-rate', default=2e-3, show_default=True)
-@click.option('--seed', default=0, show_default=True)
+@click.option('--settings', type=_PATH, help='JSON object of settings; the options below override it.')
+@click.option('--preset', type=click.Choice(['goectp', 'published']), help='goectp if nothing else is said.')
+@click.option('--width', type=_ONE, help='Channels of the network, instead of the preset’s.')
+@click.option('--layers', type=_ONE, help='Attention layers, instead of the preset’s.')
+@click.option('--members', type=_ONE, help='Networks of the committee, trained one after the other.')
+@click.option('--epochs', type=_ONE)
+@click.option('--batch-size', type=_TWO, help='Crystals in a step.')
+@click.option('--learning-rate', type=float, help='Peak of the learning rate.')
+@click.option('--schedule', type=click.Choice(['linear', 'cosine', 'constant']), help='Of the learning rate.')
+@click.option('--patience', type=_ONE, help='Stop after so many epochs without a better validation.')
+@click.option('--keep', type=click.Choice(['last', 'best']), help='Weights of the last epoch, or of the best one.')
+@click.option('--precision', type=click.Choice(['float32', 'bfloat16']), help='bfloat16: mixed precision.')
+@click.option('--seed', type=int, help='Of weights, order and the random split.')
+@click.option('--initial', metavar='MODEL', help='A model to go on from (fine-tuning): a file or a shipped model.')
+@click.option('--split', help='Name of a split of the dataset, or of the file; without, a tenth is held out twice.')
+@click.option('--split-file', type=_PATH, help='JSON: splits → name → part → ids.')
 @click.option('--device', default='auto', show_default=True, help='auto, cpu, cuda, cuda:1, …')
-@click.option('--threads', type=click.IntRange(min=1), help='CPU threads.')
-@click.option('--split-file', type=click.Path(exists=True, dir_okay=False), help='JSON: splits → name → part → ids.')
-@click.option('--split', help='Name of the split in that file; without one, a tenth is held out twice, by the seed.')
+@click.option('--threads', type=_ONE, help='CPU threads.')
+@click.option('--time-limit', type=float, help='Seconds after which to stop cleanly, to be resumed.')
+@click.option('--resume/--no-resume', default=True, show_default=True, help='Go on with OUTPUT.state if it is there.')
+@click.option('--quiet', is_flag=True, help='No progress.')
 @click.option('--name', help='Name of the model, for its card.')
-@click.option('--functional', default='unknown', show_default=True, help='Functional of the labels, for the card.')
+@click.option('--functional', help='Functional of the rows that do not say theirs.')
 @click.option('--licence', default='', help='For the card.')
 @click.option('--citation', default='', help='For the card.')
 @click.option('--notes', default='', help='For the card.')
 def train(dataset: str, output: str, **options: Any) -> None:
-    """Train a model on labelled crystals.
+    """Train a model, or a committee, on labelled crystals.
 
     DATASET is a dataset.npz, or JSON lines with labels. A killed training goes on where it stopped when the same
-    command is given again; one JSON line an epoch goes to OUTPUT.log.jsonl.
+    command is given again. One JSON line an epoch goes to OUTPUT.log.jsonl; OUTPUT.status.json says how far it is.
+    Settings that nothing names have their defaults, those of the model card.
+
+    Several GPUs: torchrun --nproc-per-node=N $(which goectp) train …
+
+    Exit status: 0 finished, 2 bad input or model, 3 no such device, 4 out of memory, 5 diverged, 75 interrupted (the
+    same command goes on).
     """
-    try:
-        _train(Path(dataset), Path(output), options)
-    except Exception as error:
-        known = classify(error)
-        if known.code == 'internal' and isinstance(error, ValueError):  # settings or a state file
-            known = WorkerError('bad_input', str(error))
-        if known.code == 'internal':
-            raise
-        report_error(known)
+    watch = StopWatch(options['time_limit'])
+    target = Path(output)
+    if not target.parent.is_dir():
+        report_error(WorkerError('bad_input', f'{output}: there is no folder {target.parent}; make it first'))
+    first = os.environ.get('RANK', '0') == '0'  # of the processes that torchrun starts
+    status = Status(_beside(target, 'status.json') if first else None)
+    with tell_errors(status):
+        status.update(epochs_done=0, epochs_total=0, device='')
+        _Training(Path(dataset), target, options, status, watch).run()
 
 
-def _train(source: Path, output: Path, options: dict[str, Any]) -> None:
-    import torch
+def _beside(output: Path, suffix: str) -> Path:
+    return output.with_name(f'{output.name}.{suffix}')
 
-    from aiida_goectp.dataset import Dataset
-    from aiida_goectp.learning.device import choose_device
-    from aiida_goectp.learning.settings import TrainSettings
-    from aiida_goectp.learning.train import Epoch, evaluate, train_committee
-    from aiida_goectp.network.checkpoint import save_model
 
-    if options['threads']:
-        torch.set_num_threads(options['threads'])
-    device = choose_device(options['device'])
-    data = Dataset.load(source)
-    parts = _split(data, options)
-    if len(parts['train']) < 2:
-        raise WorkerError(
-            'bad_input', f'{source}: {len(parts["train"])} labelled crystals to learn from; give two or more'
+class _Training:
+    """One run of the command."""
+
+    def __init__(
+        self, source: Path, output: Path, options: Mapping[str, Any], status: Status, watch: StopWatch
+    ) -> None:
+        self.source, self.output, self.options = source, output, dict(options)
+        self.status, self.watch = status, watch
+        self.state_file, self.log_file = _beside(output, 'state'), _beside(output, 'log.jsonl')
+
+    def run(self) -> None:
+        """Read, train, judge, and write the model."""
+        import torch
+
+        from aiida_goectp.dataset import Dataset
+        from aiida_goectp.learning import parallel
+        from aiida_goectp.learning.device import choose_device
+        from aiida_goectp.worker.traininputs import name_functional, read_initial, read_settings, split_dataset
+
+        options = self.options
+        initial = read_initial(options['initial'])
+        settings = read_settings(options, initial)
+        data, functional = name_functional(Dataset.load(self.source), options['functional'])
+        split, parts = split_dataset(data, options['split'], options['split_file'], settings.seed)
+        if options['threads']:
+            torch.set_num_threads(options['threads'])
+        device = parallel.join_group(choose_device(options['device']))
+        rows = {part: len(table) for part, table in parts.items()}
+        self.status.update(
+            device=device, rows=rows, batch_size=settings.batch_size, epochs_total=settings.members * settings.epochs
         )
-    settings = TrainSettings(
-        preset=options['preset'],
-        options={key: options[key] for key in ('width', 'layers') if options[key]},
-        **{key: options[key] for key in ('epochs', 'batch_size', 'learning_rate', 'seed')},
-    )
-    log = output.with_name(output.name + '.log.jsonl')
-    state_file = output.with_name(output.name + '.state')
-    print(f'{len(parts["train"])} crystals to learn from, {len(parts["validation"])} to validate, {device}', flush=True)
+        if not options['quiet'] and parallel.is_first():
+            print(f'{rows["train"]} crystals to learn from, {rows["validation"]} to validate, {device}', flush=True)
+        networks = self._train(parts, settings, device, initial)
+        if parallel.is_first():
+            self._finish(networks, parts, settings, device, initial, split, functional)
 
-    def report(epoch: Epoch) -> None:
-        with log.open('a') as stream:
-            stream.write(json.dumps(epoch.__dict__) + '\n')
+    def _train(
+        self, parts: dict[str, Dataset], settings: TrainSettings, device: str, initial: LoadedModel | None
+    ) -> list[GoeCTP]:
+        from aiida_goectp.learning import parallel
+        from aiida_goectp.learning.device import known_failure
+        from aiida_goectp.learning.train import train_committee
+
+        if parallel.is_first():
+            self._tidy()
+        reporter = _Reporter(self.log_file, self.status, settings, self.options['quiet'] or not parallel.is_first())
+        try:
+            with reporter.progress:
+                return train_committee(
+                    parts['train'],
+                    parts['validation'],
+                    settings,
+                    device=device,
+                    initial=initial,
+                    state_file=self.state_file,
+                    report=reporter,
+                    stop=lambda: self.watch(ahead=reporter.seconds),
+                )
+        except (MemoryError, RuntimeError) as error:
+            known = known_failure(error, device)
+            if known is None:
+                raise
+            raise known from error
+        except ValueError as error:  # a state file or an initial model that does not fit
+            if type(error) is ValueError:
+                raise WorkerError('bad_input', str(error)) from error
+            raise
+
+    def _tidy(self) -> None:
+        """Remove what another training has left, so that a new one does not mistake it for its own."""
+        if not self.options['resume']:
+            self.state_file.unlink(missing_ok=True)
+        if not self.state_file.exists():
+            self.log_file.unlink(missing_ok=True)
+
+    def _finish(
+        self,
+        networks: list[GoeCTP],
+        parts: dict[str, Dataset],
+        settings: TrainSettings,
+        device: str,
+        initial: LoadedModel | None,
+        split: str,
+        functional: str,
+    ) -> None:
+        """Judge the networks and write the model."""
+        from aiida_goectp.learning.finish import finish
+        from aiida_goectp.network.checkpoint import save_model
+
+        texts = {name: self.options[name] for name in ('licence', 'citation', 'notes')}
+        networks, card = finish(
+            networks,
+            parts,
+            settings,
+            device=device,
+            name=self.options['name'] or self.output.stem,
+            data=f'{self.source.name}, split {split}',
+            functional=functional,
+            parent=initial.hash if initial else None,
+            **texts,
+        )
+        save_model(self.output, networks, card)
+        self.state_file.unlink(missing_ok=True)
+        self.status.update(state='finished', epochs_done=self.status.fields['epochs_total'], seconds_left=0.0)
+        if not self.options['quiet']:
+            for name, figures in card.metrics.get('test', {}).items():
+                shown = {key: value for key, value in figures.items() if isinstance(value, int | float)}
+                print(f'test {name}: ' + ', '.join(f'{key} {value:.3g}' for key, value in shown.items()))
+            print(f'wrote {self.output}', file=sys.stderr)
+
+
+class _Reporter:
+    """Called after each epoch: log, status, progress, and the faults that tests ask for."""
+
+    def __init__(self, log_file: Path, status: Status, settings: TrainSettings, quiet: bool) -> None:
+        from aiida_goectp.traininglog import TrainingLog
+
+        self.log_file, self.status = log_file, status
+        self.seconds = 0.0
+        """of the last epoch"""
+        self.progress = EpochProgress(settings.members * settings.epochs, quiet)
+        if (last := TrainingLog.read(log_file).last) is not None:
+            self._tell(last)
+
+    def __call__(self, epoch: Epoch) -> None:
+        from aiida_goectp.learning.device import fault
+        from aiida_goectp.traininglog import add_line
+
+        if pause := fault('slow_epoch'):
+            time.sleep(float(pause))
+        self.seconds = epoch.seconds + float(pause or 0)
+        line = asdict(epoch)
+        add_line(self.log_file, line)
+        done = self._tell(line)
+        place = f'epoch {epoch.epoch}/{epoch.epochs}'
+        if epoch.members > 1:
+            place = f'member {epoch.member + 1}/{epoch.members}, {place}'
         figures = ', '.join(f'{name} {value.get("mae", float("nan")):.3f}' for name, value in epoch.validation.items())
-        line = f'epoch {epoch.epoch}/{settings.epochs}: loss {epoch.loss:.4f}, validation MAE {figures}'
-        print(f'{line}, {epoch.seconds:.0f} s', flush=True)
+        figures = f', validation MAE {figures}' if figures else ''
+        self.progress.update(done, place, f'loss {epoch.loss:.4f}{figures}, {epoch.seconds:.0f} s')
+        if (kill := fault('kill_after_epochs')) and done >= int(kill):
+            signal.raise_signal(signal.SIGKILL)
 
-    networks = train_committee(
-        parts['train'], parts['validation'], settings, device=device, state_file=state_file, report=report
-    )
-    network = networks[0]
-    metrics = {'test': evaluate(network, parts['test'], settings.preset)} if len(parts['test']) else {}
-    save_model(output, [network], _card(source, output, options, settings, parts, metrics))
-    state_file.unlink(missing_ok=True)
-    for name, figures in metrics.get('test', {}).items():
-        print(f'test {name}: ' + ', '.join(f'{key} {value:.3g}' for key, value in figures.items()))
-    print(f'wrote {output}', file=sys.stderr)
+    def _tell(self, line: Mapping[str, Any]) -> int:
+        """Write the status after an epoch, and return how many are done."""
+        from aiida_goectp.traininglog import TrainingLog, errors
 
-
-def _split(data: Dataset, options: dict[str, Any]) -> dict[str, Dataset]:
-    """Return training, validation and test rows; rows without any label are left out."""
-    import numpy as np
-
-    if options['split'] or options['split_file']:
-        if not (options['split'] and options['split_file']):
-            raise WorkerError('bad_input', 'give --split-file and --split together')
-        chosen = _read_split(Path(options['split_file']), options['split'])
-        return {part: data.take(data.rows_of(chosen.get(part, []))) for part in ('train', 'validation', 'test')}
-    known = np.isfinite([data.electronic, data.ionic]).all(axis=(2, 3))
-    labelled = np.flatnonzero(known.any(axis=0))
-    order = np.random.default_rng(options['seed']).permutation(labelled)
-    tenth = len(order) // 10
-    places = {'test': order[:tenth], 'validation': order[tenth : 2 * tenth], 'train': order[2 * tenth :]}
-    return {part: data.take(np.sort(rows)) for part, rows in places.items()}
-
-
-def _read_split(path: Path, name: str) -> dict[str, list[str]]:
-    """Return the ids of each part of a split."""
-    try:
-        splits = json.loads(path.read_text())['splits']
-        chosen = splits.get(name)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WorkerError('bad_input', f'{path}: no JSON of the form splits → name → part → ids ({error})') from error
-    if not isinstance(chosen, dict) or not chosen.get('train'):
-        raise WorkerError('bad_input', f'{path}: no split {name!r} with a part train; has {", ".join(splits)}')
-    return chosen
-
-
-def _card(
-    source: Path,
-    output: Path,
-    options: dict[str, Any],
-    settings: Any,
-    parts: dict[str, Dataset],
-    metrics: dict[str, Any],
-) -> Any:
-    import hashlib
-
-    import numpy as np
-
-    from aiida_goectp.modelcard import ModelCard
-    from aiida_goectp.network.model import architecture_of
-
-    crystals = parts['train'].crystals
-    return ModelCard(
-        name=options['name'] or output.stem,
-        preset=settings.preset,
-        architecture=architecture_of(settings.preset, settings.options),
-        targets=['electronic', 'ionic'],
-        elements=[int(z) for z in np.unique(crystals.atomic_numbers)],
-        functional=options['functional'],
-        training={
-            'data': source.name,
-            'split': options['split'] or f'random, seed {options["seed"]}',
-            'rows': {part: len(rows) for part, rows in parts.items()},
-            'hash': hashlib.sha256('\n'.join(sorted(crystals.hashes)).encode()).hexdigest(),
-            'settings': settings.model_dump(),
-        },
-        metrics=metrics,
-        licence=options['licence'],
-        citation=options['citation'],
-        notes=options['notes'],
-    )
+        log = TrainingLog.read(self.log_file)
+        done = line['member'] * line['epochs'] + line['epoch']
+        total = line['members'] * line['epochs']
+        best = log.best
+        self.status.update(
+            epochs_done=done,
+            epochs_total=total,
+            **{name: line[name] for name in ('member', 'members', 'epoch', 'epochs', 'loss', 'learning_rate')},
+            best_epoch=best['epoch'] if best else None,
+            best_validation=errors(best) if best else None,
+            since_best=log.since_best,
+            seconds_left=(total - done) * log.seconds_an_epoch,
+        )
+        return int(done)
