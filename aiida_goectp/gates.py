@@ -91,9 +91,11 @@ def judge(dielectric: Dielectric, thresholds: Mapping[str, float | None] | None 
     :raises ValueError: a threshold for a gate that does not exist, or one that is no number
     """
     limits = check_thresholds(thresholds)
+    operations = _operations(dielectric) if {'point_group', 'ionic_point_group'} & set(limits) else None
+    findings = {**_electronic(dielectric, operations), **_ionic(dielectric, operations)}
     judged = [
         _gate(name, value, limits[name], message, part)
-        for name, (value, message, part) in {**_electronic(dielectric), **_ionic(dielectric)}.items()
+        for name, (value, message, part) in findings.items()
         if name in limits
     ]
     failed = [gate for gate in judged if gate.passed is False]
@@ -167,7 +169,7 @@ def _gate(name: str, value: float | None, threshold: float, message: str, part: 
     return Gate(name, value, threshold, bool(passed), f'{message} (must be {sign} {threshold:g})', part)
 
 
-def _electronic(response: Dielectric) -> dict[str, _Finding]:
+def _electronic(response: Dielectric, operations: np.ndarray | None) -> dict[str, _Finding]:
     """Return number and message of the gates on which all of the response hangs."""
     part = 'electronic'
     electronic = response.electronic
@@ -176,7 +178,7 @@ def _electronic(response: Dielectric) -> dict[str, _Finding]:
     identity = float(np.linalg.norm(electronic - np.eye(3), 2))
     gap, force = response.band_gap, response.max_force
     ratio = _cutoff_ratio(response)
-    residual = _point_group_residual(response, electronic, electronic)
+    residual = _point_group_residual(operations, electronic, electronic)
     converged = 'converged' if response.scf_converged else 'the electrons did not converge'
     return {
         'scf_converged': (float(response.scf_converged), converged, part),
@@ -205,14 +207,14 @@ def _electronic(response: Dielectric) -> dict[str, _Finding]:
     }
 
 
-def _ionic(response: Dielectric) -> dict[str, _Finding]:
+def _ionic(response: Dielectric, operations: np.ndarray | None) -> dict[str, _Finding]:
     """Return number and message of the gates that concern the ionic part alone; none if there is no such part."""
     if response.ionic is None or response.total is None:
         return {}
     part = 'ionic'
     smallest = float(eigenvalues(response.ionic)[0])
     asymmetry = _asymmetry(response.ionic)
-    residual = _point_group_residual(response, response.ionic, response.total)
+    residual = _point_group_residual(operations, response.ionic, response.total)
     charges = response.born_charges
     charge = None if charges is None else float(np.linalg.norm(charges.sum(axis=0), 2) / len(charges))
     lowest = None if response.frequencies is None else _lowest_optical(response.frequencies)
@@ -260,14 +262,21 @@ def _asymmetry(tensor: np.ndarray) -> float:
     return float(np.linalg.norm(tensor - tensor.T, 2))
 
 
-def _point_group_residual(response: Dielectric, tensor: np.ndarray, scale: np.ndarray) -> float | None:
-    """Return |T − mean over the point group of g T gᵀ| / |scale|, Frobenius norms; None without known symmetry."""
-    from aiida_goectp.symmetry import canonical_cell, project  # numba takes a second to import
+def _operations(response: Dielectric) -> np.ndarray | None:
+    """Return the point group as orthogonal matrices (g, 3, 3) in the frame of the response; None if it is not known."""
+    from aiida_goectp.symmetry import canonical_cell  # numba takes a second to import
 
     cell = canonical_cell(response.crystal)
-    if not cell.symmetry_known:
+    return cell.operations if cell.symmetry_known else None
+
+
+def _point_group_residual(operations: np.ndarray | None, tensor: np.ndarray, scale: np.ndarray) -> float | None:
+    """Return |T − mean over the point group of g T gᵀ| / |scale|, Frobenius norms; None without known symmetry."""
+    from aiida_goectp.symmetry import project
+
+    if operations is None:
         return None
-    return float(np.linalg.norm(tensor - project(tensor, cell.operations)) / np.linalg.norm(scale))
+    return float(np.linalg.norm(tensor - project(tensor, operations)) / np.linalg.norm(scale))
 
 
 def _lowest_optical(frequencies: np.ndarray) -> float | None:

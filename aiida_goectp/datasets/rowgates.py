@@ -85,5 +85,20 @@ def failed_row_gates(
         electronic = np.zeros((3, 3))
         kept = IONIC_GATES | {'below_limit'}
         off |= dict.fromkeys(name for name in DEFAULT_THRESHOLDS if name not in kept)
+    total = electronic if ionic is None else electronic + ionic
+    parts = (
+        (electronic, electronic, 'point_group'),
+        (electronic if ionic is None else ionic, total, 'ionic_point_group'),
+    )
+    if all(_nearly_isotropic(tensor, scale, DEFAULT_THRESHOLDS[name]) for tensor, scale, name in parts):
+        off |= dict.fromkeys(name for _, _, name in parts)
     response = Dielectric(crystal, electronic, ionic, born_charges, band_gap=band_gap)
     return failed_names(judge(response, off).gates)
+
+
+def _nearly_isotropic(tensor: np.ndarray, scale: np.ndarray, threshold: float) -> bool:
+    """Return whether a tensor passes the gate on the point group whatever the group is.
+
+    The isotropic part obeys every group, and a projection makes nothing longer. To find the group takes milliseconds.
+    """
+    return bool(np.linalg.norm(tensor - np.trace(tensor) / 3 * np.eye(3)) <= threshold * np.linalg.norm(scale))
