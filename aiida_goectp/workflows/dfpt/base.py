@@ -235,7 +235,7 @@ class DfptWorkChain(ProtocolMixin, WorkChain):
         """Go on with the relaxed structure."""
         node = self.ctx.relax
         if not node.is_finished_ok:
-            return self.exit_codes.ERROR_RELAX_FAILED.format(pk=node.pk, message=why(node))
+            return self.exit_codes.ERROR_RELAX_FAILED.format(pk=node.pk, message=why_below(node))
         try:
             structure = self.relaxed_structure(node)
         except ValueError as error:
@@ -332,6 +332,15 @@ def why(node: orm.ProcessNode) -> str:
         lines = [line for line in (node.exception or '').splitlines() if line.strip()]
         return f'excepted: {lines[-1].strip() if lines else "no reason given"}'
     return f'{node.process_state.value if node.process_state else "ended"} [{node.exit_status}]'
+
+
+def why_below(node: orm.ProcessNode) -> str:
+    """Return why a process did not succeed, and why the last job below it that failed did not."""
+    failed = [job for job in node.called_descendants if isinstance(job, orm.CalcJobNode) and not job.is_finished_ok]
+    if not failed:
+        return why(node)
+    job = max(failed, key=lambda job: int(job.pk or 0))
+    return f'{why(node)}; {job.process_label}<{job.pk}> {why(job)}'
 
 
 def _cores(job: orm.CalcJobNode) -> int:

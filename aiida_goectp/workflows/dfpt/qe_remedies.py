@@ -59,9 +59,9 @@ REMEDIES = (
         'ph_mixing',
         'ph',
         (410,),
-        'the response does not converge, weaker mixing did not help; or its output shows it unconverged without a word',
-        'starts again with mixing 0.2 over 16 steps and up to 200 steps',
-        {'INPUTPH': {'alpha_mix(1)': 0.2, 'nmix_ph': 16, 'niter_ph': 200}},
+        'the response does not converge; or its output shows it unconverged where ph.x stopped without a word',
+        'starts again with mixing 0.2 over 5 steps and up to 100 steps, the most that ph.x 6.7 admits of both',
+        {'INPUTPH': {'alpha_mix(1)': 0.2, 'nmix_ph': 5, 'niter_ph': 100}},
     ),
     Remedy(
         'ph_walltime',

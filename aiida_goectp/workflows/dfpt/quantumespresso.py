@@ -14,6 +14,7 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_goectp.calculations.collect_quantumespresso import band_gap_quantumespresso, collect_quantumespresso
 from aiida_goectp.calculations.orientation import orient, special_points_mesh, turn_back
 from aiida_goectp.data.dielectric import DielectricData
+from aiida_goectp.gates import DEFAULT_THRESHOLDS
 from aiida_goectp.workflows.dfpt.base import DfptWorkChain, why
 from aiida_goectp.workflows.dfpt.qe_remedies import Remedy, choose
 from aiida_goectp.workflows.protocols.mixin import merge
@@ -181,6 +182,20 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         )
         return relax, {'structure': turned, 'base_relax': base}
 
+    def inspect_relax(self) -> ExitCode | None:
+        """Go on with the relaxed structure; where there is none, name a cutoff that is too low for it."""
+        code = super().inspect_relax()
+        if code is None or 'recommended_cutoff' not in self.inputs:
+            return code
+        cutoff = self.inputs.scf.pw.parameters.get_dict().get('SYSTEM', {}).get('ecutwfc', 0.0)
+        recommended = self.inputs.recommended_cutoff.value / _RYDBERG
+        if cutoff >= DEFAULT_THRESHOLDS['sufficient_cutoff'] * recommended:
+            return code
+        return code._replace(
+            message=f'{code.message} The cutoff of {cutoff:g} Ry is far below the {recommended:g} Ry recommended: the '
+            'stress of the truncated basis crushes the cell. Raise ecutwfc, or do not relax.'
+        )
+
     def relaxed_structure(self, node: orm.ProcessNode) -> orm.StructureData:
         """Return the relaxed structure, turned back."""
         if 'output_structure' not in node.outputs:
@@ -214,9 +229,9 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         if self.ctx.stage == 'ph':
             job = self._last_job(node)
             remedy = choose('ph', _NOT_CONVERGED, self.ctx.tried)
-            if job is not None and remedy is not None and not _converged(job):
-                self._apply(remedy, job)
-                return None
+            # ph.x may stop without a complaint; tensors that stay unconverged are for their gate to refuse
+            if job is not None and not _converged(job) and (remedy is not None or not self._has_tensors(job)):
+                return self._cure(node, _NOT_CONVERGED)
             self.ctx.response = node
             self.ctx.done = True
             return None
@@ -295,15 +310,21 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         jobs = [called for called in node.called_descendants if isinstance(called, orm.CalcJobNode)]
         return max(jobs, key=lambda job: int(job.pk or 0)) if jobs else None
 
-    def _cure(self, node: orm.ProcessNode) -> ExitCode | None:
-        """Try what the table of remedies says; keep the electronic part if the phonons are lost; else give up."""
+    def _cure(self, node: orm.ProcessNode, status: int | None = None) -> ExitCode | None:
+        """Try what the table of remedies says; keep the electronic part if the phonons are lost; else give up.
+
+        :param status: of the job, where it does not say itself what is wrong
+        """
         job = self._last_job(node)
-        status = job.exit_status if job is not None else None
+        if status is None and job is not None:
+            status = job.exit_status
         remedy = choose(self.ctx.stage, status, self.ctx.tried)
         if remedy is not None and job is not None:
             self._apply(remedy, job)
             return None
         message = why(node if job is None else job)
+        if node.is_finished_ok:
+            message = 'ph.x ended without a complaint before its response had converged'
         if self.ctx.stage == 'ph' and job is not None and self._has_tensors(job):
             self.ctx.notes = [*self.ctx.notes, f'the phonons were lost ({message}): electronic part alone']
             self.report(self.ctx.notes[-1])

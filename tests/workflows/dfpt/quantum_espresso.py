@@ -12,7 +12,7 @@ import pytest
 
 LABEL = 'PseudoDojo/0.4/PBEsol/SR/standard/upf'
 ARCHIVE = 'pseudo-dojo-0.4-pbesol-sr-standard-upf.tar.gz'
-ELEMENTS = ('Li', 'F', 'Na', 'Cl', 'Mg', 'O', 'Al', 'N')
+ELEMENTS = ('Li', 'F', 'Na', 'Cl', 'Mg', 'O', 'Al', 'N', 'P')
 
 FCC = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 2
 ROCKSALT = [[0, 0, 0], [0.5, 0.5, 0.5]]

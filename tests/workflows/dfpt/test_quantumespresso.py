@@ -12,6 +12,7 @@ from aiida_goectp.workflows.dfpt.quantumespresso import QuantumEspressoDfptWorkC
 from aiida_goectp.workflows.protocols.mixin import merge
 from tests.workflows.dfpt.quantum_espresso import (
     CHEAP,
+    FCC,
     crystal,
     environment,
     need_family,
@@ -103,16 +104,23 @@ def test_aluminium_nitride_is_anisotropic_as_in_the_table(engine):
 
 @pytest.mark.slow
 def test_relaxation_comes_first_and_ends_in_the_frame_that_was_given(engine):
-    structure = rocksalt('Li', 'F', 4.2, TURN)
-    overrides = merge(
-        CHEAP, {'relax': True, 'scf': {'pw': {'parameters': {'SYSTEM': {'ecutwfc': 40, 'ecutrho': 160}}}}}
-    )
-    outputs, node = engine(structure, overrides)
+    """With the cutoff that the family recommends, and of the fewest k points that do."""
+    structure = crystal(('Al', 'P'), FCC * 5.6 @ np.array(TURN).T, [[0, 0, 0], [0.25, 0.25, 0.25]])
+    outputs, node = engine(structure, {'kpoints_distance': 1.4})
     assert node.is_finished_ok, outcome(node)
     before, after = (np.array(cell.cell) for cell in (structure, outputs['relaxed_structure']))
-    assert np.linalg.det(after) < np.linalg.det(before)
     assert after / np.linalg.norm(after[0]) == pytest.approx(before / np.linalg.norm(before[0]), abs=1e-4)
+    assert np.linalg.norm(after[0]) * 2**0.5 == pytest.approx(5.47, rel=0.01)  # PBEsol; measured 5.467
     assert outputs['dielectric'].dielectric.crystal.lattice == pytest.approx(after, abs=1e-5)
+    assert outputs['dielectric'].dielectric.ionic is not None
+    assert not notes(outputs['dielectric'])
+
+
+def test_relaxation_with_a_basis_that_is_too_small_names_the_cutoff(engine):
+    _, node = engine(rocksalt('Li', 'F', 4.2), merge(CHEAP, {'relax': True}))
+    assert node.exit_status == QuantumEspressoDfptWorkChain.spec().exit_codes.ERROR_RELAX_FAILED.status, outcome(node)
+    assert 'PwCalculation' in node.exit_message
+    assert '16 Ry is far below the 84 Ry recommended' in node.exit_message
 
 
 def test_aluminium_is_refused_by_the_gate_on_the_gap(engine):
@@ -153,6 +161,7 @@ MISFIT = """if [ $run = 1 ]; then
 fi"""
 FIELD_DONE = 'grep -q "End of electric fields" aiida.out'
 FIELD_BEGUN = 'grep -q "iter #" aiida.out'
+TOO_SHORT = 'sed -i "s/max_seconds.*/max_seconds = 0.1/; s/tr2_ph.*/tr2_ph = 1d-18/" aiida.in'  # ph.x admits no less
 FIELD_KNOWN = 'grep -q DIELECTRIC_CONSTANT out/_ph0/aiida.phsave/tensors.xml'
 
 
@@ -163,15 +172,10 @@ FIELD_KNOWN = 'grep -q DIELECTRIC_CONSTANT out/_ph0/aiida.phsave/tensors.xml'
         ('scf_mixing', {'scf': {'pw': {'parameters': {'ELECTRONS': {'electron_maxstep': 2}}}}}, '', ''),
         ('scf_again', {}, '[ $run = 1 ] && exit 137', ''),
         ('ph_mixing', {'ph': {'ph': {'parameters': {'INPUTPH': {'niter_ph': 1}}}}}, '', ''),
-        ('ph_walltime', {}, '', '[ $run = 1 ] && sed -i "s/max_seconds.*/max_seconds = 0.1/" aiida.in'),
+        ('ph_walltime', {}, '', f'[ $run = 1 ] && {TOO_SHORT}'),
         ('ph_recover', {}, '', KILL_WHILE_RUNNING.format(times=1, until=FIELD_DONE)),
         ('ph_again', {}, '', KILL_WHILE_RUNNING.format(times=2, until=FIELD_BEGUN)),
-        (
-            'no_symmetry',
-            {},
-            '',
-            MISFIT,
-        ),
+        ('no_symmetry', {}, '', MISFIT),
     ],
     ids=['scf_mixing', 'scf_again', 'ph_mixing', 'ph_walltime', 'ph_recover', 'ph_again', 'no_symmetry'],
 )
@@ -181,6 +185,18 @@ def test_remedy_cures(engine, name, overrides, pw, ph):
     assert name in notes(outputs['dielectric']), outcome(node)
     assert outputs['dielectric'].dielectric.ionic is not None
     assert outputs['dielectric'].dielectric.scf_converged
+
+
+@pytest.mark.slow
+def test_short_wall_time_is_met_by_going_on_without_a_remedy(engine):
+    """The work chain of aiida-quantumespresso restarts ph.x by itself; that it does is not to be taken for granted."""
+    overrides = merge(CHEAP, {'ph': {'max_iterations': 4}})
+    outputs, node = engine(rocksalt('Li', 'F', 4.01), overrides, ph=f'[ $run -le 2 ] && {TOO_SHORT}')
+    assert node.is_finished_ok, outcome(node)
+    jobs = [job for job in node.called_descendants if job.process_label == 'GammaResponseCalculation']
+    assert [job.exit_status for job in jobs] == [400, 400, 0]
+    assert not notes(outputs['dielectric'])
+    assert outputs['dielectric'].dielectric.ionic is not None
 
 
 @pytest.mark.slow
@@ -199,10 +215,11 @@ def test_electronic_part_survives_lost_phonons(engine):
         ('ERROR_SCF_NOT_CONVERGED', 'sed -i "s/electron_maxstep.*/electron_maxstep = 2/" aiida.in', ''),
         ('ERROR_SCF_FAILED', 'exit 1', ''),
         ('ERROR_PH_NOT_CONVERGED', '', 'echo "     No convergence has been achieved"; exit 1'),
+        ('ERROR_PH_NOT_CONVERGED', '', 'sed -i "s/tr2_ph.*/niter_ph = 1/" aiida.in'),  # ends without a complaint
         ('ERROR_PH_FAILED', '', 'exit 1'),
-        ('ERROR_OUT_OF_WALLTIME', '', 'sed -i "s/max_seconds.*/max_seconds = 0.1/" aiida.in'),
+        ('ERROR_OUT_OF_WALLTIME', '', TOO_SHORT),
     ],
-    ids=['scf_unconverged', 'scf_failed', 'ph_unconverged', 'ph_failed', 'walltime'],
+    ids=['scf_unconverged', 'scf_failed', 'ph_unconverged', 'ph_silent', 'ph_failed', 'walltime'],
 )
 def test_exit_code(engine, code, pw, ph):
     _, node = engine(rocksalt('Li', 'F', 4.01), CHEAP, pw=pw, ph=ph)
