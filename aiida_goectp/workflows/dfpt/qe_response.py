@@ -30,7 +30,7 @@ class GammaResponseWorkChain(PhBaseWorkChain):
     _process_class = GammaResponseCalculation
 
     @classmethod
-    def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
+    def define(cls, spec: WorkChainSpec) -> None:
         """Hand on the outputs of our class: AiiDA looks them up by the class that they are exposed from."""
         super().define(spec)
         spec.expose_outputs(GammaResponseCalculation, exclude=('retrieved_folder',))
