@@ -61,18 +61,19 @@ def make_split(
 def _deal(sizes: np.ndarray, order: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """Return the part (0, 1, 2) of each group, dealt out in the given order: test first, then validation, then train.
 
-    A group goes to a part as long as more than half of it fits there; so rounding favours neither.
+    A group of which less than half fits into a part is passed over there, so that no large one swells a small part.
     """
     wanted = shares * sizes.sum()
-    parts = np.zeros(len(sizes), dtype=np.int64)
-    place = 0
+    parts = np.full(len(sizes), -1, dtype=np.int64)
     for part in (2, 1):
         filled = 0
-        while place < len(order) and filled + sizes[order[place]] / 2 <= wanted[part]:
-            filled += sizes[order[place]]
-            parts[order[place]] = part
-            place += 1
-    return parts
+        for group in order.tolist():
+            if parts[group] < 0 and filled + sizes[group] / 2 <= wanted[part]:
+                parts[group] = part
+                filled += sizes[group]
+            if filled >= wanted[part]:
+                break
+    return np.where(parts < 0, 0, parts)
 
 
 def given_parts(parts: Mapping[str, np.ndarray], eligible: np.ndarray) -> np.ndarray:

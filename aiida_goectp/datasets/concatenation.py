@@ -1,0 +1,67 @@
+"""The rows of several datasets, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from aiida_goectp.crystals.joining import join_crystals
+from aiida_goectp.dataset import Dataset
+from aiida_goectp.datasets.splits import PARTS, reduced_formulas
+from aiida_goectp.npzfile import FormatError
+
+__all__ = ('concatenate',)
+
+_COLUMNS = ('electronic', 'ionic', 'born_charges', 'functional', 'origin', 'failed_gates')
+
+
+def concatenate(parts: Sequence[Dataset], newcomers: str = '') -> Dataset:
+    """Return all rows, duplicates included; an id that stood before gets ``#2`` appended.
+
+    :param parts: one or more
+    :param newcomers: part of a split for the trainable rows of a dataset that lacks it; empty for none. In a split by
+        formula, a newcomer whose formula stands in another part stays out
+    :raises FormatError: no dataset, or no such part
+    """
+    if not parts:
+        raise FormatError('no dataset to join; give at least one')
+    if newcomers not in (*PARTS, ''):
+        raise FormatError(f'newcomers go to one of {", ".join(PARTS)}, or to none; found {newcomers!r}')
+    names = dict.fromkeys(name for part in parts for name in part.splits)
+    return Dataset(
+        join_crystals([part.crystals for part in parts]),
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS},
+        splits={name: _split(name, parts, newcomers) for name in names},
+        split_settings={name: _settings(name, parts, newcomers) for name in names},
+    )
+
+
+def _split(name: str, parts: Sequence[Dataset], newcomers: str) -> np.ndarray:
+    by_formula = any(part.split_settings.get(name, {}).get('kind') == 'formula' for part in parts)
+    taken = set()
+    if by_formula and newcomers:
+        for part in (part for part in parts if name in part.splits):
+            elsewhere = ~np.isin(part.splits[name], ['', newcomers])
+            taken |= {
+                formula
+                for formula, is_there in zip(reduced_formulas(part.crystals), elsewhere, strict=True)
+                if is_there
+            }
+    columns = []
+    for part in parts:
+        if name in part.splits:
+            columns.append(part.splits[name])
+            continue
+        free = part.trainable
+        if taken:
+            free = free & ~np.isin(reduced_formulas(part.crystals), sorted(taken))
+        columns.append(np.where(free, newcomers, ''))
+    return np.concatenate(columns)
+
+
+def _settings(name: str, parts: Sequence[Dataset], newcomers: str) -> dict[str, Any]:
+    if len(parts) == 1:
+        return dict(parts[0].split_settings[name])
+    return {'kind': 'joined', 'of': [part.split_settings.get(name) for part in parts], 'newcomers': newcomers}
