@@ -7,7 +7,6 @@ import numpy as np
 from aiida_goectp.crystals import Crystal, CrystalSet
 from aiida_goectp.dataset import Dataset
 
-
 ONE = np.eye(3, dtype=int)
 
 

@@ -1,0 +1,79 @@
+"""``goectp.dataset``: crystals with labels, what may be learnt from each, and fixed splits, in one node."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+
+from aiida_goectp.crystals.elements import symbols_of
+from aiida_goectp.data.table import TableData
+from aiida_goectp.dataset import Dataset
+
+__all__ = ('DatasetData',)
+
+
+class DatasetData(TableData):
+    """A :class:`~aiida_goectp.dataset.Dataset` as one node, refused rows included.
+
+    Attributes: ``number`` of rows, ``atoms`` in all, ``failures`` (rows that could not be read), ``trainable`` rows,
+    ``electronic`` and ``ionic`` (rows with that label among the trainable ones), ``born_charges`` (rows that have
+    them), ``functionals`` (rows of each), ``splits`` (rows of each part), ``columns`` (property columns), ``elements``
+    (symbols), ``content_hash``.
+
+    :param table: the dataset
+    """
+
+    _FILE = 'dataset.npz'
+    _KIND = 'dataset'
+    _VERSION = 2
+
+    @property
+    def dataset(self) -> Dataset:
+        """Crystals, labels, charges, gates and splits; each tensor in the frame of its crystal."""
+        table: Dataset = self._read()
+        return table
+
+    @property
+    def splits(self) -> dict[str, dict[str, int]]:
+        """Rows in each part of each split."""
+        return dict(self.base.attributes.get('splits', {}))
+
+    @classmethod
+    def _load(cls, stream: Any) -> Dataset:
+        return Dataset.load(stream)
+
+    @classmethod
+    def _hash(cls, stream: io.BytesIO) -> str:
+        stream.seek(0)
+        return cls._load(stream).hash
+
+    @classmethod
+    def _summary(cls, table: Dataset) -> dict[str, Any]:
+        trainable = table.trainable
+        known = {name: np.isfinite(getattr(table, name)).all(axis=(1, 2)) for name in ('electronic', 'ionic')}
+        charged = np.isfinite(table.born_charges).all(axis=(1, 2))
+        offsets = table.crystals.atom_offsets
+        return {
+            'number': len(table),
+            'atoms': len(table.crystals.atomic_numbers),
+            'failures': len(table.crystals.failures),
+            'trainable': int(trainable.sum()),
+            **{name: int((column & trainable).sum()) for name, column in known.items()},
+            'born_charges': sum(
+                bool(charged[start:stop].all())
+                for start, stop in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
+            ),
+            'functionals': _counts(table.functional),
+            'splits': {
+                name: _counts(column[(column != '') & trainable]) for name, column in sorted(table.splits.items())
+            },
+            'columns': sorted(table.crystals.properties),
+            'elements': symbols_of(np.unique(table.crystals.atomic_numbers)),
+        }
+
+
+def _counts(column: np.ndarray) -> dict[str, int]:
+    names, counts = np.unique(column, return_counts=True)
+    return dict(zip(names.tolist(), counts.tolist(), strict=True))
