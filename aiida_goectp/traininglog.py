@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ('TrainingLog', 'Trouble', 'add_line', 'errors')
+__all__ = ('TrainingLog', 'Trouble', 'add_line', 'errors', 'finite')
 
 _COUNTS = ('member', 'epoch')
 _NUMBERS = ('loss', 'learning_rate', 'seconds')
@@ -51,7 +52,7 @@ class TrainingLog:
                 place = (int(entry['member']), int(entry['epoch']))
             except (ValueError, KeyError, TypeError):
                 continue
-            found[place] = _finite(entry)
+            found[place] = finite(entry)
         return cls(tuple(found[place] for place in sorted(found)))
 
     @classmethod
@@ -123,7 +124,7 @@ class TrainingLog:
         }
         for target, metric in names:
             values = [line.get('validation', {}).get(target, {}).get(metric) for line in self.lines]
-            columns[f'validation_{target}_{metric}'] = _numbers(values)
+            columns[re.sub(r'\W', '_', f'validation_{target}_{metric}')] = _numbers(values)
         return columns
 
 
@@ -139,14 +140,15 @@ def add_line(path: Path, line: Mapping[str, Any]) -> None:
             stream.seek(-1, os.SEEK_END)
             if stream.read(1) != b'\n':  # torn by a kill: what follows begins a line of its own
                 stream.write(b'\n')
-        stream.write(json.dumps(_finite(line)).encode() + b'\n')
+        stream.write(json.dumps(finite(line)).encode() + b'\n')
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return a value for JSON, which knows neither infinity nor NaN: None stands for them."""
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     if isinstance(value, float | np.floating):
         return float(value) if math.isfinite(value) else None
     return value

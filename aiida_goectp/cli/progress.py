@@ -9,9 +9,12 @@ from typing import Any
 from aiida import orm
 
 from aiida_goectp.calculations.predict import PredictCalculation, shard_rows
+from aiida_goectp.cli.training import training_line
 from aiida_goectp.workflows.screen import ScreenWorkChain
 
 __all__ = ('run_and_report', 'status_line')
+
+_TRAININGS = ('TrainCalculation', 'TrainWorkChain', 'TrainCommitteeWorkChain')
 
 _INTERVAL = 10.0
 """seconds between two looks at a process that runs here"""
@@ -59,6 +62,8 @@ def status_line(node: orm.ProcessNode) -> str:
         parts.append(_shards(node))
     elif node.process_label == 'VerifyWorkChain':
         parts.append(_calculations(node))
+    elif node.process_label in _TRAININGS:
+        parts.append(training_line(node))
     elif (rows := _rows(node)) is not None:
         parts.append(f'{rows[0]:,} of {rows[1]:,} crystals')
     spent = f'{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}'

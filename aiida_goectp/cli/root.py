@@ -12,6 +12,7 @@ from aiida_goectp.cli.model import model
 from aiida_goectp.cli.screen import screen
 from aiida_goectp.cli.setup import setup
 from aiida_goectp.cli.show import show
+from aiida_goectp.cli.train import train
 from aiida_goectp.cli.verify import verify
 
 __all__ = ('main',)
@@ -31,5 +32,5 @@ def main() -> None:
     """
 
 
-for command in (setup, import_, screen, verify, show, model):
+for command in (setup, import_, screen, verify, train, show, model):
     main.add_command(command)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from aiida.cmdline.params.types import CodeParamType
 from aiida.cmdline.utils import decorators, echo
 
+from aiida_goectp.cli.jobs import checked, default_code, job_options, scheduler_options, submit
 from aiida_goectp.cli.params import ElementsParam, ModelParam, crystals_type, latest
 
-__all__ = ('screen', 'submit')
+__all__ = ('screen',)
 
 _FILTERS = (
     'min_gap',
@@ -29,7 +29,6 @@ _FILTERS = (
 @click.command()
 @click.argument('crystals', required=False, type=crystals_type())
 @click.option('--model', type=ModelParam(), help='Node, shipped name or file; the first shipped model if not given.')
-@click.option('--code', type=CodeParamType(), help='goectp@localhost if not given.')
 @click.option('--min-gap', type=float, help='Band gap at least, eV (column band_gap).')
 @click.option('--max-gap', type=float, help='Band gap at most, eV.')
 @click.option('--max-hull', type=float, help='Distance to the hull at most, eV/atom (column e_above_hull).')
@@ -53,16 +52,7 @@ _FILTERS = (
 @click.option('--shard-size', type=click.IntRange(min=1), help='Crystals in one job.')
 @click.option('--max-shards', 'max_concurrent_shards', type=click.IntRange(min=1), help='Jobs at the same time.')
 @click.option('--predict-all', is_flag=True, default=None, help='Predict also what the filters exclude.')
-@click.option('--protocol', help='fast, balanced or stringent.')
-@click.option('--device', help='auto, cpu, cuda or cuda:N.')
-@click.option('--gpus', type=click.IntRange(min=0), default=0, help='GPUs to ask the scheduler for, each job.')
-@click.option('--queue', help='Queue or partition.')
-@click.option('--account', help='Account to charge.')
-@click.option('--wall-time', type=click.IntRange(min=60), help='Seconds a job may take.')
-@click.option('--label', default='', help='Label of the work chain.')
-@click.option(
-    '--run/--submit', default=True, help='Wait here for the result, or leave it to the daemon.  [default: run]'
-)
+@job_options
 @decorators.with_dbenv()
 def screen(crystals: Any, run: bool, label: str, **values: Any) -> None:
     """Predict CRYSTALS, rank them, and select the best.
@@ -114,38 +104,21 @@ def _builder(crystals: Any, values: dict[str, Any]) -> Any:
     overrides: dict[str, Any] = {name: values[name] for name in names if values[name] is not None}
     if values['device'] is not None:
         overrides['predict'] = {'goectp': {'device': values['device']}}
-    options = {
-        'queue_name': values['queue'],
-        'account': values['account'],
-        'max_wallclock_seconds': values['wall_time'],
-    }
     try:
-        builder = ScreenWorkChain.get_builder_from_protocol(
-            values['code'] or _default_code(),
-            crystals,
-            values['model'] or _default_model(),
-            values['protocol'],
-            overrides,
-            filters,
-            {name: value for name, value in options.items() if value is not None},
-            values['gpus'],
+        return checked(
+            ScreenWorkChain.get_builder_from_protocol(
+                values['code'] or default_code(),
+                crystals,
+                values['model'] or _default_model(),
+                values['protocol'],
+                overrides,
+                filters,
+                scheduler_options(values),
+                values['gpus'],
+            )
         )
-        complaint = ScreenWorkChain.spec().inputs.validate(dict(builder._inputs(prune=True)))
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    if complaint is not None:
-        raise click.UsageError(complaint.message)
-    return builder
-
-
-def _default_code() -> Any:
-    from aiida.common.exceptions import NotExistent
-    from aiida.orm import load_code
-
-    try:
-        return load_code('goectp@localhost')
-    except NotExistent as error:
-        raise click.UsageError('there is no code goectp@localhost; make it with `aiida-goectp setup`') from error
 
 
 def _default_model() -> Any:
@@ -155,25 +128,3 @@ def _default_model() -> Any:
     if not shipped_models():
         raise click.UsageError('no model ships with this version; name one with --model')
     return ModelData.get_or_create(shipped_models()[0])
-
-
-def submit(builder: Any) -> None:
-    """Leave a work chain to the daemon.
-
-    :param builder: of the work chain
-    :raises click.UsageError: there is no daemon
-    """
-    from aiida import engine
-    from aiida.common.exceptions import ConfigurationError
-    from aiida.engine.daemon.client import get_daemon_client
-
-    try:
-        running = get_daemon_client().is_daemon_running
-    except ConfigurationError as error:
-        raise click.UsageError(f'this profile has no daemon ({error}); use --run') from error
-    if not running:
-        raise click.UsageError('the daemon is not running; start it with `verdi daemon start`, or use --run')
-    node = engine.submit(builder)
-    echo.echo_success(
-        f'submitted {node.process_label}<{node.pk}>; `aiida-goectp show {node.pk}` says how it is getting on'
-    )

@@ -11,8 +11,8 @@ import click
 from aiida.cmdline.params.types import NodeParamType
 from aiida.cmdline.utils import decorators, echo
 
+from aiida_goectp.cli.jobs import checked, submit
 from aiida_goectp.cli.params import latest_screen
-from aiida_goectp.cli.screen import submit
 
 __all__ = ('verify',)
 
@@ -88,11 +88,9 @@ def _builder(inputs: dict[str, Any], label: str) -> Any:
     try:
         for name, value in inputs.items():
             setattr(builder, name, value)
-        complaint = VerifyWorkChain.spec().inputs.validate(dict(builder._inputs(prune=True)))
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    if complaint is not None:
-        raise click.UsageError(complaint.message)
+    checked(builder)
     builder.metadata.label = label
     return builder
 

@@ -107,6 +107,8 @@ def _show_process(node: orm.ProcessNode, rows: int) -> None:
         show_node(node.outputs.ranking, rows)
     elif 'predictions' in node.outputs:
         show_node(node.outputs.predictions, rows)
+    elif 'model' in node.outputs:
+        show_node(node.outputs.model, rows)
     outputs = [f'{link.link_label} {link.node.pk}' for link in node.base.links.get_outgoing().all() if _is_output(link)]
     if outputs:
         click.echo('outputs: ' + ', '.join(outputs))

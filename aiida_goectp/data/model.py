@@ -9,6 +9,7 @@ from typing import Any
 
 from aiida.common.exceptions import ValidationError
 from aiida.orm import Data, QueryBuilder
+from aiida.orm.implementation.utils import clean_value
 
 from aiida_goectp.data.table import ContentCaching
 from aiida_goectp.modelcard import ModelCard, model_hash, read_card, resolve_model
@@ -95,6 +96,7 @@ class ModelData(Data):
         except FormatError as error:
             raise ValidationError(f'ModelData: {error}') from error
         for name, value in found.items():
-            if self.base.attributes.get(name, None) != value:
+            # AiiDA keeps fourteen digits of a number, from some moment on
+            if clean_value(self.base.attributes.get(name, None)) != clean_value(value):
                 raise ValidationError(f'ModelData: the attribute {name!r} does not fit the file')
         return True

@@ -109,7 +109,8 @@ class _Training:
         initial = read_initial(options['initial'])
         settings = read_settings(options, initial)
         data, functional = name_functional(Dataset.load(self.source), options['functional'])
-        split, parts = split_dataset(data, options['split'], options['split_file'], settings.seed)
+        chosen = (options['split'], options['split_file'], settings.seed)
+        split, parts = split_dataset(data, *chosen, label=str(self.source))
         if options['threads']:
             torch.set_num_threads(options['threads'])
         device = parallel.join_group(choose_device(options['device']))
@@ -175,6 +176,7 @@ class _Training:
         """Judge the networks and write the model."""
         from aiida_goectp.learning.finish import finish
         from aiida_goectp.network.checkpoint import save_model
+        from aiida_goectp.traininglog import finite
 
         texts = {name: self.options[name] for name in ('licence', 'citation', 'notes')}
         networks, card = finish(
@@ -188,13 +190,15 @@ class _Training:
             parent=initial.hash if initial else None,
             **texts,
         )
+        card.metrics = finite(card.metrics)
         save_model(self.output, networks, card)
         self.state_file.unlink(missing_ok=True)
         self.status.update(state='finished', epochs_done=self.status.fields['epochs_total'], seconds_left=0.0)
         if not self.options['quiet']:
             for name, figures in card.metrics.get('test', {}).items():
-                shown = {key: value for key, value in figures.items() if isinstance(value, int | float)}
-                print(f'test {name}: ' + ', '.join(f'{key} {value:.3g}' for key, value in shown.items()))
+                shown = [f'{key} {value:.3g}' for key, value in figures.items() if isinstance(value, int | float)]
+                if shown:
+                    print(f'test {name}: ' + ', '.join(shown))
             print(f'wrote {self.output}', file=sys.stderr)
 
 

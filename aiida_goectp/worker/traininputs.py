@@ -29,7 +29,7 @@ _NETWORK = ('width', 'layers')
 def read_settings(options: dict[str, Any], initial: LoadedModel | None) -> TrainSettings:
     """Return the settings of the file, with the options of the command line laid over them.
 
-    A model to go on from gives preset and options of the backbone where neither says anything.
+    A model to go on from gives preset, options of the backbone and functionals where the file says nothing of them.
 
     :raises WorkerError: no such settings; the message names the field
     """
@@ -38,8 +38,10 @@ def read_settings(options: dict[str, Any], initial: LoadedModel | None) -> Train
     from aiida_goectp.learning.settings import TrainSettings
 
     values = _read_json(options['settings']) if options['settings'] else {}
-    if initial is not None and not {'preset', 'options'} & set(values):
-        values |= {'preset': initial.card.preset, 'options': initial.card.architecture.get('options', {})}
+    if initial is not None and not {'preset', 'options', 'functionals'} & set(values):
+        architecture = initial.card.architecture
+        values |= {'preset': initial.card.preset, 'options': architecture.get('options', {})}
+        values |= {'functionals': architecture.get('functionals', [])}
     values |= {name: options[name] for name in TrainSettings.model_fields if options.get(name) is not None}
     network = {name: options[name] for name in _NETWORK if options[name] is not None}
     if network:
@@ -77,12 +79,13 @@ def read_initial(model: str | None) -> LoadedModel | None:
 
 
 def split_dataset(
-    data: Dataset, split: str | None, split_file: str | None, seed: int
+    data: Dataset, split: str | None, split_file: str | None, seed: int, label: str = 'dataset'
 ) -> tuple[str, dict[str, Dataset]]:
     """Return in words how the rows were split, and the trainable rows of train, validation and test.
 
     :param split: name of a split of the dataset, or of the file; a tenth is held out twice, by the seed, if None
     :param split_file: JSON, ``splits`` → name → part → ids
+    :param label: of the dataset, for messages
     :raises FormatError: no such split, or nothing to learn from
     """
     words = split or f'random, seed {seed}'
@@ -96,11 +99,11 @@ def split_dataset(
     else:
         column, rows = words, int(data.trainable.sum())
         if rows < 2:
-            raise WorkerError('bad_input', f'{rows} labelled crystals to learn from; give two or more')
+            raise WorkerError('bad_input', f'{label}: {rows} labelled crystals to learn from; give two or more')
         data = data.with_split(column, 'random', seed, FRACTIONS if rows >= _FEW else (1.0, 0.0, 0.0))
     parts = {part: data.part(column, part) for part in PARTS}
-    if len(parts['train']) < 2:
-        raise WorkerError('bad_input', f'{len(parts["train"])} labelled crystals to learn from; give two or more')
+    if (rows := len(parts['train'])) < 2:
+        raise WorkerError('bad_input', f'{label}: {rows} labelled crystals to learn from; give two or more')
     return words, parts
 
 

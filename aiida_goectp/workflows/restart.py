@@ -26,7 +26,10 @@ class GoingOnWorkChain(ProtocolMixin, BaseRestartWorkChain):
     """
 
     _process_class: Any = None
-    _OPEN = ('goectp.metadata.options.resources', 'goectp.metadata.options.environment_variables')
+    _OPEN: ClassVar[tuple[str, ...]] = (
+        'goectp.metadata.options.resources',
+        'goectp.metadata.options.environment_variables',
+    )
     _SAID: ClassVar[str]
     """output of the job that holds what the executable says of itself"""
     _DONE: ClassVar[str]

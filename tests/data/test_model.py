@@ -59,3 +59,8 @@ def test_attributes_of_another_model_are_refused(write_model):
         node.store()
     with pytest.raises(ValidationError, match='exactly one file'):
         ModelData().store()
+
+
+def test_figures_of_many_digits(write_model):
+    node = ModelData(write_model('digits', metrics={'test': {'total': {'mae': 1 / 3 + 1e-16, 'rows': 3}}})).store()
+    assert node.card.metrics['test']['total']['mae'] == pytest.approx(1 / 3)

@@ -8,8 +8,9 @@ import threading
 import pytest
 
 from aiida_goectp.learning.device import MemoryShortage, NoDeviceError
+from aiida_goectp.learning.train import Diverged, Interrupted
 from aiida_goectp.npzfile import FormatError
-from aiida_goectp.worker.progress import Progress
+from aiida_goectp.worker.progress import EpochProgress, Progress
 from aiida_goectp.worker.status import EXIT_STATUS, Status, WorkerError, classify, report_error
 
 
@@ -22,6 +23,8 @@ from aiida_goectp.worker.status import EXIT_STATUS, Status, WorkerError, classif
         (FileNotFoundError(2, 'x', 'file'), 'bad_input', 2),
         (NoDeviceError('x'), 'no_device', 3),
         (MemoryShortage('x'), 'out_of_memory', 4),
+        (Interrupted('x'), 'interrupted', 75),
+        (Diverged('x'), 'diverged', 5),
         (ValueError('x'), 'internal', 1),
     ],
 )
@@ -85,3 +88,22 @@ def test_progress_is_a_plain_line_now_and_then(capsys, monkeypatch):
     with Progress(10, quiet=True) as shown:
         shown.update(8, 1)
     assert capsys.readouterr().err == ''
+
+
+def test_epochs_are_a_plain_line_each(capsys):
+    with EpochProgress(6) as shown:
+        shown.update(2, 'epoch 2/6', 'loss 0.1')
+    assert capsys.readouterr().out == 'epoch 2/6: loss 0.1\n'
+    with EpochProgress(6, quiet=True) as shown:
+        shown.update(2, 'epoch 2/6', 'loss 0.1')
+    assert capsys.readouterr() == ('', '')
+
+
+def test_epochs_are_a_bar_on_a_terminal(monkeypatch, capsys):
+    monkeypatch.setenv('FORCE_COLOR', '1')  # rich takes this for a terminal
+    with EpochProgress(6) as shown:
+        shown.update(6, 'epoch 6/6', 'loss 0.1')
+    said = capsys.readouterr()
+    assert said.out == ''
+    assert '6/6' in said.err
+    assert 'loss 0.1' in said.err

@@ -12,6 +12,7 @@ import pytest
 
 from aiida_goectp.dataset import Dataset
 from aiida_goectp.modelcard import model_hash, read_card
+from aiida_goectp.traininglog import TrainingLog
 from tests import tiny
 
 SMALL = ['--width', 16, '--layers', 1, '--batch-size', 8, '--device', 'cpu', '--threads', 1]
@@ -45,15 +46,15 @@ def test_the_model_and_its_card(goectp, data, split, tmp_path):
     assert (card.functional, card.licence, card.citation, card.notes) == ('PBEsol', 'CC-BY-4.0', 'somebody', 'a try')
     assert card.elements == np.unique(data.crystals.take(range(4, 24)).atomic_numbers).tolist()
     assert card.training['rows'] == {'train': 20, 'validation': 2, 'test': 2}
-    assert (card.training['data'], card.training['split']) == ('data.npz', 'mine')
+    assert card.training['data'] == 'data.npz, split mine'
     assert card.training['settings']['seed'] == 3
     assert len(card.training['hash']) == 64
     assert set(card.metrics['test']) == {'electronic', 'ionic', 'total'}
     assert card.metrics['test']['electronic']['rows'] == 2
     assert card.architecture['options'] == {'width': 16, 'layers': 1, 'bins': 128}
     log = [json.loads(line) for line in (tmp_path / 'model.safetensors.log.jsonl').read_text().splitlines()]
-    assert [line['epoch'] for line in log] == [1, 2]
-    assert set(log[0]) == {'epoch', 'loss', 'seconds', 'validation'}
+    assert [(line['member'], line['epoch']) for line in log] == [(0, 1), (0, 2)]
+    assert {'loss', 'learning_rate', 'seconds', 'validation', 'best', 'members', 'epochs'} <= set(log[0])
     assert not (tmp_path / 'model.safetensors.state').exists()
     # what was trained predicts
     data.crystals.save(tmp_path / 'crystals.npz')
@@ -62,23 +63,118 @@ def test_the_model_and_its_card(goectp, data, split, tmp_path):
     assert 'first: preset goectp' in goectp('info', 'model.safetensors').output
 
 
-def test_a_killed_training_ends_with_the_same_weights(goectp, start, data, tmp_path):
-    arguments = ['train', 'data.npz', *SMALL, '--epochs', 5]
-    process = start(*arguments, '--output', 'killed.safetensors')
-    log, until = tmp_path / 'killed.safetensors.log.jsonl', time.monotonic() + 120
-    while not log.exists() or log.read_text().count('\n') < 2:
+def test_the_status_file_says_everything(goectp, data, status, tmp_path):
+    goectp('train', 'data.npz', '--output', 'model.safetensors', *SMALL, '--epochs', 3, '--quiet')
+    fields = status('model.safetensors')
+    assert (fields['version'], fields['state'], fields['error']) == (1, 'finished', None)
+    assert (fields['epochs_done'], fields['epochs_total'], fields['epoch'], fields['epochs']) == (3, 3, 3, 3)
+    assert (fields['member'], fields['members']) == (0, 1)
+    assert (fields['device'], fields['batch_size']) == ('cpu', 8)
+    assert fields['rows'] == {'train': 20, 'validation': 2, 'test': 2}
+    assert fields['loss'] > 0
+    assert fields['seconds_left'] == 0
+    log = [json.loads(line) for line in (tmp_path / 'model.safetensors.log.jsonl').read_text().splitlines()]
+    best = [line for line in log if line['best']][-1]
+    assert fields['best_epoch'] == best['epoch']
+    assert fields['since_best'] == 3 - best['epoch']
+    assert fields['best_validation']['electronic'] == best['validation']['electronic']['mae']
+
+
+def test_a_killed_training_ends_with_the_same_weights(goectp, start, data, status, tmp_path):
+    arguments = ['train', 'data.npz', *SMALL, '--epochs', 3, '--members', 2]
+    process = start(*arguments, '--output', 'killed.safetensors', fault='kill_after_epochs=4')
+    process.communicate(timeout=300)
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / 'killed.safetensors').exists()
+    fields = status('killed.safetensors')
+    assert (fields['state'], fields['member'], fields['epoch'], fields['epochs_done']) == ('running', 1, 1, 4)
+    said = goectp(*arguments, '--output', 'killed.safetensors').output
+    assert 'member 1/2' not in said
+    assert 'member 2/2, epoch 1/3' not in said
+    assert 'member 2/2, epoch 3/3' in said
+    goectp(*arguments, '--output', 'unbroken.safetensors')
+    assert model_hash(tmp_path / 'killed.safetensors') == model_hash(tmp_path / 'unbroken.safetensors')
+    assert read_card(tmp_path / 'killed.safetensors').members == 2
+    logs = [
+        TrainingLog.read(tmp_path / f'{name}.safetensors.log.jsonl').columns()['loss']
+        for name in ('killed', 'unbroken')
+    ]
+    np.testing.assert_array_equal(*logs)
+
+
+def test_asked_to_stop_and_going_on(goectp, start, data, status, tmp_path):
+    arguments = ['train', 'data.npz', '--output', 'model.safetensors', *SMALL, '--epochs', 4]
+    process = start(*arguments, fault='slow_epoch=0.5')
+    log, until = tmp_path / 'model.safetensors.log.jsonl', time.monotonic() + 300
+    while not log.exists():
         assert time.monotonic() < until
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
-    process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    assert not (tmp_path / 'killed.safetensors').exists()
-    said = goectp(*arguments, '--output', 'killed.safetensors').output
-    assert 'epoch 1/5' not in said
-    assert 'epoch 5/5' in said
-    goectp(*arguments, '--output', 'unbroken.safetensors')
-    assert model_hash(tmp_path / 'killed.safetensors') == model_hash(tmp_path / 'unbroken.safetensors')
+    process.terminate()
+    said = process.communicate(timeout=300)[1]
+    assert process.returncode == 75
+    assert 'interrupted: stopped after epoch' in said
+    assert 'the same command goes on' in said
+    fields = status('model.safetensors')
+    assert (fields['state'], fields['error']['code']) == ('interrupted', 'interrupted')
+    assert 0 < fields['epochs_done'] < 4
+    goectp(*arguments)
+    assert status('model.safetensors')['state'] == 'finished'
+    assert [line['epoch'] for line in TrainingLog.read(log).lines] == [1, 2, 3, 4]
+
+
+def test_the_time_is_up_before_an_epoch_that_would_not_be_done(goectp, data, status):
+    arguments = ['train', 'data.npz', '--output', 'model.safetensors', *SMALL, '--epochs', 3]
+    goectp(*arguments, '--time-limit', 0.001, status=75)
+    assert status('model.safetensors')['epochs_done'] == 1
+    goectp(*arguments, '--time-limit', 0.001, status=75)
+    assert status('model.safetensors')['epochs_done'] == 2
+    goectp(*arguments, '--no-resume')
+    assert status('model.safetensors')['state'] == 'finished'
+
+
+def test_a_training_that_diverges(goectp, data, status, tmp_path):
+    arguments = ['train', 'data.npz', '--output', 'model.safetensors', *SMALL, '--epochs', 4]
+    said = goectp(*arguments, status=5, fault='nan_at_epoch=3').output
+    assert 'diverged: the loss became nan in epoch 3; lower the learning rate' in said
+    fields = status('model.safetensors')
+    assert (fields['state'], fields['error']['code'], fields['epochs_done']) == ('failed', 'diverged', 2)
+    assert not (tmp_path / 'model.safetensors').exists()
+
+
+def test_memory_that_does_not_suffice(goectp, data, status):
+    said = goectp('train', 'data.npz', '--output', 'model.safetensors', *SMALL, status=4, fault='oom_above=7').output
+    assert 'out_of_memory: the memory of cpu does not suffice' in said
+    assert status('model.safetensors')['error']['code'] == 'out_of_memory'
+
+
+def test_a_gpu_lost_on_the_way(goectp, data, status):
+    goectp('train', 'data.npz', '--output', 'model.safetensors', *SMALL, status=3, fault='gpu_lost')
+    assert status('model.safetensors')['error']['code'] == 'no_device'
+
+
+def test_patience_ends_it_and_the_best_weights_are_kept(goectp, data, status, tmp_path):
+    # a learning rate that hurts: nothing gets better after the first epochs
+    arguments = ['train', 'data.npz', '--output', 'model.safetensors', *SMALL, '--keep', 'best', '--epochs', 60]
+    goectp(*arguments, '--patience', 2, '--learning-rate', 0.5, '--schedule', 'constant')
+    fields = status('model.safetensors')
+    assert fields['epoch'] < 60
+    assert fields['since_best'] == 2
+    assert fields['state'] == 'finished'
+
+
+def test_going_on_from_a_model(goectp, data, tmp_path):
+    first = ['train', 'data.npz', '--output', 'first.safetensors', *SMALL, '--epochs', 4, '--functional', 'PBE']
+    goectp(*first)
+    # network and preset are those of the model, although nothing names them
+    more = ['--batch-size', 8, '--device', 'cpu', '--threads', 1, '--epochs', 1, '--learning-rate', 1e-5]
+    said = goectp('train', 'data.npz', '--output', 'more.safetensors', '--initial', 'first.safetensors', *more).output
+    log = [TrainingLog.read(tmp_path / f'{name}.safetensors.log.jsonl') for name in ('first', 'more')]
+    assert 'epoch 1/1' in said
+    assert log[1].lines[0]['loss'] < log[0].lines[0]['loss']
+    card = read_card(tmp_path / 'more.safetensors')
+    assert card.architecture == read_card(tmp_path / 'first.safetensors').architecture
+    assert card.training['parent'] == model_hash(tmp_path / 'first.safetensors')
 
 
 def test_a_random_split_holds_out_rows_with_any_label(goectp, data, tmp_path):
@@ -88,7 +184,7 @@ def test_a_random_split_holds_out_rows_with_any_label(goectp, data, tmp_path):
     Dataset(data.crystals, electronic, ionic).save(tmp_path / 'data.npz')
     said = goectp('train', 'data.npz', '--output', 'model.safetensors', *SMALL, '--epochs', 1).output
     assert '18 crystals to learn from, 2 to validate' in said
-    assert read_card(tmp_path / 'model.safetensors').training['split'] == 'random, seed 0'
+    assert read_card(tmp_path / 'model.safetensors').training['data'] == 'data.npz, split random, seed 0'
 
 
 def test_json_lines_as_data(goectp, data, tmp_path):
@@ -115,7 +211,12 @@ def test_json_lines_as_data(goectp, data, tmp_path):
 @pytest.mark.parametrize(
     ('arguments', 'status', 'words'),
     [
-        (['--split', 'mine'], 2, 'give --split-file and --split together'),
+        (['--split', 'mine'], 2, "the dataset has no split 'mine'"),
+        (['--split-file', 'splits.json'], 2, 'name a split of splits.json with --split'),
+        (['--settings', 'splits.json'], 2, 'settings: splits: Extra inputs are not permitted'),
+        (['--settings', 'data.npz'], 2, 'data.npz: no JSON'),
+        (['--initial', 'data.npz'], 2, 'bad_model: data.npz: not a safetensors file'),
+        (['--initial', 'nobody'], 2, 'bad_model: nobody: no such model file'),
         (['--split-file', 'splits.json', '--split', 'other'], 2, "no split 'other' with a part train; has mine, bad"),
         (['--split-file', 'splits.json', '--split', 'bad'], 2, 'not in the dataset: nobody'),
         (['--split-file', 'data.npz', '--split', 'mine'], 2, 'no JSON of the form splits'),

@@ -1,0 +1,74 @@
+"""Join members that were trained in jobs of their own to one committee."""
+
+from __future__ import annotations
+
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from aiida import orm
+from aiida.engine import calcfunction
+
+from aiida_goectp.calculations.train import all_settings
+from aiida_goectp.data.dataset import DatasetData
+from aiida_goectp.data.model import ModelData
+
+__all__ = ('merge_models',)
+
+
+@calcfunction
+def merge_models(
+    dataset: DatasetData,
+    split: orm.Str,
+    settings: orm.Dict,
+    name: orm.Str = None,  # type: ignore[assignment]
+    card: orm.Dict = None,  # type: ignore[assignment]
+    **members: ModelData,
+) -> ModelData:
+    """Return the committee of all members, calibrated and judged as one, as if it had been trained in one job.
+
+    :param dataset: on which the members were trained
+    :param split: on which they were trained
+    :param settings: of the committee
+    :param name: of the committee
+    :param card: prose for the model card: licence, citation, notes
+    :param members: the members, in the order of their names
+    :raises ValueError: their number is not that of the settings, or they were trained on other rows or another network
+    """
+    models = [members[key] for key in sorted(members)]
+    wanted = all_settings(settings.get_dict())
+    if len(models) != wanted['members']:
+        raise ValueError(f'{len(models)} members for a committee of {wanted["members"]}')
+    cards = [model.card for model in models]
+    for key in ('preset', 'architecture', 'targets', 'elements', 'functional'):
+        if any(getattr(item, key) != getattr(cards[0], key) for item in cards):
+            raise ValueError(f'the members differ in {key}; a committee is of one kind, trained on the same rows')
+    prose = {'licence': '', 'citation': '', 'notes': '', **(card.get_dict() if card is not None else {})}
+    return _joined(models, dataset, split.value, wanted, name.value if name is not None else cards[0].name, prose)
+
+
+def _joined(
+    models: list[ModelData], node: DatasetData, split: str, settings: dict[str, Any], name: str, prose: dict[str, str]
+) -> ModelData:
+    # torch takes seconds to import, and loading this module must not
+    from aiida_goectp.learning.finish import finish
+    from aiida_goectp.learning.predict import cached_model
+    from aiida_goectp.learning.settings import TrainSettings
+    from aiida_goectp.network.checkpoint import save_model
+
+    networks: list[Any] = [network for model in models for network in cached_model(model.content, 'cpu').networks]
+    parts = {part: node.dataset.part(split, part) for part in ('train', 'validation', 'test')}
+    parents = {model.card.training.get('parent') for model in models}
+    finished, card = finish(
+        networks,
+        parts,
+        TrainSettings.model_validate(settings),
+        device='cpu',
+        name=name,
+        data=models[0].card.training.get('data', ''),
+        functional=models[0].card.functional,
+        parent=parents.pop() if len(parents) == 1 else None,
+        **prose,
+    )
+    with TemporaryDirectory() as folder:
+        save_model(f'{folder}/model.safetensors', finished, card)
+        return ModelData(f'{folder}/model.safetensors')

@@ -1,0 +1,116 @@
+"""``goectp.train`` with the real executable; how it breaks is tested with ``TrainWorkChain``."""
+
+import json
+
+import numpy as np
+import pytest
+from aiida.engine import run_get_node
+from aiida.manage.caching import enable_caching
+
+from aiida_goectp.calculations.train import TrainCalculation, all_settings, settings_complaint
+from aiida_goectp.data.dataset import DatasetData
+from aiida_goectp.data.model import ModelData
+from tests import tiny
+
+SMALL = {'options': {'width': 8, 'layers': 1, 'bins': 16}, 'batch_size': 8, 'epochs': 2}
+
+
+@pytest.fixture
+def dataset(aiida_profile):
+    return DatasetData(tiny.some_dataset(24).with_split('mine', 'random', 1)).store()
+
+
+@pytest.fixture
+def run(code, dataset):
+    """Return a function that runs a job."""
+
+    def run(**inputs):
+        builder = TrainCalculation.get_builder()
+        node = inputs.pop('dataset', dataset)
+        builder.code, builder.dataset = code, DatasetData(tiny.some_dataset(1)) if node == 'one row' else node
+        builder.settings, builder.device = inputs.pop('settings', SMALL), inputs.pop('device', 'cpu')
+        builder.metadata.options.resources = {
+            'num_machines': 1, 'num_mpiprocs_per_machine': 1, 'num_cores_per_mpiproc': 1,
+        }  # fmt: skip
+        for name, value in inputs.items():
+            builder[name] = value
+        return run_get_node(builder)
+
+    return run
+
+
+def test_settings():
+    assert all_settings({'epochs': 3})['epochs'] == 3
+    assert all_settings({})['members'] == 1
+    assert settings_complaint({'epochs': 3}) is None
+    assert settings_complaint({'epochs': 0, 'speed': 1}).startswith('settings.epochs: ')
+    assert 'settings.speed: Extra inputs' in settings_complaint({'epochs': 0, 'speed': 1})
+
+
+@pytest.mark.parametrize(
+    ('inputs', 'message'),
+    [
+        ({'settings': {'epochs': 0}}, 'settings.epochs: Input should be greater than or equal to 1'),
+        ({'settings': {'speed': 1}}, 'settings.speed: Extra inputs are not permitted'),
+        ({'split': 'other'}, "split 'other': the dataset has mine"),
+        ({'device': 'gpu'}, "device 'gpu': give auto, cpu, cuda or cuda:N"),
+        ({'card': {'price': '1'}}, "card: no field is named 'price'; there are licence"),
+        ({'dataset': 'one row'}, 'dataset: 1 rows to learn from'),
+    ],
+)
+def test_bad_inputs_are_refused_before_anything_runs(run, inputs, message):
+    with pytest.raises(ValueError, match=message):
+        run(**inputs)
+
+
+def test_the_model_and_where_it_comes_from(run, dataset):
+    card = {'licence': 'CC-BY-4.0', 'citation': "O'Neill & sons", 'notes': '$HOME'}
+    with enable_caching():
+        results, node = run(split='mine', name='first', card=card)
+        assert node.is_finished_ok, node.exit_message
+        again = run(split='mine', name='first', card=card, dataset=DatasetData(dataset.dataset))[1]
+    model = results['model']
+    assert model.creator.uuid == node.uuid
+    found = model.card
+    assert (found.name, found.licence, found.citation, found.notes) == ('first', *card.values())
+    assert found.training['rows'] == {
+        part: len(dataset.dataset.part('mine', part)) for part in ('train', 'validation', 'test')
+    }
+    assert results['history'].get_array('epoch').tolist() == [1, 2]
+    assert np.isfinite(results['history'].get_array('validation_electronic_mae')).all()
+    parameters = results['output_parameters']
+    assert (parameters['state'], parameters['epochs_done'], parameters['device']) == ('finished', 2, 'cpu')
+    assert parameters['metrics']['test']['electronic']['mae'] > 0
+    # equal content in another node is taken from the cache
+    assert again.base.caching.get_cache_source() == node.uuid
+    # neither dataset nor model are stored a second time with the job
+    assert json.loads(node.base.repository.get_object_content('settings.json')) == SMALL
+    assert 'dataset.npz' not in node.base.repository.list_object_names()
+
+
+def test_fine_tuning(run, tmp_path):
+    first = run(split='mine', name='first')[0]['model']
+    results, node = run(split='mine', model=first, settings=SMALL | {'epochs': 1, 'learning_rate': 1e-4})
+    assert node.is_finished_ok, node.exit_message
+    assert results['model'].card.training['parent'] == first.content_hash
+    assert node.inputs.model.uuid == first.uuid
+    # a model of another network
+    other = SMALL | {'options': {'width': 16, 'layers': 1, 'bins': 16}}
+    _, node = run(split='mine', model=first, settings=other)
+    assert node.exit_status == 210
+    assert 'has another architecture' in node.exit_message
+
+
+def test_what_the_executable_refuses(run, write_model):
+    _, node = run(model=ModelData.get_or_create(write_model('no-network')))
+    assert node.exit_status == 211
+    assert node.exit_message.startswith('The executable refused the model: ')
+
+
+def test_an_executable_that_is_none(dataset, aiida_code_installed):
+    builder = TrainCalculation.get_builder()
+    builder.code = aiida_code_installed(label='none', filepath_executable='/no/such/goectp')
+    builder.dataset = dataset
+    _, node = run_get_node(builder)
+    assert node.exit_status == 310
+    assert 'No such file' in node.exit_message
