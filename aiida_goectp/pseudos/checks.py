@@ -22,7 +22,7 @@ __all__ = (
 )
 
 MAX_LEVEL_ERROR = 0.040
-"""Ry: largest error of a level in any tested configuration (3s and 1s of the semicore atoms need most of it)."""
+"""Ry: largest error of a level in any tested configuration (2s of Mg needs most of it, 0.030)."""
 MAX_EXCITATION_ERROR = 0.020
 """Ry: largest error of an excitation or ionisation energy."""
 MAX_PHASE_ERROR = 0.15

@@ -4,7 +4,7 @@ How they were chosen. 2s and 2p of Na and Mg, and 1s of Li, are valence: with th
 come out a third too stiff. ``ld1.x`` knows one projector a channel, so the two s states of such an atom share one
 potential. It is made from the deeper one **in the ion** (Na⁺, Mg²⁺, Li⁺ are the reference, the states of compounds),
 taken as the local potential, which cannot make a ghost in s; the upper state is then a test and comes out within
-20 mRy. Si, Al, Cl have d local so that s and p both keep a projector; the others have p local.
+22 mRy. Si, Al, Cl have d local so that s and p both keep a projector; the others have p local.
 """
 
 from __future__ import annotations
