@@ -34,6 +34,10 @@ class ModelCard(BaseModel):
     elements: list[int] = Field(default_factory=list, description='atomic numbers of the training set')
     functional: str = Field(default='unknown', description='exchange-correlation functional of the labels')
     training: dict[str, Any] = Field(default_factory=dict, description='data, hash, split, seed, hyperparameters')
+    uncertainty: dict[str, Any] = Field(
+        default_factory=dict,
+        description='factors of the standard deviations by target and quantity; unlike_above: leverage of strange rows',
+    )
     metrics: dict[str, Any] = Field(default_factory=dict, description='figures reached, with the rows they hold for')
     licence: str = ''
     citation: str = ''
@@ -70,7 +74,7 @@ def read_card(path: str | Path) -> ModelCard:
 
 
 def model_hash(path: str | Path) -> str:
-    """Return the content hash of a model: preset, architecture, targets and every weight; not the prose of its card.
+    """Return the content hash of a model: what decides its numbers, weights included; not the prose of its card.
 
     :raises FormatError: as :func:`read_card`
     """
@@ -78,12 +82,14 @@ def model_hash(path: str | Path) -> str:
     header = _header(path)
     card = _card(str(path), header.pop('__metadata__', {}))
     digest = hashlib.blake2b(digest_size=20)
-    identity = {
+    identity: dict[str, Any] = {
         'preset': card.preset,
         'architecture': card.architecture,
         'targets': card.targets,
         'members': card.members,
     }
+    if card.uncertainty:
+        identity['uncertainty'] = card.uncertainty
     digest.update(json.dumps(identity, sort_keys=True).encode())
     with path.open('rb') as stream:
         start = 8 + int.from_bytes(stream.read(8), 'little')

@@ -12,7 +12,7 @@ import spglib
 from aiida_goectp.crystals.crystalset import Crystal
 from aiida_goectp.reduction import polar_rotation, reduced_bases
 
-__all__ = ('SYMPREC', 'CanonicalCell', 'canonical_cell', 'point_group_projector', 'project')
+__all__ = ('SYMPREC', 'CanonicalCell', 'canonical_cell', 'infrared_directions', 'point_group_projector', 'project')
 
 SYMPREC = 1e-2
 """Å; atoms closer than this to a symmetric position are on it (the usual choice for relaxed crystals)"""
@@ -32,6 +32,8 @@ class CanonicalCell(NamedTuple):
     """(n, 3) in [0, 1), of this lattice"""
     operations: np.ndarray
     """(g, 3, 3) the point group as orthogonal Cartesian matrices, in the frame of the input"""
+    permutations: np.ndarray
+    """(g, n) the atom onto which each operation, with its translation, carries each atom"""
     frames: np.ndarray
     """(m, 3, 3) rows: one reduced basis for each coset of the crystal's Laue group in the lattice's holohedry"""
     rotations: np.ndarray
@@ -57,14 +59,21 @@ def canonical_cell(crystal: Crystal, symprec: float = SYMPREC) -> CanonicalCell:
     rotations = np.einsum('ij,gjk,kl->gil', inverse.T, rotations, transform.T)
     positions, translations = positions @ inverse, translations @ inverse
     reduced = _symmetrise_lattice(reduced, rotations)
-    positions = _symmetrise_positions(
+    positions, permutations = _symmetrise_positions(
         positions - np.floor(positions), numbers, rotations, translations, np.ascontiguousarray(reduced)
     )
     column = reduced.T
     operations = column @ rotations @ np.linalg.inv(column)
     frames = _cosets(bases, rotations) @ reduced
     return CanonicalCell(
-        reduced, numbers, positions - np.floor(positions), operations, frames, polar_rotation(frames), known
+        reduced,
+        numbers,
+        positions - np.floor(positions),
+        operations,
+        permutations,
+        frames,
+        polar_rotation(frames),
+        known,
     )
 
 
@@ -76,6 +85,28 @@ def point_group_projector(operations: np.ndarray) -> np.ndarray:
     :param operations: (g, 3, 3) orthogonal Cartesian matrices
     """
     return np.einsum('gij,gkl->ikjl', operations, operations).reshape(9, 9) / len(operations)
+
+
+def infrared_directions(operations: np.ndarray, permutations: np.ndarray) -> np.ndarray:
+    """Return the (3, 3) projector onto the directions in which the lattice can answer a field at all.
+
+    Born charges obey Z of the image atom = g Z gᵀ and sum to zero (acoustic sum rule); where that leaves no charge that
+    couples to a direction, as in diamond or in a crystal of one atom, the ionic permittivity along it vanishes
+    exactly (M. Born and K. Huang, Dynamical Theory of Crystal Lattices, 1954). One tensor of random charges, averaged
+    over the group, finds the directions.
+
+    :param operations: (g, 3, 3) orthogonal Cartesian matrices
+    :param permutations: (g, n) the atom onto which each operation carries each atom
+    """
+    n = permutations.shape[1]
+    charges = np.random.default_rng(0).normal(size=(n, 3, 3))
+    average = np.zeros_like(charges)
+    images = np.einsum('gab,nbc,gdc->gnad', operations, charges, operations) / len(operations)
+    np.add.at(average, permutations, images)
+    average -= average.mean(axis=0)
+    directions, strength, _ = np.linalg.svd(average.transpose(1, 0, 2).reshape(3, -1), full_matrices=False)
+    seen = directions[:, strength > 1e-6 * np.sqrt(n)]
+    return seen @ seen.T
 
 
 def project(tensor: np.ndarray, operations: np.ndarray) -> np.ndarray:
@@ -143,19 +174,19 @@ def _symmetrise_lattice(lattice: np.ndarray, rotations: np.ndarray) -> np.ndarra
 @numba.njit(cache=True)
 def _symmetrise_positions(
     positions: np.ndarray, numbers: np.ndarray, rotations: np.ndarray, translations: np.ndarray, lattice: np.ndarray
-) -> np.ndarray:  # pragma: no cover - compiled
-    """Average each atom over the images that the operations send to it.
+) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover - compiled
+    """Average each atom over the images that the operations send to it; return positions and permutations (g, n).
 
     The translation of each operation is first replaced by the mean shift of the atoms that it maps; these translations
     compose exactly as the rotations do, so that the averaged crystal has the symmetry to rounding.
     """
     n = len(positions)
     total = np.zeros((n, 3))
-    moved, image, partner = np.empty((n, 3)), np.empty((n, 3)), np.empty(n, dtype=np.int64)
+    moved, image, partners = np.empty((n, 3)), np.empty((n, 3)), np.empty((len(rotations), n), dtype=np.int64)
     metric = lattice @ lattice.T
     delta, nearest = np.empty(3), np.empty(3)
     for g in range(len(rotations)):
-        shift = np.zeros(3)
+        shift, partner = np.zeros(3), partners[g]
         for i in range(n):
             for x in range(3):
                 moved[i, x] = translations[g, x]
@@ -183,7 +214,7 @@ def _symmetrise_positions(
         for i in range(n):
             for x in range(3):
                 total[partner[i], x] += image[i, x] + shift[x]
-    return total / len(rotations)
+    return total / len(rotations), partners
 
 
 def _cosets(bases: np.ndarray, rotations: np.ndarray) -> np.ndarray:

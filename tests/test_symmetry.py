@@ -5,7 +5,7 @@ import pytest
 import spglib
 
 from aiida_goectp.crystals import Crystal
-from aiida_goectp.symmetry import canonical_cell, point_group_projector, project
+from aiida_goectp.symmetry import canonical_cell, infrared_directions, point_group_projector, project
 from tests.network.changes import enlarged, orthogonal, recelled, rotated
 
 
@@ -95,3 +95,49 @@ def test_a_crystal_that_spglib_refuses_keeps_its_own_cell():
     cell = canonical_cell(close)
     assert not cell.symmetry_known
     assert len(cell.operations) == 1
+
+
+def _directions(lattice, numbers, positions):
+    cell = canonical_cell(Crystal('x', np.asarray(lattice, dtype=float), np.array(numbers), np.array(positions)))
+    return infrared_directions(cell.operations, cell.permutations)
+
+
+FCC = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 2
+
+
+def test_what_has_no_infrared_mode_answers_no_field():
+    """Diamond: the optical mode is T2g; one atom in the cell: there is none. Zincblende and rocksalt have T2 and T1u."""
+    np.testing.assert_allclose(_directions(FCC * 3.57, [6, 6], [[0, 0, 0], [0.25] * 3]), 0, atol=1e-12)
+    np.testing.assert_allclose(_directions(FCC * 5.3, [18], [[0, 0, 0]]), 0, atol=1e-12)
+    np.testing.assert_allclose(_directions(FCC * 4.36, [14, 6], [[0, 0, 0], [0.25] * 3]), np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(_directions(FCC * 4.21, [12, 8], [[0, 0, 0], [0.5] * 3]), np.eye(3), atol=1e-12)
+    # a supercell in which the two atoms of diamond stand in another order is diamond still
+    supercell = [[0, 0, 0], [0.125, 0.125, 0.125], [0.5, 0, 0], [0.625, 0.125, 0.125]]
+    stretched = np.diag([2.0, 2, 2]) @ FCC * 3.57
+    eight = [np.array(p) + np.array(q) for q in ([0, 0, 0], [0, 0.5, 0], [0, 0, 0.5], [0, 0.5, 0.5]) for p in supercell]
+    np.testing.assert_allclose(_directions(stretched, [6] * 16, eight), 0, atol=1e-12)
+
+
+def test_graphite_answers_within_its_layers_and_across():
+    """P6₃/mmc graphite: E1u and A2u are infrared active (Nemanich, Lucovsky and Solin, Solid State Commun. 23, 1977)."""
+    lattice = [[2.46, 0, 0], [-1.23, 2.1304, 0], [0, 0, 6.71]]
+    positions = [[0, 0, 0.25], [0, 0, 0.75], [1 / 3, 2 / 3, 0.25], [2 / 3, 1 / 3, 0.75]]
+    np.testing.assert_allclose(_directions(lattice, [6] * 4, positions), np.eye(3), atol=1e-9)
+
+
+def test_molecules_of_equal_atoms_leave_no_direction():
+    """N₂ molecules along z, one in the cell, both atoms equal by inversion: no Born charge is left."""
+    lattice = np.diag([3.0, 3.0, 4.0])
+    np.testing.assert_allclose(_directions(lattice, [7, 7], [[0, 0, 0.14], [0, 0, -0.14]]), 0, atol=1e-12)
+    # with a third atom of another kind on the axis all directions count
+    found = _directions(lattice, [7, 7, 8], [[0, 0, 0.14], [0, 0, -0.14], [0.5, 0.5, 0.5]])
+    np.testing.assert_allclose(found, np.eye(3), atol=1e-9)
+
+
+def test_infrared_directions_turn_with_the_crystal():
+    """Two kinds of chains along x that differ by their own x coordinates only: the answer lies in one plane or line."""
+    turn = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))[0]
+    lattice = np.diag([4.0, 5.0, 6.0])
+    positions = [[0.1, 0, 0], [0.9, 0, 0], [0.4, 0.5, 0.5], [0.6, 0.5, 0.5]]
+    straight = _directions(lattice, [6, 6, 6, 6], positions)
+    np.testing.assert_allclose(_directions(lattice @ turn.T, [6] * 4, positions), turn @ straight @ turn.T, atol=1e-9)

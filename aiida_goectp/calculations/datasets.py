@@ -59,7 +59,8 @@ def dataset_from_dielectric(**nodes: DielectricData | orm.Dict) -> DatasetData:
         raise ValueError(f'each response needs dielectric_NAME and quality_NAME; missing or unknown: {odd}')
     judged = []
     for name in names:
-        response, quality = nodes[f'dielectric_{name}'], nodes[f'quality_{name}']
+        response: Any = nodes[f'dielectric_{name}']
+        quality: Any = nodes[f'quality_{name}']
         _check_verdict(response, quality)
         judged.append(Judged(response.dielectric, quality.get_dict(), response.uuid))
     return DatasetData(dataset_of_responses(judged))

@@ -14,7 +14,7 @@ from aiida_goectp.crystals import CrystalSet
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
-from aiida_goectp.predictions import Predictions, flag_names
+from aiida_goectp.predictions import DEVIATIONS, TENSORS, Predictions, flag_names
 from aiida_goectp.selection.ranking import Ranking
 
 __all__ = ('export_bytes',)
@@ -101,13 +101,13 @@ def _crystal_rows(crystals: CrystalSet) -> list[dict[str, Any]]:
 
 
 def _prediction_rows(predictions: Predictions) -> list[dict[str, Any]]:
-    tensors = ('electronic', 'ionic', 'total', 'electronic_std', 'ionic_std', 'total_std')
+    columns = (*TENSORS, *DEVIATIONS)
     return [
         {
             'id': str(predictions.ids[row]),
             'hash': str(predictions.hashes[row]),
             'error': str(predictions.errors[row]),
-            **{name: _plain(getattr(predictions, name)[row]) for name in tensors},
+            **{name: _plain(getattr(predictions, name)[row]) for name in columns},
             'flags': list(flag_names(predictions.flags[row])),
         }
         for row in range(len(predictions))

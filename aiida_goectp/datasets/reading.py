@@ -60,11 +60,11 @@ def _judged(name: str, data: Dataset) -> Dataset:
     gates, ionic = data.failed_gates.tolist(), data.ionic.copy()
     gaps = data.crystals.properties.get('band_gap', np.full(len(data), np.nan))
     offsets = data.crystals.atom_offsets
-    for row in np.flatnonzero((data.origin == '') & (data.failed_gates == '')):
-        charges = data.born_charges[offsets[row] : offsets[row + 1]]
-        parts = [_known(tensor) for tensor in (data.electronic[row], data.ionic[row], charges)]
+    for row in np.flatnonzero((data.origin == '') & (data.failed_gates == '')).tolist():
+        charges = _known(data.born_charges[offsets[row] : offsets[row + 1]])
+        labels = _known(data.electronic[row]), _known(data.ionic[row])
         gap = float(gaps[row]) if gaps.dtype.kind in 'iuf' and np.isfinite(gaps[row]) else None
-        gates[row] = failed_row_gates(data.crystals[row], *parts, band_gap=gap)
+        gates[row] = failed_row_gates(data.crystals[row], *labels, charges, gap)
         if gates[row] and not is_refused(gates[row]):
             ionic[row] = np.nan
     origin = np.where(data.origin == '', name, data.origin)

@@ -1,4 +1,4 @@
-"""Several processes that train one network, one a GPU, as ``torchrun`` starts them; a single process needs none of it."""
+"""Several processes that train one network, one a GPU, as ``torchrun`` starts them; one process needs none of it."""
 
 from __future__ import annotations
 

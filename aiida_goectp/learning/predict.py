@@ -16,13 +16,15 @@ from aiida_goectp import __version__
 from aiida_goectp.crystals.crystalset import CrystalSet
 from aiida_goectp.learning.batches import PreparedBatch, prepared_batches
 from aiida_goectp.learning.device import MemoryShortage, NoDeviceError, choose_device, fault, known_failure
+from aiida_goectp.learning.uncertainty import Raw, deviations
 from aiida_goectp.modelcard import resolve_model
 from aiida_goectp.network.batch import GraphBatch
 from aiida_goectp.network.checkpoint import LoadedModel, load_model
+from aiida_goectp.network.model import mean_by
 from aiida_goectp.network.preparation import GraphArrays
 from aiida_goectp.predictions import FLAG_NAMES, TENSORS, Predictions
 
-__all__ = ('Chunk', 'Predictor', 'assemble', 'cached_model', 'predict_crystals')
+__all__ = ('Chunk', 'Predictor', 'assemble', 'cached_model', 'predict_crystals', 'raw_outputs')
 
 _SMALLEST = 64
 """atoms; a device without room for that many has no room for anything"""
@@ -39,6 +41,38 @@ class Chunk(NamedTuple):
     """(k,)"""
     errors: list[str]
     """(k,) empty where good"""
+    deviations: np.ndarray
+    """(k, 3, 5) of electronic, ionic, total: standard deviations of average, anisotropy, ascending eigenvalues"""
+
+
+class _Outcome(NamedTuple):
+    """Results of crystals that went through the network together."""
+
+    tensors: np.ndarray
+    deviations: np.ndarray
+    unlike: np.ndarray
+
+    def row(self, place: int) -> _Outcome:
+        return _Outcome(*(column[place] for column in self))
+
+
+@torch.no_grad()
+def raw_outputs(model: LoadedModel, batch: GraphBatch, functional: torch.Tensor | None = None) -> Raw:
+    """Return what each member says of the crystals of a batch."""
+    tensors, leverage = [], []
+    for network in model.members:
+        features = network.features(batch, functional=functional)
+        tensors.append(network.tensors(features, batch))
+        leverage.append(network.leverage(features, batch))
+    found = torch.stack(tensors).double().cpu().numpy()
+    members = np.full((*found.shape[:2], 3, 3, 3), np.nan)
+    for place, name in enumerate(model.card.targets):
+        members[:, :, TENSORS.index(name)] = found[:, :, place]
+    if {'electronic', 'ionic'} <= set(model.card.targets):
+        members[:, :, 2] = members[:, :, 0] + members[:, :, 1]
+    density = mean_by(batch.atom_density.unsqueeze(1), batch.owners, len(batch.projectors)).squeeze(1)
+    far = torch.stack(leverage).mean(dim=0).double().cpu().numpy()
+    return Raw(members, far, density.double().cpu().numpy())
 
 
 class Predictor:
@@ -67,14 +101,17 @@ class Predictor:
         for batch in prepared_batches(crystals, self.model.card.preset, lambda: self.batch_atoms, start):
             if seconds := fault('slow'):
                 time.sleep(float(seconds))
-            tensors, errors = np.full((len(batch.rows), len(TENSORS), 3, 3), np.nan), list(batch.errors)
+            count = len(batch.rows)
+            tensors, errors = np.full((count, len(TENSORS), 3, 3), np.nan), list(batch.errors)
+            sure, flags = np.full((count, 3, 5), np.nan), self._flags(crystals, batch)
             for place, outcome in self._evaluate(batch, np.arange(len(batch.good))):
                 where = batch.good[place]
                 if isinstance(outcome, str):
                     errors[where] = outcome
                 else:
-                    tensors[where] = outcome
-            yield Chunk(batch.rows, tensors, self._flags(crystals, batch), errors)
+                    tensors[where], sure[where] = outcome.tensors, outcome.deviations
+                    flags[where] |= np.uint32(outcome.unlike) << np.uint32(FLAG_NAMES.index('unlike_training'))
+            yield Chunk(batch.rows, tensors, flags, errors, sure)
 
     def _flags(self, crystals: CrystalSet, batch: PreparedBatch) -> np.ndarray:
         flags = np.zeros(len(batch.rows), dtype=np.uint32)
@@ -86,16 +123,16 @@ class Predictor:
         flags[batch.good[~batch.graphs.symmetry_known]] |= unknown
         return flags
 
-    def _evaluate(self, batch: PreparedBatch, places: np.ndarray) -> Iterator[tuple[int, np.ndarray | str]]:
+    def _evaluate(self, batch: PreparedBatch, places: np.ndarray) -> Iterator[tuple[int, _Outcome | str]]:
         """Yield (place among the good rows, tensors or an error); halve the batch when memory runs out."""
         if not len(places):
             return
         graphs = batch.graphs.take(places)
         outcomes = self._try(graphs)
         if outcomes is not None:
-            for place, tensors in zip(places, outcomes, strict=True):
-                good = np.isfinite(tensors[self._known]).all()
-                yield int(place), tensors if good else 'the network gave numbers that are not finite'
+            for place, outcome in zip(places, map(outcomes.row, range(len(places))), strict=True):
+                good = np.isfinite(outcome.tensors[self._known]).all()
+                yield int(place), outcome if good else 'the network gave numbers that are not finite'
             return
         # here the error is gone, and with it the tensors that its traceback kept on the device
         torch.cuda.empty_cache()
@@ -111,11 +148,11 @@ class Predictor:
                 f'no room for {atoms} atoms on {self.device}; free memory there, or use another device'
             )
 
-    def _try(self, graphs: GraphArrays) -> np.ndarray | None:
-        """Return the tensors, or None if memory ran out."""
+    def _try(self, graphs: GraphArrays) -> _Outcome | None:
+        """Return the results, or None if memory ran out."""
         try:
             _raise_faults(len(graphs.numbers))
-            return self._tensors(GraphBatch.from_arrays(graphs))
+            return self._outcome(GraphBatch.from_arrays(graphs))
         except (MemoryError, RuntimeError) as error:
             known = known_failure(error, self.device)
             if isinstance(known, MemoryShortage):
@@ -124,21 +161,15 @@ class Predictor:
                 raise
             raise known from error
 
-    @torch.no_grad()
-    def _tensors(self, batch: GraphBatch) -> np.ndarray:
-        """Return (c, 6, 3, 3): mean and standard deviation over the committee."""
-        batch = batch.to(self.device)
-        members = torch.stack([network(batch) for network in self.model.networks]).double().cpu().numpy()
-        by_name = dict(zip(self.model.card.targets, np.moveaxis(members, 2, 0), strict=True))
-        if 'electronic' in by_name and 'ionic' in by_name:
-            by_name['total'] = by_name['electronic'] + by_name['ionic']
-        columns = np.full((members.shape[1], len(TENSORS), 3, 3), np.nan)
-        for place, name in enumerate(TENSORS[:3]):
-            if name in by_name:
-                columns[:, place] = by_name[name].mean(axis=0)
-                if len(self.model.networks) > 1:
-                    columns[:, place + 3] = by_name[name].std(axis=0, ddof=1)
-        return columns
+    def _outcome(self, batch: GraphBatch) -> _Outcome:
+        """Return mean tensors and standard deviations."""
+        raw = raw_outputs(self.model, batch.to(self.device))
+        sure = deviations(raw, self.model.card.uncertainty)
+        columns = np.full((len(raw.density), len(TENSORS), 3, 3), np.nan)
+        columns[:, :3], columns[:, 3:] = raw.members.mean(axis=0), sure.tensors
+        rows = np.concatenate([sure.average[:, :, None], sure.anisotropy[:, :, None], sure.eigenvalues], axis=2)
+        limit = self.model.card.uncertainty.get('unlike_above', np.inf)
+        return _Outcome(columns, rows, raw.leverage > limit)
 
     def settings(self) -> dict[str, Any]:
         """Return how the numbers were made, for the record."""
@@ -219,6 +250,7 @@ def assemble(crystals: CrystalSet, chunks: list[Chunk], predictor: Predictor) ->
     """Join chunks that cover every row, in order, to the table of predictions."""
     tensors = np.concatenate([np.zeros((0, len(TENSORS), 3, 3)), *(chunk.tensors for chunk in chunks)])
     errors = [error for chunk in chunks for error in chunk.errors]
+    sure = np.concatenate([np.zeros((0, 3, 5)), *(chunk.deviations for chunk in chunks)])
     return Predictions(
         ids=crystals.ids,
         hashes=crystals.hashes,
@@ -227,4 +259,7 @@ def assemble(crystals: CrystalSet, chunks: list[Chunk], predictor: Predictor) ->
         errors=np.array(errors, dtype=np.str_).reshape(-1),
         model_hash=predictor.model.hash,
         settings=predictor.settings(),
+        average_std=sure[:, :, 0],
+        anisotropy_std=sure[:, :, 1],
+        eigenvalues_std=sure[:, :, 2:],
     )

@@ -19,25 +19,36 @@ class TrainSettings(BaseModel):
 
     preset: Literal['goectp', 'published'] = 'goectp'
     options: dict[str, Any] = Field(default_factory=dict, description='options of the backbone, over the preset')
-    members: int = Field(1, ge=1, le=32, description='size of the committee; seeds seed, seed + 1, …')
-    epochs: int = Field(60, ge=1)
-    batch_size: int = Field(32, ge=2, description='crystals in a step')
-    learning_rate: float = Field(2e-3, gt=0, description='peak')
-    final_learning_rate: float = Field(0.01, ge=0, le=1, description='of the last step, as a share of the peak')
-    schedule: Literal['linear', 'cosine', 'constant'] = 'linear'
-    warm_up: int = Field(200, ge=0, description='steps of the first rise, at most a twentieth of all')
-    weight_decay: float = Field(1e-5, ge=0)
-    huber_delta: float = Field(1.0, gt=0, description='in units of relative permittivity')
-    taming: float = Field(
-        0.0, ge=0, le=1, description='0: every error counts alike; 1: errors count by their share of the label'
+    functionals: list[str] = Field(
+        default_factory=list,
+        description='of the labels, the one to predict first; with two or more, the network is told which it sees',
     )
-    largest_gradient: float | None = Field(5.0, gt=0, description='norm at which a gradient is cut')
-    average_decay: float = Field(0.995, ge=0, lt=1, description='of the running mean of weights that is kept, a step')
-    patience: int | None = Field(None, ge=1, description='epochs without a better validation after which to stop')
+    stretches: int = Field(
+        default=2, ge=0, le=20, description='copies of each layered crystal with its layers pulled apart'
+    )
+    members: int = Field(default=1, ge=1, le=32, description='size of the committee; seeds seed, seed + 1, …')
+    epochs: int = Field(default=60, ge=1)
+    batch_size: int = Field(default=32, ge=2, description='crystals in a step')
+    learning_rate: float = Field(default=2e-3, gt=0, description='peak')
+    final_learning_rate: float = Field(default=0.01, ge=0, le=1, description='of the last step, as a share of the peak')
+    schedule: Literal['linear', 'cosine', 'constant'] = 'linear'
+    warm_up: int = Field(default=200, ge=0, description='steps of the first rise, at most a twentieth of all')
+    weight_decay: float = Field(default=1e-5, ge=0)
+    huber_delta: float = Field(default=1.0, gt=0, description='in units of relative permittivity')
+    taming: float = Field(
+        default=0.0, ge=0, le=1, description='0: every error counts alike; 1: errors count by their share of the label'
+    )
+    largest_gradient: float | None = Field(default=5.0, gt=0, description='norm at which a gradient is cut')
+    average_decay: float = Field(
+        default=0.995, ge=0, lt=1, description='of the running mean of weights that is kept, a step'
+    )
+    patience: int | None = Field(
+        default=None, ge=1, description='epochs without a better validation after which to stop'
+    )
     keep: Literal['last', 'best'] = 'last'
     precision: Literal['float32', 'bfloat16'] = 'float32'
-    compile: bool = Field(False, description='let torch compile the network: minutes first, then faster steps')
-    seed: int = Field(0, ge=0)
+    compile: bool = Field(default=False, description='let torch compile the network: minutes first, then faster steps')
+    seed: int = Field(default=0, ge=0)
 
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for one training to go on as another: all that differs from the defaults.
@@ -50,6 +61,7 @@ class TrainSettings(BaseModel):
 
 PUBLISHED_RECIPE = TrainSettings(
     preset='published',
+    stretches=0,
     epochs=200,
     batch_size=64,
     learning_rate=1e-3,

@@ -34,6 +34,11 @@ def identity_of(settings: TrainSettings, training: Dataset, initial: LoadedModel
     }
 
 
+def new_network(settings: TrainSettings) -> GoeCTP:
+    """Return an untrained network."""
+    return GoeCTP(architecture_of(settings.preset, settings.options, settings.functionals), list(TARGETS))
+
+
 class TrainingState:
     """The member in training, its optimizer, the running mean of its weights, and the members that are finished."""
 
@@ -52,7 +57,7 @@ class TrainingState:
         """Make the next member ready to learn."""
         settings = self.settings
         torch.manual_seed(settings.seed + member)
-        network = GoeCTP(architecture_of(settings.preset, settings.options), list(TARGETS))
+        network = new_network(settings)
         if initial is not None:
             network.load_state_dict(initial.networks[member % len(initial.networks)].state_dict())
         self.network = network.to(self.device)
@@ -89,7 +94,7 @@ class TrainingState:
         """Return the finished members in evaluation mode on the CPU."""
         networks = []
         for weights in self.finished:
-            network = GoeCTP(architecture_of(self.settings.preset, self.settings.options), list(TARGETS))
+            network = new_network(self.settings)
             network.load_state_dict(weights)
             networks.append(network.eval())
         return networks

@@ -16,10 +16,11 @@ from torch.nn.functional import huber_loss
 
 from aiida_goectp.dataset import Dataset
 from aiida_goectp.learning import parallel
+from aiida_goectp.learning.augment import with_stretched
 from aiida_goectp.learning.device import NoDeviceError, fault
-from aiida_goectp.learning.metrics import table
 from aiida_goectp.learning.settings import TrainSettings
 from aiida_goectp.learning.state import TARGETS, TrainingState, bounds, identity_of
+from aiida_goectp.metrics import table
 from aiida_goectp.network.batch import GraphBatch
 from aiida_goectp.network.checkpoint import LoadedModel
 from aiida_goectp.network.model import GoeCTP, architecture_of
@@ -57,6 +58,8 @@ class _Rows:
     graphs: GraphArrays
     labels: torch.Tensor
     """(n, targets, 3, 3), NaN where missing"""
+    functional: torch.Tensor
+    """(n,) place in the settings' functionals"""
 
     def __len__(self) -> int:
         return len(self.graphs)
@@ -86,9 +89,10 @@ def train_committee(
     :raises Interrupted: ``stop`` said so before the end
     :raises Diverged: the loss became infinite or no number
     """
-    rows = _rows(training, settings.preset)
-    held = _rows(validation, settings.preset) if validation is not None and len(validation) else None
     _check_initial(initial, settings)
+    training = training.take(np.flatnonzero(training.trainable))
+    rows = _rows(with_stretched(training, settings.stretches, settings.seed), settings)
+    held = _rows(validation, settings) if validation is not None and len(validation) else None
     state = TrainingState(settings, identity_of(settings, training, initial), len(rows), device)
     state.begin_member(0, initial)
     if state_file is not None and state_file.exists():
@@ -110,15 +114,34 @@ def train_committee(
     return state.networks()
 
 
-def _rows(data: Dataset, preset: str) -> _Rows:
+def _rows(data: Dataset, settings: TrainSettings) -> _Rows:
     labels = np.stack([data.electronic, data.ionic], axis=1)
-    return _Rows(prepare(data.crystals, preset), torch.from_numpy(labels).float())
+    places = functional_places(data, settings.functionals)
+    graphs = prepare(data.crystals, settings.preset)
+    return _Rows(graphs, torch.from_numpy(labels).float(), torch.from_numpy(places))
+
+
+def functional_places(data: Dataset, functionals: list[str]) -> np.ndarray:
+    """Return the place of each row's functional among those that the network is told.
+
+    :raises ValueError: labels of several functionals, or of one that the settings do not name
+    """
+    found = sorted(set(data.functional.tolist()))
+    known = functionals or found
+    if len(known) > 1 and not functionals:
+        raise ValueError(
+            f'labels of several functionals ({", ".join(found)}) must not be mixed unknowingly; name them in the '
+            'setting functionals, the one to predict first, or train on one of them'
+        )
+    if unknown := set(found) - set(known):
+        raise ValueError(f'labels of {", ".join(sorted(unknown))} are none of the functionals {", ".join(known)}')
+    return np.array([known.index(name) for name in data.functional.tolist()], dtype=np.int64)
 
 
 def _check_initial(initial: LoadedModel | None, settings: TrainSettings) -> None:
     if initial is None:
         return
-    wanted = architecture_of(settings.preset, settings.options)
+    wanted = architecture_of(settings.preset, settings.options, settings.functionals)
     if initial.card.architecture != wanted or initial.card.targets != list(TARGETS):
         raise ValueError(
             f'the initial model {initial.card.name!r} has another architecture or other targets than the settings ask '
@@ -164,8 +187,9 @@ def _one_epoch(state: TrainingState, rows: _Rows, settings: TrainSettings, devic
         batch = GraphBatch.from_arrays(rows.graphs.take(chosen)).to(device)
         wanted = rows.labels[torch.from_numpy(chosen)].to(device)
         _raise_faults(len(chosen))
+        told = rows.functional[torch.from_numpy(chosen)].to(device)
         with _precision(settings, device):
-            predicted = state.forward(batch)
+            predicted = state.forward(batch, functional=told)
         loss = _loss(predicted.float(), wanted, settings)
         if fault('nan_at_epoch') == str(state.epoch + 1):
             loss = loss * math.nan
@@ -211,23 +235,25 @@ def _loss(predicted: torch.Tensor, wanted: torch.Tensor, settings: TrainSettings
 
 
 @torch.no_grad()
-def predict_rows(network: Any, graphs: GraphArrays, device: str) -> np.ndarray:
+def predict_rows(network: Any, rows: _Rows, device: str) -> np.ndarray:
     """Return the (n, targets, 3, 3) outputs of a network, 64 crystals at a time."""
     network.eval()
-    parts = [
-        network(GraphBatch.from_arrays(graphs.take(part)).to(device)).float().cpu()
-        for part in np.array_split(np.arange(len(graphs)), max(1, math.ceil(len(graphs) / 64)))
-    ]
+    parts = []
+    for part in np.array_split(np.arange(len(rows)), max(1, math.ceil(len(rows) / 64))):
+        batch = GraphBatch.from_arrays(rows.graphs.take(part)).to(device)
+        parts.append(network(batch, functional=rows.functional[torch.from_numpy(part)].to(device)).float().cpu())
     return torch.cat(parts).double().numpy()
 
 
 def _judge(network: Any, rows: _Rows, device: str) -> dict[str, dict[str, float]]:
-    found, known = predict_rows(network, rows.graphs, device), rows.labels.double().numpy()
+    found, known = predict_rows(network, rows, device), rows.labels.double().numpy()
     return table(
         {name: found[:, t] for t, name in enumerate(TARGETS)}, {name: known[:, t] for t, name in enumerate(TARGETS)}
     )
 
 
-def evaluate(network: GoeCTP, data: Dataset, preset: str, device: str = 'cpu') -> dict[str, dict[str, float]]:
+def evaluate(
+    network: GoeCTP, data: Dataset, settings: TrainSettings, device: str = 'cpu'
+) -> dict[str, dict[str, float]]:
     """Return the metrics of a network on labelled crystals, by target."""
-    return _judge(network.to(device), _rows(data, preset), device)
+    return _judge(network.to(device), _rows(data, settings), device)

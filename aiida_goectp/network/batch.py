@@ -43,7 +43,7 @@ class GraphBatch:
     owners: torch.Tensor
     """(g,) crystal of each graph"""
     projectors: torch.Tensor
-    """(c, 9, 9) onto each crystal's point group"""
+    """(c, 2, 9, 9) onto what each crystal's point group allows: of any tensor, and of an ionic one"""
 
     @classmethod
     def from_arrays(cls, arrays: GraphArrays, dtype: torch.dtype = torch.float32) -> GraphBatch:

@@ -17,6 +17,8 @@ from aiida_goectp.npzfile import FormatError
 
 __all__ = ('LoadedModel', 'load_model', 'save_model')
 
+_WHITENING = 'whitening'
+
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -25,6 +27,11 @@ class LoadedModel:
     card: ModelCard
     networks: nn.ModuleList
     hash: str
+
+    @property
+    def members(self) -> list[GoeCTP]:
+        """The networks by themselves."""
+        return list(self.networks)  # type: ignore[arg-type]
 
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> LoadedModel:
         """Move the networks to a device, in place, and return the model."""
@@ -42,13 +49,17 @@ def save_model(path: str | Path, networks: list[GoeCTP], card: ModelCard) -> Non
     weights = {
         f'{member}.{name}': tensor.detach().cpu().contiguous()
         for member, network in enumerate(networks)
-        for name, tensor in network.state_dict().items()
+        for name, tensor in {**network.state_dict(), **_beside(network)}.items()
     }
     path = Path(path)
     temporary = path.with_name(path.name + '.writing')
     metadata = {'format': MODEL_FORMAT, 'version': str(MODEL_VERSION), 'card': card.model_dump_json()}
     save_file(weights, temporary, metadata=metadata)
     temporary.replace(path)
+
+
+def _beside(network: GoeCTP) -> dict[str, torch.Tensor]:
+    return {} if network.whitening is None else {_WHITENING: network.whitening}
 
 
 def load_model(name_or_path: str | Path) -> LoadedModel:
@@ -62,11 +73,23 @@ def load_model(name_or_path: str | Path) -> LoadedModel:
     if card.preset not in PRESETS:
         raise FormatError(f'{path}: unknown preset {card.preset!r}; this version knows {", ".join(sorted(PRESETS))}')
     try:
-        networks = nn.ModuleList(GoeCTP(card.architecture, card.targets) for _ in range(card.members))
-        networks.load_state_dict(load_file(path))
+        members = [GoeCTP(card.architecture, card.targets) for _ in range(card.members)]
+        weights = load_file(path)
+        whitening = {place: weights.pop(f'{place}.{_WHITENING}', None) for place in range(card.members)}
+        networks = nn.ModuleList(members)
+        networks.load_state_dict(weights)
+        for place, network in enumerate(members):
+            network.whitening = _checked(whitening[place], network)
     except (ValueError, KeyError, TypeError) as error:
         raise FormatError(f'{path}: the architecture in its card cannot be built ({error})') from error
     except (RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise FormatError(f'{path}: the weights do not fit the architecture in the card ({reason})') from error
     return LoadedModel(card, networks.eval(), model_hash(path))
+
+
+def _checked(whitening: torch.Tensor | None, network: GoeCTP) -> torch.Tensor | None:
+    width = network.backbone.width
+    if whitening is not None and (whitening.shape != (width, width) or not whitening.isfinite().all()):
+        raise ValueError(f'whitening of shape {tuple(whitening.shape)} for {width} features, or not finite')
+    return whitening

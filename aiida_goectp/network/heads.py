@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ('HEADS', 'PhysicalHead', 'PublishedHead')
+__all__ = ('HEADS', 'DilutedHead', 'PhysicalHead', 'PublishedHead')
 
 
 class PublishedHead(nn.Module):
@@ -22,9 +22,13 @@ class PublishedHead(nn.Module):
         super().__init__()
         self.fc_out = nn.Sequential(nn.Linear(width, width), nn.ELU(), nn.Linear(width, 9 * len(targets)))
 
-    def forward(self, pooled: torch.Tensor, atom_density: torch.Tensor) -> torch.Tensor:
-        """Return (g, targets, 3, 3) from features (g, C)."""
-        return self.fc_out(pooled).view(len(pooled), -1, 3, 3)
+    def features(self, pooled: torch.Tensor, atom_density: torch.Tensor) -> torch.Tensor:
+        """Return what the last linear map reads, (g, C), from pooled features (g, C)."""
+        return self.fc_out[1](self.fc_out[0](pooled))
+
+    def forward(self, features: torch.Tensor, atom_density: torch.Tensor) -> torch.Tensor:
+        """Return (g, targets, 3, 3) from the features (g, C) of :meth:`features`."""
+        return self.fc_out[2](features).view(len(features), -1, 3, 3)
 
 
 class PhysicalHead(nn.Module):
@@ -53,12 +57,39 @@ class PhysicalHead(nn.Module):
 
     offsets: torch.Tensor
 
-    def forward(self, pooled: torch.Tensor, atom_density: torch.Tensor) -> torch.Tensor:
-        """Return (g, targets, 3, 3) from features (g, C) and atoms per Å³ (g,)."""
-        xx, yy, zz, yz, xz, xy = self.layers(pooled).view(len(pooled), -1, 6).unbind(-1)
+    def features(self, pooled: torch.Tensor, atom_density: torch.Tensor) -> torch.Tensor:
+        """Return what the last linear map reads, (g, C), from pooled features (g, C) and atoms per Å³ (g,)."""
+        return self.layers[1](self.layers[0](pooled))
+
+    def forward(self, features: torch.Tensor, atom_density: torch.Tensor) -> torch.Tensor:
+        """Return (g, targets, 3, 3) from the features (g, C) of :meth:`features` and atoms per Å³ (g,)."""
+        xx, yy, zz, yz, xz, xy = self.layers[2](features).view(len(features), -1, 6).unbind(-1)
         root = torch.stack([xx, xy, xz, xy, yy, yz, xz, yz, zz], dim=-1).unflatten(-1, (3, 3))
         response = 4 * math.pi * atom_density[:, None, None, None] * (root @ root)
         return response + self.offsets[:, None, None] * torch.eye(3, dtype=root.dtype, device=root.device)
 
 
-HEADS: dict[str, type[PublishedHead] | type[PhysicalHead]] = {'published': PublishedHead, 'physical': PhysicalHead}
+class DilutedHead(PhysicalHead):
+    """A :class:`PhysicalHead` that is told how dense the crystal is.
+
+    Across layers 1 − 1/ε goes with the density, not ε − 1, so α itself must change as the layers part.
+    """
+
+    usual_density = 0.06
+    """atoms per Å³, near the mean of inorganic crystals"""
+
+    def __init__(self, width: int, targets: list[str]) -> None:
+        super().__init__(width, targets)
+        self.dilution = nn.Linear(1, width, bias=False)
+
+    def features(self, pooled: torch.Tensor, atom_density: torch.Tensor) -> torch.Tensor:
+        """Return what the last linear map reads, (g, C), from pooled features (g, C) and atoms per Å³ (g,)."""
+        density = torch.log(atom_density / self.usual_density).unsqueeze(1)
+        return self.layers[1](self.layers[0](pooled) + self.dilution(density))
+
+
+HEADS: dict[str, type[PublishedHead] | type[PhysicalHead]] = {
+    'published': PublishedHead,
+    'physical': PhysicalHead,
+    'diluted': DilutedHead,
+}

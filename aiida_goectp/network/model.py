@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from aiida_goectp.network.heads import HEADS
 __all__ = ('ARCHITECTURES', 'GoeCTP', 'architecture_of')
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
-    'goectp': {'backbone': 'icomformer', 'options': {'width': 128, 'layers': 4, 'bins': 128}, 'head': 'physical'},
+    'goectp': {'backbone': 'icomformer', 'options': {'width': 128, 'layers': 4, 'bins': 128}, 'head': 'diluted'},
     'published': {
         'backbone': 'icomformer',
         'options': {'width': 128, 'layers': 4, 'bins': 512, 'even': False},
@@ -24,16 +25,22 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 """Architecture of each preset."""
 
 
-def architecture_of(preset: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the architecture of a preset, with options of its backbone replaced."""
+def architecture_of(preset: str, options: dict[str, Any], functionals: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the architecture of a preset.
+
+    :param options: of the backbone, over those of the preset
+    :param functionals: of the labels, the one that is predicted by default first; fewer than two need no input
+    """
     base = ARCHITECTURES[preset]
-    return {**base, 'options': {**base['options'], **options}}
+    told = {'functionals': list(functionals)} if len(functionals) > 1 else {}
+    return {**base, 'options': {**base['options'], **options}, **told}
 
 
 class GoeCTP(nn.Module):
     """Dielectric tensors of crystals, equivariant under O(3) by the frame of the lattice (Hua et al., 2026).
 
-    :param architecture: ``backbone`` (name), ``options`` (of the backbone), ``head`` (name)
+    :param architecture: ``backbone`` (name), ``options`` (of the backbone), ``head`` (name), and ``functionals`` where
+        the labels it learns from were computed with several
     :param targets: outputs in order, of electronic, ionic, total
     :raises ValueError: an unknown backbone, option or head
     """
@@ -45,22 +52,53 @@ class GoeCTP(nn.Module):
         self.targets = list(targets)
         self.backbone = build_backbone(architecture['backbone'], **architecture.get('options', {}))
         self.head = HEADS[architecture['head']](self.backbone.width, self.targets)
+        self.functionals = list(architecture.get('functionals', []))
+        if self.functionals:
+            self.functional_shift = nn.Embedding(len(self.functionals), self.backbone.width)
+            nn.init.zeros_(self.functional_shift.weight)
+        # of the features of the training set, where its uncertainty is known; see learning.uncertainty
+        self.register_buffer('whitening', None, persistent=False)
+        # which of a batch's projectors belongs to each target
+        self.register_buffer('kinds', torch.tensor([int(t == 'ionic') for t in self.targets]), persistent=False)
 
-    def forward(self, batch: GraphBatch, plain: bool = False) -> torch.Tensor:
+    kinds: torch.Tensor
+    whitening: torch.Tensor | None
+    """(C, C) W with |W f|² the leverage of features f; stored beside the weights"""
+
+    def forward(self, batch: GraphBatch, plain: bool = False, functional: torch.Tensor | None = None) -> torch.Tensor:
         """Return symmetric tensors of each crystal, in the frame of the crystal as given.
 
         :param plain: the formulas as written instead of the fast evaluation
+        :param functional: (c,) places in ``functionals``; the first for all if left out
         :return: (c, targets, 3, 3), relative permittivity
         """
+        return self.tensors(self.features(batch, plain, functional), batch)
+
+    def features(self, batch: GraphBatch, plain: bool = False, functional: torch.Tensor | None = None) -> torch.Tensor:
+        """Return what the last linear map of the head reads, (g, C), of each graph."""
         atoms = self.backbone(batch, plain=plain)
         pooled = mean_by(atoms, batch.atom_graph, len(batch.owners))
-        canonical = self.head(pooled, batch.atom_density)
+        if self.functionals:
+            shift = self.functional_shift.weight
+            pooled = pooled + (shift[0] if functional is None else shift[functional[batch.owners]])
+        return self.head.features(pooled, batch.atom_density)
+
+    def leverage(self, features: torch.Tensor, batch: GraphBatch) -> torch.Tensor:
+        """Return how far each crystal's features (g, C) lie from those learnt from, (c,); NaN where that is unknown."""
+        if self.whitening is None:
+            return features.new_full((len(batch.projectors),), float('nan'))
+        squares = (features @ self.whitening.T).square().sum(dim=1, keepdim=True)
+        return mean_by(squares, batch.owners, len(batch.projectors)).squeeze(1)
+
+    def tensors(self, features: torch.Tensor, batch: GraphBatch) -> torch.Tensor:
+        """Return what :meth:`forward` returns, from the features of each graph."""
+        canonical = self.head(features, batch.atom_density)
         rotation = batch.rotations.unsqueeze(1)
         tensors = rotation @ canonical @ rotation.transpose(-1, -2)
         tensors = (tensors + tensors.transpose(-1, -2)) / 2
         crystals = mean_by(tensors.flatten(1), batch.owners, len(batch.projectors))
         flat = crystals.view(len(crystals), -1, 9)
-        return (flat @ batch.projectors.transpose(1, 2)).unflatten(-1, (3, 3))
+        return (batch.projectors[:, self.kinds] @ flat.unsqueeze(-1)).squeeze(-1).unflatten(-1, (3, 3))
 
 
 def mean_by(values: torch.Tensor, index: torch.Tensor, size: int) -> torch.Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 from aiida_goectp.crystals.crystalset import Crystal
 from aiida_goectp.network.graph import build_graphs
 from aiida_goectp.reduction import polar_rotation
-from aiida_goectp.symmetry import canonical_cell, point_group_projector
+from aiida_goectp.symmetry import CanonicalCell, canonical_cell, infrared_directions, point_group_projector
 
 __all__ = ('PRESETS', 'GraphArrays', 'prepare', 'published_references')
 
@@ -26,8 +26,8 @@ class Evaluation:
     """(m, 3, 3) Å, rows: the reference lattice vectors of each frame"""
     rotations: np.ndarray
     """(m, 3, 3) Q of each frame"""
-    projector: np.ndarray
-    """(9, 9) onto the point group"""
+    projectors: np.ndarray
+    """(2, 9, 9) onto what the point group allows: of any tensor, and of an ionic one"""
     symmetry_known: bool
 
 
@@ -39,7 +39,7 @@ def _evaluate_goectp(crystal: Crystal) -> Evaluation:
         cell.fractional_positions,
         cell.frames,
         cell.rotations,
-        point_group_projector(cell.operations),
+        _projectors(cell),
         cell.symmetry_known,
     )
 
@@ -52,9 +52,15 @@ def _evaluate_published(crystal: Crystal) -> Evaluation:
         crystal.fractional_positions,
         references[None],
         polar_rotation(crystal.lattice)[None],
-        np.eye(9),
+        np.stack([np.eye(9)] * 2),
         True,
     )
+
+
+def _projectors(cell: CanonicalCell) -> np.ndarray:
+    of_group = point_group_projector(cell.operations)
+    seen = infrared_directions(cell.operations, cell.permutations)
+    return np.stack([of_group, np.kron(seen, seen) @ of_group])
 
 
 PRESETS: dict[str, Callable[[Crystal], Evaluation]] = {
@@ -124,7 +130,7 @@ class GraphArrays:
     volumes: np.ndarray
     """(g,) Å³"""
     projectors: np.ndarray
-    """(c, 9, 9)"""
+    """(c, 2, 9, 9) onto what the point group allows: of any tensor, and of an ionic one"""
     symmetry_known: np.ndarray
     """(c,)"""
 
@@ -195,6 +201,6 @@ def prepare(
         vectors,
         np.concatenate([np.zeros((0, 3, 3)), *(item.rotations for item in evaluations)]),
         np.abs(np.linalg.det(lattices)),
-        np.array([item.projector for item in evaluations]).reshape(-1, 9, 9),
+        np.array([item.projectors for item in evaluations]).reshape(-1, 2, 9, 9),
         np.array([item.symmetry_known for item in evaluations], dtype=bool),
     )

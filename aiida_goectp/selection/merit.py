@@ -24,7 +24,7 @@ class TensorRows(Protocol):
     @property
     def total(self) -> np.ndarray: ...  # noqa: D102
     @property
-    def total_std(self) -> np.ndarray: ...  # noqa: D102
+    def average_std(self) -> np.ndarray: ...  # noqa: D102
     @property
     def failed(self) -> np.ndarray: ...  # noqa: D102
 
@@ -75,17 +75,16 @@ class FigureOfMerit:
         return np.asarray(self.function(rows, np.where(gap >= 0, gap, np.nan)), dtype=np.float64)
 
     def _check_rows(self, rows: TensorRows) -> None:
-        for name in (self.tensor, 'total_std') if self.committee else (self.tensor,):
-            good = getattr(rows, name)[~rows.failed]
-            if not len(good) or np.isfinite(good).all(axis=(1, 2)).any():
-                continue
-            if name == 'total_std':
-                raise FormatError(
-                    f'figure of merit {self.name!r} ({self.formula}) needs standard deviations, and a single model '
-                    'gives none; predict with a committee, or rank by another figure of merit'
-                )
+        if rows.failed.all():
+            return
+        if self.committee and not np.isfinite(rows.average_std[~rows.failed, 2]).any():
             raise FormatError(
-                f'figure of merit {self.name!r} ({self.formula}) needs the {name} tensor, which this model does not '
+                f'figure of merit {self.name!r} ({self.formula}) needs standard deviations, and this model gives none; '
+                'predict with a committee or a model that knows how sure it is, or rank by another figure of merit'
+            )
+        if not np.isfinite(getattr(rows, self.tensor)[~rows.failed]).all(axis=(1, 2)).any():
+            raise FormatError(
+                f'figure of merit {self.name!r} ({self.formula}) needs the {self.tensor} tensor, which this model does not '
                 'predict; rank by another figure of merit, or predict with another model'
             )
 
@@ -99,12 +98,8 @@ def _total(rows: TensorRows) -> np.ndarray:
 
 
 def _spread(rows: TensorRows) -> np.ndarray:
-    """Return an upper bound of the standard deviation of ε_poly.
-
-    How the components go together over the committee is not kept. By Minkowski's inequality the standard deviation of
-    a mean is at most the mean of the standard deviations, which is what a cautious ranking should assume.
-    """
-    return tensors.polycrystalline_average(rows.total_std)
+    """Return the standard deviation of ε_poly of the static tensor."""
+    return rows.average_std[:, 2]
 
 
 def _energy_density(rows: TensorRows, gap: np.ndarray) -> np.ndarray:

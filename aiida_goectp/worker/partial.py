@@ -23,7 +23,7 @@ from aiida_goectp.predictions import TENSORS
 
 __all__ = ('PartialFile', 'identity')
 
-_KIND, _VERSION = 'chunk', 1
+_KIND, _VERSION = 'chunk', 2
 
 
 def identity(crystals: CrystalSet, model_hash: str, precision: str) -> dict[str, Any]:
@@ -76,6 +76,7 @@ class PartialFile:
             'tensors': chunk.tensors,
             'flags': chunk.flags,
             'errors': np.array(chunk.errors, dtype=np.str_),
+            'deviations': chunk.deviations,
         }
         write_npz(buffer, _KIND, _VERSION, arrays)
         content = buffer.getvalue()
@@ -119,6 +120,7 @@ def _read_chunk(stream: IO[bytes]) -> Chunk | None:
         arrays = read_npz(io.BytesIO(content), _KIND, _VERSION)
         n = len(arrays['rows'])
         tensors = check_shape('partial file', 'tensors', arrays['tensors'], (n, len(TENSORS), 3, 3), 'f')
-        return Chunk(arrays['rows'], tensors, arrays['flags'], [str(error) for error in arrays['errors']])
+        sure = check_shape('partial file', 'deviations', arrays['deviations'], (n, 3, 5), 'f')
+        return Chunk(arrays['rows'], tensors, arrays['flags'], [str(error) for error in arrays['errors']], sure)
     except (ValueError, KeyError, FormatError):
         return None

@@ -29,7 +29,7 @@ def test_rows_of_unknown_origin_are_judged():
     rows = (
         (rutile(name='good'), GOOD, GOOD),
         (rutile(2.9, 'turned'), GOOD[::-1, ::-1], GOOD),
-        (rutile(3.0, 'soft'), GOOD, -GOOD),
+        (rutile(3.0, 'soft'), GOOD, -3 * np.eye(3)),
     )
     data = read_dataset('mine.npz', packed(dataset(*rows, functional='unknown')), 'PBE')
     assert data.failed_gates.tolist() == ['', 'point_group', 'ionic_not_negative']

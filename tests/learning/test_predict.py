@@ -45,8 +45,25 @@ def test_a_committee_gives_mean_and_spread(tmp_path):
     for name in ('electronic', 'ionic', 'total'):
         each = np.stack([getattr(member, name) for member in members])
         np.testing.assert_allclose(getattr(table, name), each.mean(axis=0), rtol=1e-6)
-        np.testing.assert_allclose(getattr(table, f'{name}_std'), each.std(axis=0, ddof=1), atol=1e-6)
+        # the deviations are of the average, and of what stands along the principal axes
+        averages = np.trace(each, axis1=2, axis2=3) / 3
+        place = ('electronic', 'ionic', 'total').index(name)
+        np.testing.assert_allclose(table.average_std[:, place], averages.std(axis=0, ddof=1), atol=1e-6)
+        values, axes = np.linalg.eigh(each.mean(axis=0))
+        along = np.einsum('cik,mcij,cjk->mck', axes, each, axes).std(axis=0, ddof=1)
+        np.testing.assert_allclose(table.eigenvalues_std[:, place], along, atol=1e-6)
+        np.testing.assert_allclose(np.sort(along), np.linalg.eigvalsh(getattr(table, f'{name}_std')), atol=1e-6)
     assert (table.total_std[:, 0, 0] > 1e-4).all()
+
+
+def test_deviations_turn_with_the_crystal(tmp_path):
+    crystals = tiny.some_crystals(6)
+    committee = tiny.write_model(tmp_path / 'three.safetensors', members=3)
+    turn = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+    turned = CrystalSet.from_crystals([crystal._replace(lattice=crystal.lattice @ turn.T) for crystal in crystals])
+    first, second = (predict_crystals(rows, committee, device='cpu') for rows in (crystals, turned))
+    np.testing.assert_allclose(second.total_std, turn @ first.total_std @ turn.T, atol=1e-5)
+    np.testing.assert_allclose(second.average_std, first.average_std, atol=1e-5)
 
 
 def test_an_empty_set(model):
@@ -74,7 +91,7 @@ class _Broken(torch.nn.Module):
         super().__init__()
         self.message = message
 
-    def forward(self, batch):
+    def features(self, batch, functional=None):
         raise RuntimeError(self.message)
 
 
@@ -104,12 +121,15 @@ def test_nothing_is_held_while_a_smaller_batch_is_tried(model):
     loaded, seen = load_model(model), []
 
     class Full(torch.nn.Module):
-        def forward(self, batch):
+        def features(self, batch, functional=None):
             assert all(ref() is None for ref in seen), 'a batch that failed is still alive'
             if len(seen) < 3:
                 seen.append(weakref.ref(batch.lengths))
                 raise torch.OutOfMemoryError
-            return loaded.networks[0](batch)
+            return loaded.members[0].features(batch)
+
+        def __getattr__(self, name):
+            return getattr(loaded.members[0], name)
 
     predictor = Predictor(type(loaded)(loaded.card, torch.nn.ModuleList([Full()]), loaded.hash))
     gc.disable()

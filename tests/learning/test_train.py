@@ -25,6 +25,9 @@ SMALL = {
 }
 
 
+PLAIN = TrainSettings()
+
+
 def train(*data, **options):
     return train_committee(*data, **options)[0]
 
@@ -57,7 +60,7 @@ def test_it_learns(data):
     assert history[-1].loss < 0.5 * history[0].loss
     assert history[-1].validation['electronic']['mae'] < 0.5 * history[0].validation['electronic']['mae']
     assert not network.training
-    found = evaluate(network, data, 'goectp')
+    found = evaluate(network, data, PLAIN)
     # the reported figures are those of the weights that are returned
     assert found['total']['mae'] == pytest.approx(history[-1].validation['total']['mae'], rel=1e-5)
     assert found['ionic']['rows'] == 16
@@ -129,7 +132,7 @@ def test_missing_labels_teach_nothing(data):
     """A target without any label keeps what it gives from changing by more than weight decay and shared layers do."""
     unknown = Dataset(data.crystals, data.electronic, np.full_like(data.ionic, np.nan))
     network = train(unknown, unknown, TrainSettings(epochs=2, **SMALL))
-    figures = evaluate(network, unknown, 'goectp')
+    figures = evaluate(network, unknown, PLAIN)
     assert figures['ionic'] == figures['total'] == {'rows': 0}
     assert torch.isfinite(weights(network)).all()
 
@@ -181,7 +184,7 @@ def test_the_best_epoch_is_kept_and_patience_ends(data):
     network = train(data.take(range(12)), data.take(range(12, 20)), settings, report=lines.append)
     best = max(line.epoch for line in lines if line.best)
     assert lines[-1].epoch == best + 3 < 40
-    found = evaluate(network, data.take(range(12, 20)), 'goectp')
+    found = evaluate(network, data.take(range(12, 20)), PLAIN)
     assert found['electronic']['mae'] == pytest.approx(lines[best - 1].validation['electronic']['mae'], rel=1e-4)
 
 
@@ -195,9 +198,7 @@ def test_fine_tuning_begins_where_the_model_ended(data, tmp_path):
     initial, lines = load_model(tmp_path / 'first.safetensors'), []
     gentle = TrainSettings(epochs=1, **{**SMALL, 'learning_rate': 1e-6})
     tuned = train(data, data, gentle, initial=initial, report=lines.append)
-    assert lines[0].validation['total']['mae'] == pytest.approx(
-        evaluate(first, data, 'goectp')['total']['mae'], rel=0.1
-    )
+    assert lines[0].validation['total']['mae'] == pytest.approx(evaluate(first, data, PLAIN)['total']['mae'], rel=0.1)
     assert not torch.equal(weights(tuned), weights(first))
     with pytest.raises(ValueError, match='another architecture'):
         train(data, None, gentle.model_copy(update={'options': {**options, 'width': 8}}), initial=initial)

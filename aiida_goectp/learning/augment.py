@@ -1,0 +1,50 @@
+"""More rows to learn from, made of those that are there by physics alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aiida_goectp.crystals.crystalset import CrystalSet
+from aiida_goectp.dataset import Dataset
+from aiida_goectp.datasets.concatenation import concatenate
+from aiida_goectp.layers import diluted, find_layers, stretched
+
+__all__ = ('with_stretched',)
+
+_WIDEST = 1.5
+"""share of the gaps by which layers are pulled apart at most"""
+
+
+def with_stretched(data: Dataset, copies: int, seed: int) -> Dataset:
+    """Return the rows with copies of every layered crystal behind them, its layers pulled apart.
+
+    Labels follow what electrostatics demands (:func:`aiida_goectp.layers.diluted`), the static ones by the same law as
+    the electronic ones.
+
+    :param copies: of each layered crystal, each with wider gaps drawn anew
+    """
+    if not copies:
+        return data
+    random = np.random.default_rng([seed, 17])
+    crystals, sources, electronic, ionic = [], [], [], []
+    for row, crystal in enumerate(data.crystals):
+        layers = find_layers(crystal)
+        if layers is None or not np.isfinite(data.electronic[row]).all():
+            continue
+        for share in random.uniform(0.1, _WIDEST, copies):
+            crystals.append(stretched(crystal, layers, float(share)))
+            sources.append(row)
+            electronic.append(diluted(data.electronic[row], layers, float(share)))
+            static = diluted(data.total[row], layers, float(share)) if np.isfinite(data.total[row]).all() else np.nan
+            ionic.append(static - electronic[-1] + np.zeros((3, 3)))
+    if not crystals:
+        return data
+    wider = Dataset(
+        CrystalSet.from_crystals(crystals),
+        electronic=np.array(electronic),
+        ionic=np.array(ionic),
+        functional=data.functional[sources],
+        origin=data.origin[sources],
+        failed_gates=data.failed_gates[sources],
+    )
+    return concatenate([data, wider])

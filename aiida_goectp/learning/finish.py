@@ -1,0 +1,158 @@
+"""From trained networks to a model: how sure it is, how well it does, and its card."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from aiida_goectp.dataset import Dataset
+from aiida_goectp.learning.predict import raw_outputs
+from aiida_goectp.learning.settings import TrainSettings
+from aiida_goectp.learning.state import TARGETS
+from aiida_goectp.learning.train import functional_places
+from aiida_goectp.learning.uncertainty import INTERVAL, QUANTITIES, Raw, calibrate, deviations, quantities
+from aiida_goectp.metrics import table
+from aiida_goectp.modelcard import ModelCard
+from aiida_goectp.network.batch import GraphBatch
+from aiida_goectp.network.checkpoint import LoadedModel
+from aiida_goectp.network.model import GoeCTP, architecture_of
+from aiida_goectp.network.preparation import GraphArrays, prepare
+
+__all__ = ('coverage', 'finish', 'judge', 'raw_of')
+
+_UNLIKE = 0.995
+"""share of the validation rows that count as like the training set"""
+_FEWEST = 30
+"""validation rows without which no uncertainty is stated"""
+
+
+def finish(
+    networks: list[GoeCTP],
+    parts: dict[str, Dataset],
+    settings: TrainSettings,
+    *,
+    device: str = 'cpu',
+    name: str,
+    data: str,
+    functional: str,
+    licence: str = '',
+    citation: str = '',
+    notes: str = '',
+    parent: str | None = None,
+) -> tuple[list[GoeCTP], ModelCard]:
+    """Calibrate the uncertainty on the validation rows, judge on the test rows, and write the card.
+
+    :param parts: train, validation and test; the latter two may be empty or missing
+    :param data: where the rows come from, for the card
+    :param parent: content hash of the model that the training began with
+    :return: the networks, with what their uncertainty needs, and the card
+    """
+    training = parts['train'].take(np.flatnonzero(parts['train'].trainable))
+    card = ModelCard(
+        name=name,
+        preset=settings.preset,
+        architecture=architecture_of(settings.preset, settings.options, settings.functionals),
+        targets=list(TARGETS),
+        members=len(networks),
+        elements=[int(z) for z in np.unique(training.crystals.atomic_numbers)],
+        functional=functional,
+        training={
+            'data': data,
+            'rows': {part: len(rows) for part, rows in parts.items()},
+            'hash': hashlib.sha256('\n'.join(sorted(training.crystals.hashes)).encode()).hexdigest(),
+            'settings': settings.model_dump(),
+            **({'parent': parent} if parent else {}),
+        },
+        licence=licence,
+        citation=citation,
+        notes=notes,
+    )
+    model = LoadedModel(card, torch.nn.ModuleList(networks).eval(), '').to(device)
+    _learn_leverage(model, prepare(training.crystals, settings.preset), settings, training, device)
+    held = parts.get('validation')
+    if held is not None and len(held) >= _FEWEST:
+        raw, labels = raw_of(model, held, settings, device), labels_of(held)
+        limit = np.sort(raw.leverage)[math.ceil(_UNLIKE * len(raw.leverage)) - 1]
+        card.uncertainty = {**calibrate(raw, labels), 'unlike_above': float(limit)}
+    for part in ('validation', 'test'):
+        if part in parts and len(parts[part]):
+            card.metrics[part] = judge(model, parts[part], settings, device)
+    return [network.cpu() for network in networks], card
+
+
+def raw_of(model: LoadedModel, data: Dataset, settings: TrainSettings, device: str = 'cpu') -> Raw:
+    """Return what each member says of labelled crystals, told the functional of each label."""
+    graphs, places = prepare(data.crystals, settings.preset), functional_places(data, settings.functionals)
+    chunks = []
+    for rows in _portions(graphs):
+        told = torch.from_numpy(places[rows]).to(device)
+        chunks.append(raw_outputs(model, GraphBatch.from_arrays(graphs.take(rows)).to(device), told))
+    members = np.concatenate([chunk.members for chunk in chunks], axis=1)
+    return Raw(members, *(np.concatenate([chunk[k] for chunk in chunks]) for k in (1, 2)))
+
+
+def labels_of(data: Dataset) -> np.ndarray:
+    """Return the (n, 3, 3, 3) electronic, ionic and total labels."""
+    return np.stack([data.electronic, data.ionic, data.total], axis=1)
+
+
+def judge(model: LoadedModel, data: Dataset, settings: TrainSettings, device: str = 'cpu') -> dict[str, Any]:
+    """Return the metrics of a model on labelled crystals, and the coverage of its intervals where it states any."""
+    raw = raw_of(model, data, settings, device)
+    mean = raw.members.mean(axis=0)
+    found: dict[str, Any] = dict(
+        table({name: mean[:, place] for place, name in enumerate(TARGETS)}, {t: getattr(data, t) for t in TARGETS})
+    )
+    if model.card.uncertainty:
+        found['coverage_90'] = coverage(raw, labels_of(data), model.card.uncertainty)
+    return found
+
+
+def coverage(raw: Raw, labels: np.ndarray, calibration: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Return the share (%) of rows whose label lies in the stated 90 % interval, by target and quantity.
+
+    Principal values count one by one; anisotropies that symmetry fixes to one do not count.
+    """
+    sure, found = deviations(raw, calibration), dict[str, dict[str, float]]()
+    for place, target in enumerate(('electronic', 'ionic', 'total')):
+        if target not in calibration:
+            continue
+        known = np.isfinite(labels[:, place]).all(axis=(1, 2))
+        said, truth = (quantities(array[known, place]) for array in (raw.members.mean(axis=0), labels))
+        shares = {}
+        for name in QUANTITIES:
+            sigma = getattr(sure, name)[known, place]
+            counted = np.isfinite(sigma) & (sigma > 0)
+            if counted.any():
+                within = np.abs(said[name] - truth[name]) <= INTERVAL * sigma
+                shares[name] = float(within[counted].mean() * 100)
+        found[target] = shares
+    return found
+
+
+@torch.no_grad()
+def _learn_leverage(
+    model: LoadedModel, graphs: GraphArrays, settings: TrainSettings, training: Dataset, device: str
+) -> None:
+    """Give each network the whitening of its features over the training rows."""
+    places = functional_places(training, settings.functionals)
+    for network in model.members:
+        width, count = network.backbone.width, 0
+        second = torch.zeros(width, width, dtype=torch.float64)
+        for rows in _portions(graphs):
+            batch = GraphBatch.from_arrays(graphs.take(rows)).to(device)
+            features = network.features(batch, functional=torch.from_numpy(places[rows]).to(device)).double().cpu()
+            second += features.T @ features
+            count += len(features)
+        second /= count
+        second += torch.eye(width) * (1e-6 * second.trace() / width)  # features may be fewer than channels
+        whitening = torch.linalg.inv(torch.linalg.cholesky(second)) / math.sqrt(width)
+        network.whitening = whitening.float().to(device)
+
+
+def _portions(graphs: GraphArrays) -> list[np.ndarray]:
+    return np.array_split(np.arange(len(graphs)), max(1, math.ceil(len(graphs) / 64)))

@@ -1,0 +1,42 @@
+"""Pulled-apart copies stand behind the rows, with the labels that electrostatics demands."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aiida_goectp.crystals import CrystalSet
+from aiida_goectp.dataset import Dataset
+from aiida_goectp.layers import diluted, find_layers
+from aiida_goectp.learning.augment import with_stretched
+from tests.test_layers import mos2, rocksalt
+
+
+def rows(ionic):
+    electronic = np.array([np.eye(3) * 3.0, np.diag([15.0, 15.0, 6.4])])
+    functional = np.array(['PBEsol', 'PBE'])
+    return Dataset(CrystalSet.from_crystals([rocksalt(), mos2()]), electronic, ionic, functional=functional)
+
+
+def test_layered_rows_gain_copies_and_others_do_not():
+    data = rows(np.array([np.eye(3) * 6.0, np.diag([0.2, 0.2, 0.05])]))
+    found = with_stretched(data, 3, seed=0)
+    assert len(found) == 5
+    assert found.crystals.hashes[:2].tolist() == data.crystals.hashes.tolist()
+    assert found.functional.tolist() == ['PBEsol', 'PBE', 'PBE', 'PBE', 'PBE']
+    layers = find_layers(mos2())
+    for row in range(2, 5):
+        wider = find_layers(found.crystals[row])
+        share = wider.gaps.sum() / layers.gaps.sum() - 1
+        assert 0.1 <= share <= 1.5
+        np.testing.assert_allclose(found.electronic[row], diluted(data.electronic[1], layers, share), rtol=1e-6)
+        np.testing.assert_allclose(found.total[row], diluted(data.total[1], layers, share), rtol=1e-6)
+    again = with_stretched(data, 3, seed=0)
+    assert again.crystals.hashes.tolist() == found.crystals.hashes.tolist()
+
+
+def test_a_missing_label_stays_missing():
+    data = rows(np.full((2, 3, 3), np.nan))
+    found = with_stretched(data, 1, seed=0)
+    assert np.isnan(found.ionic).all()
+    assert np.isfinite(found.electronic).all()
+    assert len(with_stretched(data, 0, seed=0)) == 2

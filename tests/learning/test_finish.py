@@ -1,0 +1,99 @@
+"""From networks to a model file: it knows how sure it is, and says so again after it was written and read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from aiida_goectp.learning.finish import finish, raw_of
+from aiida_goectp.learning.predict import predict_crystals
+from aiida_goectp.learning.settings import TrainSettings
+from aiida_goectp.learning.train import train_committee
+from aiida_goectp.learning.uncertainty import deviations
+from aiida_goectp.modelcard import model_hash, read_card
+from aiida_goectp.network.checkpoint import load_model, save_model
+from aiida_goectp.npzfile import FormatError
+from aiida_goectp.predictions import flag_names
+from tests import tiny
+
+SETTINGS = TrainSettings(
+    epochs=6, members=2, options={'width': 16, 'layers': 2, 'bins': 32}, batch_size=8, learning_rate=5e-3
+)
+
+
+@pytest.fixture(scope='module')
+def parts():
+    return {
+        'train': tiny.some_dataset(40),
+        'validation': tiny.some_dataset(40, seed=1),
+        'test': tiny.some_dataset(16, seed=2),
+    }
+
+
+@pytest.fixture(scope='module')
+def model(parts, tmp_path_factory):
+    networks = train_committee(parts['train'], None, SETTINGS)
+    described = {'name': 'm', 'data': 'tiny', 'functional': 'PBEsol', 'parent': 'abc'}
+    path = tmp_path_factory.mktemp('model') / 'm.safetensors'
+    save_model(path, *finish(networks, parts, SETTINGS, **described))
+    return path
+
+
+def test_the_card_says_what_was_done(model, parts):
+    card = read_card(model)
+    assert card.members == 2
+    assert card.training['rows'] == {'train': 40, 'validation': 40, 'test': 16}
+    assert card.training['parent'] == 'abc'
+    assert TrainSettings.model_validate(card.training['settings']) == SETTINGS
+    assert card.metrics['test']['electronic']['rows'] == 16
+    # of the rows that it was calibrated on, nine of ten lie within, but for the one that rounding gives
+    assert card.metrics['validation']['coverage_90']['electronic']['average'] == pytest.approx(92.5, abs=2.6)
+    assert set(card.uncertainty) == {'electronic', 'ionic', 'total', 'unlike_above'}
+
+
+def test_predictions_state_what_was_calibrated(model, parts):
+    found = predict_crystals(parts['test'].crystals, model, device='cpu')
+    loaded = load_model(model)
+    raw = raw_of(loaded, parts['test'], SETTINGS)
+    assert np.isfinite(raw.leverage).all()
+    expected = deviations(raw, loaded.card.uncertainty)
+    np.testing.assert_allclose(found.average_std, expected.average, rtol=1e-4)
+    np.testing.assert_allclose(found.eigenvalues_std, expected.eigenvalues, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(found.total_std, expected.tensors[:, 2], rtol=1e-3, atol=1e-5)
+
+
+def test_strange_crystals_are_flagged(model, parts):
+    """Solid argon at ten times its volume is like nothing in the training set."""
+    from aiida_goectp.crystals import CrystalSet
+
+    strange = [crystal._replace(lattice=crystal.lattice * 2.2) for crystal in parts['train'].crystals.take(range(6))]
+    found = predict_crystals(CrystalSet.from_crystals(strange), model, device='cpu')
+    assert all('unlike_training' in flag_names(flags) for flags in found.flags)
+    usual = predict_crystals(parts['train'].crystals, model, device='cpu')
+    assert sum('unlike_training' in flag_names(flags) for flags in usual.flags) <= 2
+
+
+def test_the_hash_knows_the_uncertainty(model, tmp_path):
+    loaded = load_model(model)
+    again = tmp_path / 'again.safetensors'
+    save_model(again, loaded.members, loaded.card.model_copy(update={'notes': 'other prose'}))
+    assert model_hash(again) == model_hash(model)
+    changed = loaded.card.model_copy(update={'uncertainty': {}})
+    save_model(again, loaded.members, changed)
+    assert model_hash(again) != model_hash(model)
+
+
+def test_a_whitening_of_another_size_is_refused(model, tmp_path):
+    loaded = load_model(model)
+    loaded.members[0].whitening = loaded.members[0].whitening[:3]
+    save_model(tmp_path / 'bad.safetensors', loaded.members, loaded.card)
+    with pytest.raises(FormatError, match='whitening of shape'):
+        load_model(tmp_path / 'bad.safetensors')
+
+
+def test_few_validation_rows_state_nothing(parts):
+    networks = train_committee(parts['train'], None, SETTINGS.model_copy(update={'epochs': 1, 'members': 1}))
+    held = {**parts, 'validation': parts['validation'].take(range(12))}
+    _, card = finish(networks, held, SETTINGS, name='m', data='tiny', functional='PBEsol')
+    assert card.uncertainty == {}
+    assert 'coverage_90' not in card.metrics['test']

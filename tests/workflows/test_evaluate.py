@@ -1,0 +1,88 @@
+"""``EvaluateWorkChain`` with real jobs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from aiida import orm
+from aiida.engine import run_get_node
+
+from aiida_goectp.data.dataset import DatasetData
+from aiida_goectp.data.model import ModelData
+from aiida_goectp.dataset import Dataset
+from aiida_goectp.metrics import table
+from aiida_goectp.workflows.evaluate import EvaluateWorkChain
+from tests import tiny
+
+CPU = {'goectp': {'device': 'cpu', 'max_failed_fraction': 0.1}}
+
+
+@pytest.fixture
+def node(aiida_profile):
+    return DatasetData(tiny.some_dataset(20).with_split('mine', seed=2)).store()
+
+
+@pytest.fixture
+def model(aiida_profile, tmp_path):
+    return ModelData.get_or_create(tiny.write_model(tmp_path / 'm.safetensors'))
+
+
+def test_a_part_of_a_split(code, node, model):
+    builder = EvaluateWorkChain.get_builder_from_protocol(code, node, model, 'mine', overrides=CPU)
+    results, process = run_get_node(builder)
+    assert process.is_finished_ok, process.exit_message
+    metrics = results['metrics'].get_dict()
+    part = node.dataset.part('mine', 'test')
+    assert metrics['rows'] == len(part) == 2
+    predictions = results['predictions'].predictions
+    assert predictions.ids.tolist() == part.crystals.ids.tolist()
+    names = ('electronic', 'ionic')
+    by_hand = table(*({name: getattr(side, name) for name in names} for side in (predictions, part)))
+    assert metrics['all'] == pytest.approx(by_hand) or metrics['all'] == by_hand
+    assert metrics['model_hash'] == model.content_hash
+    assert results['metrics'].creator.process_label == 'evaluate_predictions'
+    assert results['metrics'].creator.inputs.dataset.uuid == node.uuid
+    assert results['predictions'].creator.process_label == 'PredictCalculation'
+    # what goes to the job are crystals, and they come from the dataset
+    crystals = results['predictions'].creator.inputs.crystals
+    assert crystals.creator.inputs.dataset.uuid == node.uuid
+
+
+def test_everything_and_too_many_failures(code, model, aiida_profile):
+    crystals = tiny.some_crystals(4)
+    rf = crystals.atomic_numbers.copy()
+    rf[:2] = 104  # no network knows it
+    from dataclasses import replace
+
+    data = Dataset(replace(crystals, atomic_numbers=rf), np.tile(3 * np.eye(3), (4, 1, 1)))
+    builder = EvaluateWorkChain.get_builder_from_protocol(code, DatasetData(data).store(), model, overrides=CPU)
+    results, process = run_get_node(builder)
+    assert (process.exit_status, process.exit_message[:17]) == (410, '1 of 4 rows faile')
+    metrics = results['metrics'].get_dict()
+    assert (metrics['rows'], metrics['failed']) == (3, 1)
+    assert set(metrics['by_functional']) == {'unknown'}
+
+
+def test_what_is_refused_before_anything_runs(code, node, model):
+    bad = DatasetData(Dataset(tiny.some_crystals(2))).store()
+    for arguments, words in (
+        ((node, model, 'other'), "split 'other': the dataset has mine"),
+        ((node, model, 'mine', 'holdout'), "part 'holdout' of the split 'mine'"),
+        ((bad, model), 'none of its 2 rows has a label'),
+    ):
+        builder = EvaluateWorkChain.get_builder_from_protocol(code, *arguments, overrides=CPU)
+        complaint = EvaluateWorkChain.spec().inputs.validate(dict(builder._inputs(prune=True)))
+        assert complaint is not None
+        assert words in complaint.message
+
+
+def test_a_prediction_that_fails_is_told(aiida_profile, aiida_code_installed, node, model):
+    code = aiida_code_installed(label='none', filepath_executable='/bin/false')
+    code.computer.set_minimum_job_poll_interval(0.0)
+    builder = EvaluateWorkChain.get_builder_from_protocol(
+        code, node, model, 'mine', overrides={**CPU, 'max_iterations': 1}
+    )
+    results, process = run_get_node(builder)
+    assert process.exit_status == 450
+    assert 'metrics' not in results
+    assert isinstance(process.called[0], orm.CalcFunctionNode | orm.WorkChainNode)
