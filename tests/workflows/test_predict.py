@@ -3,16 +3,15 @@
 import numpy as np
 import pytest
 from aiida import orm
-from aiida.common.links import LinkType
 from aiida.engine import ProcessHandlerReport, run_get_node
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
-from plumpy import ProcessState
 
 from aiida_goectp.calculations.predict import PredictCalculation
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.workflows.predict import PredictWorkChain
+from tests.workflows.jobs import end_job, faulty_once, jobs_of
 
 CODES = PredictCalculation.spec().exit_codes
 
@@ -38,22 +37,9 @@ def ended(aiida_localhost):
     """Return a function that gives a work chain a job which ended in some way, and lets it look at that."""
 
     def end(process, code, rows=0, predictions=None, **status):
-        node = orm.CalcJobNode(computer=aiida_localhost, process_type='aiida.calculations:goectp.predict').store()
-        outputs = {'remote_folder': orm.RemoteData(computer=aiida_localhost, remote_path='/nowhere')}
-        outputs['status'] = orm.Dict(
-            {'rows_done': rows, 'rows_total': 6, 'batch_atoms': 1024, 'device': 'cuda:0'} | status
-        )
-        if predictions is not None:
-            outputs['predictions'] = predictions
-        for name, output in outputs.items():
-            output.base.links.add_incoming(node, link_type=LinkType.CREATE, link_label=name)
-            output.store()
-        node.set_process_state(ProcessState.FINISHED)
-        node.set_exit_status(code.status)
-        node.set_exit_message(code.message)
-        process.ctx.children.append(node)
-        process.ctx.iteration = len(process.ctx.children)
-        return node, process.inspect_process()
+        said = {'rows_done': rows, 'rows_total': 6, 'batch_atoms': 1024, 'device': 'cuda:0'} | status
+        more = {'predictions': predictions} if predictions is not None else {}
+        return end_job(process, aiida_localhost, 'goectp.predict', code, status=orm.Dict(said), **more)
 
     return end
 
@@ -166,13 +152,7 @@ def run_broken(code, crystals, model, tmp_path, aiida_code_installed):
     """Return a function that runs the work chain; its first job has a fault, the others have none."""
 
     def run(fault, **overrides):
-        script = tmp_path / 'goectp-with-a-fault'
-        script.write_text(
-            f'#!/bin/bash\nif [ ! -e {tmp_path}/once ]; then touch {tmp_path}/once; '
-            f'export GOECTP_TEST_FAULT={fault}; fi\nexec {code.filepath_executable} "$@"\n'
-        )
-        script.chmod(0o755)
-        broken = aiida_code_installed(label=f'fault-{tmp_path.name}', filepath_executable=str(script))
+        broken = faulty_once(code, fault, tmp_path, aiida_code_installed)
         builder = PredictWorkChain.get_builder_from_protocol(broken, crystals, model, overrides=overrides)
         return run_get_node(builder)
 
@@ -195,7 +175,7 @@ def check(node, expected):
 def test_a_real_job_killed_half_way(run_broken, expected, crystals):
     _, node = run_broken('kill_after=3', goectp={'batch_atoms': 4, 'device': 'cpu'})
     assert node.is_finished_ok, node.exit_message
-    jobs = sorted(node.called, key=lambda job: job.pk)
+    jobs = jobs_of(node)
     assert [job.exit_status for job in jobs] == [323, 0]
     assert jobs[0].outputs.status['rows_done'] >= 3
     assert jobs[1].inputs.parent_folder.uuid == jobs[0].outputs.remote_folder.uuid
@@ -206,7 +186,7 @@ def test_a_real_job_killed_half_way(run_broken, expected, crystals):
 def test_a_real_job_out_of_memory(run_broken, expected):
     _, node = run_broken('oom_above=1', goectp={'device': 'cpu'})
     assert node.is_finished_ok, node.exit_message
-    jobs = sorted(node.called, key=lambda job: job.pk)
+    jobs = jobs_of(node)
     assert [job.exit_status for job in jobs] == [321, 0]
     assert jobs[1].inputs.batch_atoms < 1024
     check(node, expected)
@@ -217,7 +197,7 @@ def test_a_real_job_whose_time_is_up(run_broken, expected):
     overrides = {'batch_atoms': 4, 'device': 'cpu', 'metadata': {'options': {'max_wallclock_seconds': 30}}}
     _, node = run_broken('slow=8', goectp=overrides)
     assert node.is_finished_ok, node.exit_message
-    jobs = sorted(node.called, key=lambda job: job.pk)
+    jobs = jobs_of(node)
     assert [job.exit_status for job in jobs] == [322, 0]
     assert 0 < jobs[0].outputs.status['rows_done'] < 6
     check(node, expected)
@@ -226,7 +206,7 @@ def test_a_real_job_whose_time_is_up(run_broken, expected):
 def test_a_real_job_without_its_gpu(run_broken, expected):
     _, node = run_broken('no_device', goectp={'device': 'cuda'})
     assert node.is_finished_ok, node.exit_message
-    jobs = sorted(node.called, key=lambda job: job.pk)
+    jobs = jobs_of(node)
     assert [job.exit_status for job in jobs] == [320, 0]
     assert jobs[1].inputs.device == 'cpu'
     check(node, expected)

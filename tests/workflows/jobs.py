@@ -1,0 +1,38 @@
+"""Jobs that ended in some way, and executables with a fault, for the tests of restarting work chains."""
+
+from __future__ import annotations
+
+from aiida import orm
+from aiida.common.links import LinkType
+from plumpy import ProcessState
+
+
+def end_job(process, computer, entry_point, code, **outputs):
+    """Give a work chain a job which ended in some way, and let it look at that."""
+    node = orm.CalcJobNode(computer=computer, process_type=f'aiida.calculations:{entry_point}').store()
+    outputs = {'remote_folder': orm.RemoteData(computer=computer, remote_path='/nowhere'), **outputs}
+    for name, output in outputs.items():
+        output.base.links.add_incoming(node, link_type=LinkType.CREATE, link_label=name)
+        output.store()
+    node.set_process_state(ProcessState.FINISHED)
+    node.set_exit_status(code.status)
+    node.set_exit_message(code.message)
+    process.ctx.children.append(node)
+    process.ctx.iteration = len(process.ctx.children)
+    return node, process.inspect_process()
+
+
+def faulty_once(code, fault, folder, aiida_code_installed):
+    """Return a code whose first job has a fault; the others have none."""
+    script = folder / 'goectp-with-a-fault'
+    script.write_text(
+        f'#!/bin/bash\nif [ ! -e {folder}/once ]; then touch {folder}/once; '
+        f'export GOECTP_TEST_FAULT={fault}; fi\nexec {code.filepath_executable} "$@"\n'
+    )
+    script.chmod(0o755)
+    return aiida_code_installed(label=f'fault-{folder.name}', filepath_executable=str(script))
+
+
+def jobs_of(node):
+    """Return the jobs that a work chain started, oldest first."""
+    return sorted(node.called, key=lambda job: job.pk)
