@@ -21,6 +21,7 @@ class PredictionsData(TableData):
 
     _FILE = 'predictions.npz'
     _KIND = 'predictions'
+    _VERSION = 2
 
     @property
     def predictions(self) -> Predictions:
