@@ -47,7 +47,9 @@ def wrap(network: nn.Module, device: str) -> nn.Module:
     """Return a network whose gradients are averaged over all processes."""
     if not _many():
         return network
-    return DistributedDataParallel(network, device_ids=[device] if device.startswith('cuda') else None)
+    ids = [device] if device.startswith('cuda') else None
+    # a backbone of a single layer never reaches its edge layer, and the processes would wait for its gradient
+    return DistributedDataParallel(network, device_ids=ids, find_unused_parameters=True)
 
 
 def _reduced(value: float | torch.Tensor) -> torch.Tensor:
