@@ -86,7 +86,8 @@ class Predictions:
         n = len(self.ids)
         if self.average_std is None:
             deviations = [self.electronic_std, self.ionic_std, self.total_std]
-            object.__setattr__(self, 'average_std', np.trace(deviations, axis1=2, axis2=3).T / 3)
+            averages = np.ascontiguousarray(np.trace(deviations, axis1=2, axis2=3).T / 3)
+            object.__setattr__(self, 'average_std', averages)
         for name, shape in DEVIATIONS.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, np.full((n, *shape), np.nan))

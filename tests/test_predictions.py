@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from aiida_goectp.npzfile import FormatError, read_npz, write_npz
-from aiida_goectp.predictions import TENSORS, Predictions, flag_names
+from aiida_goectp.predictions import DEVIATIONS, TENSORS, Predictions, flag_names
 from tests import tiny
 
 
@@ -64,8 +64,8 @@ def test_a_row_that_is_not_finite_must_say_why(table):
 def test_a_bad_file_is_refused(table, tmp_path, change, words):
     path = tmp_path / 'out.npz'
     table.save(path)
-    arrays = {**read_npz(path, 'predictions', 1), **change}
-    write_npz(path, 'predictions', 1, {name: array for name, array in arrays.items() if array is not None})
+    arrays = {**read_npz(path, 'predictions', 2), **change}
+    write_npz(path, 'predictions', 2, {name: array for name, array in arrays.items() if array is not None})
     with pytest.raises(FormatError, match=words) as caught:
         Predictions.load(path)
     assert str(path) in str(caught.value)
@@ -73,7 +73,7 @@ def test_a_bad_file_is_refused(table, tmp_path, change, words):
 
 def test_another_version_is_refused(table, tmp_path):
     write_npz(tmp_path / 'out.npz', 'predictions', 9, {})
-    with pytest.raises(FormatError, match='version 9 of the predictions format; this package reads version 1'):
+    with pytest.raises(FormatError, match='version 9 of the predictions format; this package reads version 2'):
         Predictions.load(tmp_path / 'out.npz')
 
 
@@ -82,3 +82,17 @@ def test_flags_have_names():
     assert flag_names(np.uint32(1)) == ('unseen_element',)
     assert flag_names(np.uint32(3)) == ('unseen_element', 'symmetry_unknown')
     assert TENSORS[:3] == ('electronic', 'ionic', 'total')
+
+
+def test_version_1_is_still_read(table, tmp_path):
+    """It lacks the deviations of average, anisotropy and principal values; the first had the mean of the others."""
+    path = tmp_path / 'out.npz'
+    certain = replace(
+        table, total_std=np.broadcast_to(np.diag([1.0, 2.0, 3.0]), table.total.shape).copy(), average_std=None
+    )
+    certain.save(path)
+    old = {name: array for name, array in read_npz(path, 'predictions', 2).items() if name not in DEVIATIONS}
+    write_npz(path, 'predictions', 1, old)
+    found = Predictions.load(path)
+    assert (found.average_std[:, 2] == 2).all()
+    assert np.isnan(found.eigenvalues_std).all()

@@ -106,7 +106,7 @@ FCC = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 2
 
 
 def test_what_has_no_infrared_mode_answers_no_field():
-    """Diamond: the optical mode is T2g; one atom in the cell: there is none. Zincblende and rocksalt have T2 and T1u."""
+    """Diamond: its optical mode is T2g; one atom in the cell: there is none. Zincblende has T2, rocksalt T1u."""
     np.testing.assert_allclose(_directions(FCC * 3.57, [6, 6], [[0, 0, 0], [0.25] * 3]), 0, atol=1e-12)
     np.testing.assert_allclose(_directions(FCC * 5.3, [18], [[0, 0, 0]]), 0, atol=1e-12)
     np.testing.assert_allclose(_directions(FCC * 4.36, [14, 6], [[0, 0, 0], [0.25] * 3]), np.eye(3), atol=1e-12)
@@ -119,7 +119,7 @@ def test_what_has_no_infrared_mode_answers_no_field():
 
 
 def test_graphite_answers_within_its_layers_and_across():
-    """P6₃/mmc graphite: E1u and A2u are infrared active (Nemanich, Lucovsky and Solin, Solid State Commun. 23, 1977)."""
+    """P6₃/mmc graphite: E1u and A2u are infrared active (Nemanich et al., Solid State Commun. 23, 1977)."""
     lattice = [[2.46, 0, 0], [-1.23, 2.1304, 0], [0, 0, 6.71]]
     positions = [[0, 0, 0.25], [0, 0, 0.75], [1 / 3, 2 / 3, 0.25], [2 / 3, 1 / 3, 0.75]]
     np.testing.assert_allclose(_directions(lattice, [6] * 4, positions), np.eye(3), atol=1e-9)

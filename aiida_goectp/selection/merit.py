@@ -84,8 +84,8 @@ class FigureOfMerit:
             )
         if not np.isfinite(getattr(rows, self.tensor)[~rows.failed]).all(axis=(1, 2)).any():
             raise FormatError(
-                f'figure of merit {self.name!r} ({self.formula}) needs the {self.tensor} tensor, which this model does not '
-                'predict; rank by another figure of merit, or predict with another model'
+                f'figure of merit {self.name!r} ({self.formula}) needs the {self.tensor} tensor, which this model does '
+                'not predict; rank by another figure of merit, or predict with another model'
             )
 
 

@@ -34,7 +34,7 @@ def reference_arrays(reference):
         reference['lattice_vectors'].astype(float),
         polar_rotation(reference['cell']),
         np.abs(np.linalg.det(reference['cell'])),
-        np.tile(np.eye(9), (n, 1, 1)),
+        np.tile(np.eye(9), (n, 2, 1, 1)),
         np.ones(n, bool),
     )
 

@@ -113,7 +113,7 @@ def test_a_column_of_another_kind_is_refused(rows, column):
 
 def test_caution_needs_a_committee():
     predictions = predictions_for(crystal_set(3))
-    with pytest.raises(FormatError, match='a single model gives none; predict with a committee'):
+    with pytest.raises(FormatError, match='this model gives none; predict with a committee'):
         FIGURES_OF_MERIT['cautious_gap_total'].evaluate(predictions, {'band_gap': np.ones(3)})
 
 
