@@ -11,7 +11,7 @@ from aiida.common import CalcInfo
 from aiida.common.folders import Folder
 from aiida.engine.processes.process_spec import CalcJobProcessSpec
 
-from aiida_goectp.calculations.executable import ExecutableCalculation
+from aiida_goectp.calculations.executable import ExecutableCalculation, validate_positive
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 
@@ -119,6 +119,14 @@ class TrainCalculation(ExecutableCalculation):
             'given.',
         )
         spec.input('model', valid_type=ModelData, required=False, help='Model to go on from (fine-tuning).')
+        spec.input(
+            'processes',
+            valid_type=orm.Int,
+            required=False,
+            serializer=to_node,
+            validator=validate_positive,
+            help='Processes that train one network together, one a GPU of the node; one if not given.',
+        )
         spec.input('name', valid_type=orm.Str, required=False, serializer=to_node, help='Name of the new model.')
         spec.input(
             'card',
@@ -152,9 +160,9 @@ class TrainCalculation(ExecutableCalculation):
         if 'model' in self.inputs:
             calcinfo.local_copy_list.append((self.inputs.model.uuid, ModelData._FILE, self.INITIAL))
             arguments += ['--initial', self.INITIAL]
-        for name in ('split', 'name'):
+        for name in ('split', 'name', 'processes'):
             if name in self.inputs:
-                arguments += [f'--{name}', self.inputs[name].value]
+                arguments += [f'--{name}', str(self.inputs[name].value)]
         for name, text in (self.inputs.card.get_dict() if 'card' in self.inputs else {}).items():
             arguments += [f'--{name}', str(text)]
         calcinfo.codes_info = [self._code_info(*arguments)]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from aiida_goectp.worker.launch import is_launched, launch
 from aiida_goectp.worker.progress import EpochProgress
 from aiida_goectp.worker.status import Status, WorkerError, report_error, tell_errors
 from aiida_goectp.worker.stop import StopWatch
@@ -51,6 +52,7 @@ _ONE, _TWO = click.IntRange(min=1), click.IntRange(min=2)
 @click.option('--split-file', type=_PATH, help='JSON: splits → name → part → ids.')
 @click.option('--device', default='auto', show_default=True, help='auto, cpu, cuda, cuda:1, …')
 @click.option('--threads', type=_ONE, help='CPU threads.')
+@click.option('--processes', type=_ONE, default=1, show_default=True, help='One a GPU of this node, on one network.')
 @click.option('--time-limit', type=float, help='Seconds after which to stop cleanly, to be resumed.')
 @click.option('--resume/--no-resume', default=True, show_default=True, help='Go on with OUTPUT.state if it is there.')
 @click.option('--quiet', is_flag=True, help='No progress.')
@@ -66,15 +68,17 @@ def train(dataset: str, output: str, **options: Any) -> None:
     command is given again. One JSON line an epoch goes to OUTPUT.log.jsonl; OUTPUT.status.json says how far it is.
     Settings that nothing names have their defaults, those of the model card.
 
-    Several GPUs: torchrun --nproc-per-node=N $(which goectp) train …
+    Several GPUs: --processes N, which is torchrun --nproc-per-node=N $(which goectp) train …
 
     Exit status: 0 finished, 2 bad input or model, 3 no such device, 4 out of memory, 5 diverged, 75 interrupted (the
     same command goes on).
     """
-    watch = StopWatch(options['time_limit'])
     target = Path(output)
     if not target.parent.is_dir():
         report_error(WorkerError('bad_input', f'{output}: there is no folder {target.parent}; make it first'))
+    if options['processes'] > 1 and not is_launched():
+        sys.exit(launch(options['processes'], sys.argv[1:], _beside(target, 'status.json')))
+    watch = StopWatch(options['time_limit'])
     first = os.environ.get('RANK', '0') == '0'  # of the processes that torchrun starts
     status = Status(_beside(target, 'status.json') if first else None)
     with tell_errors(status):

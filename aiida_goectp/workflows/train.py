@@ -78,7 +78,8 @@ class TrainWorkChain(GoingOnWorkChain):
         :param protocol: fast, balanced or stringent
         :param overrides: inputs that take precedence over the protocol, nested as in its YAML file
         :param options: options of the job, for example ``{'queue_name': 'gpu', 'account': 'me'}``
-        :param gpus: GPUs to ask the scheduler for; a machine without scheduler needs not be asked
+        :param gpus: GPUs of one node to ask the scheduler for, and to train on together; a machine without scheduler
+            needs not be asked
         :param nodes: further inputs of the job: ``split``, ``model`` to fine-tune, ``name``, ``card``
         :raises ValueError: no such protocol, no such setting, or a scheduler that cannot be asked for GPUs
         """
@@ -89,6 +90,8 @@ class TrainWorkChain(GoingOnWorkChain):
         if complaint := settings_complaint(job['settings']):
             raise ValueError(complaint)
         made = {name: value for name, value in nodes.items() if value is not None}
+        if gpus > 1:
+            made['processes'] = orm.Int(gpus)
         made['settings'] = orm.Dict(job['settings'])
         made['monitors'] = {name: orm.Dict(value) for name, value in (job.get('monitors') or {}).items() if value}
         return cls._builder(inputs, code, {'dataset': dataset, **made}, options, gpus)
