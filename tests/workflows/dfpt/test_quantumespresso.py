@@ -89,17 +89,18 @@ def test_rocksalt_agrees_with_the_table(engine, structure, expected):
 
 @pytest.mark.slow
 def test_aluminium_nitride_is_anisotropic_as_in_the_table(engine):
+    """At the 50 Ry and on the mesh of the table, which are too little: values agree, and the gate says so."""
     lattice = [[3.112, 0, 0], [-1.556, 1.556 * 3**0.5, 0], [0, 0, 4.982]]
     sites = [[1 / 3, 2 / 3, 0], [2 / 3, 1 / 3, 0.5], [1 / 3, 2 / 3, 0.382], [2 / 3, 1 / 3, 0.882]]
-    cutoffs = {'scf': {'pw': {'parameters': {'SYSTEM': {'ecutwfc': 70, 'ecutrho': 280}}}}}
+    cutoffs = {'scf': {'pw': {'parameters': {'SYSTEM': {'ecutwfc': 50, 'ecutrho': 200}}}}}
     structure = crystal(('Al', 'Al', 'N', 'N'), lattice, sites)
     outputs, node = engine(structure, {'relax': False, 'kpoints_distance': 0.65} | cutoffs)
     assert node.is_finished_ok, outcome(node)
     response = outputs['dielectric'].dielectric
-    # the table was made at 50 Ry, where the ionic part along c is 5 % larger
-    assert sorted(np.diag(response.electronic)) == pytest.approx([4.4, 4.4, 4.65], rel=0.12)
-    assert np.diag(response.total)[2] > 1.05 * np.diag(response.total)[0]
-    assert np.diag(response.total) == pytest.approx([8.59, 8.59, 9.55], rel=0.1)
+    assert np.diag(response.electronic) == pytest.approx([4.89, 4.89, 4.76], rel=0.03)
+    assert np.diag(response.total) == pytest.approx([8.59, 8.59, 9.55], rel=0.03)
+    assert outputs['quality']['label'] == 'refused'
+    assert 'sufficient_cutoff' in [gate['name'] for gate in outputs['quality']['gates'] if gate['passed'] is False]
 
 
 @pytest.mark.slow
@@ -161,7 +162,8 @@ MISFIT = """if [ $run = 1 ]; then
 fi"""
 FIELD_DONE = 'grep -q "End of electric fields" aiida.out'
 FIELD_BEGUN = 'grep -q "iter #" aiida.out'
-TOO_SHORT = 'sed -i "s/max_seconds.*/max_seconds = 0.1/; s/tr2_ph.*/tr2_ph = 1d-18/" aiida.in'  # ph.x admits no less
+TOO_SHORT = 'sed -i "s/max_seconds.*/max_seconds = 0.1/" aiida.in'  # ph.x admits no less
+LONG = {'ph': {'ph': {'parameters': {'INPUTPH': {'tr2_ph': 1e-16}}}}}  # takes longer than that on any machine
 FIELD_KNOWN = 'grep -q DIELECTRIC_CONSTANT out/_ph0/aiida.phsave/tensors.xml'
 
 
@@ -172,7 +174,7 @@ FIELD_KNOWN = 'grep -q DIELECTRIC_CONSTANT out/_ph0/aiida.phsave/tensors.xml'
         ('scf_mixing', {'scf': {'pw': {'parameters': {'ELECTRONS': {'electron_maxstep': 2}}}}}, '', ''),
         ('scf_again', {}, '[ $run = 1 ] && exit 137', ''),
         ('ph_mixing', {'ph': {'ph': {'parameters': {'INPUTPH': {'niter_ph': 1}}}}}, '', ''),
-        ('ph_walltime', {}, '', f'[ $run = 1 ] && {TOO_SHORT}'),
+        ('ph_walltime', LONG, '', f'[ $run = 1 ] && {TOO_SHORT}'),
         ('ph_recover', {}, '', KILL_WHILE_RUNNING.format(times=1, until=FIELD_DONE)),
         ('ph_again', {}, '', KILL_WHILE_RUNNING.format(times=2, until=FIELD_BEGUN)),
         ('no_symmetry', {}, '', MISFIT),
@@ -190,11 +192,11 @@ def test_remedy_cures(engine, name, overrides, pw, ph):
 @pytest.mark.slow
 def test_short_wall_time_is_met_by_going_on_without_a_remedy(engine):
     """The work chain of aiida-quantumespresso restarts ph.x by itself; that it does is not to be taken for granted."""
-    overrides = merge(CHEAP, {'ph': {'max_iterations': 4}})
+    overrides = merge(merge(CHEAP, LONG), {'ph': {'max_iterations': 4}})
     outputs, node = engine(rocksalt('Li', 'F', 4.01), overrides, ph=f'[ $run -le 2 ] && {TOO_SHORT}')
     assert node.is_finished_ok, outcome(node)
     jobs = [job for job in node.called_descendants if job.process_label == 'GammaResponseCalculation']
-    assert [job.exit_status for job in jobs] == [400, 400, 0]
+    assert [job.exit_status for job in jobs] == [400, 400, 0], outcome(node)
     assert not notes(outputs['dielectric'])
     assert outputs['dielectric'].dielectric.ionic is not None
 
@@ -217,7 +219,7 @@ def test_electronic_part_survives_lost_phonons(engine):
         ('ERROR_PH_NOT_CONVERGED', '', 'echo "     No convergence has been achieved"; exit 1'),
         ('ERROR_PH_NOT_CONVERGED', '', 'sed -i "s/tr2_ph.*/niter_ph = 1/" aiida.in'),  # ends without a complaint
         ('ERROR_PH_FAILED', '', 'exit 1'),
-        ('ERROR_OUT_OF_WALLTIME', '', TOO_SHORT),
+        ('ERROR_OUT_OF_WALLTIME', '', f'{TOO_SHORT}; sed -i "s/tr2_ph.*/tr2_ph = 1d-18/" aiida.in'),
     ],
     ids=['scf_unconverged', 'scf_failed', 'ph_unconverged', 'ph_silent', 'ph_failed', 'walltime'],
 )
