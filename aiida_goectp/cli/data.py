@@ -15,6 +15,7 @@ __all__ = ('data_goectp',)
 # of each type: the attributes that `list` shows, and the formats that `export` writes, the native one first
 _TYPES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     'crystals': (('number', 'atoms', 'failures'), ('npz', 'json', 'csv', 'cif', 'extxyz')),
+    'dataset': (('number', 'trainable', 'functionals', 'splits'), ('npz', 'jsonl', 'csv')),
     'model': (('card.name', 'card.preset', 'content_hash'), ('safetensors', 'json')),
     'predictions': (('number', 'failed', 'model_hash'), ('npz', 'json', 'csv')),
     'ranking': (('number', 'ranked', 'figure_of_merit'), ('npz', 'json', 'csv')),
@@ -23,7 +24,7 @@ _TYPES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 @click.group('goectp', cls=VerdiCommandGroup)
 def data_goectp() -> None:
-    """Crystals, models, predictions and rankings of aiida-goectp."""
+    """Crystals, datasets, models, predictions and rankings of aiida-goectp."""
 
 
 def _add_group(kind: str, columns: tuple[str, ...], formats: tuple[str, ...]) -> None:

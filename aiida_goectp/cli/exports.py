@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from aiida_goectp.cli.dataset_exports import dataset_lines, dataset_scalars
 from aiida_goectp.crystals import CrystalSet
 from aiida_goectp.data.crystals import CrystalsData
+from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.predictions import DEVIATIONS, TENSORS, Predictions, flag_names
@@ -24,10 +26,10 @@ def export_bytes(node: Any, file_format: str) -> bytes:
     """Return the content of a file.
 
     ``json``: one object a row, in a list; NaN becomes null. ``csv``: one line a row, scalars only. ``cif`` and
-    ``extxyz``: the structures, one after the other; a CIF holds no Cartesian frame.
+    ``extxyz``: the structures, one after the other; a CIF holds no Cartesian frame. ``jsonl``: a dataset as it is read.
 
-    :param node: crystals, a model, predictions or a ranking
-    :param file_format: npz or safetensors (the stored file itself), json, csv, cif or extxyz
+    :param node: crystals, a dataset, a model, predictions or a ranking
+    :param file_format: npz or safetensors (the stored file itself), json, jsonl, csv, cif or extxyz
     """
     if file_format in ('npz', 'safetensors'):
         return bytes(node.content)
@@ -35,12 +37,16 @@ def export_bytes(node: Any, file_format: str) -> bytes:
         return _cif(node.crystals)
     if file_format == 'extxyz':
         return _extxyz(node.crystals)
+    if file_format == 'jsonl':
+        return b''.join(json.dumps(row, ensure_ascii=False).encode() + b'\n' for row in dataset_lines(node.dataset))
     if isinstance(node, ModelData):
         return _json({'hash': node.content_hash, **node.card.model_dump(mode='json')})
     if isinstance(node, CrystalsData):
         rows = _crystal_rows(node.crystals)
     elif isinstance(node, PredictionsData):
         rows = _prediction_rows(node.predictions)
+    elif isinstance(node, DatasetData):
+        rows = dataset_scalars(node.dataset)
     else:
         rows = _ranking_rows(node.ranking)
     return _json(rows) if file_format == 'json' else _csv(rows)

@@ -7,6 +7,8 @@ from aiida.cmdline.groups import VerdiCommandGroup
 from aiida.cmdline.params import options, types
 
 from aiida_goectp import __version__
+from aiida_goectp.cli.dataset import dataset
+from aiida_goectp.cli.evaluate import evaluate
 from aiida_goectp.cli.imports import import_
 from aiida_goectp.cli.model import model
 from aiida_goectp.cli.screen import screen
@@ -32,5 +34,5 @@ def main() -> None:
     """
 
 
-for command in (setup, import_, screen, verify, train, show, model):
+for command in (setup, import_, screen, verify, dataset, train, evaluate, show, model):
     main.add_command(command)

@@ -7,10 +7,11 @@ from typing import Any
 import click
 from aiida import orm
 
-from aiida_goectp.cli import tables
+from aiida_goectp.cli import dataset_tables, tables
 from aiida_goectp.cli.progress import status_line
 from aiida_goectp.cli.responses import gates_table, show_response, show_verification
 from aiida_goectp.data.crystals import CrystalsData
+from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
@@ -27,6 +28,8 @@ def show_node(node: Any, rows: int) -> None:
     """
     if isinstance(node, CrystalsData):
         _show_crystals(node, rows)
+    elif isinstance(node, DatasetData):
+        dataset_tables.show_dataset(node, rows)
     elif isinstance(node, ModelData):
         _show_model(node)
     elif isinstance(node, PredictionsData):
@@ -40,6 +43,10 @@ def show_node(node: Any, rows: int) -> None:
         _show_dielectric(node)
     elif isinstance(node, orm.Dict) and {'label', 'reason', 'gates'} <= set(node.keys()):
         tables.show_table(gates_table(node.get_dict()))
+    elif isinstance(node, orm.Dict) and dataset_tables.is_report(node.get_dict()):
+        dataset_tables.show_report(node.get_dict(), rows)
+    elif isinstance(node, orm.Dict) and dataset_tables.is_metrics(node.get_dict()):
+        tables.show_table(dataset_tables.metrics_table(node.get_dict()))
     elif isinstance(node, orm.List) and _is_selection(node):
         _show_selection(node, rows)
     elif isinstance(node, orm.ProcessNode):
@@ -99,6 +106,8 @@ def _show_process(node: orm.ProcessNode, rows: int) -> None:
         for name in ('dielectric', 'quality'):
             if name in node.outputs:
                 show_node(node.outputs[name], rows)
+    elif node.process_label == 'EvaluateWorkChain' and 'metrics' in node.outputs:
+        show_node(node.outputs.metrics, rows)
     elif 'selection' in node.outputs:
         show_node(node.outputs.selection, rows)
         if node.outputs.ranking.ranking.ranked_count < len(node.outputs.ranking):
