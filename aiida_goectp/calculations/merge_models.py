@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -50,25 +51,23 @@ def _joined(
     models: list[ModelData], node: DatasetData, split: str, settings: dict[str, Any], name: str, prose: dict[str, str]
 ) -> ModelData:
     # torch takes seconds to import, and loading this module must not
-    from aiida_goectp.learning.finish import finish
-    from aiida_goectp.learning.predict import cached_model
+    from aiida_goectp.learning.committee import join_members
     from aiida_goectp.learning.settings import TrainSettings
-    from aiida_goectp.network.checkpoint import save_model
 
-    networks: list[Any] = [network for model in models for network in cached_model(model.content, 'cpu').networks]
     parts = {part: node.dataset.part(split, part) for part in ('train', 'validation', 'test')}
+    first = models[0].card
     parents = {model.card.training.get('parent') for model in models}
-    finished, card = finish(
-        networks,
-        parts,
-        TrainSettings.model_validate(settings),
-        device='cpu',
-        name=name,
-        data=models[0].card.training.get('data', ''),
-        functional=models[0].card.functional,
-        parent=parents.pop() if len(parents) == 1 else None,
-        **prose,
-    )
     with TemporaryDirectory() as folder:
-        save_model(f'{folder}/model.safetensors', finished, card)
-        return ModelData(f'{folder}/model.safetensors')
+        path = Path(folder) / 'model.safetensors'
+        join_members(
+            [model.content for model in models],
+            parts,
+            TrainSettings.model_validate(settings),
+            path,
+            name=name,
+            data=first.training.get('data', ''),
+            functional=first.functional,
+            parent=parents.pop() if len(parents) == 1 else None,
+            **prose,
+        )
+        return ModelData(path)
