@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,6 +33,90 @@ def test_a_file_keeps_everything(tmp_path):
     assert back.crystals.hashes.tolist() == data.crystals.hashes.tolist()
     np.testing.assert_array_equal(back.electronic, data.electronic)
     np.testing.assert_array_equal(back.ionic, data.ionic)
+
+
+def full(count=9):
+    """Return a dataset in which every column tells the rows apart."""
+    data = tiny.some_dataset(count)
+    atoms = np.repeat(np.arange(count), data.crystals.atom_counts)
+    names = np.array([f'row {row}' for row in range(count)])
+    gates = np.array(['', 'insulating', 'no_imaginary_mode'] * (count // 3))
+    charges = atoms[:, None, None] + np.arange(9.0).reshape(3, 3)
+    parts = np.array(['train', 'train', 'test'] * (count // 3))
+    more = {'functional': names, 'origin': names, 'failed_gates': gates, 'splits': {'mine': parts}}
+    return replace(data, born_charges=charges, **more, split_settings={'mine': {'kind': 'given', 'by': 'hand'}})
+
+
+def test_a_file_keeps_every_column(tmp_path):
+    data = full()
+    data.save(tmp_path / 'data.npz')
+    back = Dataset.load(tmp_path / 'data.npz')
+    for name in ('born_charges', 'functional', 'origin', 'failed_gates'):
+        np.testing.assert_array_equal(getattr(back, name), getattr(data, name))
+    assert back.splits['mine'].tolist() == data.splits['mine'].tolist()
+    assert back.split_settings == {'mine': {'kind': 'given', 'by': 'hand'}}
+    assert back.hash == data.hash
+    (tmp_path / 'again').write_bytes((tmp_path / 'data.npz').read_bytes())
+    back.save(tmp_path / 'data.npz')
+    assert (tmp_path / 'data.npz').read_bytes() == (tmp_path / 'again').read_bytes()
+
+
+def test_take_keeps_rows_together():
+    data = full()
+    taken = data.take([7, 2, 0])
+    assert taken.functional.tolist() == taken.origin.tolist() == ['row 7', 'row 2', 'row 0']
+    owner = np.repeat([7, 2, 0], data.crystals.atom_counts[[7, 2, 0]])
+    np.testing.assert_array_equal(taken.born_charges[:, 0, 0], owner)
+    assert taken.splits['mine'].tolist() == ['train', 'test', 'train']
+    assert len(data.take([]).born_charges) == len(data.take([])) == 0
+
+
+def test_what_may_be_learnt_from():
+    data = full()
+    assert data.trainable.tolist() == [True, False, True] * 3
+    unlabelled = np.full((9, 3, 3), np.nan)
+    assert not Dataset(data.crystals, unlabelled, unlabelled).trainable.any()
+    assert replace(data, electronic=unlabelled).trainable.tolist() == [
+        False,
+        False,
+        True,
+        True,
+        False,
+        False,
+        True,
+        False,
+        True,
+    ]
+    # a refused row is in no part, even if a split that came from elsewhere says so
+    assert data.part('mine', 'train').crystals.ids.tolist() == ['c0', 'c3', 'c6']
+    assert data.part('mine', 'test').crystals.ids.tolist() == ['c2', 'c5', 'c8']
+    assert len(data.part('mine', 'validation')) == 0
+    assert data.with_split('new', fractions=(0.5, 0.25, 0.25)).splits['new'][1::3].tolist() == [''] * 3
+    given = data.with_given_split('given', {'train': ['c0', 'c1'], 'test': ['c2']})
+    assert given.splits['given'].tolist()[:4] == ['train', '', 'test', '']
+
+
+def test_splits_that_are_none():
+    data = full()
+    for make, words in (
+        (lambda: data.part('other', 'train'), "no split 'other'; it has mine"),
+        (lambda: data.part('mine', 'holdout'), "no split has a part 'holdout'"),
+        (lambda: data.with_split('mine'), "has a split 'mine' already"),
+        (lambda: data.with_split(''), 'a split needs a name'),
+        (lambda: data.with_given_split('x', {'train': ['c0'], 'test': ['nobody']}), 'not in the dataset: nobody'),
+        (lambda: replace(data, splits={'mine': np.array(['train'])}), 'split mine'),
+    ):
+        with pytest.raises(FormatError, match=words):
+            make()
+
+
+def test_what_is_not_given_is_missing():
+    data = Dataset(tiny.some_crystals(3))
+    assert np.isnan(data.electronic).all()
+    assert np.isnan(data.born_charges).all()
+    assert (data.functional.tolist(), data.failed_gates.tolist()) == (['unknown'] * 3, [''] * 3)
+    assert np.isnan(data.total).all()
+    assert data.splits == data.split_settings == {}
 
 
 def test_rows_by_id(tmp_path):
@@ -106,6 +191,14 @@ def test_a_damaged_archive(tmp_path, content):
         ({'ionic': None}, "array 'ionic' is missing"),
         ({'crystals': np.zeros(30, np.uint8)}, 'not a crystals.npz'),
         ({'crystals': np.zeros((2, 2))}, "'crystals' has shape"),
+        ({'born_charges': np.zeros((9, 3, 3))}, "'born_charges' has shape"),
+        ({'functional': np.array(['PBE'] * 8)}, "'functional' has shape"),
+        ({'failed_gates': np.zeros(9)}, "'failed_gates' has shape"),
+        ({'split:mine': np.array(['train'] * 8 + ['holdout'])}, "split 'mine' has a part 'holdout'"),
+        ({'split:mine': np.zeros(9)}, 'split mine'),
+        ({'split_settings': np.array('[1]')}, 'split_settings is no JSON of the form'),
+        ({'split_settings': np.array('{"mine": 3}')}, 'split_settings is no JSON of the form'),
+        ({'surprise': np.zeros(3)}, 'unknown arrays surprise'),
     ],
 )
 def test_a_bad_file_is_refused(tmp_path, change, words):
