@@ -1,17 +1,17 @@
-"""Figures of merit: one number a crystal, by which candidates are ranked."""
+"""Figures of merit: one number a crystal, by which candidates are ranked, and its standard deviation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from aiida_goectp import tensors
 from aiida_goectp.npzfile import FormatError
 
-__all__ = ('FIGURES_OF_MERIT', 'FigureOfMerit', 'TensorRows', 'figure_of_merit')
+__all__ = ('FIGURES_OF_MERIT', 'FigureOfMerit', 'TensorRows', 'UncertainRows', 'figure_of_merit')
 
 
 class TensorRows(Protocol):
@@ -29,7 +29,27 @@ class TensorRows(Protocol):
     def failed(self) -> np.ndarray: ...  # noqa: D102
 
 
+class UncertainRows(TensorRows, Protocol):
+    """Tensors of a model that may know how sure it is, as :class:`aiida_goectp.predictions.Predictions`."""
+
+    @property
+    def anisotropy_std(self) -> np.ndarray: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Tensors alone, in the shape that a figure of merit looks at."""
+
+    electronic: np.ndarray
+    ionic: np.ndarray
+    total: np.ndarray
+    average_std: np.ndarray
+    failed: np.ndarray
+
+
 _GAP = ('band_gap',)
+_PLACES = ('electronic', 'ionic', 'total')  # along the axis of the deviations
+_STEP = 1e-2  # of a standard deviation: a central difference is then right to some 1e-5 of itself
 _Function = Callable[[TensorRows, np.ndarray], np.ndarray]
 
 
@@ -43,6 +63,8 @@ class FigureOfMerit:
     :param tensor: the predicted tensor that it needs
     :param columns: property columns of the crystals that it needs
     :param committee: whether it needs the standard deviations of a committee
+    :param uncertain: what carries the uncertainty: the average of its tensor, which the score may depend on in any
+        way, or the anisotropy, which then is the score
     """
 
     name: str
@@ -51,6 +73,7 @@ class FigureOfMerit:
     tensor: str = 'total'
     columns: tuple[str, ...] = ()
     committee: bool = False
+    uncertain: Literal['average', 'anisotropy'] = 'average'
 
     def evaluate(self, rows: TensorRows, properties: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the score of each row (n,), NaN where a prediction or a property is missing or a gap is negative.
@@ -59,6 +82,35 @@ class FigureOfMerit:
         :param properties: name → (n,)
         :raises FormatError: a column that it needs is not there or no numbers; the model does not
             predict the tensor that it needs, or is no committee
+        """
+        gap = self._gap(rows, properties)
+        self._check_rows(rows)
+        return np.asarray(self.function(rows, gap), dtype=np.float64)
+
+    def deviation(self, rows: UncertainRows, properties: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the standard deviation of each score (n,), NaN where there is no score or the model gives none.
+
+        To first order: |∂score/∂average| σ, the derivative taken by moving the tensor up and down by a small multiple
+        of σ · 1; exact where the score is linear in the average, as Eg · ε is (Eg σ). The gap counts as known. Source:
+        any text on the propagation of errors, e.g. JCGM 100:2008 (GUM), 5.1.2.
+
+        :raises FormatError: as :meth:`evaluate`
+        """
+        gap = self._gap(rows, properties)
+        self._check_rows(rows)
+        place = _PLACES.index(self.tensor)
+        if self.uncertain == 'anisotropy':
+            scored = np.isfinite(self.function(rows, gap))
+            return np.where(scored, rows.anisotropy_std[:, place], np.nan)
+        sigma = np.asarray(rows.average_std[:, place], dtype=np.float64)
+        step = _STEP * np.where(sigma > 0, sigma, 1.0)
+        up, down = (self.function(_moved(rows, self.tensor, sign * step), gap) for sign in (1, -1))
+        return np.abs(up - down) / (2 * step) * sigma
+
+    def _gap(self, rows: TensorRows, properties: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the band gap (n,) in eV, NaN where unknown, negative or not needed.
+
+        :raises FormatError: a column that is needed is not there or no numbers
         """
         n = len(rows.failed)
         for name in self.columns:
@@ -70,9 +122,8 @@ class FigureOfMerit:
                 )
             if np.shape(properties[name]) != (n,) or properties[name].dtype.kind not in 'fiu':
                 raise FormatError(f'property {name!r} is no column of {n} numbers, as {self.name!r} needs it')
-        self._check_rows(rows)
         gap = properties['band_gap'].astype(np.float64) if 'band_gap' in self.columns else np.full(n, np.nan)
-        return np.asarray(self.function(rows, np.where(gap >= 0, gap, np.nan)), dtype=np.float64)
+        return np.where(gap >= 0, gap, np.nan)
 
     def _check_rows(self, rows: TensorRows) -> None:
         if rows.failed.all():
@@ -87,6 +138,13 @@ class FigureOfMerit:
                 f'figure of merit {self.name!r} ({self.formula}) needs the {self.tensor} tensor, which this model does '
                 'not predict; rank by another figure of merit, or predict with another model'
             )
+
+
+def _moved(rows: TensorRows, tensor: str, by: np.ndarray) -> _Rows:
+    """Return the rows with one tensor moved by a multiple (n,) of the identity, which moves its average as much."""
+    parts = {name: getattr(rows, name) for name in _PLACES}
+    parts[tensor] = parts[tensor] + by[:, None, None] * np.eye(3)
+    return _Rows(**parts, average_std=rows.average_std, failed=rows.failed)
 
 
 def _electronic(rows: TensorRows) -> np.ndarray:
@@ -133,13 +191,17 @@ FIGURES_OF_MERIT: dict[str, FigureOfMerit] = {
             committee=True,
         ),
         FigureOfMerit(
-            'anisotropy', 'largest / smallest eigenvalue of ε_total', lambda rows, gap: tensors.anisotropy(rows.total)
+            'anisotropy',
+            'largest / smallest eigenvalue of ε_total',
+            lambda rows, gap: tensors.anisotropy(rows.total),
+            uncertain='anisotropy',
         ),
         FigureOfMerit(
             'electronic_anisotropy',
             'largest / smallest eigenvalue of ε_∞',
             lambda rows, gap: tensors.anisotropy(rows.electronic),
             'electronic',
+            uncertain='anisotropy',
         ),
         FigureOfMerit(
             'refractive_index',

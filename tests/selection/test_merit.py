@@ -137,3 +137,41 @@ def test_an_unknown_figure_is_refused_with_those_there_are():
     with pytest.raises(FormatError, match="no figure of merit is named 'best'; there are: total, electronic"):
         figure_of_merit('best')
     assert figure_of_merit('total') is FIGURES_OF_MERIT['total']
+
+
+@pytest.mark.parametrize(
+    ('name', 'place', 'expected'),
+    [
+        ('total', 2, np.ones(6)),
+        ('electronic', 0, np.ones(6)),
+        ('ionic', 1, np.ones(6)),
+        ('gap_total', 2, GAPS),
+        ('sqrt_gap_total', 2, np.sqrt(GAPS)),
+        ('gap_electronic', 0, GAPS),
+        ('energy_density', 2, np.array([0, 1 / 64, 1 / 8, 1, 2, np.nan])),
+        ('cautious_gap_total', 2, GAPS),
+        ('refractive_index', 0, 1 / (2 * np.sqrt(ELECTRONIC))),
+    ],
+)
+def test_the_deviation_of_each_score_by_its_derivative(rows, name, place, expected):
+    sigma = np.array([[0.0, 0.1, 0.2, 0.4, 0.8, 1.6], [0.5] * 6, [0.3, 3, 6, 12, 0.0, 9]]).T
+    known = replace(rows, average_std=sigma)
+    found = FIGURES_OF_MERIT[name].deviation(known, {'band_gap': GAPS})
+    np.testing.assert_allclose(found, expected * sigma[:, place], rtol=1e-5, atol=1e-12)
+
+
+@pytest.mark.parametrize(('name', 'place'), [('anisotropy', 2), ('electronic_anisotropy', 0)])
+def test_the_deviation_of_an_anisotropy_is_its_own(rows, name, place):
+    sigma = np.arange(18.0).reshape(6, 3)
+    known = replace(rows, anisotropy_std=sigma)
+    assert FIGURES_OF_MERIT[name].deviation(known, {}).tolist() == sigma[:, place].tolist()
+
+
+def test_no_deviation_where_there_is_no_score_or_the_model_gives_none(rows):
+    gaps = {'band_gap': GAPS}
+    assert np.isnan(FIGURES_OF_MERIT['gap_total'].deviation(predictions_for(crystal_set(6)), gaps)).all()
+    failed = predictions_for(crystal_set(6), std=0.5, errors=['', 'too large', '', '', '', ''])
+    for name in ('total', 'gap_total', 'anisotropy'):
+        assert np.isnan(FIGURES_OF_MERIT[name].deviation(failed, gaps)[1])
+    with pytest.raises(FormatError, match="needs the property 'band_gap'"):
+        FIGURES_OF_MERIT['gap_total'].deviation(rows, {})
