@@ -13,7 +13,7 @@ from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.data.ranking import RankingData
 from aiida_goectp.npzfile import FormatError
-from aiida_goectp.predictions import TENSORS, Predictions
+from aiida_goectp.predictions import DEVIATIONS, TENSORS, Predictions
 
 __all__ = ('filter_crystals', 'rank_crystals')
 
@@ -99,7 +99,7 @@ def _align(crystals: CrystalSet, predictions: Predictions) -> Predictions:
     return Predictions(
         ids=crystals.ids.astype(np.str_),
         hashes=crystals.hashes,
-        **{name: spread(getattr(predictions, name)) for name in TENSORS},
+        **{name: spread(getattr(predictions, name)) for name in (*TENSORS, *DEVIATIONS)},
         flags=flags,
         errors=np.array(errors, dtype=np.str_),
         model_hash=predictions.model_hash,

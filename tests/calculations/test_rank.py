@@ -1,5 +1,7 @@
 """Filters and ranking as calcfunctions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from aiida import orm
@@ -43,6 +45,15 @@ def test_what_filters_exclude_needs_no_prediction(crystals, predict_by_hand):
     assert np.isnan(ranking.total[0])
     with pytest.raises(ValueError, match='2 crystals pass the filters and have no prediction, first Si'):
         rank_crystals(crystals, predictions, orm.Str('total'))
+
+
+def test_deviations_stay_with_their_rows_when_fewer_crystals_were_predicted(crystals, predict_by_hand):
+    few = filter_crystals(crystals, orm.Dict({'min_gap': 2}))
+    predicted = replace(predict_by_hand(few.crystals), average_std=np.full((4, 3), 1.0))
+    ranking = rank_crystals(
+        crystals, PredictionsData(predicted), orm.Str('cautious_gap_total'), orm.Dict({'min_gap': 2})
+    ).ranking
+    assert ranking.score[1] == pytest.approx(7.8 * (1.5 * 2 - 1.0))
 
 
 def test_predictions_of_other_crystals_are_refused(crystals, crystal_set, predict_by_hand):
