@@ -179,7 +179,7 @@ def _random(mean: np.ndarray, std: np.ndarray, state: State, settings: Acquisiti
 
 
 def _pareto(mean: np.ndarray, std: np.ndarray, state: State, settings: AcquisitionSettings) -> np.ndarray:
-    """Return 1 − front + crowding, of candidates and verified together: [0, 1) on the first front, [−1, 0) on the next."""
+    """Return 1 − front + crowding, candidates and verified together: [0, 1) on the first front, [−1, 0) on the next."""
     known = np.isfinite(state.objectives).all(axis=1) & np.isfinite(mean)
     past = state.verified_objectives[np.isfinite(state.verified_objectives).all(axis=1)]
     points = np.concatenate([state.objectives[known], past])

@@ -11,7 +11,7 @@ import numpy as np
 from aiida_goectp import tensors
 from aiida_goectp.npzfile import FormatError
 
-__all__ = ('FIGURES_OF_MERIT', 'FigureOfMerit', 'TensorRows', 'UncertainRows', 'figure_of_merit')
+__all__ = ('FIGURES_OF_MERIT', 'FigureOfMerit', 'TensorRows', 'UncertainRows', 'figure_of_merit', 'label_rows')
 
 
 class TensorRows(Protocol):
@@ -138,6 +138,16 @@ class FigureOfMerit:
                 f'figure of merit {self.name!r} ({self.formula}) needs the {self.tensor} tensor, which this model does '
                 'not predict; rank by another figure of merit, or predict with another model'
             )
+
+
+def label_rows(electronic: np.ndarray, ionic: np.ndarray) -> TensorRows:
+    """Return labels as rows that a figure of merit can score; a label has no standard deviation.
+
+    :param electronic: (n, 3, 3), NaN where missing
+    :param ionic: (n, 3, 3) likewise
+    """
+    nothing = ~np.isfinite([electronic, ionic]).all(axis=(2, 3)).any(axis=0)
+    return _Rows(electronic, ionic, electronic + ionic, np.zeros((len(electronic), 3)), nothing)
 
 
 def _moved(rows: TensorRows, tensor: str, by: np.ndarray) -> _Rows:
