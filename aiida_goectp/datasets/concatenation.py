@@ -39,16 +39,7 @@ def concatenate(parts: Sequence[Dataset], newcomers: str = '') -> Dataset:
 
 
 def _split(name: str, parts: Sequence[Dataset], newcomers: str) -> np.ndarray:
-    by_formula = any(part.split_settings.get(name, {}).get('kind') == 'formula' for part in parts)
-    taken = set()
-    if by_formula and newcomers:
-        for part in (part for part in parts if name in part.splits):
-            elsewhere = ~np.isin(part.splits[name], ['', newcomers])
-            taken |= {
-                formula
-                for formula, is_there in zip(reduced_formulas(part.crystals), elsewhere, strict=True)
-                if is_there
-            }
+    taken = _formulas_elsewhere(name, parts, newcomers) if newcomers else []
     columns = []
     for part in parts:
         if name in part.splits:
@@ -56,9 +47,24 @@ def _split(name: str, parts: Sequence[Dataset], newcomers: str) -> np.ndarray:
             continue
         free = part.trainable
         if taken:
-            free = free & ~np.isin(reduced_formulas(part.crystals), sorted(taken))
+            free = free & ~np.isin(reduced_formulas(part.crystals), taken)
         columns.append(np.where(free, newcomers, ''))
     return np.concatenate(columns)
+
+
+def _formulas_elsewhere(name: str, parts: Sequence[Dataset], newcomers: str) -> list[str]:
+    """Return the formulas of the other parts if no formula stands in two parts of the split; else none.
+
+    What a split is shows in its rows: one that was given, or joined before, does not say that it is by formula.
+    """
+    sides: dict[str, set[str]] = {}
+    for part in (part for part in parts if name in part.splits):
+        for formula, side in zip(reduced_formulas(part.crystals), part.splits[name].tolist(), strict=True):
+            if side:
+                sides.setdefault(formula, set()).add(side)
+    if any(len(found) > 1 for found in sides.values()):
+        return []
+    return sorted(formula for formula, found in sides.items() if newcomers not in found)
 
 
 def _settings(name: str, parts: Sequence[Dataset], newcomers: str) -> dict[str, Any]:

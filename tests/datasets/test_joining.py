@@ -151,8 +151,9 @@ def test_splits_are_kept_and_newcomers_are_put_where_they_may_be():
     assert (joined.part('mine', 'test').crystals.hashes == plain.part('mine', 'test').crystals.hashes).all()
     from aiida_goectp.datasets.splits import reduced_formulas
 
-    sides = {part: set(reduced_formulas(joined.part('by formula', part).crystals)) for part in ('train', 'test')}
-    assert not sides['train'] & sides['test']
+    for again in (joined, join_datasets([joined, tiny.some_dataset(8, seed=11)], newcomers='train')[0]):
+        sides = {part: set(reduced_formulas(again.part('by formula', part).crystals)) for part in ('train', 'test')}
+        assert not sides['train'] & sides['test']
     assert joined.split_settings['mine']['kind'] == 'joined'
     assert joined.split_settings['mine']['of'][0]['seed'] == 1
 
