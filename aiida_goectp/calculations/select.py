@@ -12,8 +12,11 @@ from aiida_goectp.crystals.elements import formula
 from aiida_goectp.data.crystals import CrystalsData, structure_from_crystal
 from aiida_goectp.data.ranking import RankingData
 from aiida_goectp.npzfile import FormatError
+from aiida_goectp.predictions import flag_names
 
 __all__ = ('select_top',)
+
+_NUMBERS = ('score', 'electronic', 'ionic', 'total', 'electronic_std', 'ionic_std', 'total_std')
 
 
 @calcfunction
@@ -23,7 +26,8 @@ def select_top(ranking: RankingData, crystals: CrystalsData, number: orm.Int) ->
     :param ranking: the ranking of these crystals
     :param number: how many; fewer are returned if fewer are in
     :return: ``selection``, a list with one dictionary a crystal (rank, id, formula, row in the crystals, content hash,
-        score, averages, name of its structure), and ``structures``, a namespace whose names sort by rank
+        score, averages and their standard deviations, flags, name of its structure), and ``structures``, a namespace
+        whose names sort by rank
     :raises ValueError: a number below one, or the ranking of other crystals
     """
     if number.value < 1:
@@ -43,7 +47,8 @@ def select_top(ranking: RankingData, crystals: CrystalsData, number: orm.Int) ->
                 'formula': formula(crystal_set[row].atomic_numbers),
                 'row': row,
                 'hash': str(table.hashes[row]),
-                **{name: _number(getattr(table, name)[row]) for name in ('score', 'electronic', 'ionic', 'total')},
+                **{name: _number(getattr(table, name)[row]) for name in _NUMBERS},
+                'flags': list(flag_names(table.flags[row])),
                 'structure': name,
             }
         )

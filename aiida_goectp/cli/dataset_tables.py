@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from aiida_goectp.data.dataset import DatasetData
 
-__all__ = ('is_metrics', 'is_report', 'metrics_table', 'show_dataset', 'show_report')
+__all__ = ('FIGURES', 'is_metrics', 'is_report', 'metrics_table', 'show_dataset', 'show_report')
 
-_FIGURES = {
+FIGURES = {
     'rows': 'rows',
     'mae': 'MAE',
     'rmse': 'RMSE',
@@ -29,6 +29,7 @@ _FIGURES = {
     'ewt_5': '5 %',
     'ewt_2': '2 %',
 }
+"""heading of each metric in a table"""
 
 
 def show_dataset(node: DatasetData, rows: int) -> None:
@@ -111,11 +112,11 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
     if len(metrics['by_functional']) > 1:
         groups |= metrics['by_functional']
     lines = [
-        [name if first == 0 else '', target, *(figures.get(key) for key in _FIGURES)]
+        [name if first == 0 else '', target, *(figures.get(key) for key in FIGURES)]
         for name, targets in groups.items()
         for first, (target, figures) in enumerate(targets.items())
     ]
     title = f'Model {metrics["model_hash"][:10]} on {metrics["rows"]} rows'
     if metrics['failed']:
         title += f', {metrics["failed"]} more could not be predicted'
-    return make_table(title, ['', 'target', *_FIGURES.values()], lines, 2)
+    return make_table(title, ['', 'target', *FIGURES.values()], lines, 2)

@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from aiida_goectp.crystals import CrystalSet, Failure
-    from aiida_goectp.data.model import ModelData
     from aiida_goectp.predictions import Predictions
     from aiida_goectp.selection.ranking import Ranking
 
 __all__ = (
     'crystals_table',
     'failure_table',
-    'model_table',
     'predictions_table',
     'ranking_table',
     'reasons_table',
     'selection_table',
     'show_table',
 )
+
+_PARTS = ('electronic', 'ionic', 'total')
 
 _WIDTH = 120
 """characters, where the output is no terminal"""
@@ -98,7 +98,8 @@ def failure_table(failures: Sequence[Failure], rows: int = 20) -> Table:
 
 
 def predictions_table(predictions: Predictions, rows: int) -> Table:
-    """Return averages and the eigenvalues of the total tensor."""
+    """Return averages and the eigenvalues of the total tensor, with their standard deviations where known."""
+    from aiida_goectp.formatting import with_deviation, with_deviations
     from aiida_goectp.predictions import flag_names
     from aiida_goectp.tensors import eigenvalues, polycrystalline_average
 
@@ -108,32 +109,38 @@ def predictions_table(predictions: Predictions, rows: int) -> Table:
         if predictions.failed[row]:
             lines.append([str(predictions.ids[row]), str(predictions.errors[row]), *[''] * 4])
             continue
-        electronic = float(polycrystalline_average(predictions.electronic[row]))
-        ionic = float(polycrystalline_average(predictions.ionic[row]))
-        average = float(polycrystalline_average(predictions.total[row]))
-        total = '  '.join(f'{value:.4g}' for value in eigenvalues(predictions.total[row]))
-        flags = ', '.join(flag_names(predictions.flags[row]))
-        lines.append([str(predictions.ids[row]), flags, electronic, ionic, average, total])
+        averages = [
+            with_deviation(float(polycrystalline_average(tensors[row])), float(predictions.average_std[row, place]))
+            for place, tensors in enumerate((predictions.electronic, predictions.ionic, predictions.total))
+        ]
+        total = with_deviations(eigenvalues(predictions.total[row]), predictions.eigenvalues_std[row, 2])
+        lines.append([str(predictions.ids[row]), ', '.join(flag_names(predictions.flags[row])), *averages, total])
     columns = ['id', 'remarks', 'ε∞', 'ε ionic', 'ε total', 'eigenvalues']
     return make_table(_title('Predictions', n, len(predictions)), columns, lines, 2)
 
 
 def ranking_table(ranking: Ranking, rows: int) -> Table:
-    """Return the best rows."""
+    """Return the best rows, averages with their standard deviations where known."""
+    from aiida_goectp.formatting import with_deviation
+    from aiida_goectp.predictions import flag_names
+
     top = ranking.top(rows).tolist()
     lines = [
         [
-            ranking.rank[row],
+            str(ranking.rank[row]),
             str(ranking.ids[row]),
+            ', '.join(flag_names(ranking.flags[row])),
             ranking.score[row],
-            ranking.electronic[row],
-            ranking.ionic[row],
-            ranking.total[row],
+            *(
+                with_deviation(float(getattr(ranking, name)[row]), float(getattr(ranking, f'{name}_std')[row]))
+                for name in _PARTS
+            ),
         ]
         for row in top
     ]
     title = f'{_title("Ranking", len(top), ranking.ranked_count)} ranked, {len(ranking) - ranking.ranked_count} out'
-    return make_table(title, ['rank', 'id', ranking.figure_of_merit, 'ε∞', 'ε ionic', 'ε total'], lines, 2)
+    columns = ['rank', 'id', 'remarks', ranking.figure_of_merit, 'ε∞', 'ε ionic', 'ε total']
+    return make_table(title, columns, lines, 3)
 
 
 def reasons_table(ranking: Ranking) -> Table:
@@ -142,42 +149,23 @@ def reasons_table(ranking: Ranking) -> Table:
 
 
 def selection_table(selection: Sequence[dict[str, Any]], pks: dict[str, int] | None = None) -> Table:
-    """Return the selected crystals, best first.
+    """Return the selected crystals, best first, averages with their standard deviations where known.
 
     :param pks: PK of the structure of each
     """
+    from aiida_goectp.formatting import with_deviation
+
     lines = [
         [
-            item['rank'],
+            str(item['rank']),
             item['id'],
             item['formula'],
-            *(item[name] for name in ('score', 'electronic', 'ionic', 'total')),
+            ', '.join(item.get('flags', [])),
+            item['score'],
+            *(with_deviation(item[name], item.get(f'{name}_std')) for name in _PARTS),
             (pks or {}).get(item['structure'], item['structure']),
         ]
         for item in selection
     ]
-    columns = ['rank', 'id', 'formula', 'score', 'ε∞', 'ε ionic', 'ε total', 'structure']
-    return make_table(f'Selection, {len(lines)}', columns, lines, 3)
-
-
-def model_table(models: Sequence[ModelData]) -> Table:
-    """Return one line a model."""
-    lines = []
-    for node in models:
-        card = node.card
-        targets = ', '.join(card.targets)
-        lines.append(
-            [
-                str(node.pk),
-                card.name,
-                card.preset,
-                targets,
-                card.functional,
-                card.members,
-                len(card.elements),
-                node.content_hash[:10],
-            ]
-        )
-    return make_table(
-        'Models', ['pk', 'name', 'preset', 'targets', 'functional', 'members', 'elements', 'hash'], lines, 5
-    )
+    columns = ['rank', 'id', 'formula', 'remarks', 'score', 'ε∞', 'ε ionic', 'ε total', 'structure']
+    return make_table(f'Selection, {len(lines)}', columns, lines, 4)

@@ -63,17 +63,9 @@ def _show_crystals(node: CrystalsData, rows: int) -> None:
 
 
 def _show_model(node: ModelData) -> None:
-    import json
+    from aiida_goectp.cli.model_tables import Known, show_card
 
-    tables.show_table(tables.model_table([node]))
-    card = node.card
-    for name in ('architecture', 'training', 'metrics'):
-        value = getattr(card, name)
-        if value:
-            click.echo(f'{name}: {json.dumps(value, indent=2)}')
-    for name in ('licence', 'citation', 'notes'):
-        if getattr(card, name):
-            click.echo(f'{name}: {getattr(card, name)}')
+    show_card(Known(node.card, node.content_hash, [node.pk or 0]))
 
 
 def _is_selection(node: orm.List) -> bool:

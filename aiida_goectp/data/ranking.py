@@ -23,6 +23,7 @@ class RankingData(TableData):
 
     _FILE = 'ranking.npz'
     _KIND = 'ranking'
+    _VERSION = 2
 
     @property
     def ranking(self) -> Ranking:

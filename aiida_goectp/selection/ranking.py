@@ -18,16 +18,18 @@ from aiida_goectp.selection.filters import Filters
 from aiida_goectp.selection.merit import FigureOfMerit, figure_of_merit
 from aiida_goectp.tensors import polycrystalline_average
 
-__all__ = ('MAX_TOTAL', 'Ranking', 'rank')
+__all__ = ('MAX_TOTAL', 'Ranking', 'check_belongs', 'rank')
 
-_KIND, _VERSION = 'ranking', 1
+_KIND, _VERSION = 'ranking', 2
+_OLDER = (1,)  # without standard deviations and flags
 
 MAX_TOTAL = 1000.0
 """A larger ε_total stands for a soft mode, on the way to another phase, not for a usable dielectric."""
 
 _MAX_TEXT = 200
 _TEXTS = ('ids', 'hashes', 'reason')
-_NUMBERS = ('score', 'electronic', 'ionic', 'total')
+_DEVIATIONS = ('electronic_std', 'ionic_std', 'total_std')
+_NUMBERS = ('score', 'electronic', 'ionic', 'total', *_DEVIATIONS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +46,10 @@ class Ranking:
     :param total: (n,) likewise
     :param figure_of_merit: name in :data:`aiida_goectp.selection.merit.FIGURES_OF_MERIT`
     :param settings: filters and the hash of the model, plain JSON
+    :param electronic_std: (n,) standard deviation of the average; NaN where the model states none
+    :param ionic_std: (n,) likewise
+    :param total_std: (n,) likewise, of the sum
+    :param flags: (n,) bits of the prediction, named by :data:`aiida_goectp.predictions.FLAG_NAMES`
     """
 
     ids: np.ndarray
@@ -56,14 +62,24 @@ class Ranking:
     total: np.ndarray
     figure_of_merit: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    electronic_std: np.ndarray = None  # type: ignore[assignment]
+    ionic_std: np.ndarray = None  # type: ignore[assignment]
+    total_std: np.ndarray = None  # type: ignore[assignment]
+    flags: np.ndarray = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         n, label = len(self.ids), 'ranking'
+        for name in _DEVIATIONS:
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, np.full(n, np.nan))
+        if self.flags is None:
+            object.__setattr__(self, 'flags', np.zeros(n, dtype=np.uint32))
         for name in _TEXTS:
             check_shape(label, name, getattr(self, name), (n,), 'U')
         for name in _NUMBERS:
             check_shape(label, name, getattr(self, name), (n,), 'f')
         check_shape(label, 'rank', self.rank, (n,), 'iu')
+        check_shape(label, 'flags', self.flags, (n,), 'iu')
         included = self.reason == ''
         ranked = self.rank[included]
         if not np.array_equal(np.sort(ranked), np.arange(1, len(ranked) + 1)) or np.any(self.rank[~included]):
@@ -91,21 +107,22 @@ class Ranking:
         return dict(counts.most_common())
 
     def save(self, target: str | Path | IO[bytes]) -> None:
-        """Write ``ranking.npz``, format version 1; the same content gives the same bytes."""
+        """Write ``ranking.npz``, format version 2; the same content gives the same bytes."""
         arrays = {name: getattr(self, name).astype(np.str_) for name in _TEXTS}
         arrays.update({name: getattr(self, name).astype('<f8') for name in _NUMBERS})
         arrays['rank'] = self.rank.astype('<i8')
+        arrays['flags'] = self.flags.astype('<u4')
         arrays['figure_of_merit'] = np.array(self.figure_of_merit)
         arrays['settings'] = np.array(json.dumps(dict(self.settings), sort_keys=True))
         write_npz(target, _KIND, _VERSION, arrays)
 
     @classmethod
     def load(cls, source: str | Path | IO[bytes]) -> Ranking:
-        """Read ``ranking.npz``.
+        """Read ``ranking.npz``, version 1 or 2.
 
         :raises FormatError: not such a file, another version, or arrays that do not fit together
         """
-        arrays = read_npz(source, _KIND, _VERSION)
+        arrays = read_npz(source, _KIND, _VERSION, _OLDER)
         label = str(source) if isinstance(source, str | Path) else 'ranking.npz'
         try:
             settings = json.loads(str(arrays.pop('settings')))
@@ -135,7 +152,7 @@ def rank(
     """
     figure = figure_of_merit(merit) if isinstance(merit, str) else merit
     filters = filters or Filters()
-    _check_belongs(crystals, predictions)
+    check_belongs(crystals, predictions)
     score = figure.evaluate(predictions, crystals.properties)
     electronic = polycrystalline_average(predictions.electronic)
     ionic = polycrystalline_average(predictions.ionic)
@@ -159,6 +176,8 @@ def rank(
         total=np.concatenate([total, nothing]),
         figure_of_merit=figure.name,
         settings={'filters': filters.model_dump(mode='json', exclude_defaults=True), 'model': predictions.model_hash},
+        **{name: np.concatenate([predictions.average_std[:, k], nothing]) for k, name in enumerate(_DEVIATIONS)},
+        flags=np.concatenate([predictions.flags, np.zeros(len(failures))]).astype(np.uint32),
     )
 
 
@@ -172,7 +191,11 @@ def _single(text: str) -> str:
     return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + '…'
 
 
-def _check_belongs(crystals: CrystalSet, predictions: Predictions) -> None:
+def check_belongs(crystals: CrystalSet, predictions: Predictions) -> None:
+    """Refuse predictions that are not row by row those of these crystals.
+
+    :raises FormatError: the first row that differs
+    """
     if len(crystals) != len(predictions):
         raise FormatError(f'{len(predictions)} predictions for {len(crystals)} crystals; they belong to another set')
     other = (crystals.ids != predictions.ids) | (crystals.hashes != predictions.hashes)

@@ -1,5 +1,8 @@
 """The selection: ordered, with structures for the chosen alone."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from aiida import orm
 
@@ -26,6 +29,17 @@ def test_the_best_come_first(ranking, crystals):
     assert names == [item['structure'] for item in selection] == ['rank_00001', 'rank_00002', 'rank_00003']
     assert [results['structures'][name].get_formula() for name in names] == ['Al2N2', 'O3SrTi', 'AsGa']
     assert all(results['structures'][name].creator == results['selection'].creator for name in names)
+
+
+def test_how_sure_the_model_is_stays_with_the_selection(crystals, predict_by_hand):
+    table = predict_by_hand(crystals.crystals)
+    stated = np.arange(18.0).reshape(6, 3)
+    table = replace(table, average_std=stated, flags=np.array([4, 0, 0, 0, 0, 6], np.uint32))
+    ranking = rank_crystals(crystals, PredictionsData(table), orm.Str('total'))
+    first, second = select_top(ranking, crystals, orm.Int(2))['selection'].get_list()
+    assert [first[f'{name}_std'] for name in ('electronic', 'ionic', 'total')] == stated[5].tolist()
+    assert first['flags'] == ['symmetry_unknown', 'unlike_training']
+    assert second['flags'] == []
 
 
 def test_fewer_if_fewer_are_in(ranking, crystals):

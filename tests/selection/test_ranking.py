@@ -159,6 +159,31 @@ def test_missing_columns_and_unknown_figures_are_refused():
         rank(crystals, predictions, 'beauty')
 
 
+def test_deviations_and_flags_are_kept():
+    crystals = crystal_set(3, failures=[FAILURE])
+    stated = np.arange(9.0).reshape(3, 3)
+    predictions = predictions_for(crystals, average_std=stated, flags=np.array([0, 4, 6], np.uint32))
+    stream = io.BytesIO()
+    rank(crystals, predictions).save(stream)
+    stream.seek(0)
+    ranking = Ranking.load(stream)
+    for place, name in enumerate(('electronic_std', 'ionic_std', 'total_std')):
+        assert getattr(ranking, name).tolist()[:3] == stated[:, place].tolist()
+        assert np.isnan(getattr(ranking, name)[3])
+    assert ranking.flags.tolist() == [0, 4, 6, 0]
+
+
+def test_the_first_version_is_read(ranking, tmp_path):
+    names = ('ids', 'hashes', 'reason', 'score', 'electronic', 'ionic', 'total', 'rank')
+    arrays = {name: getattr(ranking, name) for name in names}
+    arrays.update(figure_of_merit=np.array('gap_total'), settings=np.array('{}'))
+    write_npz(tmp_path / 'old.npz', 'ranking', 1, arrays)
+    old = Ranking.load(tmp_path / 'old.npz')
+    assert old.rank.tolist() == ranking.rank.tolist()
+    assert np.isnan(old.total_std).all()
+    assert old.flags.tolist() == [0] * len(old)
+
+
 def test_round_trip(ranking, tmp_path):
     ranking.save(tmp_path / 'ranking.npz')
     again = Ranking.load(tmp_path / 'ranking.npz')

@@ -1,0 +1,32 @@
+"""Numbers for people to read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+__all__ = ('with_deviation', 'with_deviations')
+
+_MOST_DECIMALS = 4
+
+
+def with_deviation(value: float | None, deviation: float | None = None, plain: str = '.4g') -> str:
+    """Return ``12.3 ± 1.1``: two digits of the standard deviation, and as many decimals of the value.
+
+    :param value: empty text if missing
+    :param deviation: left out if missing
+    :param plain: format of a value without deviation
+    """
+    if value is None or math.isnan(value):
+        return ''
+    if deviation is None or math.isnan(deviation):
+        return format(value, plain)
+    decimals = 1 - math.floor(math.log10(deviation)) if deviation > 0 else _MOST_DECIMALS
+    decimals = min(max(decimals, 0), _MOST_DECIMALS)
+    return f'{value:.{decimals}f} ± {deviation:.{decimals}f}'
+
+
+def with_deviations(values: Iterable[float], deviations: Iterable[float], plain: str = '.4g') -> str:
+    """Return several values with their standard deviations, separated by commas."""
+    pairs = zip(values, deviations, strict=True)
+    return ', '.join(with_deviation(float(value), float(deviation), plain) for value, deviation in pairs)
