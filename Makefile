@@ -17,6 +17,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport AIIDA_PROFILE
 
 TORCH := torch==2.13.0
+# processes that share the tests, a file each
+WORKERS ?= 2
 STRUCTURES ?= examples/structures
 PROPERTIES ?= $(wildcard $(STRUCTURES)/properties.csv)
 SCREEN ?= $(if $(PROPERTIES),--merit gap_total --min-gap 1 )--select 10
@@ -34,7 +36,7 @@ quickstart: $(VENV)/.package .aiida/.ready ## screen the crystals of examples/st
 	aiida-goectp screen --run $(SCREEN)
 
 test: lint .aiida/.ready ## ruff, format check, mypy and the tests; CI=true runs the slow ones, too
-	$(BIN)/python -m pytest -m $(if $(filter true 1,$(CI)),"not engines","not slow and not services") $(PYTEST)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(if $(filter true 1,$(CI)),,-m "not slow and not services") $(PYTEST)
 
 lint: $(VENV)/.tests ## ruff, format check and mypy
 	$(BIN)/ruff check .

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 # before anything imports aiida, which makes a folder in the user's home otherwise
-if 'AIIDA_PATH' not in os.environ:
+if 'AIIDA_PATH' not in os.environ or 'PYTEST_XDIST_WORKER' in os.environ:
     os.environ['AIIDA_PATH'] = tempfile.mkdtemp(prefix='aiida-goectp-tests-')
     atexit.register(shutil.rmtree, os.environ['AIIDA_PATH'], ignore_errors=True)
 
@@ -22,18 +22,6 @@ from aiida_goectp.crystals import Crystal, CrystalSet, Failure
 from aiida_goectp.predictions import Predictions
 
 pytest_plugins = 'aiida.tools.pytest_fixtures'
-
-_NOT_YET = ('workflows/dfpt/test_vasp', 'cli/test_dfpt', 'cli/test_verify', 'workflows/test_verify')
-
-
-def pytest_collection_modifyitems(items):
-    """Mark the slow and service tests of the DFPT engines that CI leaves out still."""
-    root = Path(__file__).parent
-    for item in items:
-        place = item.path.relative_to(root).as_posix()
-        if place.startswith(_NOT_YET) and (item.get_closest_marker('slow') or item.get_closest_marker('services')):
-            item.add_marker('engines')
-
 
 @pytest.fixture(scope='session')
 def shared() -> Path:
