@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import gcd
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -16,7 +16,7 @@ from aiida_goectp.selection.settings import Settings
 if TYPE_CHECKING:
     from aiida_goectp.symmetry import CanonicalCell
 
-__all__ = ('Choice', 'DiversitySettings', 'Likeness', 'Prototype', 'choose', 'scaled_features')
+__all__ = ('Choice', 'DiversitySettings', 'Likeness', 'Prototype', 'choose', 'composition', 'scaled_features')
 
 
 class DiversitySettings(Settings):
@@ -131,7 +131,8 @@ def _space_group(cell: CanonicalCell) -> int:
 
     if not cell.symmetry_known:
         return 0
-    found = spglib.get_spacegroup((cell.lattice, cell.fractional_positions, cell.atomic_numbers), symprec=SYMPREC)
+    given: Any = (cell.lattice, cell.fractional_positions, cell.atomic_numbers)
+    found = spglib.get_spacegroup(given, symprec=SYMPREC)
     return int(found.split('(')[1].rstrip(')')) if found else 0
 
 
@@ -232,8 +233,8 @@ class _Batch:
             distances = _distances(self.features[self.picks], self.features[row])
             nearest = int(np.argmin(distances))
             if distances[nearest] < self.settings.min_distance:
-                pick = self.names[self.picks[nearest]]
-                return f'near-duplicate: features {distances[nearest]:.3g} from those of {pick}, picked before it'
+                name = self.names[self.picks[nearest]]
+                return f'near-duplicate: features {distances[nearest]:.3g} from those of {name}, picked before it'
         return ''
 
 

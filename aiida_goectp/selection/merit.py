@@ -147,7 +147,7 @@ def label_rows(electronic: np.ndarray, ionic: np.ndarray) -> TensorRows:
     :param ionic: (n, 3, 3) likewise
     """
     nothing = ~np.isfinite([electronic, ionic]).all(axis=(2, 3)).any(axis=0)
-    return _Rows(electronic, ionic, electronic + ionic, np.zeros((len(electronic), 3)), nothing)
+    return _Rows(electronic, ionic, electronic + ionic, np.zeros((len(electronic), 3)), np.asarray(nothing))
 
 
 def _moved(rows: TensorRows, tensor: str, by: np.ndarray) -> _Rows:

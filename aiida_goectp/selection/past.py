@@ -1,0 +1,128 @@
+"""What a campaign knows already: crystals that are verified, and those that failed for good."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from aiida_goectp.crystals.crystalset import CrystalSet
+from aiida_goectp.crystals.joining import join_crystals
+from aiida_goectp.npzfile import check_shape
+from aiida_goectp.selection.filters import GAP_COLUMN
+from aiida_goectp.selection.merit import FigureOfMerit, figure_of_merit, label_rows
+from aiida_goectp.tensors import polycrystalline_average
+
+if TYPE_CHECKING:
+    from aiida_goectp.dataset import Dataset
+
+__all__ = ('Past',)
+
+
+@dataclass(frozen=True, eq=False)
+class Past:
+    """Crystals that are not to be picked again.
+
+    :param crystals: m crystals
+    :param score: (m,) figure of merit of the label, NaN for a failure or where a property is unknown
+    :param objectives: (m, 2) gap in eV and ε_poly of the label, NaN where unknown
+    :param failure: (m,) why it failed for good, empty for what is verified
+    """
+
+    crystals: CrystalSet
+    score: np.ndarray
+    objectives: np.ndarray
+    failure: np.ndarray
+
+    def __post_init__(self) -> None:
+        m = len(self.crystals)
+        check_shape('past', 'score', self.score, (m,), 'f')
+        check_shape('past', 'objectives', self.objectives, (m, 2), 'f')
+        check_shape('past', 'failure', self.failure, (m,), 'U')
+
+    @property
+    def verified(self) -> np.ndarray:
+        """(m,) true where there is a label."""
+        return self.failure == ''
+
+    def top(self, k: int) -> tuple[str, ...]:
+        """Return the content hashes of the k best verified crystals, best first; ties by hash."""
+        rows = np.flatnonzero(self.verified & np.isfinite(self.score))
+        hashes = self.crystals.hashes
+        order = rows[np.lexsort((hashes[rows], -self.score[rows]))]
+        return tuple(str(hashes[row]) for row in order[:k])
+
+    @classmethod
+    def empty(cls) -> Past:
+        """Return the past of a campaign that knows nothing."""
+        none = CrystalSet.from_crystals([])
+        return cls(none, np.zeros(0), np.zeros((0, 2)), np.array([], dtype=np.str_))
+
+    @classmethod
+    def of_dataset(
+        cls,
+        dataset: Dataset,
+        merit: str | FigureOfMerit,
+        pool: CrystalSet | None = None,
+        failed: Mapping[str, str] | None = None,
+    ) -> Past:
+        """Return what a dataset and a list of failures say.
+
+        Verified is a trainable row with the tensor that the figure of merit needs. Failed for good is a row without it
+        that fails a gate, and what ``failed`` names. A row that merely lacks the tensor may still be picked.
+
+        :param pool: gives the gap of the crystals (by content hash) whose row in the dataset has none, and the
+            crystals of ``failed``
+        :param failed: content hash → why
+        :raises FormatError: unknown figure of merit
+        """
+        figure = figure_of_merit(merit) if isinstance(merit, str) else merit
+        failed = dict(failed or {})
+        tensor = np.isfinite(getattr(dataset, figure.tensor)).all(axis=(1, 2))
+        verified = tensor & dataset.trainable
+        rows = np.flatnonzero(verified | (dataset.failed_gates != ''))
+        reasons = ['' if verified[row] else f'it failed the gates {dataset.failed_gates[row]}' for row in rows.tolist()]
+        hashes = dataset.crystals.hashes
+        score, objectives = _judge(dataset, figure, verified, pool)
+        known = {str(hashes[row]) for row in rows}
+        others = [] if pool is None else [row for row, name in enumerate(pool.hashes.tolist()) if name in failed]
+        others = [row for row in others if str(pool.hashes[row]) not in known] if pool is not None else []
+        parts = [dataset.crystals.take(rows)] + ([pool.take(others)] if pool is not None else [])
+        added = [failed[str(pool.hashes[row])] for row in others] if pool is not None else []
+        nothing = np.full(len(others), np.nan)
+        return cls(
+            join_crystals(parts),
+            np.concatenate([score[rows], nothing]),
+            np.concatenate([objectives[rows], np.full((len(others), 2), np.nan)]),
+            np.array([*reasons, *added], dtype=np.str_).reshape(-1),
+        )
+
+
+def _judge(
+    dataset: Dataset, figure: FigureOfMerit, verified: np.ndarray, pool: CrystalSet | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the figure of merit (n,), and gap and ε_poly (n, 2), of each row; NaN where it is not verified."""
+    columns = {name: _column(dataset.crystals, name, pool) for name in {*figure.columns, GAP_COLUMN}}
+    score = np.full(len(dataset), np.nan)
+    if verified.any():
+        rows = np.flatnonzero(verified)
+        labels = label_rows(dataset.electronic[rows], dataset.ionic[rows])
+        score[rows] = figure.evaluate(labels, {name: column[rows] for name, column in columns.items()})
+    gap = np.where(columns[GAP_COLUMN] >= 0, columns[GAP_COLUMN], np.nan)
+    objectives = np.stack([gap, polycrystalline_average(dataset.total)], axis=1)
+    return score, np.where(verified[:, None], objectives, np.nan)
+
+
+def _column(crystals: CrystalSet, name: str, pool: CrystalSet | None) -> np.ndarray:
+    """Return a property (n,) as numbers, filled from the crystals of equal content in the pool."""
+    column = crystals.properties.get(name)
+    found = np.full(len(crystals), np.nan) if column is None or column.dtype.kind == 'U' else column.astype(np.float64)
+    offered = None if pool is None else pool.properties.get(name)
+    if pool is None or offered is None or offered.dtype.kind == 'U':
+        return found
+    values = dict(zip(pool.hashes.tolist(), offered.astype(np.float64).tolist(), strict=True))
+    for row in np.flatnonzero(np.isnan(found)).tolist():
+        found[row] = values.get(str(crystals.hashes[row]), np.nan)
+    return found
