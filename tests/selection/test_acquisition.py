@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +26,8 @@ from aiida_goectp.selection.acquisition import (
     pareto_fronts,
 )
 from aiida_goectp.selection.settings import read_settings
+
+from .builders import crystal_set
 
 NUMBERS = st.floats(-50, 50).map(lambda value: round(value, 3))
 ROWS = st.lists(st.tuples(NUMBERS, st.floats(0, 20).map(lambda value: round(value, 3))), min_size=1, max_size=12)
@@ -251,3 +254,21 @@ def test_functions_of_other_packages():
 def test_bad_functions_of_other_packages(name, message):
     with pytest.raises(FormatError, match=message):
         scores(name, [1.0, 2.0], [1.0, 1.0])
+
+
+def test_the_example_of_the_manual_is_an_acquisition():
+    page = (Path(__file__).parents[2] / 'docs' / 'explanation' / 'acquisition.md').read_text(encoding='utf-8')
+    names: dict = {}
+    exec(page.split('```python\n')[1].split('```')[0], names)
+    known = State(crystal_set(4).hashes, np.zeros(0), np.full((4, 2), np.nan), np.zeros((0, 2)))
+    draws = names['thompson'](
+        np.array([1.0, 2, 3, np.nan]), np.array([0.0, 0.5, np.nan, 1]), known, _settings('greedy')
+    )
+    assert draws[0] == 1
+    assert draws[1] != 2
+    assert np.isnan(draws[2:]).all()
+
+
+def test_the_manual_names_every_function():
+    page = (Path(__file__).parents[2] / 'docs' / 'explanation' / 'acquisition.md').read_text(encoding='utf-8')
+    assert all(f'| `{name}` |' in page for name in ACQUISITIONS)
