@@ -56,17 +56,7 @@ def model_table(models: Sequence[Known]) -> Table:
                 'yes' if card.uncertainty or card.members > 1 else 'no',
             ]
         )
-    columns = [
-        'name',
-        'where',
-        'targets',
-        'functional',
-        'members',
-        'judged by',
-        'MAE ε∞ / ionic / total',
-        '± σ',
-        'hash',
-    ]
+    columns = ['name', 'where', 'targets', 'functional', 'members', 'judged by', 'ε∞ / ionic / total', '± σ']
     table = make_table('Models; mean absolute error of the polycrystalline average', columns, lines, 4)
     for place in (0, 1, 6):
         table.columns[place].no_wrap = True

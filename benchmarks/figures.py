@@ -1,0 +1,209 @@
+"""Figures and examples for the documentation, of a model on the rows of a split that it did not learn from.
+
+python benchmarks/figures.py MODEL DATA SPLITS --split random-0 --out FOLDER [--part test] [--learning-curve MODEL …]
+    [--layered ID …] [--format png]
+
+Writes calibration (a model that states standard deviations), parity, dilution (where the rows hold layered crystals, or
+--layered names some), learning_curve (error against training rows, from the cards of the models given, each judged on
+the same rows), and examples.md: predicted and computed values of named crystals, some of each crystal system.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from aiida_goectp.crystals import Crystal, CrystalSet
+from aiida_goectp.crystals.elements import formula
+from aiida_goectp.crystals.systems import SYSTEMS, crystal_systems
+from aiida_goectp.dataset import Dataset
+from aiida_goectp.formatting import with_deviation
+from aiida_goectp.layers import Layers, diluted, find_layers, stretched
+from aiida_goectp.learning.finish import labels_of, raw_of
+from aiida_goectp.learning.settings import TrainSettings
+from aiida_goectp.learning.uncertainty import QUANTITIES, TARGETS, Deviations, Raw, deviations, quantities
+from aiida_goectp.modelcard import read_card
+from aiida_goectp.network.checkpoint import LoadedModel, load_model
+from aiida_goectp.report import (
+    Dilution,
+    Parity,
+    calibration_figure,
+    dilution_figure,
+    learning_curve_figure,
+    observed_coverage,
+    parity_figure,
+    save_figure,
+)
+
+SHARES = np.linspace(0, 1, 9)
+"""of the gaps by which layers are pulled apart"""
+EXAMPLES = 3
+"""of each crystal system"""
+
+
+class Said(NamedTuple):
+    """What the model says of labelled rows."""
+
+    data: Dataset
+    raw: Raw
+    mean: np.ndarray
+    """(n, 3, 3, 3) electronic, ionic, total"""
+    sure: Deviations
+    strange: np.ndarray
+    """(n,) unlike the training set"""
+
+
+def ask(model: LoadedModel, data: Dataset) -> Said:
+    """Predict labelled rows, told the functional of each label."""
+    functionals = model.card.architecture.get('functionals', [])
+    raw = raw_of(model, data, TrainSettings(preset=model.card.preset, functionals=functionals))
+    strange = raw.leverage > model.card.uncertainty.get('unlike_above', np.inf)
+    return Said(data, raw, raw.members.mean(axis=0), deviations(raw, model.card.uncertainty), strange)
+
+
+def states_deviations(said: Said) -> bool:
+    """Return whether the model knows how sure it is."""
+    return bool(np.isfinite(said.sure.average).any())
+
+
+def calibration(said: Said) -> Any:
+    """Return the calibration plot."""
+    labels = labels_of(said.data)
+    observed: dict[str, dict[str, np.ndarray]] = {name: {} for name in QUANTITIES}
+    for place, target in enumerate(TARGETS):
+        known = np.isfinite(labels[:, place]).all(axis=(1, 2)) & np.isfinite(said.mean[:, place]).all(axis=(1, 2))
+        found, truth = (quantities(tensors[known, place]) for tensors in (said.mean, labels))
+        for name in QUANTITIES:
+            stated = getattr(said.sure, name)[known, place]
+            if np.isfinite(stated).any():
+                observed[name][target] = observed_coverage(found[name] - truth[name], stated)
+    return calibration_figure(observed)
+
+
+def averages(tensors: np.ndarray) -> np.ndarray:
+    """Return the polycrystalline averages (n, 3) of tensors (n, 3, 3, 3)."""
+    return np.trace(tensors, axis1=2, axis2=3) / 3
+
+
+def parity(said: Said) -> Any:
+    """Return the parity plot of the polycrystalline average."""
+    computed, predicted = averages(labels_of(said.data)), averages(said.mean)
+    return parity_figure(
+        {
+            target: Parity(computed[:, place], predicted[:, place], said.sure.average[:, place], said.strange)
+            for place, target in enumerate(TARGETS)
+        }
+    )
+
+
+def layered_rows(data: Dataset, wanted: list[str]) -> list[tuple[int, Layers]]:
+    """Return the rows that are asked for, or the first three layered ones with a label."""
+    rows = data.rows_of(wanted) if wanted else range(len(data))
+    found = []
+    for row in rows:
+        layers = find_layers(data.crystals[int(row)])
+        if layers is not None and np.isfinite(data.electronic[row]).all():
+            found.append((int(row), layers))
+        elif wanted:
+            raise SystemExit(f'{data.crystals.ids[row]} is not layered, or has no electronic label')
+        if not wanted and len(found) == 3:
+            break
+    return found
+
+
+def reduced_formula(crystal: Crystal) -> str:
+    """Return the formula of the smallest unit."""
+    numbers, counts = np.unique(crystal.atomic_numbers, return_counts=True)
+    return formula(np.repeat(numbers, counts // np.gcd.reduce(counts)))
+
+
+def dilution(model: LoadedModel, data: Dataset, row: int, layers: Layers) -> Dilution:
+    """Pull the layers of one crystal apart, and ask the model at each gap."""
+    crystal, label = data.crystals[row], data.electronic[row]
+    cells = CrystalSet.from_crystals([stretched(crystal, layers, share) for share in SHARES])
+    demanded = np.array([diluted(label, layers, share) for share in SHARES])
+    functional = np.repeat(data.functional[row], len(SHARES))
+    said = ask(model, Dataset(cells, electronic=demanded, functional=functional))
+    deviation = said.sure.tensors[:, 0] if states_deviations(said) else None
+    gaps = layers.gaps.mean() * (1 + SHARES)
+    name = f'{reduced_formula(crystal)} ({crystal.id})'
+    return Dilution(name, layers.normal, gaps, said.mean[:, 0], demanded, deviation, label)
+
+
+def learning_curve(models: list[Path], part: str) -> Any:
+    """Return the learning curve from what the cards of models say."""
+    rows, errors = [], {target: [] for target in TARGETS}  # type: ignore[var-annotated]
+    for path in models:
+        card = read_card(path)
+        rows.append(card.training['rows']['train'])
+        for target in TARGETS:
+            errors[target].append(card.metrics.get(part, {}).get(target, {}).get('mae', np.nan))
+    return learning_curve_figure(rows, errors, title=f'{part} rows')
+
+
+def examples(said: Said) -> str:
+    """Return a table of named crystals, some of each system, predicted ± standard deviation beside computed."""
+    systems = crystal_systems(said.data.crystals)
+    computed, predicted = averages(labels_of(said.data)), averages(said.mean)
+    known = np.isfinite(computed).all(axis=1)
+    lines = ['| system | crystal | ε∞ predicted | DFPT | ε ionic predicted | DFPT | total predicted | DFPT | |']
+    lines.append('|' + '---|' * 9)
+    for system in SYSTEMS:
+        for row in np.flatnonzero((systems == system) & known)[:EXAMPLES]:
+            crystal = said.data.crystals[int(row)]
+            cells = [system, f'{reduced_formula(crystal)} ({crystal.id})']
+            for place in range(len(TARGETS)):
+                stated = with_deviation(predicted[row, place], said.sure.average[row, place], '.3g')
+                cells += [stated, f'{computed[row, place]:.3g}']
+            lines.append('| ' + ' | '.join([*cells, 'unlike training' if said.strange[row] else '']) + ' |')
+    return '\n'.join(lines) + '\n'
+
+
+def held_out(options: Namespace) -> tuple[Dataset, Dataset]:
+    """Return all rows, and those of the part that is asked for."""
+    data = Dataset.load(options.data, options.functional)
+    ids = json.loads(options.splits.read_text())['splits'][options.split]
+    return data, data.take(data.rows_of(ids[options.part]))
+
+
+def main() -> None:
+    """Read the command line, predict once, and write the figures."""
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('model', help='file, or name of a shipped model')
+    parser.add_argument('data', type=Path, help='labelled JSON lines or dataset.npz')
+    parser.add_argument('splits', type=Path, help='JSON: splits → name → part → ids')
+    parser.add_argument('--split', default='random-0')
+    parser.add_argument('--part', default='test', choices=['train', 'validation', 'test'])
+    parser.add_argument('--functional', default='PBEsol', help='of the labels')
+    parser.add_argument('--out', type=Path, required=True, help='folder for the figures')
+    parser.add_argument('--format', default='png', choices=['png', 'svg', 'pdf'])
+    parser.add_argument('--layered', nargs='+', default=[], metavar='ID', help='layered crystals to pull apart')
+    parser.add_argument('--learning-curve', nargs='+', type=Path, metavar='MODEL', help='models of the same split')
+    options = parser.parse_args()
+    torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', '1')))
+    options.out.mkdir(parents=True, exist_ok=True)
+    model = load_model(options.model)
+    data, held = held_out(options)
+    said = ask(model, held)
+    figures = {'parity': parity(said)}
+    if states_deviations(said):
+        figures['calibration'] = calibration(said)
+    source = data if options.layered else held
+    if layered := layered_rows(source, options.layered):
+        figures['dilution'] = dilution_figure([dilution(model, source, row, layers) for row, layers in layered])
+    if options.learning_curve:
+        figures['learning_curve'] = learning_curve(options.learning_curve, options.part)
+    for name, figure in figures.items():
+        print(save_figure(figure, options.out / f'{name}.{options.format}'))
+    (options.out / 'examples.md').write_text(examples(said))
+    print(options.out / 'examples.md')
+
+
+if __name__ == '__main__':
+    main()

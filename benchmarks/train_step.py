@@ -1,0 +1,126 @@
+"""A training step (forward, backward, optimizer, running mean of weights), the fast path beside the plain formulas.
+
+python benchmarks/train_step.py FILE.jsonl.gz [--limit 96] [--batch-size 32] [--device cpu] [--compile]
+    [--json RESULT.json]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from common import arguments, clock, finish, load, one_thread, table
+from torch.nn.functional import huber_loss
+
+from aiida_goectp.crystals import CrystalSet
+from aiida_goectp.learning.settings import PUBLISHED_RECIPE, TrainSettings
+from aiida_goectp.learning.state import TrainingState
+from aiida_goectp.network.batch import GraphBatch
+from aiida_goectp.network.preparation import prepare
+
+REPEATS = 3
+RECIPES = {'published': PUBLISHED_RECIPE, 'goectp': TrainSettings()}
+
+
+class Path(NamedTuple):
+    """One way to take the same steps."""
+
+    recipe: str
+    kind: str
+    """plain, fast, or fast and compiled"""
+    state: TrainingState
+    forward: Callable[[GraphBatch], torch.Tensor]
+    batches: list[GraphBatch]
+
+
+def path_of(recipe: str, kind: str, batches: list[GraphBatch], device: str) -> Path:
+    """Return a freshly begun training: the same weights for each path of a recipe."""
+    settings = RECIPES[recipe].model_copy(update={'compile': kind.endswith('compiled')})
+    state = TrainingState(settings, {}, rows=3300, device=device)
+    state.begin_member(0, None)
+    state.network.train()
+    forward = state.forward if kind != 'plain' else (lambda batch: state.network(batch, plain=True))
+    return Path(recipe, kind, state, forward, batches)
+
+
+def gradients_of(path: Path) -> torch.Tensor:
+    """Return the gradients after the first batch, in one row."""
+    path.state.optimizer.zero_grad(set_to_none=True)
+    loss_of(path, path.batches[0]).backward()
+    parameters = [parameter for parameter in path.state.network.parameters() if parameter.grad is not None]
+    return torch.cat([parameter.grad.flatten() for parameter in parameters])
+
+
+def loss_of(path: Path, batch: GraphBatch) -> torch.Tensor:
+    """Return the loss against a label of five for all: the time of a step does not depend on labels."""
+    predicted = path.forward(batch)
+    wanted = 5 * torch.eye(3, device=predicted.device).expand_as(predicted)
+    return huber_loss(predicted, wanted)
+
+
+def one_pass(path: Path, device: str) -> float:
+    """Take a step on each batch, and return the seconds: of CPU time, or on the wall for a GPU."""
+    with clock() as measured:
+        for batch in path.batches:
+            path.state.optimizer.zero_grad(set_to_none=True)
+            loss_of(path, batch).backward()
+            path.state.optimizer.step()
+            path.state.scheduler.step()
+            path.state.average.update_parameters(path.state.network)
+        if device != 'cpu':
+            torch.cuda.synchronize(device)
+    return measured.cpu if device == 'cpu' else measured.wall
+
+
+def measured_paths(crystals: CrystalSet, device: str, size: int, compiled: bool) -> list[dict[str, Any]]:
+    """Take the same steps by each path in turn, and return a line for each."""
+    kinds = ['plain', 'fast', *(['fast, compiled'] if compiled else [])]
+    paths = []
+    for recipe, settings in RECIPES.items():
+        graphs = prepare(crystals, settings.preset)
+        parts = np.array_split(np.arange(len(graphs)), max(1, len(graphs) // size))
+        batches = [GraphBatch.from_arrays(graphs.take(part)).to(device) for part in parts]
+        paths += [path_of(recipe, kind, batches, device) for kind in kinds]
+    gradients = [gradients_of(path) for path in paths]  # compiles, too
+    seconds = [[one_pass(path, device) for path in paths] for _ in range(REPEATS)]
+    best = np.min(seconds, axis=0)
+    lines = []
+    for place, path in enumerate(paths):
+        plain = next(k for k, other in enumerate(paths) if (other.recipe, other.kind) == (path.recipe, 'plain'))
+        difference = (gradients[place] - gradients[plain]).norm() / gradients[plain].norm()
+        lines.append(
+            {
+                'preset': path.recipe,
+                'path': path.kind,
+                'ms a crystal': 1e3 * best[place] / len(crystals),
+                'times faster than its plain formulas': best[plain] / best[place],
+                'than the published ones': best[0] / best[place],
+                'gradients differ by': f'{float(difference):.0e}',
+            }
+        )
+    return lines
+
+
+def main() -> None:
+    """Measure and print."""
+    one_thread()
+    parser = arguments(__doc__.splitlines()[0], limit=96)
+    parser.add_argument('--batch-size', type=int, default=32, help='crystals in a step (32)')
+    parser.add_argument('--device', default='cpu', help='(cpu)')
+    parser.add_argument('--compile', action='store_true', help='measure the compiled network as well')
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    crystals = load(options)
+    lines = measured_paths(crystals, options.device, options.batch_size, options.compile)
+    atoms = crystals.atom_counts.mean()
+    title = (
+        f'{len(crystals)} crystals of {options.file.name}, {atoms:.1f} atoms on average, {options.batch_size} a step'
+    )
+    table(f'{title}; {"CPU time, one thread" if options.device == "cpu" else options.device}', lines)
+    finish(options, {'crystals': len(crystals), 'torch': str(torch.__version__), 'steps': lines})
+
+
+if __name__ == '__main__':
+    main()
