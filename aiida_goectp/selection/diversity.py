@@ -60,7 +60,7 @@ class Prototype(NamedTuple):
 class Likeness:
     """Comparison of crystals by what does not depend on how they are given.
 
-    Each crystal is analysed once, when it is first needed; keep the object to compare again in the next round.
+    Each crystal and each pair is analysed once, when it is first needed; keep the object for the next round.
 
     :param volume_tolerance: relative difference of the volumes per atom up to which a prototype is the same
     """
@@ -69,6 +69,7 @@ class Likeness:
         self.volume_tolerance = volume_tolerance
         self._cells: dict[str, CanonicalCell] = {}
         self._prototypes: dict[str, Prototype] = {}
+        self._same: dict[tuple[str, str], bool] = {}
 
     def same(self, first: Crystal, first_hash: str, second: Crystal, second_hash: str) -> bool:
         """Return whether two crystals are one; see :func:`aiida_goectp.datasets.sameness.align`.
@@ -81,7 +82,10 @@ class Likeness:
             return True
         if composition(first) != composition(second) or _volume_ratio(first, second) > 3.1 * MAX_STRAIN:
             return False
-        return align(self._cell(first, first_hash), self._cell(second, second_hash)) is not None
+        pair = first_hash, second_hash
+        if pair not in self._same:
+            self._same[pair] = align(self._cell(first, first_hash), self._cell(second, second_hash)) is not None
+        return self._same[pair]
 
     def alike(self, first: Crystal, first_hash: str, second: Crystal, second_hash: str) -> bool:
         """Return whether two crystals have one composition, space group, set of orbits, and nearly one volume."""

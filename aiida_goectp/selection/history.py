@@ -23,7 +23,8 @@ class PickRecord(Settings):
     std: float | None = Field(default=None, ge=0, description='its standard deviation')
     value: float | None = Field(default=None, description='figure of merit of the label')
     outcome: Literal['accepted', 'electronic-only', 'refused', 'failed', 'unfinished'] = 'unfinished'
-    reason: str = Field(default='', description='why it was picked, or why it failed')
+    reason: str = Field(default='', description='why it was picked')
+    failure: str = Field(default='', description='why there is no label, or why it is refused')
     core_hours: float = Field(default=0.0, ge=0)
 
     @model_validator(mode='after')
@@ -106,13 +107,16 @@ class History(Settings):
         """Number of labels to learn from."""
         return sum(item.labels for item in self.rounds)
 
-    def failed(self) -> dict[str, str]:
-        """Return content hash → why, of the picks that failed for good or were refused."""
+    def outcomes(self) -> dict[str, str]:
+        """Return content hash → why it failed for good, empty if it is verified, of all picks that are finished.
+
+        A label without the tensor that the figure of merit needs is a failure too: it would be picked for ever.
+        """
         return {
-            pick.hash: pick.reason or pick.outcome
+            pick.hash: _failure(pick, self.figure_of_merit)
             for item in self.rounds
             for pick in item.picks
-            if pick.outcome in ('failed', 'refused')
+            if pick.outcome != 'unfinished'
         }
 
     def with_round(self, item: Round) -> History:
@@ -135,3 +139,9 @@ class History(Settings):
         :raises FormatError: what is wrong, and where
         """
         return read_settings(cls, text, 'history')
+
+
+def _failure(pick: PickRecord, figure_of_merit: str) -> str:
+    if pick.outcome in ('failed', 'refused'):
+        return pick.failure or pick.outcome
+    return '' if pick.value is not None else f'{pick.outcome}, without a value of {figure_of_merit}'

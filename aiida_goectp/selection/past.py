@@ -66,37 +66,43 @@ class Past:
         dataset: Dataset,
         merit: str | FigureOfMerit,
         pool: CrystalSet | None = None,
-        failed: Mapping[str, str] | None = None,
+        outcomes: Mapping[str, str] | None = None,
     ) -> Past:
-        """Return what a dataset and a list of failures say.
+        """Return what a dataset and the outcomes of earlier picks say.
 
         Verified is a trainable row with the tensor that the figure of merit needs. Failed for good is a row without it
-        that fails a gate, and what ``failed`` names. A row that merely lacks the tensor may still be picked.
+        that fails a gate. A row that merely lacks the tensor may still be picked.
+
+        A label stands in the cell that was relaxed, so its row may no longer be recognised as the crystal of the pool.
+        ``outcomes`` names that one: it enters once more, without a score.
 
         :param pool: gives the gap of the crystals (by content hash) whose row in the dataset has none, and the
-            crystals of ``failed``
-        :param failed: content hash → why
+            crystals of ``outcomes``
+        :param outcomes: content hash in the pool → why it failed for good, empty if it is verified; see
+            :meth:`.History.outcomes`
         :raises FormatError: unknown figure of merit
         """
         figure = figure_of_merit(merit) if isinstance(merit, str) else merit
-        failed = dict(failed or {})
         tensor = np.isfinite(getattr(dataset, figure.tensor)).all(axis=(1, 2))
         verified = tensor & dataset.trainable
         rows = np.flatnonzero(verified | (dataset.failed_gates != ''))
-        reasons = ['' if verified[row] else f'it failed the gates {dataset.failed_gates[row]}' for row in rows.tolist()]
-        hashes = dataset.crystals.hashes
         score, objectives = _judge(dataset, figure, verified, pool)
-        known = {str(hashes[row]) for row in rows}
-        others = [] if pool is None else [row for row, name in enumerate(pool.hashes.tolist()) if name in failed]
-        others = [row for row in others if str(pool.hashes[row]) not in known] if pool is not None else []
-        parts = [dataset.crystals.take(rows)] + ([pool.take(others)] if pool is not None else [])
-        added = [failed[str(pool.hashes[row])] for row in others] if pool is not None else []
-        nothing = np.full(len(others), np.nan)
+        failures = [
+            '' if verified[row] else f'it failed the gates {dataset.failed_gates[row]}' for row in rows.tolist()
+        ]
+        parts = [dataset.crystals.take(rows)]
+        if pool is not None and outcomes:
+            names, known = pool.hashes.tolist(), set(dataset.crystals.hashes[rows].tolist())
+            others = [row for row, name in enumerate(names) if name in outcomes and name not in known]
+            parts.append(pool.take(others))
+            failures += [outcomes[names[row]] for row in others]
+        crystals = join_crystals(parts)
+        added = len(crystals) - len(rows)
         return cls(
-            join_crystals(parts),
-            np.concatenate([score[rows], nothing]),
-            np.concatenate([objectives[rows], np.full((len(others), 2), np.nan)]),
-            np.array([*reasons, *added], dtype=np.str_).reshape(-1),
+            crystals,
+            np.concatenate([score[rows], np.full(added, np.nan)]),
+            np.concatenate([objectives[rows], np.full((added, 2), np.nan)]),
+            np.array(failures, dtype=np.str_).reshape(-1),
         )
 
 

@@ -28,8 +28,8 @@ class PickSettings(Settings):
     batch_size: int = Field(default=20, ge=1, description='candidates of one round')
     figure_of_merit: str = Field(default='total', description='what is looked for, more is better')
     filters: Filters = Field(default_factory=Filters, description='which crystals are candidates at all')
-    acquisition: AcquisitionSettings = Field(default_factory=AcquisitionSettings)
-    diversity: DiversitySettings = Field(default_factory=DiversitySettings)
+    acquisition: AcquisitionSettings = Field(default_factory=AcquisitionSettings, description='what comes first')
+    diversity: DiversitySettings = Field(default_factory=DiversitySettings, description='what is too alike')
 
     @field_validator('figure_of_merit')
     @classmethod

@@ -29,7 +29,7 @@ class CalibratedError(Settings):
 class StableTop(Settings):
     """Stop when the best that are verified remain the same."""
 
-    k: int = Field(default=10, ge=1)
+    k: int = Field(default=10, ge=1, description='so many of the best')
     rounds: int = Field(default=3, ge=1, description='in a row that change nothing among the k best')
 
 
@@ -43,12 +43,18 @@ class Threshold(Settings):
 class StopRules(Settings):
     """The first rule that fires ends the campaign; the last candidate ends it in any case."""
 
-    max_rounds: int | None = Field(default=10, ge=0)
+    max_rounds: int | None = Field(default=10, ge=0, description='rounds that are done')
     max_calculations: int | None = Field(default=None, ge=0, description='picks sent to DFPT, failed ones included')
-    max_core_hours: float | None = Field(default=None, ge=0)
-    calibrated_error: CalibratedError | None = None
-    stable_top: StableTop | None = None
-    threshold: Threshold | None = None
+    max_core_hours: float | None = Field(default=None, ge=0, description='of all rounds and picks')
+    calibrated_error: CalibratedError | None = Field(
+        default=None, description='`error`, `coverage`, `rounds`, `min_labels`: the model is right about its own picks'
+    )
+    stable_top: StableTop | None = Field(
+        default=None, description='`k`, `rounds`: the best that are verified remain the same'
+    )
+    threshold: Threshold | None = Field(
+        default=None, description='`value`, `kappa`: no candidate is left that may reach the value'
+    )
 
     @model_validator(mode='after')
     def _ends(self) -> StopRules:

@@ -11,7 +11,7 @@ from aiida_goectp.selection.history import OUTCOMES, History, Outlook, PickRecor
 
 
 def record(name, outcome='accepted', **more):
-    value = {} if outcome in ('failed', 'unfinished') else {'value': 1.0}
+    value = {} if outcome in ('failed', 'unfinished', 'electronic-only') else {'value': 1.0}
     return PickRecord(**{'id': name, 'hash': f'h{name}', 'mean': 2.0, 'outcome': outcome, **value, **more})
 
 
@@ -29,7 +29,7 @@ def history():
         adopted=True,
         metrics={'mae': 0.1, 'unknown': None},
     )
-    second = Round(number=2, model_hash='m2', picks=(record('unfinished', 'failed', reason='no convergence'),))
+    second = Round(number=2, model_hash='m2', picks=(record('unfinished', 'failed', failure='no convergence'),))
     return History(figure_of_merit='total', rounds=(first, second))
 
 
@@ -37,7 +37,13 @@ def test_what_is_counted(history):
     assert history.calculations == 6
     assert history.labels == 2
     assert history.core_hours == pytest.approx(2.75)
-    assert history.failed() == {'hrefused': 'refused', 'hfailed': 'failed', 'hunfinished': 'no convergence'}
+    assert history.outcomes() == {
+        'haccepted': '',
+        'helectronic-only': 'electronic-only, without a value of total',
+        'hrefused': 'refused',
+        'hfailed': 'failed',
+        'hunfinished': 'no convergence',
+    }
 
 
 def test_round_trip(history):

@@ -224,6 +224,10 @@ def test_the_past_of_a_dataset():
     assert electronic.crystals.ids.tolist() == ['c0', 'c1', 'c2']
     assert electronic.verified.tolist() == [True, False, True]
     assert electronic.score[2] == pytest.approx(4)
+    relaxed = Past.of_dataset(data, 'total', pool, {str(pool.hashes[5]): '', str(pool.hashes[0]): ''})
+    assert relaxed.crystals.ids.tolist() == ['c0', 'c1', 'c5']  # c5 has its label in another cell
+    assert relaxed.failure.tolist() == ['', 'it failed the gates below_limit', '']
+    np.testing.assert_array_equal(relaxed.score, [8, np.nan, np.nan])
     cautious = Past.of_dataset(data, 'cautious_gap_total', pool)
     assert cautious.score[0] == pytest.approx(8)
     assert np.isnan(Past.of_dataset(data, 'gap_total').score).all()  # no gap anywhere: verified all the same
