@@ -23,6 +23,7 @@ from aiida_goectp.predictions import Predictions
 
 pytest_plugins = 'aiida.tools.pytest_fixtures'
 
+
 @pytest.fixture(scope='session')
 def shared() -> Path:
     """Return the folder of real data beside the repository."""
