@@ -27,6 +27,8 @@ __all__ = (
 
 _PARTS = ('electronic', 'ionic', 'total')
 
+_REMARKS = 'remarks'
+
 _WIDTH = 120
 """characters, where the output is no terminal"""
 
@@ -54,6 +56,15 @@ def make_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[objec
         # Text, so that brackets in an id are not taken for markup
         table.add_row(*(Text(item if isinstance(item, str) else text_of(item)) for item in row))
     return table
+
+
+def _make_remarked(title: str, columns: list[str], lines: list[list[Any]]) -> Table:
+    """Return a table whose columns up to the remarks are text; without these if no row has any."""
+    place = columns.index(_REMARKS)
+    if any(line[place] for line in lines):
+        return make_table(title, columns, lines, place + 1)
+    shorter = [[*line[:place], *line[place + 1 :]] for line in (columns, *lines)]
+    return make_table(title, shorter[0], shorter[1:], place)
 
 
 def text_of(value: Any) -> str:
@@ -115,7 +126,7 @@ def predictions_table(predictions: Predictions, rows: int) -> Table:
         ]
         total = with_deviations(eigenvalues(predictions.total[row]), predictions.eigenvalues_std[row, 2])
         lines.append([str(predictions.ids[row]), ', '.join(flag_names(predictions.flags[row])), *averages, total])
-    columns = ['id', 'remarks', 'ε∞', 'ε ionic', 'ε total', 'eigenvalues']
+    columns = ['id', _REMARKS, 'ε∞', 'ε ionic', 'ε total', 'eigenvalues']
     return make_table(_title('Predictions', n, len(predictions)), columns, lines, 2)
 
 
@@ -139,8 +150,8 @@ def ranking_table(ranking: Ranking, rows: int) -> Table:
         for row in top
     ]
     title = f'{_title("Ranking", len(top), ranking.ranked_count)} ranked, {len(ranking) - ranking.ranked_count} out'
-    columns = ['rank', 'id', 'remarks', ranking.figure_of_merit, 'ε∞', 'ε ionic', 'ε total']
-    return make_table(title, columns, lines, 3)
+    columns = ['rank', 'id', _REMARKS, ranking.figure_of_merit, 'ε∞', 'ε ionic', 'ε total']
+    return _make_remarked(title, columns, lines)
 
 
 def reasons_table(ranking: Ranking) -> Table:
@@ -167,5 +178,5 @@ def selection_table(selection: Sequence[dict[str, Any]], pks: dict[str, int] | N
         ]
         for item in selection
     ]
-    columns = ['rank', 'id', 'formula', 'remarks', 'score', 'ε∞', 'ε ionic', 'ε total', 'structure']
-    return make_table(f'Selection, {len(lines)}', columns, lines, 4)
+    columns = ['rank', 'id', 'formula', _REMARKS, 'score', 'ε∞', 'ε ionic', 'ε total', 'structure']
+    return _make_remarked(f'Selection, {len(lines)}', columns, lines)

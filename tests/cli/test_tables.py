@@ -41,9 +41,11 @@ def test_ranking_and_selection(crystal_set, predict_by_hand, capsys):
     for part in ('unlike_training', '7.00 ± 0.10', '3.50 ± 0.25', '10.50 ± 0.31'):
         assert part in line
     numbers = {'score': 10.5, 'electronic': 7.0, 'ionic': None, 'total': 10.5}
+    assert 'remarks' not in printed(ranking_table(rank(crystal_set, predict_by_hand(crystal_set)), 6), capsys)
     item = {'rank': 1, 'id': 'older', 'formula': 'AlN', 'structure': 'rank_00001', **numbers}
     sure = item | {'id': 'sure', 'electronic_std': 0.1, 'total_std': 0.31, 'flags': ['unlike_training']}
     text = printed(selection_table([item, sure], {'rank_00001': 77}), capsys)
     assert '±' not in line_of(text, 'older')
     for part in ('unlike_training', '7.00 ± 0.10', '10.50 ± 0.31', ' 77'):
         assert part in line_of(text, 'sure')
+    assert 'remarks' not in printed(selection_table([item]), capsys)
