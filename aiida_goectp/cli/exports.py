@@ -121,12 +121,13 @@ def _prediction_rows(predictions: Predictions) -> list[dict[str, Any]]:
 
 
 def _ranking_rows(ranking: Ranking) -> list[dict[str, Any]]:
-    names = ('rank', 'score', 'electronic', 'ionic', 'total')
+    names = ('rank', 'score', 'electronic', 'ionic', 'total', 'electronic_std', 'ionic_std', 'total_std')
     return [
         {
             'id': str(ranking.ids[row]),
             'hash': str(ranking.hashes[row]),
             **{name: _plain(getattr(ranking, name)[row]) for name in names},
+            'flags': list(flag_names(ranking.flags[row])),
             'reason': str(ranking.reason[row]),
         }
         for row in range(len(ranking))

@@ -116,6 +116,7 @@ def show_card(model: Known) -> None:
     elif not card.uncertainty:
         how = 'the bare spread of its members' if card.members > 1 else 'no standard deviations'
         click.echo(f'uncertainty: not calibrated; it states {how}')
+    click.echo(f'preset: {card.preset}')
     if card.elements:
         click.echo(f'elements, {len(card.elements)}: {" ".join(symbols_of(np.array(card.elements)))}')
     for name, value in _rest(card):
