@@ -1,8 +1,10 @@
-"""The builder with which ours is compared in speed builds the same graph."""
+"""What is compared in speed is the same thing, and the figures are drawn."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +18,16 @@ from tests.conftest import textbook
 FOLDER = Path(__file__).parents[1] / 'benchmarks'
 
 
-@pytest.fixture(scope='module')
-def published():
-    specification = importlib.util.spec_from_file_location('published_graph', FOLDER / 'published_graph.py')
+def script(name):
+    specification = importlib.util.spec_from_file_location(name, FOLDER / f'{name}.py')
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope='module')
+def published():
+    return script('published_graph')
 
 
 @pytest.mark.parametrize('crystal', [*textbook(), *tiny.some_crystals(8)], ids=lambda crystal: crystal.id)
@@ -48,5 +54,48 @@ def test_the_product_does_not_use_it():
 
 def test_each_command_is_told():
     readme = (FOLDER / 'README.md').read_text(encoding='utf-8')
-    for script in ('graph.py', 'predict.py'):
-        assert f'python benchmarks/{script} ' in readme
+    for name in ('graph.py', 'predict.py', 'train_step.py', 'figures.py'):
+        assert f'python benchmarks/{name} ' in readme
+
+
+def test_both_ways_of_a_training_step_have_the_same_gradients(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    tiny.one_thread()
+    lines = script('train_step').measured_paths(tiny.some_crystals(4), 'cpu', 4, compiled=False)
+    assert [(line['preset'], line['path']) for line in lines] == [
+        (preset, path) for preset in ('published', 'goectp') for path in ('plain', 'fast')
+    ]
+    assert all(float(line['gradients differ by']) < 1e-3 for line in lines)
+    assert all(line['ms a crystal'] > 0 for line in lines)
+
+
+def test_the_figures_of_a_model(monkeypatch, tmp_path, capsys):
+    from aiida_goectp.learning.finish import finish
+    from aiida_goectp.learning.settings import TrainSettings
+    from aiida_goectp.learning.train import train_committee
+    from aiida_goectp.network.checkpoint import save_model
+
+    tiny.one_thread()
+    data = tiny.some_dataset(80)
+    ids = data.crystals.ids.tolist()
+    rows = {'train': ids[:20], 'validation': ids[20:60], 'test': ids[60:]}
+    parts = {part: data.take(data.rows_of(names)) for part, names in rows.items()}
+    settings = TrainSettings(epochs=1, options={'width': 16, 'layers': 2, 'bins': 32}, batch_size=8)
+    networks, card = finish(
+        train_committee(parts['train'], None, settings), parts, settings, name='m', data='tiny', functional='PBEsol'
+    )
+    save_model(tmp_path / 'm.safetensors', networks, card)
+    data.save(tmp_path / 'data.npz')
+    (tmp_path / 'splits.json').write_text(json.dumps({'splits': {'random-0': rows}}))
+    monkeypatch.chdir(tmp_path)
+    arguments = 'figures.py m.safetensors data.npz splits.json --out drawn --learning-curve m.safetensors'
+    monkeypatch.setattr(sys, 'argv', arguments.split())
+    script('figures').main()
+    written = capsys.readouterr().out.split()
+    assert written == [
+        f'drawn/{name}' for name in ('parity.png', 'calibration.png', 'learning_curve.png', 'examples.md')
+    ]
+    assert all(Path(name).stat().st_size > 500 for name in written)
+    table = Path('drawn/examples.md').read_text()
+    assert '| cubic | ' in table
+    assert ' ± ' in table
