@@ -64,4 +64,4 @@ def test_models_are_stored_once_and_listed(write_model, tmp_path):
     broken.write_bytes(b'\x80\x04\x95' + b'x' * 100)
     result = invoke('model', 'import', broken)
     assert result.exit_code == 2
-    assert 'not a safetensors file' in result.output.replace('\n', ' ')
+    assert 'not like a model of this package' in result.output.replace('\n', ' ')

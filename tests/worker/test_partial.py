@@ -69,7 +69,13 @@ def half_done(crystals, model, tmp_path):
     partial = PartialFile(tmp_path / 'out.npz.partial', identity(crystals, model_hash(model), 'float32'))
     for rows in (np.arange(4), np.arange(4, 10)):
         partial.append(
-            Chunk(rows, np.full((len(rows), 6, 3, 3), 7.0), np.zeros(len(rows), np.uint32), [''] * len(rows))
+            Chunk(
+                rows,
+                np.full((len(rows), 6, 3, 3), 7.0),
+                np.zeros(len(rows), np.uint32),
+                [''] * len(rows),
+                np.full((len(rows), 3, 5), 0.5),
+            )
         )
     partial.close()
     return tmp_path / 'out.npz.partial'
@@ -78,6 +84,7 @@ def half_done(crystals, model, tmp_path):
 def test_finished_rows_are_not_computed_again(predict, half_done, tmp_path):
     table = predict()
     assert (table.total[:10] == 7).all()
+    assert (table.average_std[:10] == 0.5).all()
     tiny.same(table.take(slice(10, None)), predict(output='unbroken.npz').take(slice(10, None)))
     assert not half_done.exists()
 
