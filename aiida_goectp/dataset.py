@@ -42,7 +42,7 @@ class Dataset:
     :param born_charges: (N, 3, 3) in e: atom, field, displacement; NaN where missing
     :param functional: (n,) text: PBEsol, PBE, PBE+U, unknown, …
     :param origin: (n,) text: the file, the node or the DOI that the label comes from
-    :param failed_gates: (n,) text, empty where the row is good, else the names of the gates joined by ``, ``; see
+    :param failed_gates: (n,) text, empty where the row is good, else the names of the gates, joined by commas; see
         :mod:`aiida_goectp.datasets.rowgates`
     :param splits: name → (n,) text: train, validation, test, or empty for a row in no part
     :param split_settings: name → how the split was made, plain JSON: ``kind`` (random, formula, given), ``seed``, …
