@@ -22,6 +22,8 @@ class PickRecord(Settings):
     mean: float = Field(description='predicted figure of merit')
     std: float | None = Field(default=None, ge=0, description='its standard deviation')
     value: float | None = Field(default=None, description='figure of merit of the label')
+    electronic: float | None = Field(default=None, description='polycrystalline average of the label')
+    ionic: float | None = Field(default=None, description='likewise')
     outcome: Literal['accepted', 'electronic-only', 'refused', 'failed', 'unfinished'] = 'unfinished'
     reason: str = Field(default='', description='why it was picked')
     failure: str = Field(default='', description='why there is no label, or why it is refused')
