@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from aiida_goectp.coverage import QUANTITIES, shares_within
 from aiida_goectp.crystals.systems import crystal_systems
 from aiida_goectp.dataset import Dataset
 from aiida_goectp.metrics import evaluate
@@ -24,7 +25,8 @@ def evaluate_predictions(predictions: Predictions, dataset: Dataset) -> dict[str
     no say, and a failed prediction is counted, not scored.
 
     :return: plain JSON: ``rows`` that were compared, ``failed`` predictions, ``refused`` rows, ``model_hash``, and
-        what :func:`aiida_goectp.metrics.evaluate` gives, grouped by crystal system and functional
+        what :func:`aiida_goectp.metrics.evaluate` gives, grouped by crystal system and functional, and ``coverage_90``:
+        target → quantity → share (%) of labels within the stated 90 % interval, empty for a model that states none
     :raises FormatError: a prediction of another crystal, one that stands twice, or nothing to compare
     """
     places = {
@@ -58,4 +60,16 @@ def evaluate_predictions(predictions: Predictions, dataset: Dataset) -> dict[str
         'refused': int((~trainable).sum()),
         'model_hash': predictions.model_hash,
         **figures,
+        'coverage_90': _coverage(predictions.take(rows), chosen),
     }
+
+
+def _coverage(predictions: Predictions, labels: Dataset) -> dict[str, dict[str, float]]:
+    found = {}
+    for place, target in enumerate(_TARGETS):
+        said, truth = getattr(predictions, target), getattr(labels, target)
+        known = np.flatnonzero(np.isfinite(said).all(axis=(1, 2)) & np.isfinite(truth).all(axis=(1, 2)))
+        sigmas = {name: getattr(predictions, f'{name}_std')[known, place] for name in QUANTITIES}
+        if len(known) and (shares := shares_within(said[known], truth[known], sigmas)):
+            found[target] = shares
+    return found

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from aiida_goectp.coverage import QUANTITIES, quantities
 from aiida_goectp.crystals import Crystal, CrystalSet
 from aiida_goectp.crystals.elements import formula
 from aiida_goectp.crystals.systems import SYSTEMS, crystal_systems
@@ -27,7 +28,7 @@ from aiida_goectp.formatting import with_deviation
 from aiida_goectp.layers import Layers, diluted, find_layers, stretched
 from aiida_goectp.learning.finish import labels_of, raw_of
 from aiida_goectp.learning.settings import TrainSettings
-from aiida_goectp.learning.uncertainty import QUANTITIES, TARGETS, Deviations, Raw, deviations, quantities
+from aiida_goectp.learning.uncertainty import TARGETS, Deviations, Raw, deviations
 from aiida_goectp.modelcard import read_card
 from aiida_goectp.network.checkpoint import LoadedModel, load_model
 from aiida_goectp.report import (

@@ -38,6 +38,18 @@ def test_by_target_system_and_functional(data, crystal_set, predict_by_hand):
     }
 
 
+def test_how_many_labels_lie_in_the_stated_intervals(data, crystal_set, predict_by_hand):
+    """The average misses by 1; a tenth more or less than 1 / 1.645 as standard deviation decides."""
+    whole = predict_by_hand(crystal_set)
+    assert evaluate_predictions(whole, data)['coverage_90'] == {}
+    sigma = np.where(np.arange(6) < 3, 0.55, 0.67)
+    sure = replace(whole, average_std=np.repeat(sigma[:, None], 3, axis=1))
+    found = evaluate_predictions(sure, data)['coverage_90']
+    assert found['electronic']['average'] == pytest.approx(50)
+    assert found['ionic']['average'] == 100
+    assert set(found['total']) == {'average'}
+
+
 def test_rows_in_another_order_and_fewer(data, crystal_set, predict_by_hand):
     whole = predict_by_hand(crystal_set)
     assert (

@@ -9,14 +9,26 @@ import click
 import numpy as np
 
 from aiida_goectp.cli.tables import failure_table, make_table, show_table
+from aiida_goectp.coverage import QUANTITIES
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from aiida_goectp.data.dataset import DatasetData
 
-__all__ = ('FIGURES', 'is_metrics', 'is_report', 'metrics_table', 'show_dataset', 'show_report')
+__all__ = (
+    'COVERAGE',
+    'FIGURES',
+    'coverage_table',
+    'is_metrics',
+    'is_report',
+    'metrics_table',
+    'show_dataset',
+    'show_report',
+)
 
+COVERAGE = 'coverage_90'
+"""key of the shares of labels within stated intervals"""
 FIGURES = {
     'rows': 'rows',
     'mae': 'MAE',
@@ -120,3 +132,21 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
     if metrics['failed']:
         title += f', {metrics["failed"]} more could not be predicted'
     return make_table(title, ['', 'target', *FIGURES.values()], lines, 2)
+
+
+def coverage_table(parts: Mapping[str, Mapping[str, Mapping[str, float]] | None]) -> Table | None:
+    """Return how many labels lay in the stated 90 % intervals; None if nothing says.
+
+    :param parts: name of the rows → target → quantity → share in %
+    """
+    lines = []
+    for part, targets in parts.items():
+        for first, (target, shares) in enumerate((targets or {}).items()):
+            lines.append([part if first == 0 else '', target, *(_percent(shares.get(name)) for name in QUANTITIES)])
+    if not lines:
+        return None
+    return make_table('Labels within the stated 90 % intervals', ['rows of', 'target', *QUANTITIES], lines, 2)
+
+
+def _percent(share: float | None) -> str:
+    return '' if share is None else f'{share:.1f} %'

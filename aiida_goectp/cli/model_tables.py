@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 import numpy as np
 
-from aiida_goectp.cli.dataset_tables import FIGURES
+from aiida_goectp.cli.dataset_tables import COVERAGE, FIGURES, coverage_table
 from aiida_goectp.cli.tables import make_table, show_table
 
 if TYPE_CHECKING:
@@ -17,11 +17,9 @@ if TYPE_CHECKING:
 
     from aiida_goectp.modelcard import ModelCard
 
-__all__ = ('Known', 'coverage_table', 'metrics_table', 'model_table', 'show_card')
+__all__ = ('Known', 'metrics_table', 'model_table', 'show_card')
 
 _TARGETS = ('electronic', 'ionic', 'total')
-_QUANTITIES = ('average', 'anisotropy', 'eigenvalues')
-_COVERAGE = 'coverage_90'
 
 
 class Known(NamedTuple):
@@ -86,22 +84,6 @@ def metrics_table(card: ModelCard) -> Table:
     return make_table('Metrics', ['rows of', 'target', *FIGURES.values()], lines, 2)
 
 
-def coverage_table(card: ModelCard) -> Table | None:
-    """Return how many labels lay in the stated 90 % intervals; None if the card does not say."""
-    lines = []
-    for part, figures in card.metrics.items():
-        stated = figures.get(_COVERAGE, {}) if isinstance(figures, dict) else {}
-        for first, (target, shares) in enumerate(stated.items()):
-            lines.append([part if first == 0 else '', target, *(_percent(shares.get(name)) for name in _QUANTITIES)])
-    if not lines:
-        return None
-    return make_table('Labels within the stated 90 % intervals', ['rows of', 'target', *_QUANTITIES], lines, 2)
-
-
-def _percent(share: float | None) -> str:
-    return '' if share is None else f'{share:.1f} %'
-
-
 def show_card(model: Known) -> None:
     """Print the card: metrics and coverage as tables, all else below."""
     from aiida_goectp.crystals.elements import symbols_of
@@ -110,7 +92,9 @@ def show_card(model: Known) -> None:
     show_table(model_table([model]))
     if any(_of_targets(figures) for figures in card.metrics.values()):
         show_table(metrics_table(card))
-    table = coverage_table(card)
+    table = coverage_table(
+        {part: figures.get(COVERAGE) for part, figures in card.metrics.items() if isinstance(figures, dict)}
+    )
     if table is not None:
         show_table(table)
     elif not card.uncertainty:

@@ -47,6 +47,9 @@ def show_node(node: Any, rows: int) -> None:
         dataset_tables.show_report(node.get_dict(), rows)
     elif isinstance(node, orm.Dict) and dataset_tables.is_metrics(node.get_dict()):
         tables.show_table(dataset_tables.metrics_table(node.get_dict()))
+        stated = dataset_tables.coverage_table({'all': node.get_dict().get(dataset_tables.COVERAGE)})
+        if stated is not None:
+            tables.show_table(stated)
     elif isinstance(node, orm.List) and _is_selection(node):
         _show_selection(node, rows)
     elif isinstance(node, orm.ProcessNode):

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from aiida_goectp.coverage import QUANTITIES, shares_within
 from aiida_goectp.dataset import Dataset
 from aiida_goectp.learning.predict import raw_outputs
 from aiida_goectp.learning.settings import TrainSettings
 from aiida_goectp.learning.state import TARGETS
 from aiida_goectp.learning.train import functional_places
-from aiida_goectp.learning.uncertainty import INTERVAL, QUANTITIES, Raw, calibrate, deviations, quantities
+from aiida_goectp.learning.uncertainty import Raw, calibrate, deviations
 from aiida_goectp.metrics import table
 from aiida_goectp.modelcard import ModelCard
 from aiida_goectp.network.batch import GraphBatch
@@ -113,24 +114,16 @@ def judge(model: LoadedModel, data: Dataset, settings: TrainSettings, device: st
 
 
 def coverage(raw: Raw, labels: np.ndarray, calibration: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Return the share (%) of rows whose label lies in the stated 90 % interval, by target and quantity.
-
-    Principal values count one by one; anisotropies that symmetry fixes to one do not count.
-    """
+    """Return the share (%) of rows whose label lies in the stated 90 % interval, by target and quantity."""
     sure, found = deviations(raw, calibration), dict[str, dict[str, float]]()
     for place, target in enumerate(('electronic', 'ionic', 'total')):
-        if target not in calibration:
-            continue
-        known = np.isfinite(labels[:, place]).all(axis=(1, 2))
-        said, truth = (quantities(array[known, place]) for array in (raw.members.mean(axis=0), labels))
-        shares = {}
-        for name in QUANTITIES:
-            sigma = getattr(sure, name)[known, place]
-            counted = np.isfinite(sigma) & (sigma > 0)
-            if counted.any():
-                within = np.abs(said[name] - truth[name]) <= INTERVAL * sigma
-                shares[name] = float(within[counted].mean() * 100)
-        found[target] = shares
+        if target in calibration:
+            known = np.isfinite(labels[:, place]).all(axis=(1, 2))
+            found[target] = shares_within(
+                raw.members.mean(axis=0)[known, place],
+                labels[known, place],
+                {name: getattr(sure, name)[known, place] for name in QUANTITIES},
+            )
     return found
 
 

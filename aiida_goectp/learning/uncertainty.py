@@ -23,13 +23,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.optimize import minimize
 
-__all__ = ('COVERAGE', 'INTERVAL', 'QUANTITIES', 'Deviations', 'Raw', 'calibrate', 'deviations', 'quantities')
+from aiida_goectp.coverage import INTERVAL, QUANTITIES, quantities
 
-QUANTITIES = ('average', 'anisotropy', 'eigenvalues')
+__all__ = ('COVERAGE', 'Deviations', 'Raw', 'calibrate', 'deviations')
+
 TARGETS = ('electronic', 'ionic', 'total')
 COVERAGE = 0.9
-INTERVAL = 1.6449
-"""standard deviations to either side of a normal distribution that hold 90 %"""
 _FLOOR = 0.05
 """of a principal value in the reach, which would vanish with it"""
 _SMALL = 1e-9
@@ -67,13 +66,6 @@ class _Parts(NamedTuple):
     spread: np.ndarray
     reach: np.ndarray
     size: np.ndarray
-
-
-def quantities(tensor: np.ndarray) -> dict[str, np.ndarray]:
-    """Return average (c,), anisotropy (c,) and ascending eigenvalues (c, 3) of symmetric tensors (c, 3, 3)."""
-    values = np.linalg.eigvalsh(tensor)
-    with np.errstate(divide='ignore', invalid='ignore'):
-        return {'average': values.mean(axis=1), 'anisotropy': values[:, 2] / values[:, 0], 'eigenvalues': values}
 
 
 def _parts(raw: Raw, target: int) -> tuple[dict[str, _Parts], np.ndarray]:

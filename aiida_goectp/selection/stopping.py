@@ -6,13 +6,11 @@ from typing import NamedTuple
 
 from pydantic import Field, model_validator
 
+from aiida_goectp.coverage import INTERVAL
 from aiida_goectp.selection.history import History, Outlook, PickRecord
 from aiida_goectp.selection.settings import Settings
 
 __all__ = ('CalibratedError', 'StableTop', 'Stop', 'StopRules', 'Threshold', 'allowed_picks', 'should_stop')
-
-_INTERVAL = 1.6449
-"""standard deviations to either side of a normal distribution that hold 90 %"""
 
 
 class CalibratedError(Settings):
@@ -120,7 +118,7 @@ def _calibrated_error(history: History, rule: CalibratedError | None) -> Stop | 
     if len(errors) < rule.min_labels:
         return None
     error = sum(errors) / len(errors)
-    held = [abs(pick.mean - (pick.value or 0.0)) <= _INTERVAL * pick.std for pick in picks if pick.std is not None]
+    held = [abs(pick.mean - (pick.value or 0.0)) <= INTERVAL * pick.std for pick in picks if pick.std is not None]
     # who states no interval cannot be calibrated, unless nobody asked for it
     coverage = sum(held) / len(picks)
     if error > rule.error or coverage < rule.coverage:

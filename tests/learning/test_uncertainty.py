@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from aiida_goectp.coverage import QUANTITIES
 from aiida_goectp.learning.finish import coverage
-from aiida_goectp.learning.uncertainty import QUANTITIES, Raw, calibrate, deviations
+from aiida_goectp.learning.uncertainty import Raw, calibrate, deviations
 
 
 def crystals(count, seed, members=1, scale=0.1):
