@@ -21,7 +21,6 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize
 
 from aiida_goectp.coverage import INTERVAL, QUANTITIES, quantities
 
@@ -124,6 +123,8 @@ def calibrate(raw: Raw, labels: np.ndarray) -> dict[str, dict[str, list[float]]]
 
 
 def _fit(part: _Parts, truth: np.ndarray) -> list[float]:
+    from scipy.optimize import minimize  # a third of the start of every prediction, and needed in training alone
+
     errors = np.abs(part.value - truth).ravel()
     squares = np.stack([part.spread.ravel() ** 2, part.reach.ravel() ** 2, part.size.ravel() ** 2])
     telling = squares.sum(axis=0) > _SMALL**2

@@ -1,0 +1,71 @@
+"""One crystal at a time from a warm process, and what the start of the ``goectp`` command costs beside torch's import.
+
+python benchmarks/single.py FILE [--limit 200] [--model MODEL] [--json RESULT.json]
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+from common import arguments, clock, finish, load, one_thread, table
+
+REPEATS = 3
+_COMMAND = 'import sys; from aiida_goectp.worker.main import main; sys.argv = {}; main()'
+STARTS = {
+    'python alone': 'pass',
+    'import torch': 'import torch',
+    'goectp --help': _COMMAND.format(['goectp', '--help']),
+    'goectp info MODEL, which reads no weights': _COMMAND.format(['goectp', 'info', 'goectp-small']),
+    'all that a prediction imports': 'from aiida_goectp.learning.predict import predict_crystals',
+}
+
+
+def start_ups() -> list[dict[str, object]]:
+    """Return the time that each start takes, the best of some."""
+    rows = []
+    for name, statement in STARTS.items():
+        seconds = []
+        for _ in range(REPEATS):
+            begun = time.perf_counter()
+            subprocess.run([sys.executable, '-c', statement], check=True, stdout=subprocess.DEVNULL)
+            seconds.append(time.perf_counter() - begun)
+        rows.append({'start': name, 's on the wall': min(seconds)})
+    return rows
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = arguments(__doc__ or '', 200)
+    parser.add_argument('--model', default='goectp-small', help='name or file')
+    options = parser.parse_args()
+    from aiida_goectp.learning.predict import predict_crystals
+
+    crystals = load(options)
+    predict_crystals(crystals.take(range(min(8, len(crystals)))), options.model, device='cpu')
+    cpu = []
+    for row in range(len(crystals)):
+        with clock() as measured:
+            predict_crystals(crystals.take([row]), options.model, device='cpu')
+        cpu.append(1e3 * measured.cpu)
+    shares = np.quantile(cpu, [0.5, 0.9, 1.0])
+    warm = [
+        {
+            'model': options.model,
+            'crystals': len(crystals),
+            'CPU ms, median': shares[0],
+            'nine of ten below': shares[1],
+            'slowest': shares[2],
+        }
+    ]
+    table('One crystal, warm', warm)
+    starts = start_ups()
+    table('Starts', starts)
+    finish(options, {'warm': warm, 'starts': starts})
+
+
+if __name__ == '__main__':
+    one_thread()
+    main()
