@@ -31,8 +31,9 @@ def with_stretched(data: Dataset, copies: int, seed: int) -> Dataset:
         layers = find_layers(crystal)
         if layers is None or not np.isfinite(data.electronic[row]).all():
             continue
-        for share in random.uniform(0.1, _WIDEST, copies):
-            crystals.append(stretched(crystal, layers, float(share)))
+        for copy, share in enumerate(random.uniform(0.1, _WIDEST, copies), start=1):
+            # two shares may be equal to the digits that a name shows
+            crystals.append(stretched(crystal, layers, float(share))._replace(id=f'{crystal.id}+{copy}'))
             sources.append(row)
             electronic.append(diluted(data.electronic[row], layers, float(share)))
             static = diluted(data.total[row], layers, float(share)) if np.isfinite(data.total[row]).all() else np.nan

@@ -40,3 +40,8 @@ def test_a_missing_label_stays_missing():
     assert np.isnan(found.ionic).all()
     assert np.isfinite(found.electronic).all()
     assert len(with_stretched(data, 0, seed=0)) == 2
+
+
+def test_many_copies_keep_names_of_their_own():
+    data = rows(np.full((2, 3, 3), np.nan))
+    assert len(set(with_stretched(data, 300, seed=0).crystals.ids.tolist())) == 302
