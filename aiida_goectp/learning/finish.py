@@ -44,12 +44,15 @@ def finish(
     citation: str = '',
     notes: str = '',
     parent: str | None = None,
+    inherited: ModelCard | None = None,
 ) -> tuple[list[GoeCTP], ModelCard]:
     """Calibrate the uncertainty on the validation rows, judge on the test rows, and write the card.
 
     :param parts: train, validation and test; the latter two may be empty or missing
     :param data: where the rows come from, for the card
     :param parent: content hash of the model that the training began with
+    :param inherited: its card: where no validation rows are left to calibrate on, because the last training takes all
+        rows, its calibration holds, and its figures stand in the card as those of the parent
     :return: the networks, with what their uncertainty needs, and the card
     """
     training = parts['train'].take(np.flatnonzero(parts['train'].trainable))
@@ -79,6 +82,9 @@ def finish(
         raw, labels = raw_of(model, held, settings, device), labels_of(held)
         limit = np.sort(raw.leverage)[math.ceil(_UNLIKE * len(raw.leverage)) - 1]
         card.uncertainty = {**calibrate(raw, labels), 'unlike_above': float(limit)}
+    elif inherited is not None and not (held is not None and len(held)) and inherited.members == len(networks):
+        card.uncertainty = inherited.uncertainty
+        card.metrics.update({f'{part} of the parent': figures for part, figures in inherited.metrics.items()})
     for part in ('validation', 'test'):
         if part in parts and len(parts[part]):
             card.metrics[part] = judge(model, parts[part], settings, device)

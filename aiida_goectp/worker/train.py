@@ -192,6 +192,7 @@ class _Training:
             data=f'{self.source.name}, split {split}',
             functional=functional,
             parent=initial.hash if initial else None,
+            inherited=initial.card if initial else None,
             **texts,
         )
         card.metrics = finite(card.metrics)

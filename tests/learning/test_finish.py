@@ -97,3 +97,16 @@ def test_few_validation_rows_state_nothing(parts):
     _, card = finish(networks, held, SETTINGS, name='m', data='tiny', functional='PBEsol')
     assert card.uncertainty == {}
     assert 'coverage_90' not in card.metrics['test']
+
+
+def test_the_last_training_on_all_rows_inherits_what_was_calibrated(model, parts):
+    parent = load_model(model)
+    described = {'name': 'last', 'data': 'tiny', 'functional': 'PBEsol', 'parent': parent.hash}
+    _, card = finish(list(parent.members), {'train': parts['train']}, SETTINGS, **described, inherited=parent.card)
+    assert card.uncertainty == parent.card.uncertainty
+    assert card.metrics == {f'{part} of the parent': parent.card.metrics[part] for part in ('validation', 'test')}
+    # rows are held out, though too few to calibrate on: the figures of another training say nothing of this one
+    few = {'train': parts['train'], 'validation': parts['validation'].take(range(8))}
+    _, card = finish(list(parent.members), few, SETTINGS, **described, inherited=parent.card)
+    assert card.uncertainty == {}
+    assert set(card.metrics) == {'validation'}
