@@ -86,7 +86,7 @@ def run(options: Namespace) -> None:
     card = ModelCard(
         name=name,
         preset=settings.preset,
-        architecture=architecture_of(settings.preset, settings.options),
+        architecture=architecture_of(settings.preset, settings.options, settings.functionals),
         targets=['electronic', 'ionic'],
         members=len(networks),
         elements=[int(z) for z in sorted(set(parts['train'].crystals.atomic_numbers))],

@@ -1,0 +1,60 @@
+"""One dataset.npz with everything to learn from, and a split for each training of the shipped model.
+
+python benchmarks/rows.py DATA.jsonl.gz SPLITS.json OUT.npz [--split random-0 formula-0] [--extra OTHER.jsonl.gz=PBE …]
+
+The splits are those of SPLITS.json, with the rows that are in no part of it among the training rows unless their
+formula is held out (as ``accuracy.py run --extra rest OTHER…`` takes them), and ``all``: every trainable row.
+"""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from pathlib import Path
+
+import numpy as np
+
+from aiida_goectp.dataset import Dataset
+from aiida_goectp.datasets.concatenation import concatenate
+from aiida_goectp.datasets.splits import reduced_formulas
+
+
+def column_of(data: Dataset, given: dict[str, list[str]]) -> list[str]:
+    """Return the part of each row."""
+    part_of = {name: part for part, names in given.items() for name in names}
+    formulas = reduced_formulas(data.crystals)
+    parts = [part_of.get(str(name), '') for name in data.crystals.ids]
+    held = {formula for formula, part in zip(formulas, parts, strict=True) if part in ('validation', 'test')}
+    free = [bool(good) and formula not in held for good, formula in zip(data.trainable, formulas, strict=True)]
+    return [part or ('train' if may else '') for part, may in zip(parts, free, strict=True)]
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument('data', type=Path)
+    parser.add_argument('splits', type=Path)
+    parser.add_argument('out', type=Path)
+    parser.add_argument('--split', nargs='*', default=['random-0', 'formula-0'])
+    parser.add_argument('--functional', default='PBEsol')
+    parser.add_argument('--extra', nargs='*', default=[], metavar='FILE=FUNCTIONAL')
+    options = parser.parse_args()
+    sources = [Dataset.load(options.data, options.functional), *(Dataset.load(*i.split('=')) for i in options.extra)]
+    data = concatenate(sources)
+    given = json.loads(options.splits.read_text())['splits']
+    columns = {name: column_of(data, given[name]) for name in options.split}
+    columns['all'] = ['train' if good else '' for good in data.trainable]
+    splits = {name: np.array(column, dtype=np.str_) for name, column in columns.items()}
+    made = Dataset(
+        data.crystals,
+        **{name: getattr(data, name) for name in ('electronic', 'ionic', 'born_charges')},
+        **{name: getattr(data, name) for name in ('functional', 'origin', 'failed_gates')},
+        splits=splits,
+    )
+    made.save(options.out)
+    for name, column in splits.items():
+        print(name, {part: int((column == part).sum()) for part in ('train', 'validation', 'test')})
+
+
+if __name__ == '__main__':
+    main()
