@@ -114,6 +114,7 @@ def main() -> None:
     )
     parser.add_argument('--name', help='of the run; the recipe if left out')
     parser.add_argument('--no-test', action='store_true', help='leave the test rows alone (ablations)')
+    parser.add_argument('--model', nargs='*', default=[], metavar='SPLIT=FILE', help='table: models of goectp train')
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--compile', action='store_true')
@@ -122,7 +123,7 @@ def main() -> None:
     if options.what == 'run':
         run(options)
     else:
-        print_tables(options.data, options.splits, options.runs)
+        print_tables(options.data, options.splits, options.runs, options.model)
 
 
 if __name__ == '__main__':

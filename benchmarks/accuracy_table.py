@@ -12,14 +12,19 @@ import numpy as np
 from aiida_goectp.crystals import CrystalSet
 from aiida_goectp.dataset import Dataset
 from aiida_goectp.metrics import table
+from aiida_goectp.modelcard import read_card
 
 TARGETS = ('electronic', 'ionic', 'total')
 _SHARES = (25, 10, 5, 2)
 
 
-def print_tables(data: Path, splits: Path, runs: Path) -> None:
-    """Print a Markdown table for each split that has a finished run."""
+def print_tables(data: Path, splits: Path, runs: Path, models: Sequence[str] = ()) -> None:
+    """Print a Markdown table for each split that has a finished run.
+
+    :param models: ``SPLIT=FILE`` of models whose cards give figures on the test rows of that split
+    """
     results = [json.loads(path.read_text()) for path in sorted(runs.glob('*.json'))]
+    results += [of_card(*item.split('=', 1)) for item in models]
     dataset, given = Dataset.load(data), json.loads(splits.read_text())['splits']
     for split in sorted({result['split'] for result in results}):
         print(f'\n{split}\n')
@@ -30,6 +35,13 @@ def print_tables(data: Path, splits: Path, runs: Path) -> None:
         parts = [dataset.take(dataset.rows_of(given[split][part])) for part in ('train', 'test')]
         for name, figures in baselines(*parts).items():
             print_rows(name, '', figures)
+
+
+def of_card(split: str, file: str) -> dict[str, Any]:
+    """Return the figures in a model's card as those of a run."""
+    card = read_card(file)
+    epochs = card.training['settings']['epochs']
+    return {'recipe': card.name, 'split': split, 'epochs': f'{card.members} × {epochs} more', **card.metrics}
 
 
 def print_rows(recipe: str, epochs: str, figures: dict[str, Any]) -> None:
