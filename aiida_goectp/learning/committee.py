@@ -1,4 +1,4 @@
-"""Join members that were trained apart."""
+"""Join members that were trained apart, and take one out of a committee."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aiida_goectp.learning.settings import TrainSettings
 from aiida_goectp.network.checkpoint import save_model
 from aiida_goectp.traininglog import finite
 
-__all__ = ('join_members',)
+__all__ = ('join_members', 'take_member')
 
 
 def join_members(
@@ -31,3 +31,18 @@ def join_members(
     networks, told = finish(networks, parts, settings, device='cpu', **card)
     told.metrics = finite(told.metrics)
     save_model(output, networks, told)
+
+
+def take_member(content: bytes, place: int, output: Path) -> None:
+    """Write one member of a committee as a model of its own, to go on from.
+
+    It states no uncertainty, and its card gives no figures: both were those of the committee.
+
+    :param content: of the model file
+    :param place: from 0; beyond the last member it begins again with the first
+    :param output: the model file
+    """
+    model = cached_model(content, 'cpu')
+    place %= len(model.members)
+    changes = {'members': 1, 'uncertainty': {}, 'metrics': {}, 'name': f'{model.card.name}, member {place}'}
+    save_model(output, [model.members[place]], model.card.model_copy(update=changes))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ('PUBLISHED_RECIPE', 'TrainSettings')
+__all__ = ('PUBLISHED_RECIPE', 'TrainSettings', 'settings_like')
 
 
 class TrainSettings(BaseModel):
@@ -57,6 +58,21 @@ class TrainSettings(BaseModel):
         training on a plateau ends, with its best weights, when it goes on with patience.
         """
         return self.model_dump(exclude_defaults=True, exclude={'compile', 'patience'})
+
+
+def settings_like(values: Mapping[str, Any], preset: str, architecture: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with preset, options of the backbone and functionals of a model to go on from.
+
+    What the settings say themselves of one of the three stays, and then the model gives none of them.
+
+    :param values: fields of :class:`TrainSettings`
+    :param preset: of the model
+    :param architecture: of its card
+    """
+    if {'preset', 'options', 'functionals'} & set(values):
+        return dict(values)
+    taken = {'options': architecture.get('options', {}), 'functionals': architecture.get('functionals', [])}
+    return {**values, 'preset': preset, **taken}
 
 
 PUBLISHED_RECIPE = TrainSettings(

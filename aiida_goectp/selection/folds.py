@@ -30,13 +30,15 @@ BASE_FRACTIONS = (0.7, 0.2, 0.1)
 def with_base_split(dataset: Dataset, split: str | None = None, seed: int = 0) -> tuple[Dataset, str]:
     """Return the starting dataset with the base split of a campaign, and the name of that split.
 
+    A crystal that stands twice is joined to one row first, as :func:`grow` would do later: the hold-out must not change
+    then.
+
     :param split: one that the dataset has; if None, one by formula is made and named :data:`BASE_SPLIT`
     :raises FormatError: no such split, parts without a row, or too few rows for a split
     """
+    made = replace(join_datasets([dataset])[0], split_settings=dataset.split_settings)
     if split is None:
-        made, split = dataset.with_split(BASE_SPLIT, 'formula', seed, BASE_FRACTIONS), BASE_SPLIT
-    else:
-        made = dataset
+        made, split = made.with_split(BASE_SPLIT, 'formula', seed, BASE_FRACTIONS), BASE_SPLIT
     for part in ('train', 'validation', 'test'):
         if not len(made.part(split, part)):
             raise FormatError(f'the split {split!r} has no usable row in its part {part}; a campaign needs all three')

@@ -96,8 +96,8 @@ class History(Settings):
 
     @property
     def calculations(self) -> int:
-        """Number of picks of all rounds, whatever became of them."""
-        return sum(len(item.picks) for item in self.rounds)
+        """Number of picks of all rounds that were begun, whatever became of them."""
+        return sum(pick.outcome != 'unfinished' or pick.core_hours > 0 for item in self.rounds for pick in item.picks)
 
     @property
     def core_hours(self) -> float:

@@ -35,13 +35,11 @@ def read_settings(options: dict[str, Any], initial: LoadedModel | None) -> Train
     """
     from pydantic import ValidationError
 
-    from aiida_goectp.learning.settings import TrainSettings
+    from aiida_goectp.learning.settings import TrainSettings, settings_like
 
     values = _read_json(options['settings']) if options['settings'] else {}
-    if initial is not None and not {'preset', 'options', 'functionals'} & set(values):
-        architecture = initial.card.architecture
-        values |= {'preset': initial.card.preset, 'options': architecture.get('options', {})}
-        values |= {'functionals': architecture.get('functionals', [])}
+    if initial is not None:
+        values = settings_like(values, initial.card.preset, initial.card.architecture)
     values |= {name: options[name] for name in TrainSettings.model_fields if options.get(name) is not None}
     network = {name: options[name] for name in _NETWORK if options[name] is not None}
     if network:

@@ -74,17 +74,35 @@ class GoingOnWorkChain(ProtocolMixin, BaseRestartWorkChain):
 
         :raises ValueError: a scheduler that cannot be asked for GPUs
         """
+        builder = cls.get_builder()
+        for name, value in cls._nodes_of(inputs, code, nodes, options, gpus).items():
+            builder[name] = value
+        return builder
+
+    @classmethod
+    def _nodes_of(
+        cls,
+        inputs: Mapping[str, Any],
+        code: orm.AbstractCode | str,
+        nodes: Mapping[str, Any],
+        options: Mapping[str, Any] | None,
+        gpus: int,
+    ) -> dict[str, Any]:
+        """Return the inputs of a protocol with nodes laid over those of the job, complete or not.
+
+        :raises ValueError: a scheduler that cannot be asked for GPUs
+        """
         if isinstance(code, str):
             code = orm.load_code(code)
         job = merge(inputs['goectp'], {})
         job['metadata']['options'] = merge(job['metadata']['options'], options or {})
         job['metadata']['options'].update(gpu_options(code, gpus, job['metadata']['options']))
         job |= {'code': code, **nodes}
-        builder = cls.get_builder()
-        builder.goectp = {key: value for key, value in job.items() if key in cls.spec().inputs['goectp']}  # type: ignore[operator]
-        builder.clean_workdir = orm.Bool(inputs['clean_workdir'])
-        builder.max_iterations = orm.Int(inputs['max_iterations'])
-        return builder
+        return {
+            'goectp': {key: value for key, value in job.items() if key in cls.spec().inputs['goectp']},  # type: ignore[operator]
+            'clean_workdir': orm.Bool(inputs['clean_workdir']),
+            'max_iterations': orm.Int(inputs['max_iterations']),
+        }
 
     def setup(self) -> None:
         """Take the inputs of the job, and remember that nothing is done yet."""

@@ -24,7 +24,7 @@ from aiida_goectp.workflows.protocols.mixin import ProtocolMixin
 if TYPE_CHECKING:
     from aiida.engine import ProcessBuilder
 
-__all__ = ('ScreenWorkChain',)
+__all__ = ('ScreenWorkChain', 'without_queue')
 
 
 def validate_screen(inputs: Mapping[str, Any], _: Any) -> str | None:
@@ -56,7 +56,8 @@ def validate_screen(inputs: Mapping[str, Any], _: Any) -> str | None:
     return None
 
 
-def _without_queue(code: orm.AbstractCode) -> bool:
+def without_queue(code: orm.AbstractCode) -> bool:
+    """Return whether jobs of a code are started at once, whatever else runs on the machine."""
     return code.computer is None or code.computer.scheduler_type == 'core.direct'
 
 
@@ -203,7 +204,7 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
         builder.predict_all = orm.Bool(inputs['predict_all'])
         for name in ('number', 'shard_size', 'max_concurrent_shards'):
             builder[name] = orm.Int(inputs[name])
-        if 'max_concurrent_shards' not in (overrides or {}) and _without_queue(predict.goectp.code):
+        if 'max_concurrent_shards' not in (overrides or {}) and without_queue(predict.goectp.code):
             builder.max_concurrent_shards = orm.Int(1)
         conditions = {**inputs.get('filters', {}), **(filters or {})}
         if conditions:

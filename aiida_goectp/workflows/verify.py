@@ -24,6 +24,7 @@ __all__ = ('VerifyWorkChain',)
 
 _WAITING, _RUNNING, _COMPUTED, _REUSED = 'waiting', 'running', 'computed', 'reused'
 _DUPLICATE, _FAILED, _NOT_RUN = 'duplicate', 'failed', 'not run'
+_NAMESPACES = {'accepted': 'accepted', 'electronic-only': 'electronic_only', 'refused': 'refused_responses'}
 _CHILD = 'child_'  # before the names in the context, where they could hide its other entries
 
 
@@ -83,8 +84,12 @@ class VerifyWorkChain(WorkChain):
         for name, meaning in (
             ('accepted', 'Labels that passed all gates; names as in the selection.'),
             ('electronic_only', 'Responses of which the electronic part alone can be trusted.'),
+            ('refused_responses', 'Responses that the gates refuse; to be stored, never to be learnt from.'),
         ):
             spec.output_namespace(name, valid_type=DielectricData, dynamic=True, help=meaning)
+        spec.output_namespace(
+            'verdicts', valid_type=orm.Dict, dynamic=True, help='What the gates say of each crystal that was computed.'
+        )
         spec.output('refused', valid_type=orm.Dict, help='Name → id, label, reason and process, of all others.')
         spec.output('comparison', valid_type=orm.Dict, help='`rows`: predicted and computed tensors in one frame.')
         spec.output('summary', valid_type=orm.Dict, help='Counts, cost, and one line a crystal in `rows`.')
@@ -328,10 +333,10 @@ class VerifyWorkChain(WorkChain):
                 response = adopt_dielectric(_load(self.ctx.structures[name]), response)
                 quality = judge_dielectric(response, **thresholds)
             self.ctx.qualities[name] = quality
+            self.out(f'verdicts.{name}', quality)
             if response is not None:
                 self.ctx.responses[name] = response
-                if quality['label'] != 'refused':
-                    self.out(f'{quality["label"].replace("-", "_")}.{name}', response)
+                self.out(f'{_NAMESPACES[quality["label"]]}.{name}', response)
 
     def compare(self) -> None:
         """Compare predictions and responses."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from aiida_goectp.crystals.joining import join_crystals
 from aiida_goectp.dataset import Dataset
 from aiida_goectp.npzfile import FormatError
 from aiida_goectp.selection.folds import fold_name, folds_of, grow, new_rows, with_base_split, with_folds
@@ -27,12 +28,25 @@ def test_a_base_split_is_made_or_taken():
     counts = {part: int((START.splits[SPLIT] == part).sum()) for part in ('train', 'validation', 'test')}
     assert counts == {'train': 21, 'validation': 6, 'test': 3}
     again, name = with_base_split(START, SPLIT)
-    assert (again, name) == (START, SPLIT)
+    assert (again.hash, name) == (START.hash, SPLIT)
     assert START.split_settings[SPLIT]['kind'] == 'formula'
     with pytest.raises(FormatError, match='no usable row in its part validation; a campaign needs all three'):
         with_base_split(labelled(range(9)).with_given_split('mine', {'train': ['c1'], 'test': ['c2']}), 'mine')
     with pytest.raises(FormatError, match="has no split 'other'"):
         with_base_split(START, 'other')
+
+
+def test_a_crystal_that_stands_twice_is_one_row_from_the_beginning():
+    whole = labelled(range(30))
+    twice = Dataset(
+        join_crystals([whole.crystals, CRYSTALS.take([3, 4])]),
+        np.concatenate([whole.electronic, whole.electronic[[3, 4]]]),
+        np.concatenate([whole.ionic, whole.ionic[[3, 4]]]),
+    )
+    start, split = with_base_split(twice)
+    assert start.hash == START.hash
+    grown, report = grow(start, labelled([40]), split)
+    assert (len(grown), report['duplicates']) == (31, [])
 
 
 def test_labels_join_the_training_part_alone():

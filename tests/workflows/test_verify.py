@@ -72,6 +72,10 @@ def test_a_selection_is_computed_in_order_and_compared(campaign):
 
     assert sorted(results['accepted']) == sorted(names[name] for name in ('GaAs', 'SrTiO3', 'MgO'))
     assert list(results['electronic_only']) == [names['AlN']]
+    # a response that gates refuse is a result as well, with its verdict
+    assert list(results['refused_responses']) == [names['Si']]
+    assert set(results['verdicts']) == set(names.values()) - {names['TiO2']}
+    assert results['verdicts'][names['Si']]['label'] == 'refused'
     refused = results['refused'].get_dict()
     assert set(refused) == {names['Si'], names['TiO2']}
     assert refused[names['Si']]['label'] == 'refused'

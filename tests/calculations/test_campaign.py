@@ -1,0 +1,53 @@
+"""How a campaign begins and ends, as provenance."""
+
+import pytest
+from aiida import orm
+
+from aiida_goectp.calculations.campaign import (
+    begin_dataset,
+    begin_history,
+    conclude_campaign,
+    grow_dataset,
+    read_history,
+    write_history,
+)
+from aiida_goectp.data.dataset import DatasetData
+from aiida_goectp.selection import History, PickRecord, Round
+from tests import tiny
+
+pytestmark = pytest.mark.usefixtures('aiida_profile')
+
+
+def test_the_dataset_gets_its_base_split_and_grows():
+    whole = tiny.some_dataset(40)
+    start = begin_dataset(DatasetData(whole.take(range(30))), orm.Int(3))
+    assert set(start.splits['campaign']) == {'train', 'validation', 'test'}
+    labels = DatasetData(whole.take([33, 37]))
+    grown = grow_dataset(start, labels, orm.Str('campaign'))
+    assert len(grown['dataset']) == len(start) + 2
+    assert grown['report']['rows_given'] == [len(start), 2]
+    mine = begin_dataset(start, orm.Int(0), orm.Str('campaign'))
+    assert mine.content_hash == start.content_hash
+    with pytest.raises(ValueError, match='too few'):
+        begin_dataset(DatasetData(whole.take([0, 1])), orm.Int(3))
+
+
+def test_a_history_is_plain_data():
+    picks = (PickRecord(id='a', hash='h', mean=1.0, std=0.1 + 0.2, outcome='accepted', value=2.0, core_hours=3.0),)
+    history = History(figure_of_merit='total', rounds=(Round(number=1, model_hash='m', picks=picks),))
+    node = write_history(history).store()
+    assert read_history(orm.load_node(node.pk)).rounds[0].picks[0].std == pytest.approx(0.3)
+    assert node['rounds'][0]['picks'][0]['id'] == 'a'
+    with pytest.raises(ValueError, match='history'):
+        read_history(orm.Dict({'rounds': 3}))
+
+
+def test_why_it_ended():
+    history, nothing = begin_history(orm.Dict({})), orm.Dict({'core_hours': 0.25})
+    found = conclude_campaign(history, orm.Dict({'max_rounds': 0}), nothing)
+    assert found['stop'].get_dict() == {'rule': 'max_rounds', 'reason': '0 rounds are done, 0 were allowed'}
+    assert found['core_hours'].value == 0.25
+    asked = orm.Dict({'core_hours': 0.0, 'rule': 'requested', 'reason': 'somebody asked'})
+    assert conclude_campaign(history, orm.Dict({}), asked)['stop']['rule'] == 'requested'
+    with pytest.raises(ValueError, match='no rule fires'):
+        conclude_campaign(history, orm.Dict({}), nothing)

@@ -1,0 +1,92 @@
+"""A batch as provenance: picks, selection and structures belong together."""
+
+import numpy as np
+import pytest
+from aiida import orm
+
+from aiida_goectp.calculations.campaign import begin_history, collect_labels, read_history, record_round, write_history
+from aiida_goectp.calculations.picks import pick_batch
+from aiida_goectp.data.crystals import crystal_from_structure
+from aiida_goectp.data.dataset import DatasetData
+from aiida_goectp.data.dielectric import DielectricData
+from aiida_goectp.data.predictions import PredictionsData
+from aiida_goectp.dataset import Dataset
+from aiida_goectp.dielectric import Dielectric
+
+PICKING = {'batch_size': 2, 'figure_of_merit': 'gap_total'}
+
+
+@pytest.fixture
+def pick(crystals, crystal_set, predict_by_hand):
+    """Return a function that picks from the textbook crystals; GaAs is known."""
+    known = DatasetData(Dataset(crystal_set.take([2]), 10 * np.eye(3)[None], np.zeros((1, 3, 3))))
+
+    def run(history=None, **rules):
+        history = begin_history(orm.Dict(PICKING)) if history is None else history
+        predictions = PredictionsData(predict_by_hand(crystal_set))
+        return pick_batch(
+            crystals, predictions, known, history, orm.Dict(PICKING), orm.Dict(rules), orm.Int(0)
+        ), known  # fmt: skip
+
+    return run
+
+
+def test_picks_selection_and_structures(pick, crystal_set):
+    found, _ = pick()
+    picks, selection = found['picks'].picks, found['selection'].get_list()
+    assert [item['id'] for item in selection] == picks.ids[picks.rows].tolist() == ['AlN', 'MgO']
+    assert picks.reason[2] == 'verified'
+    assert [item['structure'] for item in selection] == sorted(found['structures'])
+    for item in selection:
+        assert crystal_set.hashes[item['row']] == item['hash']
+        crystal = crystal_from_structure('x', found['structures'][item['structure']])
+        np.testing.assert_allclose(crystal.lattice, crystal_set[item['row']].lattice, atol=1e-12)
+    assert selection[0]['total'] == pytest.approx(10.5)
+    assert selection[0]['total_std'] is None
+
+
+def test_a_budget_cuts_the_batch(pick):
+    assert len(pick(max_calculations=1)[0]['selection'].get_list()) == 1
+    assert sorted(pick(max_calculations=0)[0]) == ['picks']
+
+
+def test_from_responses_to_the_next_round(pick, crystals, crystal_set):
+    found, known = pick()
+    first, _ = found['selection'].get_list()
+    response = Dielectric(
+        crystal_set[first['row']], electronic=4 * np.eye(3), ionic=6 * np.eye(3), band_gap=1.0, functional='PBE'
+    )
+    verdict = orm.Dict({'label': 'accepted', 'reason': '', 'gates': []})
+    nodes = {'dielectric_pick_00001': DielectricData(response), 'quality_pick_00001': verdict}
+    labels = collect_labels(crystals, found['selection'], **nodes)
+    assert labels.dataset.crystals.ids.tolist() == ['AlN']
+    assert labels.dataset.crystals.properties['band_gap'].tolist() == [6.0]  # of the pool
+    with pytest.raises(ValueError, match='missing or unknown: quality_pick_00001'):
+        collect_labels(crystals, found['selection'], dielectric_pick_00001=nodes['dielectric_pick_00001'])
+
+    rows = [
+        {'structure': 'pick_00001', 'label': 'accepted', 'reason': '', 'core_hours': 2.0},
+        {'structure': 'pick_00002', 'label': 'not run', 'reason': 'the budget is spent', 'core_hours': 0.0},
+    ]
+    history = record_round(
+        begin_history(orm.Dict(PICKING)),
+        found['picks'],
+        found['selection'],
+        orm.Dict({'rows': rows}),
+        crystals,
+        known,
+        orm.Dict({}),
+        orm.Dict({'core_hours': 0.5}),
+        labels,
+    )
+    done = read_history(history)
+    (one,) = done.rounds
+    assert [(item.id, item.outcome, item.value) for item in one.picks] == [
+        ('AlN', 'accepted', 60.0),
+        ('MgO', 'unfinished', None),
+    ]
+    assert (done.calculations, done.core_hours) == (1, 2.5)
+    # what the budget did not reach may be picked again, what is verified may not
+    again, _ = pick(write_history(done))
+    assert [item['id'] for item in again['selection'].get_list()] == ['MgO', 'TiO2']
+    assert again['picks'].picks.settings['round'] == 2

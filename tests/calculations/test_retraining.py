@@ -1,0 +1,98 @@
+"""Retraining as provenance: settings, members to begin with, the comparison, what is written down."""
+
+import numpy as np
+import pytest
+from aiida import orm
+
+from aiida_goectp.calculations.campaign import begin_history, read_history, write_history
+from aiida_goectp.calculations.retraining import (
+    compare_models,
+    deal_members,
+    member_settings,
+    record_retraining,
+    take_members,
+)
+from aiida_goectp.data.dataset import DatasetData
+from aiida_goectp.data.model import ModelData
+from aiida_goectp.selection import PickRecord, Round, grow, with_base_split
+from tests import tiny
+
+pytestmark = pytest.mark.usefixtures('aiida_profile')
+POLICY = {'folds': 3}
+
+
+@pytest.fixture(scope='module')
+def committee(tmp_path_factory):
+    tiny.one_thread()
+    return tiny.write_model(tmp_path_factory.mktemp('models') / 'two.safetensors', members=2, elements=[8, 12])
+
+
+@pytest.fixture(scope='module')
+def data():
+    """Return a starting dataset with its base split, and the same with five labels more."""
+    whole = tiny.some_dataset(40)
+    start, split = with_base_split(whole.take(range(30)))
+    return start, grow(start, whole.take(range(33, 38)), split)[0]
+
+
+def test_settings_of_members(committee):
+    found = member_settings(orm.Dict({'epochs': 3}), orm.Dict(POLICY), orm.Int(7))
+    assert found['member_02'].get_dict() == {'epochs': 3, 'members': 1, 'seed': 9}
+    assert found['committee'].get_dict() == {'epochs': 3, 'members': 3, 'seed': 7}
+    model = ModelData(committee)
+    found = member_settings(orm.Dict({'seed': 1}), orm.Dict(POLICY), orm.Int(7), model)
+    assert found['member_00']['options'] == model.card.architecture['options']
+    assert (found['member_00']['preset'], found['member_01']['seed']) == ('goectp', 2)
+
+
+def test_members_begin_where_those_of_the_model_are(committee):
+    from aiida_goectp.learning.predict import cached_model
+
+    model = ModelData(committee)
+    members = take_members(model, orm.Dict(POLICY))
+    assert sorted(members) == ['member_00', 'member_01', 'member_02']
+    whole = cached_model(model.content, 'cpu')
+    for place, name in enumerate(sorted(members)):
+        (network,) = cached_model(members[name].content, 'cpu').members
+        for key, weights in whole.members[place % 2].state_dict().items():
+            np.testing.assert_array_equal(network.state_dict()[key].numpy(), weights.numpy())
+    assert members['member_01'].card.members == 1
+    assert members['member_01'].card.uncertainty == {}
+    assert members['member_00'].content_hash == members['member_02'].content_hash
+
+
+def test_two_models_are_compared_on_the_dealt_labels(committee, data, tmp_path):
+    start, grown = (DatasetData(table) for table in data)
+    split, picking, policy = orm.Str('campaign'), orm.Dict({}), orm.Dict(POLICY)
+    dealt = deal_members(grown, start, split, policy, orm.Int(0))
+    assert len(dealt.splits) == 4
+    models = [ModelData(tiny.write_model(tmp_path / f'{seed}.safetensors', seed=seed)) for seed in range(4)]
+    members = {f'member_{place:02d}': model for place, model in enumerate(models[1:])}
+    verdict = compare_models(dealt, start, split, picking, policy, models[0], models[0], **members)
+    held, new = (verdict['comparisons'][name] for name in ('hold-out', 'new labels'))
+    assert held['old'] == pytest.approx(held['new'])
+    assert 0 < new['rows'] <= 5
+    assert isinstance(verdict['replace'], bool)
+    # a model that has seen all labels is judged on the hold-out alone
+    verdict = compare_models(dealt, grown, split, picking, policy, models[0], models[0], **members)
+    assert verdict['comparisons']['new labels']['rows'] == 0
+    assert verdict['comparisons']['new labels']['old'] is None
+    assert verdict['replace'] is True
+
+
+def test_what_is_written_down(committee):
+    history = read_history(begin_history(orm.Dict({'figure_of_merit': 'gap_total'})))
+    assert history.figure_of_merit == 'gap_total'
+    pick = PickRecord(id='a', hash='h', mean=1.0, outcome='accepted', value=2.0)
+    node = write_history(history.with_round(Round(number=1, model_hash='m', picks=(pick,))))
+    policy, record = orm.Dict(POLICY), orm.Dict({'core_hours': 1.5, 'failure': 'no memory'})
+    (one,) = read_history(record_retraining(node, policy, record)).rounds
+    assert (one.retrained, one.adopted, one.core_hours) == (True, False, 1.5)
+    assert one.retraining_reason.endswith('(no memory)')
+    verdict = {'replace': True, 'reason': 'better', 'comparisons': {}}
+    model = ModelData(committee)
+    (one,) = read_history(record_retraining(node, policy, record, orm.Dict(verdict), model)).rounds
+    assert (one.adopted, one.new_model_hash) == (True, model.content_hash)
+    waits = orm.Dict({'core_hours': 0.0, 'waits': 'nothing to train with'})
+    (one,) = read_history(record_retraining(node, policy, waits)).rounds
+    assert (one.retrained, one.retraining_reason) == (False, 'nothing to train with')
