@@ -7,20 +7,23 @@ proportional to 1/c (sheets in parallel and in series; D. E. Aspnes, Am. J. Phys
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 from ase.data import covalent_radii
-from ase.neighborlist import primitive_neighbor_list
 
 from aiida_goectp.crystals.crystalset import Crystal
 
-__all__ = ('Layers', 'diluted', 'find_layers', 'stretched')
+__all__ = ('WIDEST_GAP', 'Layers', 'diluted', 'diluted_by', 'find_layers', 'narrowed', 'stretched')
 
 _BOND = 1.25
 """bonds reach to this multiple of the sum of covalent radii; van der Waals contacts begin near 1.6"""
 _SMALLEST_GAP = 2.5
 """Å between the outermost nuclei of neighbouring layers; less is no van der Waals gap"""
+WIDEST_GAP = 3.6
+"""Å; 98 of 100 gaps of real crystals are narrower (phonondb), and beyond it layers act on one another by their fields
+alone"""
 
 
 class Layers(NamedTuple):
@@ -50,7 +53,7 @@ def find_layers(crystal: Crystal) -> Layers | None:
         return None
     cell = basis @ lattice
     normal = np.cross(cell[0], cell[1])
-    normal /= np.linalg.norm(normal)
+    normal /= np.copysign(np.linalg.norm(normal), normal @ cell[2])  # a cell may be left-handed
     repeat = float(cell[2] @ normal)
     cartesian = (crystal.fractional_positions + offsets) @ lattice
     order, positions = _stacked(cartesian, label, normal, cell[2])
@@ -63,50 +66,98 @@ def find_layers(crystal: Crystal) -> Layers | None:
 
 
 def _pieces(crystal: Crystal, lattice: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Follow the bonds: cell offsets (n, 3) and label (n,) of each atom, and the translations of all pieces.
+    """Follow the bonds: cell offsets (n, 3) and label (n,) of each atom, and Miller indices of the plane of all pieces.
 
     None unless each piece repeats along exactly two directions, the same for all.
     """
-    radii = covalent_radii[crystal.atomic_numbers] * _BOND
-    first, second, shift = primitive_neighbor_list(
-        'ijS', (True, True, True), lattice, crystal.fractional_positions @ lattice, list(radii)
-    )
-    n = len(radii)
-    offsets, label = np.zeros((n, 3), dtype=int), np.full(n, -1)
-    normals = []
-    by_atom = [np.flatnonzero(first == atom) for atom in range(n)]
+    reach = covalent_radii[crystal.atomic_numbers] * _BOND
+    positions = np.ascontiguousarray(crystal.fractional_positions, dtype=np.float64)
+    offsets, label, planes = _follow(np.ascontiguousarray(lattice), positions, reach)
+    if not len(planes) or any(np.cross(planes[0], other).any() for other in planes):
+        return None
+    return offsets, label, planes[0] // np.gcd.reduce(planes[0])
+
+
+@numba.njit(cache=True, nogil=True)
+def _bonds(lattice: np.ndarray, positions: np.ndarray, reach: np.ndarray) -> Any:  # pragma: no cover - compiled
+    """Return bonds (b, 5), each in both directions: atom, other atom, its cell; and where those of each atom begin."""
+    n = len(positions)
+    heights = 1 / np.sqrt((np.linalg.inv(lattice) ** 2).sum(axis=0))
+    found, starts, count = np.empty((16 * n, 5), dtype=np.int64), np.zeros(n + 1, dtype=np.int64), 0
+    low, high, delta = np.empty(3, dtype=np.int64), np.empty(3, dtype=np.int64), np.empty(3)
+    for i in range(n):
+        for j in range(n):
+            cutoff = reach[i] + reach[j]
+            for x in range(3):
+                delta[x] = positions[j, x] - positions[i, x]
+                low[x] = np.ceil(-delta[x] - cutoff / heights[x])
+                high[x] = np.floor(-delta[x] + cutoff / heights[x])
+            for a in range(low[0], high[0] + 1):
+                for b in range(low[1], high[1] + 1):
+                    for c in range(low[2], high[2] + 1):
+                        square = 0.0
+                        for x in range(3):
+                            step = (delta[0] + a) * lattice[0, x] + (delta[1] + b) * lattice[1, x]
+                            square += (step + (delta[2] + c) * lattice[2, x]) ** 2
+                        if square > cutoff * cutoff or (i == j and a == 0 and b == 0 and c == 0):
+                            continue
+                        if count == len(found):
+                            found = np.concatenate((found, np.empty_like(found)))
+                        found[count, 0], found[count, 1] = i, j
+                        found[count, 2], found[count, 3], found[count, 4] = a, b, c
+                        count += 1
+        starts[i + 1] = count
+    return found[:count], starts
+
+
+@numba.njit(cache=True, nogil=True)
+def _follow(lattice: np.ndarray, positions: np.ndarray, reach: np.ndarray) -> Any:  # pragma: no cover - compiled
+    """Return offsets, labels, and for each piece the cross product of two translations that carry it onto itself.
+
+    No such products at all if a piece repeats along fewer directions or more.
+    """
+    bonds, starts = _bonds(lattice, positions, reach)
+    n, pieces = len(positions), 0
+    offsets, label = np.zeros((n, 3), dtype=np.int64), np.full(n, -1)
+    planes, none = np.zeros((n, 3), dtype=np.int64), np.zeros((0, 3), dtype=np.int64)
+    waiting, loops = np.empty(n, dtype=np.int64), np.zeros((2, 3), dtype=np.int64)
     for start in range(n):
         if label[start] >= 0:
             continue
-        label[start], waiting, loops = start, [start], []
-        while waiting:
-            atom = waiting.pop()
-            for edge in by_atom[atom]:
-                other, place = second[edge], offsets[atom] + shift[edge]
+        label[start], waiting[0], count, rank = start, start, 1, 0
+        while count > 0:
+            count -= 1
+            atom = waiting[count]
+            for bond in range(starts[atom], starts[atom + 1]):
+                other, place = bonds[bond, 1], offsets[atom] + bonds[bond, 2:]
                 if label[other] < 0:
-                    label[other], offsets[other] = start, place
-                    waiting.append(other)
-                elif np.any(place != offsets[other]):
-                    loops.append(place - offsets[other])
-        if not loops or np.linalg.matrix_rank(np.array(loops)) != 2:
-            return None
-        normals.append(np.linalg.svd(np.array(loops, dtype=float))[2][2])
-    across = normals[0]
-    same = all(abs(abs(other @ across) - 1) < 1e-6 for other in normals)
-    return (offsets, label, across) if same else None
+                    label[other], offsets[other], waiting[count] = start, place, other
+                    count += 1
+                else:
+                    rank = _extend(loops, rank, place - offsets[other])
+                    if rank > 2:
+                        return offsets, label, none
+        if rank < 2:
+            return offsets, label, none
+        planes[pieces] = np.cross(loops[0], loops[1])
+        pieces += 1
+    return offsets, label, planes[:pieces].copy()
 
 
-def _basis(across: np.ndarray) -> np.ndarray | None:
-    """Return an integer basis with determinant 1 whose first two rows are perpendicular to a rational direction."""
-    smallest = np.abs(across)[np.abs(across) > 1e-6].min()
-    for multiple in range(1, 7):
-        index = across / smallest * multiple
-        if np.allclose(index, np.rint(index), atol=1e-4):
-            index = np.rint(index).astype(int)
-            break
-    else:
-        return None
-    index //= np.gcd.reduce(index)
+@numba.njit(cache=True, nogil=True)
+def _extend(loops: np.ndarray, rank: int, loop: np.ndarray) -> int:  # pragma: no cover - compiled
+    """Keep a translation that is independent of those kept; return how many are, 3 for a crystal in one piece."""
+    if rank == 0:
+        loops[0] = loop
+        return 1 if np.any(loop != 0) else 0
+    if rank == 1:
+        loops[1] = loop
+        return 2 if np.any(np.cross(loops[0], loop) != 0) else 1
+    return 3 if np.sum(np.cross(loops[0], loops[1]) * loop) != 0 else 2
+
+
+def _basis(index: np.ndarray) -> np.ndarray | None:
+    """Return an integer basis with determinant 1 whose first two rows lie in the plane of the given Miller indices."""
     grid = np.stack(np.meshgrid(*[np.arange(-6, 7)] * 3, indexing='ij'), axis=-1).reshape(-1, 3)
     grid = grid[np.argsort(np.abs(grid).sum(axis=1), kind='stable')]
     flat, steps = grid[(grid @ index == 0)][1:], grid[grid @ index == 1]
@@ -141,13 +192,27 @@ def stretched(crystal: Crystal, layers: Layers, share: float) -> Crystal:
 
     :param share: 0 leaves all as it is, 1 doubles the gaps
     """
-    wider = share * layers.gaps
+    return _respaced(crystal, layers, share * layers.gaps)._replace(id=f'{crystal.id}+{share:.2f}')
+
+
+def narrowed(crystal: Crystal, layers: Layers, widest: float = WIDEST_GAP) -> tuple[Crystal, float]:
+    """Return the crystal with no gap wider than a length, and how much thinner the one that was given is.
+
+    :param widest: Å
+    :return: a crystal of the same layers in the same frame, and the ratio of its repeat across the layers to the one
+        given, at most 1: ``thinner`` of :func:`diluted_by`
+    """
+    other = _respaced(crystal, layers, np.minimum(widest - layers.gaps, 0.0))
+    return other, abs(float(np.linalg.det(other.lattice) / np.linalg.det(layers.lattice)))
+
+
+def _respaced(crystal: Crystal, layers: Layers, wider: np.ndarray) -> Crystal:
     lift = np.concatenate([[0.0], np.cumsum(wider)])
     positions = layers.positions + lift[layers.order][:, None] * layers.normal
     lattice = layers.lattice.copy()
     lattice[2] += lift[-1] * layers.normal
     fractional = positions @ np.linalg.inv(lattice)
-    return Crystal(f'{crystal.id}+{share:.2f}', lattice, crystal.atomic_numbers, fractional - np.floor(fractional))
+    return crystal._replace(lattice=lattice, fractional_positions=fractional - np.floor(fractional))
 
 
 def diluted(electronic: np.ndarray, layers: Layers, share: float) -> np.ndarray:
@@ -157,9 +222,16 @@ def diluted(electronic: np.ndarray, layers: Layers, share: float) -> np.ndarray:
     are left out, as in all but triclinic and some monoclinic stackings they vanish.
     """
     repeat = float(layers.lattice[2] @ layers.normal)
-    thinner = repeat / (repeat + share * layers.gaps.sum())
-    across = np.outer(layers.normal, layers.normal)
+    return diluted_by(electronic, layers.normal, repeat / (repeat + share * layers.gaps.sum()))
+
+
+def diluted_by(tensor: np.ndarray, normal: np.ndarray, thinner: float) -> np.ndarray:
+    """Return a tensor (3, 3) as it is when the repeat along a normal (3,) is longer; see :func:`diluted`.
+
+    :param thinner: ratio of the repeats, before over after, at most 1
+    """
+    across = np.outer(normal, normal)
     within = np.eye(3) - across
-    perpendicular = float(layers.normal @ electronic @ layers.normal)
-    inside = within @ (electronic - np.eye(3)) @ within * thinner + within
+    perpendicular = float(normal @ tensor @ normal)
+    inside = within @ (tensor - np.eye(3)) @ within * thinner + within
     return inside + across / (1 - (1 - 1 / perpendicular) * thinner)

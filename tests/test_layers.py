@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aiida_goectp.crystals.crystalset import Crystal
-from aiida_goectp.layers import diluted, find_layers, stretched
+from aiida_goectp.layers import diluted, find_layers, narrowed, stretched
 
 HEXAGONAL = np.array([[1, 0, 0], [-0.5, np.sqrt(3) / 2, 0], [0, 0, 1]])
 
@@ -48,6 +48,8 @@ def test_layers_are_found_in_any_cell():
     assert other is not None
     assert other.gaps == pytest.approx(layers.gaps)
     assert abs(other.normal @ (turn @ layers.normal)) == pytest.approx(1)
+    left = Crystal('l', crystal.lattice[[1, 0, 2]], crystal.atomic_numbers, crystal.fractional_positions[:, [1, 0, 2]])
+    assert find_layers(left).gaps == pytest.approx(layers.gaps)
 
 
 def test_what_has_no_layers_is_left_alone():
@@ -86,3 +88,15 @@ def test_dilution_follows_sheets_in_vacuum():
         assert 1 - 1 / found[2, 2] == pytest.approx((1 - 1 / 6.4) * thinner)
     # far apart, nothing is left but vacuum
     np.testing.assert_allclose(diluted(tensor, layers, 1e6), np.eye(3), atol=1e-4)
+
+
+def test_gaps_are_narrowed_to_the_widest_and_no_further():
+    crystal = mos2()
+    layers = find_layers(crystal)
+    same, ratio = narrowed(crystal, layers, widest=layers.gaps.max() + 0.1)
+    assert ratio == 1
+    np.testing.assert_allclose(same.lattice, layers.lattice)
+    far = stretched(crystal, layers, 2.0)
+    near, ratio = narrowed(far, find_layers(far), widest=layers.gaps.max())
+    np.testing.assert_allclose(find_layers(near).gaps, layers.gaps, atol=1e-9)
+    assert ratio == pytest.approx(abs(crystal.lattice[2, 2] / far.lattice[2, 2]))

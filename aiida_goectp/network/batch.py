@@ -44,6 +44,8 @@ class GraphBatch:
     """(g,) crystal of each graph"""
     projectors: torch.Tensor
     """(c, 2, 9, 9) onto what each crystal's point group allows: of any tensor, and of an ionic one"""
+    dilution: torch.Tensor
+    """(c, 4) normal of layers that were brought closer, and the ratio of the repeats; 1 where nothing was changed"""
 
     @classmethod
     def from_arrays(cls, arrays: GraphArrays, dtype: torch.dtype = torch.float32) -> GraphBatch:
@@ -73,6 +75,7 @@ class GraphBatch:
             real(arrays.rotations),
             torch.from_numpy(np.repeat(np.arange(len(arrays)), np.diff(arrays.graph_offsets))),
             real(arrays.projectors),
+            real(arrays.dilution),
         )
 
     def to(self, device: torch.device | str) -> GraphBatch:

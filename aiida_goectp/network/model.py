@@ -98,7 +98,32 @@ class GoeCTP(nn.Module):
         tensors = (tensors + tensors.transpose(-1, -2)) / 2
         crystals = mean_by(tensors.flatten(1), batch.owners, len(batch.projectors))
         flat = crystals.view(len(crystals), -1, 9)
-        return (batch.projectors[:, self.kinds] @ flat.unsqueeze(-1)).squeeze(-1).unflatten(-1, (3, 3))
+        projected = (batch.projectors[:, self.kinds] @ flat.unsqueeze(-1)).squeeze(-1).unflatten(-1, (3, 3))
+        return self._thinned(projected, batch.dilution)
+
+    def _thinned(self, tensors: torch.Tensor, dilution: torch.Tensor) -> torch.Tensor:
+        """Return the tensors (c, targets, 3, 3) of layers that were brought closer at their own distance."""
+        parts = dict(zip(self.targets, tensors.unbind(1), strict=True))
+        changed = {name: thinned(tensor, dilution) for name, tensor in parts.items() if name != 'ionic'}
+        if {'electronic', 'ionic'} <= set(parts):  # the static response thins out as a whole
+            static = parts['electronic'] + parts['ionic']
+            difference = thinned(static, dilution) - static - (changed['electronic'] - parts['electronic'])
+            changed['ionic'] = parts['ionic'] + difference
+        return torch.stack([changed.get(name, parts[name]) for name in self.targets], dim=1)
+
+
+def thinned(tensor: torch.Tensor, dilution: torch.Tensor) -> torch.Tensor:
+    """Return tensors (c, 3, 3) of layered crystals with a longer repeat; :func:`aiida_goectp.layers.diluted_by`.
+
+    :param dilution: (c, 4) normal, and the ratio of the repeats, before over after; exactly 1 leaves the tensor alone
+    """
+    normal, ratio = dilution[:, :3], dilution[:, 3:, None]
+    across = normal.unsqueeze(2) * normal.unsqueeze(1)
+    unit = torch.eye(3, dtype=tensor.dtype, device=tensor.device)
+    within = unit - across
+    perpendicular = torch.einsum('ci,cij,cj->c', normal, tensor, normal)[:, None, None].clamp(min=1.0)
+    inside = within @ (tensor - unit) @ within * ratio + within
+    return torch.where(ratio < 1, inside + across / (1 - (1 - 1 / perpendicular) * ratio), tensor)
 
 
 def mean_by(values: torch.Tensor, index: torch.Tensor, size: int) -> torch.Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aiida_goectp.crystals.crystalset import Crystal
+from aiida_goectp.layers import WIDEST_GAP, find_layers, narrowed
 from aiida_goectp.network.graph import build_graphs
 from aiida_goectp.reduction import polar_rotation
 from aiida_goectp.symmetry import CanonicalCell, canonical_cell, infrared_directions, point_group_projector
@@ -29,10 +30,22 @@ class Evaluation:
     projectors: np.ndarray
     """(2, 9, 9) onto what the point group allows: of any tensor, and of an ionic one"""
     symmetry_known: bool
+    dilution: np.ndarray
+    """(4,) normal of the layers, and the ratio of the repeat across them in this cell to that of the crystal; 1 where
+    nothing was changed"""
+
+
+_AS_IT_IS = np.array([0.0, 0.0, 0.0, 1.0])
 
 
 def _evaluate_goectp(crystal: Crystal) -> Evaluation:
-    cell = canonical_cell(crystal)
+    cell, dilution = canonical_cell(crystal), _AS_IT_IS
+    # of the canonical cell, so that layers are found or not whatever the cell in which the crystal was given
+    primitive = Crystal(crystal.id, cell.lattice, cell.atomic_numbers, cell.fractional_positions)
+    layers = find_layers(primitive)
+    if layers is not None and layers.gaps.max() > WIDEST_GAP:
+        closer, thinner = narrowed(primitive, layers)
+        cell, dilution = canonical_cell(closer), np.append(layers.normal, thinner)
     return Evaluation(
         cell.lattice,
         cell.atomic_numbers,
@@ -41,6 +54,7 @@ def _evaluate_goectp(crystal: Crystal) -> Evaluation:
         cell.rotations,
         _projectors(cell),
         cell.symmetry_known,
+        dilution,
     )
 
 
@@ -54,6 +68,7 @@ def _evaluate_published(crystal: Crystal) -> Evaluation:
         polar_rotation(crystal.lattice)[None],
         np.stack([np.eye(9)] * 2),
         True,
+        _AS_IT_IS,
     )
 
 
@@ -69,8 +84,9 @@ PRESETS: dict[str, Callable[[Crystal], Evaluation]] = {
 }
 """How a crystal is shown to the network.
 
-``goectp``: its reduced primitive cell, in every frame that counts, projected onto the point group; ``published``: the
-cell as given, in one frame.
+``goectp``: its reduced primitive cell, in every frame that counts, projected onto the point group, the layers of a
+layered crystal no farther apart than :data:`aiida_goectp.layers.WIDEST_GAP`; ``published``: the cell as given, in one
+frame.
 """
 
 
@@ -133,6 +149,8 @@ class GraphArrays:
     """(c, 2, 9, 9) onto what the point group allows: of any tensor, and of an ionic one"""
     symmetry_known: np.ndarray
     """(c,)"""
+    dilution: np.ndarray
+    """(c, 4) normal of layers that were brought closer, and the ratio of the repeats; 1 where nothing was changed"""
 
     def __len__(self) -> int:
         return len(self.projectors)
@@ -156,6 +174,7 @@ class GraphArrays:
             self.volumes[graphs],
             self.projectors[rows],
             self.symmetry_known[rows],
+            self.dilution[rows],
         )
 
 
@@ -203,4 +222,5 @@ def prepare(
         np.abs(np.linalg.det(lattices)),
         np.array([item.projectors for item in evaluations]).reshape(-1, 2, 9, 9),
         np.array([item.symmetry_known for item in evaluations], dtype=bool),
+        np.array([item.dilution for item in evaluations]).reshape(-1, 4),
     )

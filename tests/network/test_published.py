@@ -36,6 +36,7 @@ def reference_arrays(reference):
         np.abs(np.linalg.det(reference['cell'])),
         np.tile(np.eye(9), (n, 2, 1, 1)),
         np.ones(n, bool),
+        np.tile([0.0, 0.0, 0.0, 1.0], (n, 1)),
     )
 
 
