@@ -36,13 +36,14 @@ class Fitted(NamedTuple):
 class Surrogate(Protocol):
     """A model that can be trained; :class:`aiida_goectp.learning.surrogate.NetworkSurrogate` is the one in use."""
 
-    def fit(self, dealt: Dataset, split: str, folds: int, initial: bytes | None) -> Fitted:
+    def fit(self, dealt: Dataset, split: str, folds: int, initial: bytes | None, seed: int) -> Fitted:
         """Train a committee, member k on the part train of the split of fold k.
 
         :param dealt: a dataset with folds, see :func:`aiida_goectp.selection.folds.with_folds`
         :param split: the base split
         :param folds: members
         :param initial: a committee to go on from, None for a training from scratch
+        :param seed: of the campaign
         :raises ValueError: the training failed
         """
 
@@ -153,7 +154,7 @@ class Campaign:
         dealt = with_folds(self.dataset, self.task.start, split, policy.folds, self.seed)
         initial = self.model if due.mode == 'fine-tune' else None
         try:
-            fitted = self.surrogate.fit(dealt, split, policy.folds, initial)
+            fitted = self.surrogate.fit(dealt, split, policy.folds, initial, self.seed)
         except ValueError as error:
             verdict = compare_models({}, None, policy, str(error))
             self.history = retrained_round(self.history, due, verdict)
@@ -178,4 +179,4 @@ def first_model(task: Task, surrogate: Surrogate, settings: BacktestSettings, se
     """
     folds = settings.policy.folds
     dealt = with_folds(task.start, task.start, task.split, folds, seed)
-    return surrogate.fit(dealt, task.split, folds, None).model
+    return surrogate.fit(dealt, task.split, folds, None, seed).model

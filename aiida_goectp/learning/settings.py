@@ -18,7 +18,7 @@ class TrainSettings(BaseModel):
 
     model_config = ConfigDict(extra='forbid')
 
-    preset: Literal['goectp', 'published'] = 'goectp'
+    preset: Literal['goectp', 'published', 'descriptors'] = 'goectp'
     options: dict[str, Any] = Field(default_factory=dict, description='options of the backbone, over the preset')
     functionals: list[str] = Field(
         default_factory=list,

@@ -43,6 +43,7 @@ class Backbone(nn.Module):
 BACKBONES: dict[str, str | Callable[..., Backbone]] = {
     'icomformer': 'aiida_goectp.network.icomformer:IComFormer',
     'cgcnn': 'aiida_goectp.network.cgcnn:CrystalGraphConvolution',
+    'descriptors': 'aiida_goectp.network.descriptors:Descriptors',
 }
 """Name → class, or ``module:class`` imported when used. Add an entry to plug in another backbone."""
 

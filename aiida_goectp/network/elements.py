@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 
-__all__ = ('FEATURES', 'HEAVIEST', 'element_features')
+__all__ = ('FEATURES', 'HEAVIEST', 'element_features', 'element_scales')
 
 _SIZES = (19, 7, 10, 10, 12, 10, 10, 4, 10)
 
@@ -68,3 +68,22 @@ def element_features() -> np.ndarray:
             if place != '.':
                 features[number, start + int(place)] = 1
     return features
+
+
+_RADII = (0.25, 0.225)
+"""Å: lower edge of the first bin of covalent radii, and the width of a bin"""
+
+
+@cache
+def element_scales() -> np.ndarray:
+    """Return each property of every element as one number: its bin, or the middle of the bin in Å for the radius.
+
+    :return: (101, 9), row = atomic number; zero where a property has no value, 1.5 Å for such a radius
+    """
+    features = element_features()
+    ends = np.cumsum(_SIZES)
+    blocks = [features[:, end - size : end] for size, end in zip(_SIZES, ends, strict=True)]
+    scales = np.stack([block.argmax(axis=1) for block in blocks], axis=1).astype(np.float32)
+    known = blocks[3].any(axis=1)
+    scales[:, 3] = np.where(known, _RADII[0] + _RADII[1] * (scales[:, 3] + 0.5), 1.5)
+    return scales

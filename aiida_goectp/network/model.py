@@ -21,6 +21,11 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         'options': {'width': 128, 'layers': 4, 'bins': 512, 'even': False},
         'head': 'published',
     },
+    'descriptors': {
+        'backbone': 'descriptors',
+        'options': {'width': 64, 'layers': 1, 'dropout': 0.2},
+        'head': 'diluted',
+    },
 }
 """Architecture of each preset."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from aiida_goectp.network.graph import build_graphs
 from aiida_goectp.reduction import polar_rotation
 from aiida_goectp.symmetry import CanonicalCell, canonical_cell, infrared_directions, point_group_projector
 
-__all__ = ('PRESETS', 'GraphArrays', 'prepare', 'published_references')
+__all__ = ('PRESETS', 'GraphArrays', 'evaluations_kept', 'prepare', 'published_references')
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,13 @@ def _projectors(cell: CanonicalCell) -> np.ndarray:
 PRESETS: dict[str, Callable[[Crystal], Evaluation]] = {
     'goectp': _evaluate_goectp,
     'published': _evaluate_published,
+    'descriptors': _evaluate_goectp,
 }
 """How a crystal is shown to the network.
 
-``goectp``: its reduced primitive cell, in every frame that counts, projected onto the point group, the layers of a
-layered crystal no farther apart than :data:`aiida_goectp.layers.WIDEST_GAP`; ``published``: the cell as given, in one
-frame.
+``goectp`` and ``descriptors``: its reduced primitive cell, in every frame that counts, projected onto the point group,
+the layers of a layered crystal no farther apart than :data:`aiida_goectp.layers.WIDEST_GAP`; ``published``: the cell as
+given, in one frame.
 """
 
 
@@ -185,6 +188,34 @@ def _ranges(offsets: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return np.repeat(offsets[rows] - ends[:-1], counts) + np.arange(ends[-1]), ends
 
 
+_kept: dict[Hashable, Any] | None = None
+
+
+@contextmanager
+def evaluations_kept(store: dict[Hashable, Any]) -> Iterator[None]:
+    """Analyse each crystal once only within this context, for whoever prepares the same ones again and again.
+
+    :param store: where the analyses are kept, some kilobytes a crystal; empty at first
+    """
+    global _kept
+    before, _kept = _kept, store
+    try:
+        yield
+    finally:
+        _kept = before
+
+
+def _evaluate(crystal: Crystal, preset: str) -> Evaluation:
+    kept = _kept
+    if kept is None:
+        return PRESETS[preset](crystal)
+    arrays = (crystal.lattice, crystal.atomic_numbers, crystal.fractional_positions)
+    key = preset, *(np.asarray(array).tobytes() for array in arrays)
+    if key not in kept:
+        kept[key] = PRESETS[preset](crystal)
+    return kept[key]
+
+
 def prepare(
     crystals: Iterable[Crystal], preset: str = 'goectp', references: Sequence[np.ndarray] | None = None
 ) -> GraphArrays:
@@ -194,7 +225,7 @@ def prepare(
     :param preset: a key of :data:`PRESETS`
     :param references: (3, 3) reference vectors of each crystal instead of the preset's own choice
     """
-    evaluations = [PRESETS[preset](crystal) for crystal in crystals]
+    evaluations = [_evaluate(crystal, preset) for crystal in crystals]
     frames = [len(item.frames) for item in evaluations]
     repeated = [item for item, m in zip(evaluations, frames, strict=True) for _ in range(m)]
     triples = [item.frames for item in evaluations] if references is None else [r[None] for r in references]

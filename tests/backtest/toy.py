@@ -61,7 +61,7 @@ class Line:
     fail: bool = False
     backwards: bool = False
 
-    def fit(self, dealt: Dataset, split: str, folds: int, initial: bytes | None) -> Fitted:
+    def fit(self, dealt: Dataset, split: str, folds: int, initial: bytes | None, seed: int) -> Fitted:
         self.trained += 1
         if self.fail and initial is not None:
             raise ValueError('the loss became nan')

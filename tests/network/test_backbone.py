@@ -53,7 +53,7 @@ def test_another_backbone_plugs_in(monkeypatch, crystal_set):
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match=r"unknown backbone 'resnet'; there are: cgcnn, icomformer"):
+    with pytest.raises(ValueError, match=r"unknown backbone 'resnet'; there are: cgcnn, descriptors, icomformer"):
         build_backbone('resnet')
     with pytest.raises(ValueError, match=r"backbone 'icomformer'.*colour"):
         build_backbone('icomformer', colour='red')

@@ -1,0 +1,133 @@
+"""The networks of this package as the model of a backtest, trained as a campaign retrains them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from torch import nn
+
+from aiida_goectp.backtest.loop import Fitted
+from aiida_goectp.crystals.crystalset import CrystalSet
+from aiida_goectp.dataset import Dataset
+from aiida_goectp.datasets.splits import PARTS
+from aiida_goectp.learning.finish import finish
+from aiida_goectp.learning.predict import Predictor, assemble
+from aiida_goectp.learning.settings import TrainSettings, settings_like
+from aiida_goectp.learning.train import train_committee
+from aiida_goectp.network.checkpoint import LoadedModel, load_model, save_model
+from aiida_goectp.network.model import GoeCTP
+from aiida_goectp.network.preparation import evaluations_kept
+from aiida_goectp.predictions import Predictions
+from aiida_goectp.selection.folds import fold_name
+from aiida_goectp.traininglog import finite
+
+__all__ = ('NetworkSurrogate',)
+
+_REMEMBERED = 16
+"""loaded models: the one in use, the new one and its members"""
+
+
+@dataclass
+class NetworkSurrogate:
+    """Committees of networks; fits :class:`aiida_goectp.backtest.loop.Surrogate`.
+
+    :param settings: of each training; their seed is that of the campaign if they give none
+    :param device: as :func:`aiida_goectp.learning.device.choose_device` returns it
+    :param threads: CPU threads of torch; as torch has it if None
+    """
+
+    settings: TrainSettings
+    device: str = 'cpu'
+    threads: int | None = None
+    _loaded: dict[str, LoadedModel] = field(default_factory=dict, repr=False)
+    _evaluations: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+
+    def fit(self, dealt: Dataset, split: str, folds: int, initial: bytes | None, seed: int) -> Fitted:
+        """Train member k on what is not in fold k, with the seed of the campaign + k, and calibrate the committee.
+
+        :raises ValueError: a training diverged, or the initial model does not fit the settings
+        """
+        self._set_threads()
+        begun = None if initial is None else self._load(initial)
+        settings = self._settings(begun, seed)
+        parent = None if begun is None else begun.hash
+        with evaluations_kept(self._evaluations):
+            networks = [
+                train_committee(
+                    dealt.part(fold_name(split, member), 'train'),
+                    None,
+                    settings.model_copy(update={'members': 1, 'seed': settings.seed + member}),
+                    device=self.device,
+                    initial=None if begun is None else _member(begun, member),
+                )[0]
+                for member in range(folds)
+            ]
+            parts = {part: dealt.part(split, part) for part in PARTS}
+            together = settings.model_copy(update={'members': folds})
+            model = self._finish(networks, parts, together, parent)
+            alone = {'train': parts['train']}
+            one = settings.model_copy(update={'members': 1})
+            members = tuple(self._finish([network], alone, one, parent) for network in networks)
+        return Fitted(model, members)
+
+    def predict(self, model: bytes, crystals: CrystalSet) -> Predictions:
+        """Return the predictions of a committee or of a member."""
+        self._set_threads()
+        with evaluations_kept(self._evaluations):
+            predictor = Predictor(self._load(model), self.device)
+            return assemble(crystals, list(predictor.run(crystals)), predictor)
+
+    def _settings(self, begun: LoadedModel | None, seed: int) -> TrainSettings:
+        given = self.settings.model_dump(exclude_unset=True)
+        values = {'seed': seed, **given}
+        if begun is not None:
+            values = settings_like(values, begun.card.preset, begun.card.architecture)
+        return TrainSettings.model_validate(values)
+
+    def _finish(
+        self, networks: Sequence[GoeCTP], parts: dict[str, Dataset], settings: TrainSettings, parent: str | None
+    ) -> bytes:
+        functional = ', '.join(sorted(set(parts['train'].functional.tolist())))
+        found, card = finish(
+            list(networks),
+            parts,
+            settings,
+            device=self.device,
+            name='backtest',
+            data='labels of a backtest',
+            functional=functional,
+            parent=parent,
+        )
+        card.metrics = finite(card.metrics)
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / 'model.safetensors'
+            save_model(path, found, card)
+            return path.read_bytes()
+
+    def _load(self, content: bytes) -> LoadedModel:
+        name = hashlib.sha256(content).hexdigest()
+        if name not in self._loaded:
+            while len(self._loaded) >= _REMEMBERED:
+                self._loaded.pop(next(iter(self._loaded)))
+            with TemporaryDirectory() as folder:
+                path = Path(folder) / 'model.safetensors'
+                path.write_bytes(content)
+                self._loaded[name] = load_model(path)
+        return self._loaded[name]
+
+    def _set_threads(self) -> None:
+        if self.threads is not None:
+            import torch
+
+            torch.set_num_threads(self.threads)
+
+
+def _member(model: LoadedModel, place: int) -> LoadedModel:
+    """Return one member of a committee; beyond the last it begins again with the first."""
+    network = model.members[place % len(model.members)]
+    return LoadedModel(model.card.model_copy(update={'members': 1}), nn.ModuleList([network]), model.hash)
