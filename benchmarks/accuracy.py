@@ -26,7 +26,6 @@ from aiida_goectp.learning.settings import PUBLISHED_RECIPE, TrainSettings
 from aiida_goectp.learning.train import Epoch, evaluate, train_committee
 from aiida_goectp.modelcard import ModelCard
 from aiida_goectp.network.checkpoint import save_model
-from aiida_goectp.network.model import architecture_of
 
 RECIPES = {'published': PUBLISHED_RECIPE, 'goectp': TrainSettings()}
 SPLITS = [f'{kind}-{n}' for kind in ('random', 'formula') for n in range(3)]
@@ -48,7 +47,7 @@ def parts_of(options: Namespace) -> dict[str, Dataset]:
     rest = data.take([row for row, name in enumerate(data.crystals.ids) if str(name) not in split])
     for source in [rest, *(Dataset.load(*item.split('=')) for item in options.extra if item != 'rest')]:
         formulas = reduced_formulas(source.crystals)
-        good = [row for row in np.flatnonzero(source.trainable) if formulas[row] not in held]
+        good = [row for row in np.flatnonzero(source.trainable).tolist() if formulas[row] not in held]
         parts['train'] = concatenate([parts['train'], source.take(good)])
     return parts
 
@@ -86,7 +85,7 @@ def run(options: Namespace) -> None:
     card = ModelCard(
         name=name,
         preset=settings.preset,
-        architecture=architecture_of(settings.preset, settings.options, settings.functionals),
+        architecture=networks[0].architecture,
         targets=['electronic', 'ionic'],
         members=len(networks),
         elements=[int(z) for z in sorted(set(parts['train'].crystals.atomic_numbers))],

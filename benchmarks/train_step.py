@@ -39,7 +39,7 @@ def path_of(recipe: str, kind: str, batches: list[GraphBatch], device: str) -> P
     """Return a freshly begun training: the same weights for each path of a recipe."""
     settings = RECIPES[recipe].model_copy(update={'compile': kind.endswith('compiled')})
     state = TrainingState(settings, {}, rows=3300, device=device)
-    state.begin_member(0, None)
+    state.begin_member(0)
     state.network.train()
     forward = state.forward if kind != 'plain' else (lambda batch: state.network(batch, plain=True))
     return Path(recipe, kind, state, forward, batches)

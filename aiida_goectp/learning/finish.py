@@ -20,7 +20,7 @@ from aiida_goectp.metrics import table
 from aiida_goectp.modelcard import ModelCard
 from aiida_goectp.network.batch import GraphBatch
 from aiida_goectp.network.checkpoint import LoadedModel
-from aiida_goectp.network.model import GoeCTP, architecture_of
+from aiida_goectp.network.model import GoeCTP
 from aiida_goectp.network.preparation import GraphArrays, prepare
 
 __all__ = ('coverage', 'finish', 'judge', 'raw_of')
@@ -59,7 +59,7 @@ def finish(
     card = ModelCard(
         name=name,
         preset=settings.preset,
-        architecture=architecture_of(settings.preset, settings.options, settings.functionals),
+        architecture=networks[0].architecture,
         targets=list(TARGETS),
         members=len(networks),
         elements=[int(z) for z in np.unique(training.crystals.atomic_numbers)],

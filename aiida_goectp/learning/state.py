@@ -19,7 +19,7 @@ from aiida_goectp.learning.settings import TrainSettings
 from aiida_goectp.network.checkpoint import LoadedModel
 from aiida_goectp.network.model import GoeCTP, architecture_of
 
-__all__ = ('TARGETS', 'TrainingState', 'bounds', 'identity_of')
+__all__ = ('TARGETS', 'TrainingState', 'architecture_in', 'bounds', 'identity_of')
 
 TARGETS = ('electronic', 'ionic')
 
@@ -34,9 +34,11 @@ def identity_of(settings: TrainSettings, training: Dataset, initial: LoadedModel
     }
 
 
-def new_network(settings: TrainSettings) -> GoeCTP:
-    """Return an untrained network."""
-    return GoeCTP(architecture_of(settings.preset, settings.options, settings.functionals), list(TARGETS))
+def architecture_in(settings: TrainSettings, initial: LoadedModel | None) -> dict[str, Any]:
+    """Return the architecture of the model to go on from, else that which the settings ask for."""
+    if initial is not None:
+        return initial.card.architecture
+    return architecture_of(settings.preset, settings.options, settings.functionals)
 
 
 class TrainingState:
@@ -48,16 +50,25 @@ class TrainingState:
     scheduler: torch.optim.lr_scheduler.LRScheduler
     forward: Callable[..., torch.Tensor]
 
-    def __init__(self, settings: TrainSettings, identity: dict[str, str], rows: int, device: str) -> None:
+    def __init__(
+        self,
+        settings: TrainSettings,
+        identity: dict[str, str],
+        rows: int,
+        device: str,
+        initial: LoadedModel | None = None,
+    ) -> None:
+        self.initial = initial
+        self.architecture = architecture_in(settings, initial)
         self.settings, self.identity, self.rows, self.device = settings, identity, rows, device
         self.member = 0
         self.finished: list[dict[str, torch.Tensor]] = []
 
-    def begin_member(self, member: int, initial: LoadedModel | None) -> None:
+    def begin_member(self, member: int) -> None:
         """Make the next member ready to learn."""
-        settings = self.settings
+        settings, initial = self.settings, self.initial
         torch.manual_seed(settings.seed + member)
-        network = new_network(settings)
+        network = self._new_network()
         if initial is not None:
             network.load_state_dict(initial.networks[member % len(initial.networks)].state_dict())
         self.network = network.to(self.device)
@@ -74,6 +85,9 @@ class TrainingState:
         self.member, self.epoch = member, 0
         self.best_score, self.best_epoch = math.inf, 0
         self.best: dict[str, torch.Tensor] = {}
+
+    def _new_network(self) -> GoeCTP:
+        return GoeCTP(self.architecture, list(TARGETS))
 
     def note_score(self, score: float | None) -> bool:
         """Remember the weights if they are the best so far, and return whether they are."""
@@ -94,7 +108,7 @@ class TrainingState:
         """Return the finished members in evaluation mode on the CPU."""
         networks = []
         for weights in self.finished:
-            network = new_network(self.settings)
+            network = self._new_network()
             network.load_state_dict(weights)
             networks.append(network.eval())
         return networks

@@ -23,7 +23,7 @@ from aiida_goectp.learning.state import TARGETS, TrainingState, bounds, identity
 from aiida_goectp.metrics import table
 from aiida_goectp.network.batch import GraphBatch
 from aiida_goectp.network.checkpoint import LoadedModel
-from aiida_goectp.network.model import GoeCTP, architecture_of
+from aiida_goectp.network.model import GoeCTP
 from aiida_goectp.network.preparation import GraphArrays, prepare
 
 __all__ = ('Diverged', 'Epoch', 'Interrupted', 'evaluate', 'train_committee')
@@ -93,8 +93,8 @@ def train_committee(
     training = training.take(np.flatnonzero(training.trainable))
     rows = _rows(with_stretched(training, settings.stretches, settings.seed), settings)
     held = _rows(validation, settings) if validation is not None and len(validation) else None
-    state = TrainingState(settings, identity_of(settings, training, initial), len(rows), device)
-    state.begin_member(0, initial)
+    state = TrainingState(settings, identity_of(settings, training, initial), len(rows), device, initial)
+    state.begin_member(0)
     if state_file is not None and state_file.exists():
         state.restore(state_file)
     while state.member < settings.members:
@@ -108,7 +108,7 @@ def train_committee(
                 raise Interrupted(f'stopped after epoch {state.epoch} of {settings.epochs}')
         state.close_member()
         if state.member < settings.members:
-            state.begin_member(state.member, initial)
+            state.begin_member(state.member)
             if state_file is not None and parallel.is_first():
                 state.store(state_file)
     return state.networks()
@@ -141,11 +141,17 @@ def functional_places(data: Dataset, functionals: list[str]) -> np.ndarray:
 def _check_initial(initial: LoadedModel | None, settings: TrainSettings) -> None:
     if initial is None:
         return
-    wanted = architecture_of(settings.preset, settings.options, settings.functionals)
-    if initial.card.architecture != wanted or initial.card.targets != list(TARGETS):
+    told, options = initial.card.architecture, initial.card.architecture.get('options', {})
+    other = [name for name, value in settings.options.items() if options.get(name, value) != value]
+    if settings.preset != initial.card.preset:
+        other.append('preset')
+    if len(settings.functionals) > 1 and settings.functionals != told.get('functionals'):
+        other.append('functionals')
+    if other or initial.card.targets != list(TARGETS):
+        differs = f' ({", ".join(other)})' if other else ''
         raise ValueError(
             f'the initial model {initial.card.name!r} has another architecture or other targets than the settings ask '
-            'for; give the preset and options that stand in its card, or train from scratch'
+            f'for{differs}; give the preset and options that stand in its card, or train from scratch'
         )
 
 

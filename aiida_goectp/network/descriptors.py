@@ -1,4 +1,4 @@
-"""A backbone for few labels, without messages: fixed numbers for what a crystal is made of and how it is bonded.
+"""Fixed numbers for what a crystal is made of and how it is bonded: a backbone for few labels, or beside messages.
 
 With some hundred labels, numbers that are known to tell (statistics of the composition, as of Ward et al., npj Comput.
 Mater. 2, 16028 (2016), and the nearest neighbours of each atom) leave less to be learnt than messages do.
@@ -13,7 +13,7 @@ from aiida_goectp.network.backbone import Backbone
 from aiida_goectp.network.batch import GraphBatch
 from aiida_goectp.network.elements import FEATURES, HEAVIEST, element_features, element_scales
 
-__all__ = ('DESCRIPTORS', 'Descriptors')
+__all__ = ('DESCRIPTORS', 'CrystalNumbers', 'Described', 'Descriptors')
 
 _ELECTRONEGATIVITY, _RADIUS = 2, 3
 """places of these scales among those of an element"""
@@ -28,41 +28,26 @@ DESCRIPTORS = 4 * (_SCALES + _LOCAL) + FEATURES + HEAVIEST + 1 + 2
 """numbers of a crystal"""
 
 
-class Descriptors(Backbone):
-    """A multilayer perceptron on numbers of the whole crystal.
+class CrystalNumbers(nn.Module):
+    """Numbers of the whole crystal.
 
     Mean, least, largest and standard deviation over the atoms of the scales of their elements and of their
     surroundings; shares of the elements and of their properties; density. A number that never changed in training
     stays without influence, so that the network says nothing of what it never saw.
-
-    :param width: C
-    :param layers: of C channels
-    :param dropout: share of channels that a training step leaves out
     """
 
     elements: torch.Tensor
     scales: torch.Tensor
 
-    def __init__(self, width: int = 64, layers: int = 1, dropout: float = 0.2) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        if layers < 1 or not 0 <= dropout < 1:
-            raise ValueError(f'{layers} layers with dropout {dropout}: give one layer or more, and 0 ≤ dropout < 1')
-        self.width = width
         self.register_buffer('elements', torch.from_numpy(element_features()), persistent=False)
         self.register_buffer('scales', torch.from_numpy(element_scales()), persistent=False)
         self.normal = nn.BatchNorm1d(DESCRIPTORS, affine=False, momentum=None)
-        first = nn.Linear(DESCRIPTORS, width)
-        nn.init.zeros_(first.weight)
-        nn.init.uniform_(first.bias, -1.0, 1.0)
-        layer: list[nn.Module] = [first, nn.SiLU(), nn.Dropout(dropout)]
-        for _ in range(layers - 1):
-            layer += [nn.Linear(width, width), nn.SiLU(), nn.Dropout(dropout)]
-        self.layers = nn.Sequential(*layer)
 
-    def forward(self, batch: GraphBatch, plain: bool = False) -> torch.Tensor:
-        """Return (N, width) features, the same for all atoms of a crystal; there is one path only."""
-        numbers = self.normal(self.describe(batch)).clamp(-5, 5)
-        return self.layers(numbers)[batch.atom_graph]
+    def forward(self, batch: GraphBatch) -> torch.Tensor:
+        """Return the numbers of each graph in standard deviations of the training set, (g, DESCRIPTORS)."""
+        return self.normal(self.describe(batch)).clamp(-5, 5)
 
     @torch.no_grad()
     def describe(self, batch: GraphBatch) -> torch.Tensor:
@@ -117,6 +102,53 @@ class Descriptors(Backbone):
             ],
             dim=1,
         )
+
+
+class Described(nn.Module):
+    """What the numbers of a crystal add to the features that messages gave its atoms; nothing when training begins.
+
+    :param width: C
+    :param dropout: share of channels that a training step leaves out
+    """
+
+    def __init__(self, width: int, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.numbers = CrystalNumbers()
+        last = nn.Linear(width, width)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.layers = nn.Sequential(nn.Linear(DESCRIPTORS, width), nn.SiLU(), nn.Dropout(dropout), last)
+
+    def forward(self, batch: GraphBatch) -> torch.Tensor:
+        """Return (N, width), the same for all atoms of a crystal."""
+        return self.layers(self.numbers(batch))[batch.atom_graph]
+
+
+class Descriptors(Backbone):
+    """A multilayer perceptron on the numbers of a crystal alone, without messages.
+
+    :param width: C
+    :param layers: of C channels
+    :param dropout: share of channels that a training step leaves out
+    """
+
+    def __init__(self, width: int = 64, layers: int = 1, dropout: float = 0.2) -> None:
+        super().__init__()
+        if layers < 1 or not 0 <= dropout < 1:
+            raise ValueError(f'{layers} layers with dropout {dropout}: give one layer or more, and 0 ≤ dropout < 1')
+        self.width = width
+        self.numbers = CrystalNumbers()
+        first = nn.Linear(DESCRIPTORS, width)
+        nn.init.zeros_(first.weight)
+        nn.init.uniform_(first.bias, -1.0, 1.0)
+        layer: list[nn.Module] = [first, nn.SiLU(), nn.Dropout(dropout)]
+        for _ in range(layers - 1):
+            layer += [nn.Linear(width, width), nn.SiLU(), nn.Dropout(dropout)]
+        self.layers = nn.Sequential(*layer)
+
+    def forward(self, batch: GraphBatch, plain: bool = False) -> torch.Tensor:
+        """Return (N, width) features, the same for all atoms of a crystal; there is one path only."""
+        return self.layers(self.numbers(batch))[batch.atom_graph]
 
 
 def _mean(values: torch.Tensor, index: torch.Tensor, size: int) -> torch.Tensor:

@@ -16,6 +16,7 @@ from torch.nn.functional import silu, softplus
 
 from aiida_goectp.network.backbone import Backbone
 from aiida_goectp.network.batch import GraphBatch
+from aiida_goectp.network.descriptors import Described
 from aiida_goectp.network.elements import FEATURES, element_features
 
 __all__ = ('AttentionLayer', 'EdgeLayer', 'GaussianBasis', 'IComFormer', 'radial')
@@ -113,12 +114,15 @@ class IComFormer(Backbone):
     :param bins: Gaussians of each expansion
     :param even: average each edge over both of its directions after the edge layer, which makes the network blind to
         the sign of the reference vectors, as inversion demands; the published network does not
+    :param described: add what :class:`.Described` makes of the crystal as a whole to the features of its atoms
     """
 
     has_fast_path: ClassVar[bool] = True
     elements: torch.Tensor
 
-    def __init__(self, width: int = 128, layers: int = 4, bins: int = 512, even: bool = True) -> None:
+    def __init__(
+        self, width: int = 128, layers: int = 4, bins: int = 512, even: bool = True, described: bool = False
+    ) -> None:
         super().__init__()
         self.width, self.even = width, even
         self.register_buffer('elements', torch.from_numpy(element_features()), persistent=False)
@@ -128,13 +132,19 @@ class IComFormer(Backbone):
         self.rbf_angle = nn.Sequential(GaussianBasis(-1.0, 1.0, bins, 511 / 2), nn.Linear(bins, width), nn.Softplus())
         self.att_layers = nn.ModuleList(AttentionLayer(width) for _ in range(layers))
         self.edge_update_layer = nn.ModuleList([EdgeLayer(width)])
+        self.described = Described(width) if described else None
 
     def forward(self, batch: GraphBatch, plain: bool = False) -> torch.Tensor:
         """Return (N, width) features of the atoms."""
-        if not plain:
+        if plain:
+            atoms = self._by_formulas(batch)
+        else:
             from aiida_goectp.network.fast import fast_icomformer
 
-            return fast_icomformer(self, batch)
+            atoms = fast_icomformer(self, batch)
+        return atoms if self.described is None else atoms + self.described(batch)
+
+    def _by_formulas(self, batch: GraphBatch) -> torch.Tensor:
         source = torch.cat([batch.source, batch.target])
         target = torch.cat([batch.target, batch.source])
         graph = torch.cat([batch.edge_graph, batch.edge_graph])

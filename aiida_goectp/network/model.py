@@ -54,7 +54,7 @@ class GoeCTP(nn.Module):
         super().__init__()
         if architecture.get('head') not in HEADS:
             raise ValueError(f'unknown head {architecture.get("head")!r}; there are: {", ".join(sorted(HEADS))}')
-        self.targets = list(targets)
+        self.architecture, self.targets = dict(architecture), list(targets)
         self.backbone = build_backbone(architecture['backbone'], **architecture.get('options', {}))
         self.head = HEADS[architecture['head']](self.backbone.width, self.targets)
         self.functionals = list(architecture.get('functionals', []))

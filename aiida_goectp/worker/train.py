@@ -35,7 +35,9 @@ _ONE, _TWO = click.IntRange(min=1), click.IntRange(min=2)
 @click.argument('dataset', type=click.Path(dir_okay=False))
 @click.option('--output', required=True, type=click.Path(dir_okay=False), help='Model file to write (.safetensors).')
 @click.option('--settings', type=_PATH, help='JSON object of settings; the options below override it.')
-@click.option('--preset', type=click.Choice(['goectp', 'published', 'descriptors']), help='goectp if nothing else is said.')
+@click.option(
+    '--preset', type=click.Choice(['goectp', 'published', 'descriptors']), help='goectp if nothing else is said.'
+)
 @click.option('--width', type=_ONE, help='Channels of the network, instead of the preset’s.')
 @click.option('--layers', type=_ONE, help='Attention layers, instead of the preset’s.')
 @click.option('--members', type=_ONE, help='Networks of the committee, trained one after the other.')

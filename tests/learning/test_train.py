@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from aiida_goectp.dataset import Dataset
-from aiida_goectp.learning.settings import PUBLISHED_RECIPE, TrainSettings
+from aiida_goectp.learning.settings import PUBLISHED_RECIPE, TrainSettings, settings_like
 from aiida_goectp.learning.state import bounds, rate_factor
 from aiida_goectp.learning.train import Diverged, Interrupted, evaluate, train_committee
 from aiida_goectp.modelcard import ModelCard
@@ -215,3 +215,14 @@ def test_the_published_schedule_falls_in_a_line_from_the_first_step():
     assert factor(0) == 1
     assert factor(10_000) == pytest.approx(0.01 + 0.99 * 0.5)
     assert factor(20_000) == pytest.approx(0.01)
+
+
+def test_a_shipped_model_keeps_its_own_network_when_it_is_tuned():
+    """Presets move on; what began with another head and other options goes on with them."""
+    initial = load_model('goectp-small')
+    settings = TrainSettings.model_validate(
+        settings_like({'epochs': 1, 'batch_size': 4, 'stretches': 0}, initial.card.preset, initial.card.architecture)
+    )
+    network = train(tiny.some_dataset(8), None, settings, initial=initial)
+    assert network.architecture == initial.card.architecture
+    assert network.architecture['head'] == 'physical'

@@ -8,7 +8,7 @@ import torch
 
 from aiida_goectp.crystals import Crystal
 from aiida_goectp.network.batch import GraphBatch
-from aiida_goectp.network.descriptors import DESCRIPTORS, Descriptors
+from aiida_goectp.network.descriptors import DESCRIPTORS, CrystalNumbers, Descriptors
 from aiida_goectp.network.model import GoeCTP, architecture_of
 from aiida_goectp.network.preparation import prepare
 from tests.network.changes import CHANGES, orthogonal, rotated
@@ -52,7 +52,7 @@ def test_tensors_are_exact(network, crystal_set):
 
 
 def test_numbers_of_rock_salt():
-    numbers = Descriptors().double().describe(batch_of(ROCK_SALT))[0].numpy()
+    numbers = CrystalNumbers().double().describe(batch_of(ROCK_SALT))[0].numpy()
     assert numbers.shape == (DESCRIPTORS,)
     means, least, most, spread = (numbers[start : start + LEAST] for start in (0, LEAST, MOST, SPREAD))
     # electronegativities in the bins 2 (Mg) and 8 (O)
@@ -67,14 +67,14 @@ def test_numbers_of_rock_salt():
 
 def test_surroundings_in_a_simple_cubic_crystal():
     polonium = Crystal('Po', np.eye(3) * 3.35, np.array([84], np.int16), np.zeros((1, 3)))
-    means = Descriptors().double().describe(batch_of(polonium))[0].numpy()[SURROUNDINGS:LEAST]
+    means = CrystalNumbers().double().describe(batch_of(polonium))[0].numpy()[SURROUNDINGS:LEAST]
     # the bin of the radius is centred at 1.4875 Å; six neighbours, the next ones at √2 times the distance
     ratio = 3.35 / (2 * 1.4875)
     np.testing.assert_allclose(means, [ratio, 3.35, ratio, 6, 0, 0, 0], rtol=1e-3, atol=2e-2)
 
 
 def test_crystals_of_a_batch_do_not_mix(crystal_set):
-    crystals, backbone = list(crystal_set), Descriptors().double()
+    crystals, backbone = list(crystal_set), CrystalNumbers().double()
     together = backbone.describe(batch_of(*crystals))
     start = 0
     for crystal in crystals:
@@ -107,3 +107,22 @@ def test_options_out_of_range_are_refused(options):
 
 def test_deeper_is_deeper():
     assert len(Descriptors(layers=3).layers) == 9
+
+
+def test_beside_messages_it_adds_nothing_at_first_and_stays_exact(crystal_set):
+    crystals, options = list(crystal_set), {'width': 16, 'layers': 2, 'bins': 32}
+    torch.manual_seed(3)
+    network = GoeCTP(architecture_of('goectp', {**options, 'described': True}), ['electronic', 'ionic'])
+    bare = GoeCTP(architecture_of('goectp', {**options, 'described': False}), ['electronic', 'ionic'])
+    bare.load_state_dict(network.state_dict(), strict=False)
+    expected = predict(bare.eval(), crystals)
+    np.testing.assert_allclose(predict(network.eval(), crystals), expected)
+    with torch.no_grad():
+        network.backbone.described.layers[3].weight.normal_(0, 1)
+        network.head.layers[2].weight.mul_(30)
+    expected, rng = predict(network, crystals), np.random.default_rng(0)
+    assert deviation(predict(bare, crystals), expected).max() > 0.1
+    for change in CHANGES.values():
+        assert deviation(predict(network, [change(c, rng) for c in crystals]), expected).max() < TOLERANCE
+    plain = network.double()(batch_of(*crystals), plain=True).detach().numpy()
+    np.testing.assert_allclose(plain, expected, rtol=1e-7, atol=1e-7)
