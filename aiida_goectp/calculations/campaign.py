@@ -75,7 +75,8 @@ def collect_labels(pool: CrystalsData, selection: orm.List, **nodes: DielectricD
     """Make a dataset of what was computed in a round, with the verdicts of the gates; refused rows included.
 
     Ids and property columns are those of the pool: a label is judged by the gap by which its crystal was ranked, not by
-    the one that DFT gave, which stays in the response.
+    the one that DFT gave, which stays in the response. The origin of a row is the content hash of the response, so that
+    a response that was taken over makes the same dataset, and caching knows it.
 
     :param selection: as :func:`aiida_goectp.calculations.picks.pick_batch` gives it
     :param nodes: for each response ``dielectric_NAME`` and ``quality_NAME``, by the name of the structure
@@ -92,7 +93,8 @@ def collect_labels(pool: CrystalsData, selection: orm.List, **nodes: DielectricD
     judged = []
     for name in names:
         response: Any = nodes[f'dielectric_{name}']
-        judged.append(Judged(response.dielectric, nodes[f'quality_{name}'].get_dict(), response.uuid))
+        origin = f'dielectric {response.content_hash}'
+        judged.append(Judged(response.dielectric, nodes[f'quality_{name}'].get_dict(), origin))
     return DatasetData(_as_in_pool(dataset_of_responses(judged), pool, [items[name]['row'] for name in names]))
 
 

@@ -23,8 +23,6 @@ from aiida_goectp.workflows.train import TrainWorkChain
 
 __all__ = ('RetrainingWorkChain',)
 
-_TEXTS = ('name', 'card')
-
 
 class RetrainingWorkChain(StepwiseWorkChain):
     """Steps of a campaign that deal, train, merge and compare; see :class:`.ActiveLearningWorkChain`.
@@ -144,6 +142,7 @@ class RetrainingWorkChain(StepwiseWorkChain):
         if self.ctx.failure:
             return
         job = self.inputs.train.goectp
+        name = job.name.value if 'name' in job else 'campaign'
         members = {name: orm.load_node(pk).outputs.model for name, pk in self.ctx.members.items()}
         try:
             merged = self._once(
@@ -152,7 +151,8 @@ class RetrainingWorkChain(StepwiseWorkChain):
                 dataset=self._known('dealt'),
                 split=orm.Str(self.ctx.split),
                 settings=self._known('settings_committee'),
-                **{name: job[name] for name in _TEXTS if name in job},
+                name=orm.Str(f'{name}-round-{self.ctx.round:02d}'),
+                **({'card': job.card} if 'card' in job else {}),
                 **members,
             )
             self.ctx.pks['new_model'] = merged.result.pk

@@ -61,6 +61,7 @@ def test_from_responses_to_the_next_round(pick, crystals, crystal_set):
     labels = collect_labels(crystals, found['selection'], **nodes)
     assert labels.dataset.crystals.ids.tolist() == ['AlN']
     assert labels.dataset.crystals.properties['band_gap'].tolist() == [6.0]  # of the pool
+    assert labels.dataset.origin.tolist() == [f'dielectric {nodes["dielectric_pick_00001"].content_hash}']
     with pytest.raises(ValueError, match='missing or unknown: quality_pick_00001'):
         collect_labels(crystals, found['selection'], dielectric_pick_00001=nodes['dielectric_pick_00001'])
 
