@@ -201,6 +201,9 @@ def _raise_faults(atoms: int) -> None:
         raise NoDeviceError('the GPU failed: a fault was asked for')
 
 
+_KEPT = 12
+"""models that stay loaded: a daemon that compares models in each round of a campaign must not keep them all"""
+
 _loaded: dict[tuple[str, str], LoadedModel] = {}
 
 
@@ -211,12 +214,16 @@ def cached_model(model: str | Path | bytes, device: str) -> LoadedModel:
     """
     content = model if isinstance(model, bytes) else resolve_model(model).read_bytes()
     key = (hashlib.sha256(content).hexdigest(), device)
-    if key not in _loaded:
+    found = _loaded.pop(key, None)
+    if found is None:
         with NamedTemporaryFile(suffix='.safetensors') as stream:
             stream.write(content)
             stream.flush()
-            _loaded[key] = load_model(stream.name if isinstance(model, bytes) else model)
-    return _loaded[key]
+            found = load_model(stream.name if isinstance(model, bytes) else model)
+    _loaded[key] = found  # used last
+    for oldest in list(_loaded)[:-_KEPT]:
+        del _loaded[oldest]
+    return found
 
 
 def predict_crystals(

@@ -26,6 +26,17 @@ def test_path_and_content_give_the_same_and_stay_loaded(model):
     assert np.isnan(table.total_std).all()  # one network alone knows no spread
 
 
+def test_the_model_that_was_used_longest_ago_is_forgotten(model, tmp_path):
+    first = cached_model(model, 'cpu')
+    others = [tiny.write_model(tmp_path / f'{seed}.safetensors', seed=seed) for seed in range(1, 13)]
+    for path in others[:11]:
+        cached_model(path, 'cpu')
+    assert cached_model(model, 'cpu') is first
+    for path in others:
+        cached_model(path, 'cpu')
+    assert cached_model(model, 'cpu') is not first
+
+
 def test_total_is_the_sum_and_physical(model):
     table = predict_crystals(tiny.some_crystals(12), model, device='cpu')
     np.testing.assert_allclose(table.total, table.electronic + table.ionic)
