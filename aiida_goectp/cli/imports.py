@@ -11,7 +11,7 @@ from aiida.cmdline.utils import decorators, echo
 if TYPE_CHECKING:
     from aiida.orm import Group
 
-__all__ = ('import_',)
+__all__ = ('file_inputs', 'import_', 'single_file', 'store_inputs')
 
 _MANY = 200
 """a folder of more files becomes one node, so that the graph stays one that can be looked at"""
@@ -41,10 +41,10 @@ def import_(paths: tuple[Path, ...], group: str | None, properties: Path | None,
     if group:
         process, inputs = import_group, _group_inputs(_load_group(group))
     else:
-        process, inputs = import_structures, _file_inputs(paths)
+        process, inputs = import_structures, file_inputs(paths)
     if properties is not None:
-        inputs['properties'] = _single(properties)
-    _store(inputs)
+        inputs['properties'] = single_file(properties)
+    store_inputs(inputs)
     try:
         node = process(**inputs)
     except ValueError as error:
@@ -93,14 +93,18 @@ def _letters(formula: str) -> str:
     return ''.join(char if char.isalnum() else '_' for char in formula).strip('_') or 'X'
 
 
-def _single(path: Path) -> Any:
+def single_file(path: Path) -> Any:
+    """Return an unstored node of a file."""
     from aiida.orm import SinglefileData
 
     return SinglefileData(path.absolute(), filename=path.name)
 
 
-def _file_inputs(paths: tuple[Path, ...]) -> dict[str, Any]:
-    """Return a node for each file, by a name that keeps the order."""
+def file_inputs(paths: tuple[Path, ...]) -> dict[str, Any]:
+    """Return an unstored node for each file, by a name that keeps the order.
+
+    :raises click.BadParameter: a path with nothing to read
+    """
     from aiida.orm import FolderData
 
     from aiida_goectp.crystals.readers import structure_files
@@ -113,7 +117,7 @@ def _file_inputs(paths: tuple[Path, ...]) -> dict[str, Any]:
         except FormatError as error:
             raise click.BadParameter(str(error), param_hint='PATHS') from error
         if len(files) <= _MANY:
-            nodes += [_single(file) for file in files]
+            nodes += [single_file(file) for file in files]
             continue
         folder = FolderData()
         for file in files:
@@ -122,7 +126,7 @@ def _file_inputs(paths: tuple[Path, ...]) -> dict[str, Any]:
     return {f'file_{index:05d}': node for index, node in enumerate(nodes)}
 
 
-def _store(inputs: dict[str, Any]) -> None:
+def store_inputs(inputs: dict[str, Any]) -> None:
     """Store new nodes in one transaction, which is several times quicker than one by one."""
     from aiida.manage import get_manager
 

@@ -9,7 +9,7 @@ import click
 from aiida.cmdline.params.types import CodeParamType
 from aiida.cmdline.utils import echo
 
-__all__ = ('checked', 'default_code', 'job_options', 'scheduler_options', 'submit')
+__all__ = ('checked', 'default_code', 'job_options', 'needs_daemon', 'scheduler_options', 'submit')
 
 
 def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -65,13 +65,11 @@ def checked(builder: Any) -> Any:
     return builder
 
 
-def submit(builder: Any) -> None:
-    """Leave a work chain to the daemon.
+def needs_daemon() -> None:
+    """Make sure that there is a daemon to leave something to.
 
-    :param builder: of the work chain
-    :raises click.UsageError: there is no daemon
+    :raises click.UsageError: there is none
     """
-    from aiida import engine
     from aiida.common.exceptions import ConfigurationError
     from aiida.engine.daemon.client import get_daemon_client
 
@@ -81,7 +79,19 @@ def submit(builder: Any) -> None:
         raise click.UsageError(f'this profile has no daemon ({error}); use --run') from error
     if not running:
         raise click.UsageError('the daemon is not running; start it with `verdi daemon start`, or use --run')
+
+
+def submit(builder: Any, look: str = 'aiida-goectp show') -> Any:
+    """Leave a work chain to the daemon.
+
+    :param builder: of the work chain
+    :param look: command that says how it is getting on
+    :return: node of the work chain
+    :raises click.UsageError: there is no daemon
+    """
+    from aiida import engine
+
+    needs_daemon()
     node = engine.submit(builder)
-    echo.echo_success(
-        f'submitted {node.process_label}<{node.pk}>; `aiida-goectp show {node.pk}` says how it is getting on'
-    )
+    echo.echo_success(f'submitted {node.process_label}<{node.pk}>; `{look} {node.pk}` says how it is getting on')
+    return node

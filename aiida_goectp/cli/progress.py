@@ -9,6 +9,7 @@ from typing import Any
 from aiida import orm
 
 from aiida_goectp.calculations.predict import PredictCalculation, shard_rows
+from aiida_goectp.cli.campaign_status import campaign_words, is_campaign
 from aiida_goectp.cli.training import training_line
 from aiida_goectp.workflows.screen import ScreenWorkChain
 
@@ -62,6 +63,8 @@ def status_line(node: orm.ProcessNode) -> str:
         parts.append(_shards(node))
     elif node.process_label == 'VerifyWorkChain':
         parts.append(_calculations(node))
+    elif is_campaign(node):
+        parts += campaign_words(node)
     elif node.process_label in _TRAININGS:
         parts.append(training_line(node))
     elif (rows := _rows(node)) is not None:

@@ -7,6 +7,7 @@ from aiida.cmdline.groups import VerdiCommandGroup
 from aiida.cmdline.params import options, types
 
 from aiida_goectp import __version__
+from aiida_goectp.cli.campaign import campaign
 from aiida_goectp.cli.dataset import dataset
 from aiida_goectp.cli.evaluate import evaluate
 from aiida_goectp.cli.imports import import_
@@ -34,5 +35,5 @@ def main() -> None:
     """
 
 
-for command in (setup, import_, screen, verify, dataset, train, evaluate, show, model):
+for command in (setup, import_, screen, verify, dataset, train, evaluate, show, model, campaign):
     main.add_command(command)

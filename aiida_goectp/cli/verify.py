@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -160,74 +159,28 @@ def _threshold(name: str, text: str) -> float | None:
 
 
 def _arguments(engine: Any, values: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of the engine's ``get_builder_from_protocol``, whose signature says what there is.
+    """Return the arguments of the engine that the options ask for.
 
-    An argument ``code`` or ``ROLE_code`` takes a code, one that ends in ``_family`` the potentials.
+    :raises click.UsageError: with what is wrong
     """
     import yaml
 
-    parameters = dict(inspect.signature(engine.get_builder_from_protocol).parameters)
-    parameters.pop('structure', None)
-    known = list(parameters)
-    needed = [name for name, item in parameters.items() if item.default is inspect.Parameter.empty]
-    arguments: dict[str, Any] = dict(_codes(known, needed, values['engine'], values['codes']))
-    family = next((name for name in known if name.endswith('_family')), None)
-    if values['potentials'] is not None:
-        if family is None:
-            raise click.UsageError(f'the engine {values["engine"]} takes no --potentials')
-        arguments[family] = values['potentials']
-    if values['protocol'] is not None:
-        arguments['protocol'] = values['protocol']
-    overrides = yaml.safe_load(values['overrides'].read_text()) or {} if values['overrides'] else {}
-    overrides |= {name: values[name] for name in ('relax', 'electronic_only') if values[name] is not None}
-    options: dict[str, Any] = {
-        'queue_name': values['queue'],
-        'account': values['account'],
-        'max_wallclock_seconds': values['wall_time'],
+    from aiida_goectp.cli.engine_arguments import engine_arguments
+
+    options = {'queue_name': 'queue', 'account': 'account', 'max_wallclock_seconds': 'wall_time'}
+    asked: dict[str, Any] = {
+        **{name: values[name] for name in ('potentials', 'protocol', 'relax', 'electronic_only', 'processes')},
+        'codes': values['codes'],
+        'options': {name: values[option] for name, option in options.items() if values[option] is not None},
+        'overrides': yaml.safe_load(values['overrides'].read_text()) or {} if values['overrides'] else {},
+        'arguments': {},
     }
-    if values['processes']:
-        options['resources'] = {'num_machines': 1, 'num_mpiprocs_per_machine': values['processes']}
-        options['withmpi'] = values['processes'] > 1
-    options = {name: value for name, value in options.items() if value is not None}
-    arguments |= {name: value for name, value in {'overrides': overrides, 'options': options}.items() if value}
     for name, text in values['settings']:
         try:
-            arguments[name] = json.loads(text)
+            asked['arguments'][name] = json.loads(text)
         except json.JSONDecodeError as error:
             raise click.UsageError(f'--set {name}: not JSON ({error}); text needs quotes: \'"text"\'') from error
-    unknown = [name for name in arguments if name not in known]
-    if unknown:
-        raise click.UsageError(
-            f'the engine {values["engine"]} takes no {", ".join(unknown)}; it takes {", ".join(known)}'
-        )
-    return arguments
-
-
-def _codes(known: list[str], needed: list[str], engine: str, given: tuple[str, ...]) -> dict[str, Any]:
-    """Return the code for each role: as given, else that of the same name on localhost.
-
-    :param known: names of all arguments
-    :param needed: names of those without default
-    """
-    from aiida.common.exceptions import MultipleObjectsError, NotExistent
-    from aiida.orm import load_code
-
-    own = engine.rpartition('.')[2].rpartition(':')[2]
-    roles = {own if name == 'code' else name.removesuffix('_code'): name for name in known if name.endswith('code')}
-    labels = {role: f'{role}@localhost' for role, name in roles.items() if name in needed}
-    for text in given:
-        role, _, label = text.rpartition('=')
-        if role == '' and len(roles) == 1:
-            role = next(iter(roles))
-        if role not in roles:
-            raise click.UsageError(f'--code {text}: say for which role: {", ".join(f"{name}=…" for name in roles)}')
-        labels[role] = label
-    codes = {}
-    for role, label in labels.items():
-        try:
-            codes[roles[role]] = load_code(label)
-        except (NotExistent, MultipleObjectsError) as error:
-            raise click.UsageError(
-                f'no code {label} for {role} ({error}); name one with --code {role}=…, or see `aiida-goectp setup`'
-            ) from error
-    return codes
+    try:
+        return engine_arguments(engine, values['engine'], asked, {'codes': '--code', 'potentials': '--potentials'})
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error

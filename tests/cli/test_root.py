@@ -11,7 +11,20 @@ from aiida_goectp.cli import main
 HEAVY = ('torch', 'pymatgen', 'ase', 'numba', 'aiida.orm', 'sqlalchemy')
 
 
-@pytest.mark.parametrize('command', [[], ['setup'], ['import'], ['screen'], ['show'], ['model'], ['model', 'list']])
+@pytest.mark.parametrize(
+    'command',
+    [
+        [],
+        ['setup'],
+        ['import'],
+        ['screen'],
+        ['show'],
+        ['model'],
+        ['model', 'list'],
+        ['campaign'],
+        ['campaign', 'start'],
+    ],
+)
 def test_help(command):
     result = CliRunner().invoke(main, [*command, '--help'])
     assert result.exit_code == 0
