@@ -249,23 +249,21 @@ def test_a_failed_retraining_keeps_the_old_model(search, known):
     assert len([child for child in node.called if child.process_label == 'TrainWorkChain']) == 2
 
 
-def test_labels_of_your_own_count_as_verified(search, known):
+def test_labels_and_a_split_of_your_own_are_taken(search, known):
+    dataset = split_dataset(searching.start_dataset(), orm.Str('mine'), orm.Str('random'), orm.Int(3))
     labels = searching.start_dataset([23])
-    results, node = search(labels=labels, overrides={'stop_rules': {'max_rounds': 1}})
+    results, node = search(
+        dataset=dataset, split=orm.Str('mine'), labels=labels, overrides={'stop_rules': {'max_rounds': 1}}
+    )
     assert node.is_finished_ok, node.exit_message
+    assert set(results['dataset'].splits) == {'mine'}
+    assert results['dataset'].splits['mine']['train'] == dataset.splits['mine']['train'] + 3
+    # a label counts as verified: it is not picked, and stands in the ranking
     assert picked(read_history(results['history'])) == [['p21', 'p19']]
     ranking = results['ranking'].ranking
     row = ranking.ids.tolist().index('p23')
     assert ranking.total_std[row] == 0
     assert ranking.score[row] == pytest.approx(1.5 * searching.epsilon(known[0].crystals[row]))
-
-
-def test_a_split_of_the_dataset_is_taken(search):
-    dataset = split_dataset(searching.start_dataset(), orm.Str('mine'), orm.Str('random'), orm.Int(3))
-    results, node = search(dataset=dataset, split=orm.Str('mine'), overrides={'stop_rules': {'max_rounds': 1}})
-    assert node.is_finished_ok, node.exit_message
-    assert set(results['dataset'].splits) == {'mine'}
-    assert results['dataset'].splits['mine']['train'] == dataset.splits['mine']['train'] + 2
 
 
 def test_exit_codes(search, any_code, known):
