@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from aiida_goectp.npzfile import FormatError
 from aiida_goectp.selection.acquisition import AcquisitionSettings, acquisition_names
 from aiida_goectp.selection.diversity import DiversitySettings
+from aiida_goectp.selection.filters import Filters
 from aiida_goectp.selection.merit import FIGURES_OF_MERIT
 from aiida_goectp.selection.picking import PickSettings
 from aiida_goectp.selection.retraining import RetrainingPolicy
@@ -30,6 +31,11 @@ class BacktestSettings(Settings):
     seeds: int = Field(default=5, ge=1, le=1000, description='campaigns of each acquisition: seeds 0, 1, …')
     acquisitions: tuple[str, ...] = Field(
         default=('greedy', 'upper_confidence_bound'), description='as :func:`read_acquisition` reads them'
+    )
+    filters: Filters = Field(
+        default_factory=lambda: Filters(unseen_elements=True),
+        description='which crystals are candidates at all; those with elements that no label has shown yet are, since '
+        'who leaves them out never finds them',
     )
     diversity: DiversitySettings = Field(default_factory=DiversitySettings, description='what is too alike')
     policy: RetrainingPolicy = Field(default_factory=RetrainingPolicy, description='when and how to retrain')
@@ -65,6 +71,7 @@ class BacktestSettings(Settings):
         return PickSettings(
             batch_size=self.batch_size,
             figure_of_merit=self.figure_of_merit,
+            filters=self.filters,
             acquisition=read_acquisition(acquisition),
             diversity=self.diversity,
         )

@@ -7,6 +7,7 @@ from aiida.cmdline.groups import VerdiCommandGroup
 from aiida.cmdline.params import options, types
 
 from aiida_goectp import __version__
+from aiida_goectp.cli.backtest import backtest
 from aiida_goectp.cli.campaign import campaign
 from aiida_goectp.cli.dataset import dataset
 from aiida_goectp.cli.evaluate import evaluate
@@ -35,5 +36,5 @@ def main() -> None:
     """
 
 
-for command in (setup, import_, screen, verify, dataset, train, evaluate, show, model, campaign):
+for command in (setup, import_, screen, verify, dataset, train, evaluate, show, model, campaign, backtest):
     main.add_command(command)

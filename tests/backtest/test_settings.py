@@ -44,3 +44,9 @@ def test_a_wrong_number_of_an_acquisition_is_named(text, message):
 
 def test_the_budget_ends_a_campaign():
     assert BacktestSettings(budget=7).rules.max_calculations == 7
+
+
+def test_elements_that_no_label_has_shown_may_be_picked():
+    assert BacktestSettings().picking('greedy').filters.unseen_elements
+    strict = BacktestSettings.model_validate({'filters': {'unseen_elements': False}})
+    assert not strict.picking('greedy').filters.unseen_elements

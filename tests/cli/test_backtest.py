@@ -1,0 +1,105 @@
+"""``aiida-goectp backtest`` on a file, to its table and figure."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from aiida_goectp.cli.backtest import backtest
+from aiida_goectp.cli.backtest_tables import discovery_table
+from tests import tiny
+from tests.backtest.toy import toy_dataset
+
+OPTIONS = ['--top-k', '5', '--start', '30', '--batch', '6', '--budget', '12', '--seeds', '1', '--device', 'cpu']
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    tiny.one_thread()
+
+
+@pytest.fixture
+def data(tmp_path):
+    toy_dataset(70).save(tmp_path / 'dataset.npz')
+    (tmp_path / 'settings.json').write_text('{"preset": "descriptors", "options": {"width": 8}, "epochs": 1}')
+    (tmp_path / 'policy.json').write_text('{"folds": 2}')
+    return tmp_path
+
+
+def invoke(data, *more):
+    files = ['--settings', data / 'settings.json', '--policy', data / 'policy.json', '--output', data / 'out']
+    return CliRunner().invoke(backtest, [str(item) for item in (data / 'dataset.npz', *OPTIONS, *files, *more)])
+
+
+def test_table_results_and_figure(data):
+    result = invoke(data, '--acquisition', 'greedy')
+    assert result.exit_code == 0, result.output
+    assert '30 labels to begin with, 40 crystals to choose from' in result.output
+    assert 'greedy, seed 0' in result.output
+    for word in ('labels for 80%', 'random', 'perfect', 'found with 12 (%)'):
+        assert word in result.output
+    results = json.loads((data / 'out' / 'results.json').read_text())
+    assert results['acquisitions'][0]['labels'] == [0, 6, 12]
+    assert results['settings']['filters']['unseen_elements']
+    assert (data / 'out' / 'discovery.png').stat().st_size > 5000
+    again = invoke(data, '--acquisition', 'greedy', '--acquisition', 'random')
+    assert again.exit_code == 0, again.output
+    assert 'going on where the backtest stopped' in again.output
+    other = invoke(data, '--acquisition', 'greedy', '--top-k', '6')
+    assert other.exit_code == 2
+    assert 'holds a backtest with another backtest' in other.output
+
+
+def test_a_model_gives_its_network_and_a_warning(data):
+    model = tiny.write_model(data / 'model.safetensors')
+    (data / 'settings.json').write_text('{"epochs": 1, "stretches": 0}')
+    result = invoke(data, '--acquisition', 'greedy', '--budget', '6', '--model', model)
+    assert result.exit_code == 0, result.output
+    assert 'was trained without the labels of this dataset' in ' '.join(result.output.split())
+    line = json.loads((data / 'out' / 'greedy' / 'seed-0.jsonl').read_text().splitlines()[-1])
+    assert line['round']['retrained']
+    assert 'failed' not in line['round']['retraining_reason']
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--acquisition', 'greedi'], "'greedi' is not there"),
+        (['--figure-of-merit', 'best'], 'no figure of merit is named'),
+        (['--figure-of-merit', 'gap_total'], "needs the property 'band_gap'"),
+        (['--start', '66'], 'need 71'),
+        (['--batch', '0'], '0 is not in the range'),
+        (['--model', 'nothing'], 'no such model file'),
+        (['--device', 'abacus'], 'abacus'),
+    ],
+)
+def test_wrong_input_is_refused_before_anything_is_computed(data, options, message):
+    result = invoke(data, *options)
+    assert result.exit_code == 2, result.output
+    assert message in ' '.join(result.output.replace('│', ' ').split())
+    assert not (data / 'out' / 'results.json').exists()
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'message'),
+    [('settings', '{"epoch": 3}', "did you mean 'epochs'"), ('policy', '{"mode": "never"}', 'fine-tune')],
+)
+def test_wrong_files_are_refused_by_name(data, name, text, message):
+    (data / f'{name}.json').write_text(text)
+    result = invoke(data)
+    assert result.exit_code == 2
+    assert f'{name}.json' in result.output
+    assert message in result.output
+
+
+def test_seeds_that_did_not_come_so_far_are_not_averaged_away():
+    from aiida_goectp.backtest import summarise
+
+    found = summarise('greedy', {0: ([0, 6, 12], [0, 3, 4]), 1: ([0, 6, 12], [0, 1, 3])}, 5)
+    cells = [list(column.cells) for column in discovery_table([found], 40, 12).columns]
+    greedy, random, perfect = ([str(column[row]) for column in cells] for row in range(3))
+    assert greedy == ['greedy', '2', '9 ± 4', '> 12 (1 of 2 in time)', '> 12', '70 ± 14']
+    assert random[3] == f'{4 * 41 / 6:.0f}'
+    assert perfect[1:] == ['', '3', '4', '5', '100.0']
