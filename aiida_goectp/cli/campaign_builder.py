@@ -80,6 +80,7 @@ def make_plan(config: CampaignConfig, folder: Path) -> Plan:
         builder.metadata.label = config.label
     if config.description:
         builder.metadata.description = config.description
+    _check_functionals(builder)
     _try_engine(builder)
     return Plan(builder, config, found)
 
@@ -178,6 +179,24 @@ def candidates(builder: Any) -> tuple[np.ndarray, np.ndarray]:
     picking = read_settings(PickSettings, builder.picking.get_dict(), 'picking')
     past = Past.of_dataset(builder.dataset.dataset, picking.figure_of_merit, pool)
     return picking.filters.apply(pool) == '', np.isin(pool.hashes, past.crystals.hashes)
+
+
+def _check_functionals(builder: Any) -> None:
+    """Refuse labels of several functionals that no training would take.
+
+    :raises click.UsageError: the trainings are not told of them
+    """
+    functionals = builder.dataset.base.attributes.get('functionals')
+    told = builder.train['goectp']['settings'].get_dict().get('functionals', [])
+    if builder.model is not None and not told:
+        told = builder.model.card.architecture.get('functionals', [])
+    missing = [name for name in functionals if name not in told]
+    if len(functionals) > 1 and missing:
+        text = (
+            f'dataset: labels of several functionals ({", ".join(functionals)}), which no training mixes unknowingly; '
+            'name them in training.functionals, the one to predict first, or begin with labels of one'
+        )
+        raise click.UsageError(_joined([text]))
 
 
 def _try_engine(builder: Any) -> None:

@@ -26,6 +26,7 @@ def plan_text(plan: Plan) -> str:
     passes, known = candidates(builder)
     left = int((passes & ~known).sum())
     dataset = builder.dataset
+    functionals = dataset.base.attributes.get('functionals')
     split = f'split {builder.split.value}' if builder.split is not None else 'a split by formula is made'
     arguments = ', '.join(f'{name} {_said(value)}' for name, value in sorted(dict(builder.dfpt).items()))
     epochs = TrainSettings(**builder.train['goectp']['settings'].get_dict()).epochs
@@ -34,7 +35,7 @@ def plan_text(plan: Plan) -> str:
         f'{int((passes & known).sum())} of these are known: {left} candidates',
         'looks for': f'{picking.figure_of_merit}, by {picking.acquisition.name}',
         'dataset': f'{len(dataset)} rows ({plan.found["dataset"].origin}), '
-        f'{dataset.base.attributes.get("trainable")} to learn from, {split}',
+        f'{dataset.base.attributes.get("trainable")} to learn from, of {", ".join(functionals)}, {split}',
         'begins with': _model(plan, policy.folds, epochs),
         'DFPT': f'{builder.engine.value}, {arguments or "no arguments"}; {builder.max_concurrent.value} at a time',
         'budget': _budget(rules, picking.batch_size, left),

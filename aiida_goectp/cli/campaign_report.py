@@ -79,7 +79,7 @@ def show_campaign(report: Mapping[str, Any], rows: int) -> None:
         show_table(_best_table(report['best'][:rows], len(report['best']), merit))
     if report['without_value']:
         lines = [
-            [item['id'], text_of(item['formula']), item['outcome'], item['failure'], item['round']]
+            [item['id'], text_of(item['formula']), item['outcome'], _why(item), item['round']]
             for item in report['without_value'][:rows]
         ]
         title = f'Picked, and no value of {merit}, {len(report["without_value"])}'
@@ -90,6 +90,13 @@ def show_campaign(report: Mapping[str, Any], rows: int) -> None:
     click.echo(f'cost: {_cost(report["cost"])}')
     if report['outputs']:
         click.echo('outputs: ' + ', '.join(f'{name} {pk}' for name, pk in report['outputs'].items()))
+
+
+def _why(item: Mapping[str, Any]) -> str:
+    """Return why a pick has no value."""
+    if item['outcome'] == 'electronic-only' and not item['failure']:
+        return 'its ionic part passed not all gates'
+    return str(item['failure'])
 
 
 def _in_words(report: Mapping[str, Any]) -> Iterator[str]:

@@ -49,7 +49,10 @@ def files(tmp_path, write, write_model, aiida_code_installed, aiida_profile):
     pool.save(tmp_path / 'pool.npz')
     known = searching.crystals(range(0, 54, 2), 's')
     electronic = np.array([searching.epsilon(crystal) * np.eye(3) for crystal in known])
-    Dataset(known, electronic, 0.5 * electronic).save(tmp_path / 'start.npz')
+    names = np.array(['PBE'] * len(known))
+    Dataset(known, electronic, 0.5 * electronic, functional=names).save(tmp_path / 'start.npz')
+    mixed = np.where(np.arange(len(known)) % 2, 'PBE', 'PBEsol')
+    Dataset(known, electronic, 0.5 * electronic, functional=mixed).save(tmp_path / 'mixed.npz')
     write_model('search').rename(tmp_path / 'search.safetensors')
     code = aiida_code_installed(label='any', filepath_executable='/bin/true')
     return {**LEAST, 'model': 'search.safetensors', 'code': code.full_label, 'dfpt': {'arguments': {'table': {}}}}
@@ -186,6 +189,7 @@ def test_what_is_no_configuration(write, text):
         ({'dfpt': {'arguments': {'table': {}}, 'potentials': 'PBE'}}, 'takes no potentials'),
         ({'dfpt': {'arguments': {'table': {}}, 'codes': {'pw': 'a@b'}}}, 'dfpt: codes: pw=a@b: say for which role'),
         ({'pool': 'xenon.npz'}, 'TableDfptWorkChain refuses the first 1 candidates; xe: the table has no potential'),
+        ({'dataset': 'mixed.npz'}, 'dataset: labels of several functionals (PBE, PBEsol), which no training mixes'),
         ({'predictions': 999999}, 'predictions: '),
         ({'labels': 999999}, 'labels: '),
         ({'split': 'mine'}, "split 'mine': the dataset has none"),
@@ -244,7 +248,7 @@ def test_a_dry_run_says_what_would_run_and_stores_nothing(files, write):
         'mine.yaml is in order; nothing is stored or started',
         '12 crystals (pool.npz), 10 pass the filters, 0 of these are known: 10 candidates',
         'looks for total, by greedy',
-        'dataset 27 rows (start.npz), 27 to learn from, a split by formula is made',
+        'dataset 27 rows (start.npz), 27 to learn from, of PBE, a split by formula is made',
         'begins with search (search.safetensors)',
         'at most 6 calculations in rounds of 3, and 5 core-hours',
         'retrains after each round; fine-tunes 3 members of 7 epochs',
