@@ -16,8 +16,8 @@ __all__ = ('show',)
 def show(node: object, rows: int) -> None:
     """Show what a node holds, or how a work chain is getting on.
 
-    NODE is the PK, UUID or label of crystals, a dataset, a model, predictions, a ranking, a selection, a dielectric
-    response, its quality, metrics, or a work chain of this package.
+    NODE is the PK, UUID or label of crystals, a dataset, a model, predictions, a ranking, picks, a selection, a
+    dielectric response, its quality, metrics, or a work chain of this package.
     """
     from aiida_goectp.cli.views import show_node
 

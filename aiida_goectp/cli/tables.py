@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 
     from aiida_goectp.crystals import CrystalSet, Failure
     from aiida_goectp.predictions import Predictions
+    from aiida_goectp.selection.picks import Picks
     from aiida_goectp.selection.ranking import Ranking
 
 __all__ = (
     'crystals_table',
     'failure_table',
+    'picks_table',
     'predictions_table',
     'ranking_table',
     'reasons_table',
@@ -157,6 +159,26 @@ def ranking_table(ranking: Ranking, rows: int) -> Table:
 def reasons_table(ranking: Ranking) -> Table:
     """Return how many rows each reason put out."""
     return make_table('Why rows are out', ['reason', 'rows'], list(ranking.reason_counts().items())[:15])
+
+
+def picks_table(picks: Picks, rows: int) -> Table:
+    """Return the candidates in the order of the acquisition, each with the reason why it was picked or not."""
+    from aiida_goectp.formatting import with_deviation
+
+    order = sorted(np.flatnonzero(picks.place).tolist(), key=lambda row: int(picks.place[row]))[:rows]
+    lines = [
+        [
+            str(picks.place[row]),
+            str(picks.ids[row]),
+            str(picks.reason[row]),
+            with_deviation(float(picks.mean[row]), float(picks.std[row])),
+            picks.score[row],
+        ]
+        for row in order
+    ]
+    name = picks.settings.get('acquisition', {}).get('name', 'score')
+    title = f'{_title("Candidates", len(order), picks.candidates)}, {len(picks.rows)} picked'
+    return make_table(title, ['place', 'id', 'why', picks.figure_of_merit, name], lines, 3)
 
 
 def selection_table(selection: Sequence[dict[str, Any]], pks: dict[str, int] | None = None) -> Table:

@@ -14,6 +14,7 @@ from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.data.model import ModelData
+from aiida_goectp.data.picks import PicksData
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.data.ranking import RankingData
 
@@ -39,6 +40,8 @@ def show_node(node: Any, rows: int) -> None:
         tables.show_table(tables.ranking_table(node.ranking, rows))
         if node.ranking.ranked_count < len(node):
             tables.show_table(tables.reasons_table(node.ranking))
+    elif isinstance(node, PicksData):
+        tables.show_table(tables.picks_table(node.picks, rows))
     elif isinstance(node, DielectricData):
         _show_dielectric(node)
     elif isinstance(node, orm.Dict) and {'label', 'reason', 'gates'} <= set(node.keys()):

@@ -112,6 +112,9 @@ def test_a_campaign_from_its_file_to_another_profile(config, tmp_path):
         assert line in said, command
         assert 'ended by requested: it was asked to stop after round 1, took 0:' in said
     assert line in flat(invoke('campaign', 'status'))
+    picks = flat(invoke('show', node.outputs.picks.round_01.pk))
+    assert 'Candidates, 12, 2 picked' in picks
+    assert 'p23 picked: place 1 of 12 by greedy 19.5' in picks
     assert 'has ended already' in flat(invoke('campaign', 'stop', node.pk))
 
     further = _extended(node)
