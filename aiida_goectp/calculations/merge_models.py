@@ -28,21 +28,22 @@ def merge_models(
     """Return the committee of all members, calibrated and judged as one, as if it had been trained in one job.
 
     :param dataset: on which the members were trained
-    :param split: on which they were trained
+    :param split: on which they were trained, or whose part train they share between them, each without a fold
     :param settings: of the committee
     :param name: of the committee
     :param card: prose for the model card: licence, citation, notes
     :param members: the members, in the order of their names
-    :raises ValueError: their number is not that of the settings, or they were trained on other rows or another network
+    :raises ValueError: their number is not that of the settings, or they are of another network or functional
     """
     models = [members[key] for key in sorted(members)]
     wanted = all_settings(settings.get_dict())
     if len(models) != wanted['members']:
         raise ValueError(f'{len(models)} members for a committee of {wanted["members"]}')
     cards = [model.card for model in models]
-    for key in ('preset', 'architecture', 'targets', 'elements', 'functional'):
+    # not in elements: members that learn without a fold each may see others, and the dataset says which there are
+    for key in ('preset', 'architecture', 'targets', 'functional'):
         if any(getattr(item, key) != getattr(cards[0], key) for item in cards):
-            raise ValueError(f'the members differ in {key}; a committee is of one kind, trained on the same rows')
+            raise ValueError(f'the members differ in {key}; a committee is of one kind')
     prose = {'licence': '', 'citation': '', 'notes': '', **(card.get_dict() if card is not None else {})}
     return _joined(models, dataset, split.value, wanted, name.value if name is not None else cards[0].name, prose)
 

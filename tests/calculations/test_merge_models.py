@@ -1,5 +1,6 @@
 """Members that were trained apart make the committee that one job would have made."""
 
+import numpy as np
 import pytest
 from aiida import orm
 
@@ -27,9 +28,12 @@ def trained(data, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp('members')
 
-    def train(name, **settings):
+    def train(name, without=None, **settings):
         settings = TrainSettings(**SMALL | settings)
         parts = {part: data.part('mine', part) for part in ('train', 'validation', 'test')}
+        if without is not None:
+            kept = [row for row, one in enumerate(parts['train'].crystals) if without not in one.atomic_numbers]
+            parts['train'] = parts['train'].take(kept)
         networks = train_committee(parts['train'], parts['validation'], settings)
         networks, card = finish(networks, parts, settings, name=name, data='here', functional='PBEsol')
         path = folder / f'{name}.safetensors'
@@ -50,6 +54,15 @@ def test_the_committee_is_that_of_one_job(aiida_profile, data, trained):
     one = ModelData(trained('one', members=2, seed=5))
     assert model.content_hash == one.content_hash
     assert model.card.metrics['test']['electronic'] == pytest.approx(one.card.metrics['test']['electronic'])
+
+
+def test_members_that_learnt_without_a_fold_need_not_know_the_same_elements(aiida_profile, data, trained):
+    numbers = data.part('mine', 'train').crystals.atomic_numbers
+    rare = int(np.argmin(np.where(np.bincount(numbers) > 0, np.bincount(numbers), len(numbers))))
+    members = {'member_00': ModelData(trained('all', seed=1)), 'member_01': ModelData(trained('few', rare, seed=2))}
+    assert rare not in members['member_01'].card.elements
+    model = merge_models(DatasetData(data), orm.Str('mine'), orm.Dict(SMALL | {'members': 2}), **members)
+    assert model.card.elements == members['member_00'].card.elements
 
 
 def test_what_makes_no_committee(aiida_profile, data, trained, write_model):
