@@ -21,9 +21,12 @@ TORCH := torch==2.13.0
 WORKERS ?= 2
 STRUCTURES ?= examples/structures
 PROPERTIES ?= $(wildcard $(STRUCTURES)/properties.csv)
+CAMPAIGN ?= examples/campaign.yaml
+# e.g. DFPT='--pseudos FOLDER --cutoffs FILE'; potentials are downloaded or generated if not given
+DFPT ?=
 SCREEN ?= $(if $(PROPERTIES),--merit gap_total --min-gap 1 )--select 10
 
-.PHONY: help install quickstart profile test lint docs clean
+.PHONY: help install quickstart campaign profile test lint docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -34,6 +37,11 @@ quickstart: $(VENV)/.package .aiida/.ready ## screen the crystals of examples/st
 	aiida-goectp setup
 	aiida-goectp import $(STRUCTURES) $(if $(PROPERTIES),--properties $(PROPERTIES))
 	aiida-goectp screen --run $(SCREEN)
+
+campaign: $(VENV)/.quantumespresso .aiida/.ready ## search them by Quantum ESPRESSO: two rounds, retrained in between; CAMPAIGN=file
+	aiida-goectp setup
+	aiida-goectp setup dfpt $(DFPT)
+	aiida-goectp campaign start --run $(CAMPAIGN)
 
 test: lint .aiida/.ready ## ruff, format check, mypy and the tests; CI=true runs the slow ones, too
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(if $(filter true 1,$(CI)),,-m "not slow and not services") $(PYTEST)
@@ -81,6 +89,10 @@ $(VENV)/.package: $(VENV)/.torch pyproject.toml constraints.txt
 
 $(VENV)/.tests: $(VENV)/.package
 	$(PIP) --editable '.[tests,lint,quantumespresso]'
+	@touch $@
+
+$(VENV)/.quantumespresso: $(VENV)/.package
+	$(PIP) --editable '.[quantumespresso]'
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.package

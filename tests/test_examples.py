@@ -4,6 +4,7 @@ import runpy
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -43,3 +44,24 @@ def test_predict_many(run):
 def test_screen(run, crystals):
     lines = run('screen.py', crystals.pk)
     assert [line.split()[0] for line in lines] == ['1', '2', '3', '4', '5']
+
+
+def test_the_campaign_is_in_order(aiida_profile):
+    from aiida_goectp.cli.campaign_config import read_config
+    from aiida_goectp.cli.campaign_sources import find_dataset, find_pool
+    from aiida_goectp.crystals.readers import read_structures
+
+    config = read_config(EXAMPLES / 'campaign.yaml')
+    pool = find_pool(config.pool, EXAMPLES).node.crystals
+    known = {crystal.id: crystal for crystal in read_structures([EXAMPLES / 'structures'])}
+    for crystal in pool:  # the same crystals, in a smaller cell
+        whole = known[crystal.id]
+        share = len(crystal.atomic_numbers) / len(whole.atomic_numbers)
+        assert abs(np.linalg.det(crystal.lattice)) == pytest.approx(share * abs(np.linalg.det(whole.lattice)), rel=1e-5)
+        assert {*crystal.atomic_numbers.tolist()} == {*whole.atomic_numbers.tolist()}
+    candidates = pool.ids[config.picking.filters.apply(pool) == ''].tolist()
+    assert {'BN-zincblende', 'C-diamond', 'LiF-rocksalt', 'MgO-rocksalt'} <= set(candidates)
+    dataset = find_dataset(config.dataset, EXAMPLES).node.dataset
+    assert dataset.trainable.all()
+    assert set(dataset.functional.tolist()) == {'PBEsol'}
+    assert not set(dataset.crystals.ids.tolist()) & set(candidates)
