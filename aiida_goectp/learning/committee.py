@@ -27,8 +27,10 @@ def join_members(
     :param output: the model file
     :param card: what :func:`aiida_goectp.learning.finish.finish` wants to know for the card
     """
-    networks: list[Any] = [network for content in contents for network in cached_model(content, 'cpu').networks]
-    networks, told = finish(networks, parts, settings, device='cpu', **card)
+    models = [cached_model(content, 'cpu') for content in contents]
+    networks: list[Any] = [network for model in models for network in model.networks]
+    known = sorted({element for model in models for element in model.card.elements})
+    networks, told = finish(networks, parts, settings, device='cpu', known=known, **card)
     told.metrics = finite(told.metrics)
     save_model(output, networks, told)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ def finish(
     notes: str = '',
     parent: str | None = None,
     inherited: ModelCard | None = None,
+    known: Sequence[int] = (),
 ) -> tuple[list[GoeCTP], ModelCard]:
     """Calibrate the uncertainty on the validation rows, judge on the test rows, and write the card.
 
@@ -53,6 +55,7 @@ def finish(
     :param parent: content hash of the model that the training began with
     :param inherited: its card: where no validation rows are left to calibrate on, because the last training takes all
         rows, its calibration holds, and its figures stand in the card as those of the parent
+    :param known: atomic numbers of what was learnt before: of the model that the training began with, of the members
     :return: the networks, with what their uncertainty needs, and the card
     """
     training = parts['train'].take(np.flatnonzero(parts['train'].trainable))
@@ -62,7 +65,7 @@ def finish(
         architecture=networks[0].architecture,
         targets=list(TARGETS),
         members=len(networks),
-        elements=[int(z) for z in np.unique(training.crystals.atomic_numbers)],
+        elements=sorted({*np.unique(training.crystals.atomic_numbers).tolist(), *known}),
         functional=functional,
         training={
             'data': data,

@@ -56,6 +56,7 @@ class NetworkSurrogate:
         begun = None if initial is None else self._load(initial)
         settings = self._settings(begun, seed)
         parent = None if begun is None else begun.hash
+        known = [] if begun is None else begun.card.elements
         with evaluations_kept(self._evaluations):
             networks = [
                 train_committee(
@@ -69,10 +70,10 @@ class NetworkSurrogate:
             ]
             parts = {part: dealt.part(split, part) for part in PARTS}
             together = settings.model_copy(update={'members': folds})
-            model = self._finish(networks, parts, together, parent)
+            model = self._finish(networks, parts, together, parent, known)
             alone = {'train': parts['train']}
             one = settings.model_copy(update={'members': 1})
-            members = tuple(self._finish([network], alone, one, parent) for network in networks)
+            members = tuple(self._finish([network], alone, one, parent, known) for network in networks)
         return Fitted(model, members)
 
     def predict(self, model: bytes, crystals: CrystalSet) -> Predictions:
@@ -90,7 +91,12 @@ class NetworkSurrogate:
         return TrainSettings.model_validate(values)
 
     def _finish(
-        self, networks: Sequence[GoeCTP], parts: dict[str, Dataset], settings: TrainSettings, parent: str | None
+        self,
+        networks: Sequence[GoeCTP],
+        parts: dict[str, Dataset],
+        settings: TrainSettings,
+        parent: str | None,
+        known: Sequence[int],
     ) -> bytes:
         functional = ', '.join(sorted(set(parts['train'].functional.tolist())))
         found, card = finish(
@@ -102,6 +108,7 @@ class NetworkSurrogate:
             data='labels of a backtest',
             functional=functional,
             parent=parent,
+            known=known,
         )
         card.metrics = finite(card.metrics)
         with TemporaryDirectory() as folder:

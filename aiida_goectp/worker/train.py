@@ -195,6 +195,7 @@ class _Training:
             functional=functional,
             parent=initial.hash if initial else None,
             inherited=initial.card if initial else None,
+            known=initial.card.elements if initial else (),
             **texts,
         )
         card.metrics = finite(card.metrics)

@@ -110,3 +110,13 @@ def test_the_last_training_on_all_rows_inherits_what_was_calibrated(model, parts
     _, card = finish(list(parent.members), few, SETTINGS, **described, inherited=parent.card)
     assert card.uncertainty == {}
     assert set(card.metrics) == {'validation'}
+
+
+def test_a_tuned_model_does_not_forget_elements(parts):
+    """A few new labels hold few elements; all others would be flagged as unseen, and drop out of every ranking."""
+    few = parts['train'].take(range(2))
+    networks = train_committee(few, None, SETTINGS.model_copy(update={'epochs': 1, 'members': 1}))
+    described = {'name': 'm', 'data': 'tiny', 'functional': 'PBEsol'}
+    own = finish(networks, {'train': few}, SETTINGS, **described)[1].elements
+    assert own == sorted(set(few.crystals.atomic_numbers.tolist()))
+    assert finish(networks, {'train': few}, SETTINGS, **described, known=[92, 94])[1].elements == [*own, 92, 94]
