@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from aiida_goectp.dataset import Dataset
-from aiida_goectp.datasets.joining import TOLERANCE, join_datasets
 from aiida_goectp.npzfile import FormatError
 from aiida_goectp.selection.retraining import deal_folds
 
@@ -36,6 +35,10 @@ def with_base_split(dataset: Dataset, split: str | None = None, seed: int = 0) -
     :param split: one that the dataset has; if None, one by formula is made and named :data:`BASE_SPLIT`
     :raises FormatError: no such split, parts without a row, or too few rows for a split
     """
+    from aiida_goectp.datasets.joining import (
+        join_datasets,
+    )  # it compiles, which importing a campaign's settings must not
+
     made = replace(join_datasets([dataset])[0], split_settings=dataset.split_settings)
     if split is None:
         made, split = made.with_split(BASE_SPLIT, 'formula', seed, BASE_FRACTIONS), BASE_SPLIT
@@ -45,21 +48,25 @@ def with_base_split(dataset: Dataset, split: str | None = None, seed: int = 0) -
     return made, split
 
 
-def grow(dataset: Dataset, labels: Dataset, split: str, tolerance: float = TOLERANCE) -> tuple[Dataset, dict[str, Any]]:
+def grow(
+    dataset: Dataset, labels: Dataset, split: str, tolerance: float | None = None
+) -> tuple[Dataset, dict[str, Any]]:
     """Return the dataset with labels of the campaign joined to it, and what was done.
 
     Usable labels join the part train of the base split. In a split by formula, a label whose formula stands in
     validation or test is kept and counts as verified, but joins no part: nothing that resembles the hold-out is learnt.
     Splits that the labels bring along are dropped.
 
-    :param tolerance: see :func:`aiida_goectp.datasets.joining.join_datasets`
+    :param tolerance: see :func:`aiida_goectp.datasets.joining.join_datasets`, whose default is taken if not given
     :return: the dataset, the rows it had first and in their order, and the report of the joining
     :raises FormatError: the dataset has no such split
     """
+    from aiida_goectp.datasets.joining import TOLERANCE, join_datasets
+
     if split not in dataset.splits:
         raise FormatError(f'the dataset has no split {split!r}; it has {", ".join(dataset.splits) or "none"}')
     bare = replace(labels, splits={}, split_settings={})
-    joined, report = join_datasets([dataset, bare], tolerance, 'train')
+    joined, report = join_datasets([dataset, bare], TOLERANCE if tolerance is None else tolerance, 'train')
     # the split is what it was; how often it was joined to says nothing
     return replace(joined, split_settings=dataset.split_settings), report
 
