@@ -8,7 +8,7 @@ import pytest
 
 from tests.workflows.test_verify_daemon import daemon_processes, profile  # noqa: F401
 
-pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(3000)]
+pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 STAGES = ('round_00_train_member_00', 'round_01_predict', 'round_01_verify', 'round_01_train_member_01')
 """in each of them it is killed; the steps between lie on the way"""
@@ -46,6 +46,7 @@ print(json.dumps({
     'finished': node.is_terminated,
     'message': str(node.exception or node.exit_message),
     'status': node.exit_status,
+    'created': sum(item.process_state.value == 'created' for item in node.called_descendants),
     'running': [link.link_label for link in links if not link.node.is_terminated],
     'labels': sorted(link.link_label for link in links if link.node.is_finished_ok),
     'jobs': sorted(job.process_label for job in jobs),
@@ -68,7 +69,9 @@ def test_a_daemon_killed_in_each_stage(profile, tmp_path):  # noqa: F811
         return report
 
     for stage in STAGES:
-        report = report_when(lambda report: stage in report['running'] or report['finished'], 600)  # noqa: B023
+        # a process whose task the broker has not handed out yet is lost to aiida-core itself until the next restart
+        met = lambda report: stage in report['running'] and not report['created']  # noqa: B023, E731
+        report = report_when(lambda report: met(report) or report['finished'], 300)  # noqa: B023
         assert not report['finished'], report
         processes = daemon_processes(tmp_path)
         assert len(processes) >= 3  # the supervisor, its workers, the broker
@@ -76,7 +79,7 @@ def test_a_daemon_killed_in_each_stage(profile, tmp_path):  # noqa: F811
             process.kill()
         psutil.wait_procs(processes, 30)
         profile('verdi', 'daemon', 'start', '2')
-    report = report_when(lambda report: report['finished'], 900)
+    report = report_when(lambda report: report['finished'], 500)
     assert report['status'] == 0, report
 
     # everything was done, and nothing twice
