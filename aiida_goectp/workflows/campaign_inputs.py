@@ -13,11 +13,11 @@ from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
-from aiida_goectp.workflows.dfpt.base import validate_thresholds
 from aiida_goectp.workflows.engines import load_engine
 from aiida_goectp.workflows.predict import PredictWorkChain
 from aiida_goectp.workflows.protocols.mixin import merge
 from aiida_goectp.workflows.train import TrainWorkChain
+from aiida_goectp.workflows.verify import VerifyWorkChain
 
 __all__ = ('define_inputs', 'predict_inputs', 'train_inputs', 'validate_campaign')
 
@@ -81,7 +81,7 @@ def define_inputs(spec: WorkChainSpec) -> None:
     )
     spec.input('labels', valid_type=DatasetData, required=False, help='Labels of your own, as if of earlier rounds.')
     _define_settings(spec)
-    _define_dfpt(spec)
+    spec.expose_inputs(VerifyWorkChain, include=('engine', 'dfpt', 'thresholds', 'reuse', 'max_concurrent'))
     spec.input_namespace('extend', required=False, help='A campaign that ended, to go on with; give its model, too.')
     spec.input(
         'extend.history', valid_type=orm.Dict, required=False, validator=_settings('History'), help='Its output.'
@@ -116,18 +116,14 @@ def _define_settings(spec: WorkChainSpec) -> None:
             validator=_settings(model),
             help=f'{meaning} Fields of `aiida_goectp.selection.{model}`.',
         )
-    for name, default, meaning in (
-        ('max_concurrent', 4, 'DFPT calculations at the same time.'),
-        ('max_trainings', 1, 'Members in training at the same time.'),
-    ):
-        spec.input(
-            name,
-            valid_type=orm.Int,
-            default=lambda value=default: orm.Int(value),
-            serializer=to_node,
-            validator=validate_positive,
-            help=meaning,
-        )
+    spec.input(
+        'max_trainings',
+        valid_type=orm.Int,
+        default=lambda: orm.Int(1),
+        serializer=to_node,
+        validator=validate_positive,
+        help='Members in training at the same time.',
+    )
     spec.input(
         'seed',
         valid_type=orm.Int,
@@ -135,33 +131,6 @@ def _define_settings(spec: WorkChainSpec) -> None:
         serializer=to_node,
         validator=lambda value, _: 'seed: give zero or more' if value is not None and value.value < 0 else None,
         help='Of the base split, the folds, the members and the random acquisition, where nothing else is given.',
-    )
-
-
-def _define_dfpt(spec: WorkChainSpec) -> None:
-    to_node = orm.to_aiida_type
-    spec.input('engine', valid_type=orm.Str, serializer=to_node, help='Entry point of the engine: goectp.dfpt.vasp, …')
-    spec.input_namespace(
-        'dfpt',
-        valid_type=orm.Data,
-        dynamic=True,
-        required=False,
-        help='Arguments of `get_builder_from_protocol` of the engine but the structure, each as a node.',
-    )
-    spec.input(
-        'thresholds',
-        valid_type=orm.Dict,
-        required=False,
-        serializer=to_node,
-        validator=validate_thresholds,
-        help='Thresholds of gates by name, over the defaults.',
-    )
-    spec.input(
-        'reuse',
-        valid_type=orm.Bool,
-        default=lambda: orm.Bool(True),
-        serializer=to_node,
-        help='Whether to take over what an equal structure was computed for with the same settings.',
     )
 
 
