@@ -13,6 +13,7 @@ _COEFFICIENTS = np.array([c for c in itertools.product(range(-2, 3), repeat=3) i
 LENGTH_TOLERANCE = 0.06  # of a length, and of a cosine
 DISTANCE_TOLERANCE = 0.25  # Å, root mean square
 _MAX_BASES = 240
+_ROUNDING = 1e-6  # of coordinates in a text file
 
 
 class Primitive(NamedTuple):
@@ -59,7 +60,10 @@ def match(target: Primitive, reference: Primitive) -> Match | None:
         if best is None or distance + strain < best.mismatch - 1e-9:
             gradient = np.linalg.solve(reference.lattice, basis)  # rows: v_target = v_reference @ gradient
             left, _, right = np.linalg.svd(gradient)
-            best = Match((left @ right).T, atoms, distance + strain)
+            rotation = (left @ right).T
+            if np.allclose(rotation, np.eye(3), rtol=0, atol=_ROUNDING):
+                rotation = np.eye(3)
+            best = Match(rotation, atoms, distance + strain)
     if best is None:
         return None
     first = np.unique(reference.mapping, return_index=True)[1]
@@ -67,7 +71,10 @@ def match(target: Primitive, reference: Primitive) -> Match | None:
 
 
 def _bases(lattice, wanted):
-    """Bases of a lattice whose metric is nearly that of another, the nearest first."""
+    """Bases of a lattice whose metric is nearly that of another, the nearest first; of equals, the least turned one.
+
+    Published tensors obey the point group to a per cent only: a crystal in its own frame gets its own tensor.
+    """
     vectors = _COEFFICIENTS @ lattice
     lengths = np.linalg.norm(vectors, axis=1)
     goal = np.linalg.norm(wanted, axis=1)
@@ -82,7 +89,8 @@ def _bases(lattice, wanted):
     cosines = np.abs(unit @ np.swapaxes(unit, 1, 2) - aim @ aim.T).max(axis=(1, 2))
     bases, cosines = bases[cosines < LENGTH_TOLERANCE], cosines[cosines < LENGTH_TOLERANCE]
     strains = np.abs(np.linalg.norm(bases, axis=2) / goal - 1).max(axis=1) + cosines if len(bases) else cosines
-    order = np.argsort(strains, kind='stable')[:_MAX_BASES]
+    turned = np.abs(bases - wanted).max(axis=(1, 2), initial=0.0)
+    order = np.lexsort((turned, np.round(strains / _ROUNDING)))[:_MAX_BASES]
     return [(strains[row], bases[row]) for row in order]
 
 

@@ -53,6 +53,14 @@ def test_any_cell_orientation_order_and_origin(functional):
             assert np.allclose(answer.born_charges, expected, atol=0.1), row['formula']
 
 
+def test_a_crystal_in_its_own_frame_gets_its_own_tensor():
+    """To the last bit, although others that its point group turns it into are as near."""
+    for row in _sample('PBEsol', 12, seed=5):
+        answer, _ = _ask(row, np.eye(3))
+        assert answer.id == row['id'], row['formula']
+        np.testing.assert_array_equal(answer.electronic, row['eps_electronic'], row['formula'])
+
+
 def test_primitive_cell_of_a_conventional_one(replayed):
     """Eight atoms in, two out; the charges go to the right ones."""
     row = replayed('mp-1265')
