@@ -45,25 +45,23 @@ def deal_members(
 def member_settings(
     settings: orm.Dict, retraining: orm.Dict, seed: orm.Int, model: ModelData | None = None
 ) -> dict[str, orm.Dict]:
-    """Return the settings of each member, with the seeds seed, seed + 1, …, and those of the committee.
+    """Return the settings of each member and of the committee.
+
+    See :func:`aiida_goectp.learning.members.committee_settings`.
 
     :param settings: fields of :class:`aiida_goectp.learning.settings.TrainSettings`; their seed is that of the campaign
         if they give none
-    :param model: to fine-tune; it gives preset, options and functionals where the settings say nothing of them
+    :param model: to fine-tune
     :return: ``member_00``, …, and ``committee``
     """
-    from aiida_goectp.learning.settings import settings_like
+    from aiida_goectp.learning.members import committee_settings
     from aiida_goectp.selection import RetrainingPolicy, read_settings
 
     folds = read_settings(RetrainingPolicy, retraining.get_dict(), 'retraining').folds
-    values = {'seed': seed.value, **settings.get_dict()}
-    if model is not None:
-        values = settings_like(values, model.card.preset, model.card.architecture)
-    members = {
-        MEMBER.format(member): orm.Dict({**values, 'members': 1, 'seed': values['seed'] + member})
-        for member in range(folds)
-    }
-    return {**members, 'committee': orm.Dict({**values, 'members': folds})}
+    begun = None if model is None else model.card
+    alone, together = committee_settings(settings.get_dict(), seed.value, folds, begun)
+    members = {MEMBER.format(member): orm.Dict(values) for member, values in enumerate(alone)}
+    return {**members, 'committee': orm.Dict(together)}
 
 
 @calcfunction

@@ -16,8 +16,9 @@ from aiida_goectp.crystals.crystalset import CrystalSet
 from aiida_goectp.dataset import Dataset
 from aiida_goectp.datasets.splits import PARTS
 from aiida_goectp.learning.finish import finish
+from aiida_goectp.learning.members import committee_settings
 from aiida_goectp.learning.predict import Predictor, assemble
-from aiida_goectp.learning.settings import TrainSettings, settings_like
+from aiida_goectp.learning.settings import TrainSettings
 from aiida_goectp.learning.train import train_committee
 from aiida_goectp.network.checkpoint import LoadedModel, load_model, save_model
 from aiida_goectp.network.model import GoeCTP
@@ -54,7 +55,7 @@ class NetworkSurrogate:
         """
         self._set_threads()
         begun = None if initial is None else self._load(initial)
-        settings = self._settings(begun, seed)
+        alone, together = self._settings(begun, folds, seed)
         parent = None if begun is None else begun.hash
         known = [] if begun is None else begun.card.elements
         with evaluations_kept(self._evaluations):
@@ -62,18 +63,19 @@ class NetworkSurrogate:
                 train_committee(
                     dealt.part(fold_name(split, member), 'train'),
                     None,
-                    settings.model_copy(update={'members': 1, 'seed': settings.seed + member}),
+                    settings,
                     device=self.device,
                     initial=None if begun is None else _member(begun, member),
                 )[0]
-                for member in range(folds)
+                for member, settings in enumerate(alone)
             ]
             parts = {part: dealt.part(split, part) for part in PARTS}
-            together = settings.model_copy(update={'members': folds})
             model = self._finish(networks, parts, together, parent, known)
-            alone = {'train': parts['train']}
-            one = settings.model_copy(update={'members': 1})
-            members = tuple(self._finish([network], alone, one, parent, known) for network in networks)
+            learnt = {'train': parts['train']}
+            members = tuple(
+                self._finish([network], learnt, settings, parent, known)
+                for network, settings in zip(networks, alone, strict=True)
+            )
         return Fitted(model, members)
 
     def predict(self, model: bytes, crystals: CrystalSet) -> Predictions:
@@ -83,12 +85,10 @@ class NetworkSurrogate:
             predictor = Predictor(self._load(model), self.device)
             return assemble(crystals, list(predictor.run(crystals)), predictor)
 
-    def _settings(self, begun: LoadedModel | None, seed: int) -> TrainSettings:
+    def _settings(self, begun: LoadedModel | None, folds: int, seed: int) -> tuple[list[TrainSettings], TrainSettings]:
         given = self.settings.model_dump(exclude_unset=True)
-        values = {'seed': seed, **given}
-        if begun is not None:
-            values = settings_like(values, begun.card.preset, begun.card.architecture)
-        return TrainSettings.model_validate(values)
+        alone, together = committee_settings(given, seed, folds, None if begun is None else begun.card)
+        return [TrainSettings.model_validate(values) for values in alone], TrainSettings.model_validate(together)
 
     def _finish(
         self,

@@ -1,0 +1,36 @@
+"""Settings of the members of a committee."""
+
+from __future__ import annotations
+
+from aiida_goectp.learning.members import committee_settings
+from aiida_goectp.learning.settings import TrainSettings
+from aiida_goectp.modelcard import ModelCard
+
+CARD = ModelCard(
+    name='begun',
+    preset='published',
+    architecture={'options': {'width': 8}, 'functionals': ['PBE', 'PBEsol']},
+    targets=['electronic', 'ionic'],
+)
+
+
+def test_each_member_has_a_seed_of_its_own():
+    alone, together = committee_settings({'epochs': 3}, 7, 2)
+    assert alone == [{'epochs': 3, 'members': 1, 'seed': 7}, {'epochs': 3, 'members': 1, 'seed': 8}]
+    assert together == {'epochs': 3, 'members': 2, 'seed': 7}
+    assert [TrainSettings.model_validate(values).seed for values in alone] == [7, 8]
+
+
+def test_a_seed_that_is_given_takes_precedence():
+    alone, together = committee_settings({'seed': 1, 'members': 9}, 7, 2)
+    assert [values['seed'] for values in alone] == [1, 2]
+    assert (together['seed'], together['members']) == (1, 2)
+
+
+def test_the_model_to_fine_tune_gives_the_network_unless_the_settings_do():
+    alone, together = committee_settings({}, 0, 2, CARD)
+    for values in (*alone, together):
+        assert (values['preset'], values['options']) == ('published', {'width': 8})
+        assert values['functionals'] == ['PBE', 'PBEsol']
+    alone, _ = committee_settings({'preset': 'descriptors'}, 0, 1, CARD)
+    assert alone == [{'seed': 0, 'preset': 'descriptors', 'members': 1}]
