@@ -9,6 +9,8 @@ from aiida import orm
 from click.testing import CliRunner
 
 from aiida_goectp.cli import main
+from aiida_goectp.data.dielectric import DielectricData
+from aiida_goectp.workflows.verify import VerifyWorkChain
 from tests.replay_vasp.fixtures import *  # noqa: F403
 from tests.workflows.campaign import screened
 
@@ -27,9 +29,11 @@ def test_from_the_file_to_the_tensor_and_back(replay_code, potcar_family, crysta
     magnesia = next(line for line in lines if 'MgO' in line)
     assert re.search(r'ε∞ 3\.52 3\.52 3\.52 3\.\d\d 3\.\d\d 3\.\d\d .*accepted', magnesia), magnesia
 
-    responses = orm.QueryBuilder().append(orm.Data, filters={'node_type': {'like': 'data.goectp.dielectric%'}})
-    assert responses.count() >= 2
-    for response in responses.all(flat=True):
+    (chain,) = inputs['selection'].base.links.get_outgoing(VerifyWorkChain).all_nodes()
+    made = [node for process in chain.called_descendants for node in process.base.links.get_outgoing().all_nodes()]
+    responses = {node.uuid: node for node in made if isinstance(node, DielectricData)}
+    assert len(responses) >= 2
+    for response in responses.values():
         above = orm.QueryBuilder().append(orm.Data, filters={'id': response.pk}, tag='response')
         above.append(orm.SinglefileData, with_descendants='response', project='attributes.filename')
         assert 'textbook.npz' in above.all(flat=True)

@@ -1,12 +1,8 @@
 """A campaign whose daemon is killed, the hard way, in each of its stages."""
 
-import json
-import time
-
-import psutil
 import pytest
 
-from tests.workflows.test_verify_daemon import daemon_processes, profile  # noqa: F401
+from tests.workflows.daemon import daemon  # noqa: F401
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -56,30 +52,15 @@ print(json.dumps({
 """
 
 
-def test_a_daemon_killed_in_each_stage(profile, tmp_path):  # noqa: F811
-    (tmp_path / 'submit.py').write_text(SUBMIT)
-    (tmp_path / 'report.py').write_text(REPORT)
-    pk = profile('verdi', 'run', 'submit.py').split()[-1]
-
-    def report_when(condition, seconds):
-        deadline = time.monotonic() + seconds
-        while not condition(report := json.loads(profile('verdi', 'run', 'report.py', pk).splitlines()[-1])):
-            assert time.monotonic() < deadline, report
-            time.sleep(0.5)
-        return report
-
+def test_a_daemon_killed_in_each_stage(daemon):  # noqa: F811
+    daemon.submit(SUBMIT, REPORT)
     for stage in STAGES:
         # a process whose task the broker has not handed out yet is lost to aiida-core itself until the next restart
         met = lambda report: stage in report['running'] and not report['created']  # noqa: B023, E731
-        report = report_when(lambda report: met(report) or report['finished'], 300)  # noqa: B023
+        report = daemon.report_when(lambda report: met(report) or report['finished'], 300)  # noqa: B023
         assert not report['finished'], report
-        processes = daemon_processes(tmp_path)
-        assert len(processes) >= 3  # the supervisor, its workers, the broker
-        for process in processes:
-            process.kill()
-        psutil.wait_procs(processes, 30)
-        profile('verdi', 'daemon', 'start', '2')
-    report = report_when(lambda report: report['finished'], 500)
+        daemon.kill_and_restart()
+    report = daemon.report_when(lambda report: report['finished'], 500)
     assert report['status'] == 0, report
 
     # everything was done, and nothing twice

@@ -1,0 +1,92 @@
+"""A profile of its own with a daemon that can be killed the hard way, and what the test sees of a process in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+class Daemon:
+    """The daemon of a profile in a folder, with two workers.
+
+    :param folder: where the profile is, and where commands are run
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {**os.environ, 'AIIDA_PATH': str(folder), 'PYTHONPATH': str(ROOT)}
+        self.environment.pop('AIIDA_PROFILE', None)
+        self.pk = ''
+        """of the submitted process"""
+
+    def run(self, *command: str) -> str:
+        """Run a command of the environment and return what it prints."""
+        path = Path(sys.executable).parent / command[0]
+        result = subprocess.run(
+            [path, *command[1:]], capture_output=True, text=True, env=self.environment, cwd=self.folder, timeout=300
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    def submit(self, submit: str, report: str) -> None:
+        """Submit a process.
+
+        :param submit: a script that submits it and prints its pk
+        :param report: a script that prints what is seen of it, as JSON, given the pk
+        """
+        (self.folder / 'submit.py').write_text(submit)
+        (self.folder / 'report.py').write_text(report)
+        self.pk = self.run('verdi', 'run', 'submit.py').split()[-1]
+
+    def report_when(self, condition: Callable[[dict[str, Any]], bool], seconds: float) -> dict[str, Any]:
+        """Return the first report of which the condition holds."""
+        deadline = time.monotonic() + seconds
+        while not condition(report := json.loads(self.run('verdi', 'run', 'report.py', self.pk).splitlines()[-1])):
+            assert time.monotonic() < deadline, report
+            time.sleep(0.5)
+        return report
+
+    def processes(self) -> list[psutil.Process]:
+        """Return its processes, the supervisor first; none may stay behind."""
+        (pid_file,) = (self.folder / '.aiida' / 'daemon').glob('circus-*.pid')
+        supervisor = psutil.Process(int(pid_file.read_text()))
+        # jobs go on when the daemon dies, as they do on a cluster; circus's watcher of loads has no other end
+        return [supervisor, *filter(_is_ours, supervisor.children(recursive=True))]
+
+    def kill_and_restart(self) -> None:
+        """Kill it, the hard way, and start it again."""
+        processes = self.processes()
+        assert len(processes) >= 3  # the supervisor, its workers, the broker
+        for process in processes:
+            process.kill()
+        psutil.wait_procs(processes, 30)
+        self.run('verdi', 'daemon', 'start', '2')
+
+
+def _is_ours(process: psutil.Process) -> bool:
+    try:
+        return bool({'daemon', 'from circus import stats; stats.main()'} & {*process.cmdline()})
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):  # a job or a scheduler's command that just ended
+        return False
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    """Return the running daemon of a new profile; it is stopped at the end."""
+    one = Daemon(tmp_path)
+    one.run('verdi', 'presto')
+    one.run('verdi', 'config', 'set', 'daemon.timeout', '30')
+    one.run('verdi', 'daemon', 'start', '2')
+    yield one
+    one.run('verdi', 'daemon', 'stop')
