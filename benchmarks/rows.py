@@ -1,9 +1,12 @@
 """One dataset.npz with everything to learn from, and a split for each training of the shipped model.
 
 python benchmarks/rows.py DATA.jsonl.gz SPLITS.json OUT.npz [--split random-0 formula-0] [--extra OTHER.jsonl.gz=PBE …]
+    [--sizes 400 800 1600]
 
 The splits are those of SPLITS.json, with the rows that are in no part of it among the training rows unless their
-formula is held out (as ``accuracy.py run --extra rest OTHER…`` takes them), and ``all``: every trainable row.
+formula is held out (as ``accuracy.py run --extra rest OTHER…`` takes them), and ``all``: every trainable row. For a
+learning curve, ``random-0.400`` has so many of the training rows of ``random-0``, each size all rows of the smaller
+ones, and the same validation and test rows.
 """
 
 from __future__ import annotations
@@ -29,6 +32,13 @@ def column_of(data: Dataset, given: dict[str, list[str]]) -> list[str]:
     return [part or ('train' if may else '') for part, may in zip(parts, free, strict=True)]
 
 
+def thinned(column: list[str], size: int) -> list[str]:
+    """Return the column with so many of its training rows, drawn by a fixed seed."""
+    rows = [row for row, part in enumerate(column) if part == 'train']
+    kept = set(np.random.default_rng(0).permutation(rows)[:size].tolist())
+    return ['' if part == 'train' and row not in kept else part for row, part in enumerate(column)]
+
+
 def main() -> None:
     """Read the command line."""
     parser = ArgumentParser(description=__doc__)
@@ -38,11 +48,13 @@ def main() -> None:
     parser.add_argument('--split', nargs='*', default=['random-0', 'formula-0'])
     parser.add_argument('--functional', default='PBEsol')
     parser.add_argument('--extra', nargs='*', default=[], metavar='FILE=FUNCTIONAL')
+    parser.add_argument('--sizes', nargs='*', type=int, default=[], help='training rows of smaller splits')
     options = parser.parse_args()
     sources = [Dataset.load(options.data, options.functional), *(Dataset.load(*i.split('=')) for i in options.extra)]
     data = concatenate(sources)
     given = json.loads(options.splits.read_text())['splits']
     columns = {name: column_of(data, given[name]) for name in options.split}
+    columns |= {f'{name}.{size}': thinned(columns[name], size) for name in options.split for size in options.sizes}
     columns['all'] = ['train' if good else '' for good in data.trainable]
     splits = {name: np.array(column, dtype=np.str_) for name, column in columns.items()}
     made = Dataset(

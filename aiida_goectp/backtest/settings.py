@@ -13,7 +13,7 @@ from aiida_goectp.selection.diversity import DiversitySettings
 from aiida_goectp.selection.filters import Filters
 from aiida_goectp.selection.merit import FIGURES_OF_MERIT
 from aiida_goectp.selection.picking import PickSettings
-from aiida_goectp.selection.retraining import RetrainingPolicy
+from aiida_goectp.selection.retraining import FROM_LABELS, RetrainingPolicy
 from aiida_goectp.selection.settings import Settings, read_settings
 from aiida_goectp.selection.stopping import StopRules
 
@@ -38,7 +38,7 @@ class BacktestSettings(Settings):
         'who leaves them out never finds them',
     )
     diversity: DiversitySettings = Field(default_factory=DiversitySettings, description='what is too alike')
-    policy: RetrainingPolicy = Field(default_factory=RetrainingPolicy, description='when and how to retrain')
+    policy: RetrainingPolicy = Field(default=FROM_LABELS, description='when and how to retrain')
 
     @field_validator('figure_of_merit')
     @classmethod

@@ -15,7 +15,7 @@ from aiida_goectp.calculations.executable import ExecutableCalculation, validate
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 
-__all__ = ('TrainCalculation', 'all_settings', 'settings_complaint')
+__all__ = ('TrainCalculation', 'all_settings', 'few_labels_settings', 'settings_complaint')
 
 _CARD = ('licence', 'citation', 'notes')
 """fields of the model card that are prose"""
@@ -29,6 +29,13 @@ def all_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     from aiida_goectp.learning.settings import TrainSettings
 
     return TrainSettings.model_validate(dict(settings)).model_dump()
+
+
+def few_labels_settings() -> dict[str, Any]:
+    """Return the settings of a training for few labels."""
+    from aiida_goectp.learning.settings import FEW_LABELS
+
+    return FEW_LABELS.model_dump(exclude_unset=True)
 
 
 def settings_complaint(settings: Mapping[str, Any]) -> str | None:

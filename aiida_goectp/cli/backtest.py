@@ -86,7 +86,7 @@ def backtest(dataset: Any, output: Path, model: str | None, processes: int, quie
     from aiida_goectp.report import discovery_figure, save_figure
 
     try:
-        settings = _settings(values)
+        settings = _settings(values, model)
         content = _model(model)
         training = _training(values['settings'], model)
         data = _load(dataset, values['functional'])
@@ -114,21 +114,25 @@ def backtest(dataset: Any, output: Path, model: str | None, processes: int, quie
     echo.echo_success(f'wrote {folder.results} and {figure}')
 
 
-def _settings(values: dict[str, Any]) -> BacktestSettings:
+def _settings(values: dict[str, Any], model: str | None) -> BacktestSettings:
     """Return what the options ask for.
 
     :raises FormatError: an option that is wrong
     """
     from aiida_goectp.backtest import BacktestSettings
-    from aiida_goectp.selection import RetrainingPolicy, read_settings
+    from aiida_goectp.selection import FROM_LABELS, RetrainingPolicy, read_settings
 
     fields = {name: values[name] for name in ('figure_of_merit', 'top_k', 'start', 'budget', 'seeds')}
     fields['batch_size'] = values['batch']
     fields['filters'] = {'unseen_elements': values['unseen_elements']}
     if values['acquisitions']:
         fields['acquisitions'] = values['acquisitions']
+    # a model that was given is gone on from; one that the labels alone have made is made anew
+    policy = FROM_LABELS if model is None else RetrainingPolicy()
     if values['policy'] is not None:
-        fields['policy'] = read_settings(RetrainingPolicy, values['policy'].read_bytes(), str(values['policy']))
+        given = read_settings(RetrainingPolicy, values['policy'].read_bytes(), str(values['policy']))
+        policy = policy.model_copy(update=given.model_dump(exclude_unset=True))
+    fields['policy'] = policy
     return read_settings(BacktestSettings, fields, 'backtest')
 
 

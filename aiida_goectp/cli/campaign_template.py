@@ -23,8 +23,8 @@ dataset:
   # split_file: splits.json
 # split: random-0                           # its validation calibrates, its test is the hold-out; made if not given
 
-# The model to begin with: node, shipped name or file. Without it, one is trained on the dataset first.
-model: goectp-small
+# The model to begin with: node, shipped name or file. Without it, one is trained on the dataset first, anew each time.
+model: goectp
 # predictions: 1234                         # of the pool by that model, if there are some already
 # labels: 1235                              # a dataset of labels of your own, as if of earlier rounds
 
@@ -72,8 +72,8 @@ stop_rules:
 
 # When to retrain, how, and what a new model must prove; folds is the size of the committee.
 retraining:
-  mode: fine-tune                           # or scratch
   every_rounds: 1
+  # mode: fine-tune                         # or scratch, which it is without a model
   # every_labels: 40
   # scratch_every: 5
   # folds: 5

@@ -35,9 +35,19 @@ class TrainSettings(BaseModel):
     schedule: Literal['linear', 'cosine', 'constant'] = 'linear'
     warm_up: int = Field(default=200, ge=0, description='steps of the first rise, at most a twentieth of all')
     weight_decay: float = Field(default=1e-5, ge=0)
-    huber_delta: float = Field(default=1.0, gt=0, description='in units of relative permittivity')
+    loss: Literal['difference', 'logarithm'] = Field(
+        default='difference',
+        description='of prediction and label; logarithm: the difference over the geometric mean of both norms, '
+        'which is that of the logarithms unless it is large',
+    )
+    huber_delta: float = Field(
+        default=1.0, gt=0, description='in units of relative permittivity; of the share, where logarithms are compared'
+    )
     taming: float = Field(
-        default=0.0, ge=0, le=1, description='0: every error counts alike; 1: errors count by their share of the label'
+        default=0.5,
+        ge=0,
+        le=1,
+        description='of differences; 0: every error counts alike; 1: errors count by their share of the label',
     )
     largest_gradient: float | None = Field(default=5.0, gt=0, description='norm at which a gradient is cut')
     average_decay: float = Field(
@@ -82,6 +92,7 @@ PUBLISHED_RECIPE = TrainSettings(
     batch_size=64,
     learning_rate=1e-3,
     warm_up=0,
+    taming=0.0,
     largest_gradient=None,
     average_decay=0.0,
 )
@@ -91,11 +102,16 @@ FEW_LABELS = TrainSettings(
     preset='descriptors',
     stretches=0,
     epochs=60,
-    batch_size=64,
-    learning_rate=6e-3,
+    batch_size=128,
+    learning_rate=1e-2,
     weight_decay=1e-2,
-    taming=0.7,
+    loss='logarithm',
     huber_delta=3.0,
-    average_decay=0.98,
+    average_decay=0.95,
+    keep='last',
 )
-"""For some hundred labels: seconds a member on one core, and quick to rank crystals by."""
+"""For some hundred labels: seconds a member on one core, and quick to rank crystals by.
+
+A difference that counts by its share of the label is cheaper for a prediction that is too small than for one that is as
+much too large. Such a network takes the extraordinary for ordinary; one that compares logarithms does not.
+"""

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.functional import huber_loss
 
 from aiida_goectp.dataset import Dataset
 from aiida_goectp.learning import parallel
 from aiida_goectp.learning.augment import with_stretched
 from aiida_goectp.learning.device import NoDeviceError, fault
+from aiida_goectp.learning.loss import tensor_loss
 from aiida_goectp.learning.settings import TrainSettings
 from aiida_goectp.learning.state import TARGETS, TrainingState, bounds, identity_of
 from aiida_goectp.metrics import table
@@ -196,7 +196,7 @@ def _one_epoch(state: TrainingState, rows: _Rows, settings: TrainSettings, devic
         told = rows.functional[torch.from_numpy(chosen)].to(device)
         with _precision(settings, device):
             predicted = state.forward(batch, functional=told)
-        loss = _loss(predicted.float(), wanted, settings)
+        loss = tensor_loss(predicted.float(), wanted, settings)
         if fault('nan_at_epoch') == str(state.epoch + 1):
             loss = loss * math.nan
         state.optimizer.zero_grad(set_to_none=True)
@@ -225,19 +225,6 @@ def _precision(settings: TrainSettings, device: str) -> Any:
     if settings.precision == 'float32':
         return nullcontext()
     return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
-
-
-def _loss(predicted: torch.Tensor, wanted: torch.Tensor, settings: TrainSettings) -> torch.Tensor:
-    """Return the mean Huber loss of the known components, those of large tensors tamed."""
-    known = torch.isfinite(wanted)
-    wanted = torch.nan_to_num(wanted)
-    difference = torch.where(known, predicted - wanted, 0.0)
-    each = huber_loss(difference, torch.zeros_like(difference), reduction='none', delta=settings.huber_delta)
-    if settings.taming:
-        # √3 × 3: the norm of an isotropic tensor of permittivity 3, about where half of the crystals are below
-        norm = wanted.flatten(2).norm(dim=2).clamp(min=1.0) / (3 * math.sqrt(3))
-        each = each * norm.pow(-settings.taming)[:, :, None, None]
-    return each.sum() / known.sum().clamp(min=1)
 
 
 @torch.no_grad()

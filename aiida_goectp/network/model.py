@@ -15,7 +15,7 @@ from aiida_goectp.network.heads import HEADS
 __all__ = ('ARCHITECTURES', 'GoeCTP', 'architecture_of')
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
-    'goectp': {'backbone': 'icomformer', 'options': {'width': 128, 'layers': 4, 'bins': 128}, 'head': 'diluted'},
+    'goectp': {'backbone': 'icomformer', 'options': {'width': 64, 'layers': 4, 'bins': 128}, 'head': 'diluted'},
     'published': {
         'backbone': 'icomformer',
         'options': {'width': 128, 'layers': 4, 'bins': 512, 'even': False},

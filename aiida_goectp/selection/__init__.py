@@ -15,13 +15,14 @@ from aiida_goectp.selection.past import Past
 from aiida_goectp.selection.picking import PickSettings, pick
 from aiida_goectp.selection.picks import Picks
 from aiida_goectp.selection.ranking import Ranking, rank
-from aiida_goectp.selection.retraining import RetrainingPolicy, compare_models, deal_folds, retraining_due
+from aiida_goectp.selection.retraining import FROM_LABELS, RetrainingPolicy, compare_models, deal_folds, retraining_due
 from aiida_goectp.selection.rounds import Outcome, outlook_of, retrained_round, seeded, verified_round
 from aiida_goectp.selection.settings import read_settings
 from aiida_goectp.selection.stopping import Stop, StopRules, allowed_picks, should_stop
 
 __all__ = (
     'FIGURES_OF_MERIT',
+    'FROM_LABELS',
     'AcquisitionSettings',
     'DiversitySettings',
     'FigureOfMerit',

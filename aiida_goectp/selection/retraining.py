@@ -17,6 +17,7 @@ from aiida_goectp.selection.settings import Settings
 
 __all__ = (
     'FOLDS',
+    'FROM_LABELS',
     'HOLD_OUT',
     'Comparison',
     'Due',
@@ -48,9 +49,13 @@ class RetrainingPolicy(Settings):
         default=0.02, ge=0, description='by which share the mean error may be larger and yet count as not worse'
     )
     standard_errors: float = Field(
-        default=1.0, ge=0, description='by how many standard errors of the mean difference it may be larger'
+        default=2.0, ge=0, description='by how many standard errors of the mean difference it may be larger'
     )
     folds: int = Field(default=5, ge=2, description='into which the new labels are dealt for the comparison')
+
+
+FROM_LABELS = RetrainingPolicy(mode='scratch')
+"""of a campaign whose models know nothing but its labels"""
 
 
 class Due(NamedTuple):

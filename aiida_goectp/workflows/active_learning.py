@@ -25,10 +25,10 @@ from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.picks import PicksData
 from aiida_goectp.data.ranking import RankingData
-from aiida_goectp.workflows.campaign_inputs import define_inputs, predict_inputs, train_inputs
+from aiida_goectp.workflows.campaign_inputs import define_inputs, inputs_from_labels, predict_inputs, train_inputs
 from aiida_goectp.workflows.dfpt.base import DfptWorkChain, why
 from aiida_goectp.workflows.predict import PredictWorkChain
-from aiida_goectp.workflows.protocols.mixin import ProtocolMixin
+from aiida_goectp.workflows.protocols.mixin import ProtocolMixin, merge
 from aiida_goectp.workflows.retraining import RetrainingWorkChain
 from aiida_goectp.workflows.screen import without_queue
 from aiida_goectp.workflows.stepwise import stop_requested
@@ -134,7 +134,8 @@ class ActiveLearningWorkChain(ProtocolMixin, RetrainingWorkChain):
         :param dataset: labels that are known beforehand
         :param engine: entry point of a DFPT engine, or ``vasp``, ``quantumespresso``
         :param dfpt: arguments of the engine's ``get_builder_from_protocol`` but the structure
-        :param model: to begin with; trained on the dataset if not given
+        :param model: to begin with; trained on the dataset if not given, and then each time from scratch, by the
+            recipe for few labels if they are few (:func:`.campaign_inputs.inputs_from_labels`)
         :param protocol: fast, balanced or stringent
         :param overrides: inputs that take precedence over the protocol, nested as in its YAML file
         :param options: options of each prediction and training
@@ -144,7 +145,8 @@ class ActiveLearningWorkChain(ProtocolMixin, RetrainingWorkChain):
         """
         if unknown := set(nodes) - set(_NODES):
             raise ValueError(f'no input is named {", ".join(sorted(unknown))}; there are {", ".join(_NODES)}')
-        inputs = cls.get_protocol_inputs(protocol, overrides)
+        own = inputs_from_labels(dataset, overrides or {}) if model is None else {}
+        inputs = cls.get_protocol_inputs(protocol, merge(own, overrides or {}))
         builder: Any = cls.get_builder()
         builder.predict = predict_inputs(code, protocol, inputs.get('predict'), options, gpus)
         builder.train = train_inputs(code, dataset, protocol, inputs.get('train'), options, gpus)

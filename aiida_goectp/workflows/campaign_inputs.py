@@ -9,6 +9,7 @@ from aiida import orm
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.calculations.executable import validate_positive
+from aiida_goectp.calculations.train import few_labels_settings
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
@@ -19,11 +20,14 @@ from aiida_goectp.workflows.protocols.mixin import merge
 from aiida_goectp.workflows.train import TrainWorkChain
 from aiida_goectp.workflows.verify import VerifyWorkChain
 
-__all__ = ('define_inputs', 'predict_inputs', 'train_inputs', 'validate_campaign')
+__all__ = ('FEW', 'define_inputs', 'inputs_from_labels', 'predict_inputs', 'train_inputs', 'validate_campaign')
 
 _PREDICT = ('goectp.crystals', 'goectp.model', 'goectp.shard', 'goectp.parent_folder')
 _TRAIN = ('goectp.dataset', 'goectp.split', 'goectp.model', 'goectp.parent_folder')
 _PARTS = ('train', 'validation', 'test')
+
+FEW = 400
+"""rows to learn from, up to which the recipe for few labels is taken; docs/explanation/accuracy.md compares"""
 
 
 def _settings(model: str) -> Callable[[orm.Dict | None, Any], str | None]:
@@ -254,6 +258,28 @@ def predict_inputs(
     inputs = PredictWorkChain.get_protocol_inputs(protocol, overrides)
     made = PredictWorkChain._nodes_of(inputs, code, {}, options, gpus)
     return {**made, 'allow_cpu': orm.Bool(inputs['allow_cpu'])}
+
+
+def inputs_from_labels(dataset: DatasetData, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a campaign without a model to begin with has in place of the protocol's inputs.
+
+    Its models know nothing but its labels. So each is trained from scratch, elements that no label has shown yet are
+    candidates (who leaves them out never finds them), and as long as there are few labels a small network on fixed
+    numbers of the crystal learns from them. This is what found most in the backtest, docs/howto/backtest.md.
+
+    :param dataset: labels to begin with
+    :param overrides: of the user; with a preset or options of their own, the recipe of the training is theirs, too
+    """
+    from aiida_goectp.selection import FROM_LABELS
+
+    inputs: dict[str, Any] = {
+        'retraining': {'mode': FROM_LABELS.mode},
+        'picking': {'filters': {'unseen_elements': True}},
+    }
+    given = overrides.get('train', {}).get('goectp', {}).get('settings', {})
+    if not {'preset', 'options'} & set(given) and dataset.base.attributes.get('trainable') <= FEW:
+        inputs['train'] = {'goectp': {'settings': few_labels_settings()}}
+    return inputs
 
 
 def train_inputs(

@@ -73,7 +73,7 @@ def picked(history):
 def test_a_campaign_from_nothing_to_its_end_and_beyond(code):
     tiny.one_thread()
     # whatever the training gives is adopted
-    overrides = {'retraining': {'tolerance': 1e3}, 'stop_rules': {'max_rounds': 1}}
+    overrides = {'retraining': {'mode': 'fine-tune', 'tolerance': 1e3}, 'stop_rules': {'max_rounds': 1}}
     builder = searching.campaign(code, overrides=overrides)
     results, node = run_get_node(builder)
     assert node.is_finished_ok, (node.exit_message, node.exception)
