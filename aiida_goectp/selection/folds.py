@@ -35,9 +35,8 @@ def with_base_split(dataset: Dataset, split: str | None = None, seed: int = 0) -
     :param split: one that the dataset has; if None, one by formula is made and named :data:`BASE_SPLIT`
     :raises FormatError: no such split, parts without a row, or too few rows for a split
     """
-    from aiida_goectp.datasets.joining import (
-        join_datasets,
-    )  # it compiles, which importing a campaign's settings must not
+    # it compiles, which importing a campaign's settings must not
+    from aiida_goectp.datasets.joining import join_datasets
 
     made = replace(join_datasets([dataset])[0], split_settings=dataset.split_settings)
     if split is None:
