@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from aiida.common.exceptions import ValidationError
 from aiida.orm import Data
+from aiida.orm.implementation.utils import clean_value
 from aiida.orm.nodes.caching import NodeCaching
 
 from aiida_goectp.npzfile import FormatError, hash_arrays, read_npz
@@ -104,6 +105,7 @@ class TableData(Data):
         except FormatError as error:
             raise ValidationError(f'{name}: {error}') from error
         for key, value in {**summary, 'content_hash': content_hash}.items():
-            if self.base.attributes.get(key, None) != value:
+            # AiiDA keeps fourteen digits of a number, from some moment on
+            if clean_value(self.base.attributes.get(key, None)) != clean_value(value):
                 raise ValidationError(f'{name}: the attribute {key!r} does not fit the file {self._FILE}')
         return True

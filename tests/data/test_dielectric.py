@@ -36,6 +36,13 @@ def test_what_is_not_known_is_no_attribute(response):
     assert not {'ionic', 'total', 'band_gap'} & set(node.base.attributes.keys())
 
 
+def test_a_node_from_the_cache_is_as_good(response):
+    # AiiDA rounds what it stores, and caching copies what is stored
+    long = Dielectric(response.crystal, np.pi * np.eye(3), 2 / 3 * np.eye(3), band_gap=1 / 7)
+    first = DielectricData(long).store()
+    assert load_node(first.pk).clone().store().content_hash == first.content_hash
+
+
 def test_equal_responses_have_one_caching_hash(response):
     first, second = DielectricData(response).store(), DielectricData(response).store()
     assert first.base.caching.get_hash() == second.base.caching.get_hash()

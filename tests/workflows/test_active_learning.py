@@ -74,7 +74,7 @@ def test_a_campaign_from_nothing_to_its_end_and_beyond(code):
     tiny.one_thread()
     # whatever the training gives is adopted
     overrides = {'retraining': {'mode': 'fine-tune', 'tolerance': 1e3}, 'stop_rules': {'max_rounds': 1}}
-    builder = searching.campaign(code, overrides=overrides)
+    builder = searching.campaign(code, overrides=overrides, table=searching.table_of(searching.some_pool(13)))
     results, node = run_get_node(builder)
     assert node.is_finished_ok, (node.exit_message, node.exception)
     history = read_history(results['history'])
@@ -108,6 +108,7 @@ def test_a_campaign_from_nothing_to_its_end_and_beyond(code):
             assert origin.uuid in inputs or isinstance(origin, PLAIN), origin
 
     _again(builder, results)
+    _with_one_more(builder, history)
     _extend(builder, results, code)
 
 
@@ -147,6 +148,23 @@ def _again(builder, results):
     assert not [item for item in node.called_descendants if item.process_label == 'TableDfptWorkChain']
     for name in ('ranking', 'dataset', 'model'):
         assert again[name].content_hash == results[name].content_hash
+
+
+def _with_one_more(builder, history):
+    """Launch it with one more candidate: it is predicted, and no training and no DFPT calculation is repeated."""
+    before, builder.pool = builder.pool, searching.some_pool(13)
+    with enable_caching():
+        results, node = run_get_node(builder)
+    builder.pool = before
+    assert node.is_finished_ok, node.exit_message
+    called = called_by_label(node)
+    then = {item.hash for item in history.rounds[0].picks}
+    now = {item.hash for item in read_history(results['history']).rounds[0].picks}
+    calculated = [item for item in node.called_descendants if item.process_label == 'TableDfptWorkChain']
+    assert len(calculated) == len(now - then) <= 1
+    for member in (0, 1):  # the labels to begin with are what they were
+        (job,) = called[f'round_00_train_member_{member:02d}'].called
+        assert job.base.caching.is_created_from_cache
 
 
 def _extend(builder, results, code):
