@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from aiida_goectp.learning.state import TARGETS, TrainingState, bounds, identity
 from aiida_goectp.metrics import table
 from aiida_goectp.network.batch import GraphBatch
 from aiida_goectp.network.checkpoint import LoadedModel
+from aiida_goectp.network.descriptors import described_once
 from aiida_goectp.network.model import GoeCTP
 from aiida_goectp.network.preparation import GraphArrays, prepare
 
@@ -60,7 +61,6 @@ class _Rows:
     """(n, targets, 3, 3), NaN where missing"""
     functional: torch.Tensor
     """(n,) place in the settings' functionals"""
-
     def __len__(self) -> int:
         return len(self.graphs)
 
@@ -95,6 +95,7 @@ def train_committee(
     held = _rows(validation, settings) if validation is not None and len(validation) else None
     state = TrainingState(settings, identity_of(settings, training, initial), len(rows), device, initial)
     state.begin_member(0)
+    rows, held = (part and _described(part, state.network) for part in (rows, held))
     if state_file is not None and state_file.exists():
         state.restore(state_file)
     while state.member < settings.members:
@@ -119,6 +120,12 @@ def _rows(data: Dataset, settings: TrainSettings) -> _Rows:
     places = functional_places(data, settings.functionals)
     graphs = prepare(data.crystals, settings.preset)
     return _Rows(graphs, torch.from_numpy(labels).float(), torch.from_numpy(places))
+
+
+def _described(rows: _Rows, network: GoeCTP) -> _Rows:
+    """Return rows whose fixed numbers are known, if the network reads them: most of what a small one computes."""
+    numbers = described_once(network, rows.graphs)
+    return rows if numbers is None else replace(rows, graphs=replace(rows.graphs, described=numbers))
 
 
 def functional_places(data: Dataset, functionals: list[str]) -> np.ndarray:

@@ -46,6 +46,8 @@ class GraphBatch:
     """(c, 2, 9, 9) onto what each crystal's point group allows: of any tensor, and of an ionic one"""
     dilution: torch.Tensor
     """(c, 4) normal of layers that were brought closer, and the ratio of the repeats; 1 where nothing was changed"""
+    described: torch.Tensor | None = None
+    """(g, k) what :meth:`.CrystalNumbers.describe` returns, where it has been asked already"""
 
     @classmethod
     def from_arrays(cls, arrays: GraphArrays, dtype: torch.dtype = torch.float32) -> GraphBatch:
@@ -76,8 +78,10 @@ class GraphBatch:
             torch.from_numpy(np.repeat(np.arange(len(arrays)), np.diff(arrays.graph_offsets))),
             real(arrays.projectors),
             real(arrays.dilution),
+            None if arrays.described is None else real(arrays.described),
         )
 
     def to(self, device: torch.device | str) -> GraphBatch:
         """Return the batch on a device."""
-        return GraphBatch(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
+        values = (getattr(self, field.name) for field in fields(self))
+        return GraphBatch(*(None if value is None else value.to(device, non_blocking=True) for value in values))

@@ -6,25 +6,41 @@ Mater. 2, 16028 (2016), and the nearest neighbours of each atom) leave less to b
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 from torch import nn
 
 from aiida_goectp.network.backbone import Backbone
 from aiida_goectp.network.batch import GraphBatch
-from aiida_goectp.network.elements import FEATURES, HEAVIEST, element_features, element_scales
+from aiida_goectp.network.elements import (
+    ELECTRONEGATIVITY,
+    FEATURES,
+    HEAVIEST,
+    RADIUS,
+    element_features,
+    element_scales,
+)
+from aiida_goectp.network.preparation import GraphArrays
 
-__all__ = ('DESCRIPTORS', 'CrystalNumbers', 'Described', 'Descriptors')
+__all__ = ('DESCRIPTORS', 'CrystalNumbers', 'Described', 'Descriptors', 'described_once')
 
-_ELECTRONEGATIVITY, _RADIUS = 2, 3
-"""places of these scales among those of an element"""
 _SHELL = 0.15
 """of a neighbour's distance over the sum of radii, beyond that of the nearest: where its weight has fallen to 1/e"""
-_LOCAL = 7
+_LOCAL = 8
 """numbers of an atom's surroundings"""
+_AT_ONCE = 64
+"""crystals, so that the memory stays flat"""
 _SCALES = 10
 """numbers of an element: its nine scales and its atomic number"""
 
-DESCRIPTORS = 4 * (_SCALES + _LOCAL) + FEATURES + HEAVIEST + 1 + 2
+_SHARES = FEATURES + HEAVIEST + 1
+"""shares of the elements, and of their properties"""
+_SHARE_WEIGHT = 0.5
+"""of a share beside the other numbers: many of them are zero nearly always, and large in the rest"""
+
+DESCRIPTORS = 4 * (_SCALES + _LOCAL) + 2 + _SHARES
 """numbers of a crystal"""
 
 
@@ -32,22 +48,30 @@ class CrystalNumbers(nn.Module):
     """Numbers of the whole crystal.
 
     Mean, least, largest and standard deviation over the atoms of the scales of their elements and of their
-    surroundings; shares of the elements and of their properties; density. A number that never changed in training
-    stays without influence, so that the network says nothing of what it never saw.
+    surroundings; density; shares of the elements and of their properties. Without shares a campaign finds more with its
+    first labels and less with its last, since it cannot tell a family of good crystals from one that only looks like
+    it. A number that never changed in training stays without influence, so that the network says nothing of what it
+    never saw.
     """
 
     elements: torch.Tensor
     scales: torch.Tensor
+    weights: torch.Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer('elements', torch.from_numpy(element_features()), persistent=False)
         self.register_buffer('scales', torch.from_numpy(element_scales()), persistent=False)
+        weights = torch.ones(DESCRIPTORS)
+        weights[-_SHARES:] = _SHARE_WEIGHT
+        self.register_buffer('weights', weights, persistent=False)
         self.normal = nn.BatchNorm1d(DESCRIPTORS, affine=False, momentum=None)
 
     def forward(self, batch: GraphBatch) -> torch.Tensor:
-        """Return the numbers of each graph in standard deviations of the training set, (g, DESCRIPTORS)."""
-        return self.normal(self.describe(batch)).clamp(-5, 5)
+        """Return the numbers of each graph in standard deviations of the training set, weighted, (g, DESCRIPTORS)."""
+        if batch.described is None:  # the members of a committee ask for the same ones
+            batch.described = self.describe(batch)
+        return self.normal(batch.described).clamp(-5, 5) * self.weights
 
     @torch.no_grad()
     def describe(self, batch: GraphBatch) -> torch.Tensor:
@@ -65,15 +89,15 @@ class CrystalNumbers(nn.Module):
         shares = nn.functional.one_hot(batch.numbers.clamp(max=HEAVIEST), HEAVIEST + 1).to(atoms.dtype)
         made_of = _mean(torch.cat([self.elements[batch.numbers], shares], dim=1), batch.atom_graph, graphs)
         density = batch.atom_density.unsqueeze(1)
-        return torch.cat([mean, least, most, spread, made_of, density.log(), 1 / density], dim=1)
+        return torch.cat([mean, least, most, spread, density.log(), 1 / density, made_of], dim=1)
 
     def _surroundings(self, batch: GraphBatch) -> torch.Tensor:
-        """Return for each atom, (N, 7): how near its nearest neighbour is, in Å and over the sum of radii; of its
-        nearest shell the mean of that ratio, the number of atoms, the difference of electronegativities, signed and
-        not, and the spread of distances."""
+        """Return for each atom, (N, 8): how near its nearest neighbour is, in Å and over the sum of radii; of its
+        nearest shell the mean of both, the number of atoms, the difference of electronegativities, signed and not, and
+        the spread of distances."""
         own, other = torch.cat([batch.source, batch.target]), torch.cat([batch.target, batch.source])
         lengths, count = batch.lengths.repeat(2), len(batch.numbers)
-        radius, pull = self.scales[batch.numbers][:, [_RADIUS, _ELECTRONEGATIVITY]].to(lengths.dtype).unbind(1)
+        radius, pull = self.scales[batch.numbers][:, [RADIUS, ELECTRONEGATIVITY]].to(lengths.dtype).unbind(1)
         ratio = lengths / (radius[own] + radius[other])
 
         def least(values: torch.Tensor) -> torch.Tensor:
@@ -95,6 +119,7 @@ class CrystalNumbers(nn.Module):
                 nearest,
                 least(lengths),
                 means[:, 0],
+                means[:, 1],
                 shell[:, 0],
                 means[:, 2],
                 means[:, 3],
@@ -149,6 +174,15 @@ class Descriptors(Backbone):
     def forward(self, batch: GraphBatch, plain: bool = False) -> torch.Tensor:
         """Return (N, width) features, the same for all atoms of a crystal; there is one path only."""
         return self.layers(self.numbers(batch))[batch.atom_graph]
+
+
+def described_once(network: nn.Module, graphs: GraphArrays) -> np.ndarray | None:
+    """Return what ``describe`` finds for all graphs, (g, DESCRIPTORS), or None if the network does not ask for it."""
+    if not any(isinstance(module, CrystalNumbers) for module in network.modules()):
+        return None
+    numbers = CrystalNumbers()
+    parts = np.array_split(np.arange(len(graphs)), max(1, math.ceil(len(graphs) / _AT_ONCE)))
+    return torch.cat([numbers.describe(GraphBatch.from_arrays(graphs.take(part))) for part in parts]).numpy()
 
 
 def _mean(values: torch.Tensor, index: torch.Tensor, size: int) -> torch.Tensor:

@@ -23,7 +23,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     },
     'descriptors': {
         'backbone': 'descriptors',
-        'options': {'width': 64, 'layers': 1, 'dropout': 0.2},
+        'options': {'width': 128, 'layers': 2, 'dropout': 0.2},
         'head': 'diluted',
     },
 }

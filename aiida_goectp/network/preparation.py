@@ -154,6 +154,8 @@ class GraphArrays:
     """(c,)"""
     dilution: np.ndarray
     """(c, 4) normal of layers that were brought closer, and the ratio of the repeats; 1 where nothing was changed"""
+    described: np.ndarray | None = None
+    """(g, k) what :func:`.described_once` returns, if it was asked"""
 
     def __len__(self) -> int:
         return len(self.projectors)
@@ -178,6 +180,7 @@ class GraphArrays:
             self.projectors[rows],
             self.symmetry_known[rows],
             self.dilution[rows],
+            None if self.described is None else self.described[graphs],
         )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from aiida_goectp.crystals import Crystal
 from aiida_goectp.network.batch import GraphBatch
-from aiida_goectp.network.descriptors import DESCRIPTORS, CrystalNumbers, Descriptors
+from aiida_goectp.network.descriptors import DESCRIPTORS, CrystalNumbers, Descriptors, described_once
+from aiida_goectp.network.elements import HEAVIEST
 from aiida_goectp.network.model import GoeCTP, architecture_of
 from aiida_goectp.network.preparation import prepare
 from tests.network.changes import CHANGES, orthogonal, rotated
@@ -20,8 +23,8 @@ ROCK_SALT = Crystal(
     np.array([12, 8], np.int16),
     np.array([[0] * 3, [0.5] * 3]),
 )
-LEAST, MOST, SPREAD = 17, 34, 51
-"""where the numbers of an atom's scales and surroundings begin again, after their means"""
+LEAST, MOST, SPREAD, DENSITY, SHARES = 18, 36, 54, 72, 74
+"""where the numbers of an atom's scales and surroundings begin again, after their means, and what follows"""
 SURROUNDINGS = 10
 
 
@@ -55,22 +58,24 @@ def test_numbers_of_rock_salt():
     numbers = CrystalNumbers().double().describe(batch_of(ROCK_SALT))[0].numpy()
     assert numbers.shape == (DESCRIPTORS,)
     means, least, most, spread = (numbers[start : start + LEAST] for start in (0, LEAST, MOST, SPREAD))
-    # electronegativities in the bins 2 (Mg) and 8 (O)
-    assert (least[2], means[2], most[2], spread[2]) == (2, 5, 8, 3)
+    # electronegativities of Mg and of O
+    assert (least[2], means[2], most[2], spread[2]) == pytest.approx((1.31, 2.375, 3.44, 1.065))
     assert (least[9], means[9], most[9], spread[9]) == (8, 10, 12, 2)
-    _, length, _, _, difference, signed, _ = means[SURROUNDINGS:]
+    ratio, length, _, mean_length, _, difference, signed, _ = means[SURROUNDINGS:]
     assert length == pytest.approx(2.1)
-    assert 0 < difference <= 6
+    assert ratio == pytest.approx(2.1 / (1.41 + 0.66))
+    assert 2.1 <= mean_length < 2.1 * np.sqrt(2)
+    assert 0 < difference <= 2.13
     assert abs(signed) < difference
-    assert numbers[-2:] == pytest.approx([np.log(2 / (2 * 2.1**3)), 2.1**3])
+    assert numbers[DENSITY:SHARES] == pytest.approx([np.log(2 / (2 * 2.1**3)), 2.1**3])
 
 
 def test_surroundings_in_a_simple_cubic_crystal():
     polonium = Crystal('Po', np.eye(3) * 3.35, np.array([84], np.int16), np.zeros((1, 3)))
     means = CrystalNumbers().double().describe(batch_of(polonium))[0].numpy()[SURROUNDINGS:LEAST]
-    # the bin of the radius is centred at 1.4875 Å; six neighbours, the next ones at √2 times the distance
-    ratio = 3.35 / (2 * 1.4875)
-    np.testing.assert_allclose(means, [ratio, 3.35, ratio, 6, 0, 0, 0], rtol=1e-3, atol=2e-2)
+    # the radius is 1.40 Å; six neighbours, the next ones at √2 times the distance
+    ratio = 3.35 / (2 * 1.40)
+    np.testing.assert_allclose(means, [ratio, 3.35, ratio, 3.35, 6, 0, 0, 0], rtol=1e-3, atol=2e-2)
 
 
 def test_crystals_of_a_batch_do_not_mix(crystal_set):
@@ -94,9 +99,22 @@ def test_what_never_changed_in_training_has_no_influence(crystal_set):
         (network(batch) - 5).square().mean().backward()
         optimizer.step()
     weight = network.backbone.layers[0].weight.abs().sum(dim=0)
-    assert weight[-1] > 0  # the density changed
-    shares = weight[-103:-2]
-    assert not shares.any()  # the elements did not
+    assert weight[SHARES - 1] > 0  # the density changed
+    assert not weight[-HEAVIEST:].any()  # the elements did not
+
+
+def test_described_once_is_what_is_asked_for_each_time(network, crystal_set):
+    graphs = prepare(list(crystal_set), 'descriptors')
+    numbers = described_once(network, graphs)
+    rows = [2, 0, 1]
+    kept = GraphBatch.from_arrays(replace(graphs, described=numbers).take(rows))
+    fresh = GraphBatch.from_arrays(graphs.take(rows))
+    torch.testing.assert_close(kept.described, CrystalNumbers().describe(fresh))
+    network.float()
+    with torch.no_grad():
+        torch.testing.assert_close(network(kept), network(fresh))
+    messages = GoeCTP(architecture_of('goectp', {'width': 16, 'layers': 1, 'bins': 32}), ['electronic'])
+    assert described_once(messages, graphs) is None
 
 
 @pytest.mark.parametrize('options', [{'layers': 0}, {'dropout': 1.0}, {'dropout': -0.1}])

@@ -1,8 +1,17 @@
 """Element features: the published ones for every element of the reference."""
 
 import numpy as np
+from ase.data import covalent_radii
+from pymatgen.core import Element
 
-from aiida_goectp.network.elements import FEATURES, HEAVIEST, element_features, element_scales
+from aiida_goectp.network.elements import (
+    ELECTRONEGATIVITY,
+    FEATURES,
+    HEAVIEST,
+    RADIUS,
+    element_features,
+    element_scales,
+)
 
 
 def test_features_are_those_of_the_reference(reference, reference_crystals):
@@ -20,14 +29,22 @@ def test_every_element_differs_but_where_the_bins_are_too_wide():
     assert (oxygen != sulphur).any()
 
 
-def test_scales_are_the_bins():
+def test_scales_are_the_bins_but_for_two_that_are_finer():
     features, scales = element_features(), element_scales()
     assert scales.shape == (101, 9)
     oxygen = features[8]
     assert scales[8, 0] == oxygen[:19].argmax() == 16
-    assert scales[8, 2] == 8
-    assert scales[8, 3] == np.float32(0.25 + 0.225 * 1.5)
-    # helium has neither an electronegativity nor a radius
-    assert scales[2, 2] == 0
-    assert scales[2, 3] != 1.5
-    assert (scales[:, 3] > 0.2).all()
+    np.testing.assert_allclose(scales[[8, 12, 55], ELECTRONEGATIVITY], [3.44, 1.31, 0.79])
+    np.testing.assert_allclose(scales[[8, 12, 55], RADIUS], [0.66, 1.41, 2.44])
+    # helium has no electronegativity; the published radii end with curium
+    assert scales[2, ELECTRONEGATIVITY] == 0
+    assert scales[100, RADIUS] == scales[96, RADIUS] == np.float32(1.69)
+    assert (scales[1:, RADIUS] > 0.2).all()
+
+
+def test_measured_numbers_are_those_of_the_libraries():
+    radii = covalent_radii
+    scales = element_scales()
+    np.testing.assert_allclose(scales[1:97, RADIUS], radii[1:97], rtol=1e-6)
+    known = [z for z in range(1, HEAVIEST + 1) if scales[z, ELECTRONEGATIVITY]]
+    np.testing.assert_allclose(scales[known, ELECTRONEGATIVITY], [Element.from_Z(z).X for z in known], rtol=1e-6)
