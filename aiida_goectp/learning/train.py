@@ -61,6 +61,7 @@ class _Rows:
     """(n, targets, 3, 3), NaN where missing"""
     functional: torch.Tensor
     """(n,) place in the settings' functionals"""
+
     def __len__(self) -> int:
         return len(self.graphs)
 
@@ -95,7 +96,8 @@ def train_committee(
     held = _rows(validation, settings) if validation is not None and len(validation) else None
     state = TrainingState(settings, identity_of(settings, training, initial), len(rows), device, initial)
     state.begin_member(0)
-    rows, held = (part and _described(part, state.network) for part in (rows, held))
+    rows = _described(rows, state.network)
+    held = None if held is None else _described(held, state.network)
     if state_file is not None and state_file.exists():
         state.restore(state_file)
     while state.member < settings.members:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -83,5 +83,5 @@ class GraphBatch:
 
     def to(self, device: torch.device | str) -> GraphBatch:
         """Return the batch on a device."""
-        values = (getattr(self, field.name) for field in fields(self))
-        return GraphBatch(*(None if value is None else value.to(device, non_blocking=True) for value in values))
+        known = {field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not None}
+        return replace(self, **{name: value.to(device, non_blocking=True) for name, value in known.items()})
