@@ -55,7 +55,7 @@ def discovery_figure(summaries: Sequence[Summary], pool: int, title: str = '') -
     axis.plot(labels, 100 * random_found(labels, best, pool) / best, color='black', linestyle='--', label='random')
     axis.axhline(_AIM, color='black', linewidth=0.6, alpha=0.5)
     axis.set(xlim=(0, last), ylim=(0, 100), xlabel='labels bought', ylabel=f'of the best {best} found (%)')
-    axis.legend(loc='upper left', bbox_to_anchor=(0.0, 1.0), frameon=False, fontsize=7)
+    figure.legend(loc='outside lower center', ncols=2, frameon=False, fontsize=7)
     if title:
         figure.suptitle(title, fontsize=10)
     return figure
