@@ -71,6 +71,10 @@ class Daemon:
         for process in processes:
             process.kill()
         psutil.wait_procs(processes, 30)
+        # where the new broker is slow to name its sockets, aiida-core's workers connect to those of the dead one and
+        # wait for ever; after a crash, `verdi daemon restart` is what helps
+        for stale in (self.folder / '.aiida' / 'broker').rglob('broker.sockets'):
+            stale.unlink()
         self.run('verdi', 'daemon', 'start', '2')
 
 
