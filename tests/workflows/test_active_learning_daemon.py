@@ -38,11 +38,13 @@ node = orm.load_node(int(sys.argv[1]))
 links = node.base.links.get_outgoing(link_type=(LinkType.CALL_WORK, LinkType.CALL_CALC)).all()
 table = [item for item in node.called_descendants if item.process_label == 'TableDfptWorkChain']
 jobs = [item for item in node.called_descendants if isinstance(item, orm.CalcJobNode)]
+# a process that is just being stored has no state yet
+states = [item.process_state for item in node.called_descendants]
 print(json.dumps({
     'finished': node.is_terminated,
     'message': str(node.exception or node.exit_message),
     'status': node.exit_status,
-    'created': sum(item.process_state.value == 'created' for item in node.called_descendants),
+    'created': sum(state is None or state.value == 'created' for state in states),
     'running': [link.link_label for link in links if not link.node.is_terminated],
     'labels': sorted(link.link_label for link in links if link.node.is_finished_ok),
     'jobs': sorted(job.process_label for job in jobs),

@@ -29,13 +29,15 @@ from aiida import orm
 node = orm.load_node(int(sys.argv[1]))
 children = [child for child in node.called if child.process_label == 'TableDfptWorkChain']
 jobs = [job for job in node.called_descendants if isinstance(job, orm.CalcJobNode)]
+# a process that is just being stored has no state yet
+states = [item.process_state for item in node.called_descendants]
 print(json.dumps({
     'finished': node.is_finished,
     'message': str(node.exception or node.exit_message),
     'status': node.exit_status,
     'structures': sorted(child.inputs.structure.pk for child in children),
     'running': sum(job.get_state() is not None and job.get_state().value == 'withscheduler' for job in jobs),
-    'created': sum(item.process_state.value == 'created' for item in node.called_descendants),
+    'created': sum(state is None or state.value == 'created' for state in states),
     'jobs': len(jobs),
     'accepted': len(node.outputs.accepted) if 'accepted' in node.outputs else 0,
 }))
