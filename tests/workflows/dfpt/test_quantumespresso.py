@@ -219,7 +219,7 @@ def test_electronic_part_survives_lost_phonons(engine):
         ('ERROR_PH_NOT_CONVERGED', '', 'echo "     No convergence has been achieved"; exit 1'),
         ('ERROR_PH_NOT_CONVERGED', '', 'sed -i "s/tr2_ph.*/niter_ph = 1/" aiida.in'),  # ends without a complaint
         ('ERROR_PH_FAILED', '', 'exit 1'),
-        ('ERROR_OUT_OF_WALLTIME', '', f'{TOO_SHORT}; sed -i "s/tr2_ph.*/tr2_ph = 1d-18/" aiida.in'),
+        ('ERROR_OUT_OF_WALLTIME', '', f'{TOO_SHORT}; sed -i "s/tr2_ph.*/tr2_ph = 1d-30/" aiida.in'),
     ],
     ids=['scf_unconverged', 'scf_failed', 'ph_unconverged', 'ph_silent', 'ph_failed', 'walltime'],
 )
