@@ -98,11 +98,19 @@ def model(aiida_profile):
 @pytest.fixture
 def code(aiida_profile, aiida_code_installed, aiida_localhost):
     """The executable of this environment as a code on localhost."""
+    from aiida.common.exceptions import NotExistent
+    from aiida.orm import load_code
+
     executable = Path(sys.executable).parent / 'goectp'
     if not executable.is_file():
         pytest.skip(f'no executable {executable}; install the package')
     aiida_localhost.set_minimum_job_poll_interval(0.0)
-    return aiida_code_installed(label='goectp', filepath_executable=str(executable))
+    # looked up by its full label: the factory looks at the label alone, and makes a second one in this computer as soon
+    # as another computer has a code of that label
+    try:
+        return load_code(f'goectp@{aiida_localhost.label}')
+    except NotExistent:
+        return aiida_code_installed(label='goectp', filepath_executable=str(executable))
 
 
 @pytest.fixture(scope='session')

@@ -120,7 +120,7 @@ def test_unknown_protocol_and_keys(any_code, crystals, tiny):
 )
 def test_gpus_are_asked_for(aiida_profile, aiida_computer, crystals, tiny, scheduler, line):
     computer = aiida_computer(label=f'with-{scheduler}', scheduler_type=scheduler)
-    code = orm.InstalledCode(label='goectp', computer=computer, filepath_executable='/bin/true').store()
+    code = orm.InstalledCode(label='with-gpus', computer=computer, filepath_executable='/bin/true').store()
     resources = {'resources': {'parallel_env': 'mpi', 'tot_num_mpiprocs': 1}} if scheduler == 'core.sge' else {}
     builder = PredictWorkChain.get_builder_from_protocol(code, crystals, tiny, gpus=2, options=resources)
     assert builder.goectp.metadata.options.get('custom_scheduler_commands') == line
@@ -132,7 +132,7 @@ def test_gpus_are_asked_for(aiida_profile, aiida_computer, crystals, tiny, sched
 
 def test_a_scheduler_that_cannot_be_asked(aiida_profile, aiida_computer):
     computer = aiida_computer(label='with-pbs', scheduler_type='core.pbspro')
-    code = orm.InstalledCode(label='goectp', computer=computer, filepath_executable='/bin/true').store()
+    code = orm.InstalledCode(label='with-gpus', computer=computer, filepath_executable='/bin/true').store()
     with pytest.raises(ValueError, match=r'core\.pbspro for GPUs: choose a queue that has them'):
         gpu_options(code, 1, {})
     assert gpu_options(code, 1, {'queue_name': 'gpu'}) == {}
