@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from aiida_goectp.npzfile import FormatError
 
@@ -29,6 +30,9 @@ class ModelCard(BaseModel):
     name: str
     preset: str = Field(description='how crystals become graphs and outputs become tensors: goectp or published')
     architecture: dict[str, Any] = Field(description='everything that decides the shape of the network')
+    architectures: list[dict[str, Any]] = Field(
+        default_factory=list, description='of each member, where they differ; the first is architecture, too'
+    )
     targets: list[str] = Field(description='the outputs in order, of: electronic, ionic, total')
     members: int = Field(default=1, ge=1, description='size of the committee')
     elements: list[int] = Field(default_factory=list, description='atomic numbers of the training set')
@@ -42,6 +46,22 @@ class ModelCard(BaseModel):
     licence: str = ''
     citation: str = ''
     notes: str = ''
+
+    @model_validator(mode='after')
+    def _one_architecture_a_member(self) -> ModelCard:
+        several = self.architectures
+        if several and (len(several) != self.members or several[0] != self.architecture):
+            raise ValueError(f'architectures: {len(several)} for {self.members} members, or another first one')
+        return self
+
+    def architecture_of(self, member: int) -> dict[str, Any]:
+        """Return the architecture of a member; beyond the last it begins again with the first."""
+        return self.architectures[member % self.members] if self.architectures else self.architecture
+
+    def other_options(self, options: Mapping[str, Any]) -> list[str]:
+        """Return the names of those options of the backbone that some member has otherwise."""
+        told = [self.architecture_of(member).get('options', {}) for member in range(self.members)]
+        return [name for name, value in options.items() if any(item.get(name, value) != value for item in told)]
 
 
 def shipped_models() -> tuple[str, ...]:
@@ -88,6 +108,8 @@ def model_hash(path: str | Path) -> str:
         'targets': card.targets,
         'members': card.members,
     }
+    if card.architectures:
+        identity['architectures'] = card.architectures
     if card.uncertainty:
         identity['uncertainty'] = card.uncertainty
     digest.update(json.dumps(identity, sort_keys=True).encode())

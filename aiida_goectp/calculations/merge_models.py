@@ -33,17 +33,14 @@ def merge_models(
     :param name: of the committee
     :param card: prose for the model card: licence, citation, notes
     :param members: the members, in the order of their names
-    :raises ValueError: their number is not that of the settings, or they are of another network or functional
+    :raises ValueError: their number is not that of the settings, or they make no committee
     """
     models = [members[key] for key in sorted(members)]
     wanted = all_settings(settings.get_dict())
     if len(models) != wanted['members']:
         raise ValueError(f'{len(models)} members for a committee of {wanted["members"]}')
     cards = [model.card for model in models]
-    # not in elements: members that learn without a fold each may see others, and the dataset says which there are
-    for key in ('preset', 'architecture', 'targets', 'functional'):
-        if any(getattr(item, key) != getattr(cards[0], key) for item in cards):
-            raise ValueError(f'the members differ in {key}; a committee is of one kind')
+    # elements may differ: members that learn without a fold each may see others, and the dataset says which there are
     prose = {'licence': '', 'citation': '', 'notes': '', **(card.get_dict() if card is not None else {})}
     return _joined(models, dataset, split.value, wanted, name.value if name is not None else cards[0].name, prose)
 

@@ -151,7 +151,7 @@ def _training(file: Path | None, model: str | None) -> TrainSettings:
         if file is None:
             values.pop('preset')
         card = read_card(resolve_model(model))
-        values = settings_like(values, card.preset, card.architecture)
+        values = settings_like(values, card)
     return read_settings(TrainSettings, values, 'settings')
 
 

@@ -109,7 +109,7 @@ def show_card(model: Known) -> None:
 
 
 def _rest(card: ModelCard) -> Iterator[tuple[str, str]]:
-    for name in ('architecture', 'training', 'uncertainty'):
+    for name in ('architectures' if card.architectures else 'architecture', 'training', 'uncertainty'):
         if getattr(card, name):
             yield name, json.dumps(getattr(card, name), indent=2, ensure_ascii=False)
     others = {part: figures for part, figures in card.metrics.items() if not _of_targets(figures)}

@@ -8,8 +8,10 @@ from typing import Any
 
 from aiida_goectp.dataset import Dataset
 from aiida_goectp.learning.finish import finish
+from aiida_goectp.learning.members import check_alike
 from aiida_goectp.learning.predict import cached_model
-from aiida_goectp.learning.settings import TrainSettings
+from aiida_goectp.learning.settings import TrainSettings, settings_like
+from aiida_goectp.modelcard import ModelCard
 from aiida_goectp.network.checkpoint import save_model
 from aiida_goectp.traininglog import finite
 
@@ -17,22 +19,31 @@ __all__ = ('join_members', 'take_member')
 
 
 def join_members(
-    contents: Sequence[bytes], parts: dict[str, Dataset], settings: TrainSettings, output: Path, **card: Any
-) -> None:
+    contents: Sequence[bytes], parts: dict[str, Dataset], settings: TrainSettings | None, output: Path, **card: Any
+) -> ModelCard:
     """Write the committee of all networks, calibrated and judged as one, as if they had been trained together.
 
     :param contents: of the model files, in order
     :param parts: train, validation and test, on which the members were trained
-    :param settings: of the committee
+    :param settings: of the committee; None if each was trained by settings of its own, which then stand in the card
     :param output: the model file
     :param card: what :func:`aiida_goectp.learning.finish.finish` wants to know for the card
+    :return: the card of the committee
+    :raises ValueError: models that make no committee
     """
     models = [cached_model(content, 'cpu') for content in contents]
     networks: list[Any] = [network for model in models for network in model.networks]
     known = sorted({element for model in models for element in model.card.elements})
-    networks, told = finish(networks, parts, settings, device='cpu', known=known, **card)
+    cards = [model.card for model in models]
+    check_alike(cards)
+    alike = TrainSettings.model_validate(settings_like({'members': len(networks)}, cards[0]))
+    networks, told = finish(networks, parts, settings or alike, device='cpu', known=known, **card)
     told.metrics = finite(told.metrics)
+    if settings is None:
+        del told.training['settings']
+        told.training['members'] = [{'name': item.name, **item.training} for item in cards]
     save_model(output, networks, told)
+    return told
 
 
 def take_member(content: bytes, place: int, output: Path) -> None:
@@ -46,5 +57,6 @@ def take_member(content: bytes, place: int, output: Path) -> None:
     """
     model = cached_model(content, 'cpu')
     place %= len(model.members)
-    changes = {'members': 1, 'uncertainty': {}, 'metrics': {}, 'name': f'{model.card.name}, member {place}'}
+    changes: dict[str, Any] = {'members': 1, 'architecture': model.card.architecture_of(place), 'architectures': []}
+    changes |= {'uncertainty': {}, 'metrics': {}, 'name': f'{model.card.name}, member {place}'}
     save_model(output, [model.members[place]], model.card.model_copy(update=changes))

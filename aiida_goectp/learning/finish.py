@@ -24,7 +24,7 @@ from aiida_goectp.network.checkpoint import LoadedModel
 from aiida_goectp.network.model import GoeCTP
 from aiida_goectp.network.preparation import GraphArrays, prepare
 
-__all__ = ('coverage', 'finish', 'judge', 'raw_of')
+__all__ = ('coverage', 'finish', 'judge', 'raw_of', 'training_hash')
 
 _UNLIKE = 0.995
 """share of the validation rows that count as like the training set"""
@@ -59,10 +59,12 @@ def finish(
     :return: the networks, with what their uncertainty needs, and the card
     """
     training = parts['train'].take(np.flatnonzero(parts['train'].trainable))
+    architectures = [network.architecture for network in networks]
     card = ModelCard(
         name=name,
         preset=settings.preset,
         architecture=networks[0].architecture,
+        architectures=architectures if any(item != architectures[0] for item in architectures) else [],
         targets=list(TARGETS),
         members=len(networks),
         elements=sorted({*np.unique(training.crystals.atomic_numbers).tolist(), *known}),
@@ -70,7 +72,7 @@ def finish(
         training={
             'data': data,
             'rows': {part: len(rows) for part, rows in parts.items()},
-            'hash': hashlib.sha256('\n'.join(sorted(training.crystals.hashes)).encode()).hexdigest(),
+            'hash': training_hash(training),
             'settings': settings.model_dump(),
             **({'parent': parent} if parent else {}),
         },
@@ -80,18 +82,30 @@ def finish(
     )
     model = LoadedModel(card, torch.nn.ModuleList(networks).eval(), '').to(device)
     _learn_leverage(model, prepare(training.crystals, settings.preset), settings, training, device)
-    held = parts.get('validation')
-    if held is not None and len(held) >= _FEWEST:
-        raw, labels = raw_of(model, held, settings, device), labels_of(held)
-        limit = np.sort(raw.leverage)[math.ceil(_UNLIKE * len(raw.leverage)) - 1]
-        card.uncertainty = {**calibrate(raw, labels), 'unlike_above': float(limit)}
-    elif inherited is not None and not (held is not None and len(held)) and inherited.members == len(networks):
-        card.uncertainty = inherited.uncertainty
-        card.metrics.update({f'{part} of the parent': figures for part, figures in inherited.metrics.items()})
+    _learn_errors(model, parts.get('validation'), settings, device, inherited)
     for part in ('validation', 'test'):
         if part in parts and len(parts[part]):
             card.metrics[part] = judge(model, parts[part], settings, device)
     return [network.cpu() for network in networks], card
+
+
+def _learn_errors(
+    model: LoadedModel, held: Dataset | None, settings: TrainSettings, device: str, inherited: ModelCard | None
+) -> None:
+    """Write into the card how its deviations follow from what the members say."""
+    card, rows = model.card, 0 if held is None else len(held)
+    if held is not None and rows >= _FEWEST:
+        raw, labels = raw_of(model, held, settings, device), labels_of(held)
+        limit = np.sort(raw.leverage)[math.ceil(_UNLIKE * len(raw.leverage)) - 1]
+        card.uncertainty = {**calibrate(raw, labels), 'unlike_above': float(limit)}
+    elif inherited is not None and not rows and inherited.members == card.members:
+        card.uncertainty = inherited.uncertainty
+        card.metrics.update({f'{part} of the parent': figures for part, figures in inherited.metrics.items()})
+
+
+def training_hash(training: Dataset) -> str:
+    """Return what tells whether two trainings saw the same crystals."""
+    return hashlib.sha256('\n'.join(sorted(training.crystals.hashes)).encode()).hexdigest()
 
 
 def raw_of(model: LoadedModel, data: Dataset, settings: TrainSettings, device: str = 'cpu') -> Raw:

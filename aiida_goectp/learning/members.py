@@ -1,17 +1,38 @@
-"""Settings of the members of a committee that is trained again and again; free of torch, as the AiiDA side needs them.
+"""Which networks make a committee, and the settings of one that is trained again and again; free of torch.
 
-Work chain and backtest take them from here, so that the same seed trains the same networks in both.
+Work chain and backtest take the settings from here, so that the same seed trains the same networks in both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiida_goectp.learning.settings import settings_like
 from aiida_goectp.modelcard import ModelCard
+from aiida_goectp.network.preparation import PRESETS
 
-__all__ = ('committee_settings',)
+__all__ = ('check_alike', 'committee_settings')
+
+
+def check_alike(cards: Sequence[ModelCard]) -> None:
+    """Check that models can be members of one committee: they see the same graphs and mean the same tensors.
+
+    Their networks may differ: what two of another kind miss is less alike than what two of one kind miss.
+
+    :param cards: one or more
+    :raises ValueError: they differ in the cell that they are shown, in targets or in functional
+    """
+    kinds = {
+        'the way in which they see a crystal (preset)': lambda card: PRESETS.get(card.preset, card.preset),
+        'targets': lambda card: card.targets,
+        'functional': lambda card: card.functional,
+        'the functionals that they are told': lambda card: card.architecture.get('functionals', []),
+    }
+    for words, of_card in kinds.items():
+        if any(of_card(card) != of_card(cards[0]) for card in cards):
+            names = ', '.join(card.name for card in cards)
+            raise ValueError(f'the members of a committee must not differ in {words}; these do: {names}')
 
 
 def committee_settings(
@@ -28,6 +49,6 @@ def committee_settings(
     """
     given = {'seed': seed, **values}
     if begun is not None:
-        given = settings_like(given, begun.preset, begun.architecture)
+        given = settings_like(given, begun)
     alone = [{**given, 'members': 1, 'seed': given['seed'] + member} for member in range(members)]
     return alone, {**given, 'members': members}

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from aiida_goectp.modelcard import ModelCard
+
 __all__ = ('FEW_LABELS', 'PUBLISHED_RECIPE', 'TrainSettings', 'settings_like')
 
 
@@ -70,19 +72,19 @@ class TrainSettings(BaseModel):
         return self.model_dump(exclude_defaults=True, exclude={'compile', 'patience'})
 
 
-def settings_like(values: Mapping[str, Any], preset: str, architecture: Mapping[str, Any]) -> dict[str, Any]:
+def settings_like(values: Mapping[str, Any], card: ModelCard) -> dict[str, Any]:
     """Return settings with preset, options of the backbone and functionals of a model to go on from.
 
     What the settings say themselves of one of the three stays, and then the model gives none of them.
 
     :param values: fields of :class:`TrainSettings`
-    :param preset: of the model
-    :param architecture: of its card
+    :param card: of the model; members of several architectures have no options in common to be named
     """
     if {'preset', 'options', 'functionals'} & set(values):
         return dict(values)
-    taken = {'options': architecture.get('options', {}), 'functionals': architecture.get('functionals', [])}
-    return {**values, 'preset': preset, **taken}
+    options = {} if card.architectures else card.architecture.get('options', {})
+    taken = {'options': options, 'functionals': card.architecture.get('functionals', [])}
+    return {**values, 'preset': card.preset, **taken}
 
 
 PUBLISHED_RECIPE = TrainSettings(

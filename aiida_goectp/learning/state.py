@@ -19,7 +19,7 @@ from aiida_goectp.learning.settings import TrainSettings
 from aiida_goectp.network.checkpoint import LoadedModel
 from aiida_goectp.network.model import GoeCTP, architecture_of
 
-__all__ = ('TARGETS', 'TrainingState', 'architecture_in', 'bounds', 'identity_of')
+__all__ = ('TARGETS', 'TrainingState', 'bounds', 'identity_of')
 
 TARGETS = ('electronic', 'ionic')
 
@@ -32,13 +32,6 @@ def identity_of(settings: TrainSettings, training: Dataset, initial: LoadedModel
         'identity': hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(),
         'labels': hashlib.sha256(np.where(np.isnan(labels), np.nan, labels).tobytes()).hexdigest(),
     }
-
-
-def architecture_in(settings: TrainSettings, initial: LoadedModel | None) -> dict[str, Any]:
-    """Return the architecture of the model to go on from, else that which the settings ask for."""
-    if initial is not None:
-        return initial.card.architecture
-    return architecture_of(settings.preset, settings.options, settings.functionals)
 
 
 class TrainingState:
@@ -59,7 +52,6 @@ class TrainingState:
         initial: LoadedModel | None = None,
     ) -> None:
         self.initial = initial
-        self.architecture = architecture_in(settings, initial)
         self.settings, self.identity, self.rows, self.device = settings, identity, rows, device
         self.member = 0
         self.finished: list[dict[str, torch.Tensor]] = []
@@ -68,7 +60,7 @@ class TrainingState:
         """Make the next member ready to learn."""
         settings, initial = self.settings, self.initial
         torch.manual_seed(settings.seed + member)
-        network = self._new_network()
+        network = self._new_network(member)
         if initial is not None:
             network.load_state_dict(initial.networks[member % len(initial.networks)].state_dict())
         self.network = network.to(self.device)
@@ -86,8 +78,11 @@ class TrainingState:
         self.best_score, self.best_epoch = math.inf, 0
         self.best: dict[str, torch.Tensor] = {}
 
-    def _new_network(self) -> GoeCTP:
-        return GoeCTP(self.architecture, list(TARGETS))
+    def _new_network(self, member: int) -> GoeCTP:
+        settings = self.settings
+        if self.initial is not None:
+            return GoeCTP(self.initial.card.architecture_of(member), list(TARGETS))
+        return GoeCTP(architecture_of(settings.preset, settings.options, settings.functionals), list(TARGETS))
 
     def note_score(self, score: float | None) -> bool:
         """Remember the weights if they are the best so far, and return whether they are."""
@@ -107,8 +102,8 @@ class TrainingState:
     def networks(self) -> list[GoeCTP]:
         """Return the finished members in evaluation mode on the CPU."""
         networks = []
-        for weights in self.finished:
-            network = self._new_network()
+        for member, weights in enumerate(self.finished):
+            network = self._new_network(member)
             network.load_state_dict(weights)
             networks.append(network.eval())
         return networks

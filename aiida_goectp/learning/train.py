@@ -81,7 +81,8 @@ def train_committee(
 
     :param training: labels may be missing; a row without any teaches nothing
     :param validation: judged after each epoch, never learnt from
-    :param initial: a model of the same architecture to go on from (fine-tuning); member k begins as its member k
+    :param initial: a model of the same architecture to go on from (fine-tuning); member k begins as its member k, which
+        may differ from the others
     :param state_file: written after each epoch and read at the start
     :param report: called after each epoch
     :param stop: asked after each epoch
@@ -96,8 +97,9 @@ def train_committee(
     held = _rows(validation, settings) if validation is not None and len(validation) else None
     state = TrainingState(settings, identity_of(settings, training, initial), len(rows), device, initial)
     state.begin_member(0)
-    rows = _described(rows, state.network)
-    held = None if held is None else _described(held, state.network)
+    asking = state.network if initial is None else initial.networks
+    rows = _described(rows, asking)
+    held = None if held is None else _described(held, asking)
     if state_file is not None and state_file.exists():
         state.restore(state_file)
     while state.member < settings.members:
@@ -124,9 +126,9 @@ def _rows(data: Dataset, settings: TrainSettings) -> _Rows:
     return _Rows(graphs, torch.from_numpy(labels).float(), torch.from_numpy(places))
 
 
-def _described(rows: _Rows, network: GoeCTP) -> _Rows:
-    """Return rows whose fixed numbers are known, if the network reads them: most of what a small one computes."""
-    numbers = described_once(network, rows.graphs)
+def _described(rows: _Rows, networks: torch.nn.Module) -> _Rows:
+    """Return rows whose fixed numbers are known, if a network reads them: most of what a small one computes."""
+    numbers = described_once(networks, rows.graphs)
     return rows if numbers is None else replace(rows, graphs=replace(rows.graphs, described=numbers))
 
 
@@ -150,8 +152,7 @@ def functional_places(data: Dataset, functionals: list[str]) -> np.ndarray:
 def _check_initial(initial: LoadedModel | None, settings: TrainSettings) -> None:
     if initial is None:
         return
-    told, options = initial.card.architecture, initial.card.architecture.get('options', {})
-    other = [name for name, value in settings.options.items() if options.get(name, value) != value]
+    told, other = initial.card.architecture, initial.card.other_options(settings.options)
     if settings.preset != initial.card.preset:
         other.append('preset')
     if len(settings.functionals) > 1 and settings.functionals != told.get('functionals'):

@@ -44,7 +44,8 @@ def save_model(path: str | Path, networks: list[GoeCTP], card: ModelCard) -> Non
 
     :raises ValueError: the card does not fit the networks
     """
-    if len(networks) != card.members or any(network.targets != card.targets for network in networks):
+    told = [(card.architecture_of(member), card.targets) for member in range(card.members)]
+    if [(network.architecture, network.targets) for network in networks] != told:
         raise ValueError(f'the card speaks of {card.members} networks with targets {card.targets}; these differ')
     weights = {
         f'{member}.{name}': tensor.detach().cpu().contiguous()
@@ -73,7 +74,7 @@ def load_model(name_or_path: str | Path) -> LoadedModel:
     if card.preset not in PRESETS:
         raise FormatError(f'{path}: unknown preset {card.preset!r}; this version knows {", ".join(sorted(PRESETS))}')
     try:
-        members = [GoeCTP(card.architecture, card.targets) for _ in range(card.members)]
+        members = [GoeCTP(card.architecture_of(member), card.targets) for member in range(card.members)]
         weights = load_file(path)
         whitening = {place: weights.pop(f'{place}.{_WHITENING}', None) for place in range(card.members)}
         networks = nn.ModuleList(members)

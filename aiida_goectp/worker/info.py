@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from aiida_goectp.modelcard import ModelCard
 from aiida_goectp.npzfile import FormatError
 from aiida_goectp.worker.status import WorkerError, report_error
 
@@ -34,7 +35,8 @@ def info(model: str | None, as_json: bool) -> None:
         return
     click.echo(f'{card.name}: preset {card.preset}, targets {", ".join(card.targets)}, {card.members} member(s)')
     click.echo(f'hash        {model_hash(path)}')
-    click.echo(f'backbone    {card.architecture.get("backbone")} {card.architecture.get("options")}')
+    for words in backbones(card):
+        click.echo(f'backbone    {words}')
     click.echo(f'functional  {card.functional}')
     click.echo(f'elements    {len(card.elements)} in the training set')
     for part, targets in card.metrics.items():
@@ -43,6 +45,14 @@ def info(model: str | None, as_json: bool) -> None:
     for label, text in (('licence', card.licence), ('citation', card.citation), ('notes', card.notes)):
         if text:
             click.echo(f'{label:<11} {text}')
+
+
+def backbones(card: ModelCard) -> list[str]:
+    """Return the backbones in words, with the number of members that have each where they differ."""
+    told = [f'{item.get("backbone")} {item.get("options")}' for item in map(card.architecture_of, range(card.members))]
+    if not card.architectures:
+        return told[:1]
+    return [f'{told.count(words)} × {words}' for words in dict.fromkeys(told)]
 
 
 def _figures(figures: Any) -> str:

@@ -6,6 +6,7 @@ import click
 
 from aiida_goectp import __version__
 from aiida_goectp.worker.info import info
+from aiida_goectp.worker.join import join
 from aiida_goectp.worker.predict import predict
 from aiida_goectp.worker.train import train
 
@@ -18,5 +19,5 @@ def main() -> None:
     """Dielectric tensors of crystals by GoeCTP. Needs no AiiDA profile."""
 
 
-for command in (predict, train, info):
+for command in (predict, train, join, info):
     main.add_command(command)

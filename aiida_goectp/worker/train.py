@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from aiida_goectp.worker.figures import tell_figures
 from aiida_goectp.worker.launch import is_launched, launch
 from aiida_goectp.worker.progress import EpochProgress
 from aiida_goectp.worker.status import Status, WorkerError, report_error, tell_errors
@@ -203,11 +204,7 @@ class _Training:
         self.state_file.unlink(missing_ok=True)
         self.status.update(state='finished', epochs_done=self.status.fields['epochs_total'], seconds_left=0.0)
         if not self.options['quiet']:
-            for name, figures in card.metrics.get('test', {}).items():
-                shown = [f'{key} {value:.3g}' for key, value in figures.items() if isinstance(value, int | float)]
-                if shown:
-                    print(f'test {name}: ' + ', '.join(shown))
-            print(f'wrote {self.output}', file=sys.stderr)
+            tell_figures(card, self.output)
 
 
 class _Reporter:

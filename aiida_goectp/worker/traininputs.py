@@ -39,7 +39,7 @@ def read_settings(options: dict[str, Any], initial: LoadedModel | None) -> Train
 
     values = _read_json(options['settings']) if options['settings'] else {}
     if initial is not None:
-        values = settings_like(values, initial.card.preset, initial.card.architecture)
+        values = settings_like(values, initial.card)
     values |= {name: options[name] for name in TrainSettings.model_fields if options.get(name) is not None}
     network = {name: options[name] for name in _NETWORK if options[name] is not None}
     if network:

@@ -233,8 +233,7 @@ def _check_training(inputs: Mapping[str, Any]) -> str | None:
     if 'model' not in inputs or policy.mode != 'fine-tune' or not {'preset', 'options', 'functionals'} & set(settings):
         return None
     card = inputs['model'].card
-    options = card.architecture.get('options', {})
-    other = [name for name, value in settings.get('options', {}).items() if options.get(name, value) != value]
+    other = card.other_options(settings.get('options', {}))
     if other or settings.get('preset', 'goectp') != card.preset:
         what = ', '.join(other) or 'preset'
         return (

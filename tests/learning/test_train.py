@@ -220,9 +220,7 @@ def test_the_published_schedule_falls_in_a_line_from_the_first_step():
 def test_a_shipped_model_keeps_its_own_network_when_it_is_tuned():
     """Presets move on; what began with another head and other options goes on with them."""
     initial = load_model('goectp-small')
-    settings = TrainSettings.model_validate(
-        settings_like({'epochs': 1, 'batch_size': 4, 'stretches': 0}, initial.card.preset, initial.card.architecture)
-    )
+    settings = TrainSettings.model_validate(settings_like({'epochs': 1, 'batch_size': 4, 'stretches': 0}, initial.card))
     network = train(tiny.some_dataset(8), None, settings, initial=initial)
     assert network.architecture == initial.card.architecture
     assert network.architecture['head'] == 'physical'

@@ -1,0 +1,104 @@
+"""``goectp join``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aiida_goectp.worker.figures import tell_figures
+from aiida_goectp.worker.status import Status, WorkerError, report_error, tell_errors
+
+if TYPE_CHECKING:
+    from aiida_goectp.dataset import Dataset
+    from aiida_goectp.modelcard import ModelCard
+
+__all__ = ('join',)
+
+_PATH = click.Path(exists=True, dir_okay=False)
+
+
+@click.command()
+@click.argument('models', nargs=-1, required=True, metavar='MODEL…')
+@click.option('--dataset', required=True, type=_PATH, help='What they were trained on: dataset.npz or JSON lines.')
+@click.option('--output', required=True, type=click.Path(dir_okay=False), help='Model file to write (.safetensors).')
+@click.option('--split', required=True, help='Name of the split of the dataset, or of the file, they were trained on.')
+@click.option('--split-file', type=_PATH, help='JSON: splits → name → part → ids.')
+@click.option('--threads', type=click.IntRange(min=1), help='CPU threads.')
+@click.option('--quiet', is_flag=True, help='No figures.')
+@click.option('--name', help='Name of the committee, for its card.')
+@click.option('--functional', help='Functional of the rows that do not say theirs.')
+@click.option('--licence', default='', help='For the card.')
+@click.option('--citation', default='', help='For the card.')
+@click.option('--notes', default='', help='For the card.')
+def join(models: tuple[str, ...], dataset: str, output: str, **options: Any) -> None:
+    """Join models that were trained apart to one committee, of all their members in order.
+
+    Each MODEL is a file or the name of a shipped model; their networks may differ. The uncertainty of the committee is
+    calibrated on the validation rows of the split, and its figures are those of the test rows: no member may have
+    learnt from either.
+
+    Exit status: 0 finished, 2 bad input or model.
+    """
+    if not Path(output).parent.is_dir():
+        report_error(WorkerError('bad_input', f'{output}: there is no folder {Path(output).parent}; make it first'))
+    with tell_errors(Status(None)):
+        card = _join(models, Path(dataset), Path(output), options)
+    if not options['quiet']:
+        tell_figures(card, Path(output))
+
+
+def _join(models: tuple[str, ...], source: Path, output: Path, options: dict[str, Any]) -> ModelCard:
+    from aiida_goectp.dataset import Dataset
+    from aiida_goectp.learning.members import check_alike
+    from aiida_goectp.modelcard import read_card, resolve_model
+    from aiida_goectp.worker.traininputs import name_functional, split_dataset
+
+    try:
+        files = [resolve_model(model) for model in models]
+        cards = [read_card(file) for file in files]
+        check_alike(cards)
+    except ValueError as error:  # FormatError among them
+        raise WorkerError('bad_model', str(error)) from error
+    data, functional = name_functional(Dataset.load(source), options['functional'])
+    split, parts = split_dataset(data, options['split'], options['split_file'], 0, label=str(source))
+    _check(cards, parts, functional)
+    import torch
+
+    from aiida_goectp.learning.committee import join_members
+
+    if options['threads']:
+        torch.set_num_threads(options['threads'])
+    return join_members(
+        [file.read_bytes() for file in files],
+        parts,
+        None,
+        output,
+        name=options['name'] or output.stem,
+        data=f'{source.name}, split {split}',
+        functional=functional,
+        **{name: options[name] for name in ('licence', 'citation', 'notes')},
+    )
+
+
+def _check(cards: list[ModelCard], parts: dict[str, Dataset], functional: str) -> None:
+    """Refuse models that mean other tensors than the rows, and warn of those that may know the answers."""
+    from aiida_goectp.learning.finish import training_hash
+
+    first = cards[0]
+    if first.targets != ['electronic', 'ionic']:
+        raise WorkerError('bad_model', f'{first.name}: predicts {", ".join(first.targets)}; needs electronic and ionic')
+    if first.functional != functional:
+        raise WorkerError(
+            'bad_model',
+            f'{first.name}: learnt from labels of {first.functional}, and those of the dataset are of {functional}; '
+            'join models with the rows that taught them',
+        )
+    for card in cards:
+        if card.training.get('hash') != training_hash(parts['train']):
+            click.echo(
+                f'warning: {card.name} learnt from other rows than part train of the split; if validation or test rows '
+                'were among them, its errors look too small and its intervals are too narrow',
+                err=True,
+            )

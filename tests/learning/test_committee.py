@@ -1,0 +1,78 @@
+"""A committee of different networks: its members are taken out, fine-tuned and joined as what each of them is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from aiida_goectp.learning.committee import join_members, take_member
+from aiida_goectp.learning.members import committee_settings
+from aiida_goectp.learning.settings import TrainSettings
+from aiida_goectp.learning.train import train_committee
+from aiida_goectp.modelcard import ModelCard, read_card
+from aiida_goectp.network.checkpoint import load_model, save_model
+from aiida_goectp.network.model import GoeCTP, architecture_of
+from tests import tiny
+
+TARGETS = ['electronic', 'ionic']
+TOLD = ['PBEsol', 'PBE']
+
+
+@pytest.fixture(scope='module')
+def data():
+    tiny.one_thread()
+    data = tiny.some_dataset(48).with_split('mine', 'random', 1, (0.3, 0.65, 0.05))
+    return replace(data, functional=np.full(len(data), 'PBEsol'))
+
+
+@pytest.fixture(scope='module')
+def mixed(tmp_path_factory):
+    """A model file of one network that passes messages, and one on fixed numbers."""
+    torch.manual_seed(1)
+    kinds = [('goectp', {'width': 8, 'layers': 1, 'bins': 16}), ('descriptors', {'width': 8})]
+    architectures = [architecture_of(preset, options, TOLD) for preset, options in kinds]
+    networks = [GoeCTP(architecture, TARGETS) for architecture in architectures]
+    same = {'name': 'mixed', 'preset': 'goectp', 'targets': TARGETS, 'members': 2, 'functional': 'PBEsol'}
+    path = tmp_path_factory.mktemp('models') / 'mixed.safetensors'
+    save_model(path, networks, ModelCard(architecture=architectures[0], architectures=architectures, **same))
+    return path
+
+
+def test_a_round_of_a_campaign(data, mixed, tmp_path):
+    """Each member goes on from the parent's of its kind, under settings that all of them share; then they are one."""
+    wanted = {'epochs': 1, 'batch_size': 16, 'stretches': 0}
+    alone, together = committee_settings(wanted, 3, 2, read_card(mixed))
+    assert alone[1] | {'seed': 3} == alone[0]
+    parts = {part: data.part('mine', part) for part in ('train', 'validation', 'test')}
+    contents = []
+    for place in range(2):
+        begun, tuned = tmp_path / f'begun-{place}.safetensors', tmp_path / f'tuned-{place}.safetensors'
+        take_member(mixed.read_bytes(), place, begun)
+        parent = load_model(begun)
+        assert parent.card.architecture == read_card(mixed).architecture_of(place)
+        settings = TrainSettings(**alone[place])
+        networks = train_committee(parts['train'], parts['validation'], settings, initial=parent)
+        card = parent.card.model_copy(update={'architecture': networks[0].architecture})
+        save_model(tuned, networks, card)
+        contents.append(tuned.read_bytes())
+    path = tmp_path / 'new.safetensors'
+    prose = {'name': 'new', 'data': 'here', 'functional': 'PBEsol'}
+    join_members(contents, parts, TrainSettings(**together), path, **prose)
+    new = load_model(path)
+    assert [network.architecture for network in new.members] == read_card(mixed).architectures
+    assert new.card.training['settings']['members'] == 2
+
+
+def test_a_place_beyond_the_last_begins_again(mixed, tmp_path):
+    take_member(mixed.read_bytes(), 3, tmp_path / 'one.safetensors')
+    assert read_card(tmp_path / 'one.safetensors').architecture['backbone'] == 'descriptors'
+
+
+def test_networks_that_the_card_does_not_speak_of(mixed, tmp_path):
+    model = load_model(mixed)
+    with pytest.raises(ValueError, match='the card speaks of 2 networks'):
+        save_model(tmp_path / 'no.safetensors', model.members[::-1], model.card)
+    assert not (tmp_path / 'no.safetensors').exists()
