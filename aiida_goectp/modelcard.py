@@ -58,6 +58,12 @@ class ModelCard(BaseModel):
         """Return the architecture of a member; beyond the last it begins again with the first."""
         return self.architectures[member % self.members] if self.architectures else self.architecture
 
+    def of_member(self, member: int) -> ModelCard:
+        """Return the card of one member by itself, which states no uncertainty and no figures: those are of all."""
+        alone = {'members': 1, 'architecture': self.architecture_of(member), 'architectures': []}
+        name = f'{self.name}, member {member % self.members}'
+        return self.model_copy(update={**alone, 'uncertainty': {}, 'metrics': {}, 'name': name})
+
     def other_options(self, options: Mapping[str, Any]) -> list[str]:
         """Return the names of those options of the backbone that some member has otherwise."""
         told = [self.architecture_of(member).get('options', {}) for member in range(self.members)]

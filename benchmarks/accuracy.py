@@ -22,6 +22,7 @@ from accuracy_table import print_tables
 from aiida_goectp.dataset import Dataset
 from aiida_goectp.datasets.concatenation import concatenate
 from aiida_goectp.datasets.splits import reduced_formulas
+from aiida_goectp.learning.finish import training_hash
 from aiida_goectp.learning.settings import PUBLISHED_RECIPE, TrainSettings
 from aiida_goectp.learning.train import Epoch, evaluate, train_committee
 from aiida_goectp.modelcard import ModelCard
@@ -89,6 +90,12 @@ def run(options: Namespace) -> None:
         targets=['electronic', 'ionic'],
         members=len(networks),
         elements=[int(z) for z in sorted(set(parts['train'].crystals.atomic_numbers))],
+        functional=', '.join(sorted(set(parts['train'].functional.tolist()))),
+        training={
+            'data': f'{options.data.name}, split {options.split}',
+            'hash': training_hash(parts['train']),
+            'settings': settings.model_dump(),
+        },
         metrics=metrics,
     )
     save_model(options.runs / f'{name}.safetensors', networks, card)

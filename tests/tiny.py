@@ -56,6 +56,29 @@ def write_model(path: Path, *, seed: int = 0, members: int = 1, targets=('electr
     return path
 
 
+def write_mixed_model(path: Path, functionals=()) -> Path:
+    """Write a committee of one network that passes messages and one on fixed numbers, with random weights."""
+    import torch
+
+    from aiida_goectp.network.checkpoint import save_model
+    from aiida_goectp.network.model import GoeCTP, architecture_of
+
+    torch.manual_seed(1)
+    kinds = [('goectp', {'width': 8, 'layers': 1, 'bins': 16}), ('descriptors', {'width': 8})]
+    architectures = [architecture_of(preset, options, functionals) for preset, options in kinds]
+    card = ModelCard(
+        name='mixed',
+        preset='goectp',
+        architecture=architectures[0],
+        architectures=architectures,
+        targets=['electronic', 'ionic'],
+        members=2,
+        functional='PBEsol',
+    )
+    save_model(path, [GoeCTP(architecture, card.targets) for architecture in architectures], card)
+    return path
+
+
 def _fcc(edge, numbers, second):
     lattice = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) * edge / 2
     return lattice, numbers, [[0, 0, 0], [second] * 3]

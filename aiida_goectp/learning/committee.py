@@ -56,7 +56,5 @@ def take_member(content: bytes, place: int, output: Path) -> None:
     :param output: the model file
     """
     model = cached_model(content, 'cpu')
-    place %= len(model.members)
-    changes: dict[str, Any] = {'members': 1, 'architecture': model.card.architecture_of(place), 'architectures': []}
-    changes |= {'uncertainty': {}, 'metrics': {}, 'name': f'{model.card.name}, member {place}'}
-    save_model(output, [model.members[place]], model.card.model_copy(update=changes))
+    network = model.members[place % len(model.members)]
+    save_model(output, [network], model.card.of_member(place))

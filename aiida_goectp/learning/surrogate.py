@@ -137,4 +137,4 @@ class NetworkSurrogate:
 def _member(model: LoadedModel, place: int) -> LoadedModel:
     """Return one member of a committee; beyond the last it begins again with the first."""
     network = model.members[place % len(model.members)]
-    return LoadedModel(model.card.model_copy(update={'members': 1}), nn.ModuleList([network]), model.hash)
+    return LoadedModel(model.card.of_member(place), nn.ModuleList([network]), model.hash)

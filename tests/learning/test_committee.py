@@ -6,19 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from aiida_goectp.learning.committee import join_members, take_member
 from aiida_goectp.learning.members import committee_settings
 from aiida_goectp.learning.settings import TrainSettings
 from aiida_goectp.learning.train import train_committee
-from aiida_goectp.modelcard import ModelCard, read_card
+from aiida_goectp.modelcard import read_card
 from aiida_goectp.network.checkpoint import load_model, save_model
-from aiida_goectp.network.model import GoeCTP, architecture_of
 from tests import tiny
-
-TARGETS = ['electronic', 'ionic']
-TOLD = ['PBEsol', 'PBE']
 
 
 @pytest.fixture(scope='module')
@@ -31,14 +26,7 @@ def data():
 @pytest.fixture(scope='module')
 def mixed(tmp_path_factory):
     """A model file of one network that passes messages, and one on fixed numbers."""
-    torch.manual_seed(1)
-    kinds = [('goectp', {'width': 8, 'layers': 1, 'bins': 16}), ('descriptors', {'width': 8})]
-    architectures = [architecture_of(preset, options, TOLD) for preset, options in kinds]
-    networks = [GoeCTP(architecture, TARGETS) for architecture in architectures]
-    same = {'name': 'mixed', 'preset': 'goectp', 'targets': TARGETS, 'members': 2, 'functional': 'PBEsol'}
-    path = tmp_path_factory.mktemp('models') / 'mixed.safetensors'
-    save_model(path, networks, ModelCard(architecture=architectures[0], architectures=architectures, **same))
-    return path
+    return tiny.write_mixed_model(tmp_path_factory.mktemp('models') / 'mixed.safetensors', ['PBEsol', 'PBE'])
 
 
 def test_a_round_of_a_campaign(data, mixed, tmp_path):

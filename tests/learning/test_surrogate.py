@@ -91,6 +91,14 @@ def test_a_given_model_gives_its_architecture(dealt, tmp_path):
     assert load_model(path).card.architecture['options']['width'] == 16
 
 
+def test_a_given_committee_of_different_networks(dealt, tmp_path):
+    path = tiny.write_mixed_model(tmp_path / 'given.safetensors')
+    given = load_model(path).card
+    found = NetworkSurrogate(TrainSettings(epochs=1, stretches=0)).fit(*dealt, 2, path.read_bytes(), 0)
+    path.write_bytes(found.model)
+    assert load_model(path).card.architectures == given.architectures
+
+
 def test_a_seed_in_the_settings_wins(dealt, fitted, tmp_path):
     given = NetworkSurrogate(SETTINGS.model_copy(update={'seed': 4}))
     found = given.fit(*dealt, 2, None, 99)
