@@ -93,13 +93,15 @@ def run(options: Namespace) -> None:
         functional=', '.join(sorted(set(parts['train'].functional.tolist()))),
         training={
             'data': f'{options.data.name}, split {options.split}',
+            'rows': {part: len(rows) for part, rows in parts.items()},
             'hash': training_hash(parts['train']),
             'settings': settings.model_dump(),
         },
         metrics=metrics,
     )
     save_model(options.runs / f'{name}.safetensors', networks, card)
-    result = {'recipe': options.name or options.recipe, 'split': options.split, 'epochs': settings.epochs, **metrics}
+    result = {'recipe': options.name or options.recipe, 'split': options.split, 'epochs': settings.epochs}
+    result |= {'rows': len(parts['train']), **metrics}
     (options.runs / f'{name}.json').write_text(json.dumps(result, indent=1))
     print(json.dumps(result))
 

@@ -28,39 +28,44 @@ def print_tables(data: Path, splits: Path, runs: Path, models: Sequence[str] = (
     dataset, given = Dataset.load(data), json.loads(splits.read_text())['splits']
     for split in sorted({result['split'] for result in results}):
         print(f'\n{split}\n')
-        print('| recipe | epochs | target | MAE | Frobenius | EwT 25 / 10 / 5 / 2 % | MAE of the average |')
-        print('|---|---|---|---|---|---|---|')
-        for result in (result for result in results if result['split'] == split and 'test' in result):
-            print_rows(result['recipe'], str(result['epochs']), result['test'])
+        print('| recipe | rows | epochs | target | MAE | Frobenius | EwT 25 / 10 / 5 / 2 % | MAE of the average |')
+        print('|---|---|---|---|---|---|---|---|')
         parts = [dataset.take(dataset.rows_of(given[split][part])) for part in ('train', 'test')]
+        for result in (result for result in results if result['split'] == split and 'test' in result):
+            rows = result.get('rows', len(parts[0]))  # runs from before rows were noted learnt from these
+            print_rows(f'{result["recipe"]} | {rows} | {result["epochs"]}', result['test'])
         for name, figures in baselines(*parts).items():
-            print_rows(name, '', figures)
+            print_rows(f'{name} | {len(parts[0])} | ', figures)
 
 
 def of_card(split: str, file: str) -> dict[str, Any]:
     """Return the figures in a model's card as those of a run."""
     card = read_card(file)
-    epochs = card.training['settings']['epochs']
-    return {'recipe': card.name, 'split': split, 'epochs': f'{card.members} × {epochs} more', **card.metrics}
+    trainings = card.training.get('joined') or [card.training]
+    epochs = ' + '.join(f'{item["settings"]["members"]} × {item["settings"]["epochs"]}' for item in trainings)
+    if 'parent' in card.training:
+        epochs += ' more'
+    rows = card.training.get('rows', {}).get('train', '')
+    return {'recipe': card.name, 'split': split, 'epochs': epochs, 'rows': rows, **card.metrics}
 
 
-def print_rows(recipe: str, epochs: str, figures: dict[str, Any]) -> None:
+def print_rows(begin: str, figures: dict[str, Any]) -> None:
     """Print one line a target."""
     for target in TARGETS:
         found = figures[target]
         within = ' / '.join(f'{found[f"ewt_{share}"]:.1f}' for share in _SHARES)
         print(
-            f'| {recipe} | {epochs} | {target} | {found["mae"]:.3f} | {found["fnorm"]:.2f} | {within} '
+            f'| {begin} | {target} | {found["mae"]:.3f} | {found["fnorm"]:.2f} | {within} '
             f'| {found["mae_average"]:.2f} |'
         )
 
 
 def baselines(training: Dataset, test: Dataset) -> dict[str, dict[str, Any]]:
     """Return the figures of the constant, and of extra trees on composition and volume where scikit-learn is there."""
-    labels = {name: getattr(test, name) for name in TARGETS[:2]}
-    known = {name: getattr(training, name) for name in TARGETS[:2]}
-    middle = {name: np.median(np.trace(tensors, axis1=1, axis2=2) / 3) for name, tensors in known.items()}
-    found = {'constant': table({name: isotropic(np.full(len(test), middle[name])) for name in labels}, labels)}
+    labels = {name: getattr(test, name) for name in TARGETS}
+    known = {name: np.trace(getattr(training, name), axis1=1, axis2=2) / 3 for name in TARGETS}
+    constant = {name: np.full(len(test), np.median(averages)) for name, averages in known.items()}
+    found = {'constant': figures_of(constant, labels)}
     try:
         from sklearn.ensemble import ExtraTreesRegressor
     except ImportError:
@@ -68,15 +73,16 @@ def baselines(training: Dataset, test: Dataset) -> dict[str, dict[str, Any]]:
         return found
     inputs = [features(part.crystals) for part in (training, test)]
     predicted = {}
-    for name, tensors in known.items():
-        trees = ExtraTreesRegressor(300, random_state=0, n_jobs=1).fit(inputs[0], np.trace(tensors, axis1=1, axis2=2))
-        predicted[name] = isotropic(trees.predict(inputs[1]) / 3)
-    return {**found, 'extra trees': table(predicted, labels)}
+    for name, averages in known.items():
+        trees = ExtraTreesRegressor(300, random_state=0, n_jobs=1).fit(inputs[0], np.log1p(averages))
+        predicted[name] = np.expm1(trees.predict(inputs[1]))
+    return {**found, 'extra trees': figures_of(predicted, labels)}
 
 
-def isotropic(averages: np.ndarray) -> np.ndarray:
-    """Return (n, 3, 3) tensors with the given averages."""
-    return averages[:, None, None] * np.eye(3)
+def figures_of(averages: dict[str, np.ndarray], labels: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Return the metrics of isotropic tensors with the given averages, each target for itself."""
+    tensors = {name: values[:, None, None] * np.eye(3) for name, values in averages.items()}
+    return table(tensors, labels)
 
 
 def features(crystals: CrystalSet) -> np.ndarray:

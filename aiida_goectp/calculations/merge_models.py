@@ -35,11 +35,14 @@ def merge_models(
     :param members: the members, in the order of their names
     :raises ValueError: their number is not that of the settings, or they make no committee
     """
+    from aiida_goectp.learning.members import check_alike
+
     models = [members[key] for key in sorted(members)]
     wanted = all_settings(settings.get_dict())
     if len(models) != wanted['members']:
         raise ValueError(f'{len(models)} members for a committee of {wanted["members"]}')
     cards = [model.card for model in models]
+    check_alike(cards)
     # elements may differ: members that learn without a fold each may see others, and the dataset says which there are
     prose = {'licence': '', 'citation': '', 'notes': '', **(card.get_dict() if card is not None else {})}
     return _joined(models, dataset, split.value, wanted, name.value if name is not None else cards[0].name, prose)

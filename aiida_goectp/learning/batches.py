@@ -1,18 +1,18 @@
-"""Batches of graphs, made in a thread of their own while the network computes the batch before."""
+"""Batches of graphs, made while the network computes the batch before."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from aiida_goectp.crystals.crystalset import Crystal, CrystalSet
-from aiida_goectp.crystals.validation import check_crystal
-from aiida_goectp.network.elements import HEAVIEST
-from aiida_goectp.network.preparation import GraphArrays, prepare
+from aiida_goectp.crystals.crystalset import CrystalSet
+from aiida_goectp.learning.graphs import GraphMaker, Prepared, Task
+from aiida_goectp.network.preparation import GraphArrays
 
 __all__ = ('PreparedBatch', 'prepared_batches')
 
@@ -20,6 +20,8 @@ _AHEAD = 2
 """batches that wait for the network at most"""
 _EDGES_AN_ATOM = 40
 """undirected; a batch of crystals with more is split, so that atoms alone bound the memory"""
+_PIECE_ATOMS = 2048
+"""whose graphs are made in one go"""
 
 
 class PreparedBatch(NamedTuple):
@@ -36,29 +38,30 @@ class PreparedBatch(NamedTuple):
 
 
 def prepared_batches(
-    crystals: CrystalSet, preset: str, batch_atoms: Callable[[], int], start: int = 0
+    crystals: CrystalSet, preset: str, batch_atoms: Callable[[], int], start: int = 0, processes: int = 0
 ) -> Iterator[PreparedBatch]:
     """Yield batches in row order.
 
     :param batch_atoms: asked before each batch, so that the size can shrink on the way
     :param start: first row
+    :param processes: that make graphs; 0 for a thread of this one
     """
     ready: queue.Queue[PreparedBatch | BaseException | None] = queue.Queue(maxsize=_AHEAD)
     stop = threading.Event()
 
     def produce() -> None:
         try:
-            row = start
-            while row < len(crystals) and not stop.is_set():
-                rows = _next_rows(crystals, row, batch_atoms())
-                for part in _within_edges(_prepare(crystals, rows, preset), _EDGES_AN_ATOM * batch_atoms()):
-                    _put(ready, part, stop)
-                row = int(rows[-1]) + 1
+            with GraphMaker(preset, processes) as maker:
+                for batch in _in_order(crystals, batch_atoms, start, maker):
+                    for part in _within_edges(batch, _EDGES_AN_ATOM * batch_atoms()):
+                        _put(ready, part, stop)
+                    if stop.is_set():
+                        return
             _put(ready, None, stop)
         except BaseException as error:  # handed to the consumer, which raises it
             _put(ready, error, stop)
 
-    thread = threading.Thread(target=produce, name='graphs', daemon=True)
+    thread = threading.Thread(target=produce, name='batches', daemon=True)
     thread.start()
     try:
         while (item := ready.get()) is not None:
@@ -68,6 +71,42 @@ def prepared_batches(
     finally:
         stop.set()
         thread.join()
+
+
+def _in_order(
+    crystals: CrystalSet, batch_atoms: Callable[[], int], start: int, maker: GraphMaker
+) -> Iterator[PreparedBatch]:
+    """Yield whole batches; their pieces are made meanwhile, by all processes, a few pieces ahead."""
+    asked: deque[tuple[np.ndarray, list[Task]]] = deque()
+    row = start
+    while row < len(crystals) or asked:
+        while row < len(crystals) and _unfinished(asked) <= 2 * maker.processes:
+            rows = _next_rows(crystals, row, batch_atoms())
+            asked.append((rows, [maker.ask(crystals.take(piece)) for piece in _pieces(crystals, rows)]))
+            row = int(rows[-1]) + 1
+        rows, tasks = asked.popleft()
+        yield _joined(rows, [maker.answer(task) for task in tasks])
+
+
+def _unfinished(asked: Iterable[tuple[np.ndarray, list[Task]]]) -> int:
+    return sum(not task.future.done() for _, tasks in asked for task in tasks)
+
+
+def _pieces(crystals: CrystalSet, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the rows of a batch in portions that keep one process busy for a second at most."""
+    row, stop = int(rows[0]), int(rows[-1]) + 1
+    while row < stop:
+        piece = _next_rows(crystals, row, _PIECE_ATOMS)
+        yield piece[piece < stop]
+        row = int(piece[-1]) + 1
+
+
+def _joined(rows: np.ndarray, pieces: list[Prepared]) -> PreparedBatch:
+    starts = np.cumsum([0, *(len(piece.errors) for piece in pieces)])
+    good = [start + place for start, piece in zip(starts, pieces, strict=False) for place in piece.good]
+    errors = [error for piece in pieces for error in piece.errors]
+    graphs = GraphArrays.concatenate([piece.graphs for piece in pieces])
+    return PreparedBatch(rows, np.array(good, dtype=np.int64), graphs, errors)
 
 
 def _put(ready: queue.Queue, item: PreparedBatch | BaseException | None, stop: threading.Event) -> None:
@@ -84,32 +123,6 @@ def _next_rows(crystals: CrystalSet, start: int, atoms: int) -> np.ndarray:
     limit = crystals.atom_offsets[start] + atoms
     stop = int(np.searchsorted(crystals.atom_offsets, limit, side='right')) - 1
     return np.arange(start, min(max(stop, start + 1), len(crystals)))
-
-
-def _prepare(crystals: CrystalSet, rows: np.ndarray, preset: str) -> PreparedBatch:
-    chosen = [crystals[int(row)] for row in rows]
-    errors = [_complaint(crystal) for crystal in chosen]
-    good = [place for place, error in enumerate(errors) if not error]
-    try:
-        graphs = prepare([chosen[place] for place in good], preset)
-    except Exception:  # one of them breaks the graph builder: find it, keep the others
-        for place in list(good):
-            try:
-                prepare([chosen[place]], preset)
-            except Exception as error:
-                errors[place] = f'no graph could be built: {type(error).__name__}: {error}'
-                good.remove(place)
-        graphs = prepare([chosen[place] for place in good], preset)
-    return PreparedBatch(rows, np.array(good, dtype=np.int64), graphs, errors)
-
-
-def _complaint(crystal: Crystal) -> str:
-    failure = check_crystal(crystal)
-    if failure is not None:
-        return f'{failure.code}: {failure.message}'
-    if crystal.atomic_numbers.max() > HEAVIEST:
-        return f'unknown_element: the network knows elements up to {HEAVIEST}, not {crystal.atomic_numbers.max()}'
-    return ''
 
 
 def _within_edges(batch: PreparedBatch, edges: int) -> Iterator[PreparedBatch]:

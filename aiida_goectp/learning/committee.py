@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from aiida_goectp.dataset import Dataset
 from aiida_goectp.learning.finish import finish
-from aiida_goectp.learning.members import check_alike
 from aiida_goectp.learning.predict import cached_model
 from aiida_goectp.learning.settings import TrainSettings, settings_like
 from aiida_goectp.modelcard import ModelCard
@@ -23,25 +23,26 @@ def join_members(
 ) -> ModelCard:
     """Write the committee of all networks, calibrated and judged as one, as if they had been trained together.
 
-    :param contents: of the model files, in order
+    :param contents: of the model files, in order; :func:`aiida_goectp.learning.members.check_alike` accepts their cards
     :param parts: train, validation and test, on which the members were trained
     :param settings: of the committee; None if each was trained by settings of its own, which then stand in the card
     :param output: the model file
     :param card: what :func:`aiida_goectp.learning.finish.finish` wants to know for the card
     :return: the card of the committee
-    :raises ValueError: models that make no committee
     """
     models = [cached_model(content, 'cpu') for content in contents]
-    networks: list[Any] = [network for model in models for network in model.networks]
+    # copies: finish writes into the networks, and the models stay loaded for whoever predicts with them next
+    networks: list[Any] = [deepcopy(network) for model in models for network in model.networks]
     known = sorted({element for model in models for element in model.card.elements})
     cards = [model.card for model in models]
-    check_alike(cards)
     alike = TrainSettings.model_validate(settings_like({'members': len(networks)}, cards[0]))
-    networks, told = finish(networks, parts, settings or alike, device='cpu', known=known, **card)
+    if settings is not None:  # of a training that took the rest from the model that it began with
+        alike = settings.model_copy(update={'preset': alike.preset, 'functionals': alike.functionals})
+    networks, told = finish(networks, parts, alike, device='cpu', known=known, **card)
     told.metrics = finite(told.metrics)
     if settings is None:
         del told.training['settings']
-        told.training['members'] = [{'name': item.name, **item.training} for item in cards]
+        told.training['joined'] = [{'name': item.name, **item.training} for item in cards]
     save_model(output, networks, told)
     return told
 

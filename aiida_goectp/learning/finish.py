@@ -24,11 +24,11 @@ from aiida_goectp.network.checkpoint import LoadedModel
 from aiida_goectp.network.model import GoeCTP
 from aiida_goectp.network.preparation import GraphArrays, prepare
 
-__all__ = ('coverage', 'finish', 'judge', 'raw_of', 'training_hash')
+__all__ = ('FEWEST', 'coverage', 'finish', 'judge', 'raw_of', 'training_hash')
 
 _UNLIKE = 0.995
 """share of the validation rows that count as like the training set"""
-_FEWEST = 30
+FEWEST = 30
 """validation rows without which no uncertainty is stated"""
 
 
@@ -94,7 +94,7 @@ def _learn_errors(
 ) -> None:
     """Write into the card how its deviations follow from what the members say."""
     card, rows = model.card, 0 if held is None else len(held)
-    if held is not None and rows >= _FEWEST:
+    if held is not None and rows >= FEWEST:
         raw, labels = raw_of(model, held, settings, device), labels_of(held)
         limit = np.sort(raw.leverage)[math.ceil(_UNLIKE * len(raw.leverage)) - 1]
         card.uncertainty = {**calibrate(raw, labels), 'unlike_above': float(limit)}

@@ -28,6 +28,8 @@ __all__ = ('Chunk', 'Predictor', 'assemble', 'cached_model', 'predict_crystals',
 
 _SMALLEST = 64
 """atoms; a device without room for that many has no room for anything"""
+_WORTH_A_PROCESS = 500
+"""crystals; a process starts in the time that as many take"""
 
 
 class Chunk(NamedTuple):
@@ -81,10 +83,13 @@ class Predictor:
     :param model: as loaded; it is moved to the device
     :param device: as :func:`aiida_goectp.learning.device.choose_device` returns it
     :param batch_atoms: atoms in a batch; by the memory of the device if None. Halved when memory runs out
+    :param processes: that make graphs; 0 for a thread of this one, which keeps up with a network on the CPU
     """
 
-    def __init__(self, model: LoadedModel, device: str = 'cpu', batch_atoms: int | None = None) -> None:
-        self.model, self.device = model.to(device), device
+    def __init__(
+        self, model: LoadedModel, device: str = 'cpu', batch_atoms: int | None = None, processes: int = 0
+    ) -> None:
+        self.model, self.device, self.processes = model.to(device), device, processes
         self.batch_atoms = batch_atoms or default_batch_atoms(device)
         self._elements = np.zeros(256, dtype=bool)
         self._elements[model.card.elements or slice(None)] = True
@@ -98,7 +103,8 @@ class Predictor:
         :raises MemoryShortage: the device has no room even for a tiny batch
         :raises NoDeviceError: the GPU was lost on the way
         """
-        for batch in prepared_batches(crystals, self.model.card.preset, lambda: self.batch_atoms, start):
+        processes = min(self.processes, (len(crystals) - start) // _WORTH_A_PROCESS)
+        for batch in prepared_batches(crystals, self.model.card.preset, lambda: self.batch_atoms, start, processes):
             if seconds := fault('slow'):
                 time.sleep(float(seconds))
             count = len(batch.rows)

@@ -73,15 +73,17 @@ class TrainSettings(BaseModel):
 
 
 def settings_like(values: Mapping[str, Any], card: ModelCard) -> dict[str, Any]:
-    """Return settings with preset, options of the backbone and functionals of a model to go on from.
+    """Return settings with preset, options of the backbone, functionals and members of a model to go on from.
 
-    What the settings say themselves of one of the three stays, and then the model gives none of them.
+    What the settings say themselves of one of the first three stays, and then the model gives none of them; a number of
+    members stays as well.
 
     :param values: fields of :class:`TrainSettings`
     :param card: of the model; members of several architectures have no options in common to be named
     """
+    values = {'members': card.members, **values}
     if {'preset', 'options', 'functionals'} & set(values):
-        return dict(values)
+        return values
     options = {} if card.architectures else card.architecture.get('options', {})
     taken = {'options': options, 'functionals': card.architecture.get('functionals', [])}
     return {**values, 'preset': card.preset, **taken}

@@ -161,7 +161,7 @@ def _check_initial(initial: LoadedModel | None, settings: TrainSettings) -> None
         differs = f' ({", ".join(other)})' if other else ''
         raise ValueError(
             f'the initial model {initial.card.name!r} has another architecture or other targets than the settings ask '
-            f'for{differs}; give the preset and options that stand in its card, or train from scratch'
+            f'for{differs}; leave preset, options and functionals out to take those of the model, or train from scratch'
         )
 
 

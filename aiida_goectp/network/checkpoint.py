@@ -54,7 +54,8 @@ def save_model(path: str | Path, networks: list[GoeCTP], card: ModelCard) -> Non
     }
     path = Path(path)
     temporary = path.with_name(path.name + '.writing')
-    metadata = {'format': MODEL_FORMAT, 'version': str(MODEL_VERSION), 'card': card.model_dump_json()}
+    unused = set() if card.architectures else {'architectures'}
+    metadata = {'format': MODEL_FORMAT, 'version': str(MODEL_VERSION), 'card': card.model_dump_json(exclude=unused)}
     save_file(weights, temporary, metadata=metadata)
     temporary.replace(path)
 

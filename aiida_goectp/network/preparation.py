@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -159,6 +159,20 @@ class GraphArrays:
 
     def __len__(self) -> int:
         return len(self.projectors)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[GraphArrays]) -> GraphArrays:
+        """Return the graphs of all parts, one after the other; one at least."""
+        if len(parts) == 1:
+            return parts[0]
+        columns = {item.name: [getattr(part, item.name) for part in parts] for item in fields(cls)}
+        for name in ('graph_offsets', 'atom_offsets', 'edge_offsets'):
+            ends = np.cumsum([0, *(offsets[-1] for offsets in columns[name])])
+            shifted = [offsets[1:] + end for offsets, end in zip(columns[name], ends, strict=False)]
+            columns[name] = [np.zeros(1, dtype=np.int64), *shifted]
+        asked = columns.pop('described')
+        described = None if any(numbers is None for numbers in asked) else np.concatenate(asked)
+        return cls(**{name: np.concatenate(column) for name, column in columns.items()}, described=described)
 
     def take(self, crystals: Sequence[int] | np.ndarray) -> GraphArrays:
         """Return the graphs of the given crystals, in the given order."""

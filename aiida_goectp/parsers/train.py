@@ -65,7 +65,8 @@ class TrainParser(ExecutableParser):
                 model = ModelData(path)
         except FormatError as error:
             return None, self._code('ERROR_OUTPUT_BROKEN', message=str(error))
-        wanted = self.node.inputs.settings.get_dict().get('members', 1)
+        given = {'members': self.node.inputs.model.card.members} if 'model' in self.node.inputs else {'members': 1}
+        wanted = (given | self.node.inputs.settings.get_dict())['members']
         if model.card.members != wanted:
             message = f'{model.card.members} members, not {wanted}'
             return None, self._code('ERROR_MODEL_DOES_NOT_MATCH', message=message)

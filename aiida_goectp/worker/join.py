@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ('join',)
 
 _PATH = click.Path(exists=True, dir_okay=False)
+_MOST = 32
+"""members; as a training has at most"""
 
 
 @click.command()
@@ -52,7 +54,7 @@ def join(models: tuple[str, ...], dataset: str, output: str, **options: Any) -> 
 def _join(models: tuple[str, ...], source: Path, output: Path, options: dict[str, Any]) -> ModelCard:
     from aiida_goectp.dataset import Dataset
     from aiida_goectp.learning.members import check_alike
-    from aiida_goectp.modelcard import read_card, resolve_model
+    from aiida_goectp.modelcard import model_hash, read_card, resolve_model
     from aiida_goectp.worker.traininputs import name_functional, split_dataset
 
     try:
@@ -61,6 +63,8 @@ def _join(models: tuple[str, ...], source: Path, output: Path, options: dict[str
         check_alike(cards)
     except ValueError as error:  # FormatError among them
         raise WorkerError('bad_model', str(error)) from error
+    if len({model_hash(file) for file in files}) < len(files):
+        raise WorkerError('bad_model', 'one of the models is given twice; its weights would count twice')
     data, functional = name_functional(Dataset.load(source), options['functional'])
     split, parts = split_dataset(data, options['split'], options['split_file'], 0, label=str(source))
     _check(cards, parts, functional)
@@ -84,21 +88,30 @@ def _join(models: tuple[str, ...], source: Path, output: Path, options: dict[str
 
 def _check(cards: list[ModelCard], parts: dict[str, Dataset], functional: str) -> None:
     """Refuse models that mean other tensors than the rows, and warn of those that may know the answers."""
-    from aiida_goectp.learning.finish import training_hash
+    from aiida_goectp.learning.finish import FEWEST, training_hash
 
     first = cards[0]
     if first.targets != ['electronic', 'ionic']:
         raise WorkerError('bad_model', f'{first.name}: predicts {", ".join(first.targets)}; needs electronic and ionic')
-    if first.functional != functional:
+    if sum(card.members for card in cards) > _MOST:
+        raise WorkerError('bad_model', f'a committee has {_MOST} members at most')
+    if not set(functional.split(', ')) <= set(first.functional.split(', ')):
         raise WorkerError(
             'bad_model',
             f'{first.name}: learnt from labels of {first.functional}, and those of the dataset are of {functional}; '
             'join models with the rows that taught them',
         )
     for card in cards:
-        if card.training.get('hash') != training_hash(parts['train']):
+        if 'parent' in card.training or card.training.get('hash') != training_hash(parts['train']):
+            what = 'goes on from a model that' if 'parent' in card.training else 'has'
             click.echo(
-                f'warning: {card.name} learnt from other rows than part train of the split; if validation or test rows '
-                'were among them, its errors look too small and its intervals are too narrow',
+                f'warning: {card.name} {what} learnt from other rows than part train of the split; if validation or '
+                'test rows were among them, its errors look too small and its intervals are too narrow',
                 err=True,
             )
+    if len(parts['validation']) < FEWEST:
+        click.echo(
+            f'warning: {len(parts["validation"])} validation rows; with fewer than {FEWEST} the committee states no '
+            'calibrated uncertainty',
+            err=True,
+        )

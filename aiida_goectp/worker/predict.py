@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 __all__ = ('predict',)
 
 
-def _batch_atoms(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
+def _number_or_auto(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
+    least = 1 if parameter.name == 'batch_atoms' else 0
     if value == 'auto':
         return None
-    if not value.isdigit() or int(value) < 1:
-        raise click.BadParameter(f'{value!r}: expected auto or a number of atoms')
+    if not value.isdigit() or int(value) < least:
+        raise click.BadParameter(f'{value!r}: expected auto or a number from {least}')
     return int(value)
 
 
@@ -35,7 +36,14 @@ def _batch_atoms(context: click.Context, parameter: click.Parameter, value: str)
 @click.option('--model', required=True, help='A model file, or the name of a shipped model (`goectp info` lists them).')
 @click.option('--output', type=click.Path(dir_okay=False), help='predictions.npz to write.')
 @click.option('--device', default='auto', show_default=True, help='auto, cpu, cuda, cuda:1, …')
-@click.option('--batch-atoms', default='auto', show_default=True, callback=_batch_atoms, help='Atoms in a batch.')
+@click.option('--batch-atoms', default='auto', show_default=True, callback=_number_or_auto, help='Atoms in a batch.')
+@click.option(
+    '--graph-processes',
+    default='auto',
+    show_default=True,
+    callback=_number_or_auto,
+    help='Processes that make graphs; auto: for a GPU as many as there are cores left, none for the CPU.',
+)
 @click.option('--json', 'as_json', is_flag=True, help='Print one JSON object a line.')
 @click.option('--time-limit', type=float, help='Seconds after which to stop cleanly, to be resumed.')
 @click.option('--resume/--no-resume', default=True, show_default=True, help='Go on with OUTPUT.partial if it is there.')
@@ -93,6 +101,7 @@ def _predictor(options: dict[str, Any]) -> Predictor:
     import torch
 
     from aiida_goectp.learning.device import choose_device
+    from aiida_goectp.learning.graphs import cores
     from aiida_goectp.learning.predict import Predictor
     from aiida_goectp.network.checkpoint import load_model
 
@@ -103,7 +112,10 @@ def _predictor(options: dict[str, Any]) -> Predictor:
         model = load_model(options['model'])
     except FormatError as error:
         raise WorkerError('bad_model', str(error)) from error
-    return Predictor(model, device, options['batch_atoms'])
+    processes = options['graph_processes']
+    if processes is None:
+        processes = 0 if device == 'cpu' else cores() - 1
+    return Predictor(model, device, options['batch_atoms'], processes)
 
 
 def _run(

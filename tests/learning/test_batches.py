@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiida_goectp.crystals import CrystalSet
-from aiida_goectp.learning import batches
+from aiida_goectp.learning import batches, graphs
 from aiida_goectp.learning.batches import prepared_batches
 from aiida_goectp.network.preparation import prepare
 from tests import tiny
@@ -77,14 +77,14 @@ def test_an_error_in_the_thread_reaches_the_caller():
 
 
 def test_a_crystal_that_breaks_the_graph_builder_fails_alone(monkeypatch):
-    real, crystals = batches.prepare, tiny.some_crystals(6)
+    real, crystals = graphs.prepare, tiny.some_crystals(6)
 
     def fussy(rows, preset):
         if any(row.id == 'c2' for row in rows):
             raise ValueError('not that one')
         return real(rows, preset)
 
-    monkeypatch.setattr(batches, 'prepare', fussy)
+    monkeypatch.setattr(graphs, 'prepare', fussy)
     (part,) = prepared_batches(crystals, 'goectp', lambda: 1000)
     assert part.good.tolist() == [0, 1, 3, 4, 5]
     assert part.errors[2] == 'no graph could be built: ValueError: not that one'

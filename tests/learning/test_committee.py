@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from aiida_goectp.learning.committee import join_members, take_member
+from aiida_goectp.learning.finish import finish
 from aiida_goectp.learning.members import committee_settings
+from aiida_goectp.learning.predict import predict_crystals
 from aiida_goectp.learning.settings import TrainSettings
 from aiida_goectp.learning.train import train_committee
 from aiida_goectp.modelcard import read_card
@@ -52,6 +54,34 @@ def test_a_round_of_a_campaign(data, mixed, tmp_path):
     new = load_model(path)
     assert [network.architecture for network in new.members] == read_card(mixed).architectures
     assert new.card.training['settings']['members'] == 2
+
+
+def test_joining_leaves_the_models_alone(data, tmp_path):
+    """A daemon keeps models loaded: what one says of its errors must not depend on the committees it has joined."""
+    parts = {part: data.part('mine', part) for part in ('train', 'validation', 'test')}
+    settings = TrainSettings(epochs=1, preset='descriptors', options={'width': 8}, functionals=['PBEsol'])
+    files = []
+    for seed in range(2):
+        few = {**parts, 'train': parts['train'].take(range(seed, 10))}
+        networks = train_committee(few['train'], None, settings.model_copy(update={'seed': seed}))
+        networks, card = finish(networks, few, settings, name='one', data='', functional='PBEsol')
+        path = tmp_path / f'{seed}.safetensors'
+        save_model(path, networks, card)
+        files.append(path)
+    before = predict_crystals(data.crystals, files[0]).average_std
+    join_members([path.read_bytes() for path in files], parts, None, tmp_path / 'x', name='', data='', functional='')
+    assert np.isfinite(before).any()
+    np.testing.assert_array_equal(predict_crystals(data.crystals, files[0]).average_std, before)
+
+
+def test_settings_that_leave_the_rest_to_the_model(data, tmp_path):
+    """Members of a fine-tuned published network are shown crystals in its way, whatever the settings do not say."""
+    parts = {part: data.part('mine', part) for part in ('train', 'validation', 'test')}
+    files = [tiny.write_model(tmp_path / f'{seed}.safetensors', seed=seed, preset='published') for seed in range(2)]
+    contents = [path.read_bytes() for path in files]
+    output = tmp_path / 'joined.safetensors'
+    told = join_members(contents, parts, TrainSettings(members=2), output, name='', data='', functional='')
+    assert told.preset == read_card(output).preset == 'published'
 
 
 def test_a_place_beyond_the_last_begins_again(mixed, tmp_path):

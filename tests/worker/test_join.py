@@ -36,8 +36,8 @@ def test_a_committee_of_different_networks(goectp, trained, tmp_path):
     card = read_card(tmp_path / 'both.safetensors')
     assert (card.name, card.members, card.preset, card.licence) == ('mixed', 3, 'goectp', 'CC0')
     assert [item['backbone'] for item in card.architectures] == ['icomformer', 'icomformer', 'descriptors']
-    assert [item['name'] for item in card.training['members']] == ['messages', 'numbers']
-    assert card.training['members'][1]['settings']['seed'] == 7
+    assert [item['name'] for item in card.training['joined']] == ['messages', 'numbers']
+    assert card.training['joined'][1]['settings']['seed'] == 7
     assert set(card.uncertainty) >= {'electronic', 'ionic', 'total', 'unlike_above'}
     # it says the mean of what its three members say
     parts = [predict_crystals(trained.crystals, tmp_path / f'{name}.safetensors') for name in ('messages', 'numbers')]
@@ -51,7 +51,7 @@ def test_a_committee_of_different_networks(goectp, trained, tmp_path):
 
 def test_each_member_is_fine_tuned_as_what_it_is(goectp, trained, tmp_path):
     goectp('join', 'messages.safetensors', 'numbers.safetensors', *ROWS, '--output', 'both.safetensors', '--quiet')
-    more = ['--split', 'mine', *SMALL, '--members', 3, '--initial', 'both.safetensors']
+    more = ['--split', 'mine', *SMALL, '--initial', 'both.safetensors']
     goectp('train', 'data.npz', *more, '--output', 'tuned.safetensors')
     before, after = load_model(tmp_path / 'both.safetensors'), load_model(tmp_path / 'tuned.safetensors')
     assert after.card.architectures == before.card.architectures
@@ -82,10 +82,31 @@ def test_what_makes_no_committee(goectp, trained, tmp_path):
     assert not (tmp_path / 'both.safetensors').exists()
 
 
+def test_the_same_model_twice_and_too_many(goectp, trained, tmp_path):
+    twice = ['messages.safetensors', 'messages.safetensors', *ROWS, '--output', 'both.safetensors']
+    assert 'given twice' in goectp('join', *twice, status=2).output
+    tiny.write_model(tmp_path / 'crowd.safetensors', members=32, functional='PBEsol')
+    many = ['messages.safetensors', 'crowd.safetensors', *ROWS, '--output', 'both.safetensors']
+    assert 'a committee has 32 members at most' in goectp('join', *many, status=2).output
+
+
+def test_what_a_committee_does_not_know_is_said(goectp, trained, tmp_path):
+    rows = trained.with_split('few', 'random', 1, (0.9, 0.1, 0.0))
+    rows.save(tmp_path / 'data.npz')
+    output = ['--dataset', 'data.npz', '--split', 'few', '--functional', 'PBEsol', '--output', 'few.safetensors']
+    said = goectp('join', 'messages.safetensors', 'numbers.safetensors', *output).output
+    assert 'states no calibrated uncertainty' in said
+    assert read_card(tmp_path / 'few.safetensors').uncertainty == {}
+    more = ['--initial', 'messages.safetensors', '--split', 'mine', '--members', 1, '--output', 'tuned.safetensors']
+    goectp('train', 'data.npz', *SMALL, *more)
+    both = ['numbers.safetensors', 'tuned.safetensors', *ROWS, '--output', 'both.safetensors']
+    assert 'tuned goes on from a model that learnt from other rows' in goectp('join', *both).output
+
+
 def test_a_member_that_learnt_from_other_rows(goectp, trained, tmp_path):
     goectp('train', 'data.npz', *SMALL, '--preset', 'descriptors', '--seed', 3, '--output', 'elsewhere.safetensors')
     said = goectp('join', 'messages.safetensors', 'elsewhere.safetensors', *ROWS, '--output', 'both.safetensors')
-    assert 'elsewhere learnt from other rows than part train' in said.output
+    assert 'elsewhere has learnt from other rows than part train' in said.output
 
 
 def test_the_hash_knows_every_architecture(goectp, trained, tmp_path):

@@ -189,7 +189,7 @@ def test_many_crystals_need_a_place_to_go(goectp, crystals, model):
     ('arguments', 'words'),
     [
         (['--device', 'abacus', '--output', 'out.npz'], "device 'abacus': expected auto, cpu, cuda"),
-        (['--batch-atoms', '0', '--output', 'out.npz'], 'expected auto or a number of atoms'),
+        (['--batch-atoms', '0', '--output', 'out.npz'], 'expected auto or a number from 1'),
         (['--output', 'no/such/folder/out.npz'], 'there is no folder no/such/folder; make it first'),
     ],
 )
