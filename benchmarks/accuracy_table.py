@@ -13,6 +13,7 @@ from aiida_goectp.crystals import CrystalSet
 from aiida_goectp.dataset import Dataset
 from aiida_goectp.metrics import table
 from aiida_goectp.modelcard import read_card
+from aiida_goectp.network.elements import element_scales
 
 TARGETS = ('electronic', 'ionic', 'total')
 _SHARES = (25, 10, 5, 2)
@@ -64,7 +65,7 @@ def baselines(training: Dataset, test: Dataset) -> dict[str, dict[str, Any]]:
     """Return the figures of the constant, and of extra trees on composition and volume where scikit-learn is there."""
     labels = {name: getattr(test, name) for name in TARGETS}
     known = {name: np.trace(getattr(training, name), axis1=1, axis2=2) / 3 for name in TARGETS}
-    constant = {name: np.full(len(test), np.median(averages)) for name, averages in known.items()}
+    constant = {name: np.full(len(test), np.nanmedian(averages)) for name, averages in known.items()}
     found = {'constant': figures_of(constant, labels)}
     try:
         from sklearn.ensemble import ExtraTreesRegressor
@@ -74,7 +75,8 @@ def baselines(training: Dataset, test: Dataset) -> dict[str, dict[str, Any]]:
     inputs = [features(part.crystals) for part in (training, test)]
     predicted = {}
     for name, averages in known.items():
-        trees = ExtraTreesRegressor(300, random_state=0, n_jobs=1).fit(inputs[0], np.log1p(averages))
+        good = np.isfinite(averages)
+        trees = ExtraTreesRegressor(300, random_state=0).fit(inputs[0][good], np.log1p(averages[good]))
         predicted[name] = np.expm1(trees.predict(inputs[1]))
     return {**found, 'extra trees': figures_of(predicted, labels)}
 
@@ -86,12 +88,16 @@ def figures_of(averages: dict[str, np.ndarray], labels: dict[str, np.ndarray]) -
 
 
 def features(crystals: CrystalSet) -> np.ndarray:
-    """Return the share of each element, and the volume of an atom in Å³: (n, 101)."""
-    rows: Sequence[np.ndarray] = [
-        np.append(
-            np.bincount(crystal.atomic_numbers, minlength=101)[1:101] / len(crystal.atomic_numbers),
-            abs(np.linalg.det(crystal.lattice)) / len(crystal.atomic_numbers),
-        )
-        for crystal in crystals
-    ]
+    """Return what is known of the composition, and the volume of an atom in Å³: (n, 141).
+
+    Shares of the elements; mean, standard deviation, least and largest of their properties and atomic numbers.
+    """
+    scales = np.column_stack([element_scales(), np.arange(len(element_scales()))])
+    rows = []
+    for crystal in crystals:
+        numbers = crystal.atomic_numbers
+        told = scales[numbers]
+        statistics = [told.mean(axis=0), told.std(axis=0), told.min(axis=0), told.max(axis=0)]
+        shares = np.bincount(numbers, minlength=101)[1:101] / len(numbers)
+        rows.append(np.concatenate([shares, *statistics, [abs(np.linalg.det(crystal.lattice)) / len(numbers)]]))
     return np.array(rows)

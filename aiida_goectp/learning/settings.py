@@ -29,7 +29,12 @@ class TrainSettings(BaseModel):
     stretches: int = Field(
         default=2, ge=0, le=20, description='copies of each layered crystal with its layers pulled apart'
     )
-    members: int = Field(default=1, ge=1, le=32, description='size of the committee; seeds seed, seed + 1, …')
+    members: int = Field(
+        default=1,
+        ge=1,
+        le=32,
+        description='size of the committee, seeds seed, seed + 1, …; that of a model to go on from if not given',
+    )
     epochs: int = Field(default=60, ge=1)
     batch_size: int = Field(default=32, ge=2, description='crystals in a step')
     learning_rate: float = Field(default=2e-3, gt=0, description='peak')

@@ -1,0 +1,55 @@
+"""The benchmark that makes the accuracy table: a run, the same run again, and the table with a joined model."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aiida_goectp.modelcard import read_card
+from tests import tiny
+
+BENCHMARKS = Path(__file__).parents[1] / 'benchmarks'
+SMALL = '{"options": {"width": 8, "layers": 1, "bins": 16}, "batch_size": 16, "stretches": 0}'
+
+
+@pytest.fixture
+def benchmark(tmp_path):
+    """Return a function that runs the program on a tiny dataset in a folder of its own."""
+    data = tiny.some_dataset(40).with_split('mine', 'random', 1, (0.6, 0.2, 0.2))
+    data.save(tmp_path / 'data.npz')
+    parts = {part: data.part('mine', part).crystals.ids.tolist() for part in ('train', 'validation', 'test')}
+    (tmp_path / 'splits.json').write_text(json.dumps({'splits': {'random-0': parts}}))
+
+    def run(*arguments):
+        command = [sys.executable, BENCHMARKS / 'accuracy.py', *arguments[:1], 'data.npz', 'splits.json', *arguments[1:]]
+        environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_a_run_and_the_table(benchmark, tmp_path):
+    benchmark('run', '--epochs', '1', '--settings', SMALL)
+    weights = tmp_path / 'runs' / 'accuracy' / 'goectp.random-0.safetensors'
+    first = weights.read_bytes()
+    card = read_card(weights)
+    assert card.training['rows'] == {'train': 24, 'validation': 8, 'test': 8}
+    assert card.training['settings']['epochs'] == 1
+    benchmark('run', '--epochs', '1', '--settings', SMALL)  # finished: nothing is trained again
+    assert weights.read_bytes()[-1000:] == first[-1000:]
+    join = ['join', weights, '--dataset', 'data.npz', '--split', 'random-0', '--split-file', 'splits.json', '--quiet']
+    goectp = Path(sys.executable).parent / 'goectp'
+    output = ['--output', 'both.safetensors', '--functional', card.functional]
+    subprocess.run([goectp, *join, *output], cwd=tmp_path, check=True, capture_output=True)
+    lines = benchmark('table', '--model', 'random-0=both.safetensors').splitlines()
+    told = {tuple(cell.strip() for cell in line.split('|')[1:5]) for line in lines if line.startswith('|')}
+    assert ('goectp', '24', '1', 'ionic') in told
+    assert ('both', '24', '1 × 1', 'total') in told
+    assert ('constant', '24', '', 'electronic') in told
