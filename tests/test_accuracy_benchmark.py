@@ -26,7 +26,14 @@ def benchmark(tmp_path):
     (tmp_path / 'splits.json').write_text(json.dumps({'splits': {'random-0': parts}}))
 
     def run(*arguments):
-        command = [sys.executable, BENCHMARKS / 'accuracy.py', *arguments[:1], 'data.npz', 'splits.json', *arguments[1:]]
+        command = [
+            sys.executable,
+            BENCHMARKS / 'accuracy.py',
+            *arguments[:1],
+            'data.npz',
+            'splits.json',
+            *arguments[1:],
+        ]
         environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, check=False)
         assert done.returncode == 0, done.stderr

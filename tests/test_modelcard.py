@@ -94,3 +94,18 @@ def test_a_length_beyond_the_file_is_refused_at_once(tmp_path):
 def test_a_folder_is_no_model(tmp_path):
     with pytest.raises(FormatError, match='cannot be read'):
         read_card(tmp_path)
+
+
+@pytest.mark.parametrize('name', shipped_models())
+def test_a_shipped_card_says_what_its_user_must_know(name):
+    card = read_card(resolve_model(name))
+    assert card.licence == 'CC-BY-4.0'
+    assert 'Togo' in card.citation
+    assert 'Hua' in card.citation
+    assert 'PBEsol' in card.functional
+    assert len(card.elements) > 80
+    assert 'goectp join' in card.notes, 'the command that made its figures'
+    assert 'weaknesses' in card.notes
+    judged = card.metrics.get('test') or card.metrics['test of the parent']
+    assert {'electronic', 'ionic', 'total', 'coverage_90'} <= set(judged)
+    assert set(card.uncertainty) == {'electronic', 'ionic', 'total', 'unlike_above'}

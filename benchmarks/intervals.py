@@ -1,0 +1,72 @@
+"""Whether stated 90 % intervals hold, over many draws of the rows that calibrate and the rows that judge.
+
+python benchmarks/intervals.py MODEL DATA SPLITS --split random-0 [--draws 200] [--functional PBEsol]
+
+Validation and test rows of the split, neither of which taught the model, are put together; one half, drawn at random,
+calibrates, and the other tells the share of labels within the intervals. One split alone leaves a chance of 1.5 % in
+four hundred rows that judge and as much in those that calibrate.
+"""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+import numpy as np
+import torch
+from common import one_thread
+
+from aiida_goectp.coverage import QUANTITIES
+from aiida_goectp.dataset import Dataset
+from aiida_goectp.learning.finish import coverage, labels_of, raw_of
+from aiida_goectp.learning.settings import TrainSettings, settings_like
+from aiida_goectp.learning.uncertainty import TARGETS, Raw, calibrate
+from aiida_goectp.network.checkpoint import load_model
+
+
+def said_and_known(options: Namespace) -> tuple[Raw, np.ndarray]:
+    """Return what the members say of the held-out rows, and the labels."""
+    data = Dataset.load(options.data, options.functional)
+    ids = json.loads(options.splits.read_text())['splits'][options.split]
+    held = data.take(data.rows_of([*ids['validation'], *ids['test']]))
+    model = load_model(options.model)
+    return raw_of(model, held, TrainSettings.model_validate(settings_like({}, model.card))), labels_of(held)
+
+
+def part(raw: Raw, rows: np.ndarray) -> Raw:
+    """Return some rows."""
+    return Raw(raw.members[:, rows], raw.leverage[rows], raw.density[rows])
+
+
+def main() -> None:
+    """Measure and print."""
+    one_thread()
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('model')
+    parser.add_argument('data', type=Path)
+    parser.add_argument('splits', type=Path)
+    parser.add_argument('--split', required=True)
+    parser.add_argument('--draws', type=int, default=200)
+    parser.add_argument('--functional', default='PBEsol', help='of the labels')
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    raw, labels = said_and_known(options)
+    shares: dict[tuple[str, str], list[float]] = {}
+    for draw in range(options.draws):
+        rows = np.random.default_rng(draw).permutation(len(labels))
+        calibrating, judging = np.array_split(rows, 2)
+        factors = calibrate(part(raw, calibrating), labels[calibrating])
+        for target, found in coverage(part(raw, judging), labels[judging], factors).items():
+            for name, share in found.items():
+                shares.setdefault((target, name), []).append(share)
+    print(f'{options.split}: {len(labels)} rows, {options.draws} draws; % within the 90 % interval, mean ± deviation\n')
+    print(f'| | {" | ".join(QUANTITIES)} |\n|---|---|---|---|')
+    for target in TARGETS:
+        columns = [shares.get((target, name)) for name in QUANTITIES]
+        cells = ['' if column is None else f'{np.mean(column):.1f} ± {np.std(column):.1f}' for column in columns]
+        print(f'| {target} | {" | ".join(cells)} |')
+
+
+if __name__ == '__main__':
+    main()
