@@ -213,19 +213,31 @@ _KEPT = 12
 _loaded: dict[tuple[str, str], LoadedModel] = {}
 
 
+def _load(model: str | Path | bytes) -> LoadedModel:
+    if not isinstance(model, bytes):
+        return load_model(model)
+    with NamedTemporaryFile(suffix='.safetensors') as stream:
+        stream.write(model)
+        stream.flush()
+        return load_model(stream.name)
+
+
+def _identity(model: str | Path | bytes) -> str:
+    """Return what tells models apart: for content its hash, for a file what it says of itself without being read."""
+    if isinstance(model, bytes):
+        return hashlib.sha256(model).hexdigest()
+    path = resolve_model(model).resolve()
+    state = path.stat()
+    return f'{path} {state.st_ino} {state.st_size} {state.st_mtime_ns}'
+
+
 def cached_model(model: str | Path | bytes, device: str) -> LoadedModel:
-    """Load a model, or return it if equal content was loaded for that device before.
+    """Load a model, or return it if it was loaded for that device before.
 
     :param model: a path, the name of a shipped model, or the content of a model file
     """
-    content = model if isinstance(model, bytes) else resolve_model(model).read_bytes()
-    key = (hashlib.sha256(content).hexdigest(), device)
-    found = _loaded.pop(key, None)
-    if found is None:
-        with NamedTemporaryFile(suffix='.safetensors') as stream:
-            stream.write(content)
-            stream.flush()
-            found = load_model(stream.name if isinstance(model, bytes) else model)
+    key = (_identity(model), device)
+    found = _loaded.pop(key, None) or _load(model)
     _loaded[key] = found  # used last
     for oldest in list(_loaded)[:-_KEPT]:
         del _loaded[oldest]

@@ -35,7 +35,10 @@ class LoadedModel:
 
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> LoadedModel:
         """Move the networks to a device, in place, and return the model."""
-        self.networks.to(device=device, dtype=dtype)
+        first = next(self.networks.parameters(), None)
+        there = first is not None and (first.device, first.dtype) == (torch.device(device), dtype)
+        if not there:  # a walk through all modules takes as long as a small prediction
+            self.networks.to(device=device, dtype=dtype)
         return self
 
 

@@ -107,6 +107,12 @@ def _both(edge: torch.Tensor, directed: int) -> torch.Tensor:
 
 
 class _Tables(NamedTuple):
+    """What the weights alone decide."""
+
+    nodes: torch.Tensor
+    """(elements, C) features of each element"""
+    folded: tuple[_Folded, ...]
+    """of each attention layer"""
     first: torch.Tensor
     """(rows, 2C) over distances: edge part of the first attention layer"""
     edge: torch.Tensor
@@ -134,8 +140,10 @@ def _tabulate(network: IComFormer) -> _Tables:
         reference.append([(to_lattice @ m.weight, to_lattice @ m.bias) for m in layer.reference_maps(kind)])
     joined = tuple(torch.cat([reference[0][t][part], reference[1][t][part]]) for t in range(3) for part in range(2))
     query = layer.lin_query(h) / math.sqrt(network.width)
-    first_layer = h @ _fold_attention(network.att_layers[0]).edge.T  # type: ignore[arg-type]
-    return _Tables(first_layer, torch.cat([*own, query, h], dim=1), torch.cat(angle, dim=1), joined)
+    nodes = network.atom_embedding(network.elements)
+    folded = tuple(_fold_attention(layer) for layer in network.att_layers)  # type: ignore[arg-type]
+    edge = torch.cat([*own, query, h], dim=1)
+    return _Tables(nodes, folded, h @ folded[0].edge.T, edge, torch.cat(angle, dim=1), joined)
 
 
 def _edge_features(network: IComFormer, tables: _Tables, batch: GraphBatch, distances: tuple) -> torch.Tensor:
@@ -184,11 +192,10 @@ def fast_icomformer(network: IComFormer, batch: GraphBatch) -> torch.Tensor:
     target = torch.cat([batch.target, batch.source])
     tables = _kept_tables(network)
     distances = DISTANCES.places(-0.75 / batch.lengths)
-    x = network.atom_embedding(network.elements)[batch.numbers]
+    x = tables.nodes[batch.numbers]
     first: AttentionLayer = network.att_layers[0]  # type: ignore[assignment]
-    x = _attention(first, _fold_attention(first), x, _look_up(tables.first, distances), source, target)
+    x = _attention(first, tables.folded[0], x, _look_up(tables.first, distances), source, target)
     h = _edge_features(network, tables, batch, distances)
-    for layer in list(network.att_layers)[1:]:
-        folded = _fold_attention(layer)  # type: ignore[arg-type]
+    for layer, folded in zip(list(network.att_layers)[1:], tables.folded[1:], strict=True):
         x = _attention(layer, folded, x, h @ folded.edge.T, source, target)  # type: ignore[arg-type]
     return x

@@ -21,7 +21,8 @@ def test_path_and_content_give_the_same_and_stay_loaded(model):
     assert done[-1] == 8
     assert done == sorted(set(done))
     tiny.same(predict_crystals(crystals, model.read_bytes(), device='cpu'), table)
-    assert cached_model(model, 'cpu') is cached_model(model.read_bytes(), 'cpu')
+    assert cached_model(model, 'cpu') is cached_model(str(model), 'cpu')
+    assert cached_model(model.read_bytes(), 'cpu') is cached_model(model.read_bytes(), 'cpu')
     assert table.model_hash == load_model(model).hash
     assert np.isnan(table.total_std).all()  # one network alone knows no spread
 
