@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aiida_goectp.learning.settings import TrainSettings
-from aiida_goectp.learning.state import bounds, rate_factor
+from aiida_goectp.learning.state import rate_factor
 
 
 @pytest.mark.parametrize(
@@ -27,8 +27,3 @@ def test_the_first_rise_is_a_twentieth_at_most():
     assert factor(0) == pytest.approx(0.1)
     assert factor(9) == pytest.approx(1.0)
     assert factor(11) < 1
-
-
-def test_no_batch_is_of_one_crystal():
-    assert bounds(21, 10) == [(0, 10), (10, 21)]
-    assert bounds(1, 10) == [(0, 1)]
