@@ -8,12 +8,12 @@ import torch
 
 from aiida_goectp.dataset import Dataset
 from aiida_goectp.learning.settings import PUBLISHED_RECIPE, TrainSettings, settings_like
-from aiida_goectp.learning.state import bounds, rate_factor
+from aiida_goectp.learning.state import TARGETS, bounds, rate_factor
 from aiida_goectp.learning.train import Diverged, Interrupted, evaluate, train_committee
 from aiida_goectp.modelcard import ModelCard
 from aiida_goectp.network.batch import GraphBatch
-from aiida_goectp.network.checkpoint import load_model, save_model
-from aiida_goectp.network.model import architecture_of
+from aiida_goectp.network.checkpoint import LoadedModel, load_model, save_model
+from aiida_goectp.network.model import ARCHITECTURES, GoeCTP, architecture_of
 from aiida_goectp.network.preparation import prepare
 from tests import tiny
 
@@ -217,9 +217,11 @@ def test_the_published_schedule_falls_in_a_line_from_the_first_step():
     assert factor(20_000) == pytest.approx(0.01)
 
 
-def test_a_shipped_model_keeps_its_own_network_when_it_is_tuned():
+def test_a_model_keeps_its_own_network_when_it_is_tuned():
     """Presets move on; what began with another head and other options goes on with them."""
-    initial = load_model('goectp-small')
+    architecture = {**ARCHITECTURES['goectp'], 'head': 'physical', 'options': {'width': 8, 'layers': 1, 'bins': 16}}
+    card = ModelCard(name='old', preset='goectp', architecture=architecture, targets=list(TARGETS))
+    initial = LoadedModel(card, torch.nn.ModuleList([GoeCTP(architecture, card.targets)]), 'a hash')
     settings = TrainSettings.model_validate(settings_like({'epochs': 1, 'batch_size': 4, 'stretches': 0}, initial.card))
     network = train(tiny.some_dataset(8), None, settings, initial=initial)
     assert network.architecture == initial.card.architecture
