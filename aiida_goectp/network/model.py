@@ -108,6 +108,8 @@ class GoeCTP(nn.Module):
 
     def _thinned(self, tensors: torch.Tensor, dilution: torch.Tensor) -> torch.Tensor:
         """Return the tensors (c, targets, 3, 3) of layers that were brought closer at their own distance."""
+        if not torch.compiler.is_compiling() and not (dilution[:, 3] < 1).any():
+            return tensors  # as what follows would, for a batch without such layers
         parts = dict(zip(self.targets, tensors.unbind(1), strict=True))
         changed = {name: thinned(tensor, dilution) for name, tensor in parts.items() if name != 'ionic'}
         if {'electronic', 'ionic'} <= set(parts):  # the static response thins out as a whole
