@@ -24,6 +24,12 @@ from aiida_goectp.predictions import Predictions
 pytest_plugins = 'aiida.tools.pytest_fixtures'
 
 
+@pytest.fixture(scope='module', autouse=True)
+def empty_profile(aiida_profile) -> None:
+    """Empty the profile for each file of tests: which files share a worker, and in which order, is left to chance."""
+    aiida_profile.reset_storage()
+
+
 @pytest.fixture(scope='session')
 def shared() -> Path:
     """Return the folder of real data beside the repository."""
