@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from aiida_goectp.crystals.crystalset import CrystalSet
-from aiida_goectp.learning.graphs import GraphMaker, Prepared, Task
+from aiida_goectp.learning.graphs import GraphMaker, Prepared, Task, prepare_all
 from aiida_goectp.network.preparation import GraphArrays
 
 __all__ = ('PreparedBatch', 'prepared_batches')
@@ -46,6 +46,12 @@ def prepared_batches(
     :param start: first row
     :param processes: that make graphs; 0 for a thread of this one
     """
+    if start < len(crystals) and not processes:
+        rows = _next_rows(crystals, start, batch_atoms())
+        if rows[-1] + 1 == len(crystals):  # nothing to make meanwhile; threads would cost a millisecond
+            batch = _joined(rows, [prepare_all(crystals.take(rows), preset)])
+            yield from _within_edges(batch, _EDGES_AN_ATOM * batch_atoms())
+            return
     ready: queue.Queue[PreparedBatch | BaseException | None] = queue.Queue(maxsize=_AHEAD)
     stop = threading.Event()
 

@@ -22,7 +22,7 @@ from aiida_goectp.crystals.validation import check_crystal
 from aiida_goectp.network.elements import HEAVIEST
 from aiida_goectp.network.preparation import GraphArrays, prepare
 
-__all__ = ('GraphMaker', 'Prepared', 'cores')
+__all__ = ('GraphMaker', 'Prepared', 'Task', 'cores', 'prepare_all')
 
 
 class Prepared(NamedTuple):

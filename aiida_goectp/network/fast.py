@@ -39,7 +39,7 @@ class Grid(NamedTuple):
         return self.low + rows * ((self.high - self.low) / self.steps)
 
     def places(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the rows (n, 4) and weights (n, 4) that interpolate a table at x (n,)."""
+        """Return the rows (…, 4) and weights (…, 4) that interpolate a table at x (…)."""
         position = (x - self.low) * (self.steps / (self.high - self.low))
         first = position.floor().clamp_(0, self.steps - 1)
         t = position - first
@@ -153,13 +153,13 @@ def _edge_features(network: IComFormer, tables: _Tables, batch: GraphBatch, dist
     part = _look_up(tables.edge, distances)
     own, query, h = part[:, : 2 * width], part[:, 2 * width : 3 * width], part[:, 3 * width :]
     r = network.rbf(-0.75 / batch.reference_lengths)
-    cosines = torch.cat([batch.cosines, -batch.cosines])
+    rows, weights = COSINES.places(torch.cat([batch.cosines, -batch.cosines]).T.contiguous())
     query = torch.cat([query, query])
     attentions, messages = [], []
     for t in range(3):
         weight, bias = tables.reference[2 * t], tables.reference[2 * t + 1]
         shared = own + (r[:, t] @ weight.T + bias)[batch.edge_graph]
-        hidden = silu(torch.cat([shared, shared]) + _look_up(tables.angle, COSINES.places(cosines[:, t])))
+        hidden = silu(torch.cat([shared, shared]) + _look_up(tables.angle, (rows[t], weights[t])))
         attentions.append(query * layer.key_update[2](hidden[:, :width]))
         messages.append(layer.lin_msg_update[2](hidden[:, width:]))
     gates = silu(layer.bn_att(torch.cat(attentions))).chunk(3)
@@ -177,13 +177,15 @@ def _kept_tables(network: IComFormer) -> _Tables:
     if torch.is_grad_enabled() or network.training:
         network.__dict__.pop('_fast_tables', None)
         return _tabulate(network)
-    weight = network.atom_embedding.weight
-    key = (weight.device, weight.dtype, sum(p._version for p in network.parameters()), weight.data_ptr())
     kept = network.__dict__.get('_fast_tables')
-    if kept is None or kept[0] != key:
-        kept = (key, _tabulate(network))
+    # the list is kept as well: to walk all modules takes longer than to ask each parameter
+    parameters = kept[0] if kept else tuple(network.parameters())
+    weight = network.atom_embedding.weight
+    key = (weight.device, weight.dtype, sum(p._version for p in parameters), weight.data_ptr())
+    if kept is None or kept[1] != key:
+        kept = (tuple(network.parameters()), key, _tabulate(network))
         network.__dict__['_fast_tables'] = kept
-    return kept[1]
+    return kept[2]
 
 
 def fast_icomformer(network: IComFormer, batch: GraphBatch) -> torch.Tensor:
