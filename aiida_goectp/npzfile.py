@@ -13,13 +13,15 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import numpy as np
 
-__all__ = ('FormatError', 'check_shape', 'hash_arrays', 'read_npz', 'write_npz')
+__all__ = ('FormatError', 'check_shape', 'hash_arrays', 'read_npz', 'read_table', 'write_npz')
+
+_Table = TypeVar('_Table')
 
 _DATE = (1980, 1, 1, 0, 0, 0)  # the same content gives the same bytes
 _MAX_BYTES = 32 * 2**30  # a header that promises more than this is refused before memory is taken
@@ -90,6 +92,32 @@ def read_npz(
     if held.shape != () or held.dtype.kind not in 'iu' or int(held) not in (version, *older):
         raise FormatError(f'{label}: version {held} of the {kind} format; this package reads version {version}')
     return arrays
+
+
+def read_table(
+    make: Callable[..., _Table],
+    source: str | Path | IO[bytes],
+    kind: str,
+    version: int,
+    older: Collection[int] = (),
+    texts: Collection[str] = (),
+) -> _Table:
+    """Read a table with settings from an npz of the given kind and version.
+
+    :param make: called with the arrays, the texts and ``settings``, each by its name
+    :param texts: names of the arrays that are one text
+    :raises FormatError: as :func:`read_npz`, and what ``make`` refuses; the message names the file
+    """
+    arrays = read_npz(source, kind, version, older)
+    label = str(source) if isinstance(source, str | Path) else f'{kind}.npz'
+    try:
+        settings = json.loads(str(arrays.pop('settings')))
+        words = {name: str(arrays.pop(name)) for name in texts}
+        return make(**arrays, **words, settings=settings)
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise FormatError(f'{label}: a needed array is missing, or an unknown one is there ({error})') from error
+    except FormatError as error:
+        raise FormatError(f'{label}: {error}') from error
 
 
 def _read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from aiida_goectp.npzfile import FormatError, check_shape, read_npz, write_npz
+from aiida_goectp.npzfile import FormatError, check_shape, read_table, write_npz
 
 __all__ = ('DEVIATIONS', 'FLAG_NAMES', 'TENSORS', 'Predictions', 'flag_names')
 
@@ -144,13 +144,4 @@ class Predictions:
 
         :raises FormatError: not such a file, another version, or shapes that do not fit together
         """
-        arrays = read_npz(source, _KIND, _VERSION, _OLDER)
-        label = str(source) if isinstance(source, str | Path) else 'predictions.npz'
-        try:
-            settings = json.loads(str(arrays.pop('settings')))
-            model_hash = str(arrays.pop('model_hash'))
-            return cls(**arrays, model_hash=model_hash, settings=settings)
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise FormatError(f'{label}: a needed array is missing, or an unknown one is there ({error})') from error
-        except FormatError as error:
-            raise FormatError(f'{label}: {error}') from error
+        return read_table(cls, source, _KIND, _VERSION, _OLDER, texts=('model_hash',))

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from aiida_goectp.npzfile import FormatError, check_shape, read_npz, write_npz
+from aiida_goectp.npzfile import FormatError, check_shape, read_table, write_npz
 
 __all__ = ('Picks',)
 
@@ -104,13 +104,4 @@ class Picks:
 
         :raises FormatError: not such a file, another version, or arrays that do not fit together
         """
-        arrays = read_npz(source, _KIND, _VERSION)
-        label = str(source) if isinstance(source, str | Path) else 'picks.npz'
-        try:
-            settings = json.loads(str(arrays.pop('settings')))
-            figure = str(arrays.pop('figure_of_merit'))
-            return cls(**arrays, figure_of_merit=figure, settings=settings)
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise FormatError(f'{label}: a needed array is missing, or an unknown one is there ({error})') from error
-        except FormatError as error:
-            raise FormatError(f'{label}: {error}') from error
+        return read_table(cls, source, _KIND, _VERSION, texts=('figure_of_merit',))

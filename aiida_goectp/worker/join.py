@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aiida_goectp.worker.figures import tell_figures
+from aiida_goectp.worker.options import card_options
 from aiida_goectp.worker.status import Status, WorkerError, report_error, tell_errors
 
 if TYPE_CHECKING:
@@ -29,11 +30,7 @@ _MOST = 32
 @click.option('--split-file', type=_PATH, help='JSON: splits → name → part → ids.')
 @click.option('--threads', type=click.IntRange(min=1), help='CPU threads.')
 @click.option('--quiet', is_flag=True, help='No figures.')
-@click.option('--name', help='Name of the committee, for its card.')
-@click.option('--functional', help='Functional of the rows that do not say theirs.')
-@click.option('--licence', default='', help='For the card.')
-@click.option('--citation', default='', help='For the card.')
-@click.option('--notes', default='', help='For the card.')
+@card_options('committee')
 def join(models: tuple[str, ...], dataset: str, output: str, **options: Any) -> None:
     """Join models that were trained apart to one committee, of all their members in order.
 

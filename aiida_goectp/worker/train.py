@@ -15,6 +15,7 @@ import click
 
 from aiida_goectp.worker.figures import tell_figures
 from aiida_goectp.worker.launch import is_launched, launch
+from aiida_goectp.worker.options import card_options
 from aiida_goectp.worker.progress import EpochProgress
 from aiida_goectp.worker.status import Status, WorkerError, report_error, tell_errors
 from aiida_goectp.worker.stop import StopWatch
@@ -59,11 +60,7 @@ _ONE, _TWO = click.IntRange(min=1), click.IntRange(min=2)
 @click.option('--time-limit', type=float, help='Seconds after which to stop cleanly, to be resumed.')
 @click.option('--resume/--no-resume', default=True, show_default=True, help='Go on with OUTPUT.state if it is there.')
 @click.option('--quiet', is_flag=True, help='No progress.')
-@click.option('--name', help='Name of the model, for its card.')
-@click.option('--functional', help='Functional of the rows that do not say theirs.')
-@click.option('--licence', default='', help='For the card.')
-@click.option('--citation', default='', help='For the card.')
-@click.option('--notes', default='', help='For the card.')
+@card_options('model')
 def train(dataset: str, output: str, **options: Any) -> None:
     """Train a model, or a committee, on labelled crystals.
 
