@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from aiida_goectp.npzfile import FormatError
 
-__all__ = ('MODEL_FORMAT', 'MODEL_VERSION', 'ModelCard', 'model_hash', 'read_card', 'resolve_model', 'shipped_models')
+__all__ = (
+    'MODEL_FORMAT',
+    'MODEL_VERSION',
+    'ModelCard',
+    'member_hashes',
+    'model_hash',
+    'read_card',
+    'resolve_model',
+    'shipped_models',
+)
 
 MODEL_FORMAT, MODEL_VERSION = 'aiida-goectp/model', 1
 _SHIPPED = Path(__file__).parent / 'models'
@@ -67,7 +76,14 @@ class ModelCard(BaseModel):
     def other_options(self, options: Mapping[str, Any]) -> list[str]:
         """Return the names of those options of the backbone that some member has otherwise."""
         told = [self.architecture_of(member).get('options', {}) for member in range(self.members)]
-        return [name for name, value in options.items() if any(item.get(name, value) != value for item in told)]
+        return [
+            name for name, value in options.items() if any(name not in item or item[name] != value for item in told)
+        ]
+
+    def other_functionals(self, functionals: Sequence[str]) -> bool:
+        """Return whether the networks are told of other functionals than these; their order is no difference."""
+        known = self.architecture.get('functionals', [])
+        return sorted(functionals if known or len(functionals) > 1 else []) != sorted(known)
 
 
 def shipped_models() -> tuple[str, ...]:
@@ -119,14 +135,35 @@ def model_hash(path: str | Path) -> str:
     if card.uncertainty:
         identity['uncertainty'] = card.uncertainty
     digest.update(json.dumps(identity, sort_keys=True).encode())
+    _add_tensors(digest, path, header)
+    return digest.hexdigest()
+
+
+def member_hashes(path: str | Path, members: int) -> list[str]:
+    """Return a hash of the weights of each member, by which the same network is known in another committee.
+
+    :param members: as the card says
+    :raises FormatError: as :func:`read_card`
+    """
+    path, hashes = Path(path), []
+    header = _header(path)
+    for member in range(members):
+        digest = hashlib.blake2b(digest_size=20)
+        own = {name.removeprefix(f'{member}.'): name for name in header if name.startswith(f'{member}.')}
+        own.pop('whitening', None)  # of a calibration, not of the network
+        _add_tensors(digest, path, {name: header[whole] for name, whole in own.items()})
+        hashes.append(digest.hexdigest())
+    return hashes
+
+
+def _add_tensors(digest: Any, path: Path, entries: Mapping[str, dict[str, Any]]) -> None:
     with path.open('rb') as stream:
         start = 8 + int.from_bytes(stream.read(8), 'little')
-        for name in sorted(header):
-            begin, end = header[name]['data_offsets']
-            digest.update(json.dumps([name, header[name]['dtype'], header[name]['shape']]).encode())
+        for name in sorted(entries):
+            begin, end = entries[name]['data_offsets']
+            digest.update(json.dumps([name, entries[name]['dtype'], entries[name]['shape']]).encode())
             stream.seek(start + begin)
             digest.update(stream.read(end - begin))
-    return digest.hexdigest()
 
 
 def _header(path: Path) -> dict[str, Any]:

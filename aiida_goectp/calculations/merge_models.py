@@ -57,7 +57,7 @@ def _joined(
 
     parts = {part: node.dataset.part(split, part) for part in ('train', 'validation', 'test')}
     first = models[0].card
-    parents = {model.card.training.get('parent') for model in models}
+    parents = sorted({model.card.training['parent'] for model in models if 'parent' in model.card.training})
     with TemporaryDirectory() as folder:
         path = Path(folder) / 'model.safetensors'
         join_members(
@@ -68,7 +68,7 @@ def _joined(
             name=name,
             data=first.training.get('data', ''),
             functional=first.functional,
-            parent=parents.pop() if len(parents) == 1 else None,
+            parent=', '.join(parents) or None,
             **prose,
         )
         return ModelData(path)

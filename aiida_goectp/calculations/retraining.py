@@ -43,7 +43,7 @@ def deal_members(
 
 @calcfunction
 def member_settings(
-    settings: orm.Dict, retraining: orm.Dict, seed: orm.Int, model: ModelData | None = None
+    settings: orm.Dict, retraining: orm.Dict, seed: orm.Int, dataset: DatasetData, model: ModelData | None = None
 ) -> dict[str, orm.Dict]:
     """Return the settings of each member and of the committee.
 
@@ -51,7 +51,8 @@ def member_settings(
 
     :param settings: fields of :class:`aiida_goectp.learning.settings.TrainSettings`; their seed is that of the campaign
         if they give none
-    :param model: to fine-tune
+    :param dataset: what is learnt from
+    :param model: the one so far; the networks are like its own where the settings say nothing else
     :return: ``member_00``, …, and ``committee``
     """
     from aiida_goectp.learning.members import committee_settings
@@ -59,7 +60,9 @@ def member_settings(
 
     folds = read_settings(RetrainingPolicy, retraining.get_dict(), 'retraining').folds
     begun = None if model is None else model.card
-    alone, together = committee_settings(settings.get_dict(), seed.value, folds, begun)
+    alone, together = committee_settings(
+        settings.get_dict(), seed.value, folds, begun, dataset.base.attributes.get('functionals')
+    )
     members = {MEMBER.format(member): orm.Dict(values) for member, values in enumerate(alone)}
     return {**members, 'committee': orm.Dict(together)}
 

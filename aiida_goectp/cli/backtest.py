@@ -88,8 +88,8 @@ def backtest(dataset: Any, output: Path, model: str | None, processes: int, quie
     try:
         settings = _settings(values, model)
         content = _model(model)
-        training = _training(values['settings'], model)
         data = _load(dataset, values['functional'])
+        training = _training(values['settings'], model, set(data.functional.tolist()))
         problem = make_problem(data, settings)
         identity = {
             'dataset': data.hash,
@@ -136,9 +136,10 @@ def _settings(values: dict[str, Any], model: str | None) -> BacktestSettings:
     return read_settings(BacktestSettings, fields, 'backtest')
 
 
-def _training(file: Path | None, model: str | None) -> TrainSettings:
+def _training(file: Path | None, model: str | None, found: set[str]) -> TrainSettings:
     """Return the settings of the training; a model gives the network, if the file says nothing of it.
 
+    :param found: functionals of the labels
     :raises FormatError: settings that are wrong
     """
     from aiida_goectp.learning.settings import FEW_LABELS, TrainSettings, settings_like
@@ -151,7 +152,7 @@ def _training(file: Path | None, model: str | None) -> TrainSettings:
         if file is None:
             values.pop('preset')
         card = read_card(resolve_model(model))
-        values = settings_like(values, card)
+        values = settings_like(values, card, found)
     return read_settings(TrainSettings, values, 'settings')
 
 

@@ -45,7 +45,7 @@ def finish(
     citation: str = '',
     notes: str = '',
     parent: str | None = None,
-    inherited: ModelCard | None = None,
+    inherited: LoadedModel | None = None,
     known: Sequence[int] = (),
 ) -> tuple[list[GoeCTP], ModelCard]:
     """Calibrate the uncertainty on the validation rows, judge on the test rows, and write the card.
@@ -53,8 +53,9 @@ def finish(
     :param parts: train, validation and test; the latter two may be empty or missing
     :param data: where the rows come from, for the card
     :param parent: content hash of the model that the training began with
-    :param inherited: its card: where no validation rows are left to calibrate on, because the last training takes all
-        rows, its calibration holds, and its figures stand in the card as those of the parent
+    :param inherited: that model: where no validation rows are left to calibrate on, because the last training takes all
+        rows, its calibration holds, what it learnt from counts as known, and its figures stand in the card as those of
+        the parent
     :param known: atomic numbers of what was learnt before: of the model that the training began with, of the members
     :return: the networks, with what their uncertainty needs, and the card
     """
@@ -81,8 +82,11 @@ def finish(
         notes=notes,
     )
     model = LoadedModel(card, torch.nn.ModuleList(networks).eval(), '').to(device)
-    _learn_leverage(model, prepare(training.crystals, settings.preset), settings, training, device)
-    _learn_errors(model, parts.get('validation'), settings, device, inherited)
+    held = parts.get('validation')
+    if (held is not None and len(held)) or (inherited is not None and inherited.card.members != len(networks)):
+        inherited = None
+    _learn_leverage(model, prepare(training.crystals, settings.preset), settings, training, device, inherited)
+    _learn_errors(model, held, settings, device, inherited)
     for part in ('validation', 'test'):
         if part in parts and len(parts[part]):
             card.metrics[part] = judge(model, parts[part], settings, device)
@@ -90,17 +94,17 @@ def finish(
 
 
 def _learn_errors(
-    model: LoadedModel, held: Dataset | None, settings: TrainSettings, device: str, inherited: ModelCard | None
+    model: LoadedModel, held: Dataset | None, settings: TrainSettings, device: str, inherited: LoadedModel | None
 ) -> None:
     """Write into the card how its deviations follow from what the members say."""
-    card, rows = model.card, 0 if held is None else len(held)
-    if held is not None and rows >= FEWEST:
+    card = model.card
+    if held is not None and len(held) >= FEWEST:
         raw, labels = raw_of(model, held, settings, device), labels_of(held)
         limit = np.sort(raw.leverage)[math.ceil(_UNLIKE * len(raw.leverage)) - 1]
         card.uncertainty = {**calibrate(raw, labels), 'unlike_above': float(limit)}
-    elif inherited is not None and not rows and inherited.members == card.members:
-        card.uncertainty = inherited.uncertainty
-        card.metrics.update({f'{part} of the parent': figures for part, figures in inherited.metrics.items()})
+    elif inherited is not None:
+        card.uncertainty = inherited.card.uncertainty
+        card.metrics.update({f'{part} of the parent': figures for part, figures in inherited.card.metrics.items()})
 
 
 def training_hash(training: Dataset) -> str:
@@ -152,11 +156,20 @@ def coverage(raw: Raw, labels: np.ndarray, calibration: dict[str, Any]) -> dict[
 
 @torch.no_grad()
 def _learn_leverage(
-    model: LoadedModel, graphs: GraphArrays, settings: TrainSettings, training: Dataset, device: str
+    model: LoadedModel,
+    graphs: GraphArrays,
+    settings: TrainSettings,
+    training: Dataset,
+    device: str,
+    inherited: LoadedModel | None,
 ) -> None:
-    """Give each network the whitening of its features over the training rows."""
+    """Give each network the whitening of its features over the training rows.
+
+    With an inherited calibration those of the rows before count as well: it was made for their whitening, and by a few
+    rows alone nearly everything would be far from what is known.
+    """
     places = functional_places(training, settings.functionals)
-    for network in model.members:
+    for member, network in enumerate(model.members):
         width, count = network.backbone.width, 0
         second = torch.zeros(width, width, dtype=torch.float64)
         for rows in _portions(graphs):
@@ -164,10 +177,19 @@ def _learn_leverage(
             features = network.features(batch, functional=torch.from_numpy(places[rows]).to(device)).double().cpu()
             second += features.T @ features
             count += len(features)
+        if inherited is not None and (before := inherited.members[member].whitening) is not None:
+            known = int(inherited.card.training.get('rows', {}).get('train', 0))
+            second, count = second + known * _second_moment(before), count + known
         second /= count
         second += torch.eye(width) * (1e-6 * second.trace() / width)  # features may be fewer than channels
         whitening = torch.linalg.inv(torch.linalg.cholesky(second)) / math.sqrt(width)
         network.whitening = whitening.float().to(device)
+
+
+def _second_moment(whitening: torch.Tensor) -> torch.Tensor:
+    """Return the mean of f fᵀ over the features f (n, C) that a whitening (C, C) was made from."""
+    factor = torch.linalg.inv(whitening.double().cpu() * math.sqrt(len(whitening)))
+    return factor @ factor.T
 
 
 def _portions(graphs: GraphArrays) -> list[np.ndarray]:

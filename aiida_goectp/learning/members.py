@@ -5,7 +5,7 @@ Work chain and backtest take the settings from here, so that the same seed train
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from aiida_goectp.learning.settings import settings_like
@@ -36,7 +36,11 @@ def check_alike(cards: Sequence[ModelCard]) -> None:
 
 
 def committee_settings(
-    values: Mapping[str, Any], seed: int, members: int, begun: ModelCard | None = None
+    values: Mapping[str, Any],
+    seed: int,
+    members: int,
+    begun: ModelCard | None = None,
+    found: Collection[str] = (),
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return the settings of each member, with the seeds seed, seed + 1, …, and those of the committee.
 
@@ -44,11 +48,12 @@ def committee_settings(
         precedence
     :param seed: of the campaign
     :param members: how many
-    :param begun: card of the model to fine-tune; it gives preset, options and functionals where the settings say
-        nothing of them
+    :param begun: card of the model to fine-tune, or to replace by one like it; it gives preset, options and
+        functionals where the settings say nothing of them
+    :param found: functionals of the labels
     """
     given = {'seed': seed, **values}
     if begun is not None:
-        given = settings_like(given, begun)
+        given = settings_like(given, begun, found)
     alone = [{**given, 'members': 1, 'seed': given['seed'] + member} for member in range(members)]
     return alone, {**given, 'members': members}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -77,21 +77,24 @@ class TrainSettings(BaseModel):
         return self.model_dump(exclude_defaults=True, exclude={'compile', 'patience'})
 
 
-def settings_like(values: Mapping[str, Any], card: ModelCard) -> dict[str, Any]:
+def settings_like(values: Mapping[str, Any], card: ModelCard, found: Collection[str] = ()) -> dict[str, Any]:
     """Return settings with preset, options of the backbone, functionals and members of a model to go on from.
 
-    What the settings say themselves of one of the first three stays, and then the model gives none of them; a number of
-    members stays as well.
+    What the settings say themselves stays; if they name preset or options, the model gives neither. Of its functionals,
+    one that the labels have comes first: what learns from PBE is to predict PBE.
 
     :param values: fields of :class:`TrainSettings`
     :param card: of the model; members of several architectures have no options in common to be named
+    :param found: functionals of the labels; none to leave those of the model in their order
     """
-    values = {'members': card.members, **values}
-    if {'preset', 'options', 'functionals'} & set(values):
+    known = card.architecture.get('functionals', [])
+    if known and found and known[0] not in found:
+        known = sorted(known, key=lambda name: name not in found)
+    values = {'members': card.members, 'functionals': known, **values}
+    if {'preset', 'options'} & set(values):
         return values
     options = {} if card.architectures else card.architecture.get('options', {})
-    taken = {'options': options, 'functionals': card.architecture.get('functionals', [])}
-    return {**values, 'preset': card.preset, **taken}
+    return {**values, 'preset': card.preset, 'options': options}
 
 
 PUBLISHED_RECIPE = TrainSettings(

@@ -147,6 +147,7 @@ class TrainingState:
             raise ValueError(
                 f'{path} belongs to a training with other data or settings; remove it, or name another output'
             )
+        self.begin_member(content['member'])  # its network may be of another kind than that of the first
         for name, part in self._parts().items():
             part.load_state_dict(content[name])
         for name in ('member', 'epoch', 'best_score', 'best_epoch', 'best', 'finished'):

@@ -55,14 +55,14 @@ class NetworkSurrogate:
         """
         self._set_threads()
         begun = None if initial is None else self._load(initial)
-        alone, together = self._settings(begun, folds, seed)
+        alone, together = self._settings(begun, folds, seed, set(dealt.functional.tolist()))
         parent = None if begun is None else begun.hash
         known = [] if begun is None else begun.card.elements
         with evaluations_kept(self._evaluations):
             networks = [
                 train_committee(
                     dealt.part(fold_name(split, member), 'train'),
-                    None,
+                    _judged_by(dealt.part(fold_name(split, member), 'validation'), settings),
                     settings,
                     device=self.device,
                     initial=None if begun is None else _member(begun, member),
@@ -85,9 +85,11 @@ class NetworkSurrogate:
             predictor = Predictor(self._load(model), self.device)
             return assemble(crystals, list(predictor.run(crystals)), predictor)
 
-    def _settings(self, begun: LoadedModel | None, folds: int, seed: int) -> tuple[list[TrainSettings], TrainSettings]:
+    def _settings(
+        self, begun: LoadedModel | None, folds: int, seed: int, found: set[str]
+    ) -> tuple[list[TrainSettings], TrainSettings]:
         given = self.settings.model_dump(exclude_unset=True)
-        alone, together = committee_settings(given, seed, folds, None if begun is None else begun.card)
+        alone, together = committee_settings(given, seed, folds, None if begun is None else begun.card, found)
         return [TrainSettings.model_validate(values) for values in alone], TrainSettings.model_validate(together)
 
     def _finish(
@@ -132,6 +134,11 @@ class NetworkSurrogate:
             import torch
 
             torch.set_num_threads(self.threads)
+
+
+def _judged_by(held: Dataset, settings: TrainSettings) -> Dataset | None:
+    """Return the rows that decide which weights are kept and when a training ends, None where nothing asks them."""
+    return held if settings.keep == 'best' or settings.patience is not None else None
 
 
 def _member(model: LoadedModel, place: int) -> LoadedModel:

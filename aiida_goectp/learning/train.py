@@ -82,7 +82,7 @@ def train_committee(
     :param training: labels may be missing; a row without any teaches nothing
     :param validation: judged after each epoch, never learnt from
     :param initial: a model of the same architecture to go on from (fine-tuning); member k begins as its member k, which
-        may differ from the others
+        may differ from the others. The settings may name its functionals in another order
     :param state_file: written after each epoch and read at the start
     :param report: called after each epoch
     :param stop: asked after each epoch
@@ -91,7 +91,9 @@ def train_committee(
     :raises Interrupted: ``stop`` said so before the end
     :raises Diverged: the loss became infinite or no number
     """
-    _check_initial(initial, settings)
+    if initial is not None:
+        initial = initial.predicting(settings.functionals)
+        _check_initial(initial, settings)
     training = training.take(np.flatnonzero(training.trainable))
     rows = _rows(with_stretched(training, settings.stretches, settings.seed), settings)
     held = _rows(validation, settings) if validation is not None and len(validation) else None
@@ -149,13 +151,11 @@ def functional_places(data: Dataset, functionals: list[str]) -> np.ndarray:
     return np.array([known.index(name) for name in data.functional.tolist()], dtype=np.int64)
 
 
-def _check_initial(initial: LoadedModel | None, settings: TrainSettings) -> None:
-    if initial is None:
-        return
-    told, other = initial.card.architecture, initial.card.other_options(settings.options)
+def _check_initial(initial: LoadedModel, settings: TrainSettings) -> None:
+    other = initial.card.other_options(settings.options)
     if settings.preset != initial.card.preset:
         other.append('preset')
-    if len(settings.functionals) > 1 and settings.functionals != told.get('functionals'):
+    if initial.card.other_functionals(settings.functionals):
         other.append('functionals')
     if other or initial.card.targets != list(TARGETS):
         differs = f' ({", ".join(other)})' if other else ''

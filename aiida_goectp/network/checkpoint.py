@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -40,6 +42,24 @@ class LoadedModel:
         if not there:  # a walk through all modules takes as long as a small prediction
             self.networks.to(device=device, dtype=dtype)
         return self
+
+    def predicting(self, functionals: Sequence[str]) -> LoadedModel:
+        """Return the model with its functionals in another order, the one to predict first; the weights are copies.
+
+        :param functionals: those that the networks are told, all of them; anything else returns the model as it is
+        """
+        known = self.card.architecture.get('functionals', [])
+        if list(functionals) == known or sorted(functionals) != sorted(known):
+            return self
+        places = [known.index(name) for name in functionals]
+        model = LoadedModel(self.card, copy.deepcopy(self.networks), self.hash)
+        for network in model.members:
+            network.functionals = list(functionals)
+            network.architecture = {**network.architecture, 'functionals': list(functionals)}
+            network.functional_shift.weight.data = network.functional_shift.weight.data[places].clone()
+        told = [network.architecture for network in model.members]
+        changes = {'architecture': told[0], 'architectures': told if self.card.architectures else []}
+        return replace(model, card=self.card.model_copy(update=changes))
 
 
 def save_model(path: str | Path, networks: list[GoeCTP], card: ModelCard) -> None:

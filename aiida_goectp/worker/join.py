@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,7 @@ def join(models: tuple[str, ...], dataset: str, output: str, **options: Any) -> 
 def _join(models: tuple[str, ...], source: Path, output: Path, options: dict[str, Any]) -> ModelCard:
     from aiida_goectp.dataset import Dataset
     from aiida_goectp.learning.members import check_alike
-    from aiida_goectp.modelcard import model_hash, read_card, resolve_model
+    from aiida_goectp.modelcard import member_hashes, read_card, resolve_model
     from aiida_goectp.worker.traininputs import name_functional, split_dataset
 
     try:
@@ -60,8 +61,9 @@ def _join(models: tuple[str, ...], source: Path, output: Path, options: dict[str
         check_alike(cards)
     except ValueError as error:  # FormatError among them
         raise WorkerError('bad_model', str(error)) from error
-    if len({model_hash(file) for file in files}) < len(files):
-        raise WorkerError('bad_model', 'one of the models is given twice; its weights would count twice')
+    weights = [found for file, card in zip(files, cards, strict=True) for found in member_hashes(file, card.members)]
+    if len(set(weights)) < len(weights):
+        raise WorkerError('bad_model', 'one of the networks is given twice; its weights would count twice')
     data, functional = name_functional(Dataset.load(source), options['functional'])
     split, parts = split_dataset(data, options['split'], options['split_file'], 0, label=str(source))
     _check(cards, parts, functional)
@@ -98,11 +100,18 @@ def _check(cards: list[ModelCard], parts: dict[str, Dataset], functional: str) -
             f'{first.name}: learnt from labels of {first.functional}, and those of the dataset are of {functional}; '
             'join models with the rows that taught them',
         )
-    for card in cards:
-        if 'parent' in card.training or card.training.get('hash') != training_hash(parts['train']):
-            what = 'goes on from a model that' if 'parent' in card.training else 'has'
+    told = first.architecture.get('functionals', [])
+    if told and told[0] not in functional.split(', '):
+        raise WorkerError(
+            'bad_model',
+            f'{first.name}: predicts {told[0]}, and the dataset has no label of it to calibrate and judge by; give the '
+            'rows that taught it',
+        )
+    for name, record in (found for card in cards for found in _trainings(card.name, card.training)):
+        if 'parent' in record or record.get('hash') != training_hash(parts['train']):
+            what = 'goes on from a model that' if 'parent' in record else 'has'
             click.echo(
-                f'warning: {card.name} {what} learnt from other rows than part train of the split; if validation or '
+                f'warning: {name} {what} learnt from other rows than part train of the split; if validation or '
                 'test rows were among them, its errors look too small and its intervals are too narrow',
                 err=True,
             )
@@ -112,3 +121,11 @@ def _check(cards: list[ModelCard], parts: dict[str, Dataset], functional: str) -
             'calibrated uncertainty',
             err=True,
         )
+
+
+def _trainings(name: str, record: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield name and record of each training of a model; what was joined was not trained itself."""
+    for member in record.get('joined', []):
+        yield from _trainings(member.get('name', name), member)
+    if 'joined' not in record:
+        yield name, record

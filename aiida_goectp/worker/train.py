@@ -111,8 +111,8 @@ class _Training:
 
         options = self.options
         initial = read_initial(options['initial'])
-        settings = read_settings(options, initial)
         data, functional = name_functional(Dataset.load(self.source), options['functional'])
+        settings = read_settings(options, initial, set(data.functional.tolist()))
         chosen = (options['split'], options['split_file'], settings.seed)
         split, parts = split_dataset(data, *chosen, label=str(self.source))
         if options['threads']:
@@ -192,7 +192,7 @@ class _Training:
             data=f'{self.source.name}, split {split}',
             functional=functional,
             parent=initial.hash if initial else None,
-            inherited=initial.card if initial else None,
+            inherited=initial,
             known=initial.card.elements if initial else (),
             **texts,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,11 +27,12 @@ _NETWORK = ('width', 'layers')
 """options of the command line that are options of the backbone"""
 
 
-def read_settings(options: dict[str, Any], initial: LoadedModel | None) -> TrainSettings:
+def read_settings(options: dict[str, Any], initial: LoadedModel | None, found: Collection[str] = ()) -> TrainSettings:
     """Return the settings of the file, with the options of the command line laid over them.
 
     A model to go on from gives preset, options of the backbone and functionals where the file says nothing of them.
 
+    :param found: functionals of the labels
     :raises WorkerError: no such settings; the message names the field
     """
     from pydantic import ValidationError
@@ -39,7 +41,7 @@ def read_settings(options: dict[str, Any], initial: LoadedModel | None) -> Train
 
     values = _read_json(options['settings']) if options['settings'] else {}
     if initial is not None:
-        values = settings_like(values, initial.card)
+        values = settings_like(values, initial.card, found)
     values |= {name: options[name] for name in TrainSettings.model_fields if options.get(name) is not None}
     network = {name: options[name] for name in _NETWORK if options[name] is not None}
     if network:

@@ -234,11 +234,15 @@ def _check_training(inputs: Mapping[str, Any]) -> str | None:
         return None
     card = inputs['model'].card
     other = card.other_options(settings.get('options', {}))
-    if other or settings.get('preset', 'goectp') != card.preset:
-        what = ', '.join(other) or 'preset'
+    if settings.get('preset', card.preset if 'options' not in settings else 'goectp') != card.preset:
+        other.append('preset')
+    if 'functionals' in settings and card.other_functionals(settings['functionals']):
+        other.append('functionals')
+    if other:
+        what = ', '.join(other)
         return (
             f'train.goectp.settings: {card.name} has another {what} and cannot be fine-tuned to these settings; leave '
-            'preset and options out, or retrain from scratch (retraining.mode)'
+            'preset, options and functionals out, or retrain from scratch (retraining.mode)'
         )
     return None
 

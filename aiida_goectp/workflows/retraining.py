@@ -76,7 +76,8 @@ class RetrainingWorkChain(StepwiseWorkChain):
         self.ctx.members, self.ctx.failure, self.ctx.training_hours = {}, '', 0.0
         self.ctx.waiting = [MEMBER.format(member) for member in range(self._policy().folds)]
         given, model = self.inputs.train.goectp, self.ctx.pks.get('model')
-        begin_with = {} if model is None or not self.ctx.fine_tune else {'model': self._known('model')}
+        like = {} if model is None else {'model': self._known('model')}
+        begin_with = like if self.ctx.fine_tune else {}
         common = {'retraining': self.inputs.retraining, 'seed': self.inputs.seed}
         try:
             dealt = self._once(
@@ -88,7 +89,12 @@ class RetrainingWorkChain(StepwiseWorkChain):
                 **common,
             )
             made = self._once(
-                self._labelled('settings'), member_settings, settings=given.settings, **common, **begin_with
+                self._labelled('settings'),
+                member_settings,
+                settings=given.settings,
+                dataset=dealt.result,
+                **common,
+                **like,
             )
             self.ctx.pks['dealt'] = dealt.result.pk
             for name in (*self.ctx.waiting, 'committee'):

@@ -1,5 +1,7 @@
 """Retraining as provenance: settings, members to begin with, the comparison, what is written down."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from aiida import orm
@@ -35,14 +37,22 @@ def data():
     return start, grow(start, whole.take(range(33, 38)), split)[0]
 
 
-def test_settings_of_members(committee):
-    found = member_settings(orm.Dict({'epochs': 3}), orm.Dict(POLICY), orm.Int(7))
+def test_settings_of_members(committee, data):
+    rows = DatasetData(data[0])
+    found = member_settings(orm.Dict({'epochs': 3}), orm.Dict(POLICY), orm.Int(7), rows)
     assert found['member_02'].get_dict() == {'epochs': 3, 'members': 1, 'seed': 9}
     assert found['committee'].get_dict() == {'epochs': 3, 'members': 3, 'seed': 7}
     model = ModelData(committee)
-    found = member_settings(orm.Dict({'seed': 1}), orm.Dict(POLICY), orm.Int(7), model)
+    found = member_settings(orm.Dict({'seed': 1}), orm.Dict(POLICY), orm.Int(7), rows, model)
     assert found['member_00']['options'] == model.card.architecture['options']
     assert (found['member_00']['preset'], found['member_01']['seed']) == ('goectp', 2)
+
+
+def test_a_model_of_two_functionals_is_told_which_the_labels_have(data, tmp_path):
+    labels = replace(data[0], functional=np.full(len(data[0]), 'PBE'))
+    model = ModelData(tiny.write_mixed_model(tmp_path / 'mixed.safetensors', ['PBEsol', 'PBE']))
+    found = member_settings(orm.Dict({}), orm.Dict(POLICY), orm.Int(7), DatasetData(labels), model)
+    assert found['committee']['functionals'] == found['member_01']['functionals'] == ['PBE', 'PBEsol']
 
 
 def test_members_begin_where_those_of_the_model_are(committee):

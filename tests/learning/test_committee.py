@@ -6,15 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from aiida_goectp.learning.committee import join_members, take_member
 from aiida_goectp.learning.finish import finish
 from aiida_goectp.learning.members import committee_settings
 from aiida_goectp.learning.predict import predict_crystals
-from aiida_goectp.learning.settings import TrainSettings
-from aiida_goectp.learning.train import train_committee
+from aiida_goectp.learning.settings import TrainSettings, settings_like
+from aiida_goectp.learning.train import Epoch, Interrupted, train_committee
 from aiida_goectp.modelcard import read_card
+from aiida_goectp.network.batch import GraphBatch
 from aiida_goectp.network.checkpoint import load_model, save_model
+from aiida_goectp.network.preparation import prepare
 from tests import tiny
 
 
@@ -82,6 +85,64 @@ def test_settings_that_leave_the_rest_to_the_model(data, tmp_path):
     output = tmp_path / 'joined.safetensors'
     told = join_members(contents, parts, TrainSettings(members=2), output, name='', data='', functional='')
     assert told.preset == read_card(output).preset == 'published'
+
+
+def test_a_training_killed_in_a_later_member_goes_on(data, mixed, tmp_path):
+    """The state file holds a network of another kind than the first."""
+    initial, rows = load_model(mixed), data.part('mine', 'train')
+    settings = TrainSettings(**settings_like({'epochs': 2, 'batch_size': 16, 'stretches': 0}, initial.card))
+    whole = train_committee(rows, None, settings, initial=initial)
+    lines: list[Epoch] = []
+    options = {'initial': initial, 'state_file': tmp_path / 'state', 'report': lines.append}
+    with pytest.raises(Interrupted):
+        train_committee(rows, None, settings, stop=lambda: len(lines) == 3, **options)
+    assert lines[-1].member == 1
+    resumed = train_committee(rows, None, settings, **options)
+    assert len(lines) == 4
+    for one, other in zip(resumed, whole, strict=True):
+        for name, weights in one.state_dict().items():
+            np.testing.assert_array_equal(weights.numpy(), other.state_dict()[name].numpy(), err_msg=name)
+
+
+def test_the_functional_to_predict_first(mixed):
+    """In another order the networks say the same of each functional, and the first is what is predicted."""
+    model, told = load_model(mixed), ['PBE', 'PBEsol']
+    for network in model.members:
+        torch.nn.init.normal_(network.functional_shift.weight)
+    turned = model.predicting(told)
+    assert turned.card.architecture['functionals'] == turned.card.architectures[1]['functionals'] == told
+    assert [network.architecture for network in turned.members] == turned.card.architectures
+    batch = GraphBatch.from_arrays(prepare(list(tiny.some_crystals(3)), 'goectp'))
+    second = torch.ones(3, dtype=torch.int64)
+    for before, after in zip(model.members, turned.members, strict=True):
+        assert before.functionals == told[::-1]
+        torch.testing.assert_close(after(batch), before(batch, functional=second))
+        torch.testing.assert_close(after(batch, functional=second), before(batch))
+        assert not torch.allclose(after(batch), before(batch))
+    for other in ([], ['PBE'], ['PBE', 'r2SCAN'], told[::-1]):
+        assert model.predicting(other) is model
+
+
+def test_labels_of_the_second_functional_teach_what_is_predicted(data, mixed):
+    initial = load_model(mixed)
+    rows = replace(data.part('mine', 'train'), functional=np.full(len(data.part('mine', 'train')), 'PBE'))
+    values = {'epochs': 1, 'batch_size': 16, 'stretches': 0}
+    tuned = train_committee(rows, None, TrainSettings(**settings_like(values, initial.card, ['PBE'])), initial=initial)
+    for network in tuned:
+        assert network.functionals == ['PBE', 'PBEsol']
+        shift = network.functional_shift.weight.detach()
+        assert shift[0].abs().max() > 0
+        assert shift[1].abs().max() == 0  # no label of it was seen
+    with pytest.raises(ValueError, match=r'\(functionals\)'):
+        train_committee(rows, None, TrainSettings(**values, options={}, functionals=['PBE']), initial=initial)
+
+
+def test_an_option_that_some_member_does_not_have(mixed):
+    card = read_card(mixed)
+    assert card.other_options({'width': 8}) == []
+    assert card.other_options({'wdith': 8}) == ['wdith']
+    assert card.other_options({'layers': 1}) == ['layers']  # two in the network on fixed numbers
+    assert card.other_options({'bins': 16}) == ['bins']  # which has none
 
 
 def test_a_place_beyond_the_last_begins_again(mixed, tmp_path):

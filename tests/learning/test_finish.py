@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
+import torch
 
 from aiida_goectp.learning.finish import finish, raw_of
 from aiida_goectp.learning.predict import predict_crystals
@@ -11,7 +14,7 @@ from aiida_goectp.learning.settings import TrainSettings
 from aiida_goectp.learning.train import train_committee
 from aiida_goectp.learning.uncertainty import deviations
 from aiida_goectp.modelcard import model_hash, read_card
-from aiida_goectp.network.checkpoint import load_model, save_model
+from aiida_goectp.network.checkpoint import LoadedModel, load_model, save_model
 from aiida_goectp.npzfile import FormatError
 from aiida_goectp.predictions import flag_names
 from tests import tiny
@@ -102,14 +105,29 @@ def test_few_validation_rows_state_nothing(parts):
 def test_the_last_training_on_all_rows_inherits_what_was_calibrated(model, parts):
     parent = load_model(model)
     described = {'name': 'last', 'data': 'tiny', 'functional': 'PBEsol', 'parent': parent.hash}
-    _, card = finish(list(parent.members), {'train': parts['train']}, SETTINGS, **described, inherited=parent.card)
+    _, card = finish(list(parent.members), {'train': parts['train']}, SETTINGS, **described, inherited=parent)
     assert card.uncertainty == parent.card.uncertainty
     assert card.metrics == {f'{part} of the parent': parent.card.metrics[part] for part in ('validation', 'test')}
     # rows are held out, though too few to calibrate on: the figures of another training say nothing of this one
     few = {'train': parts['train'], 'validation': parts['validation'].take(range(8))}
-    _, card = finish(list(parent.members), few, SETTINGS, **described, inherited=parent.card)
+    _, card = finish(list(parent.members), few, SETTINGS, **described, inherited=parent)
     assert card.uncertainty == {}
     assert set(card.metrics) == {'validation'}
+
+
+@pytest.mark.parametrize('rows', [4, 9])
+def test_a_few_rows_more_do_not_make_the_rest_strange(model, parts, rows):
+    """The calibration of the parent was made for its whitening; by a few rows alone nearly all is far from known."""
+    parent = load_model(model)
+    wanted = raw_of(parent, parts['test'], SETTINGS)
+    sure = deviations(wanted, parent.card.uncertainty)
+    few = {'train': parts['train'].take(range(rows))}
+    networks, card = finish(
+        deepcopy(list(parent.members)), few, SETTINGS, name='m', data='', functional='PBEsol', inherited=parent
+    )
+    raw = raw_of(LoadedModel(card, torch.nn.ModuleList(networks), ''), parts['test'], SETTINGS)
+    np.testing.assert_allclose(raw.leverage, wanted.leverage, rtol=0.4)
+    np.testing.assert_allclose(deviations(raw, card.uncertainty).average, sure.average, rtol=0.4)
 
 
 def test_a_tuned_model_does_not_forget_elements(parts):

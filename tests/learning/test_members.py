@@ -33,4 +33,14 @@ def test_the_model_to_fine_tune_gives_the_network_unless_the_settings_do():
         assert (values['preset'], values['options']) == ('published', {'width': 8})
         assert values['functionals'] == ['PBE', 'PBEsol']
     alone, _ = committee_settings({'preset': 'descriptors'}, 0, 1, CARD)
-    assert alone == [{'seed': 0, 'preset': 'descriptors', 'members': 1}]
+    assert alone == [{'seed': 0, 'preset': 'descriptors', 'members': 1, 'functionals': ['PBE', 'PBEsol']}]
+
+
+def test_the_functional_of_the_labels_is_predicted_first():
+    """Tuned on labels of the second alone, a model would go on to predict the first, which learnt nothing."""
+    for found, first in ((['PBEsol'], 'PBEsol'), (['PBE'], 'PBE'), (['PBE', 'PBEsol'], 'PBE'), (['r2SCAN'], 'PBE')):
+        alone, together = committee_settings({}, 0, 1, CARD, found)
+        assert alone[0]['functionals'][0] == together['functionals'][0] == first
+        assert sorted(together['functionals']) == ['PBE', 'PBEsol']
+    _, told = committee_settings({'functionals': ['PBE', 'PBEsol']}, 0, 1, CARD, ['PBEsol'])
+    assert told['functionals'] == ['PBE', 'PBEsol']

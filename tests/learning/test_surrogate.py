@@ -58,6 +58,18 @@ def test_each_member_is_trained_without_its_fold_with_a_seed_of_its_own(dealt, f
     assert_same(alone, expected)
 
 
+def test_what_asks_validation_rows_has_them(dealt, tmp_path):
+    """As a job has, whose settings keep the best weights."""
+    data, split = dealt
+    settings = SETTINGS.model_copy(update={'keep': 'best', 'epochs': 6, 'learning_rate': 0.3})
+    settings = TrainSettings.model_validate(settings.model_dump(exclude_unset=True))
+    found = NetworkSurrogate(settings).fit(data, split, 1, None, 4)
+    fold, own = fold_name(split, 0), settings.model_copy(update={'seed': 4})
+    [network] = train_committee(data.part(fold, 'train'), data.part(fold, 'validation'), own)
+    expected = {name: value.numpy() for name, value in network.state_dict().items()}
+    assert_same(weights(found.model, tmp_path / 'm.safetensors'), [expected])
+
+
 def test_the_committee_is_that_of_joined_jobs(dealt, fitted, tmp_path):
     data, split = dealt
     parts = {part: data.part(split, part) for part in ('train', 'validation', 'test')}

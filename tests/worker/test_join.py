@@ -86,6 +86,10 @@ def test_the_same_model_twice_and_too_many(goectp, trained, tmp_path):
     twice = ['messages.safetensors', 'messages.safetensors', *ROWS, '--output', 'both.safetensors']
     assert 'given twice' in goectp('join', *twice, status=2).output
     tiny.write_model(tmp_path / 'crowd.safetensors', members=32, functional='PBEsol')
+    joined = ['messages.safetensors', 'numbers.safetensors', *ROWS, '--output', 'three.safetensors', '--quiet']
+    goectp('join', *joined)
+    again = ['three.safetensors', 'numbers.safetensors', *ROWS, '--output', 'both.safetensors']
+    assert 'given twice' in goectp('join', *again, status=2).output
     many = ['messages.safetensors', 'crowd.safetensors', *ROWS, '--output', 'both.safetensors']
     assert 'a committee has 32 members at most' in goectp('join', *many, status=2).output
 
@@ -107,6 +111,17 @@ def test_a_member_that_learnt_from_other_rows(goectp, trained, tmp_path):
     goectp('train', 'data.npz', *SMALL, '--preset', 'descriptors', '--seed', 3, '--output', 'elsewhere.safetensors')
     said = goectp('join', 'messages.safetensors', 'elsewhere.safetensors', *ROWS, '--output', 'both.safetensors')
     assert 'elsewhere has learnt from other rows than part train' in said.output
+    # nor is it forgotten when the committee joins another
+    goectp('train', 'data.npz', '--split', 'mine', *SMALL, '--seed', 9, '--output', 'third.safetensors')
+    said = goectp('join', 'both.safetensors', 'third.safetensors', *ROWS, '--output', 'all.safetensors').output
+    assert 'elsewhere has learnt from other rows than part train' in said
+    assert 'third has' not in said
+
+
+def test_models_of_two_functionals_need_labels_of_the_first(goectp, trained, tmp_path):
+    tiny.write_mixed_model(tmp_path / 'two.safetensors', ['PBE', 'PBEsol'])
+    said = goectp('join', 'two.safetensors', *ROWS, '--output', 'both.safetensors', status=2).output
+    assert 'mixed: predicts PBE, and the dataset has no label of it' in said
 
 
 def test_the_hash_knows_every_architecture(goectp, trained, tmp_path):

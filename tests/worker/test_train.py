@@ -177,6 +177,15 @@ def test_going_on_from_a_model(goectp, data, tmp_path):
     assert card.training['parent'] == model_hash(tmp_path / 'first.safetensors')
 
 
+def test_a_model_of_two_functionals_predicts_the_one_it_was_tuned_to(goectp, data, tmp_path):
+    tiny.write_mixed_model(tmp_path / 'two.safetensors', ['PBEsol', 'PBE'])
+    more = ['--initial', 'two.safetensors', '--functional', 'PBE', '--epochs', 1, '--output', 'tuned.safetensors']
+    goectp('train', 'data.npz', *more, '--device', 'cpu', '--quiet')
+    card = read_card(tmp_path / 'tuned.safetensors')
+    assert (card.functional, card.members) == ('PBE', 2)
+    assert [item['functionals'] for item in card.architectures] == [['PBE', 'PBEsol']] * 2
+
+
 def test_a_random_split_holds_out_rows_with_any_label(goectp, data, tmp_path):
     electronic, ionic = data.electronic.copy(), data.ionic.copy()
     electronic[:2], ionic[2:4] = np.nan, np.nan

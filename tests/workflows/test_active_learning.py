@@ -16,6 +16,7 @@ from aiida_goectp.workflows.stepwise import request_stop
 from tests import tiny
 from tests.workflows import searching
 from tests.workflows.dfpt.table_engine import TableDfptWorkChain
+from tests.workflows.test_train import NETWORK
 
 PLAIN = (orm.Dict, orm.Str, orm.Int, orm.Float, orm.Bool, orm.List)
 
@@ -45,7 +46,7 @@ def any_code(aiida_profile, aiida_code_installed):
 def known(aiida_profile, write_model, predict_by_hand):
     """Return a pool, a model that cannot compute, and its predictions, which rank the pool from its end."""
     pool = searching.some_pool()
-    model = ModelData.get_or_create(write_model('search'))
+    model = ModelData.get_or_create(write_model('search', architecture={'options': NETWORK['options']}))
     return pool, model, PredictionsData(predict_by_hand(pool.crystals, model.content_hash)).store()
 
 
@@ -311,6 +312,7 @@ def test_exit_codes(search, any_code, known):
         ({'retraining': {'folds': 1}}, {}, 'retraining.folds'),
         ({'settings': {'members': 3}}, {}, 'as many members as there are folds'),
         ({'settings': {'options': {'width': 16}}}, {'model': 'other'}, 'has another width and cannot be fine-tuned'),
+        ({'settings': {'functionals': ['PBE', 'PBEsol']}}, {}, 'has another functionals and cannot be fine-tuned'),
         ({'seed': -1}, {}, 'seed: give zero or more'),
         ({}, {'split': 'none'}, "split 'none': the dataset has none"),
         ({}, {'model': None, 'predictions': 1}, 'give the model that made them'),
