@@ -19,14 +19,14 @@ import numpy as np
 import torch
 from accuracy_table import print_tables
 
-from aiida_goectp.dataset import Dataset
-from aiida_goectp.datasets.concatenation import concatenate
-from aiida_goectp.datasets.splits import reduced_formulas
-from aiida_goectp.learning.finish import training_hash
-from aiida_goectp.learning.settings import PUBLISHED_RECIPE, TrainSettings
-from aiida_goectp.learning.train import Epoch, evaluate, train_committee
-from aiida_goectp.modelcard import ModelCard
-from aiida_goectp.network.checkpoint import save_model
+from aiida_goectp.core.datasets.concatenation import concatenate
+from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.datasets.splits import reduced_formulas
+from aiida_goectp.core.formats.model_card import ModelCard
+from aiida_goectp.core.learning.calibrate import training_hash
+from aiida_goectp.core.learning.settings import PUBLISHED_RECIPE, TrainSettings
+from aiida_goectp.core.learning.train import Epoch, evaluate, train_committee
+from aiida_goectp.core.network.checkpoint import save_model
 
 RECIPES = {'published': PUBLISHED_RECIPE, 'goectp': TrainSettings()}
 SPLITS = [f'{kind}-{n}' for kind in ('random', 'formula') for n in range(3)]

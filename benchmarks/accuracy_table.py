@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from aiida_goectp.crystals import CrystalSet
-from aiida_goectp.dataset import Dataset
-from aiida_goectp.metrics import table
-from aiida_goectp.modelcard import read_card
-from aiida_goectp.network.elements import element_scales
+from aiida_goectp.core.crystals import CrystalSet
+from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.dielectric.metrics import table
+from aiida_goectp.core.formats.model_card import read_card
+from aiida_goectp.core.network.elements import element_scales
 
 TARGETS = ('electronic', 'ionic', 'total')
 _SHARES = (25, 10, 5, 2)

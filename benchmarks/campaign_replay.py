@@ -35,10 +35,10 @@ LOCAL = {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}, 'withm
 
 def draw(options: Namespace, settings: Any) -> Path:
     """Write the rows of start and pool, drawn by the seed, as the replay reads them; tensors to what VASP prints."""
-    from aiida_goectp.backtest import make_problem
-    from aiida_goectp.dataset import Dataset
+    from aiida_goectp.core.datasets.dataset import Dataset
+    from aiida_goectp.core.selection.backtest import make_hidden_pool
 
-    good = make_problem(Dataset.load(options.file, FUNCTIONAL), settings).dataset.crystals.ids
+    good = make_hidden_pool(Dataset.load(options.file, FUNCTIONAL), settings).dataset.crystals.ids
     rows = np.random.default_rng(options.seed).permutation(len(good))[: options.start + options.pool]
     chosen = set(good[rows].tolist())
     folder = options.folder / 'data'
@@ -54,8 +54,8 @@ def draw(options: Namespace, settings: Any) -> Path:
 
 def settings_of(options: Namespace) -> tuple[Any, Any]:
     """Return what both are told: the settings of the backtest, and those of each training."""
-    from aiida_goectp.backtest import BacktestSettings
-    from aiida_goectp.learning.settings import FEW_LABELS, TrainSettings
+    from aiida_goectp.core.learning.settings import FEW_LABELS, TrainSettings
+    from aiida_goectp.core.selection.backtest import BacktestSettings
 
     settings = {
         'top_k': max(1, options.pool // 10),
@@ -177,7 +177,7 @@ def campaign(options: Namespace, task: Any, settings: Any, training: Any, data: 
     from aiida.engine import submit
 
     from aiida_goectp.calculations.campaign import read_history
-    from tests.workflows.backtested import campaign_like
+    from tests.workflows.campaign.backtested import campaign_like
 
     with profile(options) as daemon:
         goectp, vasp = codes(options, data)
@@ -210,15 +210,15 @@ def campaign(options: Namespace, task: Any, settings: Any, training: Any, data: 
 
 def backtest(options: Namespace, task: Any, settings: Any, training: Any) -> dict[str, Any]:
     """Run the same campaign on hidden labels."""
-    from aiida_goectp.backtest import Campaign, Line
-    from aiida_goectp.backtest.loop import first_model
-    from aiida_goectp.learning.surrogate import NetworkSurrogate
+    from aiida_goectp.core.learning.surrogate import NetworkSurrogate
+    from aiida_goectp.core.selection.backtest import Campaign, RoundRecord
+    from aiida_goectp.core.selection.backtest.loop import first_model
 
     with clock() as measured:
         surrogate = NetworkSurrogate(training, 'cpu', 1)
         begun = first_model(task, surrogate, settings, options.seed)
         one = Campaign(task, surrogate, settings, options.acquisition, options.seed, begun)
-        while isinstance(one.advance(), Line):
+        while isinstance(one.advance(), RoundRecord):
             pass
     found = int(task.found(one.dataset.crystals).sum())
     return {'history': one.history, 'seconds': measured.wall, 'found': found, 'best': len(task.target)}
@@ -242,13 +242,13 @@ def side_by_side(one: Any, two: Any) -> list[dict[str, Any]]:
 
 def run(options: Namespace) -> None:
     """Run both and print."""
-    from aiida_goectp.backtest import make_problem, make_task
-    from aiida_goectp.dataset import Dataset
-    from tests.workflows.backtested import differences
+    from aiida_goectp.core.datasets.dataset import Dataset
+    from aiida_goectp.core.selection.backtest import make_hidden_pool, make_search_task
+    from tests.workflows.campaign.backtested import differences
 
     settings, training = settings_of(options)
     data = draw(options, settings)
-    task = make_task(make_problem(Dataset.load(data, FUNCTIONAL), settings), settings, options.seed)
+    task = make_search_task(make_hidden_pool(Dataset.load(data, FUNCTIONAL), settings), settings, options.seed)
     print(f'{len(task.start)} labels to begin with, {len(task.pool)} crystals to choose from', flush=True)
     bought = campaign(options, task, settings, training, data)
     known = backtest(options, task, settings, training)

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from aiida_goectp.crystals import CrystalSet
-from aiida_goectp.crystals.readers import read_structures
+from aiida_goectp.core.crystals import CrystalSet
+from aiida_goectp.core.crystals.readers import read_structures
 
 __all__ = ('Clock', 'arguments', 'clock', 'finish', 'load', 'machine', 'one_thread', 'table')
 

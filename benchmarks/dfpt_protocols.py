@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from aiida_goectp.calculations.collect_quantumespresso import dielectric_from_quantumespresso
-from aiida_goectp.calculations.orientation import special_points
-from aiida_goectp.crystals import Crystal
+from aiida_goectp.core.crystals import Crystal
+from aiida_goectp.workflows.dfpt.quantumespresso.collect import dielectric_from_quantumespresso
+from aiida_goectp.workflows.dfpt.quantumespresso.orientation import special_points
 from aiida_goectp.workflows.protocols import mixin
 
 FCC = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 2

@@ -19,19 +19,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from aiida_goectp.coverage import QUANTITIES, quantities
-from aiida_goectp.crystals import Crystal, CrystalSet
-from aiida_goectp.crystals.elements import formula
-from aiida_goectp.crystals.systems import SYSTEMS, crystal_systems
-from aiida_goectp.dataset import Dataset
-from aiida_goectp.formatting import with_deviation
-from aiida_goectp.layers import Layers, diluted, find_layers, stretched
-from aiida_goectp.learning.finish import labels_of, raw_of
-from aiida_goectp.learning.settings import TrainSettings
-from aiida_goectp.learning.uncertainty import TARGETS, Deviations, Raw, deviations
-from aiida_goectp.modelcard import read_card
-from aiida_goectp.network.checkpoint import LoadedModel, load_model
-from aiida_goectp.report import (
+from aiida_goectp.core.crystals import Crystal, CrystalSet
+from aiida_goectp.core.crystals.elements import formula
+from aiida_goectp.core.crystals.layers import Layers, find_layers, vacuum_averaged, with_vacuum_scaled
+from aiida_goectp.core.crystals.systems import SYSTEMS, crystal_systems
+from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.dielectric.coverage import QUANTITIES, quantities
+from aiida_goectp.core.figures import (
     Dilution,
     Parity,
     calibration_figure,
@@ -41,6 +35,12 @@ from aiida_goectp.report import (
     parity_figure,
     save_figure,
 )
+from aiida_goectp.core.formats.model_card import read_card
+from aiida_goectp.core.formats.numbers import with_deviation
+from aiida_goectp.core.learning.calibrate import labels_of, raw_of
+from aiida_goectp.core.learning.settings import TrainSettings
+from aiida_goectp.core.learning.uncertainty import TARGETS, Deviations, Raw, deviations
+from aiida_goectp.core.network.checkpoint import LoadedModel, load_model
 
 SHARES = np.linspace(0, 1, 9)
 """of the gaps by which layers are pulled apart"""
@@ -127,8 +127,8 @@ def reduced_formula(crystal: Crystal) -> str:
 def dilution(model: LoadedModel, data: Dataset, row: int, layers: Layers) -> Dilution:
     """Pull the layers of one crystal apart, and ask the model at each gap."""
     crystal, label = data.crystals[row], data.electronic[row]
-    cells = CrystalSet.from_crystals([stretched(crystal, layers, share) for share in SHARES])
-    demanded = np.array([diluted(label, layers, share) for share in SHARES])
+    cells = CrystalSet.from_crystals([with_vacuum_scaled(crystal, layers, share) for share in SHARES])
+    demanded = np.array([vacuum_averaged(label, layers, share) for share in SHARES])
     functional = np.repeat(data.functional[row], len(SHARES))
     said = ask(model, Dataset(cells, electronic=demanded, functional=functional))
     deviation = said.sure.tensors[:, 0] if states_deviations(said) else None

@@ -9,11 +9,11 @@ import numpy as np
 from common import arguments, clock, finish, load, one_thread, table
 from published_graph import multiset, published_graph
 
-from aiida_goectp.crystals import Crystal, CrystalSet
-from aiida_goectp.crystals.convert import to_pymatgen
-from aiida_goectp.network.graph import Graphs, build_graphs
-from aiida_goectp.network.preparation import prepare
-from aiida_goectp.symmetry import canonical_cell
+from aiida_goectp.core.crystals import Crystal, CrystalSet
+from aiida_goectp.core.crystals.symmetry import canonical_cell
+from aiida_goectp.core.network.graph import Graphs, build_graphs
+from aiida_goectp.core.network.preparation import prepare
+from aiida_goectp.data.pymatgen_convert import to_pymatgen
 
 REPEATS = 5
 

@@ -9,9 +9,9 @@ import time
 
 from common import arguments, finish, load, one_thread, table
 
-from aiida_goectp.crystals import CrystalSet
-from aiida_goectp.learning.batches import prepared_batches
-from aiida_goectp.learning.graphs import cores
+from aiida_goectp.core.crystals import CrystalSet
+from aiida_goectp.core.learning.batches import prepared_batches
+from aiida_goectp.core.learning.graphs import cores
 
 BATCH_ATOMS = 16384
 """as for a GPU"""

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from common import one_thread
 
-from aiida_goectp.coverage import QUANTITIES
-from aiida_goectp.dataset import Dataset
-from aiida_goectp.learning.finish import coverage, labels_of, raw_of
-from aiida_goectp.learning.settings import TrainSettings, settings_like
-from aiida_goectp.learning.uncertainty import TARGETS, Raw, calibrate
-from aiida_goectp.network.checkpoint import load_model
+from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.dielectric.coverage import QUANTITIES
+from aiida_goectp.core.learning.calibrate import coverage, labels_of, raw_of
+from aiida_goectp.core.learning.settings import TrainSettings, settings_like
+from aiida_goectp.core.learning.uncertainty import TARGETS, Raw, calibrate
+from aiida_goectp.core.network.checkpoint import load_model
 
 
 def said_and_known(options: Namespace) -> tuple[Raw, np.ndarray]:

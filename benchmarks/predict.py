@@ -19,14 +19,14 @@ import torch
 from common import arguments, clock, finish, load, one_thread, table
 from published_graph import published_graph
 
-from aiida_goectp.crystals import CrystalSet
-from aiida_goectp.crystals.convert import to_pymatgen
-from aiida_goectp.learning.predict import Predictor
-from aiida_goectp.modelcard import ModelCard
-from aiida_goectp.network.batch import GraphBatch
-from aiida_goectp.network.checkpoint import LoadedModel, load_model
-from aiida_goectp.network.model import ARCHITECTURES, GoeCTP
-from aiida_goectp.network.preparation import prepare
+from aiida_goectp.core.crystals import CrystalSet
+from aiida_goectp.core.formats.model_card import ModelCard
+from aiida_goectp.core.learning.predict import Predictor
+from aiida_goectp.core.network.batch import GraphBatch
+from aiida_goectp.core.network.checkpoint import LoadedModel, load_model
+from aiida_goectp.core.network.model import ARCHITECTURES, GoeCTP
+from aiida_goectp.core.network.preparation import prepare
+from aiida_goectp.data.pymatgen_convert import to_pymatgen
 
 REPEATS = 3
 TARGETS = {'published': ['total'], 'goectp': ['electronic', 'ionic']}

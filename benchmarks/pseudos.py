@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from ase.data import atomic_masses, atomic_numbers
 
-from aiida_goectp.pseudos import RECIPES, generate
+from aiida_goectp.workflows.dfpt.quantumespresso.pseudos import RECIPES, generate
 
 ENVIRONMENT = {'OMP_NUM_THREADS': '1', 'OMPI_ALLOW_RUN_AS_ROOT': '1', 'OMPI_ALLOW_RUN_AS_ROOT_CONFIRM': '1'}
 

@@ -1,7 +1,7 @@
 """The published graph, built the way that suggests itself: pymatgen's neighbour list and loops in Python.
 
 Written from the description of the method (Hua et al., arXiv 2601.04755; Yan et al., ICLR 2024) as something to compare
-with; the package builds its graphs by other means (``aiida_goectp.network.graph``).
+with; the package builds its graphs by other means (``aiida_goectp.core.network.graph``).
 """
 
 from __future__ import annotations

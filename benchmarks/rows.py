@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from aiida_goectp.dataset import Dataset
-from aiida_goectp.datasets.concatenation import concatenate
-from aiida_goectp.datasets.splits import reduced_formulas
+from aiida_goectp.core.datasets.concatenation import concatenate
+from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.datasets.splits import reduced_formulas
 
 
 def column_of(data: Dataset, given: dict[str, list[str]]) -> list[str]:
@@ -32,7 +32,7 @@ def column_of(data: Dataset, given: dict[str, list[str]]) -> list[str]:
     return [part or ('train' if may else '') for part, may in zip(parts, free, strict=True)]
 
 
-def thinned(column: list[str], size: int) -> list[str]:
+def subsampled(column: list[str], size: int) -> list[str]:
     """Return the column with so many of its training rows, drawn by a fixed seed."""
     rows = [row for row, part in enumerate(column) if part == 'train']
     kept = set(np.random.default_rng(0).permutation(rows)[:size].tolist())
@@ -54,7 +54,7 @@ def main() -> None:
     data = concatenate(sources)
     given = json.loads(options.splits.read_text())['splits']
     columns = {name: column_of(data, given[name]) for name in options.split}
-    columns |= {f'{name}.{size}': thinned(columns[name], size) for name in options.split for size in options.sizes}
+    columns |= {f'{name}.{size}': subsampled(columns[name], size) for name in options.split for size in options.sizes}
     columns['all'] = ['train' if good else '' for good in data.trainable]
     splits = {name: np.array(column, dtype=np.str_) for name, column in columns.items()}
     made = Dataset(

@@ -13,13 +13,13 @@ import numpy as np
 from common import arguments, clock, finish, load, one_thread, table
 
 REPEATS = 3
-_COMMAND = 'import sys; from aiida_goectp.worker.main import main; sys.argv = {}; main()'
+_COMMAND = 'import sys; from aiida_goectp.core.executable.main import main; sys.argv = {}; main()'
 STARTS = {
     'python alone': 'pass',
     'import torch': 'import torch',
     'goectp --help': _COMMAND.format(['goectp', '--help']),
     'goectp info MODEL, which reads no weights': _COMMAND.format(['goectp', 'info', 'goectp-small']),
-    'all that a prediction imports': 'from aiida_goectp.learning.predict import predict_crystals',
+    'all that a prediction imports': 'from aiida_goectp.core.learning.predict import predict_crystals',
 }
 
 
@@ -41,7 +41,7 @@ def main() -> None:
     parser = arguments(__doc__ or '', 200)
     parser.add_argument('--model', default='goectp-small', help='name or file')
     options = parser.parse_args()
-    from aiida_goectp.learning.predict import predict_crystals
+    from aiida_goectp.core.learning.predict import predict_crystals
 
     crystals = load(options)
     predict_crystals(crystals.take(range(min(8, len(crystals)))), options.model, device='cpu')

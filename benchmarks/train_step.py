@@ -14,11 +14,11 @@ import torch
 from common import arguments, clock, finish, load, one_thread, table
 from torch.nn.functional import huber_loss
 
-from aiida_goectp.crystals import CrystalSet
-from aiida_goectp.learning.settings import PUBLISHED_RECIPE, TrainSettings
-from aiida_goectp.learning.state import TrainingState
-from aiida_goectp.network.batch import GraphBatch
-from aiida_goectp.network.preparation import prepare
+from aiida_goectp.core.crystals import CrystalSet
+from aiida_goectp.core.learning.settings import PUBLISHED_RECIPE, TrainSettings
+from aiida_goectp.core.learning.state import TrainingState
+from aiida_goectp.core.network.batch import GraphBatch
+from aiida_goectp.core.network.preparation import prepare
 
 REPEATS = 3
 RECIPES = {'published': PUBLISHED_RECIPE, 'goectp': TrainSettings()}

@@ -18,8 +18,8 @@ if 'AIIDA_PATH' not in os.environ or 'PYTEST_XDIST_WORKER' in os.environ:
     os.environ['AIIDA_PATH'] = tempfile.mkdtemp(prefix='aiida-goectp-tests-')
     atexit.register(shutil.rmtree, os.environ['AIIDA_PATH'], ignore_errors=True)
 
-from aiida_goectp.crystals import Crystal, CrystalSet, Failure
-from aiida_goectp.predictions import Predictions
+from aiida_goectp.core.crystals import Crystal, CrystalSet, Failure
+from aiida_goectp.core.dielectric.predictions import Predictions
 
 pytest_plugins = 'aiida.tools.pytest_fixtures'
 
@@ -93,8 +93,8 @@ def crystals(aiida_profile, crystal_set):
 @pytest.fixture
 def model(aiida_profile):
     """The first shipped model as a stored node."""
+    from aiida_goectp.core.formats.model_card import shipped_models
     from aiida_goectp.data.model import ModelData
-    from aiida_goectp.modelcard import shipped_models
 
     if not shipped_models():
         pytest.skip('no model is shipped with this checkout')

@@ -5,9 +5,9 @@ import json
 
 import numpy as np
 
-from aiida_goectp.crystals import Crystal
-from aiida_goectp.crystals.elements import ATOMIC_NUMBERS
-from aiida_goectp.dielectric import Dielectric
+from aiida_goectp.core.crystals import Crystal
+from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS
+from aiida_goectp.core.dielectric.response import DielectricResponse
 
 
 def published(path, ids):
@@ -34,4 +34,4 @@ def response_of(row, **more):
         'engine': 'vasp',
         'functional': 'PBEsol' if 'born' in row else 'PBE',
     }
-    return Dielectric(crystal, **(values | more))
+    return DielectricResponse(crystal, **(values | more))

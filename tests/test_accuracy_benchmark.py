@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aiida_goectp.modelcard import read_card
+from aiida_goectp.core.formats.model_card import read_card
 from tests import tiny
 
 BENCHMARKS = Path(__file__).parents[1] / 'benchmarks'

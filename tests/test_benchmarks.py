@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aiida_goectp.crystals.convert import to_pymatgen
-from aiida_goectp.network.graph import build_graphs
+from aiida_goectp.core.network.graph import build_graphs
+from aiida_goectp.data.pymatgen_convert import to_pymatgen
 from tests import tiny
 from tests.conftest import textbook
 
@@ -70,10 +70,10 @@ def test_both_ways_of_a_training_step_have_the_same_gradients(monkeypatch):
 
 
 def test_the_figures_of_a_model(monkeypatch, tmp_path, capsys):
-    from aiida_goectp.learning.finish import finish
-    from aiida_goectp.learning.settings import TrainSettings
-    from aiida_goectp.learning.train import train_committee
-    from aiida_goectp.network.checkpoint import save_model
+    from aiida_goectp.core.learning.calibrate import calibrate_committee
+    from aiida_goectp.core.learning.settings import TrainSettings
+    from aiida_goectp.core.learning.train import train_committee
+    from aiida_goectp.core.network.checkpoint import save_model
 
     tiny.one_thread()
     data = tiny.some_dataset(80)
@@ -81,7 +81,7 @@ def test_the_figures_of_a_model(monkeypatch, tmp_path, capsys):
     rows = {'train': ids[:20], 'validation': ids[20:60], 'test': ids[60:]}
     parts = {part: data.take(data.rows_of(names)) for part, names in rows.items()}
     settings = TrainSettings(epochs=1, options={'width': 16, 'layers': 2, 'bins': 32}, batch_size=8)
-    networks, card = finish(
+    networks, card = calibrate_committee(
         train_committee(parts['train'], None, settings), parts, settings, name='m', data='tiny', functional='PBEsol'
     )
     save_model(tmp_path / 'm.safetensors', networks, card)

@@ -35,7 +35,7 @@ def _commands(path: Path) -> list[list[str]]:
 @pytest.mark.parametrize('path', PAGES, ids=lambda path: path.stem)
 def test_commands_and_options_exist(path):
     from aiida_goectp.cli import main as aiida_side
-    from aiida_goectp.worker.main import main as worker
+    from aiida_goectp.core.executable.main import main as worker
 
     for name, *words in _commands(path):
         command: click.Command = aiida_side if name == 'aiida-goectp' else worker
@@ -55,11 +55,11 @@ def test_pages_name_no_file_that_is_not_there(path):
 def test_the_example_backbone_makes_a_network_with_every_symmetry():
     import torch
 
-    from aiida_goectp.crystals.readers import read_structures
-    from aiida_goectp.network.backbone import BACKBONES
-    from aiida_goectp.network.batch import GraphBatch
-    from aiida_goectp.network.model import GoeCTP
-    from aiida_goectp.network.preparation import prepare
+    from aiida_goectp.core.crystals.readers import read_structures
+    from aiida_goectp.core.network.backbone import BACKBONES
+    from aiida_goectp.core.network.batch import GraphBatch
+    from aiida_goectp.core.network.model import GoeCTP
+    from aiida_goectp.core.network.preparation import prepare
 
     try:
         exec(_blocks(DOCS / 'howto' / 'backbone.md')[0], {'__name__': 'example'})

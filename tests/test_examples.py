@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from aiida_goectp.cli import main
-from aiida_goectp.modelcard import shipped_models
+from aiida_goectp.core.formats.model_card import shipped_models
 
 EXAMPLES = Path(__file__).parents[1] / 'examples'
 
@@ -47,9 +47,9 @@ def test_screen(run, crystals):
 
 
 def test_the_campaign_is_in_order(aiida_profile):
-    from aiida_goectp.cli.campaign_config import read_config
-    from aiida_goectp.cli.campaign_sources import find_dataset, find_pool
-    from aiida_goectp.crystals.readers import read_structures
+    from aiida_goectp.cli.campaign.config import read_config
+    from aiida_goectp.cli.campaign.sources import find_dataset, find_pool
+    from aiida_goectp.core.crystals.readers import read_structures
 
     config = read_config(EXAMPLES / 'campaign.yaml')
     pool = find_pool(config.pool, EXAMPLES).node.crystals

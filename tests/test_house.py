@@ -1,4 +1,4 @@
-"""The rules of the house: who may import whom, what every entry point must do, how long files and functions may be."""
+"""Rules of the package layout: import directions, entry points, sizes of rooms, files and functions."""
 
 from __future__ import annotations
 
@@ -16,10 +16,24 @@ import aiida_goectp
 
 ROOT = Path(aiida_goectp.__file__).parent
 GROUPS = ('aiida.data', 'aiida.calculations', 'aiida.parsers', 'aiida.workflows', 'aiida.cmdline.data')
-RIGHT = ('network', 'learning', 'worker')
-LEFT = ('data', 'calculations', 'parsers', 'workflows')
-# whatever else lies in the package is the ground floor
-GROUND = tuple(sorted({path.stem for path in ROOT.glob('[a-z]*')} - {*RIGHT, *LEFT, 'cli', 'report', 'models', 'py'}))
+# From the bottom up: a module may import its own layer and those above it in this list.
+LAYERS = (
+    'core.formats',
+    'core.crystals',
+    'core.dielectric',
+    'core.network',
+    'core.datasets',
+    'core.selection',
+    'core.learning',
+    'core.figures',
+    'core.executable',
+    'data',
+    'calculations',
+    'parsers',
+    'workflows',
+    'cli',
+)
+MAX_FILES = 20
 
 MAX_FILE, MAX_FUNCTION = 450, 60
 
@@ -35,10 +49,11 @@ def _points():
     return [point for group in GROUPS for point in entry_points(group=group) if point.value.startswith('aiida_goectp')]
 
 
-def _modules(*rooms: str) -> list[str]:
-    """Names of all modules of these rooms, or of these single modules."""
+def _modules(room: str = '') -> list[str]:
+    """Return the names of all modules, or of those of one room with its subrooms."""
     names = [module.name for module in pkgutil.walk_packages([str(ROOT)], 'aiida_goectp.')]
-    return [name for name in names if name.split('.')[1] in rooms and not name.endswith('__main__')]
+    inside = f'aiida_goectp.{room}'
+    return [name for name in names if (name + '.').startswith(inside) and not name.endswith('__main__')]
 
 
 def _loaded(modules: list[str]) -> set[str]:
@@ -76,51 +91,65 @@ def test_the_command_line_of_the_aiida_side_imports_no_torch():
     assert not _loaded(['aiida_goectp.cli']) & {'torch', 'torch_geometric'}
 
 
-def test_the_network_side_imports_neither_aiida_nor_pymatgen():
-    modules = _modules(*RIGHT)
-    assert len(modules) > len(RIGHT)
+def test_core_imports_neither_aiida_nor_pymatgen():
+    modules = _modules('core.')
+    assert {'aiida_goectp.core.crystals.readers', 'aiida_goectp.core.executable.main'} <= set(modules)
     assert not _loaded(modules) & {'aiida', 'pymatgen'}
+    for path in sorted((ROOT / 'core').rglob('*.py')):
+        outside = {name.split('.')[0] for name in _imported(path)}
+        assert not outside & {'aiida', 'aiida_vasp', 'aiida_quantumespresso', 'pymatgen'}, path
 
 
-def test_the_ground_floor_imports_neither_wing():
-    modules = _modules(*GROUND)
-    assert {'aiida_goectp.crystals.readers', 'aiida_goectp.npzfile'} <= set(modules)
-    assert not _loaded(modules) & {'aiida', 'torch', 'torch_geometric', 'pymatgen'}
+def test_tables_and_selection_import_no_torch():
+    rooms = ('core.formats', 'core.crystals', 'core.dielectric', 'core.datasets', 'core.selection', 'core.figures')
+    modules = [name for room in rooms for name in _modules(f'{room}.')]
+    assert 'aiida_goectp.core.formats.npz' in modules
+    assert not _loaded(modules) & {'torch', 'torch_geometric'}
 
 
-def _imports(path: Path) -> set[str]:
-    """Rooms of this package that a file imports anywhere, within functions as well."""
+def _imported(path: Path) -> set[str]:
+    """Return the modules that a file imports anywhere, within functions as well."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
         if isinstance(node, ast.ImportFrom):
             assert not node.level, f'{path}:{node.lineno}: relative import'
-            names = [f'{node.module}.{alias.name}' for alias in node.names]
-        found |= {name.split('.')[1] for name in names if name.startswith('aiida_goectp.')}
+            found |= {f'{node.module}.{alias.name}' for alias in node.names}
     return found
 
 
-# calculations.inprocess is the one bridge: it predicts in the process itself, and imports learning inside a function.
-BRIDGES = {('calculations', 'learning')}
+def _layer(module: str) -> int | None:
+    """Return the place of the layer of a module, ``None`` for the bare names of packages that hold layers."""
+    name = module.removeprefix('aiida_goectp.')
+    places = [place for place, layer in enumerate(LAYERS) if f'{name}.'.startswith(f'{layer}.')]
+    return places[0] if places else None
 
 
-@pytest.mark.parametrize(
-    ('rooms', 'forbidden'),
-    [
-        (GROUND, {*RIGHT, *LEFT, 'cli', 'report'}),
-        (('network',), {'learning', 'worker', *LEFT, 'cli', 'report'}),
-        (('learning',), {'worker', *LEFT, 'cli', 'report'}),
-        (('worker',), {*LEFT, 'cli', 'report'}),
-        (LEFT, {*RIGHT, 'cli', 'report'}),
-    ],
-    ids=['ground', 'network', 'learning', 'worker', 'aiida'],
-)
-def test_arrows_between_rooms_point_down(rooms, forbidden):
-    for path in sorted(ROOT.rglob('*.py')):
-        room = path.relative_to(ROOT).parts[0].removesuffix('.py')
-        if room in rooms:
-            up = {name for name in _imports(path) & forbidden if (room, name) not in BRIDGES}
-            assert not up, f'{path.relative_to(ROOT)} imports {up}'
+def test_every_module_belongs_to_a_layer():
+    outside = {name for name in _modules() if _layer(name) is None}
+    assert outside == {'aiida_goectp.core'}
+
+
+@pytest.mark.parametrize('layer', LAYERS)
+def test_imports_point_to_lower_layers(layer):
+    own = LAYERS.index(layer)
+    for path in sorted((ROOT / layer.replace('.', '/')).rglob('*.py')):
+        for name in _imported(path):
+            if name.startswith('aiida_goectp.') and name != 'aiida_goectp.__version__':
+                other = _layer(name)
+                assert other is not None, f'{path.relative_to(ROOT)} imports {name}, which is in no layer'
+                assert other <= own, f'{path.relative_to(ROOT)} imports {name} from a higher layer'
+
+
+def test_no_module_at_a_package_root():
+    for folder in (ROOT, ROOT / 'core'):
+        assert [path.name for path in folder.glob('*.py')] == ['__init__.py']
+
+
+def test_rooms_have_few_files():
+    rooms = {path.parent for path in ROOT.rglob('*.py')}
+    assert not {str(room.relative_to(ROOT)) for room in rooms if len(list(room.glob('*.py'))) > MAX_FILES}
 
 
 def _source_files() -> list[Path]:

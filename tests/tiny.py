@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from aiida_goectp.crystals import Crystal, CrystalSet, Failure
-from aiida_goectp.dataset import Dataset
-from aiida_goectp.modelcard import ModelCard
-from aiida_goectp.predictions import TENSORS, Predictions
+from aiida_goectp.core.crystals import Crystal, CrystalSet, Failure
+from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.dielectric.predictions import TENSORS, Predictions
+from aiida_goectp.core.formats.model_card import ModelCard
 
 CIF = """data_MgO
 _cell_length_a 4.212
@@ -44,8 +44,8 @@ def write_model(path: Path, *, seed: int = 0, members: int = 1, targets=('electr
     """Write a model file with random weights; a model of the published kind with the preset of that name."""
     import torch
 
-    from aiida_goectp.network.checkpoint import save_model
-    from aiida_goectp.network.model import ARCHITECTURES, GoeCTP
+    from aiida_goectp.core.network.checkpoint import save_model
+    from aiida_goectp.core.network.model import ARCHITECTURES, GoeCTP
 
     torch.manual_seed(seed)
     preset = card.setdefault('preset', 'goectp')
@@ -60,8 +60,8 @@ def write_mixed_model(path: Path, functionals=()) -> Path:
     """Write a committee of one network that passes messages and one on fixed numbers, with random weights."""
     import torch
 
-    from aiida_goectp.network.checkpoint import save_model
-    from aiida_goectp.network.model import GoeCTP, architecture_of
+    from aiida_goectp.core.network.checkpoint import save_model
+    from aiida_goectp.core.network.model import GoeCTP, architecture_of
 
     torch.manual_seed(1)
     kinds = [('goectp', {'width': 8, 'layers': 1, 'bins': 16}), ('descriptors', {'width': 8})]

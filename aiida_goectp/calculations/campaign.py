@@ -16,8 +16,8 @@ from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.data.ranking import RankingData
 
 if TYPE_CHECKING:
-    from aiida_goectp.dataset import Dataset
-    from aiida_goectp.selection import History
+    from aiida_goectp.core.datasets.dataset import Dataset
+    from aiida_goectp.core.selection import History
 
 __all__ = (
     'begin_dataset',
@@ -39,7 +39,7 @@ def read_history(node: orm.Dict) -> History:
 
     :raises FormatError: it holds none
     """
-    from aiida_goectp.selection import History, read_settings
+    from aiida_goectp.core.selection import History, read_settings
 
     return read_settings(History, node.get_dict(), 'history')
 
@@ -51,12 +51,12 @@ def write_history(history: History) -> orm.Dict:
 
 @calcfunction
 def begin_dataset(dataset: DatasetData, seed: orm.Int, split: orm.Str | None = None) -> DatasetData:
-    """Prepare a starting dataset, see :func:`aiida_goectp.selection.folds.with_base_split`.
+    """Prepare a starting dataset, see :func:`aiida_goectp.core.selection.folds.with_base_split`.
 
     :param split: its base split; made if not given
     :raises ValueError: too few rows, or a part of the split without any
     """
-    from aiida_goectp.selection import with_base_split
+    from aiida_goectp.core.selection import with_base_split
 
     return DatasetData(with_base_split(dataset.dataset, None if split is None else split.value, seed.value)[0])
 
@@ -64,7 +64,7 @@ def begin_dataset(dataset: DatasetData, seed: orm.Int, split: orm.Str | None = N
 @calcfunction
 def begin_history(picking: orm.Dict) -> orm.Dict:
     """Return the history of a campaign that has done nothing yet."""
-    from aiida_goectp.selection import History, PickSettings, read_settings
+    from aiida_goectp.core.selection import History, PickSettings, read_settings
 
     settings = read_settings(PickSettings, picking.get_dict(), 'picking')
     return write_history(History(figure_of_merit=settings.figure_of_merit))
@@ -82,7 +82,7 @@ def collect_labels(pool: CrystalsData, selection: orm.List, **nodes: DielectricD
     :param nodes: for each response ``dielectric_NAME`` and ``quality_NAME``, by the name of the structure
     :raises ValueError: no response, or one that belongs to no structure of the selection
     """
-    from aiida_goectp.datasets.responses import Judged, dataset_of_responses
+    from aiida_goectp.core.datasets.responses import JudgedResponse, dataset_from_responses
 
     items = {item['structure']: item for item in selection.get_list()}
     names = [name for name in items if f'dielectric_{name}' in nodes]
@@ -94,8 +94,8 @@ def collect_labels(pool: CrystalsData, selection: orm.List, **nodes: DielectricD
     for name in names:
         response: Any = nodes[f'dielectric_{name}']
         origin = f'dielectric {response.content_hash}'
-        judged.append(Judged(response.dielectric, nodes[f'quality_{name}'].get_dict(), origin))
-    return DatasetData(_as_in_pool(dataset_of_responses(judged), pool, [items[name]['row'] for name in names]))
+        judged.append(JudgedResponse(response.dielectric, nodes[f'quality_{name}'].get_dict(), origin))
+    return DatasetData(_as_in_pool(dataset_from_responses(judged), pool, [items[name]['row'] for name in names]))
 
 
 def _as_in_pool(labels: Dataset, pool: CrystalsData, rows: list[int]) -> Dataset:
@@ -106,14 +106,14 @@ def _as_in_pool(labels: Dataset, pool: CrystalsData, rows: list[int]) -> Dataset
 
 @calcfunction
 def grow_dataset(dataset: DatasetData, labels: DatasetData, split: orm.Str) -> dict[str, Any]:
-    """Join labels to the dataset of a campaign, see :func:`aiida_goectp.selection.folds.grow`.
+    """Join labels to the dataset of a campaign, see :func:`aiida_goectp.core.selection.folds.add_labels`.
 
     :return: ``dataset``, and ``report``: duplicates, labels that were filled in, labels that disagree
     :raises ValueError: the dataset has no such split
     """
-    from aiida_goectp.selection import grow
+    from aiida_goectp.core.selection import add_labels
 
-    grown, report = grow(dataset.dataset, labels.dataset, split.value)
+    grown, report = add_labels(dataset.dataset, labels.dataset, split.value)
     return {'dataset': DatasetData(grown), 'report': orm.Dict(report)}
 
 
@@ -137,7 +137,7 @@ def record_round(
     :param record: what the work chain noted: ``core_hours`` of the predictions
     :param labels: of the round, see :func:`collect_labels`; none if nothing was computed
     """
-    from aiida_goectp.selection import StopRules, read_settings, verified_round
+    from aiida_goectp.core.selection import StopRules, read_settings, verified_round
 
     rules = read_settings(StopRules, stop_rules.get_dict(), 'stop_rules')
     outcomes = _outcomes(selection.get_list(), summary.get_dict(), None if labels is None else labels.dataset)
@@ -148,7 +148,7 @@ def record_round(
 
 
 def _outcomes(selection: list[dict[str, Any]], summary: dict[str, Any], labels: Dataset | None) -> dict[str, Any]:
-    from aiida_goectp.selection import Outcome
+    from aiida_goectp.core.selection import Outcome
 
     rows = {} if labels is None else {str(name): row for row, name in enumerate(labels.crystals.ids)}
     lines = {line['structure']: line for line in summary['rows']}
@@ -177,14 +177,14 @@ def conclude_campaign(
     :return: ``stop``: rule and reason; ``core_hours``
     :raises ValueError: no rule fires, and nobody has noted another reason
     """
-    from aiida_goectp.selection import StopRules, outlook_of, read_settings, should_stop
+    from aiida_goectp.core.selection import StopRules, read_settings, should_stop, summarise_candidates
 
     done = read_history(history)
     rules = read_settings(StopRules, stop_rules.get_dict(), 'stop_rules')
     if 'rule' in record.get_dict():
         stop = {key: record[key] for key in ('rule', 'reason')}
     else:
-        fired = should_stop(done, rules, None if picks is None else outlook_of(picks.picks, rules))
+        fired = should_stop(done, rules, None if picks is None else summarise_candidates(picks.picks, rules))
         if fired is None:
             raise ValueError('no rule fires: the campaign goes on')
         stop = {'rule': fired.rule, 'reason': fired.reason}
@@ -197,10 +197,10 @@ def rank_verified(
 ) -> RankingData:
     """Rank the pool by its labels where there are any, else by predictions.
 
-    See :func:`aiida_goectp.selection.verified.rank_verified`.
+    See :func:`aiida_goectp.core.selection.final_ranking.rank_verified`.
     """
-    from aiida_goectp.selection import PickSettings, read_settings
-    from aiida_goectp.selection.verified import rank_verified as ranked
+    from aiida_goectp.core.selection import PickSettings, read_settings
+    from aiida_goectp.core.selection.final_ranking import rank_verified as ranked
 
     filters = read_settings(PickSettings, picking.get_dict(), 'picking').filters
     done = read_history(history)

@@ -26,14 +26,14 @@ __all__ = (
 def import_dataset(
     file: orm.SinglefileData, functional: orm.Str | None = None, splits: orm.SinglefileData | None = None
 ) -> DatasetData:
-    """Read a stored ``dataset.npz`` or labelled JSON lines, see :func:`aiida_goectp.datasets.reading.read_dataset`.
+    """Read a stored ``dataset.npz`` or labelled JSON lines, see :func:`.read_dataset`.
 
     :param functional: of the rows that do not say
     :param splits: JSON file of splits that somebody has made: ``splits`` → name → train, validation, test → ids
     :raises ValueError: a file that is not what it should be; rows that are no crystals are among the failures instead
     """
-    from aiida_goectp.dataset import UNKNOWN
-    from aiida_goectp.datasets.reading import read_dataset, with_split_file
+    from aiida_goectp.core.datasets.dataset import UNKNOWN
+    from aiida_goectp.core.datasets.reading import read_dataset, with_split_file
 
     data = read_dataset(file.filename, file.content, UNKNOWN if functional is None else functional.value)
     return DatasetData(data if splits is None else with_split_file(data, splits.filename, splits.content))
@@ -50,7 +50,7 @@ def dataset_from_dielectric(**nodes: DielectricData | orm.Dict) -> DatasetData:
     :param nodes: for each response ``dielectric_NAME`` and ``quality_NAME``, the verdict on it
     :raises ValueError: one without the other, or a verdict on another response
     """
-    from aiida_goectp.datasets.responses import Judged, dataset_of_responses
+    from aiida_goectp.core.datasets.responses import JudgedResponse, dataset_from_responses
 
     names = sorted({key.partition('_')[2] for key in nodes})
     wanted = {f'{kind}_{name}' for name in names for kind in ('dielectric', 'quality')}
@@ -62,8 +62,8 @@ def dataset_from_dielectric(**nodes: DielectricData | orm.Dict) -> DatasetData:
         response: Any = nodes[f'dielectric_{name}']
         quality: Any = nodes[f'quality_{name}']
         _check_verdict(response, quality)
-        judged.append(Judged(response.dielectric, quality.get_dict(), response.uuid))
-    return DatasetData(dataset_of_responses(judged))
+        judged.append(JudgedResponse(response.dielectric, quality.get_dict(), response.uuid))
+    return DatasetData(dataset_from_responses(judged))
 
 
 def _check_verdict(response: DielectricData, quality: orm.Dict) -> None:
@@ -80,7 +80,7 @@ def _check_verdict(response: DielectricData, quality: orm.Dict) -> None:
 def join_datasets(
     tolerance: orm.Float | None = None, newcomers: orm.Str | None = None, **datasets: DatasetData
 ) -> dict[str, Any]:
-    """Join datasets to one, in which no crystal stands twice; see :func:`aiida_goectp.datasets.joining.join_datasets`.
+    """Join datasets to one, in which no crystal stands twice; see :func:`.join_datasets`.
 
     :param tolerance: relative distance beyond which two labels of one crystal disagree, 0.1 if not given
     :param newcomers: part of the splits for the rows of a dataset without that split; none if not given
@@ -88,8 +88,8 @@ def join_datasets(
     :return: ``dataset``, and ``report``: duplicates, labels that were filled in, labels that disagree
     :raises ValueError: nothing to join
     """
-    from aiida_goectp.datasets.joining import TOLERANCE
-    from aiida_goectp.datasets.joining import join_datasets as join
+    from aiida_goectp.core.datasets.joining import TOLERANCE
+    from aiida_goectp.core.datasets.joining import join_datasets as join
 
     names = sorted(datasets)
     joined, report = join(
@@ -104,14 +104,14 @@ def join_datasets(
 def split_dataset(
     dataset: DatasetData, name: orm.Str, kind: orm.Str, seed: orm.Int, fractions: orm.List | None = None
 ) -> DatasetData:
-    """Add a split column, see :func:`aiida_goectp.datasets.splits.make_split`.
+    """Add a split column, see :func:`aiida_goectp.core.datasets.splits.make_split`.
 
     :param name: of the split
     :param kind: random, or formula (no reduced formula in two parts)
     :param fractions: of train, validation and test; 0.8, 0.1, 0.1 if not given
     :raises ValueError: a split of this name is there, or what was asked for cannot be had
     """
-    from aiida_goectp.datasets.splits import FRACTIONS
+    from aiida_goectp.core.datasets.splits import FRACTIONS
 
     shares = FRACTIONS if fractions is None else fractions.get_list()
     return DatasetData(dataset.dataset.with_split(name.value, kind.value, seed.value, shares))
@@ -124,7 +124,7 @@ def add_splits(dataset: DatasetData, splits: orm.SinglefileData) -> DatasetData:
     :param splits: JSON file: ``splits`` → name → train, validation, test → ids
     :raises ValueError: no such file, an id that the dataset lacks, or a split that is there already
     """
-    from aiida_goectp.datasets.reading import with_split_file
+    from aiida_goectp.core.datasets.reading import with_split_file
 
     return DatasetData(with_split_file(dataset.dataset, splits.filename, splits.content))
 

@@ -16,9 +16,9 @@ def evaluate_predictions(predictions: PredictionsData, dataset: DatasetData) -> 
     """Return the metrics of predictions of a dataset's crystals against its labels.
 
     :param predictions: of all its crystals or of some
-    :return: see :func:`aiida_goectp.evaluation.evaluate_predictions`
+    :return: see :func:`aiida_goectp.core.datasets.evaluation.evaluate_predictions`
     :raises ValueError: predictions of other crystals, or nothing to compare
     """
-    from aiida_goectp.evaluation import evaluate_predictions as evaluate
+    from aiida_goectp.core.datasets.evaluation import evaluate_predictions as evaluate
 
     return orm.Dict(evaluate(predictions.predictions, dataset.dataset))

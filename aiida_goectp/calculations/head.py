@@ -5,11 +5,11 @@ from __future__ import annotations
 from aiida import orm
 from aiida.engine import calcfunction
 
-__all__ = ('first_of',)
+__all__ = ('take_first',)
 
 
 @calcfunction
-def first_of(selection: orm.List, number: orm.Int) -> orm.List:
+def take_first(selection: orm.List, number: orm.Int) -> orm.List:
     """Return the best so many of a selection, in their order.
 
     :raises ValueError: a number below one

@@ -7,7 +7,7 @@ from typing import Any
 from aiida import orm
 from aiida.engine import calcfunction
 
-from aiida_goectp.crystals import CrystalSet
+from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.data.crystals import CrystalsData, crystal_from_structure
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
@@ -30,7 +30,7 @@ def predict_crystals(crystals: Any, model: ModelData, device: orm.Str = 'auto') 
     :raises ValueError: a structure that is no crystal, a model that cannot be read, or no such device
     """
     # torch takes seconds to import, and loading this module must not
-    from aiida_goectp.learning.predict import predict_crystals as predict
+    from aiida_goectp.core.learning.predict import predict_crystals as predict
 
     table = predict(_crystal_set(crystals), model.content, device=device.value)
     return PredictionsData(table)

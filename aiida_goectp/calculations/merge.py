@@ -18,7 +18,7 @@ def merge_predictions(crystals: CrystalsData, **parts: PredictionsData) -> Predi
     :param parts: the predictions of each shard, under any name and in any order
     :raises ValueError: a row is missing, stands twice or belongs to another crystal, or the models differ
     """
-    from aiida_goectp.selection.merge import merge_predictions as merge
+    from aiida_goectp.core.dielectric.shards import merge_predictions as merge
 
     table = crystals.crystals
     tables = [parts[name].predictions for name in sorted(parts)]

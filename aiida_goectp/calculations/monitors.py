@@ -9,7 +9,7 @@ from aiida import orm
 from aiida.engine.processes.calcjobs.monitors import CalcJobMonitorResult
 from aiida.transports import Transport
 
-from aiida_goectp.traininglog import TrainingLog, Trouble
+from aiida_goectp.core.formats.training_log import TrainingFailure, TrainingLog
 
 __all__ = ('TRAINING', 'monitor_training', 'read_remote', 'seen_by_monitors')
 
@@ -35,7 +35,7 @@ def monitor_training(
     return CalcJobMonitorResult(message=trouble.message, override_exit_code=False)
 
 
-def seen_by_monitors(node: orm.CalcJobNode, log: TrainingLog) -> Trouble | None:
+def seen_by_monitors(node: orm.CalcJobNode, log: TrainingLog) -> TrainingFailure | None:
     """Return for what the monitors of a job would stop it."""
     monitors = node.inputs.monitors if 'monitors' in node.inputs else {}
     for monitor in monitors.values():

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 from aiida import orm
 from aiida.engine import calcfunction
 
-from aiida_goectp.crystals.elements import formula
+from aiida_goectp.core.crystals.elements import formula
+from aiida_goectp.core.dielectric.predictions import Predictions, flag_names
+from aiida_goectp.core.dielectric.tensors import polycrystalline_average
 from aiida_goectp.data.crystals import CrystalsData, structure_from_crystal
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.picks import PicksData
 from aiida_goectp.data.predictions import PredictionsData
-from aiida_goectp.predictions import Predictions, flag_names
-from aiida_goectp.tensors import polycrystalline_average
 
 if TYPE_CHECKING:
-    from aiida_goectp.crystals import CrystalSet
-    from aiida_goectp.selection import Picks
+    from aiida_goectp.core.crystals import CrystalSet
+    from aiida_goectp.core.selection import Picks
 
 __all__ = ('pick_batch',)
 
@@ -35,36 +35,36 @@ def pick_batch(
     stop_rules: orm.Dict,
     seed: orm.Int,
 ) -> dict[str, Any]:
-    """Pick the batch of the next round, see :func:`aiida_goectp.selection.picking.pick`.
+    """Pick the batch of the next round, see :func:`aiida_goectp.core.selection.picking.pick`.
 
     :param pool: crystals to pick from
     :param predictions: of these crystals
     :param dataset: with all labels so far; what it holds is not picked again
     :param history: of the campaign so far; what failed for good is not picked again
-    :param picking: fields of :class:`aiida_goectp.selection.picking.PickSettings`
-    :param stop_rules: fields of :class:`aiida_goectp.selection.stopping.StopRules`; a budget of calculations may cut
+    :param picking: fields of :class:`aiida_goectp.core.selection.picking.PickSettings`
+    :param stop_rules: fields of :class:`.StopRules`; a budget of calculations may cut
         the batch
     :param seed: of the campaign
     :return: ``picks``, a place or a reason for each crystal; if there is a pick, ``selection`` and ``structures`` as
         :func:`aiida_goectp.calculations.select.select_top` gives them, in the order of the picks
     :raises ValueError: predictions of other crystals; a property or deviations that are needed and missing
     """
-    from aiida_goectp.selection import (
+    from aiida_goectp.core.selection import (
         History,
-        Past,
+        KnownCrystals,
         PickSettings,
         StopRules,
         allowed_picks,
         pick,
         read_settings,
-        seeded,
+        with_seeds,
     )
 
     table = pool.crystals
     done = read_settings(History, history.get_dict(), 'history')
-    settings = seeded(read_settings(PickSettings, picking.get_dict(), 'picking'), seed.value)
+    settings = with_seeds(read_settings(PickSettings, picking.get_dict(), 'picking'), seed.value)
     rules = read_settings(StopRules, stop_rules.get_dict(), 'stop_rules')
-    past = Past.of_dataset(dataset.dataset, settings.figure_of_merit, table, done.outcomes())
+    past = KnownCrystals.of_dataset(dataset.dataset, settings.figure_of_merit, table, done.outcomes())
     picks = pick(
         table,
         predictions.predictions,

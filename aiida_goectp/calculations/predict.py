@@ -10,8 +10,8 @@ from aiida.common import CalcInfo
 from aiida.common.folders import Folder
 from aiida.engine.processes.process_spec import CalcJobProcessSpec
 
-from aiida_goectp.calculations.executable import ExecutableCalculation, validate_positive
-from aiida_goectp.crystals import CrystalSet
+from aiida_goectp.calculations.base import ExecutableCalculation, validate_positive
+from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData

@@ -8,12 +8,12 @@ import numpy as np
 from aiida import orm
 from aiida.engine import calcfunction
 
-from aiida_goectp.crystals import CrystalSet
+from aiida_goectp.core.crystals import CrystalSet
+from aiida_goectp.core.dielectric.predictions import DEVIATIONS, TENSORS, Predictions
+from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.data.ranking import RankingData
-from aiida_goectp.npzfile import FormatError
-from aiida_goectp.predictions import DEVIATIONS, TENSORS, Predictions
 
 __all__ = ('filter_crystals', 'rank_crystals')
 
@@ -24,10 +24,10 @@ _NOT_PREDICTED = 'not predicted'
 def filter_crystals(crystals: CrystalsData, filters: orm.Dict) -> CrystalsData:
     """Return the crystals that pass the filters, in their order; those that could not be read stay behind.
 
-    :param filters: the fields of :class:`aiida_goectp.selection.filters.Filters`
+    :param filters: the fields of :class:`aiida_goectp.core.selection.filters.Filters`
     :raises ValueError: an unknown filter, or one on a property that the crystals lack
     """
-    from aiida_goectp.selection.filters import Filters
+    from aiida_goectp.core.selection.filters import Filters
 
     table = crystals.crystals
     reasons = Filters.model_validate(filters.get_dict()).apply(table)
@@ -45,13 +45,13 @@ def rank_crystals(
 
     The predictions may be those of fewer crystals, if the others are out by the filters anyway.
 
-    :param figure_of_merit: a name in :data:`aiida_goectp.selection.merit.FIGURES_OF_MERIT`, ``total`` if not given
-    :param filters: the fields of :class:`aiida_goectp.selection.filters.Filters`
+    :param figure_of_merit: a name in :data:`aiida_goectp.core.selection.merit.FIGURES_OF_MERIT`, ``total`` if not given
+    :param filters: the fields of :class:`aiida_goectp.core.selection.filters.Filters`
     :raises ValueError: predictions of other crystals, an unknown figure of merit or filter, or a property that is
         needed and missing altogether
     """
-    from aiida_goectp.selection.filters import Filters
-    from aiida_goectp.selection.ranking import rank
+    from aiida_goectp.core.selection.filters import Filters
+    from aiida_goectp.core.selection.ranking import rank
 
     table = crystals.crystals
     aligned = _align(table, predictions.predictions)

@@ -15,27 +15,27 @@ from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 
 if TYPE_CHECKING:
-    from aiida_goectp.selection.retraining import Comparison
+    from aiida_goectp.core.selection.retraining import Comparison
 
-__all__ = ('MEMBER', 'compare_models', 'deal_members', 'member_settings', 'record_retraining', 'take_members')
+__all__ = ('MEMBER', 'assign_members', 'compare_models', 'extract_members', 'member_settings', 'record_retraining')
 
 MEMBER = 'member_{:02d}'
 """name of a member, from 0"""
 
 
 @calcfunction
-def deal_members(
+def assign_members(
     dataset: DatasetData, start: DatasetData, split: orm.Str, retraining: orm.Dict, seed: orm.Int
 ) -> DatasetData:
-    """Give the dataset one split for each member of a committee, see :func:`aiida_goectp.selection.folds.with_folds`.
+    """Give the dataset one split for each member of a committee, see :func:`.with_folds`.
 
     :param dataset: what has grown
     :param start: the starting dataset, with the base split
     :param split: the base split
-    :param retraining: fields of :class:`aiida_goectp.selection.retraining.RetrainingPolicy`
+    :param retraining: fields of :class:`aiida_goectp.core.selection.retraining.RetrainingPolicy`
     :raises ValueError: no such split
     """
-    from aiida_goectp.selection import RetrainingPolicy, read_settings, with_folds
+    from aiida_goectp.core.selection import RetrainingPolicy, read_settings, with_folds
 
     policy = read_settings(RetrainingPolicy, retraining.get_dict(), 'retraining')
     return DatasetData(with_folds(dataset.dataset, start.dataset, split.value, policy.folds, seed.value))
@@ -47,16 +47,16 @@ def member_settings(
 ) -> dict[str, orm.Dict]:
     """Return the settings of each member and of the committee.
 
-    See :func:`aiida_goectp.learning.members.committee_settings`.
+    See :func:`aiida_goectp.core.learning.committee_settings.committee_settings`.
 
-    :param settings: fields of :class:`aiida_goectp.learning.settings.TrainSettings`; their seed is that of the campaign
+    :param settings: fields of :class:`.TrainSettings`; their seed is that of the campaign
         if they give none
     :param dataset: what is learnt from
     :param model: the one so far; the networks are like its own where the settings say nothing else
     :return: ``member_00``, …, and ``committee``
     """
-    from aiida_goectp.learning.members import committee_settings
-    from aiida_goectp.selection import RetrainingPolicy, read_settings
+    from aiida_goectp.core.learning.committee_settings import committee_settings
+    from aiida_goectp.core.selection import RetrainingPolicy, read_settings
 
     folds = read_settings(RetrainingPolicy, retraining.get_dict(), 'retraining').folds
     begun = None if model is None else model.card
@@ -68,22 +68,22 @@ def member_settings(
 
 
 @calcfunction
-def take_members(model: ModelData, retraining: orm.Dict) -> dict[str, ModelData]:
+def extract_members(model: ModelData, retraining: orm.Dict) -> dict[str, ModelData]:
     """Return what each new member begins with: member k of the model, beginning anew after its last.
 
     :return: ``member_00``, …, as many as there are folds
     :raises ValueError: a model that cannot be read
     """
     # torch takes seconds to import, and loading this module must not
-    from aiida_goectp.learning.committee import take_member
-    from aiida_goectp.selection import RetrainingPolicy, read_settings
+    from aiida_goectp.core.learning.committee import extract_member
+    from aiida_goectp.core.selection import RetrainingPolicy, read_settings
 
     folds = read_settings(RetrainingPolicy, retraining.get_dict(), 'retraining').folds
     content, members = model.content, {}
     with TemporaryDirectory() as folder:
         for place in range(folds):
             path = Path(folder) / f'{place}.safetensors'
-            take_member(content, place, path)
+            extract_member(content, place, path)
             members[MEMBER.format(place)] = ModelData(path)
     return members
 
@@ -101,8 +101,8 @@ def compare_models(
 ) -> orm.Dict:
     """Say whether a new model replaces the old, by predictions in this process, on its CPU.
 
-    See :func:`aiida_goectp.selection.comparing.comparison_errors` and
-    :func:`aiida_goectp.selection.retraining.compare_models`.
+    See :func:`aiida_goectp.core.selection.model_errors.comparison_errors` and
+    :func:`aiida_goectp.core.selection.retraining.compare_models`.
 
     :param dealt: the dataset with its folds
     :param seen: what the old model was trained on
@@ -111,9 +111,9 @@ def compare_models(
     :return: ``replace``, ``reason``, and ``comparisons`` by set of rows
     :raises ValueError: nothing to compare by, or a model that cannot be read
     """
-    from aiida_goectp.learning.predict import predict_crystals
-    from aiida_goectp.selection import PickSettings, RetrainingPolicy, comparison_errors, read_settings
-    from aiida_goectp.selection.retraining import compare_models as compare
+    from aiida_goectp.core.learning.predict import predict_crystals
+    from aiida_goectp.core.selection import PickSettings, RetrainingPolicy, comparison_errors, read_settings
+    from aiida_goectp.core.selection.retraining import compare_models as compare
 
     policy = read_settings(RetrainingPolicy, retraining.get_dict(), 'retraining')
     figure = read_settings(PickSettings, picking.get_dict(), 'picking').figure_of_merit
@@ -144,27 +144,27 @@ def record_retraining(
     :param verdict: see :func:`compare_models`
     :param model: what the training gave
     """
-    from aiida_goectp.selection import RetrainingPolicy, read_settings, retrained_round, retraining_due
-    from aiida_goectp.selection.retraining import Verdict
-    from aiida_goectp.selection.retraining import compare_models as compare
+    from aiida_goectp.core.selection import RetrainingPolicy, decide_retraining, read_settings, retrained_round
+    from aiida_goectp.core.selection.retraining import RetrainingResult
+    from aiida_goectp.core.selection.retraining import compare_models as compare
 
     done = read_history(history)
     policy = read_settings(RetrainingPolicy, retraining.get_dict(), 'retraining')
-    due = retraining_due(done, policy)
+    due = decide_retraining(done, policy)
     if 'waits' in record.get_dict():  # whatever the policy says, there is nothing to train with
         due = due._replace(retrain=False, reason=record['waits'])
     found = None
     if due.retrain and verdict is None:
         found = compare({}, None, policy, record['failure'])
     elif verdict is not None:
-        found = Verdict(verdict['replace'], verdict['reason'], _comparisons(verdict['comparisons']))
+        found = RetrainingResult(verdict['replace'], verdict['reason'], _comparisons(verdict['comparisons']))
     new_hash = None if model is None else model.content_hash
     return write_history(retrained_round(done, due, found, new_hash, record['core_hours']))
 
 
 def _comparisons(found: dict[str, dict[str, Any]]) -> dict[str, Comparison]:
     """Return what :func:`compare_models` said of each set of rows; a number that there is none of is NaN."""
-    from aiida_goectp.selection.retraining import Comparison
+    from aiida_goectp.core.selection.retraining import Comparison
 
     made = {}
     for name, item in found.items():

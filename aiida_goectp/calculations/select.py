@@ -8,11 +8,11 @@ from typing import Any
 from aiida import orm
 from aiida.engine import calcfunction
 
-from aiida_goectp.crystals.elements import formula
+from aiida_goectp.core.crystals.elements import formula
+from aiida_goectp.core.dielectric.predictions import flag_names
+from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.data.crystals import CrystalsData, structure_from_crystal
 from aiida_goectp.data.ranking import RankingData
-from aiida_goectp.npzfile import FormatError
-from aiida_goectp.predictions import flag_names
 
 __all__ = ('select_top',)
 

@@ -21,12 +21,12 @@ def import_structures(
     What cannot be read or computed is among the failures of the set. The order is that of the sorted input names, and
     within a folder that of the file names.
 
-    :param properties: CSV table with the column ``id`` and property columns, see :func:`.properties.add_columns`
+    :param properties: CSV table with the column ``id`` and property columns, see :func:`.property_table.add_columns`
     :param files: the files, each a ``SinglefileData`` under any name, or a ``FolderData`` of files
     :raises ValueError: no file, or a table of properties that does not fit
     """
-    from aiida_goectp.calculations.properties import add_columns
-    from aiida_goectp.crystals.readers import read_contents
+    from aiida_goectp.core.crystals.property_table import add_columns
+    from aiida_goectp.core.crystals.readers import read_contents
 
     if not files:
         raise ValueError('no file to import; give at least one SinglefileData or FolderData')
@@ -46,10 +46,10 @@ def import_group(properties: orm.SinglefileData | None = None, **structures: orm
     :param structures: the structures
     :raises ValueError: no structure, or a table of properties that does not fit
     """
-    from aiida_goectp.calculations.properties import add_columns
-    from aiida_goectp.crystals import Failure
-    from aiida_goectp.crystals.entries import Entry, collect
-    from aiida_goectp.crystals.validation import CrystalError
+    from aiida_goectp.core.crystals import Failure
+    from aiida_goectp.core.crystals.entries import Entry, collect
+    from aiida_goectp.core.crystals.property_table import add_columns
+    from aiida_goectp.core.crystals.validation import CrystalError
 
     if not structures:
         raise ValueError('no structure to import; give at least one StructureData')

@@ -11,11 +11,11 @@ from aiida.common import CalcInfo
 from aiida.common.folders import Folder
 from aiida.engine.processes.process_spec import CalcJobProcessSpec
 
-from aiida_goectp.calculations.executable import ExecutableCalculation, validate_positive
+from aiida_goectp.calculations.base import ExecutableCalculation, validate_positive
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 
-__all__ = ('TrainCalculation', 'all_settings', 'few_labels_settings', 'settings_complaint')
+__all__ = ('TrainCalculation', 'all_settings', 'few_labels_settings', 'settings_error')
 
 _CARD = ('licence', 'citation', 'notes')
 """fields of the model card that are prose"""
@@ -26,19 +26,19 @@ def all_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     :raises pydantic.ValidationError: what is no setting
     """
-    from aiida_goectp.learning.settings import TrainSettings
+    from aiida_goectp.core.learning.settings import TrainSettings
 
     return TrainSettings.model_validate(dict(settings)).model_dump()
 
 
 def few_labels_settings() -> dict[str, Any]:
     """Return the settings of a training for few labels."""
-    from aiida_goectp.learning.settings import FEW_LABELS
+    from aiida_goectp.core.learning.settings import FEW_LABELS
 
     return FEW_LABELS.model_dump(exclude_unset=True)
 
 
-def settings_complaint(settings: Mapping[str, Any]) -> str | None:
+def settings_error(settings: Mapping[str, Any]) -> str | None:
     """Return what is wrong with the settings of a training, None if nothing is."""
     from pydantic import ValidationError
 
@@ -51,7 +51,7 @@ def settings_complaint(settings: Mapping[str, Any]) -> str | None:
 
 def validate_settings(value: orm.Dict | None, _: Any) -> str | None:
     """Refuse what is no setting."""
-    return None if value is None else settings_complaint(value.get_dict())
+    return None if value is None else settings_error(value.get_dict())
 
 
 def validate_card(value: orm.Dict | None, _: Any) -> str | None:
@@ -115,7 +115,7 @@ class TrainCalculation(ExecutableCalculation):
             default=lambda: orm.Dict({}),
             serializer=to_node,
             validator=validate_settings,
-            help='Fields of `aiida_goectp.learning.settings.TrainSettings`; what is missing has its default.',
+            help='Fields of `aiida_goectp.core.learning.settings.TrainSettings`; what is missing has its default.',
         )
         spec.input(
             'split',

@@ -37,9 +37,9 @@ def compare_predictions(
     :param predictions: the tensors; without them, only the averages that stand in the selection are compared
     :param nodes: for each crystal that was computed ``structure_NAME``, the selected one, and ``dielectric_NAME``
     :return: ``rows``, one dictionary a computed crystal in the order of the selection, see
-        :func:`aiida_goectp.comparison.compare`
+        :func:`aiida_goectp.core.dielectric.frames.compare`
     """
-    from aiida_goectp.comparison import compare
+    from aiida_goectp.core.dielectric.frames import compare
 
     found = _prediction_rows(predictions)
     rows = []
@@ -104,6 +104,6 @@ def conclude(selection: orm.List, record: orm.Dict, **qualities: orm.Dict) -> di
 
 def content_hash(structure: orm.StructureData) -> str:
     """Return the content hash of a structure's crystal: lattice and positions to 1e-8, atomic numbers."""
-    from aiida_goectp.crystals import CrystalSet
+    from aiida_goectp.core.crystals import CrystalSet
 
     return str(CrystalSet.from_crystals([crystal_from_structure('x', structure)]).hashes[0])

@@ -10,9 +10,9 @@ from aiida.cmdline.params.types import DataParamType
 from aiida.cmdline.utils import echo
 
 if TYPE_CHECKING:
-    from aiida_goectp.backtest import BacktestSettings
-    from aiida_goectp.dataset import Dataset
-    from aiida_goectp.learning.settings import TrainSettings
+    from aiida_goectp.core.datasets.dataset import Dataset
+    from aiida_goectp.core.learning.settings import TrainSettings
+    from aiida_goectp.core.selection.backtest import BacktestSettings
 
 __all__ = ('backtest',)
 
@@ -80,24 +80,24 @@ def backtest(dataset: Any, output: Path, model: str | None, processes: int, quie
     Each round is kept: a backtest that was killed goes on where it stopped when the same command is given again.
     OUTPUT gets results.json and discovery.png.
     """
-    from aiida_goectp.backtest import Folder, make_problem, run_backtest
-    from aiida_goectp.cli.backtest_tables import discovery_table, shown_progress
-    from aiida_goectp.cli.tables import show_table
-    from aiida_goectp.report import discovery_figure, save_figure
+    from aiida_goectp.cli.views.backtests import discovery_table, shown_progress
+    from aiida_goectp.cli.views.tables import show_table
+    from aiida_goectp.core.figures import discovery_figure, save_figure
+    from aiida_goectp.core.selection.backtest import BacktestStore, make_hidden_pool, run_backtest
 
     try:
         settings = _settings(values, model)
         content = _model(model)
         data = _load(dataset, values['functional'])
         training = _training(values['settings'], model, set(data.functional.tolist()))
-        problem = make_problem(data, settings)
+        problem = make_hidden_pool(data, settings)
         identity = {
             'dataset': data.hash,
             'backtest': settings.model_dump(mode='json', exclude={'seeds', 'acquisitions'}),
             'training': training.model_dump(mode='json', exclude_unset=True),
             'model': _hash(model),
         }
-        folder = Folder(output)
+        folder = BacktestStore(output)
         resumed = folder.claim(identity)
         surrogate = _surrogate(training, values['device'], processes)
         pool = len(problem.dataset) - settings.start
@@ -119,8 +119,8 @@ def _settings(values: dict[str, Any], model: str | None) -> BacktestSettings:
 
     :raises FormatError: an option that is wrong
     """
-    from aiida_goectp.backtest import BacktestSettings
-    from aiida_goectp.selection import FROM_LABELS, RetrainingPolicy, read_settings
+    from aiida_goectp.core.selection import FROM_LABELS, RetrainingPolicy, read_settings
+    from aiida_goectp.core.selection.backtest import BacktestSettings
 
     fields = {name: values[name] for name in ('figure_of_merit', 'top_k', 'start', 'budget', 'seeds')}
     fields['batch_size'] = values['batch']
@@ -142,9 +142,9 @@ def _training(file: Path | None, model: str | None, found: set[str]) -> TrainSet
     :param found: functionals of the labels
     :raises FormatError: settings that are wrong
     """
-    from aiida_goectp.learning.settings import FEW_LABELS, TrainSettings, settings_like
-    from aiida_goectp.modelcard import read_card, resolve_model
-    from aiida_goectp.selection import read_settings
+    from aiida_goectp.core.formats.model_card import read_card, resolve_model
+    from aiida_goectp.core.learning.settings import FEW_LABELS, TrainSettings, settings_like
+    from aiida_goectp.core.selection import read_settings
 
     given = FEW_LABELS if file is None else read_settings(TrainSettings, file.read_bytes(), str(file))
     values = given.model_dump(exclude_unset=True)
@@ -157,27 +157,27 @@ def _training(file: Path | None, model: str | None, found: set[str]) -> TrainSet
 
 
 def _model(model: str | None) -> bytes | None:
-    from aiida_goectp.modelcard import resolve_model
+    from aiida_goectp.core.formats.model_card import resolve_model
 
     return None if model is None else resolve_model(model).read_bytes()
 
 
 def _hash(model: str | None) -> str | None:
-    from aiida_goectp.modelcard import model_hash, resolve_model
+    from aiida_goectp.core.formats.model_card import model_hash, resolve_model
 
     return None if model is None else model_hash(resolve_model(model))
 
 
 def _load(dataset: Any, functional: str) -> Dataset:
-    from aiida_goectp.dataset import Dataset
+    from aiida_goectp.core.datasets.dataset import Dataset
 
     return Dataset.load(dataset, functional) if isinstance(dataset, Path) else dataset.dataset
 
 
 def _surrogate(training: TrainSettings, device: str, processes: int) -> Any:
     # torch takes seconds to import, and what was given wrongly is known before
-    from aiida_goectp.learning.device import choose_device
-    from aiida_goectp.learning.surrogate import NetworkSurrogate
+    from aiida_goectp.core.learning.device import choose_device
+    from aiida_goectp.core.learning.surrogate import NetworkSurrogate
 
     # processes share the cores; threads of several would wait for one another
     return NetworkSurrogate(training, choose_device(device), 1 if processes > 1 else None)

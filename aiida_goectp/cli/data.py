@@ -48,7 +48,7 @@ def _add_group(kind: str, columns: tuple[str, ...], formats: tuple[str, ...]) ->
     @decorators.with_dbenv()
     def show(node: Any, rows: int) -> None:
         """Show a node."""
-        from aiida_goectp.cli.views import show_node
+        from aiida_goectp.cli.views.nodes import show_node
 
         show_node(node, rows)
 
@@ -70,7 +70,7 @@ def _list(kind: str, columns: tuple[str, ...], past_days: int | None, raw: bool)
     from aiida.orm import QueryBuilder
     from aiida.plugins import DataFactory
 
-    from aiida_goectp.cli.tables import make_table, show_table
+    from aiida_goectp.cli.views.tables import make_table, show_table
 
     cls = DataFactory(f'goectp.{kind}')
     filters = {} if past_days is None else {'ctime': {'>': timezone.now() - timedelta(days=past_days)}}
@@ -92,7 +92,7 @@ def _list(kind: str, columns: tuple[str, ...], past_days: int | None, raw: bool)
 def _export(node: Any, file_format: str, output: str, force: bool) -> None:
     from pathlib import Path
 
-    from aiida_goectp.cli.exports import export_bytes
+    from aiida_goectp.cli.views.exports import export_bytes
 
     path = Path(output)
     if path.exists() and not force:

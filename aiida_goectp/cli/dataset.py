@@ -79,7 +79,7 @@ def dataset_join(datasets: tuple[Any, ...], tolerance: float | None, newcomers: 
     from aiida import orm
 
     from aiida_goectp.calculations.datasets import join_datasets
-    from aiida_goectp.cli.views import show_node
+    from aiida_goectp.cli.views.nodes import show_node
 
     inputs: dict[str, Any] = {f'set_{index:03d}': node for index, node in enumerate(datasets)}
     if tolerance is not None:
@@ -129,7 +129,7 @@ def dataset_split(node: Any, label: str, split_file: Path | None, **values: Any)
 @decorators.with_dbenv()
 def dataset_show(node: Any, rows: int) -> None:
     """Show what a dataset holds: labels, functionals, gates and splits."""
-    from aiida_goectp.cli.views import show_node
+    from aiida_goectp.cli.views.nodes import show_node
 
     show_node(node, rows)
 
@@ -144,7 +144,7 @@ def dataset_show(node: Any, rows: int) -> None:
 @decorators.with_dbenv()
 def dataset_export(node: Any, file_format: str, output: Path | None, force: bool) -> None:
     """Write a dataset to a file that `goectp train` reads; csv holds averages alone."""
-    from aiida_goectp.cli.exports import export_bytes
+    from aiida_goectp.cli.views.exports import export_bytes
 
     path = output or Path(f'dataset-{node.pk}.{file_format}')
     if path.exists() and not force:

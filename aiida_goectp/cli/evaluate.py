@@ -32,8 +32,8 @@ def evaluate(model: Any, dataset: Any, split: str | None, part: str, run: bool, 
 
     MODEL is a node, the name of a shipped model, or a file.
     """
-    from aiida_goectp.cli.progress import run_and_report
-    from aiida_goectp.cli.views import show_node
+    from aiida_goectp.cli.views.nodes import show_node
+    from aiida_goectp.cli.views.progress import run_and_report
     from aiida_goectp.workflows.evaluate import EvaluateWorkChain
 
     overrides = {'goectp': {'device': values['device']}} if values['device'] is not None else {}

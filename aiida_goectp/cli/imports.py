@@ -53,7 +53,7 @@ def import_(paths: tuple[Path, ...], group: str | None, properties: Path | None,
 
 
 def _report(node: Any, label: str) -> None:
-    from aiida_goectp.cli.tables import failure_table, show_table
+    from aiida_goectp.cli.views.tables import failure_table, show_table
 
     node.label = label
     crystals = node.crystals
@@ -107,8 +107,8 @@ def file_inputs(paths: tuple[Path, ...]) -> dict[str, Any]:
     """
     from aiida.orm import FolderData
 
-    from aiida_goectp.crystals.readers import structure_files
-    from aiida_goectp.npzfile import FormatError
+    from aiida_goectp.core.crystals.readers import structure_files
+    from aiida_goectp.core.formats.npz import FormatError
 
     nodes: list[Any] = []
     for path in paths:

@@ -44,7 +44,7 @@ def _within(process: orm.ProcessNode) -> Iterator[tuple[DielectricData, orm.Dict
 
 
 def _verdict(node: DielectricData) -> orm.Dict:
-    from aiida_goectp.calculations.judge import judge_dielectric
+    from aiida_goectp.workflows.dfpt.judge import judge_dielectric
 
     links = node.base.links.get_outgoing(node_class=orm.CalcFunctionNode, link_label_filter='dielectric').all_nodes()
     judges = [child for child in links if child.process_label == 'judge_dielectric' and 'result' in child.outputs]

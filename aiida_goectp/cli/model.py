@@ -14,7 +14,7 @@ from aiida.cmdline.params.types import DataParamType
 from aiida.cmdline.utils import decorators, echo
 
 if TYPE_CHECKING:
-    from aiida_goectp.cli.model_tables import Known
+    from aiida_goectp.cli.views.models import Known
     from aiida_goectp.data.model import ModelData
 
 __all__ = ('model',)
@@ -30,7 +30,7 @@ class _AnyModel(DataParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the node, or the name of a shipped model."""
-        from aiida_goectp.modelcard import shipped_models
+        from aiida_goectp.core.formats.model_card import shipped_models
 
         return value if value in shipped_models() else super().convert(value, param, ctx)
 
@@ -46,10 +46,10 @@ def model_list() -> None:
     """List the models that ship and those that are stored, side by side, with what each reached."""
     from aiida.orm import QueryBuilder
 
-    from aiida_goectp.cli.model_tables import Known, model_table
-    from aiida_goectp.cli.tables import show_table
+    from aiida_goectp.cli.views.models import Known, model_table
+    from aiida_goectp.cli.views.tables import show_table
+    from aiida_goectp.core.formats.model_card import shipped_models
     from aiida_goectp.data.model import ModelData
-    from aiida_goectp.modelcard import shipped_models
 
     known = {item.content_hash: item for item in map(_shipped, shipped_models())}
     stored = QueryBuilder().append(ModelData).order_by({ModelData: {'id': 'asc'}}).all(flat=True)
@@ -65,8 +65,8 @@ def model_list() -> None:
 
 
 def _shipped(name: str) -> Known:
-    from aiida_goectp.cli.model_tables import Known
-    from aiida_goectp.modelcard import model_hash, read_card, resolve_model
+    from aiida_goectp.cli.views.models import Known
+    from aiida_goectp.core.formats.model_card import model_hash, read_card, resolve_model
 
     path = resolve_model(name)
     return Known(read_card(path), model_hash(path), ships=True)
@@ -80,7 +80,7 @@ def model_show(which: Any) -> None:
 
     MODEL is a node, or the name of a shipped model.
     """
-    from aiida_goectp.cli.model_tables import Known, show_card
+    from aiida_goectp.cli.views.models import Known, show_card
 
     if isinstance(which, str):
         from aiida_goectp.data.model import ModelData
@@ -97,7 +97,7 @@ def model_show(which: Any) -> None:
 @decorators.with_dbenv()
 def model_install(names: tuple[str, ...]) -> None:
     """Store shipped models in the profile, all of them if none is named; a model is stored only once."""
-    from aiida_goectp.modelcard import resolve_model, shipped_models
+    from aiida_goectp.core.formats.model_card import resolve_model, shipped_models
 
     unknown = [name for name in names if name not in shipped_models()]
     if unknown or not shipped_models():
@@ -126,7 +126,7 @@ def model_import(path: Path, target: str | None, name: str | None) -> None:
     A checkpoint that was trained with the authors' code is taken as well, with --target. Tensors are read from it and
     nothing else; a file that holds more is refused.
     """
-    from aiida_goectp.npzfile import FormatError
+    from aiida_goectp.core.formats.npz import FormatError
 
     try:
         if target is None:
@@ -137,7 +137,7 @@ def model_import(path: Path, target: str | None, name: str | None) -> None:
             return
         with TemporaryDirectory() as folder:
             converted = Path(folder) / 'model.safetensors'
-            from aiida_goectp.network.imports import import_published
+            from aiida_goectp.core.network.imports import import_published
 
             import_published(path, converted, target, name or path.stem)
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -159,8 +159,8 @@ def _refuse_checkpoint(path: Path) -> None:
 
 def _store(path: Path, description: str = '') -> ModelData:
     """Store a model file unless it has been, and say which of the two it was."""
+    from aiida_goectp.core.formats.model_card import model_hash
     from aiida_goectp.data.model import ModelData
-    from aiida_goectp.modelcard import model_hash
 
     there = ModelData.find(model_hash(path))
     if there is not None:
@@ -185,7 +185,7 @@ def model_export(which: Any, output: Path | None, force: bool) -> None:
 
     MODEL is a node, or the name of a shipped model.
     """
-    from aiida_goectp.modelcard import resolve_model
+    from aiida_goectp.core.formats.model_card import resolve_model
 
     if isinstance(which, str):
         name, content = which, resolve_model(which).read_bytes()

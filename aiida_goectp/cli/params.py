@@ -28,8 +28,8 @@ class ModelParam(DataParamType):
         """Return the node; a shipped model or a file is stored first, unless it has been."""
         from aiida.cmdline.utils.decorators import load_backend_if_not_loaded
 
-        from aiida_goectp.modelcard import shipped_models
-        from aiida_goectp.npzfile import FormatError
+        from aiida_goectp.core.formats.model_card import shipped_models
+        from aiida_goectp.core.formats.npz import FormatError
 
         if not isinstance(value, str) or not (value in shipped_models() or Path(value).is_file()):
             return super().convert(value, param, ctx)

@@ -8,13 +8,13 @@ from aiida.cmdline.params import options, types
 
 from aiida_goectp import __version__
 from aiida_goectp.cli.backtest import backtest
-from aiida_goectp.cli.campaign import campaign
+from aiida_goectp.cli.campaign.commands import campaign
 from aiida_goectp.cli.dataset import dataset
 from aiida_goectp.cli.evaluate import evaluate
 from aiida_goectp.cli.imports import import_
 from aiida_goectp.cli.model import model
 from aiida_goectp.cli.screen import screen
-from aiida_goectp.cli.setup import setup
+from aiida_goectp.cli.setup.command import setup
 from aiida_goectp.cli.show import show
 from aiida_goectp.cli.train import train
 from aiida_goectp.cli.verify import verify

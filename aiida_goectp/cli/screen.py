@@ -60,7 +60,7 @@ def screen(crystals: Any, run: bool, label: str, **values: Any) -> None:
     CRYSTALS is a node made by `aiida-goectp import`, by PK, UUID or label; the newest one if not given. Filters look at
     property columns and composition, and are applied before anything is predicted.
     """
-    from aiida_goectp.cli.progress import run_and_report
+    from aiida_goectp.cli.views.progress import run_and_report
 
     crystals = crystals if crystals is not None else _latest_crystals()
     builder = _builder(crystals, values)
@@ -73,7 +73,7 @@ def screen(crystals: Any, run: bool, label: str, **values: Any) -> None:
         node = run_and_report(builder)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    from aiida_goectp.cli.views import show_node
+    from aiida_goectp.cli.views.nodes import show_node
 
     show_node(node, builder.number.value)
     if not node.is_finished_ok:
@@ -122,8 +122,8 @@ def _builder(crystals: Any, values: dict[str, Any]) -> Any:
 
 
 def _default_model() -> Any:
+    from aiida_goectp.core.formats.model_card import shipped_models
     from aiida_goectp.data.model import ModelData
-    from aiida_goectp.modelcard import shipped_models
 
     if not shipped_models():
         raise click.UsageError('no model ships with this version; name one with --model')

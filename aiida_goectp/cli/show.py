@@ -19,6 +19,6 @@ def show(node: object, rows: int) -> None:
     NODE is the PK, UUID or label of crystals, a dataset, a model, predictions, a ranking, picks, a selection, a
     dielectric response, its quality, metrics, or a work chain of this package.
     """
-    from aiida_goectp.cli.views import show_node
+    from aiida_goectp.cli.views.nodes import show_node
 
     show_node(node, rows)

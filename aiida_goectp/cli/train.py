@@ -44,7 +44,7 @@ def train(dataset: Any, run: bool, label: str, **values: Any) -> None:
 
     Jobs that end too early go on where they stopped. The model is a node whose history leads back to every label.
     """
-    from aiida_goectp.cli.progress import run_and_report
+    from aiida_goectp.cli.views.progress import run_and_report
 
     dataset = dataset if dataset is not None else latest('goectp.dataset')
     if dataset is None:
@@ -59,7 +59,7 @@ def train(dataset: Any, run: bool, label: str, **values: Any) -> None:
         node = run_and_report(builder)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    from aiida_goectp.cli.views import show_node
+    from aiida_goectp.cli.views.nodes import show_node
 
     show_node(node, 20)
     if not node.is_finished_ok:

@@ -69,7 +69,7 @@ def verify(selection: Any, run: bool, label: str, **values: Any) -> None:
         return
     echo.echo_report(f'computing {len(inputs["selection"])} crystals with {values["engine"]}')
     _, node = engine.run_get_node(builder)
-    from aiida_goectp.cli.views import show_node
+    from aiida_goectp.cli.views.nodes import show_node
 
     show_node(node, len(inputs['selection']))
     if not node.is_finished_ok:
@@ -102,7 +102,7 @@ def _selected(node: Any, number: int | None) -> dict[str, Any]:
     from aiida import orm
     from aiida.common.links import LinkType
 
-    from aiida_goectp.calculations.head import first_of
+    from aiida_goectp.calculations.head import take_first
 
     if isinstance(node, orm.ProcessNode) and 'selection' in node.outputs:
         node = node.outputs.selection
@@ -113,7 +113,7 @@ def _selected(node: Any, number: int | None) -> dict[str, Any]:
     ranked = node.creator.inputs.ranking.creator
     chosen = node
     if number is not None and number < len(node):
-        chosen = first_of(node, orm.Int(number))
+        chosen = take_first(node, orm.Int(number))
     inputs = {'selection': chosen, 'structures': {item['structure']: found[item['structure']] for item in chosen}}
     if ranked is not None and 'predictions' in ranked.inputs:
         inputs['predictions'] = ranked.inputs.predictions
@@ -124,7 +124,7 @@ def _inputs(values: dict[str, Any]) -> dict[str, Any]:
     """Return what the options say."""
     from aiida import orm
 
-    from aiida_goectp.workflows.engines import load_engine
+    from aiida_goectp.workflows.dfpt.engines import load_engine
 
     try:
         engine = load_engine(values['engine'])

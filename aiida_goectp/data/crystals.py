@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from aiida.orm import StructureData
 
-from aiida_goectp.crystals import Crystal, CrystalSet
-from aiida_goectp.crystals.validation import CrystalError
+from aiida_goectp.core.crystals import Crystal, CrystalSet
+from aiida_goectp.core.crystals.validation import CrystalError
 from aiida_goectp.data.table import TableData
 
 __all__ = ('CrystalsData', 'crystal_from_structure', 'structure_from_crystal')
 
 
 class CrystalsData(TableData):
-    """A :class:`~aiida_goectp.crystals.CrystalSet` as one node, the rows that could not be read included.
+    """A :class:`~aiida_goectp.core.crystals.CrystalSet` as one node, the rows that could not be read included.
 
     Attributes: ``number`` of crystals, ``atoms`` in all, ``failures`` (number of rows that could not be read),
     ``columns`` (names of the property columns), ``elements`` (symbols), ``content_hash``.

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from aiida_goectp.crystals.elements import symbols_of
+from aiida_goectp.core.crystals.elements import symbols_of
+from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.data.table import TableData
-from aiida_goectp.dataset import Dataset
 
 __all__ = ('DatasetData',)
 
 
 class DatasetData(TableData):
-    """A :class:`~aiida_goectp.dataset.Dataset` as one node, refused rows included.
+    """A :class:`~aiida_goectp.core.datasets.dataset.Dataset` as one node, refused rows included.
 
     Attributes: ``number`` of rows, ``atoms`` in all, ``failures`` (rows that could not be read), ``trainable`` rows,
     ``electronic`` and ``ionic`` (rows with that label among the trainable ones), ``born_charges`` (rows that have

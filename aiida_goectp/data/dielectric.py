@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 from aiida.orm import StructureData
 
-from aiida_goectp.crystals.elements import formula
+from aiida_goectp.core.crystals.elements import formula
+from aiida_goectp.core.dielectric.response import DielectricResponse
 from aiida_goectp.data.crystals import structure_from_crystal
 from aiida_goectp.data.table import TableData
-from aiida_goectp.dielectric import Dielectric
 
 __all__ = ('DielectricData',)
 
 
 class DielectricData(TableData):
-    """A :class:`~aiida_goectp.dielectric.Dielectric` as one node.
+    """A :class:`~aiida_goectp.core.dielectric.response.DielectricResponse` as one node.
 
     Attributes: ``formula``, ``atoms``, ``engine``, ``functional``, ``settings``, ``electronic``, ``ionic`` and
     ``total`` (polycrystalline averages, missing if not known), ``band_gap`` (eV), ``scf_converged``, ``content_hash``.
@@ -32,9 +32,9 @@ class DielectricData(TableData):
         return 1
 
     @property
-    def dielectric(self) -> Dielectric:
+    def dielectric(self) -> DielectricResponse:
         """Tensors, charges, frequencies, and the cell in whose frame they stand."""
-        table: Dielectric = self._read()
+        table: DielectricResponse = self._read()
         return table
 
     def structure(self) -> StructureData:
@@ -42,11 +42,11 @@ class DielectricData(TableData):
         return structure_from_crystal(self.dielectric.crystal)
 
     @classmethod
-    def _load(cls, stream: Any) -> Dielectric:
-        return Dielectric.load(stream)
+    def _load(cls, stream: Any) -> DielectricResponse:
+        return DielectricResponse.load(stream)
 
     @classmethod
-    def _summary(cls, table: Dielectric) -> dict[str, Any]:
+    def _summary(cls, table: DielectricResponse) -> dict[str, Any]:
         averages = {
             name: float(np.trace(tensor) / 3)
             for name in ('electronic', 'ionic', 'total')

@@ -11,9 +11,9 @@ from aiida.common.exceptions import ValidationError
 from aiida.orm import Data, QueryBuilder
 from aiida.orm.implementation.utils import clean_value
 
+from aiida_goectp.core.formats.model_card import ModelCard, model_hash, read_card, resolve_model
+from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.data.table import ContentCaching
-from aiida_goectp.modelcard import ModelCard, model_hash, read_card, resolve_model
-from aiida_goectp.npzfile import FormatError
 
 __all__ = ('ModelData',)
 
@@ -21,7 +21,7 @@ __all__ = ('ModelData',)
 class ModelData(Data):
     """A model file: safetensors weights with the model card.
 
-    Attributes: ``card`` (all that :class:`~aiida_goectp.modelcard.ModelCard` holds) and ``content_hash``, which covers
+    Attributes: ``card`` (all that :class:`.ModelCard` holds) and ``content_hash``, which covers
     architecture and weights, not the prose of the card; caching keys on it.
 
     Use :meth:`get_or_create`: it returns the node that is there if the same model has been stored before.

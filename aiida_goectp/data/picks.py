@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from aiida_goectp.data.table import TableData
 
 if TYPE_CHECKING:
-    from aiida_goectp.selection.picks import Picks
+    from aiida_goectp.core.selection.picks import Picks
 
 __all__ = ('PicksData',)
 
 
 class PicksData(TableData):
-    """A :class:`~aiida_goectp.selection.picks.Picks` as one node.
+    """A :class:`~aiida_goectp.core.selection.picks.Picks` as one node.
 
     Attributes: ``number`` of rows, ``picked`` (how many are in the batch), ``candidates``, ``figure_of_merit``,
     ``settings`` (all that decided, with the hash of the model and the round), ``content_hash``.
@@ -32,7 +32,7 @@ class PicksData(TableData):
 
     @classmethod
     def _load(cls, stream: Any) -> Picks:
-        from aiida_goectp.selection.picks import Picks
+        from aiida_goectp.core.selection.picks import Picks
 
         return Picks.load(stream)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from aiida_goectp.core.dielectric.predictions import Predictions
 from aiida_goectp.data.table import TableData
-from aiida_goectp.predictions import Predictions
 
 __all__ = ('PredictionsData',)
 
 
 class PredictionsData(TableData):
-    """A :class:`~aiida_goectp.predictions.Predictions` as one node, failed rows included.
+    """A :class:`~aiida_goectp.core.dielectric.predictions.Predictions` as one node, failed rows included.
 
     Attributes: ``number`` of rows, ``failed`` rows, ``model_hash``, ``settings`` (how it was computed),
     ``content_hash``.

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from aiida_goectp.data.table import TableData
 
 if TYPE_CHECKING:
-    from aiida_goectp.selection.ranking import Ranking
+    from aiida_goectp.core.selection.ranking import Ranking
 
 __all__ = ('RankingData',)
 
 
 class RankingData(TableData):
-    """A :class:`~aiida_goectp.selection.ranking.Ranking` as one node.
+    """A :class:`~aiida_goectp.core.selection.ranking.Ranking` as one node.
 
     Attributes: ``number`` of rows, ``ranked`` (how many are in), ``figure_of_merit``, ``settings`` (filters and the
     hash of the model), ``content_hash``.
@@ -33,7 +33,7 @@ class RankingData(TableData):
 
     @classmethod
     def _load(cls, stream: Any) -> Ranking:
-        from aiida_goectp.selection.ranking import Ranking
+        from aiida_goectp.core.selection.ranking import Ranking
 
         return Ranking.load(stream)
 

@@ -11,7 +11,7 @@ from aiida.orm import Data
 from aiida.orm.implementation.utils import clean_value
 from aiida.orm.nodes.caching import NodeCaching
 
-from aiida_goectp.npzfile import FormatError, hash_arrays, read_npz
+from aiida_goectp.core.formats.npz import FormatError, hash_arrays, read_npz
 
 __all__ = ('ContentCaching', 'TableData')
 

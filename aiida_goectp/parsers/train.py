@@ -9,10 +9,10 @@ from aiida.orm import ArrayData, Dict
 
 from aiida_goectp.calculations.monitors import seen_by_monitors
 from aiida_goectp.calculations.train import TrainCalculation
+from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.training_log import TrainingLog, finite
 from aiida_goectp.data.model import ModelData
-from aiida_goectp.npzfile import FormatError
-from aiida_goectp.parsers.executable import ExecutableParser
-from aiida_goectp.traininglog import TrainingLog, finite
+from aiida_goectp.parsers.base import ExecutableParser
 
 __all__ = ('TrainParser',)
 

@@ -9,8 +9,8 @@ from aiida import orm
 from aiida.engine import ExitCode, WorkChain, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
-from aiida_goectp.calculations.executable import validate_positive
-from aiida_goectp.calculations.merge_models import merge_models
+from aiida_goectp.calculations.base import validate_positive
+from aiida_goectp.calculations.models import merge_models
 from aiida_goectp.calculations.train import all_settings
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData

@@ -13,7 +13,7 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_goectp.calculations.predict import PredictCalculation
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.model import ModelData
-from aiida_goectp.workflows.restart import GoingOnWorkChain
+from aiida_goectp.workflows.restart import GoectpBaseRestartWorkChain
 
 if TYPE_CHECKING:
     from aiida.engine import ProcessBuilder
@@ -23,7 +23,7 @@ __all__ = ('PredictWorkChain',)
 _CODES = PredictCalculation.spec().exit_codes
 
 
-class PredictWorkChain(GoingOnWorkChain):
+class PredictWorkChain(GoectpBaseRestartWorkChain):
     """Run ``goectp.predict`` until every crystal has its row, or until there is no hope.
 
     Rows that are done are never computed again: each new job goes on from the working folder of the one before it.

@@ -15,10 +15,10 @@ from aiida_goectp.workflows.protocols.mixin import ProtocolMixin, gpu_options, m
 if TYPE_CHECKING:
     from aiida.engine import ProcessBuilder
 
-__all__ = ('GoingOnWorkChain',)
+__all__ = ('GoectpBaseRestartWorkChain',)
 
 
-class GoingOnWorkChain(ProtocolMixin, BaseRestartWorkChain):
+class GoectpBaseRestartWorkChain(ProtocolMixin, BaseRestartWorkChain):
     """A job with restarts, whose inputs stand under ``goectp``.
 
     What is done (rows, epochs) is never computed again: each new job goes on from the working folder of the one before

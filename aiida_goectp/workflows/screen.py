@@ -10,7 +10,7 @@ from aiida.common import AttributeDict
 from aiida.engine import ExitCode, WorkChain, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
-from aiida_goectp.calculations.executable import validate_positive
+from aiida_goectp.calculations.base import validate_positive
 from aiida_goectp.calculations.merge import merge_predictions
 from aiida_goectp.calculations.rank import filter_crystals, rank_crystals
 from aiida_goectp.calculations.select import select_top
@@ -24,13 +24,13 @@ from aiida_goectp.workflows.protocols.mixin import ProtocolMixin
 if TYPE_CHECKING:
     from aiida.engine import ProcessBuilder
 
-__all__ = ('ScreenWorkChain', 'without_queue')
+__all__ = ('ScreenWorkChain', 'runs_without_scheduler')
 
 
 def validate_screen(inputs: Mapping[str, Any], _: Any) -> str | None:
     """Refuse, before anything is computed, what would fail at the end: filters and figure of merit included."""
-    from aiida_goectp.selection.filters import Filters
-    from aiida_goectp.selection.merit import figure_of_merit
+    from aiida_goectp.core.selection.filters import Filters
+    from aiida_goectp.core.selection.merit import figure_of_merit
 
     crystals, model = inputs.get('crystals'), inputs.get('model')
     if crystals is None or model is None:
@@ -56,7 +56,7 @@ def validate_screen(inputs: Mapping[str, Any], _: Any) -> str | None:
     return None
 
 
-def without_queue(code: orm.AbstractCode) -> bool:
+def runs_without_scheduler(code: orm.AbstractCode) -> bool:
     """Return whether jobs of a code are started at once, whatever else runs on the machine."""
     return code.computer is None or code.computer.scheduler_type == 'core.direct'
 
@@ -123,14 +123,14 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
             valid_type=orm.Dict,
             required=False,
             serializer=to_node,
-            help='Conditions, the fields of `aiida_goectp.selection.filters.Filters`.',
+            help='Conditions, the fields of `aiida_goectp.core.selection.filters.Filters`.',
         )
         spec.input(
             'figure_of_merit',
             valid_type=orm.Str,
             default=lambda: orm.Str('total'),
             serializer=to_node,
-            help='What is ranked by, a name in `aiida_goectp.selection.merit.FIGURES_OF_MERIT`.',
+            help='What is ranked by, a name in `aiida_goectp.core.selection.merit.FIGURES_OF_MERIT`.',
         )
         for name, default, meaning in (
             ('number', 20, 'How many crystals are selected at most.'),
@@ -177,7 +177,7 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
         :param protocol: fast, balanced or stringent
         :param overrides: inputs that take precedence over the protocol, nested as in its YAML file; those of the jobs
             under ``predict``
-        :param filters: the fields of :class:`aiida_goectp.selection.filters.Filters`
+        :param filters: the fields of :class:`aiida_goectp.core.selection.filters.Filters`
         :param options: options of each job
         :param gpus: GPUs to ask the scheduler for, each job
         :raises ValueError: no such protocol, or a scheduler that cannot be asked for GPUs
@@ -204,7 +204,7 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
         builder.predict_all = orm.Bool(inputs['predict_all'])
         for name in ('number', 'shard_size', 'max_concurrent_shards'):
             builder[name] = orm.Int(inputs[name])
-        if 'max_concurrent_shards' not in (overrides or {}) and without_queue(predict.goectp.code):
+        if 'max_concurrent_shards' not in (overrides or {}) and runs_without_scheduler(predict.goectp.code):
             builder.max_concurrent_shards = orm.Int(1)
         conditions = {**inputs.get('filters', {}), **(filters or {})}
         if conditions:

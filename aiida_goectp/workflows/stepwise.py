@@ -10,7 +10,7 @@ from aiida.engine import WorkChain
 
 from aiida_goectp.workflows.dfpt.base import called_by_label
 
-__all__ = ('STOP_EXTRA', 'StepwiseWorkChain', 'request_stop', 'stop_requested')
+__all__ = ('STOP_EXTRA', 'SubmitOnceMixin', 'request_stop', 'stop_requested')
 
 STOP_EXTRA = 'goectp_stop_after_round'
 """extra of a process by which it is asked to stop; a request, no result: what came of it stands in the outputs"""
@@ -32,7 +32,7 @@ def stop_requested(node: orm.ProcessNode) -> bool:
     return bool(query.first(flat=True))
 
 
-class StepwiseWorkChain(WorkChain):
+class SubmitOnceMixin(WorkChain):
     """A work chain whose context is plain data, and which knows what it has called by the label of the call.
 
     A step in which a worker dies is done again from its beginning by the next one. So whatever a step calls has a label

@@ -11,9 +11,9 @@ from aiida.engine import ProcessHandlerReport, process_handler
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.calculations.monitors import TRAINING
-from aiida_goectp.calculations.train import TrainCalculation, all_settings, settings_complaint
+from aiida_goectp.calculations.train import TrainCalculation, all_settings, settings_error
 from aiida_goectp.data.dataset import DatasetData
-from aiida_goectp.workflows.restart import GoingOnWorkChain
+from aiida_goectp.workflows.restart import GoectpBaseRestartWorkChain
 
 if TYPE_CHECKING:
     from aiida.engine import ProcessBuilder
@@ -25,7 +25,7 @@ _NODES = ('split', 'model', 'name', 'card')
 """inputs of the job that no protocol has"""
 
 
-class TrainWorkChain(GoingOnWorkChain):
+class TrainWorkChain(GoectpBaseRestartWorkChain):
     """Run ``goectp.train`` until the model is trained, or until there is no hope.
 
     Epochs that are done are never computed again, unless a setting has to change: the learning rate after a training
@@ -34,7 +34,7 @@ class TrainWorkChain(GoingOnWorkChain):
 
     _process_class = TrainCalculation
     _PROTOCOLS = 'train.yaml'
-    _OPEN = (*GoingOnWorkChain._OPEN, 'goectp.monitors')
+    _OPEN = (*GoectpBaseRestartWorkChain._OPEN, 'goectp.monitors')
     _SAID, _DONE, _UNIT = 'output_parameters', 'epochs_done', 'epochs'
 
     defaults = AttributeDict(
@@ -87,7 +87,7 @@ class TrainWorkChain(GoingOnWorkChain):
             raise ValueError(f'no input is named {", ".join(sorted(unknown))}; there are {", ".join(_NODES)}')
         inputs = cls.get_protocol_inputs(protocol, overrides)
         job = inputs['goectp']
-        if complaint := settings_complaint(job['settings']):
+        if complaint := settings_error(job['settings']):
             raise ValueError(complaint)
         made = {name: value for name, value in nodes.items() if value is not None}
         if gpus > 1:

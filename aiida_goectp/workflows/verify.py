@@ -9,16 +9,16 @@ from aiida import orm
 from aiida.engine import ExitCode, ProcessState, WorkChain, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
-from aiida_goectp.calculations.executable import validate_positive
-from aiida_goectp.calculations.judge import judge_dielectric
+from aiida_goectp.calculations.base import validate_positive
 from aiida_goectp.calculations.select import select_top
 from aiida_goectp.calculations.verification import adopt_dielectric, compare_predictions, conclude, content_hash
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.data.ranking import RankingData
-from aiida_goectp.workflows.dfpt.base import called_by_label, validate_thresholds, why
-from aiida_goectp.workflows.engines import earlier_responses, engine_inputs, load_engine, same_settings
+from aiida_goectp.workflows.dfpt.base import called_by_label, failure_reason, validate_thresholds
+from aiida_goectp.workflows.dfpt.engines import earlier_responses, engine_inputs, load_engine, same_settings
+from aiida_goectp.workflows.dfpt.judge import judge_dielectric
 
 __all__ = ('VerifyWorkChain',)
 
@@ -292,7 +292,7 @@ class VerifyWorkChain(WorkChain):
         if node.is_finished_ok:
             row['state'] = _COMPUTED
         else:
-            row.update(state=_FAILED, reason=why(node))
+            row.update(state=_FAILED, reason=failure_reason(node))
             self.report(f'{name}: failed, {row["reason"]}')
 
     def _core_hours(self) -> float:

@@ -11,8 +11,8 @@ from aiida_goectp.calculations.campaign import (
     read_history,
     write_history,
 )
+from aiida_goectp.core.selection import History, PickRecord, Round
 from aiida_goectp.data.dataset import DatasetData
-from aiida_goectp.selection import History, PickRecord, Round
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')

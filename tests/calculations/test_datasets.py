@@ -17,12 +17,12 @@ from aiida_goectp.calculations.datasets import (
     join_datasets,
     split_dataset,
 )
-from aiida_goectp.calculations.judge import judge_dielectric
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.dielectric import DielectricData
+from aiida_goectp.workflows.dfpt.judge import judge_dielectric
 from tests import tiny
-from tests.datasets.disguise import dataset, disguised, rotation, rutile
-from tests.datasets.test_responses import response
+from tests.core.datasets.disguise import dataset, disguised, rotation, rutile
+from tests.core.datasets.test_responses import response
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')
 

@@ -7,7 +7,7 @@ import pytest
 from aiida import orm
 
 from aiida_goectp.calculations.monitors import monitor_training, read_remote, seen_by_monitors
-from aiida_goectp.traininglog import TrainingLog
+from aiida_goectp.core.formats.training_log import TrainingLog
 
 LOG = 'model.safetensors.log.jsonl'
 

@@ -6,12 +6,12 @@ from aiida import orm
 
 from aiida_goectp.calculations.campaign import begin_history, collect_labels, read_history, record_round, write_history
 from aiida_goectp.calculations.picks import pick_batch
+from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.dielectric.response import DielectricResponse
 from aiida_goectp.data.crystals import crystal_from_structure
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.data.predictions import PredictionsData
-from aiida_goectp.dataset import Dataset
-from aiida_goectp.dielectric import Dielectric
 
 PICKING = {'batch_size': 2, 'figure_of_merit': 'gap_total'}
 
@@ -53,7 +53,7 @@ def test_a_budget_cuts_the_batch(pick):
 def test_from_responses_to_the_next_round(pick, crystals, crystal_set):
     found, known = pick()
     first, _ = found['selection'].get_list()
-    response = Dielectric(
+    response = DielectricResponse(
         crystal_set[first['row']], electronic=4 * np.eye(3), ionic=6 * np.eye(3), band_gap=1.0, functional='PBE'
     )
     verdict = orm.Dict({'label': 'accepted', 'reason': '', 'gates': []})

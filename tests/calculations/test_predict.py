@@ -9,7 +9,7 @@ from aiida.engine import run_get_node
 from aiida.manage.caching import enable_caching
 
 from aiida_goectp.calculations.predict import PredictCalculation
-from aiida_goectp.crystals import Crystal, CrystalSet
+from aiida_goectp.core.crystals import Crystal, CrystalSet
 from aiida_goectp.data.crystals import CrystalsData
 
 

@@ -8,15 +8,15 @@ from aiida import orm
 
 from aiida_goectp.calculations.campaign import begin_history, read_history, write_history
 from aiida_goectp.calculations.retraining import (
+    assign_members,
     compare_models,
-    deal_members,
+    extract_members,
     member_settings,
     record_retraining,
-    take_members,
 )
+from aiida_goectp.core.selection import PickRecord, Round, add_labels, with_base_split
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
-from aiida_goectp.selection import PickRecord, Round, grow, with_base_split
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')
@@ -34,7 +34,7 @@ def data():
     """Return a starting dataset with its base split, and the same with five labels more."""
     whole = tiny.some_dataset(40)
     start, split = with_base_split(whole.take(range(30)))
-    return start, grow(start, whole.take(range(33, 38)), split)[0]
+    return start, add_labels(start, whole.take(range(33, 38)), split)[0]
 
 
 def test_settings_of_members(committee, data):
@@ -56,10 +56,10 @@ def test_a_model_of_two_functionals_is_told_which_the_labels_have(data, tmp_path
 
 
 def test_members_begin_where_those_of_the_model_are(committee):
-    from aiida_goectp.learning.predict import cached_model
+    from aiida_goectp.core.learning.predict import cached_model
 
     model = ModelData(committee)
-    members = take_members(model, orm.Dict(POLICY))
+    members = extract_members(model, orm.Dict(POLICY))
     assert sorted(members) == ['member_00', 'member_01', 'member_02']
     whole = cached_model(model.content, 'cpu')
     for place, name in enumerate(sorted(members)):
@@ -74,7 +74,7 @@ def test_members_begin_where_those_of_the_model_are(committee):
 def test_two_models_are_compared_on_the_dealt_labels(committee, data, tmp_path):
     start, grown = (DatasetData(table) for table in data)
     split, picking, policy = orm.Str('campaign'), orm.Dict({}), orm.Dict(POLICY)
-    dealt = deal_members(grown, start, split, policy, orm.Int(0))
+    dealt = assign_members(grown, start, split, policy, orm.Int(0))
     assert len(dealt.splits) == 4
     models = [ModelData(tiny.write_model(tmp_path / f'{seed}.safetensors', seed=seed)) for seed in range(4)]
     members = {f'member_{place:02d}': model for place, model in enumerate(models[1:])}

@@ -7,7 +7,7 @@ import pytest
 from aiida.engine import run_get_node
 from aiida.manage.caching import enable_caching
 
-from aiida_goectp.calculations.train import TrainCalculation, all_settings, settings_complaint
+from aiida_goectp.calculations.train import TrainCalculation, all_settings, settings_error
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 from tests import tiny
@@ -42,9 +42,9 @@ def run(code, dataset):
 def test_settings():
     assert all_settings({'epochs': 3})['epochs'] == 3
     assert all_settings({})['members'] == 1
-    assert settings_complaint({'epochs': 3}) is None
-    assert settings_complaint({'epochs': 0, 'speed': 1}).startswith('settings.epochs: ')
-    assert 'settings.speed: Extra inputs' in settings_complaint({'epochs': 0, 'speed': 1})
+    assert settings_error({'epochs': 3}) is None
+    assert settings_error({'epochs': 0, 'speed': 1}).startswith('settings.epochs: ')
+    assert 'settings.speed: Extra inputs' in settings_error({'epochs': 0, 'speed': 1})
 
 
 @pytest.mark.parametrize(

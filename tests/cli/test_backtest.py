@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from aiida_goectp.cli.backtest import backtest
-from aiida_goectp.cli.backtest_tables import discovery_table
+from aiida_goectp.cli.views.backtests import discovery_table
 from tests import tiny
-from tests.backtest.toy import toy_dataset
+from tests.core.selection.backtest.toy import toy_dataset
 
 OPTIONS = ['--top-k', '5', '--start', '30', '--batch', '6', '--budget', '12', '--seeds', '1', '--device', 'cpu']
 
@@ -95,7 +95,7 @@ def test_wrong_files_are_refused_by_name(data, name, text, message):
 
 
 def test_seeds_that_did_not_come_so_far_are_not_averaged_away():
-    from aiida_goectp.backtest import summarise
+    from aiida_goectp.core.selection.backtest import summarise
 
     found = summarise('greedy', {0: ([0, 6, 12], [0, 3, 4]), 1: ([0, 6, 12], [0, 1, 3])}, 5)
     cells = [list(column.cells) for column in discovery_table([found], 40, 12).columns]

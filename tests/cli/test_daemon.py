@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aiida_goectp.modelcard import shipped_models
+from aiida_goectp.core.formats.model_card import shipped_models
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
 

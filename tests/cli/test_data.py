@@ -9,10 +9,10 @@ from click.testing import CliRunner
 
 from aiida_goectp.calculations.rank import rank_crystals
 from aiida_goectp.cli.data import data_goectp
-from aiida_goectp.crystals import CrystalSet
+from aiida_goectp.core.crystals import CrystalSet
+from aiida_goectp.core.formats.model_card import model_hash
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
-from aiida_goectp.modelcard import model_hash
 
 
 @pytest.fixture

@@ -11,15 +11,15 @@ from aiida.common.links import LinkType
 from click.testing import CliRunner
 from plumpy import ProcessState
 
-from aiida_goectp.calculations.judge import judge_dielectric
 from aiida_goectp.cli import main
 from aiida_goectp.cli.data import data_goectp
+from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.dielectric import DielectricData
-from aiida_goectp.dataset import Dataset
+from aiida_goectp.workflows.dfpt.judge import judge_dielectric
 from tests import tiny
-from tests.datasets.disguise import dataset, disguised, rotation, rutile
-from tests.datasets.test_responses import response
+from tests.core.datasets.disguise import dataset, disguised, rotation, rutile
+from tests.core.datasets.test_responses import response
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')
 
@@ -130,7 +130,7 @@ def test_from_responses_and_from_whole_processes():
         judge.base.links.add_incoming(node, link_type=LinkType.INPUT_CALC, link_label='dielectric')
         judge.base.links.add_incoming(inner, link_type=LinkType.CALL_CALC, link_label=f'CALL_{name}')
         judge.store()
-        from aiida_goectp.gates import judge as say
+        from aiida_goectp.core.dielectric.gates import judge as say
 
         quality = orm.Dict(say(node.dielectric).as_dict())
         quality.base.links.add_incoming(judge, link_type=LinkType.CREATE, link_label='result')

@@ -34,7 +34,7 @@ def test_with_a_real_job(code, node, tmp_path):
 
 
 def test_the_table(aiida_profile, crystal_set, predict_by_hand):
-    from aiida_goectp.dataset import Dataset
+    from aiida_goectp.core.datasets.dataset import Dataset
 
     predictions = predict_by_hand(crystal_set, failed=[1])
     data = Dataset(crystal_set, predictions.electronic.copy() + 1.0, predictions.ionic.copy())

@@ -7,8 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from aiida_goectp.cli import main
+from aiida_goectp.core.formats.model_card import model_hash, resolve_model, shipped_models
 from aiida_goectp.data.model import ModelData
-from aiida_goectp.modelcard import model_hash, resolve_model, shipped_models
 
 pytestmark = pytest.mark.usefixtures('aiida_profile_clean')
 
@@ -122,7 +122,7 @@ def checkpoint(tmp_path):
     """A checkpoint as the authors' code leaves it."""
     import torch
 
-    from aiida_goectp.network.model import ARCHITECTURES, GoeCTP
+    from aiida_goectp.core.network.model import ARCHITECTURES, GoeCTP
 
     torch.manual_seed(0)
     state = GoeCTP(ARCHITECTURES['published'], ['total']).state_dict()

@@ -10,7 +10,7 @@ from aiida.manage import get_manager
 from click.testing import CliRunner
 
 from aiida_goectp.cli import main
-from aiida_goectp.cli.training import training_line
+from aiida_goectp.cli.views.training import training_line
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.workflows.train import TrainWorkChain
 from tests import tiny

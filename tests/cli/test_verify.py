@@ -8,8 +8,8 @@ from aiida import orm
 from click.testing import CliRunner
 
 from aiida_goectp.cli import main
-from aiida_goectp.cli.responses import tensor_text
-from tests.workflows.campaign import screened
+from aiida_goectp.cli.views.responses import tensor_text
+from tests.workflows.campaign.campaign import screened
 from tests.workflows.dfpt.table_engine import NAME
 
 

@@ -12,7 +12,7 @@ from aiida_goectp.cli import main
 from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.workflows.verify import VerifyWorkChain
 from tests.replay_vasp.fixtures import *  # noqa: F403
-from tests.workflows.campaign import screened
+from tests.workflows.campaign.campaign import screened
 
 
 @pytest.mark.slow

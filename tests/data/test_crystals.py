@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from aiida.orm import StructureData
 
-from aiida_goectp.crystals import Crystal
+from aiida_goectp.core.crystals import Crystal
 from aiida_goectp.data.crystals import CrystalsData, crystal_from_structure, structure_from_crystal
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')

@@ -9,8 +9,8 @@ import pytest
 from aiida.common.exceptions import ValidationError
 from aiida.orm import load_node
 
+from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.data.dataset import DatasetData
-from aiida_goectp.dataset import Dataset
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')

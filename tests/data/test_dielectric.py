@@ -5,16 +5,18 @@ import pytest
 from aiida.common.exceptions import ValidationError
 from aiida.orm import load_node
 
-from aiida_goectp.crystals import Crystal
+from aiida_goectp.core.crystals import Crystal
+from aiida_goectp.core.dielectric.response import DielectricResponse
 from aiida_goectp.data.dielectric import DielectricData
-from aiida_goectp.dielectric import Dielectric
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')
 
 
 @pytest.fixture
 def response(crystal_set):
-    return Dielectric(crystal_set[1], 3.2 * np.eye(3), 7 * np.eye(3), band_gap=4.5, engine='vasp', functional='PBEsol')
+    return DielectricResponse(
+        crystal_set[1], 3.2 * np.eye(3), 7 * np.eye(3), band_gap=4.5, engine='vasp', functional='PBEsol'
+    )
 
 
 def test_round_trip(response):
@@ -32,13 +34,13 @@ def test_round_trip(response):
 
 
 def test_what_is_not_known_is_no_attribute(response):
-    node = DielectricData(Dielectric(response.crystal, 3.2 * np.eye(3))).store()
+    node = DielectricData(DielectricResponse(response.crystal, 3.2 * np.eye(3))).store()
     assert not {'ionic', 'total', 'band_gap'} & set(node.base.attributes.keys())
 
 
 def test_a_node_from_the_cache_is_as_good(response):
     # AiiDA rounds what it stores, and caching copies what is stored
-    long = Dielectric(response.crystal, np.pi * np.eye(3), 2 / 3 * np.eye(3), band_gap=1 / 7)
+    long = DielectricResponse(response.crystal, np.pi * np.eye(3), 2 / 3 * np.eye(3), band_gap=1 / 7)
     first = DielectricData(long).store()
     assert load_node(first.pk).clone().store().content_hash == first.content_hash
 

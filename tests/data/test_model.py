@@ -6,9 +6,9 @@ import pytest
 from aiida.common.exceptions import ValidationError
 from aiida.orm import load_node
 
+from aiida_goectp.core.formats.model_card import model_hash
+from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.data.model import ModelData
-from aiida_goectp.modelcard import model_hash
-from aiida_goectp.npzfile import FormatError
 
 pytestmark = pytest.mark.usefixtures('aiida_profile_clean')
 

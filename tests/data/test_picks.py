@@ -4,14 +4,14 @@ import pytest
 from aiida.orm import load_node
 from aiida.plugins import DataFactory
 
+from aiida_goectp.core.selection import KnownCrystals, PickSettings, pick
 from aiida_goectp.data.picks import PicksData
-from aiida_goectp.selection import Past, PickSettings, pick
 
 
 @pytest.mark.usefixtures('aiida_profile')
 def test_round_trip(crystal_set, predict_by_hand):
     settings = PickSettings.model_validate({'batch_size': 2, 'filters': {'min_gap': 1.2}})
-    picks = pick(crystal_set, predict_by_hand(crystal_set), Past.empty(), settings, round_number=3)
+    picks = pick(crystal_set, predict_by_hand(crystal_set), KnownCrystals.empty(), settings, round_number=3)
     node = load_node(PicksData(picks).store().pk)
     assert isinstance(node, DataFactory('goectp.picks'))
     assert list(node.picks.reason) == list(picks.reason)

@@ -3,8 +3,8 @@
 import pytest
 from aiida.orm import load_node
 
+from aiida_goectp.core.selection import Filters, rank
 from aiida_goectp.data.ranking import RankingData
-from aiida_goectp.selection import Filters, rank
 
 
 @pytest.mark.usefixtures('aiida_profile')

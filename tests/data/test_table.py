@@ -7,10 +7,10 @@ import pytest
 from aiida.common.exceptions import ValidationError
 from aiida.orm import load_node
 
-from aiida_goectp.crystals import CrystalSet
+from aiida_goectp.core.crystals import CrystalSet
+from aiida_goectp.core.formats.npz import hash_arrays
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.predictions import PredictionsData
-from aiida_goectp.npzfile import hash_arrays
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')
 

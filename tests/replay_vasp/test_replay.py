@@ -10,10 +10,10 @@ import pytest
 from ase import Atoms
 from scipy.spatial.transform import Rotation
 
-from aiida_goectp.calculations.vasp_text import read_outcar, refusal
+from aiida_goectp.core.dielectric.outcar import read_outcar, refusal
 from tests.replay_vasp.library import composition_of, find, rows
 from tests.replay_vasp.matching import match, primitive
-from tests.workflows.dfpt.vasp_nodes import crystal, replay
+from tests.workflows.dfpt.vasp.nodes import crystal, replay
 
 INCAR = {'encut': 600, 'nelm': 200, 'gga': 'ps', 'lepsilon': True, 'ibrion': 8, 'nsw': 1}
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from aiida.engine import run_get_node
 
+from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.dielectric.metrics import table
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
-from aiida_goectp.dataset import Dataset
-from aiida_goectp.metrics import table
 from aiida_goectp.workflows.evaluate import EvaluateWorkChain
 from tests import tiny
 

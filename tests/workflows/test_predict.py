@@ -161,7 +161,7 @@ def run_broken(code, crystals, model, tmp_path, aiida_code_installed):
 
 @pytest.fixture
 def expected(crystals, model):
-    from aiida_goectp.learning.predict import predict_crystals
+    from aiida_goectp.core.learning.predict import predict_crystals
 
     return predict_crystals(crystals.crystals, model.content, device='cpu')
 

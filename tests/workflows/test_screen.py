@@ -99,7 +99,7 @@ def test_from_files_to_a_selection(screen, model, code):
 def test_too_many_failed_rows_keep_the_outputs(screen, crystal_set):
     import numpy as np
 
-    from aiida_goectp.crystals import Crystal, CrystalSet
+    from aiida_goectp.core.crystals import Crystal, CrystalSet
     from aiida_goectp.data.crystals import CrystalsData
 
     close = Crystal('close', np.eye(3) * 4, np.array([14, 14], np.int16), np.array([[0, 0, 0], [0.01, 0, 0.0]]))

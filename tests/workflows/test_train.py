@@ -182,9 +182,9 @@ def exit_statuses(node):
 
 
 def test_two_hundred_rows_killed_half_way_end_with_the_weights_of_an_unbroken_training(run_broken):
-    from aiida_goectp.learning.settings import TrainSettings
-    from aiida_goectp.learning.train import train_committee
-    from aiida_goectp.network.checkpoint import load_model
+    from aiida_goectp.core.learning.settings import TrainSettings
+    from aiida_goectp.core.learning.train import train_committee
+    from aiida_goectp.core.network.checkpoint import load_model
 
     data = DatasetData(tiny.some_dataset(200).with_split('mine', 'random', 1)).store()
     node = run_broken('kill_after_epochs=2', data)

@@ -6,9 +6,9 @@ from aiida import orm
 from aiida.engine import run_get_node
 
 from aiida_goectp.calculations.verification import content_hash
-from aiida_goectp.workflows.engines import load_engine
+from aiida_goectp.workflows.dfpt.engines import load_engine
 from aiida_goectp.workflows.verify import VerifyWorkChain
-from tests.workflows.campaign import screened
+from tests.workflows.campaign.campaign import screened
 from tests.workflows.dfpt.table_engine import NAME
 
 ORDER = ['GaAs', 'Si', 'TiO2', 'SrTiO3', 'AlN', 'MgO']
@@ -163,12 +163,12 @@ def test_the_budget_of_core_hours(campaign, aiida_localhost, aiida_code_installe
 def test_equal_crystals_are_computed_once(aiida_profile, crystal_set):
     from dataclasses import replace
 
-    from aiida_goectp.crystals import CrystalSet
+    from aiida_goectp.core.crystals import CrystalSet
 
     twin = crystal_set[1]._replace(id='periclase')
     rows = [crystal_set[1], twin]
     doubled = CrystalSet.from_crystals(rows)
-    from tests.workflows import campaign as module
+    from tests.workflows.campaign import campaign as module
 
     module.DIAGONALS['periclase'] = module.DIAGONALS['MgO']
     try:

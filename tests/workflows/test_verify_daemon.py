@@ -11,7 +11,7 @@ from aiida import orm
 from aiida.engine import submit
 from aiida_goectp.workflows.verify import VerifyWorkChain
 from tests.conftest import textbook
-from tests.workflows.campaign import screened
+from tests.workflows.campaign.campaign import screened
 from tests.workflows.dfpt.table_engine import NAME
 
 computer = orm.load_computer('localhost')

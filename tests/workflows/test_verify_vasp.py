@@ -8,10 +8,10 @@ from aiida import orm
 from click.testing import CliRunner
 
 from aiida_goectp.cli import main
-from aiida_goectp.crystals import CrystalSet
+from aiida_goectp.core.crystals import CrystalSet
 from tests.replay_vasp.fixtures import *  # noqa: F403
 from tests.rows import response_of
-from tests.workflows import campaign
+from tests.workflows.campaign import campaign
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ is written to the database between steps: that is what makes a killed daemon los
 A ground state without gap is no reason to fail: the engine sets ``self.ctx.band_gap`` to a ``Float`` made by a
 calcfunction of its own and ``self.ctx.done`` to true. The gap is judged, and no response is collected if it is refused.
 
-What the numbers must be: see :class:`aiida_goectp.dielectric.Dielectric`. Everything stands in the Cartesian frame of
+What the numbers must be: see :class:`.DielectricResponse`. Everything stands in the Cartesian frame of
 ``self.ctx.structure`` as the engine computed it; if the engine turned the cell, turn the response back.
 """
 
@@ -44,17 +44,17 @@ from aiida.common.links import LinkType
 from aiida.engine import ExitCode, Process, WorkChain, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
-from aiida_goectp.calculations.judge import judge_band_gap, judge_dielectric
 from aiida_goectp.data.crystals import crystal_from_structure
 from aiida_goectp.data.dielectric import DielectricData
+from aiida_goectp.workflows.dfpt.judge import judge_band_gap, judge_dielectric
 from aiida_goectp.workflows.protocols.mixin import ProtocolMixin
 
-__all__ = ('DfptWorkChain', 'called_by_label', 'validate_structure', 'validate_thresholds', 'why')
+__all__ = ('DfptWorkChain', 'called_by_label', 'failure_reason', 'validate_structure', 'validate_thresholds')
 
 
 def validate_structure(structure: orm.StructureData | None, _: Any = None) -> str | None:
     """Refuse what is no ordered, periodic crystal."""
-    from aiida_goectp.crystals.validation import check_crystal
+    from aiida_goectp.core.crystals.validation import check_crystal
 
     if structure is None:
         return None
@@ -68,7 +68,7 @@ def validate_structure(structure: orm.StructureData | None, _: Any = None) -> st
 
 def validate_thresholds(thresholds: orm.Dict | None, _: Any = None) -> str | None:
     """Refuse thresholds of gates that do not exist."""
-    from aiida_goectp.gates import check_thresholds
+    from aiida_goectp.core.dielectric.gates import check_thresholds
 
     if thresholds is None:
         return None
@@ -142,7 +142,7 @@ class DfptWorkChain(ProtocolMixin, WorkChain):
             required=False,
             serializer=to_node,
             validator=validate_thresholds,
-            help='Thresholds of gates by name, over the defaults of `aiida_goectp.gates`; null switches a gate off.',
+            help='Thresholds of quality gates by name, overriding the defaults; null disables a gate.',
         )
         for name, default, meaning in (
             ('relax', True, 'Whether to relax cell and positions first.'),
@@ -235,7 +235,7 @@ class DfptWorkChain(ProtocolMixin, WorkChain):
         """Go on with the relaxed structure."""
         node = self.ctx.relax
         if not node.is_finished_ok:
-            return self.exit_codes.ERROR_RELAX_FAILED.format(pk=node.pk, message=why_below(node))
+            return self.exit_codes.ERROR_RELAX_FAILED.format(pk=node.pk, message=failure_reason_below(node))
         try:
             structure = self.relaxed_structure(node)
         except ValueError as error:
@@ -260,7 +260,7 @@ class DfptWorkChain(ProtocolMixin, WorkChain):
         """Look at the process that ended last; an engine of several processes overrides this."""
         node = self.ctx.last
         if not node.is_finished_ok:
-            return self.exit_codes.ERROR_DFPT_FAILED.format(pk=node.pk, message=why(node))
+            return self.exit_codes.ERROR_DFPT_FAILED.format(pk=node.pk, message=failure_reason(node))
         self.ctx.done = True
         return None
 
@@ -324,7 +324,7 @@ def called_by_label(node: orm.ProcessNode) -> dict[str, orm.ProcessNode]:
     return called
 
 
-def why(node: orm.ProcessNode) -> str:
+def failure_reason(node: orm.ProcessNode) -> str:
     """Return why a process did not succeed."""
     if node.exit_message:
         return f'[{node.exit_status}] {node.exit_message}'
@@ -334,13 +334,13 @@ def why(node: orm.ProcessNode) -> str:
     return f'{node.process_state.value if node.process_state else "ended"} [{node.exit_status}]'
 
 
-def why_below(node: orm.ProcessNode) -> str:
+def failure_reason_below(node: orm.ProcessNode) -> str:
     """Return why a process did not succeed, and why the last job below it that failed did not."""
     failed = [job for job in node.called_descendants if isinstance(job, orm.CalcJobNode) and not job.is_finished_ok]
     if not failed:
-        return why(node)
+        return failure_reason(node)
     job = max(failed, key=lambda job: int(job.pk or 0))
-    return f'{why(node)}; {job.process_label}<{job.pk}> {why(job)}'
+    return f'{failure_reason(node)}; {job.process_label}<{job.pk}> {failure_reason(job)}'
 
 
 def _cores(job: orm.CalcJobNode) -> int:

@@ -10,10 +10,10 @@ from aiida import orm
 from aiida.common import CalcInfo, CodeInfo
 from aiida.engine import CalcJob, WorkChain, calcfunction
 
-from aiida_goectp.crystals import CrystalSet
+from aiida_goectp.core.crystals import CrystalSet
+from aiida_goectp.core.dielectric.response import DielectricResponse
 from aiida_goectp.data.crystals import crystal_from_structure
 from aiida_goectp.data.dielectric import DielectricData
-from aiida_goectp.dielectric import Dielectric
 from aiida_goectp.workflows.dfpt.base import DfptWorkChain
 
 NAME = f'{__name__}:TableDfptWorkChain'
@@ -80,7 +80,7 @@ def response_of(structure, answer=None, retrieved=None):
         for name in ('electronic', 'ionic', 'born_charges', 'frequencies')
     }
     return DielectricData(
-        Dielectric(
+        DielectricResponse(
             crystal_from_structure(structure.get_formula('hill_compact'), structure),
             **arrays,
             band_gap=values.get('band_gap'),

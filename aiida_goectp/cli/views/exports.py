@@ -1,0 +1,163 @@
+"""Nodes as files that other programs read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from aiida_goectp.cli.views.dataset_exports import dataset_lines, dataset_scalars
+from aiida_goectp.core.crystals import CrystalSet
+from aiida_goectp.core.dielectric.predictions import DEVIATIONS, TENSORS, Predictions, flag_names
+from aiida_goectp.core.selection.ranking import Ranking
+from aiida_goectp.data.crystals import CrystalsData
+from aiida_goectp.data.dataset import DatasetData
+from aiida_goectp.data.model import ModelData
+from aiida_goectp.data.predictions import PredictionsData
+
+__all__ = ('export_bytes',)
+
+
+def export_bytes(node: Any, file_format: str) -> bytes:
+    """Return the content of a file.
+
+    ``json``: one object a row, in a list; NaN becomes null. ``csv``: one line a row, scalars only. ``cif`` and
+    ``extxyz``: the structures, one after the other; a CIF holds no Cartesian frame. ``jsonl``: a dataset as it is read.
+
+    :param node: crystals, a dataset, a model, predictions or a ranking
+    :param file_format: npz or safetensors (the stored file itself), json, jsonl, csv, cif or extxyz
+    """
+    if file_format in ('npz', 'safetensors'):
+        return bytes(node.content)
+    if file_format == 'cif':
+        return _cif(node.crystals)
+    if file_format == 'extxyz':
+        return _extxyz(node.crystals)
+    if file_format == 'jsonl':
+        return b''.join(json.dumps(row, ensure_ascii=False).encode() + b'\n' for row in dataset_lines(node.dataset))
+    if isinstance(node, ModelData):
+        return _json({'hash': node.content_hash, **node.card.model_dump(mode='json')})
+    if isinstance(node, CrystalsData):
+        rows = _crystal_rows(node.crystals)
+    elif isinstance(node, PredictionsData):
+        rows = _prediction_rows(node.predictions)
+    elif isinstance(node, DatasetData):
+        rows = dataset_scalars(node.dataset)
+    else:
+        rows = _ranking_rows(node.ranking)
+    return _json(rows) if file_format == 'json' else _csv(rows)
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON knows."""
+    if isinstance(value, np.ndarray):
+        return [_plain(item) for item in value.tolist()]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _json(content: Any) -> bytes:
+    return (json.dumps(content, indent=1, ensure_ascii=False) + '\n').encode()
+
+
+def _csv(rows: Sequence[dict[str, Any]]) -> bytes:
+    """Return a table; lists are left out, but a tensor gives its polycrystalline average."""
+    stream = io.StringIO()
+    lines = [dict(_scalars(row)) for row in rows]
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    writer = csv.DictWriter(stream, names)
+    writer.writeheader()
+    writer.writerows(lines)
+    return stream.getvalue().encode()
+
+
+def _scalars(row: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+    for name, value in row.items():
+        if not isinstance(value, list):
+            yield name, '' if value is None else value
+        elif name in ('electronic', 'ionic', 'total'):
+            trace = [value[axis][axis] for axis in range(3)]
+            yield name, '' if None in trace else sum(trace) / 3
+        elif name == 'flags':
+            yield name, ' '.join(value)
+
+
+def _crystal_rows(crystals: CrystalSet) -> list[dict[str, Any]]:
+    from ase.data import chemical_symbols
+
+    return [
+        {
+            'id': crystal.id,
+            'hash': str(crystals.hashes[row]),
+            'atoms': len(crystal.atomic_numbers),
+            'lattice': crystal.lattice.tolist(),
+            'species': [chemical_symbols[number] for number in crystal.atomic_numbers],
+            'frac_coords': crystal.fractional_positions.tolist(),
+            **{name: _plain(column[row]) for name, column in crystals.properties.items()},
+        }
+        for row, crystal in enumerate(crystals)
+    ]
+
+
+def _prediction_rows(predictions: Predictions) -> list[dict[str, Any]]:
+    columns = (*TENSORS, *DEVIATIONS)
+    return [
+        {
+            'id': str(predictions.ids[row]),
+            'hash': str(predictions.hashes[row]),
+            'error': str(predictions.errors[row]),
+            **{name: _plain(getattr(predictions, name)[row]) for name in columns},
+            'flags': list(flag_names(predictions.flags[row])),
+        }
+        for row in range(len(predictions))
+    ]
+
+
+def _ranking_rows(ranking: Ranking) -> list[dict[str, Any]]:
+    names = ('rank', 'score', 'electronic', 'ionic', 'total', 'electronic_std', 'ionic_std', 'total_std')
+    return [
+        {
+            'id': str(ranking.ids[row]),
+            'hash': str(ranking.hashes[row]),
+            **{name: _plain(getattr(ranking, name)[row]) for name in names},
+            'flags': list(flag_names(ranking.flags[row])),
+            'reason': str(ranking.reason[row]),
+        }
+        for row in range(len(ranking))
+    ]
+
+
+def _cif(crystals: CrystalSet) -> bytes:
+    from ase.io import write
+
+    from aiida_goectp.core.crystals.convert import to_ase
+
+    pieces = []
+    for crystal in crystals:
+        stream = io.BytesIO()
+        write(stream, to_ase(crystal), format='cif')
+        name = ''.join(char if char.isalnum() or char in '-_.' else '_' for char in crystal.id)
+        pieces.append(stream.getvalue().replace(b'data_image0', f'data_{name}'.encode(), 1))
+    return b'\n'.join(pieces)
+
+
+def _extxyz(crystals: CrystalSet) -> bytes:
+    from ase.io import write
+
+    from aiida_goectp.core.crystals.convert import to_ase
+
+    frames = []
+    for row, crystal in enumerate(crystals):
+        atoms = to_ase(crystal)
+        atoms.info = {'id': crystal.id, **{name: column[row].item() for name, column in crystals.properties.items()}}
+        frames.append(atoms)
+    stream = io.StringIO()
+    write(stream, frames, format='extxyz')
+    return stream.getvalue().encode()

@@ -1,0 +1,111 @@
+"""What every reader yields, and how entries of many files become one set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet, Failure
+from aiida_goectp.core.crystals.validation import split_valid
+
+__all__ = ('Entry', 'clean_text', 'collect', 'scalars', 'unique_ids')
+
+_MAX_TEXT = 200
+"""characters; a text column of a set is as wide as its longest entry, for each row"""
+
+_MAX_MESSAGE = 400
+
+
+class Entry(NamedTuple):
+    """One row as it was read: a crystal not yet checked, or the failure to read it."""
+
+    row: Crystal | Failure
+    properties: Mapping[str, Any]
+    """numbers, booleans and strings by name"""
+    where: str = ''
+    """file, and line or frame, for the message of a crystal that turns out not to be one"""
+
+
+def scalars(values: Mapping[str, Any], leave_out: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the entries that are a number, a boolean or a string; arrays, objects and nulls stay behind."""
+    skipped = set(leave_out)
+    found = {}
+    for name, value in values.items():
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(value, bool | int | float | str) and name not in skipped:
+            found[clean_text(name)] = clean_text(value) if isinstance(value, str) else value
+    return found
+
+
+def clean_text(text: str) -> str:
+    """Return a text without control characters, at most 200 characters long, so that it survives a numpy column."""
+    return ''.join(char for char in text[:_MAX_TEXT] if char.isprintable()).strip()
+
+
+def collect(entries: Iterable[Entry]) -> CrystalSet:
+    """Check every entry and join them to one set, in order.
+
+    An id that stood before gets ``#2``, ``#3``, … appended. A property that a row lacks becomes NaN, or an empty string
+    in a column of text.
+    """
+    listed = list(entries)
+    ids = unique_ids([clean_text(entry.row.id) for entry in listed])
+    crystals, failures, properties = [], [], []
+    for name, (row, columns, _) in zip(ids, listed, strict=True):
+        if isinstance(row, Failure):
+            failures.append(row._replace(id=name))
+        else:
+            crystals.append(row._replace(id=name))
+            properties.append(columns)
+    names = dict.fromkeys(name for columns in properties for name in columns)
+    checked = split_valid(
+        crystals, {name: _column([columns.get(name) for columns in properties]) for name in names}, failures
+    )
+    if not checked.failures:
+        return checked
+    places = {name: entry.where for name, entry in zip(ids, listed, strict=True)}
+    return replace(checked, failures=tuple(_placed(failure, places[failure.id]) for failure in checked.failures))
+
+
+def _placed(failure: Failure, where: str) -> Failure:
+    """Return the failure with its place in front, on one line of at most 400 characters."""
+    line = ' '.join(f'{where}: {failure.message}'.split() if where else failure.message.split())
+    return failure._replace(message=line if len(line) <= _MAX_MESSAGE else line[: _MAX_MESSAGE - 1] + '…')
+
+
+def unique_ids(names: Sequence[str]) -> list[str]:
+    """Return the names with ``#2``, ``#3``, … appended to each that stood before."""
+    taken = set(names)
+    seen: dict[str, int] = {}
+    result = []
+    for name in names:
+        count = seen.get(name, 0) + 1
+        new = name
+        while count > 1 and (new := f'{name}#{count}') in taken:
+            count += 1
+        seen[name] = count
+        taken.add(new)
+        result.append(new)
+    return result
+
+
+def _column(values: list[Any]) -> np.ndarray:
+    kinds = {type(value) for value in values if value is not None}
+    if str in kinds:
+        return np.array(['' if value is None else str(value) for value in values], dtype=np.str_)
+    if None not in values and kinds == {bool}:
+        return np.array(values, dtype=bool)
+    if None not in values and kinds <= {int, bool} and all(abs(value) < 2**63 for value in values):
+        return np.array(values, dtype=np.int64)
+    return np.array([_number(value) for value in values], dtype=np.float64)
+
+
+def _number(value: float | None) -> float:
+    try:
+        return np.nan if value is None else float(value)
+    except OverflowError:  # an integer beyond 1e308
+        return np.nan

@@ -1,0 +1,84 @@
+"""Crystals as JSON lines: one object a line with ``lattice``, ``species`` and ``frac_coords``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from aiida_goectp.core.crystals.crystalset import Crystal, Failure
+from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS
+from aiida_goectp.core.crystals.entries import Entry, scalars
+from aiida_goectp.core.crystals.validation import CrystalError
+
+__all__ = ('read_jsonlines',)
+
+_OWN = ('id', 'lattice', 'species', 'frac_coords')
+
+
+def read_jsonlines(name: str, stem: str, content: bytes) -> Iterator[Entry]:
+    """Read JSON lines.
+
+    Each object holds ``lattice`` (rows a, b, c in Å), ``species`` (symbols) and ``frac_coords``; ``id`` is used if
+    given, else the file's stem and the number of the row from 0. Every other entry that is a number, a boolean or a
+    string becomes a property; tensors are left out here.
+
+    :param name: file name for messages
+    :param stem: for ids
+    """
+    row = 0
+    for number, line in enumerate(content.split(b'\n'), start=1):
+        if not line.strip():
+            continue
+        label = f'{stem}@{row}'
+        row += 1
+        try:
+            data = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            yield _failed(label, 'unreadable_row', name, number, f'not a JSON object, or cut off ({error})')
+            continue
+        if isinstance(data, dict) and isinstance(data.get('id'), str | int):
+            label = str(data['id'])
+        try:
+            yield Entry(_crystal(label, data), scalars(data, _OWN), f'{name}, line {number}')
+        except CrystalError as error:
+            yield _failed(label, error.code, name, number, str(error))
+
+
+def _failed(label: str, code: str, name: str, line: int, text: str) -> Entry:
+    return Entry(Failure(label, code, text), {}, f'{name}, line {line}')
+
+
+def _crystal(label: str, data: Any) -> Crystal:
+    if not isinstance(data, dict):
+        raise CrystalError('unreadable_row', 'expected a JSON object with lattice, species and frac_coords')
+    missing = [key for key in _OWN[1:] if key not in data]
+    if missing:
+        raise CrystalError('unreadable_row', f'{" and ".join(missing)} missing; each row needs {", ".join(_OWN[1:])}')
+    species = data['species']
+    if not isinstance(species, list):
+        raise CrystalError('unreadable_row', 'species is no list of chemical symbols')
+    try:
+        lattice = np.array(data['lattice'], dtype=np.float64)
+        positions = np.array(data['frac_coords'], dtype=np.float64)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise CrystalError('unreadable_row', f'lattice or frac_coords is no table of numbers ({error})') from error
+    if lattice.shape != (3, 3) or (positions.shape != (len(species), 3) and species):
+        raise CrystalError(
+            'unreadable_row',
+            f'lattice of shape {lattice.shape}, frac_coords of shape {positions.shape} and {len(species)} species '
+            'do not fit together',
+        )
+    return Crystal(label, lattice, np.array([_number(item) for item in species], np.int16), positions.reshape(-1, 3))
+
+
+def _number(symbol: Any) -> int:
+    try:
+        return ATOMIC_NUMBERS[symbol]
+    except (KeyError, TypeError):
+        pass
+    if isinstance(symbol, dict | list):
+        raise CrystalError('partial_occupancy', f'a site is shared: {symbol!r:.80}; give an ordered structure')
+    raise CrystalError('unknown_element', f'{symbol!r:.40} is no chemical element')

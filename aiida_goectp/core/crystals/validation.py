@@ -1,0 +1,212 @@
+"""What makes a row a crystal that can be computed; a row that is none becomes a named failure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
+
+import numpy as np
+
+from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet, Failure
+from aiida_goectp.core.crystals.elements import SYMBOLS, symbols_of
+from aiida_goectp.core.formats.npz import FormatError
+
+__all__ = ('MIN_DISTANCE', 'CrystalError', 'check_crystal', 'split_valid')
+
+MIN_DISTANCE = 0.5
+"""Å; no two atoms of a crystal are closer (the shortest bond, H–H, is 0.74 Å)"""
+
+_MAX_LENGTH = 1e4
+"""Å; a longer lattice vector is a slip of units"""
+
+_MAX_POSITION = 1e6
+"""cells; beyond, a float no longer holds the place within the cell to 1e-9"""
+
+_FLATTEST = 1e-6
+"""smallest volume of the cell spanned by the unit vectors along a, b, c"""
+
+_PAIRS_AT_ONCE = 1_000_000
+
+
+class CrystalError(FormatError):
+    """A structure is no crystal that can be computed; ``code`` names the reason as in :class:`Failure`."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def check_crystal(crystal: Crystal) -> Failure | None:
+    """Say what is wrong with a crystal, or ``None``.
+
+    Codes: ``no_atoms``, ``bad_shape``, ``not_finite``, ``bad_lattice`` (no volume, or absurdly long),
+    ``unknown_element`` and ``atoms_too_close`` (periodic images included). A left-handed lattice is fine.
+    """
+    try:
+        _check_arrays(crystal)
+        _check_lattice(crystal)
+        _check_elements(crystal)
+        _check_distances(crystal)
+    except CrystalError as error:
+        return Failure(crystal.id, error.code, str(error))
+    return None
+
+
+def split_valid(
+    crystals: Iterable[Crystal],
+    properties: Mapping[str, Sequence | np.ndarray] | None = None,
+    failures: Iterable[Failure] = (),
+) -> CrystalSet:
+    """Put the crystals that can be computed into a set, and the others among its failures.
+
+    :param crystals: ids must be unique
+    :param properties: name → one value a crystal, bad ones included
+    :param failures: rows that failed before; they come first
+    :raises FormatError: an id twice, or a property column of another length
+    """
+    rows = list(crystals)
+    columns = {name: np.asarray(column) for name, column in (properties or {}).items()}
+    for name, column in columns.items():
+        if len(column) != len(rows):
+            raise FormatError(f'property {name!r} has {len(column)} values for {len(rows)} crystals')
+    found = [check_crystal(row) for row in rows]
+    good = np.array([item is None for item in found], dtype=bool)
+    return CrystalSet.from_crystals(
+        [row for row, item in zip(rows, found, strict=True) if item is None],
+        {name: column[good] for name, column in columns.items()},
+        (*failures, *(item for item in found if item is not None)),
+    )
+
+
+def _check_arrays(crystal: Crystal) -> None:
+    lattice, numbers, positions = crystal.lattice, crystal.atomic_numbers, crystal.fractional_positions
+    n = len(numbers)
+    if n == 0:
+        raise CrystalError('no_atoms', 'there is no atom')
+    if np.shape(lattice) != (3, 3) or np.shape(positions) != (n, 3):
+        raise CrystalError(
+            'bad_shape',
+            f'the lattice has shape {np.shape(lattice)} and the positions {np.shape(positions)}; '
+            f'expected (3, 3) and ({n}, 3)',
+        )
+    if not np.isfinite(lattice).all():
+        raise CrystalError('not_finite', f'the lattice holds NaN or infinity: {np.asarray(lattice).tolist()}')
+    with np.errstate(invalid='ignore'):
+        bad = ~(np.abs(positions) <= _MAX_POSITION).all(axis=1)
+    if bad.any():
+        atom = int(np.argmax(bad))
+        raise CrystalError(
+            'not_finite',
+            f'atom {atom + 1} has the fractional position {np.asarray(positions)[atom].tolist()}; '
+            f'expected finite numbers within ±{_MAX_POSITION:.0e}',
+        )
+
+
+def _check_lattice(crystal: Crystal) -> None:
+    largest = np.abs(crystal.lattice).max()
+    if largest > _MAX_LENGTH:
+        raise CrystalError('bad_lattice', f'a lattice vector is {largest:.4g} Å long or longer; are the units Å?')
+    lengths = np.sqrt(np.square(crystal.lattice).sum(axis=1))
+    volume = abs(np.linalg.det(crystal.lattice))
+    if not volume > _FLATTEST * lengths.prod():
+        raise CrystalError(
+            'bad_lattice',
+            f'the lattice spans no volume ({volume:.3g} Å³, lengths {", ".join(f"{x:.4g}" for x in lengths)} Å); '
+            'a crystal needs three independent lattice vectors',
+        )
+    # the densest packing of spheres of diameter d takes d³/√2 a sphere, so a smaller cell cannot keep atoms apart
+    if volume < len(crystal.atomic_numbers) * MIN_DISTANCE**3 / np.sqrt(2):
+        raise CrystalError(
+            'bad_lattice', f'{len(crystal.atomic_numbers)} atoms do not fit into {volume:.3g} Å³; are the units Å?'
+        )
+
+
+def _check_elements(crystal: Crystal) -> None:
+    numbers = np.asarray(crystal.atomic_numbers)
+    if numbers.dtype.kind not in 'iu':
+        raise CrystalError('unknown_element', f'atomic numbers are {numbers.dtype}, expected integers')
+    bad = (numbers < 1) | (numbers >= len(SYMBOLS))
+    if bad.any():
+        atom = int(np.argmax(bad))
+        raise CrystalError(
+            'unknown_element',
+            f'atom {atom + 1} has the atomic number {numbers[atom]}; elements are 1 to {len(SYMBOLS) - 1}',
+        )
+
+
+def _check_distances(crystal: Crystal) -> None:
+    found = _closest_pair(np.asarray(crystal.lattice, dtype=np.float64), np.asarray(crystal.fractional_positions))
+    if found is None:
+        return
+    first, second, distance = found
+    if first == second:
+        text = f'an atom is {distance:.3f} Å from its own periodic image; the lattice is too small'
+    else:
+        names = symbols_of(crystal.atomic_numbers)
+        text = (
+            f'atoms {first + 1} ({names[first]}) and {second + 1} ({names[second]}) are {distance:.3f} Å apart, '
+            f'less than {MIN_DISTANCE} Å; is a site given twice, or disordered?'
+        )
+    raise CrystalError('atoms_too_close', text)
+
+
+def _closest_pair(lattice: np.ndarray, positions: np.ndarray) -> tuple[int, int, float] | None:
+    """Return the closest pair of atoms nearer than ``MIN_DISTANCE`` and its distance in Å, or ``None``.
+
+    A vector shorter than d has fractional components of at most d / h, h the height of the cell along each axis. So in
+    a cell higher than 2 d the nearest image of each component is the only candidate; flatter cells are reduced first
+    and their images run through.
+    """
+    inverse = np.linalg.inv(lattice)
+    heights = 1 / np.sqrt(np.square(inverse).sum(axis=0))
+    if heights.min() <= 2 * MIN_DISTANCE:
+        cartesian = (positions - np.rint(positions)) @ lattice
+        lattice = _reduced(lattice)
+        lengths = np.sqrt(np.square(lattice).sum(axis=1))
+        if lengths.min() < MIN_DISTANCE:
+            return 0, 0, float(lengths.min())
+        inverse = np.linalg.inv(lattice)
+        heights = 1 / np.sqrt(np.square(inverse).sum(axis=0))
+        positions = cartesian @ inverse
+    window = MIN_DISTANCE / heights
+    spans = np.floor(window + 0.5).astype(int)
+    images = np.array(list(product(*(range(-span, span + 1) for span in spans))), dtype=np.float64)
+    best: tuple[int, int, float] | None = None
+    for image in images:
+        first, second, delta = _pairs_within(positions, image, window)
+        distances = np.sqrt(np.square(delta @ lattice).sum(axis=1))
+        if len(distances) and distances.min() < (best[2] if best else MIN_DISTANCE):
+            k = int(np.argmin(distances))
+            best = (int(min(first[k], second[k])), int(max(first[k], second[k])), float(distances[k]))
+    return best
+
+
+def _pairs_within(
+    positions: np.ndarray, image: np.ndarray, window: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the pairs (i, j) whose nearest difference + image lies within the window, and these differences (m, 3)."""
+    axis = int(np.argmin(window))  # the most selective axis alone, before all three are looked at
+    along = positions[:, axis]
+    step = max(1, _PAIRS_AT_ONCE // len(along))
+    firsts, seconds = [], []
+    for start in range(0, len(along), step):
+        delta = along[start : start + step, None] - along
+        delta -= np.rint(delta)
+        i, j = np.nonzero(np.abs(delta + image[axis]) < window[axis])
+        keep = i + start <= j if image.any() else i + start < j
+        firsts.append(i[keep] + start)
+        seconds.append(j[keep])
+    first, second = np.concatenate(firsts), np.concatenate(seconds)
+    differences = positions[first] - positions[second]
+    differences += image - np.rint(differences)
+    inside = (np.abs(differences) < window).all(axis=1)
+    return first[inside], second[inside], differences[inside]
+
+
+def _reduced(lattice: np.ndarray) -> np.ndarray:
+    import spglib
+
+    reduced = spglib.niggli_reduce(lattice)
+    if reduced is None or not np.isclose(abs(np.linalg.det(reduced)), abs(np.linalg.det(lattice)), rtol=1e-4):
+        raise CrystalError('bad_lattice', 'the lattice is too flat or too skewed to be reduced to a compact cell')
+    return np.asarray(reduced)

@@ -1,0 +1,106 @@
+"""Labelled crystals as JSON lines."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from aiida_goectp.core.crystals.crystalset import Crystal
+from aiida_goectp.core.crystals.entries import clean_text, collect
+from aiida_goectp.core.crystals.jsonlines import read_jsonlines
+from aiida_goectp.core.crystals.readers import unpacked
+from aiida_goectp.core.datasets.row_gates import failed_row_gates, is_refused, join_names
+from aiida_goectp.core.dielectric.tensors import symmetrise
+from aiida_goectp.core.formats.npz import FormatError
+
+__all__ = ('read_labelled_lines',)
+
+_LINE = 'number of the line'
+_OWN = ('functional', 'origin')
+_NAMES = {'electronic': ('eps_electronic',), 'ionic': ('eps_ionic', 'eps_ionic_fd')}
+
+
+def read_labelled_lines(name: str, content: bytes, functional: str) -> dict[str, Any]:
+    """Read crystals with their labels; what cannot be read as a crystal is among the failures of the set.
+
+    A line holds ``lattice``, ``species``, ``frac_coords``, ``id`` and the labels ``eps_electronic``, ``eps_ionic`` (or
+    ``eps_ionic_fd``) and ``born`` (atom, field, displacement; e), in the frame of ``lattice``. ``functional`` and
+    ``origin`` (the file if not given) are taken over. A flag ``electronic_ok`` or ``ionic_ok`` that is false keeps that
+    label out and is named among the failed gates, as is every gate that the row does not pass. An ionic label that
+    fails is left out; a row that is refused keeps its labels, and nobody may train on them. Tensors are symmetrised.
+
+    :param name: of the file, for messages; compressed if it ends in ``.gz``
+    :param functional: of the rows that do not say
+    :return: the arguments of :class:`aiida_goectp.core.datasets.dataset.Dataset`
+    :raises FormatError: not one crystal, not one label, or a label that is no tensor
+    """
+    if name.endswith('.gz'):
+        try:
+            content = unpacked(content)
+        except ValueError as error:
+            raise FormatError(f'{name}: cannot be read, or cut off ({error})') from error
+    # ids may be missing, or stand twice: each crystal keeps the number of its line, which finds the label again
+    base = PurePath(name).name
+    entries = read_jsonlines(base, base.split('.jsonl')[0], content)
+    crystals = collect(entry._replace(properties={**entry.properties, _LINE: n}) for n, entry in enumerate(entries))
+    if not len(crystals):
+        reasons = '; '.join(f'{failure.code}: {failure.message}' for failure in crystals.failures[:3])
+        raise FormatError(f'{name}: not one crystal could be read; {reasons or "the file is empty"}')
+    lines = [line for line in content.split(b'\n') if line.strip()]
+    columns = dict(crystals.properties)
+    numbers = columns.pop(_LINE).astype(np.int64)
+    rows = [_row(name, crystal, json.loads(lines[line])) for crystal, line in zip(crystals, numbers, strict=True)]
+    electronic, ionic = (np.array([row[part] for row in rows]) for part in _NAMES)
+    if np.isnan(electronic).all() and np.isnan(ionic).all() and not any(row['failed_gates'] for row in rows):
+        raise FormatError(f'{name}: no row carries a label; expected eps_electronic and eps_ionic')
+    defaults = {'functional': functional, 'origin': base}
+    return {
+        'crystals': replace(crystals, properties={key: columns[key] for key in columns if key not in _OWN}),
+        'electronic': electronic,
+        'ionic': ionic,
+        'born_charges': np.concatenate([row['born'] for row in rows]),
+        'failed_gates': np.array([row['failed_gates'] for row in rows], dtype=np.str_),
+        **{key: np.array([row[key] or value for row in rows], dtype=np.str_) for key, value in defaults.items()},
+    }
+
+
+def _row(name: str, crystal: Crystal, line: dict[str, Any]) -> dict[str, Any]:
+    """Return what a line says besides the crystal."""
+    where = f'{name}, row {line.get("id")}'
+    found = {part: _table(where, line, names, (3, 3)) for part, names in _NAMES.items()}
+    born = _table(where, line, ('born',), (len(crystal.atomic_numbers), 3, 3))
+    gap: Any = line.get('band_gap')
+    known = isinstance(gap, int | float) and not isinstance(gap, bool) and np.isfinite(gap)
+    failed = failed_row_gates(crystal, found['electronic'], found['ionic'], born, float(gap) if known else None)
+    unknown = np.full((3, 3), np.nan)
+    labels = {part: symmetrise(unknown if table is None else table) for part, table in found.items()}
+    for part in _NAMES:
+        if not line.get(f'{part}_ok', True):
+            failed = join_names(f'{part}_ok', failed)
+            labels[part][:] = np.nan
+    if failed and not is_refused(failed):
+        labels['ionic'][:] = np.nan
+    texts = {key: clean_text(line[key]) if isinstance(line.get(key), str) else '' for key in _OWN}
+    born = np.tile(unknown, (len(crystal.atomic_numbers), 1, 1)) if born is None else born
+    return {**labels, **texts, 'born': born, 'failed_gates': failed}
+
+
+def _table(where: str, line: dict[str, Any], names: tuple[str, ...], shape: tuple[int, ...]) -> np.ndarray | None:
+    """Return the first of some entries that is there, None if none is or its numbers are not finite.
+
+    :raises FormatError: no table of numbers, or one of another shape
+    """
+    name = next((name for name in names if line.get(name) is not None), None)
+    if name is None:
+        return None
+    try:
+        table = np.asarray(line[name], dtype=np.float64)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise FormatError(f'{where}: {name} is no table of numbers ({error})') from error
+    if table.shape != shape:
+        raise FormatError(f'{where}: {name} has shape {table.shape}, expected {shape}')
+    return table if np.isfinite(table).all() else None

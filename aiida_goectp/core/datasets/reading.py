@@ -1,0 +1,96 @@
+"""A dataset from the content of a file, checked row by row as what comes from outside must be."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from aiida_goectp.core.crystals.validation import check_crystal
+from aiida_goectp.core.datasets.dataset import UNKNOWN, Dataset
+from aiida_goectp.core.datasets.row_gates import failed_row_gates, is_refused
+from aiida_goectp.core.formats.npz import FormatError
+
+__all__ = ('SUFFIXES', 'read_dataset', 'with_split_file')
+
+SUFFIXES = ('.npz', '.jsonl', '.jsonl.gz')
+"""file name endings that are read"""
+
+
+def read_dataset(name: str, content: bytes, functional: str = UNKNOWN) -> Dataset:
+    """Read ``dataset.npz`` or labelled JSON lines.
+
+    What is no crystal becomes a failure of the set. A row that does not say where it comes from has not been judged: it
+    is put to the gates, and its origin is the file.
+
+    :param name: of the file; its ending tells the format
+    :param functional: of the rows that do not say
+    :raises FormatError: another format, or a file that is not what it should be
+    """
+    if name.endswith(SUFFIXES[1:]):
+        return Dataset.from_lines(name, content, functional)
+    if not name.endswith(SUFFIXES[0]):
+        raise FormatError(f'{name}: a file of unknown kind; a dataset is one of {", ".join(SUFFIXES)}')
+    try:
+        data = Dataset.load(io.BytesIO(content))
+    except FormatError as error:
+        text = str(error).removeprefix('the stream: ').removeprefix('dataset.npz: ')
+        raise FormatError(f'{name}: {text}') from error
+    data = _judged(name, _checked(name, data))
+    return replace(data, functional=np.where(data.functional == UNKNOWN, functional, data.functional))
+
+
+def _checked(name: str, data: Dataset) -> Dataset:
+    """Return the rows that are crystals; the others are added to the failures."""
+    problems = [check_crystal(crystal) for crystal in data.crystals]
+    failures = tuple(problem for problem in problems if problem is not None)
+    if not failures:
+        return data
+    if len(failures) == len(data):
+        raise FormatError(f'{name}: not one row is a crystal; {failures[0].code}: {failures[0].message}')
+    kept = data.take([row for row, problem in enumerate(problems) if problem is None])
+    return replace(kept, crystals=replace(kept.crystals, failures=(*data.crystals.failures, *failures)))
+
+
+def _judged(name: str, data: Dataset) -> Dataset:
+    """Return the dataset with rows of unknown origin put to the gates."""
+    gates, ionic = data.failed_gates.tolist(), data.ionic.copy()
+    gaps = data.crystals.properties.get('band_gap', np.full(len(data), np.nan))
+    offsets = data.crystals.atom_offsets
+    for row in np.flatnonzero((data.origin == '') & (data.failed_gates == '')).tolist():
+        charges = _known(data.born_charges[offsets[row] : offsets[row + 1]])
+        labels = _known(data.electronic[row]), _known(data.ionic[row])
+        gap = float(gaps[row]) if gaps.dtype.kind in 'iuf' and np.isfinite(gaps[row]) else None
+        gates[row] = failed_row_gates(data.crystals[row], *labels, charges, gap)
+        if gates[row] and not is_refused(gates[row]):
+            ionic[row] = np.nan
+    origin = np.where(data.origin == '', name, data.origin)
+    return replace(data, ionic=ionic, origin=origin, failed_gates=np.array(gates, dtype=np.str_).reshape(-1))
+
+
+def _known(tensor: np.ndarray) -> np.ndarray | None:
+    return tensor if np.isfinite(tensor).all() else None
+
+
+def with_split_file(data: Dataset, name: str, content: bytes) -> Dataset:
+    """Return the dataset with the splits of a JSON file: ``splits`` → name → train, validation, test → ids.
+
+    :raises FormatError: no such file, an id that the dataset lacks, a split that is there already
+    """
+    try:
+        splits: Any = json.loads(content)['splits']
+        tidy = {
+            str(split): {str(part): [str(item) for item in ids] for part, ids in parts.items()}
+            for split, parts in splits.items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FormatError(f'{name}: no JSON of the form splits → name → part → ids ({error})') from error
+    for split, parts in tidy.items():
+        try:
+            data = data.with_given_split(split, parts)
+        except FormatError as error:
+            raise FormatError(f'{name}, split {split}: {error}') from error
+    return data

@@ -1,0 +1,69 @@
+"""The learning curve: what more labels would bring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from aiida_goectp.core.figures.style import COLOURS, DASHES, MARKERS, NAMES, TARGETS, new_figure, styled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ('learning_curve_figure', 'slope')
+
+
+@styled
+def learning_curve_figure(
+    rows: Sequence[int] | np.ndarray,
+    errors: Mapping[str, Sequence[float] | np.ndarray],
+    quantity: str = 'mean absolute error (9 components)',
+    title: str = '',
+) -> Figure:
+    """Return the error against the number of training rows, both axes logarithmic, and the power law through it.
+
+    :param rows: (k,) labels learnt from, in any order
+    :param errors: target → (k,) on the same held-out rows; NaN where missing
+    :raises ValueError: other lengths
+    """
+    from matplotlib.ticker import NullFormatter, ScalarFormatter
+
+    counts = np.asarray(rows, dtype=float)
+    order = np.argsort(counts, kind='stable')
+    figure, axes = new_figure(1, 1)
+    axis = axes[0, 0]
+    for target in (name for name in TARGETS if name in errors):
+        values = np.asarray(errors[target], dtype=float)
+        if len(values) != len(counts):
+            raise ValueError(f'{target}: {len(values)} errors for {len(counts)} numbers of rows')
+        power = slope(counts, values)
+        axis.plot(
+            counts[order],
+            values[order],
+            color=COLOURS[target],
+            marker=MARKERS[target],
+            linestyle=DASHES[target],
+            markersize=5,
+            label=NAMES[target] + ('' if np.isnan(power) else f': ∝ n$^{{{power:.2f}}}$'),
+        )
+    axis.set(xscale='log', yscale='log', xlabel='training rows', ylabel=quantity)
+    axis.set_xticks(np.unique(counts))
+    for scale in (axis.xaxis, axis.yaxis):
+        scale.set_major_formatter(ScalarFormatter())
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.yaxis.set_minor_formatter(ScalarFormatter())
+    axis.tick_params(axis='both', which='both', labelsize=8)
+    axis.legend(loc='best', frameon=False)
+    if title:
+        figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def slope(rows: np.ndarray, errors: np.ndarray) -> float:
+    """Return the exponent of the power law through the points, least squares in logarithms; NaN for fewer than two."""
+    known = np.isfinite(errors) & (errors > 0)
+    if len(np.unique(rows[known])) < 2:
+        return float('nan')
+    return float(np.polyfit(np.log(rows[known]), np.log(errors[known]), 1)[0])

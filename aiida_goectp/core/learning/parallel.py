@@ -1,0 +1,69 @@
+"""Several processes that train one network, one a GPU, as ``torchrun`` starts them; one process needs none of it."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+__all__ = ('any_rank', 'is_first', 'join_group', 'local_rows', 'mean', 'wrap')
+
+
+def join_group(device: str) -> str:
+    """Join the processes that ``torchrun`` started, if it did, and return this process's own device."""
+    if 'LOCAL_RANK' not in os.environ or int(os.environ.get('WORLD_SIZE', '1')) < 2:
+        return device
+    on_gpu = device.startswith('cuda')
+    own = f'cuda:{os.environ["LOCAL_RANK"]}' if on_gpu else device
+    if on_gpu:
+        torch.cuda.set_device(own)
+    if not distributed.is_initialized():
+        distributed.init_process_group('nccl' if on_gpu else 'gloo')
+    return own
+
+
+def _many() -> bool:
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
+def is_first() -> bool:
+    """Return whether this process is the one that writes files."""
+    return not _many() or distributed.get_rank() == 0
+
+
+def local_rows(rows: np.ndarray) -> np.ndarray:
+    """Return this process's part of a batch, two rows at least, since batch norm needs them."""
+    if not _many():
+        return rows
+    rank, size = distributed.get_rank(), distributed.get_world_size()
+    own = rows[rank::size]
+    return own if len(own) > 1 else np.resize(rows[[*range(rank, len(rows), size), 0, -1]], 2)
+
+
+def wrap(network: nn.Module, device: str) -> nn.Module:
+    """Return a network whose gradients are averaged over all processes."""
+    if not _many():
+        return network
+    ids = [device] if device.startswith('cuda') else None
+    # a backbone of a single layer never reaches its edge layer, and the processes would wait for its gradient
+    return DistributedDataParallel(network, device_ids=ids, find_unused_parameters=True)
+
+
+def _reduced(value: float | torch.Tensor) -> torch.Tensor:
+    device = f'cuda:{torch.cuda.current_device()}' if distributed.get_backend() == 'nccl' else 'cpu'
+    total = torch.as_tensor(value, dtype=torch.float64, device=device)
+    distributed.all_reduce(total)
+    return total
+
+
+def mean(value: torch.Tensor) -> float:
+    """Return the mean of a number over all processes."""
+    return float(_reduced(value) / distributed.get_world_size()) if _many() else float(value)
+
+
+def any_rank(wish: bool) -> bool:
+    """Return whether any process wishes so, the same answer in all."""
+    return bool(_reduced(float(wish)) > 0) if _many() else wish

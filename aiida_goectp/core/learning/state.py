@@ -1,0 +1,177 @@
+"""What a training carries from epoch to epoch, and the file that lets a killed one go on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.learning import parallel
+from aiida_goectp.core.learning.settings import TrainSettings
+from aiida_goectp.core.network.checkpoint import LoadedModel
+from aiida_goectp.core.network.model import GoeCTP, architecture_of
+
+__all__ = ('TARGETS', 'TrainingState', 'bounds', 'identity_of')
+
+TARGETS = ('electronic', 'ionic')
+
+
+def identity_of(settings: TrainSettings, training: Dataset, initial: LoadedModel | None) -> dict[str, str]:
+    """Return what a state file must agree on before it is continued."""
+    labels = np.stack([training.electronic, training.ionic])
+    parts = [settings.identity(), training.crystals.hashes.tolist(), initial.hash if initial else '']
+    return {
+        'identity': hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(),
+        'labels': hashlib.sha256(np.where(np.isnan(labels), np.nan, labels).tobytes()).hexdigest(),
+    }
+
+
+class TrainingState:
+    """The member in training, its optimizer, the running mean of its weights, and the members that are finished."""
+
+    network: GoeCTP
+    average: AveragedModel
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    forward: Callable[..., torch.Tensor]
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        identity: dict[str, str],
+        rows: int,
+        device: str,
+        initial: LoadedModel | None = None,
+    ) -> None:
+        self.initial = initial
+        self.settings, self.identity, self.rows, self.device = settings, identity, rows, device
+        self.member = 0
+        self.finished: list[dict[str, torch.Tensor]] = []
+
+    def begin_member(self, member: int) -> None:
+        """Make the next member ready to learn."""
+        settings, initial = self.settings, self.initial
+        torch.manual_seed(settings.seed + member)
+        network = self._new_network(member)
+        if initial is not None:
+            network.load_state_dict(initial.networks[member % len(initial.networks)].state_dict())
+        self.network = network.to(self.device)
+        decay = settings.average_decay
+        averaging = get_ema_multi_avg_fn(decay)
+        self.average = AveragedModel(self.network, multi_avg_fn=averaging, use_buffers=True)
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, rate_factor(settings, self.rows))
+        self.forward = parallel.wrap(self.network, self.device)
+        if settings.compile:
+            self.forward = torch.compile(self.forward, dynamic=True)
+        self.member, self.epoch = member, 0
+        self.best_score, self.best_epoch = math.inf, 0
+        self.best: dict[str, torch.Tensor] = {}
+
+    def _new_network(self, member: int) -> GoeCTP:
+        settings = self.settings
+        if self.initial is not None:
+            return GoeCTP(self.initial.card.architecture_of(member), list(TARGETS))
+        return GoeCTP(architecture_of(settings.preset, settings.options, settings.functionals), list(TARGETS))
+
+    def note_score(self, score: float | None) -> bool:
+        """Remember the weights if they are the best so far, and return whether they are."""
+        if score is None or not score < self.best_score:
+            return False
+        self.best_score, self.best_epoch = score, self.epoch
+        if self.settings.keep == 'best':
+            self.best = {name: tensor.clone() for name, tensor in self.average.module.state_dict().items()}
+        return True
+
+    def close_member(self) -> None:
+        """Keep the weights of the member and go on to the next."""
+        weights = self.best or self.average.module.state_dict()
+        self.finished.append({name: tensor.detach().cpu().clone() for name, tensor in weights.items()})
+        self.member += 1
+
+    def networks(self) -> list[GoeCTP]:
+        """Return the finished members in evaluation mode on the CPU."""
+        networks = []
+        for member, weights in enumerate(self.finished):
+            network = self._new_network(member)
+            network.load_state_dict(weights)
+            networks.append(network.eval())
+        return networks
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            'network': self.network, 'average': self.average,
+            'optimizer': self.optimizer, 'scheduler': self.scheduler,
+        }  # fmt: skip
+
+    def store(self, path: Path) -> None:
+        """Write the state; the file is replaced atomically."""
+        content: dict[str, Any] = {name: part.state_dict() for name, part in self._parts().items()}
+        content.update(
+            self.identity,
+            member=self.member,
+            epoch=self.epoch,
+            best_score=self.best_score,
+            best_epoch=self.best_epoch,
+            best=self.best,
+            finished=self.finished,
+            random=torch.get_rng_state(),
+        )
+        temporary = path.with_name(path.name + '.writing')
+        torch.save(content, temporary)
+        temporary.replace(path)
+
+    def restore(self, path: Path) -> None:
+        """Go on from a state file.
+
+        :raises ValueError: damaged, or of a training with other data or settings
+        """
+        try:
+            content = torch.load(path, map_location='cpu', weights_only=True)
+            found = {key: content[key] for key in self.identity}
+        except Exception as error:  # the reader of a damaged pickle may stumble over anything
+            raise ValueError(
+                f'{path}: not the state of a training, or cut off; remove it, or name another output'
+            ) from error
+        if found != self.identity:
+            raise ValueError(
+                f'{path} belongs to a training with other data or settings; remove it, or name another output'
+            )
+        self.begin_member(content['member'])  # its network may be of another kind than that of the first
+        for name, part in self._parts().items():
+            part.load_state_dict(content[name])
+        for name in ('member', 'epoch', 'best_score', 'best_epoch', 'best', 'finished'):
+            setattr(self, name, content[name])
+        torch.set_rng_state(content['random'])
+
+
+def rate_factor(settings: TrainSettings, rows: int) -> Callable[[int], float]:
+    """Return the learning rate of each step as a share of the peak."""
+    steps = settings.epochs * len(bounds(rows, settings.batch_size))
+    rise = min(steps // 20, settings.warm_up)
+    floor = settings.final_learning_rate
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return (step + 1) / rise
+        left = max(0.0, 1 - (step - rise) / max(steps - rise, 1))
+        shape = {'linear': left, 'cosine': (1 - math.cos(math.pi * left)) / 2, 'constant': 1.0}[settings.schedule]
+        return floor + (1 - floor) * shape
+
+    return factor
+
+
+def bounds(rows: int, size: int) -> list[tuple[int, int]]:
+    """Return batches; a last one of a single crystal joins the one before, since batch norm needs two."""
+    starts = [start for start in range(0, rows, size) if rows - start > 1 or start == 0]
+    return [(start, rows if start == starts[-1] else start + size) for start in starts]

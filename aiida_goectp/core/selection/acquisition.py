@@ -1,0 +1,282 @@
+"""Acquisition functions: how much one would like to know the label of each candidate. Larger is sooner.
+
+All have one signature, ``(mean, std, state, settings) → (n,) scores``. A package can add its own under the entry-point
+group :data:`GROUP`, as a function of that signature or as an :class:`Acquisition`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.settings import Settings
+
+__all__ = (
+    'ACQUISITIONS',
+    'GROUP',
+    'Acquisition',
+    'AcquisitionSettings',
+    'State',
+    'acquire',
+    'acquisition',
+    'acquisition_names',
+    'incumbent',
+    'pareto_fronts',
+)
+
+GROUP = 'aiida_goectp.acquisitions'
+"""entry-point group of further acquisition functions"""
+
+
+class AcquisitionSettings(Settings):
+    """Which acquisition function, and its numbers."""
+
+    name: str = Field(
+        default='greedy',
+        description='greedy, upper_confidence_bound, cautious, expected_improvement, exploration, pareto, random, or '
+        'the entry point of another package',
+    )
+    kappa: float = Field(
+        default=1.0, ge=0, description='standard deviations added (upper_confidence_bound) or taken away (cautious)'
+    )
+    xi: float = Field(
+        default=0.0, ge=0, description='least improvement that counts (expected_improvement), in units of the score'
+    )
+    incumbent_rank: int = Field(
+        default=1, ge=1, description='the verified value to improve on (expected_improvement): 1 for the best, k k-th'
+    )
+    seed: int = Field(default=0, ge=0, description='of random')
+    options: dict[str, Any] = Field(default_factory=dict, description='for acquisition functions of other packages')
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known beside mean and standard deviation of the n candidates.
+
+    :param hashes: (n,) content hashes of the candidates
+    :param verified: (m,) figure of merit of what is verified, in any order
+    :param objectives: (n, 2) predicted objectives of the candidates (gap in eV, ε_poly), more is better; NaN if unknown
+    :param verified_objectives: (m', 2) the same of what is verified
+    :param round: of the campaign, from 1
+    """
+
+    hashes: np.ndarray
+    verified: np.ndarray
+    objectives: np.ndarray
+    verified_objectives: np.ndarray
+    round: int = 1
+
+
+Function = Callable[[np.ndarray, np.ndarray, State, AcquisitionSettings], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """A named acquisition function.
+
+    :param name: what settings call it
+    :param formula: for tables and help texts; μ and σ are mean and standard deviation of the figure of merit
+    :param function: (mean, std, state, settings) → (n,)
+    :param needs_std: whether it needs standard deviations
+    :param needs_objectives: whether it needs gap and ε
+    """
+
+    name: str
+    formula: str
+    function: Function
+    needs_std: bool = False
+    needs_objectives: bool = False
+
+
+def acquire(mean: np.ndarray, std: np.ndarray, state: State, settings: AcquisitionSettings) -> np.ndarray:
+    """Return the score of each candidate (n,), NaN where it has none; more is better, ties are left to the caller.
+
+    :param mean: (n,) predicted figure of merit, NaN for what is no candidate
+    :param std: (n,) its standard deviation, NaN where unknown
+    :raises FormatError: an unknown function; it needs standard deviations or gaps, and there are none; it returns
+        something else than n numbers
+    """
+    found = acquisition(settings.name)
+    mean, std = np.asarray(mean, dtype=np.float64), np.asarray(std, dtype=np.float64)
+    if mean.ndim != 1 or mean.shape != std.shape or mean.shape != state.hashes.shape:
+        raise FormatError(f'acquisition: mean {mean.shape}, std {std.shape} and hashes {state.hashes.shape} must agree')
+    if (std < 0).any():
+        raise FormatError(f'acquisition: the standard deviation of row {int(np.argmax(std < 0))} is negative')
+    candidates = np.isfinite(mean)
+    if candidates.any():
+        if found.needs_std and not np.isfinite(std[candidates]).any():
+            raise FormatError(
+                f'acquisition.name: {found.name!r} ({found.formula}) needs standard deviations, and this model gives '
+                'none; predict with a committee or a calibrated model, or choose greedy, pareto or random'
+            )
+        if found.needs_objectives and not np.isfinite(state.objectives[candidates]).all(axis=1).any():
+            raise FormatError(
+                f'acquisition.name: {found.name!r} ({found.formula}) needs the property band_gap of the candidates and '
+                'their ε_total; give that column with the crystals, or choose another function'
+            )
+    scores = np.asarray(found.function(mean, std, state, settings))
+    if scores.shape != mean.shape or scores.dtype.kind not in 'fiu':
+        raise FormatError(f'acquisition {found.name!r} returned {scores.dtype} {scores.shape}, not {len(mean)} numbers')
+    return np.where(candidates, scores, np.nan)
+
+
+def incumbent(mean: np.ndarray, verified: np.ndarray, rank: int = 1) -> float:
+    """Return the value to improve on: the k-th best that is verified, or the last of fewer than k.
+
+    Without any it is the highest mean of the candidates: what one would bet on knowing nothing more.
+    """
+    known = np.sort(np.asarray(verified, dtype=np.float64)[np.isfinite(verified)])[::-1]
+    if len(known):
+        return float(known[min(rank, len(known)) - 1])
+    return float(np.nanmax(mean)) if np.isfinite(mean).any() else 0.0
+
+
+def _greedy(mean: np.ndarray, std: np.ndarray, state: State, settings: AcquisitionSettings) -> np.ndarray:
+    return mean
+
+
+def _upper(mean: np.ndarray, std: np.ndarray, state: State, settings: AcquisitionSettings) -> np.ndarray:
+    return mean + settings.kappa * std
+
+
+def _cautious(mean: np.ndarray, std: np.ndarray, state: State, settings: AcquisitionSettings) -> np.ndarray:
+    return mean - settings.kappa * std
+
+
+def _improvement(mean: np.ndarray, std: np.ndarray, state: State, settings: AcquisitionSettings) -> np.ndarray:
+    """Return (μ − f − ξ) Φ(z) + σ φ(z), z = (μ − f − ξ)/σ, without loss of digits far below the incumbent."""
+    from scipy.special import erfcx, ndtr
+
+    gain = mean - incumbent(mean, state.verified, settings.incumbent_rank) - settings.xi
+    with np.errstate(divide='ignore', invalid='ignore', over='ignore', under='ignore'):
+        z = gain / std
+        density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+        # Φ(z)/φ(z) by the scaled complementary error function where both vanish
+        ratio = np.sqrt(np.pi / 2) * erfcx(-np.minimum(z, 0) / np.sqrt(2))
+        below = std * density * np.maximum(1 + z * ratio, 0)
+        scores = np.where(z < 0, below, gain * ndtr(z) + std * density)
+    return np.where((std == 0) | np.isinf(z), np.maximum(gain, 0), scores)
+
+
+def _exploration(mean: np.ndarray, std: np.ndarray, state: State, settings: AcquisitionSettings) -> np.ndarray:
+    return std
+
+
+def _random(mean: np.ndarray, std: np.ndarray, state: State, settings: AcquisitionSettings) -> np.ndarray:
+    """Return a number in [0, 1) that hangs on the crystal, the seed and the round, not on its row."""
+    key = f'{settings.seed} {state.round} '.encode()
+    words = [hashlib.blake2b(key + name.encode(), digest_size=8).digest() for name in state.hashes.tolist()]
+    return np.array([int.from_bytes(word, 'little') >> 11 for word in words], dtype=np.float64) / 2.0**53
+
+
+def _pareto(mean: np.ndarray, std: np.ndarray, state: State, settings: AcquisitionSettings) -> np.ndarray:
+    """Return 1 − front + crowding, candidates and verified together: [0, 1) on the first front, [−1, 0) on the next."""
+    known = np.isfinite(state.objectives).all(axis=1) & np.isfinite(mean)
+    past = state.verified_objectives[np.isfinite(state.verified_objectives).all(axis=1)]
+    points = np.concatenate([state.objectives[known], past])
+    fronts = pareto_fronts(points)
+    scores = np.full(len(mean), np.nan)
+    scores[known] = (1 - fronts + _crowding(points, fronts))[: int(known.sum())]
+    return scores
+
+
+def pareto_fronts(points: np.ndarray) -> np.ndarray:
+    """Return the number of the Pareto front of each point (n,), 1 for what no other point dominates.
+
+    A point dominates another if it is no worse in both objectives and better in one. Front k is what remains
+    undominated when fronts 1 to k − 1 are taken away (Goldberg 1989; Deb et al., IEEE Trans. Evol. Comput. 6, 182
+    (2002)). In two dimensions one sweep does: by falling first objective, each point goes to the first front whose best
+    second objective lies below its own.
+
+    :param points: (n, 2), more is better
+    """
+    if not len(points):
+        return np.zeros(0, dtype=np.int64)
+    unique, inverse = np.unique(points, axis=0, return_inverse=True)
+    fronts = np.zeros(len(unique), dtype=np.int64)
+    highest: list[float] = []  # − best second objective of each front, ascending
+    for row in np.lexsort((-unique[:, 1], -unique[:, 0])).tolist():
+        value = -float(unique[row, 1])
+        place = bisect_right(highest, value)
+        if place == len(highest):
+            highest.append(value)
+        else:
+            highest[place] = value
+        fronts[row] = place + 1
+    return fronts[inverse.reshape(-1)]
+
+
+def _crowding(points: np.ndarray, fronts: np.ndarray) -> np.ndarray:
+    """Return the crowding distance of each point within its front (Deb et al. 2002), squeezed into [0, 1).
+
+    The ends of a front come first; then what lies in its widest gaps.
+    """
+    scores = np.zeros(len(points))
+    for front in np.unique(fronts):
+        rows = np.flatnonzero(fronts == front)
+        unique, inverse = np.unique(points[rows], axis=0, return_inverse=True)
+        span = np.ptp(unique, axis=0)
+        # along a front the first objective rises as the second falls: both have the same neighbours
+        gaps = np.abs(unique[2:] - unique[:-2]) / np.where(span > 0, span, 1.0)
+        distance = np.full(len(unique), 2.0)
+        distance[1:-1] = gaps.sum(axis=1)
+        scores[rows] = distance[inverse.reshape(-1)] / 2.0 * (1 - 1e-9)
+    return scores
+
+
+# Sources of the formulas: docs/explanation/acquisition.md
+ACQUISITIONS: dict[str, Acquisition] = {
+    item.name: item
+    for item in (
+        Acquisition('greedy', 'μ', _greedy),
+        Acquisition('upper_confidence_bound', 'μ + κσ', _upper, needs_std=True),
+        Acquisition('cautious', 'μ − κσ', _cautious, needs_std=True),
+        Acquisition(
+            'expected_improvement', '(μ − f − ξ) Φ(z) + σ φ(z), z = (μ − f − ξ)/σ', _improvement, needs_std=True
+        ),
+        Acquisition('exploration', 'σ', _exploration, needs_std=True),
+        Acquisition('pareto', 'front of (Eg, ε_poly), then crowding distance', _pareto, needs_objectives=True),
+        Acquisition('random', 'hash of crystal, seed and round', _random),
+    )
+}
+"""Name → the functions of this package."""
+
+
+def acquisition_names() -> tuple[str, ...]:
+    """Return all names: those of this package, then those of installed entry points."""
+    others = sorted({point.name for point in entry_points(group=GROUP)} - set(ACQUISITIONS))
+    return (*ACQUISITIONS, *others)
+
+
+def acquisition(name: str) -> Acquisition:
+    """Return the acquisition function of this name.
+
+    :raises FormatError: there is none, two packages claim the name, or the entry point is no such function
+    """
+    if name in ACQUISITIONS:
+        return ACQUISITIONS[name]
+    points = list(entry_points(group=GROUP, name=name))
+    if not points:
+        raise FormatError(f'acquisition.name: {name!r} is not there; there are: {", ".join(acquisition_names())}')
+    if len({point.value for point in points}) > 1:
+        claims = ', '.join(sorted(point.value for point in points))
+        raise FormatError(f'acquisition.name: {name!r} is claimed by {claims}; uninstall all but one')
+    try:
+        loaded = points[0].load()
+    except Exception as error:  # whatever the foreign module raises
+        raise FormatError(f'acquisition {name!r}: {points[0].value} cannot be imported ({error})') from error
+    if isinstance(loaded, Acquisition):
+        return loaded
+    if not callable(loaded):
+        raise FormatError(f'acquisition {name!r}: {points[0].value} is neither a function nor an Acquisition')
+    summary = (inspect.getdoc(loaded) or points[0].value).splitlines()[0]
+    return Acquisition(name, summary, loaded)

@@ -1,0 +1,96 @@
+"""The last table of a campaign: a ranking in which verified values stand in place of predicted ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from aiida_goectp.core.crystals.crystalset import CrystalSet
+from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.dielectric.predictions import Predictions
+from aiida_goectp.core.dielectric.tensors import polycrystalline_average
+from aiida_goectp.core.selection.filters import Filters
+from aiida_goectp.core.selection.history import History
+from aiida_goectp.core.selection.merit import figure_of_merit, label_rows
+from aiida_goectp.core.selection.ranking import Ranking, rank
+
+__all__ = ('rank_verified',)
+
+_PARTS = ('electronic', 'ionic', 'total')
+
+
+def rank_verified(
+    crystals: CrystalSet,
+    predictions: Predictions,
+    dataset: Dataset,
+    history: History,
+    filters: Filters | None = None,
+) -> Ranking:
+    """Rank a pool by the labels of what is verified and by the predictions of the rest.
+
+    Verified is what the campaign verified, and what the dataset holds with the same content; its averages have the
+    standard deviation zero, by which it is known. What failed for good is out, with its reason. What the filters
+    exclude stays out.
+
+    :param crystals: the pool, n crystals
+    :param predictions: n rows, of the model in use at the end
+    :param dataset: with all labels
+    :param history: of the campaign; its figure of merit is ranked by
+    :raises FormatError: as :func:`aiida_goectp.core.selection.ranking.rank`
+    """
+    figure = figure_of_merit(history.figure_of_merit)
+    table = rank(crystals, predictions, figure, filters)
+    passes = (filters or Filters()).apply(crystals) == ''
+    score, reason = table.score.copy(), table.reason.astype(object)
+    averages = {name: getattr(table, name).copy() for name in _PARTS}
+    sure = {name: getattr(table, f'{name}_std').copy() for name in _PARTS}
+    for row, (value, parts) in _labels(crystals, dataset, history).items():
+        for name, average in zip(_PARTS, parts, strict=True):
+            averages[name][row], sure[name][row] = average, 0.0 if np.isfinite(average) else np.nan
+        if passes[row]:
+            score[row], reason[row] = value, ''
+    outcomes = {name: why for name, why in history.outcomes().items() if why}
+    for row, name in enumerate(crystals.hashes.tolist()):
+        if name in outcomes and passes[row]:
+            score[row], reason[row] = np.nan, f'failed for good: {outcomes[name].replace("; ", ", ")[:200]}'
+    inside = np.flatnonzero((reason == '') & np.isfinite(score))
+    order = inside[np.lexsort((table.ids[inside], table.hashes[inside], -score[inside]))]
+    places = np.zeros(len(table), dtype=np.int64)
+    places[order] = np.arange(1, len(order) + 1)
+    return replace(
+        table,
+        score=score,
+        rank=places,
+        reason=np.array(reason.tolist(), dtype=np.str_).reshape(-1),
+        **averages,
+        **{f'{name}_std': column for name, column in sure.items()},
+        settings={**table.settings, 'verified': int(np.count_nonzero(sure[figure.tensor][: len(crystals)] == 0))},
+    )
+
+
+def _labels(
+    crystals: CrystalSet, dataset: Dataset, history: History
+) -> dict[int, tuple[float, tuple[float, float, float]]]:
+    """Return row → figure of merit of the label, and its averages (electronic, ionic, total), of what is verified."""
+    figure = figure_of_merit(history.figure_of_merit)
+    rows = {str(name): row for row, name in enumerate(crystals.hashes)}
+    found: dict[int, tuple[float, tuple[float, float, float]]] = {}
+    known = np.isfinite(getattr(dataset, figure.tensor)).all(axis=(1, 2)) & dataset.trainable
+    for place in np.flatnonzero(known).tolist():
+        row = rows.get(str(dataset.crystals.hashes[place]))
+        if row is None:
+            continue
+        labels = label_rows(dataset.electronic[[place]], dataset.ionic[[place]])
+        properties = {name: crystals.properties[name][[row]] for name in figure.columns}
+        parts = [float(polycrystalline_average(getattr(labels, name)[0])) for name in _PARTS]
+        value = float(figure.evaluate(labels, properties)[0])
+        if np.isfinite(value):
+            found[row] = (value, (parts[0], parts[1], parts[2]))
+    for item in history.rounds:
+        for pick in item.picks:
+            row = rows.get(pick.hash)
+            if row is not None and pick.value is not None:
+                electronic, ionic = (np.nan if part is None else part for part in (pick.electronic, pick.ionic))
+                found[row] = (pick.value, (electronic, ionic, electronic + ionic))
+    return found

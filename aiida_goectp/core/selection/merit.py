@@ -1,0 +1,235 @@
+"""Figures of merit: one number a crystal, by which candidates are ranked, and its standard deviation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from aiida_goectp.core.dielectric import tensors
+from aiida_goectp.core.formats.npz import FormatError
+
+__all__ = ('FIGURES_OF_MERIT', 'FigureOfMerit', 'TensorRows', 'UncertainRows', 'figure_of_merit', 'label_rows')
+
+
+class TensorRows(Protocol):
+    """What a figure of merit looks at: :class:`.Predictions`, or labels in the same shape."""
+
+    @property
+    def electronic(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def ionic(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def total(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def average_std(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def failed(self) -> np.ndarray: ...  # noqa: D102
+
+
+class UncertainRows(TensorRows, Protocol):
+    """Tensors of a model that may know how sure it is, as :class:`.Predictions`."""
+
+    @property
+    def anisotropy_std(self) -> np.ndarray: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Tensors alone, in the shape that a figure of merit looks at."""
+
+    electronic: np.ndarray
+    ionic: np.ndarray
+    total: np.ndarray
+    average_std: np.ndarray
+    failed: np.ndarray
+
+
+_GAP = ('band_gap',)
+_PLACES = ('electronic', 'ionic', 'total')  # along the axis of the deviations
+_STEP = 1e-2  # of a standard deviation: a central difference is then right to some 1e-5 of itself
+_Function = Callable[[TensorRows, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class FigureOfMerit:
+    """A named score; more is better.
+
+    :param name: key in :data:`FIGURES_OF_MERIT`
+    :param formula: for tables and help texts
+    :param function: (rows, band gap in eV or NaN) → (n,)
+    :param tensor: the predicted tensor that it needs
+    :param columns: property columns of the crystals that it needs
+    :param committee: whether it needs the standard deviations of a committee
+    :param uncertain: what carries the uncertainty: the average of its tensor, which the score may depend on in any
+        way, or the anisotropy, which then is the score
+    """
+
+    name: str
+    formula: str
+    function: _Function
+    tensor: str = 'total'
+    columns: tuple[str, ...] = ()
+    committee: bool = False
+    uncertain: Literal['average', 'anisotropy'] = 'average'
+
+    def evaluate(self, rows: TensorRows, properties: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the score of each row (n,), NaN where a prediction or a property is missing or a gap is negative.
+
+        :param rows: tensors (n, 3, 3) and their standard deviations
+        :param properties: name → (n,)
+        :raises FormatError: a column that it needs is not there or no numbers; the model does not
+            predict the tensor that it needs, or is no committee
+        """
+        gap = self._gap(rows, properties)
+        self._check_rows(rows)
+        return np.asarray(self.function(rows, gap), dtype=np.float64)
+
+    def deviation(self, rows: UncertainRows, properties: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the standard deviation of each score (n,), NaN where there is no score or the model gives none.
+
+        To first order: |∂score/∂average| σ, the derivative taken by moving the tensor up and down by a small multiple
+        of σ · 1; exact where the score is linear in the average, as Eg · ε is (Eg σ). The gap counts as known. Source:
+        any text on the propagation of errors, e.g. JCGM 100:2008 (GUM), 5.1.2.
+
+        :raises FormatError: as :meth:`evaluate`
+        """
+        gap = self._gap(rows, properties)
+        self._check_rows(rows)
+        place = _PLACES.index(self.tensor)
+        if self.uncertain == 'anisotropy':
+            scored = np.isfinite(self.function(rows, gap))
+            return np.where(scored, rows.anisotropy_std[:, place], np.nan)
+        sigma = np.asarray(rows.average_std[:, place], dtype=np.float64)
+        step = _STEP * np.where(sigma > 0, sigma, 1.0)
+        up, down = (self.function(_moved(rows, self.tensor, sign * step), gap) for sign in (1, -1))
+        return np.abs(up - down) / (2 * step) * sigma
+
+    def _gap(self, rows: TensorRows, properties: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the band gap (n,) in eV, NaN where unknown, negative or not needed.
+
+        :raises FormatError: a column that is needed is not there or no numbers
+        """
+        n = len(rows.failed)
+        for name in self.columns:
+            if name not in properties:
+                have = ', '.join(sorted(properties)) or 'none'
+                raise FormatError(
+                    f'figure of merit {self.name!r} ({self.formula}) needs the property {name!r}; there are: {have}. '
+                    'Give that column with the crystals, or rank by another figure of merit'
+                )
+            if np.shape(properties[name]) != (n,) or properties[name].dtype.kind not in 'fiu':
+                raise FormatError(f'property {name!r} is no column of {n} numbers, as {self.name!r} needs it')
+        gap = properties['band_gap'].astype(np.float64) if 'band_gap' in self.columns else np.full(n, np.nan)
+        return np.where(gap >= 0, gap, np.nan)
+
+    def _check_rows(self, rows: TensorRows) -> None:
+        if rows.failed.all():
+            return
+        if self.committee and not np.isfinite(rows.average_std[~rows.failed, 2]).any():
+            raise FormatError(
+                f'figure of merit {self.name!r} ({self.formula}) needs standard deviations, and this model gives none; '
+                'predict with a committee or a model that knows how sure it is, or rank by another figure of merit'
+            )
+        if not np.isfinite(getattr(rows, self.tensor)[~rows.failed]).all(axis=(1, 2)).any():
+            raise FormatError(
+                f'figure of merit {self.name!r} ({self.formula}) needs the {self.tensor} tensor, which this model does '
+                'not predict; rank by another figure of merit, or predict with another model'
+            )
+
+
+def label_rows(electronic: np.ndarray, ionic: np.ndarray) -> TensorRows:
+    """Return labels as rows that a figure of merit can score; a label has no standard deviation.
+
+    :param electronic: (n, 3, 3), NaN where missing
+    :param ionic: (n, 3, 3) likewise
+    """
+    nothing = ~np.isfinite([electronic, ionic]).all(axis=(2, 3)).any(axis=0)
+    return _Rows(electronic, ionic, electronic + ionic, np.zeros((len(electronic), 3)), np.asarray(nothing))
+
+
+def _moved(rows: TensorRows, tensor: str, by: np.ndarray) -> _Rows:
+    """Return the rows with one tensor moved by a multiple (n,) of the identity, which moves its average as much."""
+    parts = {name: getattr(rows, name) for name in _PLACES}
+    parts[tensor] = parts[tensor] + by[:, None, None] * np.eye(3)
+    return _Rows(**parts, average_std=rows.average_std, failed=rows.failed)
+
+
+def _electronic(rows: TensorRows) -> np.ndarray:
+    return tensors.polycrystalline_average(rows.electronic)
+
+
+def _total(rows: TensorRows) -> np.ndarray:
+    return tensors.polycrystalline_average(rows.total)
+
+
+def _spread(rows: TensorRows) -> np.ndarray:
+    """Return the standard deviation of ε_poly of the static tensor."""
+    return rows.average_std[:, 2]
+
+
+def _energy_density(rows: TensorRows, gap: np.ndarray) -> np.ndarray:
+    ratio = gap / 4.0
+    return _total(rows) * np.where(ratio < 1, ratio**3, ratio)
+
+
+# Sources: total · gap: Riebesell et al., Cell Rep. Phys. Sci. 5, 102241 (2024). Averages, n: Petousis et al., Sci.
+# Data 4, 160134 (2017). The others are in use for energy storage and optics; Eg is the band gap in eV.
+FIGURES_OF_MERIT: dict[str, FigureOfMerit] = {
+    item.name: item
+    for item in (
+        FigureOfMerit('total', 'ε_poly = trace(ε_∞ + ε_ionic)/3', lambda rows, gap: _total(rows)),
+        FigureOfMerit('electronic', 'trace(ε_∞)/3', lambda rows, gap: _electronic(rows), 'electronic'),
+        FigureOfMerit(
+            'ionic', 'trace(ε_ionic)/3', lambda rows, gap: tensors.polycrystalline_average(rows.ionic), 'ionic'
+        ),
+        FigureOfMerit('gap_total', 'Eg · ε_poly', lambda rows, gap: gap * _total(rows), columns=_GAP),
+        FigureOfMerit('sqrt_gap_total', '√Eg · ε_poly', lambda rows, gap: np.sqrt(gap) * _total(rows), columns=_GAP),
+        FigureOfMerit(
+            'gap_electronic', 'Eg · trace(ε_∞)/3', lambda rows, gap: gap * _electronic(rows), 'electronic', _GAP
+        ),
+        FigureOfMerit(
+            'energy_density', 'ε_poly · (Eg/4 eV)^a, a = 3 below 4 eV, 1 above', _energy_density, columns=_GAP
+        ),
+        FigureOfMerit(
+            'cautious_gap_total',
+            'Eg · (ε_poly − σ)',
+            lambda rows, gap: gap * (_total(rows) - _spread(rows)),
+            columns=_GAP,
+            committee=True,
+        ),
+        FigureOfMerit(
+            'anisotropy',
+            'largest / smallest eigenvalue of ε_total',
+            lambda rows, gap: tensors.anisotropy(rows.total),
+            uncertain='anisotropy',
+        ),
+        FigureOfMerit(
+            'electronic_anisotropy',
+            'largest / smallest eigenvalue of ε_∞',
+            lambda rows, gap: tensors.anisotropy(rows.electronic),
+            'electronic',
+            uncertain='anisotropy',
+        ),
+        FigureOfMerit(
+            'refractive_index',
+            '√(trace(ε_∞)/3)',
+            lambda rows, gap: tensors.refractive_index(rows.electronic),
+            'electronic',
+        ),
+    )
+}
+
+
+def figure_of_merit(name: str) -> FigureOfMerit:
+    """Return the figure of merit of this name.
+
+    :raises FormatError: there is none; the message lists those there are
+    """
+    try:
+        return FIGURES_OF_MERIT[name]
+    except KeyError:
+        known = ', '.join(FIGURES_OF_MERIT)
+        raise FormatError(f'no figure of merit is named {name!r}; there are: {known}') from None

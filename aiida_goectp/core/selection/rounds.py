@@ -1,0 +1,146 @@
+"""From picks and what came of them to a round of the history; the seed of a campaign."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from aiida_goectp.core.crystals.crystalset import CrystalSet
+from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.dielectric.tensors import polycrystalline_average
+from aiida_goectp.core.selection.history import CandidateSummary, History, PickRecord, Round
+from aiida_goectp.core.selection.known import KnownCrystals
+from aiida_goectp.core.selection.merit import figure_of_merit, label_rows
+from aiida_goectp.core.selection.picking import PickSettings
+from aiida_goectp.core.selection.picks import Picks
+from aiida_goectp.core.selection.retraining import RetrainingDecision, RetrainingResult
+from aiida_goectp.core.selection.stopping import StopRules
+
+__all__ = ('Outcome', 'retrained_round', 'summarise_candidates', 'verified_round', 'with_seeds')
+
+
+class Outcome(NamedTuple):
+    """What became of a pick."""
+
+    outcome: str
+    """one of :data:`.history.OUTCOMES`"""
+    failure: str = ''
+    """why there is no label, or why it is refused"""
+    core_hours: float = 0.0
+    electronic: np.ndarray | None = None
+    """(3, 3) label, None if there is none to be used"""
+    ionic: np.ndarray | None = None
+
+
+def with_seeds(settings: PickSettings, seed: int) -> PickSettings:
+    """Return the settings with the seed of the campaign for the random acquisition, unless they give one."""
+    if 'seed' in settings.acquisition.model_fields_set:
+        return settings
+    acquisition = settings.acquisition.model_copy(update={'seed': seed})
+    return settings.model_copy(update={'acquisition': acquisition})
+
+
+def summarise_candidates(picks: Picks, rules: StopRules) -> CandidateSummary:
+    """Return what the model says of what is left, as the stop rules want to know it."""
+    return CandidateSummary(candidates=picks.candidates, best=picks.best(rules.kappa))
+
+
+def verified_round(
+    history: History,
+    picks: Picks,
+    pool: CrystalSet,
+    outcomes: Mapping[str, Outcome],
+    dataset: Dataset,
+    rules: StopRules,
+    core_hours: float = 0.0,
+) -> History:
+    """Return the history with a new round: what was picked and what came of it; whether to retrain is not asked yet.
+
+    The figure of merit of a label is that of its tensors and of the crystal's property columns in the pool, the band
+    gap by which it was ranked among them.
+
+    :param outcomes: content hash in the pool → what became of the pick; a pick that is missing is unfinished
+    :param dataset: after the round
+    :param core_hours: of predictions in this round
+    :raises FormatError: a pick that was picked before
+    """
+    records = []
+    for row in picks.rows.tolist():
+        name = str(picks.hashes[row])
+        found = outcomes.get(name, Outcome('unfinished'))
+        std = float(picks.std[row])
+        records.append(
+            PickRecord(
+                id=str(picks.ids[row]),
+                hash=name,
+                mean=float(picks.mean[row]),
+                std=std if np.isfinite(std) else None,
+                reason=str(picks.reason[row]),
+                **_label(found, pool, row, history.figure_of_merit),
+            )
+        )
+    past = KnownCrystals.of_dataset(dataset, history.figure_of_merit, pool)
+    return history.with_round(
+        Round(
+            number=len(history.rounds) + 1,
+            model_hash=str(picks.settings['model']),
+            picks=tuple(records),
+            core_hours=core_hours,
+            outlook=summarise_candidates(picks, rules),
+            top=past.top(rules.stable_top.k if rules.stable_top is not None else 10),
+        )
+    )
+
+
+def _label(found: Outcome, pool: CrystalSet, row: int, merit: str) -> dict[str, Any]:
+    """Return the fields of a record that say what came of a pick."""
+    fields: dict[str, Any] = {'outcome': found.outcome, 'failure': found.failure, 'core_hours': found.core_hours}
+    if found.outcome not in ('accepted', 'electronic-only') or found.electronic is None:
+        return fields
+    nothing = np.full((3, 3), np.nan)
+    electronic, ionic = (nothing if part is None else np.asarray(part) for part in (found.electronic, found.ionic))
+    figure = figure_of_merit(merit)
+    if np.isfinite({'electronic': electronic, 'ionic': ionic, 'total': electronic + ionic}[figure.tensor]).all():
+        properties = {name: pool.properties[name][row : row + 1] for name in figure.columns}
+        fields['value'] = _number(figure.evaluate(label_rows(electronic[None], ionic[None]), properties)[0])
+    fields['electronic'] = _number(polycrystalline_average(electronic))
+    fields['ionic'] = _number(polycrystalline_average(ionic))
+    return fields
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def retrained_round(
+    history: History,
+    due: RetrainingDecision,
+    verdict: RetrainingResult | None = None,
+    new_model: str | None = None,
+    core_hours: float = 0.0,
+) -> History:
+    """Return the history with what was decided on retraining in its last round.
+
+    :param due: whether it was due, and why
+    :param verdict: on the new model, or on a training that failed; None if none was due
+    :param new_model: content hash of what the training gave
+    :param core_hours: of the training
+    """
+    last = history.rounds[-1]
+    if not due.retrain or verdict is None:
+        return history.with_round(last.model_copy(update={'retraining_reason': due.reason}))
+    metrics: dict[str, float | None] = dict(last.metrics)
+    for name, item in verdict.comparisons.items():
+        for field in ('rows', 'old', 'new', 'allowed'):
+            metrics[f'{name}: {field}'] = _number(getattr(item, field))
+    changes = {
+        'retrained': True,
+        'new_model_hash': new_model,
+        'adopted': verdict.replace,
+        'retraining_reason': f'{due.reason}; {verdict.reason}',
+        'core_hours': last.core_hours + core_hours,
+        'metrics': metrics,
+    }
+    return history.with_round(last.model_copy(update=changes))

@@ -1,0 +1,99 @@
+"""What a generated file must show before anybody gets it: charge, norms, transferability, no ghosts."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+
+from aiida_goectp.workflows.dfpt.quantumespresso.pseudos.ld1 import Comparison
+from aiida_goectp.workflows.dfpt.quantumespresso.pseudos.recipes import FUNCTIONAL, Recipe
+
+__all__ = (
+    'MAX_EXCITATION_ERROR',
+    'MAX_LEVEL_ERROR',
+    'MAX_PHASE_ERROR',
+    'comparison_problems',
+    'file_problems',
+    'phase_error',
+)
+
+MAX_LEVEL_ERROR = 0.040
+"""Ry: largest error of a level in any tested configuration (2s of Mg needs most of it, 0.030)."""
+MAX_EXCITATION_ERROR = 0.020
+"""Ry: largest error of an excitation or ionisation energy."""
+MAX_PHASE_ERROR = 0.15
+"""rad: largest difference of arctan of the logarithmic derivatives at 2.2 bohr, −2 to 1 Ry."""
+
+_NORM_TOLERANCE = 2e-3
+_GHOST_TOLERANCE = 0.1  # Ry: the sphere of the Bessel functions pushes outer levels up by several hundredths
+
+
+def _numbers(element: ElementTree.Element | None) -> np.ndarray:
+    return np.array([] if element is None else (element.text or '').split(), dtype=float)
+
+
+def file_problems(path: Path, recipe: Recipe) -> list[str]:
+    """Return what is wrong with a UPF file: header, valence charge, norms of the pseudo-wave functions."""
+    try:
+        # ld1.x writes its input, ampersands and all, as plain text into PP_INPUTFILE
+        text = re.sub(r'<PP_INFO>.*?</PP_INFO>', '', path.read_text(encoding='utf-8', errors='replace'), flags=re.S)
+        root = ElementTree.fromstring(text)
+    except (OSError, ElementTree.ParseError) as error:
+        return [f'the file cannot be read: {error}']
+    header = root.find('PP_HEADER')
+    if header is None:
+        return ['the file has no header']
+    wanted = {'element': recipe.symbol, 'pseudo_type': 'NC', 'functional': FUNCTIONAL.upper(), 'relativistic': 'scalar'}
+    found = {key: header.get(key, '').strip() for key in wanted}
+    problems = [f'{key} is {found[key]!r}, not {value!r}' for key, value in wanted.items() if found[key] != value]
+    if not math.isclose(float(header.get('z_valence', 'nan')), recipe.valence, abs_tol=1e-6):
+        problems.append(f'valence charge is {header.get("z_valence")}, not {recipe.valence}')
+    weights = _numbers(root.find('PP_MESH/PP_RAB'))
+    for wave in root.iterfind('PP_PSWFC/*'):
+        values = _numbers(wave)
+        norm = float(np.sum(values**2 * weights[: len(values)]))
+        if abs(norm - 1) > _NORM_TOLERANCE:
+            problems.append(f'{wave.get("label", wave.tag)} has the norm {norm:.4f}')
+    return problems
+
+
+def comparison_problems(tested: list[Comparison], recipe: Recipe) -> list[str]:
+    """Return what the test run finds wrong: levels, excitation energies, ghosts."""
+    if len(tested) != len(recipe.tests):
+        return [f'{len(tested)} of {len(recipe.tests)} configurations were tested']
+    problems = []
+    for index, (name, configuration) in enumerate(zip(recipe.tests, tested, strict=True)):
+        if not configuration.levels or not configuration.bessel:
+            problems.append(f'{name}: no levels reported')
+        for level in configuration.levels:
+            if not abs(level.error) <= MAX_LEVEL_ERROR:
+                problems.append(f'{name}: {level.label} is off by {level.error:.4f} Ry')
+        if not abs(configuration.excitation_error) <= MAX_EXCITATION_ERROR:
+            problems.append(f'{name}: the excitation energy is off by {configuration.excitation_error:.4f} Ry')
+        problems += [f'{name}: {ghost}' for ghost in _ghosts(configuration, neutral=index == 0)]
+    return problems
+
+
+def _ghosts(configuration: Comparison, neutral: bool) -> list[str]:
+    """Return the eigenvalues, of the whole separable Hamiltonian, that lie below the level that should be there."""
+    ghosts = []
+    for momentum, eigenvalues in configuration.bessel.items():
+        expected = sorted(level.pseudo for level in configuration.levels if level.angular_momentum == momentum)
+        # beyond its last level a neutral atom has nothing but weakly bound states; an ion has a Rydberg series
+        expected += [-_GHOST_TOLERANCE if neutral else -np.inf] * max(len(eigenvalues) - len(expected), 0)
+        for level, eigenvalue in zip(expected, eigenvalues, strict=False):
+            if eigenvalue < level - _GHOST_TOLERANCE:
+                ghosts.append(f'a ghost at {eigenvalue:.3f} Ry with l = {momentum}')
+                break
+    return ghosts
+
+
+def phase_error(all_electron: Path, pseudo: Path) -> float:
+    """Return the largest difference, rad, of arctan of two files of logarithmic derivatives that ``ld1.x`` wrote."""
+    exact, approximate = (np.arctan(np.loadtxt(path)[:, 1:]) for path in (all_electron, pseudo))
+    difference = exact - approximate
+    return float(np.abs((difference + math.pi / 2) % math.pi - math.pi / 2).max())

@@ -1,0 +1,407 @@
+"""``goectp.dfpt.quantumespresso``: relax → ``pw.x`` → ``ph.x`` at Γ, by the work chains of aiida-quantumespresso."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from aiida import orm
+from aiida.common import AttributeDict
+from aiida.engine import ExitCode, Process
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
+
+from aiida_goectp.core.dielectric.gates import DEFAULT_THRESHOLDS
+from aiida_goectp.data.dielectric import DielectricData
+from aiida_goectp.workflows.dfpt.base import DfptWorkChain, failure_reason
+from aiida_goectp.workflows.dfpt.quantumespresso.collect import band_gap_quantumespresso, collect_quantumespresso
+from aiida_goectp.workflows.dfpt.quantumespresso.orientation import orient, special_points_mesh, turn_back
+from aiida_goectp.workflows.dfpt.quantumespresso.remedies import Remedy, choose
+from aiida_goectp.workflows.protocols.mixin import merge
+
+if TYPE_CHECKING:
+    from aiida.engine import ProcessBuilder
+
+__all__ = ('QuantumEspressoDfptWorkChain', 'require_quantumespresso')
+
+_POINTS = ('qpoints', 'qpoints_distance', 'qpoints_force_parity')
+_EMPTY_BANDS = 2  # above the occupied ones, for the gap
+_RYDBERG = 13.605693122994  # eV, CODATA 2018
+_NOT_CONVERGED = 410
+_LOST = {_NOT_CONVERGED: 'ERROR_PH_NOT_CONVERGED', 400: 'ERROR_OUT_OF_WALLTIME', 120: 'ERROR_OUT_OF_WALLTIME'}
+
+
+def require_quantumespresso() -> tuple[type[Process], type[Process], type[Process]]:
+    """Return the work chains for relaxation, ``pw.x`` and ``ph.x``.
+
+    :raises ImportError: aiida-quantumespresso or aiida-pseudo is not installed; the message says how to get them
+    """
+    try:
+        from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
+        from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
+
+        from aiida_goectp.workflows.dfpt.quantumespresso.ph_restart import GammaResponseWorkChain
+    except ImportError as error:
+        raise ImportError(
+            f'Quantum ESPRESSO as engine needs aiida-quantumespresso and aiida-pseudo ({error}): '
+            "pip install 'aiida-goectp[quantumespresso]'"
+        ) from error
+    return PwRelaxWorkChain, PwBaseWorkChain, GammaResponseWorkChain
+
+
+class QuantumEspressoDfptWorkChain(DfptWorkChain):
+    """Dielectric response with Quantum ESPRESSO, for crystals without magnetic moments.
+
+    The cell is turned so that ``pw.x`` sees its symmetry; the response is turned back and stands in the frame of the
+    structure given, after relaxation. Occupations are fixed; a crystal with an odd number of electrons, or whose bands
+    overlap, is a metal: the gap is judged and no response computed.
+    """
+
+    _PROTOCOLS = 'dfpt_quantumespresso.yaml'
+    _OPEN = (
+        'scf.pw.parameters',
+        'scf.pw.metadata.options',
+        'ph.ph.parameters',
+        'ph.ph.metadata.options',
+        'relax_parameters',
+    )
+    _META = ('stringency', 'pseudo_family')
+
+    defaults = AttributeDict({**DfptWorkChain.defaults, 'smearing': {'occupations': 'smearing', 'degauss': 0.02}})
+
+    @classmethod
+    def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
+        """Define inputs and exit codes of this engine."""
+        super().define(spec)
+        _, pw, ph = require_quantumespresso()
+        points = ('kpoints', 'kpoints_distance', 'kpoints_force_parity')
+        spec.expose_inputs(pw, namespace='scf', exclude=(*points, 'clean_workdir', 'pw.structure', 'pw.parent_folder'))
+        spec.expose_inputs(
+            ph,
+            namespace='ph',
+            exclude=('clean_workdir', 'only_initialization', *_POINTS, 'ph.parent_folder'),
+        )
+        to_node = orm.to_aiida_type
+        spec.input('kpoints', valid_type=orm.KpointsData, required=False, help='Mesh; else from `kpoints_distance`.')
+        spec.input(
+            'kpoints_distance',
+            valid_type=orm.Float,
+            default=lambda: orm.Float(0.65),
+            serializer=to_node,
+            help='Largest step between k points in 1/Å, of a mesh that is shifted where the symmetry allows.',
+        )
+        spec.input(
+            'relax_parameters',
+            valid_type=orm.Dict,
+            default=lambda: orm.Dict({'CONTROL': {'calculation': 'vc-relax'}}),
+            serializer=to_node,
+            help='Parameters of pw.x for the relaxation, laid over those of the ground state.',
+        )
+        spec.input(
+            'recommended_cutoff',
+            valid_type=orm.Float,
+            required=False,
+            serializer=to_node,
+            help='eV, what the pseudopotential family recommends; the gate on the cutoff compares with it.',
+        )
+        spec.exit_code(501, 'ERROR_SCF_NOT_CONVERGED', message='The ground state does not converge: {message}')
+        spec.exit_code(502, 'ERROR_PH_NOT_CONVERGED', message='The response does not converge: {message}')
+        spec.exit_code(503, 'ERROR_SCF_FAILED', message='The ground state failed: {message}')
+        spec.exit_code(504, 'ERROR_PH_FAILED', message='The response failed: {message}')
+        spec.exit_code(
+            505, 'ERROR_OUT_OF_WALLTIME', message='The wall time does not suffice, restarts spent: {message}'
+        )
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        pw_code: orm.AbstractCode | str,
+        ph_code: orm.AbstractCode | str,
+        structure: orm.StructureData,
+        protocol: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+        pseudo_family: str | None = None,
+    ) -> ProcessBuilder:
+        """Return a builder with the inputs of a protocol.
+
+        :param pw_code: code of ``pw.x``, or its full label
+        :param ph_code: code of ``ph.x``, or its full label
+        :param protocol: fast, balanced or stringent
+        :param overrides: inputs that take precedence over the protocol, nested as in its YAML file
+        :param options: options of all jobs, for example ``{'queue_name': 'long', 'account': 'me'}``
+        :param pseudo_family: label of an installed family; by default the first of the protocol that is installed and
+            has all elements
+        :raises ValueError: no such protocol or family, or an element that the family lacks
+        """
+        require_quantumespresso()
+        codes = [orm.load_code(code) if isinstance(code, str) else code for code in (pw_code, ph_code)]
+        given = dict(overrides or {})
+        meta = {name: given.pop(name) for name in cls._META if name in given}
+        inputs = merge(cls.get_protocol_inputs(protocol, given), meta)
+        labels = inputs['pseudo_family'] if pseudo_family is None else pseudo_family
+        labels = [labels] if isinstance(labels, str) else labels
+        pseudos, cutoffs, recommended = _pseudopotentials(structure, labels, inputs['stringency'])
+        scf, ph = inputs['scf'], inputs['ph']
+        parameters = merge({'SYSTEM': cutoffs}, scf['pw']['parameters'])
+        for job in (scf['pw'], ph['ph']):
+            job['metadata']['options'] = merge(job['metadata']['options'], options or {})
+        builder = cls.get_builder()
+        builder.structure = structure
+        builder.scf = {
+            'pw': _job(scf['pw'], codes[0]) | {'parameters': orm.Dict(parameters), 'pseudos': pseudos},
+            'max_iterations': orm.Int(scf['max_iterations']),
+        }
+        builder.ph = {'ph': _job(ph['ph'], codes[1]), 'max_iterations': orm.Int(ph['max_iterations'])}
+        builder.relax_parameters = orm.Dict(inputs['relax_parameters'])
+        builder.kpoints_distance = orm.Float(inputs['kpoints_distance'])
+        if recommended is not None:
+            builder.recommended_cutoff = orm.Float(recommended)
+        for name, node in cls.common_inputs(inputs).items():
+            builder[name] = node
+        return builder
+
+    # What the base asks for
+
+    def setup(self) -> None:
+        """Start with the ground state."""
+        super().setup()
+        self.ctx.stage = 'scf'
+        self.ctx.tried = []
+        self.ctx.notes = []
+        self.ctx.changes = {'scf': {}, 'ph': {}}
+
+    def relax_process(self) -> tuple[type[Process], Mapping[str, Any]]:
+        """Return the variable-cell relaxation of aiida-quantumespresso."""
+        relax, _, _ = require_quantumespresso()
+        turned = self._oriented()
+        base = self._pw_inputs(turned)
+        base['pw'].pop('structure')
+        base['pw']['parameters'] = orm.Dict(
+            merge(base['pw']['parameters'].get_dict(), self.inputs.relax_parameters.get_dict())
+        )
+        return relax, {'structure': turned, 'base_relax': base}
+
+    def inspect_relax(self) -> ExitCode | None:
+        """Go on with the relaxed structure; where there is none, name a cutoff that is too low for it."""
+        code = super().inspect_relax()
+        if code is None or 'recommended_cutoff' not in self.inputs:
+            return code
+        cutoff = self.inputs.scf.pw.parameters.get_dict().get('SYSTEM', {}).get('ecutwfc', 0.0)
+        recommended = self.inputs.recommended_cutoff.value / _RYDBERG
+        if cutoff >= DEFAULT_THRESHOLDS['sufficient_cutoff'] * recommended:
+            return code
+        return code._replace(
+            message=f'{code.message} The cutoff of {cutoff:g} Ry is far below the {recommended:g} Ry recommended: the '
+            'stress of the truncated basis crushes the cell. Raise ecutwfc, or do not relax.'
+        )
+
+    def relaxed_structure(self, node: orm.ProcessNode) -> orm.StructureData:
+        """Return the relaxed structure, turned back."""
+        if 'output_structure' not in node.outputs:
+            raise ValueError('pw.x left no structure')
+        return turn_back(node.outputs.output_structure, self.ctx.rotation)
+
+    def dfpt_process(self) -> tuple[type[Process], Mapping[str, Any]]:
+        """Return the ground state, or the response that goes on from it."""
+        _, pw, ph = require_quantumespresso()
+        if self.ctx.stage == 'scf':
+            return pw, self._pw_inputs(self._oriented())
+        inputs = self.exposed_inputs(ph, 'ph')
+        parameters = merge(inputs['ph']['parameters'].get_dict(), self.ctx.changes['ph'])
+        flags = {'epsil': True, 'trans': not self.inputs.electronic_only.value}
+        points = orm.KpointsData()
+        if flags['trans']:
+            points.set_kpoints_mesh([1, 1, 1])
+        else:  # of a mesh, ph.x would compute the phonons all the same
+            points.set_cell_from_structure(self.ctx.turned)
+            points.set_kpoints([[0.0, 0.0, 0.0]])
+        inputs['qpoints'] = points
+        inputs['ph']['parameters'] = orm.Dict(merge(parameters, {'INPUTPH': flags}))
+        inputs['ph']['parent_folder'] = self.ctx.parent.outputs.remote_folder
+        return ph, inputs
+
+    def inspect_dfpt(self) -> ExitCode | None:
+        """Go from the ground state to the response, past a gap that is judged, or try a remedy."""
+        node = self.ctx.last
+        if not node.is_finished_ok:
+            return self._cure(node)
+        if self.ctx.stage == 'ph':
+            job = self._last_job(node)
+            remedy = choose('ph', _NOT_CONVERGED, self.ctx.tried)
+            # ph.x may stop without a complaint; tensors that stay unconverged are for their gate to refuse
+            if job is not None and not _converged(job) and (remedy is not None or not self._has_tensors(job)):
+                return self._cure(node, _NOT_CONVERGED)
+            self.ctx.response = node
+            self.ctx.done = True
+            return None
+        self.ctx.ground_state = self.ctx.parent = node
+        self.ctx.stage = 'ph'
+        gap = band_gap_quantumespresso(node.outputs.output_band)
+        if gap.value <= 0:
+            self.ctx.band_gap = gap
+            self.ctx.done = True
+        return None
+
+    def collect_dielectric(self) -> DielectricData:
+        """Return the response, turned back to the frame of the structure."""
+        outputs = self.ctx.ground_state.outputs
+        scf, response = self._last_job(self.ctx.ground_state), self._last_job(self.ctx.response)
+        if scf is None or response is None:
+            raise ValueError('the work chains of aiida-quantumespresso ran no job')
+        settings = {
+            'electronic_only': self.inputs.electronic_only.value,
+            'pseudopotentials': {kind: pseudo.md5 for kind, pseudo in self.inputs.scf.pw.pseudos.items()},
+            'ground_state': scf.inputs.parameters.get_dict(),
+            'response': self.inputs.ph.ph.parameters.get_dict(),
+        }
+        if 'recommended_cutoff' in self.inputs:
+            settings['recommended_cutoff'] = self.inputs.recommended_cutoff.value
+        if self.ctx.notes:
+            settings['notes'] = list(self.ctx.notes)
+        return collect_quantumespresso(
+            structure=self.ctx.turned,
+            ground_state=outputs.output_parameters,
+            bands=outputs.output_band,
+            trajectory=outputs.output_trajectory,
+            retrieved=response.outputs.retrieved,
+            settings=orm.Dict(settings),
+            rotation=self.ctx.rotation,
+        )
+
+    @classmethod
+    def job_seconds(cls, job: orm.CalcJobNode) -> float:
+        """Return the wall time as the program says itself, else as the scheduler does."""
+        if 'output_parameters' in job.outputs:
+            seconds = job.outputs.output_parameters.get_dict().get('wall_time_seconds')
+            if seconds:
+                return float(seconds)
+        return super().job_seconds(job)
+
+    # Behind them
+
+    def _oriented(self) -> orm.StructureData:
+        """Return the structure as pw.x is to see it, and remember how it was turned."""
+        turned = orient(self.ctx.structure)
+        self.ctx.turned, self.ctx.rotation = turned['structure'], turned['rotation']
+        return self.ctx.turned
+
+    def _pw_inputs(self, structure: orm.StructureData) -> AttributeDict:
+        """Return inputs of ``PwBaseWorkChain`` with occupations, bands and k points that suit the structure."""
+        _, pw, _ = require_quantumespresso()
+        inputs = self.exposed_inputs(pw, 'scf')
+        electrons = sum(inputs['pw']['pseudos'][site.kind_name].z_valence for site in structure.sites)
+        system: dict[str, Any] = {'occupations': 'fixed', 'nbnd': math.ceil(electrons / 2) + _EMPTY_BANDS}
+        if round(electrons) % 2:
+            self.report(f'{round(electrons)} electrons, an odd number: a metal, unless its moments order')
+            system = dict(self.defaults.smearing)
+        parameters = merge({'SYSTEM': system}, inputs['pw']['parameters'].get_dict())
+        inputs['pw']['parameters'] = orm.Dict(merge(parameters, self.ctx.changes['scf']))
+        inputs['pw']['structure'] = structure
+        if 'kpoints' in self.inputs:
+            inputs['kpoints'] = self.inputs.kpoints
+        else:
+            inputs['kpoints'] = special_points_mesh(structure, self.inputs.kpoints_distance)
+        return inputs
+
+    @staticmethod
+    def _last_job(node: orm.ProcessNode) -> orm.CalcJobNode | None:
+        """Return the job that a process started last."""
+        jobs = [called for called in node.called_descendants if isinstance(called, orm.CalcJobNode)]
+        return max(jobs, key=lambda job: int(job.pk or 0)) if jobs else None
+
+    def _cure(self, node: orm.ProcessNode, status: int | None = None) -> ExitCode | None:
+        """Try what the table of remedies says; keep the electronic part if the phonons are lost; else give up.
+
+        :param status: of the job, where it does not say itself what is wrong
+        """
+        job = self._last_job(node)
+        if status is None and job is not None:
+            status = job.exit_status
+        remedy = choose(self.ctx.stage, status, self.ctx.tried)
+        if remedy is not None and job is not None:
+            self._apply(remedy, job)
+            return None
+        message = failure_reason(node if job is None else job)
+        if node.is_finished_ok:
+            message = 'ph.x ended without a complaint before its response had converged'
+        if self.ctx.stage == 'ph' and job is not None and self._has_tensors(job):
+            self.ctx.notes = [*self.ctx.notes, f'the phonons were lost ({message}): electronic part alone']
+            self.report(self.ctx.notes[-1])
+            self.ctx.response = node
+            self.ctx.done = True
+            return None
+        if self.ctx.stage == 'scf':
+            name = 'ERROR_SCF_NOT_CONVERGED' if status == _NOT_CONVERGED else 'ERROR_SCF_FAILED'
+        else:
+            name = _LOST.get(status or 0, 'ERROR_PH_FAILED')
+        return getattr(self.exit_codes, name).format(message=message)
+
+    def _apply(self, remedy: Remedy, job: orm.CalcJobNode) -> None:
+        self.report(f'{job.process_label}<{job.pk}> {failure_reason(job)}; {remedy.name}: {remedy.does}')
+        self.ctx.tried = [*self.ctx.tried, remedy.name]
+        self.ctx.notes = [*self.ctx.notes, f'{remedy.name}: {remedy.does}']
+        stage = 'scf' if remedy.restart == 'scf' else remedy.stage
+        self.ctx.changes = {**self.ctx.changes, stage: merge(self.ctx.changes[stage], remedy.parameters)}
+        self.ctx.stage = stage
+        if remedy.restart == 'recover':
+            self.ctx.parent = job
+        elif stage == 'ph':
+            self.ctx.parent = self.ctx.ground_state
+
+    @staticmethod
+    def _has_tensors(job: orm.CalcJobNode) -> bool:
+        if 'retrieved' not in job.outputs:  # it never ran
+            return False
+        retrieved = job.outputs.retrieved.base.repository
+        return 'tensors.xml' in retrieved.list_object_names() and '<DIELECTRIC_CONSTANT>' in (
+            retrieved.get_object_content('tensors.xml')
+        )
+
+
+def _converged(job: orm.CalcJobNode) -> bool:
+    """Return whether the response converged: ph.x does not always say so by itself."""
+    from aiida_goectp.core.dielectric.phonons import response_converged
+
+    name = job.get_option('output_filename')
+    return response_converged(job.outputs.retrieved.base.repository.get_object_content(name, mode='r'))
+
+
+def _job(inputs: Mapping[str, Any], code: orm.AbstractCode) -> dict[str, Any]:
+    """Return the inputs of a job: dictionaries but the metadata as nodes."""
+    nodes = {key: orm.Dict(value) for key, value in inputs.items() if key != 'metadata'}
+    return {**nodes, 'code': code, 'metadata': inputs['metadata']}
+
+
+def _pseudopotentials(
+    structure: orm.StructureData, labels: list[str], stringency: str
+) -> tuple[dict[str, orm.Data], dict[str, float], float | None]:
+    """Return the pseudopotentials, the cutoffs in Ry, and in eV what the family recommends by default.
+
+    :param labels: the first family that is installed and has all elements is taken
+    :raises ValueError: there is none
+    """
+    from aiida.plugins import GroupFactory
+
+    problems = []
+    for label in labels:
+        family = orm.QueryBuilder().append(GroupFactory('pseudo.family'), filters={'label': label}).first(flat=True)
+        if family is None:
+            problems.append(f'{label!r} is not installed')
+            continue
+        try:
+            pseudos = family.get_pseudos(structure=structure)
+        except ValueError as error:
+            problems.append(f'{label!r}: {error}')
+            continue
+        try:
+            wish = stringency if stringency in family.get_cutoff_stringencies() else None
+            wave, density = family.get_recommended_cutoffs(structure=structure, stringency=wish, unit='Ry')
+            usual, _ = family.get_recommended_cutoffs(structure=structure, unit='Ry')
+        except (AttributeError, ValueError):
+            return pseudos, {}, None  # then they must stand in the overrides; the input check of pw.x says so if not
+        return pseudos, {'ecutwfc': wave, 'ecutrho': density}, usual * _RYDBERG
+    raise ValueError(
+        f'no pseudopotential family fits: {"; ".join(problems)}. `aiida-goectp setup dfpt` installs one, '
+        '`aiida-pseudo list` shows those there are'
+    )

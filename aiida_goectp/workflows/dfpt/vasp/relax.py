@@ -1,0 +1,92 @@
+"""Relaxation with VASP: ``vasp.relax`` of aiida-vasp, again from where it ended if forces are left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida import orm
+from aiida.common import AttributeDict
+from aiida.engine import BaseRestartWorkChain, ProcessHandlerReport, process_handler, while_
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
+from aiida_vasp.workchains.v2.relax import VaspRelaxWorkChain
+
+from aiida_goectp.workflows.dfpt.vasp.handlers import VaspBaseWorkChain
+
+__all__ = ('VaspRelaxBaseWorkChain', 'VaspRelaxWithHandlersWorkChain')
+
+
+class VaspRelaxWithHandlersWorkChain(VaspRelaxWorkChain):
+    """``vasp.relax`` of aiida-vasp whose runs get over symmetry errors, wall time and the like."""
+
+    _base_workchain = VaspBaseWorkChain
+
+
+class VaspRelaxBaseWorkChain(BaseRestartWorkChain):
+    """Relax until the forces are small in a basis of the final cell.
+
+    The basis of VASP is that of the first cell; a cell that changed much is not relaxed in its own. ``vasp.relax`` sees
+    that in its last run and ends with an error: here it begins anew from where it was.
+    """
+
+    _process_class = VaspRelaxWithHandlersWorkChain
+
+    @classmethod
+    def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
+        """Define inputs, outline, outputs and exit codes."""
+        super().define(spec)
+        spec.expose_inputs(VaspRelaxWithHandlersWorkChain)
+        spec.expose_outputs(VaspRelaxWithHandlersWorkChain)
+        steps: Any = cls  # the hints of aiida-core admit no steps of a subclass
+        spec.outline(
+            steps.setup,
+            while_(steps.should_run_process)(
+                steps.run_process,
+                steps.inspect_process,
+            ),
+            steps.results,
+        )
+        spec.exit_code(541, 'ERROR_FORCES_LEFT', message='Forces are left after {number} relaxations: {message}')
+        spec.exit_code(542, 'ERROR_RELAXATION', message='{message}')
+
+    def setup(self) -> None:
+        """Begin with the structure as given."""
+        super().setup()
+        self.ctx.inputs = AttributeDict(self.exposed_inputs(VaspRelaxWithHandlersWorkChain))
+        self.ctx.attempts = 0
+
+    @process_handler(priority=600)
+    def handle_forces_left(self, node: orm.WorkChainNode) -> ProcessHandlerReport | None:
+        """Forces are left, or the cell still moves: again from the last structure.
+
+        The second time with the other optimiser and a tenth of EDIFF; then it is given up.
+        """
+        codes = VaspRelaxWorkChain.spec().exit_codes
+        if node.exit_status not in (
+            codes.ERROR_RELAX_NOT_CONVERGED.status,
+            codes.ERROR_FINAL_SCF_HAS_RESIDUAL_FORCE.status,
+        ):
+            return None
+        self.ctx.attempts += 1
+        if self.ctx.attempts > 2 or 'relax' not in node.outputs:
+            code = self.exit_codes.ERROR_FORCES_LEFT
+            return ProcessHandlerReport(True, code.format(number=self.ctx.attempts, message=node.exit_message))
+        self.ctx.inputs.structure = node.outputs.relax.structure
+        change = ''
+        if self.ctx.attempts == 2:
+            settings = self.ctx.inputs.relax_settings.get_dict()
+            settings['algo'] = 'rd' if settings.get('algo', 'cg') == 'cg' else 'cg'
+            self.ctx.inputs.relax_settings = orm.Dict(settings).store()  # else no checkpoint can be written
+            parameters = self.ctx.inputs.vasp.parameters.get_dict()
+            parameters['incar']['ediff'] = float(parameters['incar'].get('ediff', 1e-6)) / 10
+            self.ctx.inputs.vasp.parameters = orm.Dict(parameters).store()
+            change = f', optimiser {settings["algo"]} and EDIFF = {parameters["incar"]["ediff"]:g}'
+        self.report(f'{node.process_label}<{node.pk}>: {node.exit_message}; again from its last structure{change}')
+        return ProcessHandlerReport(True)
+
+    @process_handler(priority=100)
+    def handle_other_failure(self, node: orm.WorkChainNode) -> ProcessHandlerReport | None:
+        """Anything else was tried to be cured within the relaxation already: give up, with the reason."""
+        if node.is_finished_ok:
+            return None
+        message = f'[{node.exit_status}] {node.exit_message}'
+        return ProcessHandlerReport(True, self.exit_codes.ERROR_RELAXATION.format(message=message))

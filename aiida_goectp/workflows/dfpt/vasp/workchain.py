@@ -1,0 +1,257 @@
+"""``goectp.dfpt.vasp``: relaxation and linear response with VASP, by the work chains of aiida-vasp."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from aiida import orm
+from aiida.common.exceptions import MultipleObjectsError, NotExistent
+from aiida.engine import Process
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
+
+from aiida_goectp.data.dielectric import DielectricData
+from aiida_goectp.workflows.dfpt.base import DfptWorkChain
+from aiida_goectp.workflows.dfpt.vasp.collect import collect_vasp
+from aiida_goectp.workflows.dfpt.vasp.handlers import VaspResponseBaseWorkChain, validate_response
+from aiida_goectp.workflows.dfpt.vasp.relax import VaspRelaxBaseWorkChain
+from aiida_goectp.workflows.protocols.mixin import merge
+
+if TYPE_CHECKING:
+    from aiida.engine import ProcessBuilder
+
+__all__ = ('VaspDfptWorkChain',)
+
+_ARRAYS = ('dielectrics', 'born_charges', 'hessian')
+
+
+class VaspDfptWorkChain(DfptWorkChain):
+    """Dielectric response with VASP: LEPSILON, and IBRION = 8 for the ionic part.
+
+    The tensors stand in the frame of the structure given: VASP does not turn the cell of its POSCAR.
+    """
+
+    _PROTOCOLS = 'dfpt_vasp.yaml'
+    _META = ('functional', 'potential_family', 'potential_mapping', 'incar', 'kpoints_spacing')
+    _OPEN = ('dfpt.calc.metadata.options', 'relaxation.vasp.calc.metadata.options')
+
+    @classmethod
+    def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
+        """Define the inputs of this engine."""
+        super().define(spec)
+        spec.input('code', valid_type=orm.AbstractCode, help='VASP, the standard version.')
+        spec.expose_inputs(
+            VaspResponseBaseWorkChain, namespace='dfpt', exclude=('structure', 'code', 'clean_workdir', 'metadata')
+        )
+        spec.expose_inputs(
+            VaspRelaxBaseWorkChain,
+            namespace='relaxation',
+            exclude=('structure', 'clean_workdir', 'metadata', 'vasp.code', 'vasp.clean_workdir', 'vasp.metadata'),
+            namespace_options={'required': False, 'populate_defaults': False},
+        )
+        spec.inputs['dfpt'].validator = validate_response
+        spec.inputs.validator = _validate
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        code: orm.AbstractCode | str,
+        structure: orm.StructureData,
+        protocol: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+        functional: str | None = None,
+        potential_family: str | None = None,
+        potential_mapping: Mapping[str, str] | None = None,
+    ) -> ProcessBuilder:
+        """Return a builder with the inputs of a protocol.
+
+        :param code: VASP, or its full label
+        :param protocol: fast, balanced or stringent
+        :param overrides: inputs that take precedence over the protocol, nested as in its YAML file
+        :param options: options of all jobs, for example ``{'queue_name': 'long', 'account': 'me'}``
+        :param functional: PBEsol, PBE, PBEsol+U or PBE+U
+        :param potential_family: label of an uploaded family of POTCARs
+        :param potential_mapping: element → potential, over the mapping of aiida-vasp
+        :raises ValueError: no such protocol, functional or family, or an element without potential
+        """
+        if isinstance(code, str):
+            code = orm.load_code(code)
+        given = dict(overrides or {})
+        meta = {name: given.pop(name) for name in cls._META if name in given}
+        inputs = merge(cls.get_protocol_inputs(protocol, given), meta)
+        potentials = {
+            'potential_family': orm.Str(potential_family or inputs['potential_family']),
+            'potential_mapping': orm.Dict(
+                _mapping(structure, merge(inputs['potential_mapping'], potential_mapping or {}))
+            ),
+        }
+        _check_potentials(structure, potentials)
+        electrons = cls._electrons(structure, functional or inputs['functional'])
+        incar = merge(merge(inputs['incar'], electrons.pop('incar')), meta.get('incar', {}))
+        if 'kpoints' not in inputs['dfpt']:
+            electrons['kpoints_spacing'] = orm.Float(inputs['kpoints_spacing'])
+        builder = cls.get_builder()
+        builder.structure, builder.code = structure, code
+        builder.dfpt = {**_job(inputs['dfpt'], incar, options), **potentials, **electrons}
+        relaxation = inputs['relaxation']
+        relaxation['vasp'] = {**_job(relaxation['vasp'], incar, options), **potentials, **electrons}
+        builder.relaxation = relaxation
+        for name, node in cls.common_inputs(inputs).items():
+            builder[name] = node
+        return builder
+
+    @classmethod
+    def _electrons(cls, structure: orm.StructureData, functional: str) -> dict[str, Any]:
+        """Return the tags of a functional and of the magnetism, and the mappings for U and moments, each if needed."""
+        content = cls._read_protocols()
+        if functional not in content['functionals']:
+            raise ValueError(f'no functional is named {functional!r}; there are: {", ".join(content["functionals"])}')
+        chosen = content['functionals'][functional]
+        symbols = structure.get_symbols_set()
+        result: dict[str, Any] = {'incar': dict(chosen['incar'])}
+        hubbard = {
+            kind.name: chosen['hubbard'][kind.symbol]
+            for kind in structure.kinds
+            if kind.symbol in chosen.get('hubbard', {})
+        }
+        if hubbard and symbols & set(chosen['anions']):
+            result['ldau_mapping'] = orm.Dict({'mapping': hubbard})
+        moments = content['magnetic_moments']
+        if symbols & set(moments):
+            result['incar']['ispin'] = 2
+            values = {kind.name: moments.get(kind.symbol, moments['default']) for kind in structure.kinds}
+            result['magmom_mapping'] = orm.Dict({**values, 'default': moments['default']})
+        return result
+
+    # What the base asks for
+
+    def relax_process(self) -> tuple[type[Process], Mapping[str, Any]]:
+        """Return the relaxation of aiida-vasp, with what makes it robust."""
+        inputs = self.exposed_inputs(VaspRelaxBaseWorkChain, 'relaxation', agglomerate=False)
+        inputs.structure = self.ctx.structure
+        inputs.vasp.code = self.inputs.code
+        inputs.vasp.clean_workdir = orm.Bool(False)  # at the end, if at all
+        return VaspRelaxBaseWorkChain, inputs
+
+    def relaxed_structure(self, node: orm.ProcessNode) -> orm.StructureData:
+        """Return the relaxed structure."""
+        if 'relax' not in node.outputs or 'structure' not in node.outputs.relax:
+            raise ValueError('vasp.relax left no structure')
+        structure: orm.StructureData = node.outputs.relax.structure
+        return structure
+
+    def dfpt_process(self) -> tuple[type[Process], Mapping[str, Any]]:
+        """Return the linear response, without its ionic part if that is not wanted."""
+        inputs = self.exposed_inputs(VaspResponseBaseWorkChain, 'dfpt', agglomerate=False)
+        inputs.structure = self.ctx.structure
+        inputs.code = self.inputs.code
+        inputs.clean_workdir = orm.Bool(False)
+        if self.inputs.electronic_only.value:
+            parameters = inputs.parameters.get_dict()
+            parameters['incar'].pop('nsw', None)
+            parameters['incar']['ibrion'] = -1
+            inputs.parameters = orm.Dict(parameters)
+        return VaspResponseBaseWorkChain, inputs
+
+    def collect_dielectric(self) -> DielectricData:
+        """Return the response, from the outputs of the last job and its files."""
+        outputs = self.ctx.last.outputs
+        job = outputs.misc.creator
+        asked = self.ctx.last.inputs.parameters.get_dict()['incar']
+        used = job.inputs.parameters.get_dict()
+        settings = {
+            'incar': used,
+            'kpoints': _mesh(job.inputs.kpoints),
+            'potentials': {name: node.full_name for name, node in job.inputs.potential.items()},
+            'notes': _notes(asked, used),
+        }
+        node: DielectricData = collect_vasp(
+            structure=job.inputs.structure,
+            misc=outputs.misc,
+            settings=orm.Dict(settings),
+            retrieved=outputs.retrieved,
+            **{name: outputs[name] for name in _ARRAYS if name in outputs},
+        )
+        return node
+
+    @classmethod
+    def job_seconds(cls, job: orm.CalcJobNode) -> float:
+        """Return the wall time of a job in seconds, as VASP says in OUTCAR, else as the scheduler does."""
+        if 'misc' in job.outputs:
+            elapsed = job.outputs.misc.get_dict().get('run_stats', {}).get('elapsed_time')
+            if elapsed:
+                return float(elapsed)
+        return super().job_seconds(job)
+
+
+def _validate(inputs: Any, _: Any = None) -> str | None:
+    """Refuse a relaxation that is asked for without its inputs."""
+    if 'relax' in inputs and inputs['relax'].value and 'parameters' not in inputs.get('relaxation', {}).get('vasp', {}):
+        return 'relax is true, but relaxation.vasp is empty; give its inputs or set relax to false'
+    return None
+
+
+def _mapping(structure: orm.StructureData, changes: Mapping[str, str]) -> dict[str, str]:
+    """Return the potential of every kind and every element of a structure.
+
+    Elements too, since the structure that comes back from VASP knows no other kinds.
+    """
+    from aiida_vasp.workchains.v2.vasp import VaspWorkChain
+
+    known = {**VaspWorkChain.get_protocol_inputs()['potential_mapping'], **changes}
+    missing = sorted(structure.get_symbols_set() - set(known))
+    if missing:
+        raise ValueError(f'no potential is known for {", ".join(missing)}; name it in potential_mapping')
+    kinds = {kind.name: known[kind.symbol] for kind in structure.kinds}
+    return {**{symbol: known[symbol] for symbol in sorted(structure.get_symbols_set())}, **kinds}
+
+
+def _check_potentials(structure: orm.StructureData, potentials: Mapping[str, Any]) -> None:
+    from aiida_vasp.data.potcar import PotcarData
+
+    family = potentials['potential_family'].value
+    if PotcarData.get_potcar_group(family) is None:
+        raise ValueError(
+            f'no family of potentials is named {family!r}; upload one with aiida-vasp potcar uploadfamily, or name '
+            'another with potential_family'
+        )
+    try:
+        PotcarData.get_potcars_from_structure(structure, family, potentials['potential_mapping'].get_dict())
+    except (NotExistent, MultipleObjectsError, ValueError) as error:
+        raise ValueError(f'the family {family!r} does not serve for {structure.get_formula()}: {error}') from error
+
+
+def _job(inputs: Mapping[str, Any], incar: Mapping[str, Any], options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the inputs of a run with the tags that all runs share below its own."""
+    job = dict(inputs)
+    job['parameters'] = orm.Dict(merge({'incar': incar}, inputs['parameters']))
+    job['settings'] = orm.Dict(inputs['settings'])
+    metadata = inputs['calc']['metadata']
+    job['calc'] = {'metadata': {**metadata, 'options': merge(metadata['options'], options or {})}}
+    return job
+
+
+def _mesh(kpoints: orm.KpointsData) -> Any:
+    """Return mesh and offset, or the number of points if they are given one by one."""
+    try:
+        mesh, offset = kpoints.get_kpoints_mesh()
+    except AttributeError:
+        return len(kpoints.get_kpoints())
+    return {'mesh': list(mesh), 'offset': list(offset)}
+
+
+def _notes(asked: Mapping[str, Any], used: Mapping[str, Any]) -> list[str]:
+    """Return what the handlers changed."""
+    notes = []
+    if asked.get('ibrion') in (7, 8) and used.get('ibrion') not in (7, 8):
+        notes.append('the ionic part was too large for memory or wall time: the electronic part was computed alone')
+    changed = {
+        tag: used.get(tag)
+        for tag in ('algo', 'amix', 'bmix', 'ediff', 'isym', 'kpar', 'nelm', 'symprec')
+        if used.get(tag) != asked.get(tag)
+    }
+    if changed:
+        tags = ', '.join(f'{tag.upper()} = {"default" if value is None else value}' for tag, value in changed.items())
+        notes.append(f'cured with {tags}')
+    return notes

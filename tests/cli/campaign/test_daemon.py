@@ -1,0 +1,67 @@
+"""``aiida-goectp campaign`` as users have it: left to a daemon, watched, stopped, and gone on with."""
+
+import re
+import time
+
+import pytest
+
+from tests.workflows.daemon import daemon  # noqa: F401
+
+pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(1200)]
+
+PREPARE = """
+import sys
+from pathlib import Path
+
+import yaml
+from aiida import orm
+from tests.workflows.campaign import searching
+from tests.workflows.dfpt.table_engine import NAME
+
+computer = orm.load_computer('localhost')
+computer.set_minimum_job_poll_interval(0.5)
+code = orm.InstalledCode(
+    label='goectp', computer=computer, filepath_executable=str(Path(sys.executable).parent / 'goectp')
+).store()
+pool = searching.some_pool()
+values = {
+    'label': 'left alone',
+    'pool': pool.pk,
+    'dataset': searching.start_dataset().pk,
+    'code': code.full_label,
+    'engine': NAME,
+    'dfpt': {'arguments': {'table': searching.table_of(pool)}},
+    'picking': {'batch_size': 2},
+    'stop_rules': {'max_rounds': 1},
+    'retraining': {'folds': 2, 'tolerance': 1000.0},
+    'training': searching.TRAINING,
+    'options': {'environment_variables': {'OMP_NUM_THREADS': '1'}},
+    'device': 'cpu',
+}
+Path('campaign.yaml').write_text(yaml.safe_dump(values))
+"""
+
+
+def test_a_campaign_left_to_the_daemon(daemon):  # noqa: F811
+    (daemon.folder / 'prepare.py').write_text(PREPARE)
+    daemon.run('verdi', 'run', 'prepare.py')
+    first = _submitted(daemon.run('aiida-goectp', 'campaign', 'start', 'campaign.yaml'))
+    assert ', "left alone", ' in _ended(daemon, first)
+    report = daemon.run('aiida-goectp', 'campaign', 'report', first)
+    assert '1 rounds are done, 1 were allowed' in ' '.join(report.split())
+
+    more = _submitted(daemon.run('aiida-goectp', 'campaign', 'extend', first, '--max-rounds', '2'))
+    assert ', 2 rounds, ' in _ended(daemon, more)
+
+
+def _submitted(output):
+    return re.search(r'submitted ActiveLearningWorkChain<(\d+)>; `aiida-goectp campaign status', output).group(1)
+
+
+def _ended(daemon, pk):  # noqa: F811
+    deadline = time.monotonic() + 500
+    while ' finished, ' not in (line := daemon.run('aiida-goectp', 'campaign', 'status', pk)):
+        assert ' failed' not in line, line
+        assert time.monotonic() < deadline, line
+        time.sleep(3)
+    return line

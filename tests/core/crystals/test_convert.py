@@ -1,0 +1,54 @@
+"""Conversion from and to ASE: lattice and positions unchanged, and what is not a crystal is refused by its code."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from aiida_goectp.core.crystals import CrystalError
+from aiida_goectp.core.crystals.convert import from_ase, to_ase
+
+from .builders import crystals, rocksalt
+
+
+@given(crystals())
+@settings(max_examples=30)
+def test_round_trip(crystal):
+    back = from_ase(to_ase(crystal), 'x')
+    assert back.id == 'x'
+    assert np.array_equal(back.lattice, crystal.lattice)
+    assert back.atomic_numbers.tolist() == crystal.atomic_numbers.tolist()
+    assert np.allclose(back.fractional_positions, crystal.fractional_positions, rtol=0, atol=1e-13)
+
+
+def test_left_handed_lattice_is_kept():
+    crystal = rocksalt()._replace(lattice=np.diag([4.0, 4.0, -5.0]))
+    assert np.array_equal(from_ase(to_ase(crystal)).lattice, crystal.lattice)
+
+
+def test_default_id_is_the_formula():
+    assert from_ase(to_ase(rocksalt('anything'))).id == 'MgO'
+
+
+def test_crystal_shares_no_memory_with_its_source():
+    atoms = to_ase(rocksalt())
+    crystal = from_ase(atoms)
+    crystal.lattice[0, 0] = crystal.fractional_positions[0, 0] = 99.0
+    assert np.array_equal(atoms.cell.array, rocksalt().lattice)
+
+
+def test_refused_structures():
+    from ase import Atoms
+    from ase.build import fcc100, molecule
+
+    with pytest.raises(CrystalError) as caught:
+        from_ase(molecule('H2O'))
+    assert caught.value.code == 'bad_lattice'
+    with pytest.raises(CrystalError) as caught:
+        from_ase(fcc100('Al', (1, 1, 3), vacuum=8.0))
+    assert caught.value.code == 'not_periodic'
+    shared = Atoms('Ga', cell=np.eye(3) * 4, pbc=True, info={'occupancy': {'0': {'Ga': 0.5, 'In': 0.5}}})
+    with pytest.raises(CrystalError) as caught:
+        from_ase(shared)
+    assert caught.value.code == 'partial_occupancy'

@@ -1,0 +1,285 @@
+"""Every kind of file in, every kind of fault by name, and one bad row never ends the batch."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from aiida_goectp.core.crystals import CrystalSet, Failure, read_bytes, read_contents, read_structures
+from aiida_goectp.core.crystals.readers import describe_failures
+from aiida_goectp.core.formats.npz import FormatError
+
+from .builders import crystal_of, rocksalt
+
+POSCAR = """MgO
+1.0
+0.0 2.106 2.106
+2.106 0.0 2.106
+2.106 2.106 0.0
+Mg O
+1 1
+Direct
+0.0 0.0 0.0
+0.5 0.5 0.5
+"""
+
+
+def row(**changes) -> bytes:
+    crystal = rocksalt()
+    data = {
+        'id': 'mp-1265',
+        'lattice': crystal.lattice.tolist(),
+        'species': ['Mg', 'O'],
+        'frac_coords': crystal.fractional_positions.tolist(),
+        'band_gap': 4.45,
+    }
+    data.update(changes)
+    return json.dumps({name: value for name, value in data.items() if value is not ...}).encode()
+
+
+def only_failure(crystals: CrystalSet) -> Failure:
+    assert len(crystals) == 0
+    assert len(crystals.failures) == 1
+    return crystals.failures[0]
+
+
+def test_every_kind_gives_the_same_crystal(tmp_path):
+    from ase.io import write
+
+    from aiida_goectp.core.crystals.convert import to_ase
+
+    (tmp_path / 'a.jsonl').write_bytes(row(id='a'))
+    (tmp_path / 'b.jsonl.gz').write_bytes(gzip.compress(row(id='b')))
+    (tmp_path / 'c.vasp').write_text(POSCAR)
+    (tmp_path / 'CONTCAR').write_text(POSCAR)
+    write(tmp_path / 'd.xyz', to_ase(rocksalt()), format='extxyz')
+    CrystalSet.from_crystals([rocksalt('e')]).save(tmp_path / 'e.npz')
+    (tmp_path / 'f.POSCAR.gz').write_bytes(gzip.compress(POSCAR.encode()))
+    crystals = read_structures([tmp_path])
+    assert crystals.ids.tolist() == ['CONTCAR', 'a', 'b', 'c', 'd', 'e', 'f']
+    assert len(set(crystals.hashes.tolist())) == 1
+    assert not crystals.failures
+
+
+def test_real_data_read_fast_and_whole(shared):
+    start = time.perf_counter()
+    crystals = read_structures([shared / 'data' / 'mp20_test.jsonl.gz', shared / 'data' / 'mp20_val.jsonl.gz'])
+    assert time.perf_counter() - start < 60
+    assert len(crystals) == 18093
+    assert not crystals.failures
+    assert np.count_nonzero(crystals.properties['band_gap'] > 0.1) == 6474
+    assert {'band_gap', 'e_above_hull', 'spacegroup', 'formula'} <= set(crystals.properties)
+    assert len(set(crystals.hashes.tolist())) == 18093
+
+
+def test_tensors_of_a_labelled_file_are_left_out(shared):
+    crystals = read_structures([shared / 'data' / 'petousis2017_mp.jsonl.gz'])
+    assert len(crystals) == 1056
+    assert not {'eps_total', 'eps_electronic', 'lattice', 'species'} & set(crystals.properties)
+    assert crystals.properties['pot_ferroelectric'].dtype == bool
+
+
+def test_the_order_is_that_of_the_paths_and_double_ids_get_a_number():
+    crystals = read_contents(
+        [
+            ('b.jsonl', row(id='x') + b'\n' + row(id='y')),
+            ('a.jsonl', row(id='x') + b'\n' + row(id='x#2') + b'\n' + row(id='x')),
+        ]
+    )
+    assert crystals.ids.tolist() == ['x', 'y', 'x#3', 'x#2', 'x#4']
+
+
+def test_a_failed_row_takes_part_in_the_numbering():
+    crystals = read_contents([('a.vasp', b'nothing'), ('b/a.vasp', POSCAR.encode())])
+    assert [failure.id for failure in crystals.failures] == ['a']
+    assert crystals.ids.tolist() == ['a#2']
+
+
+def test_columns_of_different_files_are_joined():
+    crystals = read_contents(
+        [
+            ('a.jsonl', row(id='a', spacegroup=225, stable=True, name='periclase', big=10**30, nothing=None)),
+            ('b.jsonl', row(id='b', band_gap=..., name=..., magnetic=False, spacegroup=225, list=[1, 2])),
+        ]
+    )
+    columns = crystals.properties
+    assert np.array_equal(columns['band_gap'], [4.45, np.nan], equal_nan=True)
+    assert np.array_equal(columns['stable'], [1.0, np.nan], equal_nan=True)
+    assert np.array_equal(columns['big'], [1e30, np.nan], equal_nan=True)
+    assert columns['spacegroup'].dtype == np.int64
+    assert columns['name'].tolist() == ['periclase', '']
+    assert set(columns) == {'band_gap', 'spacegroup', 'stable', 'name', 'big', 'magnetic'}
+
+
+def test_text_from_outside_is_cleaned_before_it_becomes_a_column(tmp_path):
+    crystals = read_bytes('a.jsonl', row(id='x\0\n', note='y' * 100_000) + b'\n' + row(id='x', note='\x1b[31mred\0'))
+    assert crystals.ids.tolist() == ['x', 'x#2']
+    assert crystals.properties['note'].tolist() == ['y' * 200, '[31mred']
+    crystals.save(tmp_path / 'crystals.npz')
+    assert CrystalSet.load(tmp_path / 'crystals.npz').ids.tolist() == ['x', 'x#2']
+
+
+@pytest.mark.parametrize(
+    ('line', 'code', 'message'),
+    [
+        (b'{"id": "mp-1", "latt', 'unreadable_row', 'not a JSON object, or cut off'),
+        (b'[1, 2]', 'unreadable_row', 'expected a JSON object'),
+        (b'\xff\xfe', 'unreadable_row', 'not a JSON object'),
+        (b'[' * 100_000, 'unreadable_row', 'not a JSON object'),
+        (row(lattice=...), 'unreadable_row', 'lattice missing'),
+        (row(species=..., frac_coords=...), 'unreadable_row', 'species and frac_coords missing'),
+        (row(species='MgO'), 'unreadable_row', 'no list of chemical symbols'),
+        (row(species=['Mg']), 'unreadable_row', 'do not fit together'),
+        (row(species=[], frac_coords=[]), 'no_atoms', 'no atom'),
+        (row(lattice=[[1, 0], [0, 1]]), 'unreadable_row', r'lattice of shape \(2, 2\)'),
+        (row(lattice=[[1, 0, 0], [0, 1]]), 'unreadable_row', 'no table of numbers'),
+        (row(lattice={'a': 3}), 'unreadable_row', 'no table of numbers'),
+        (row(frac_coords=[[0, 0, 'zero'], [0, 0, 0]]), 'unreadable_row', 'no table of numbers'),
+        (row(frac_coords=[[0, 0, float('nan')], [0, 0, 0]]), 'not_finite', 'atom 1'),
+        (row(frac_coords=[[0, 0, None], [0, 0, 0]]), 'not_finite', 'atom 1'),
+        (row(lattice=np.full((3, 3), np.inf).tolist()), 'not_finite', 'lattice'),
+        (row(lattice=np.zeros((3, 3)).tolist()), 'bad_lattice', 'spans no volume'),
+        (row(frac_coords=[[0, 0, 0], [0, 0, 0.1]]), 'atoms_too_close', r'atoms 1 \(Mg\) and 2 \(O\)'),
+        (row(species=['Mg', 'Xx']), 'unknown_element', "'Xx' is no chemical element"),
+        (row(species=['Mg', 8]), 'unknown_element', '8 is no chemical element'),
+        (row(species=['Mg', {'O': 0.5, 'S': 0.5}]), 'partial_occupancy', 'a site is shared'),
+    ],
+)
+def test_a_bad_line_is_named_and_the_others_are_read(line, code, message):
+    import re
+
+    crystals = read_bytes('some.jsonl', row(id='first') + b'\n\n' + line + b'\n' + row(id='last') + b'\n')
+    assert crystals.ids.tolist() == ['first', 'last']
+    (failure,) = crystals.failures
+    assert failure.code == code
+    assert re.search(message, failure.message), failure.message
+    assert len(failure.message) <= 400
+
+
+def test_the_line_is_named():
+    content = row(id='first') + b'\n' + row(id='second', species=['Mg', 'Xx'])
+    assert read_bytes('some.jsonl', content).failures == (
+        Failure('second', 'unknown_element', "some.jsonl, line 2: 'Xx' is no chemical element"),
+    )
+
+
+def test_rows_without_an_id_are_numbered():
+    content = b'\n'.join([row(id=...), b'rubbish', row(id=...)])
+    crystals = read_bytes('folder/some.jsonl', content)
+    assert crystals.ids.tolist() == ['some@0', 'some@2']
+    assert crystals.failures[0].id == 'some@1'
+
+
+def test_deuterium_counts_as_hydrogen():
+    assert read_bytes('a.jsonl', row(species=['Li', 'D'])).atomic_numbers.tolist() == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (gzip.compress(row(), mtime=0)[:-20], 'cut off'),
+        (gzip.compress(row(), mtime=0)[:-4] + b'1234', 'damaged'),
+        (b'no gzip at all', 'not a gzip file'),
+        (gzip.compress(row(), mtime=0) + b'rubbish', 'not a gzip file'),
+    ],
+)
+def test_a_damaged_gzip_file(content, message):
+    failure = only_failure(read_bytes('a.jsonl.gz', content))
+    assert failure.code == 'unreadable_file'
+    assert message in failure.message
+
+
+def test_several_gzip_members_are_one_file():
+    assert len(read_bytes('a.jsonl.gz', gzip.compress(row(id='a') + b'\n') + gzip.compress(row(id='b')))) == 2
+
+
+def test_a_gzip_bomb_is_refused(monkeypatch):
+    monkeypatch.setattr('aiida_goectp.core.crystals.readers._MAX_BYTES', 1000)
+    failure = only_failure(read_bytes('a.jsonl.gz', gzip.compress(bytes(100_000))))
+    assert 'when unpacked' in failure.message
+
+
+def test_a_set_read_from_npz_is_checked_too():
+    import io
+
+    bad = crystal_of([[0, 0, 0], [0, 0, 0.01]], id='bad')
+    stream = io.BytesIO()
+    kept = Failure('old', 'unreadable_file', 'cut off')
+    CrystalSet.from_crystals([rocksalt('good'), bad], {'gap': [1.0, 2.0], 'name': ['p', 'q']}, [kept]).save(stream)
+    crystals = read_bytes('set.npz', stream.getvalue())
+    assert crystals.ids.tolist() == ['good']
+    assert crystals.properties['gap'].tolist() == [1.0]
+    assert crystals.properties['name'].tolist() == ['p']
+    assert [(failure.id, failure.code) for failure in crystals.failures] == [
+        ('old', 'unreadable_file'),
+        ('bad', 'atoms_too_close'),
+    ]
+    failure = only_failure(read_bytes('set.npz', stream.getvalue()[:200]))
+    assert failure.code == 'unreadable_file'
+    assert failure.message.startswith('set.npz: ')
+
+
+def test_a_folder_is_read_one_level_deep_and_other_files_are_passed_over(tmp_path):
+    (tmp_path / 'b.vasp').write_text(POSCAR)
+    (tmp_path / 'a.vasp').write_text(POSCAR)
+    (tmp_path / '.hidden.vasp').write_text(POSCAR)
+    (tmp_path / 'README.md').write_text('not a structure')
+    (tmp_path / 'deeper').mkdir()
+    (tmp_path / 'deeper' / 'c.vasp').write_text(POSCAR)
+    crystals = read_structures([tmp_path])
+    assert crystals.ids.tolist() == ['a', 'b']
+    assert not crystals.failures
+
+
+def test_what_is_refused_at_once(tmp_path):
+    with pytest.raises(FormatError, match=r'no structure file in this folder; looked for \.npz, \.jsonl, \.cif'):
+        read_structures([tmp_path])
+    with pytest.raises(FormatError, match='no such file or folder'):
+        read_structures([tmp_path / 'none.cif'])
+    with pytest.raises(FormatError, match='no path given: not one crystal could be read'):
+        read_structures([])
+    (tmp_path / 'a.vasp').write_text(POSCAR[:60])
+    (tmp_path / 'b.vasp').write_text(POSCAR.replace('Mg O', 'Mg Xx'))
+    with pytest.raises(FormatError, match='not one crystal could be read') as caught:
+        read_structures([tmp_path])
+    assert 'unreadable_file' in str(caught.value)
+    assert 'unknown_element: ' + str(tmp_path / 'b.vasp') + ": 'Xx'" in str(caught.value)
+
+
+def test_a_file_of_unknown_kind_is_a_failure_beside_the_others(tmp_path):
+    (tmp_path / 'a.vasp').write_text(POSCAR)
+    (tmp_path / 'b.pdf').write_bytes(b'%PDF')
+    crystals = read_structures([tmp_path / 'b.pdf', tmp_path / 'a.vasp'])
+    assert crystals.ids.tolist() == ['a']
+    assert crystals.failures[0].code == 'unknown_format'
+    assert '.cif' in crystals.failures[0].message
+
+
+def test_failures_are_counted():
+    failures = [Failure('', code, '') for code in ('b', 'a', 'b')]
+    assert describe_failures(failures) == '2 b, 1 a'
+    assert describe_failures([]) == ''
+
+
+def test_real_files_damaged_at_random_never_end_the_batch(shared):
+    """Each damaged copy of real rows becomes crystals and failures; no exception, and no row disappears."""
+    with gzip.open(shared / 'data' / 'mp20_test.jsonl.gz') as stream:
+        lines = [next(stream) for _ in range(40)]
+    rng = np.random.default_rng(0)
+    codes: Counter[str] = Counter()
+    for _ in range(20):
+        damaged = []
+        for line in lines:
+            content = bytearray(line.rstrip(b'\n'))
+            for place in rng.integers(0, len(content), 3):
+                content[place] = rng.choice(list(b'0123456789.-[]{}",xyzN'))
+            damaged.append(bytes(content))
+        crystals = read_bytes('damaged.jsonl', b'\n'.join(damaged))
+        assert len(crystals) + len(crystals.failures) == len(lines)
+        codes.update(failure.code for failure in crystals.failures)
+    assert codes['unreadable_row'] > 100

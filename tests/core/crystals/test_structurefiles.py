@@ -1,0 +1,195 @@
+"""POSCAR and extended XYZ: the frame of the file is kept, and every fault has its name."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import numpy as np
+import pytest
+
+from aiida_goectp.core.crystals import read_bytes
+from aiida_goectp.core.crystals.convert import to_ase
+
+from .builders import rocksalt
+
+POSCAR = """MgO
+1.0
+0.0 2.106 2.106
+2.106 0.0 2.106
+2.106 2.106 0.0
+Mg O
+1 1
+Direct
+0.0 0.0 0.0
+0.5 0.5 0.5
+"""
+
+FRAME = (
+    '2\nLattice="0.0 2.1 2.1 2.1 0.0 2.1 2.1 2.1 0.0" Properties=species:S:1:pos:R:3 '
+    'band_gap=4.5 stable=T name=periclase count=3 tensor="1 2 3 4" pbc="T T T"\n'
+    'Mg 0.0 0.0 0.0\nO 2.1 2.1 2.1\n'
+)
+
+
+def poscar(text, name='some.vasp'):
+    return read_bytes(name, text.encode())
+
+
+def xyz(text):
+    return read_bytes('some.extxyz', text.encode())
+
+
+def assert_fails(crystals, code, message):
+    assert len(crystals) == 0
+    (failure,) = crystals.failures
+    assert failure.code == code, failure
+    assert re.search(message, failure.message), failure.message
+    assert failure.message.startswith('some.')
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        POSCAR,
+        POSCAR.replace('Mg O\n1', '1').replace('MgO\n', 'Mg O\n'),  # VASP 4: the symbols are the comment
+        POSCAR.replace('Direct', 'Selective dynamics\nDirect').replace(
+            '0.0 0.0 0.0\n0.5 0.5 0.5', '0.0 0.0 0.0 T T F\n0.5 0.5 0.5 F F F'
+        ),
+        POSCAR.replace('Direct', 'Cartesian').replace('0.5 0.5 0.5', '2.106 2.106 2.106'),
+        POSCAR.replace('\n1.0\n', '\n2.0\n').replace('2.106', '1.053'),
+        POSCAR.replace('\n1.0\n', f'\n-{2 * 2.106**3!r}\n').replace('2.106', '1.0'),
+        POSCAR.replace('Mg O', 'Mg_pv/1a2b O_s/3c4d'),
+        POSCAR.replace('1 1', '1 1 ! a comment'),
+        POSCAR + '\n  0.1 0.2 0.3\n  0.1',  # velocities, cut off: not looked at
+        POSCAR.replace('\n', '\r\n'),
+    ],
+    ids=['plain', 'vasp4', 'selective', 'cartesian', 'scale', 'volume', 'potcar', 'comment', 'velocities', 'crlf'],
+)
+def test_spellings_of_one_poscar(text):
+    (crystal,) = poscar(text)
+    assert crystal.id == 'some'
+    assert np.allclose(crystal.lattice, rocksalt().lattice, atol=1e-12)
+    assert crystal.atomic_numbers.tolist() == [12, 8]
+    assert np.allclose(crystal.fractional_positions, rocksalt().fractional_positions, atol=1e-12)
+
+
+def test_a_left_handed_lattice_is_neither_turned_nor_refused():
+    (crystal,) = poscar(POSCAR.replace('0.0 2.106 2.106\n2.106 0.0 2.106', '2.106 0.0 2.106\n0.0 2.106 2.106'))
+    assert np.linalg.det(crystal.lattice) < 0
+    assert crystal.lattice[0].tolist() == [2.106, 0.0, 2.106]
+
+
+@pytest.mark.parametrize('name', ['POSCAR', 'CONTCAR', 'POSCAR_MgO', 'x/y/POSCAR.relaxed', 'a.poscar', 'A.VASP'])
+def test_names_of_a_poscar(name):
+    assert len(poscar(POSCAR, name)) == 1
+
+
+@pytest.mark.parametrize(
+    ('text', 'code', 'message'),
+    [
+        ('', 'unreadable_file', 'cut off: no numbers of atoms'),
+        (POSCAR[:30], 'unreadable_file', 'cut off: no numbers of atoms'),
+        (POSCAR[: POSCAR.index('Direct')], 'unreadable_file', 'cut off: 2 atoms announced'),
+        (POSCAR[: POSCAR.index('0.5 0.5')], 'unreadable_file', 'cut off: 2 atoms announced'),
+        (POSCAR[: POSCAR.index('.5 0.5\n')], 'unreadable_file', 'cut off'),
+        (POSCAR.replace('1 1', '1 999999999999'), 'unreadable_file', 'cut off: 1000000000000 atoms announced'),
+        (POSCAR.replace('1 1', '-1 1'), 'unreadable_file', 'no numbers of atoms'),
+        (POSCAR.replace('1 1', '0 0'), 'no_atoms', 'no atom'),
+        (POSCAR.replace('Mg O\n1', '1').replace('MgO', 'my best'), 'unknown_element', 'no chemical symbols'),
+        (POSCAR.replace('Mg O', 'Mg Xx'), 'unknown_element', "'Xx' is no chemical element"),
+        (POSCAR.replace('0.5 0.5 0.5', '0.5 nan 0.5'), 'not_finite', 'atom 2'),
+        (POSCAR.replace('0.5 0.5 0.5', '0.0 0.0 0.05'), 'atoms_too_close', 'Å apart'),
+        (POSCAR.replace('2.106 2.106 0.0', '0.0 2.106 2.106'), 'bad_lattice', 'no volume'),
+        (POSCAR.replace('2.106', 'nan'), 'bad_lattice', 'not finite'),
+        (POSCAR.replace('\n1.0\n', '\n0.0\n'), 'bad_lattice', 'no volume'),
+        (POSCAR.replace('\n1.0\n', '\none\n'), 'unreadable_file', 'scaling factors'),
+    ],
+)
+def test_faults_of_a_poscar(text, code, message):
+    assert_fails(poscar(text), code, message)
+
+
+def test_symbols_are_never_looked_for_in_other_files(tmp_path, monkeypatch):
+    """ASE would read a POTCAR in the folder; what a file means must not depend on its neighbours."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'POTCAR').write_text(' TITEL  = PAW_PBE Mg 13Apr2007\n TITEL  = PAW_PBE O 08Apr2002\n')
+    assert_fails(poscar(POSCAR.replace('Mg O\n1', '1').replace('MgO', 'O')), 'unreadable_file', 'not a POSCAR')
+
+
+def test_one_frame_keeps_its_frame_and_its_scalars():
+    crystals = xyz(FRAME)
+    (crystal,) = crystals
+    assert crystal.id == 'some'
+    assert np.array_equal(crystal.lattice, rocksalt(edge=4.2).lattice)
+    assert np.allclose(crystal.fractional_positions, rocksalt().fractional_positions)
+    columns = {name: column[0] for name, column in crystals.properties.items()}
+    assert columns == {'band_gap': 4.5, 'stable': True, 'name': 'periclase', 'count': 3}
+
+
+def test_many_frames_are_numbered_as_ase_counts_them():
+    crystals = xyz(FRAME + FRAME.replace('4.5', '5.5').replace('periclase', 'b') + '\n' + FRAME.replace('stable=T', ''))
+    assert crystals.ids.tolist() == ['some@0', 'some@1', 'some@2']
+    assert crystals.properties['band_gap'].tolist() == [4.5, 5.5, 4.5]
+    assert np.array_equal(crystals.properties['stable'], [1.0, 1.0, np.nan], equal_nan=True)
+
+
+def test_what_ase_writes_is_read(shared):
+    from ase.io import write
+
+    source = read_bytes('a.jsonl.gz', (shared / 'data' / 'petousis2017_mp.jsonl.gz').read_bytes()).take(range(50))
+    stream = io.StringIO()
+    write(stream, [to_ase(crystal) for crystal in source], format='extxyz')
+    back = xyz(stream.getvalue())
+    assert len(back) == 50
+    for first, second in zip(source, back, strict=True):
+        assert np.allclose(first.lattice, second.lattice, atol=1e-8)
+        assert np.array_equal(first.atomic_numbers, second.atomic_numbers)
+        assert np.allclose(first.fractional_positions, second.fractional_positions, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ('frame', 'code', 'message'),
+    [
+        (FRAME.replace('Lattice=', 'Lettuce='), 'bad_lattice', 'frame 1: no Lattice='),
+        ('2\nwater\nMg 0 0 0\nO 2.1 2.1 2.1\n', 'bad_lattice', 'frame 1: no Lattice='),
+        (FRAME.replace('2.1 0.0"', '"'), 'unreadable_row', 'not a frame of extended XYZ'),
+        (FRAME.replace('T T T', 'T T F'), 'not_periodic', r'periodic along \[True, True, False\]'),
+        (FRAME.replace('O 2.1', 'Xx 2.1'), 'unknown_element', "'Xx' is no chemical element"),
+        (FRAME.replace('O 2.1', 'X 2.1'), 'unknown_element', 'atomic number 0'),
+        (FRAME.replace('O 2.1', 'O nan'), 'not_finite', 'atom 2'),
+        (FRAME.replace('O 2.1', 'O two'), 'unreadable_row', 'not a frame'),
+        (FRAME.replace('O 2.1 2.1 2.1', 'O 0.1 0.0 0.0'), 'atoms_too_close', '0.100 Å'),
+        (FRAME.replace('O 2.1 2.1 2.1', 'O 2.1'), 'unreadable_row', 'not a frame'),
+        (FRAME.replace('2.1 2.1 0.0"', '0.0 2.1 2.1"'), 'bad_lattice', 'no volume'),
+    ],
+)
+def test_a_bad_frame_does_not_end_the_file(frame, code, message):
+    crystals = xyz(FRAME + frame + FRAME)
+    assert crystals.ids.tolist() == ['some@0', 'some@2']
+    (failure,) = crystals.failures
+    assert (failure.id, failure.code) == ('some@1', code), failure
+    assert re.search(message, failure.message), failure.message
+
+
+def test_a_torn_file_keeps_its_whole_frames():
+    crystals = xyz(FRAME + FRAME[:-20])
+    assert crystals.ids.tolist() == ['some@0']
+    assert crystals.failures[0].code == 'unreadable_file'
+    assert 'some.extxyz, frame 1: cut off: 2 atoms announced on line 5' in crystals.failures[0].message
+    crystals = xyz(FRAME + 'rubbish\n' + FRAME)
+    assert len(crystals) == 1
+    assert "line 5 should be a number of atoms, found 'rubbish'" in crystals.failures[0].message
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('', 'the file is empty'),
+        ('99999999999\n', 'cut off'),
+        ('\0\1', 'should be a number of atoms'),
+        ('²\n', 'number'),
+    ],
+)
+def test_no_frame_at_all(text, message):
+    assert_fails(xyz(text), 'unreadable_file', message)

@@ -1,0 +1,143 @@
+"""Canonical cells and projection."""
+
+import numpy as np
+import pytest
+import spglib
+
+from aiida_goectp.core.crystals import Crystal
+from aiida_goectp.core.crystals.symmetry import canonical_cell, infrared_directions, point_group_projector, project
+from tests.core.network.changes import enlarged, orthogonal, recelled, rotated
+
+
+def _density(crystal):
+    return len(crystal.atomic_numbers) / abs(np.linalg.det(crystal.lattice))
+
+
+@pytest.mark.parametrize(
+    ('name', 'atoms', 'order', 'frames'),
+    [
+        ('Si', 2, 48, 1),
+        ('MgO', 2, 48, 1),
+        ('GaAs', 2, 24, 1),
+        ('SrTiO3', 5, 48, 1),
+        ('TiO2', 6, 16, 1),
+        ('AlN', 4, 12, 1),
+    ],
+)
+def test_textbook_cells(crystal_set, name, atoms, order, frames):
+    """GaAs lacks inversion, but its Laue group m-3m is the lattice's: one frame is enough, since ε is even."""
+    crystal = crystal_set[list(crystal_set.ids).index(name)]
+    for given in (crystal, enlarged(crystal, np.random.default_rng(0)), recelled(crystal, np.random.default_rng(1))):
+        cell = canonical_cell(given)
+        assert (len(cell.atomic_numbers), len(cell.operations), len(cell.frames)) == (atoms, order, frames)
+        assert cell.symmetry_known
+
+
+def test_low_symmetry_on_a_symmetric_lattice_needs_more_frames():
+    """Pyrite's group m-3 is half of the cubic holohedry; one atom pair off every axis leaves 24 cosets of {1, −1}."""
+    pyrite = Crystal('pair', np.eye(3) * 5, np.array([26, 16]), np.array([[0, 0, 0], [0.11, 0.23, 0.37]]))
+    assert len(canonical_cell(pyrite).frames) == 24
+
+
+def test_the_frame_leads_back(crystal_set):
+    crystal = crystal_set[5]
+    turn = orthogonal(np.random.default_rng(0))
+    here, there = canonical_cell(crystal), canonical_cell(rotated(crystal, turn))
+    for cell in (here, there):
+        stretch = np.swapaxes(cell.rotations, 1, 2) @ np.swapaxes(cell.frames, 1, 2)
+        np.testing.assert_allclose(stretch, np.swapaxes(stretch, 1, 2), atol=1e-9)
+    operations = turn @ here.operations @ turn.T
+    distance = np.abs(operations[:, None] - there.operations[None]).max(axis=(2, 3))
+    assert distance.min(axis=1).max() < 1e-8
+
+
+def test_noise_below_the_tolerance_is_symmetrised(crystal_set):
+    """What comes out obeys the group exactly, although what went in did not."""
+    rng = np.random.default_rng(0)
+    crystal = crystal_set[4]
+    noisy = crystal._replace(
+        lattice=crystal.lattice + rng.normal(scale=5e-4, size=(3, 3)),
+        fractional_positions=crystal.fractional_positions + rng.normal(scale=1e-4, size=(6, 3)),
+    )
+    cell = canonical_cell(noisy)
+    assert len(cell.operations) == 16
+    tight = spglib.get_symmetry_dataset((cell.lattice, cell.fractional_positions, cell.atomic_numbers), symprec=1e-8)
+    assert tight.number == 136
+    identity = cell.operations @ np.swapaxes(cell.operations, 1, 2)
+    np.testing.assert_allclose(identity, np.broadcast_to(np.eye(3), identity.shape), atol=1e-12)
+    np.testing.assert_allclose(np.sort(np.linalg.norm(cell.lattice, axis=1)), [2.959, 4.594, 4.594], atol=3e-3)
+
+
+def test_cell_keeps_the_density(crystal_set):
+    for crystal in crystal_set:
+        cell = canonical_cell(crystal)
+        assert len(cell.atomic_numbers) / abs(np.linalg.det(cell.lattice)) == pytest.approx(_density(crystal), rel=1e-9)
+
+
+def test_projection_is_the_invariant_part(crystal_set):
+    operations = canonical_cell(crystal_set[5]).operations
+    projector = point_group_projector(operations)
+    np.testing.assert_allclose(projector @ projector, projector, atol=1e-12)
+    assert np.trace(projector) == pytest.approx(
+        2, abs=1e-9
+    )  # 6mm: two independent components, besides none antisymmetric
+    tensor = np.random.default_rng(0).normal(size=(4, 3, 3))
+    found = project(tensor, operations)
+    turned = operations[:, None] @ found @ np.swapaxes(operations, 1, 2)[:, None]
+    np.testing.assert_allclose(turned, np.broadcast_to(found, turned.shape), atol=1e-12)
+    np.testing.assert_allclose(np.trace(found, axis1=1, axis2=2), np.trace(tensor, axis1=1, axis2=2), atol=1e-12)
+    np.testing.assert_allclose(found[:, 2, 2], tensor[:, 2, 2], atol=1e-9)
+
+
+def test_a_crystal_that_spglib_refuses_keeps_its_own_cell():
+    """Two atoms of one kind within the tolerance: no symmetry can be told, and that is said."""
+    close = Crystal('close', np.eye(3) * 4, np.array([8, 8]), np.array([[0, 0, 0], [0.001, 0, 0]]))
+    cell = canonical_cell(close)
+    assert not cell.symmetry_known
+    assert len(cell.operations) == 1
+
+
+def _directions(lattice, numbers, positions):
+    cell = canonical_cell(Crystal('x', np.asarray(lattice, dtype=float), np.array(numbers), np.array(positions)))
+    return infrared_directions(cell.operations, cell.permutations)
+
+
+FCC = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 2
+
+
+def test_what_has_no_infrared_mode_answers_no_field():
+    """Diamond: its optical mode is T2g; one atom in the cell: there is none. Zincblende has T2, rocksalt T1u."""
+    np.testing.assert_allclose(_directions(FCC * 3.57, [6, 6], [[0, 0, 0], [0.25] * 3]), 0, atol=1e-12)
+    np.testing.assert_allclose(_directions(FCC * 5.3, [18], [[0, 0, 0]]), 0, atol=1e-12)
+    np.testing.assert_allclose(_directions(FCC * 4.36, [14, 6], [[0, 0, 0], [0.25] * 3]), np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(_directions(FCC * 4.21, [12, 8], [[0, 0, 0], [0.5] * 3]), np.eye(3), atol=1e-12)
+    # a supercell in which the two atoms of diamond stand in another order is diamond still
+    supercell = [[0, 0, 0], [0.125, 0.125, 0.125], [0.5, 0, 0], [0.625, 0.125, 0.125]]
+    stretched = np.diag([2.0, 2, 2]) @ FCC * 3.57
+    eight = [np.array(p) + np.array(q) for q in ([0, 0, 0], [0, 0.5, 0], [0, 0, 0.5], [0, 0.5, 0.5]) for p in supercell]
+    np.testing.assert_allclose(_directions(stretched, [6] * 16, eight), 0, atol=1e-12)
+
+
+def test_graphite_answers_within_its_layers_and_across():
+    """P6₃/mmc graphite: E1u and A2u are infrared active (Nemanich et al., Solid State Commun. 23, 1977)."""
+    lattice = [[2.46, 0, 0], [-1.23, 2.1304, 0], [0, 0, 6.71]]
+    positions = [[0, 0, 0.25], [0, 0, 0.75], [1 / 3, 2 / 3, 0.25], [2 / 3, 1 / 3, 0.75]]
+    np.testing.assert_allclose(_directions(lattice, [6] * 4, positions), np.eye(3), atol=1e-9)
+
+
+def test_molecules_of_equal_atoms_leave_no_direction():
+    """N₂ molecules along z, one in the cell, both atoms equal by inversion: no Born charge is left."""
+    lattice = np.diag([3.0, 3.0, 4.0])
+    np.testing.assert_allclose(_directions(lattice, [7, 7], [[0, 0, 0.14], [0, 0, -0.14]]), 0, atol=1e-12)
+    # with a third atom of another kind on the axis all directions count
+    found = _directions(lattice, [7, 7, 8], [[0, 0, 0.14], [0, 0, -0.14], [0.5, 0.5, 0.5]])
+    np.testing.assert_allclose(found, np.eye(3), atol=1e-9)
+
+
+def test_infrared_directions_turn_with_the_crystal():
+    """Two kinds of chains along x that differ by their own x coordinates only: the answer lies in one plane or line."""
+    turn = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))[0]
+    lattice = np.diag([4.0, 5.0, 6.0])
+    positions = [[0.1, 0, 0], [0.9, 0, 0], [0.4, 0.5, 0.5], [0.6, 0.5, 0.5]]
+    straight = _directions(lattice, [6, 6, 6, 6], positions)
+    np.testing.assert_allclose(_directions(lattice @ turn.T, [6] * 4, positions), turn @ straight @ turn.T, atol=1e-9)

@@ -1,0 +1,155 @@
+"""Each way to be no crystal, by name; and the search for close atoms against a brute-force one."""
+
+from __future__ import annotations
+
+import re
+import time
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from aiida_goectp.core.crystals import check_crystal, read_structures, split_valid
+from aiida_goectp.core.crystals.crystalset import Failure
+from aiida_goectp.core.crystals.validation import MIN_DISTANCE
+from aiida_goectp.core.formats.npz import FormatError
+
+from .builders import crystal_of, crystals, rocksalt
+
+TWO = [[0, 0, 0], [0.5, 0.5, 0.5]]
+
+
+def test_good_crystals_pass():
+    assert check_crystal(rocksalt()) is None
+    assert check_crystal(crystal_of(TWO)) is None
+
+
+def test_a_left_handed_lattice_and_atoms_outside_the_cell_pass():
+    assert check_crystal(crystal_of(TWO, np.diag([5, 5, -5]))) is None
+    assert check_crystal(crystal_of([[7, -3, 0], [0.5, 12.5, -0.5]])) is None
+
+
+@pytest.mark.parametrize(
+    ('crystal', 'code', 'message'),
+    [
+        (crystal_of([]), 'no_atoms', 'no atom'),
+        (crystal_of(TWO, np.eye(2)), 'bad_shape', r'\(2, 2\)'),
+        (crystal_of(TWO, numbers=[14]), 'bad_shape', r'positions \(2, 3\)'),
+        (crystal_of(TWO, np.diag([5, np.nan, 5])), 'not_finite', 'lattice holds NaN'),
+        (crystal_of(TWO, np.diag([5, np.inf, 5])), 'not_finite', 'lattice holds NaN or infinity'),
+        (crystal_of([[0, 0, 0], [0.5, np.nan, 0]]), 'not_finite', r'atom 2 .*nan'),
+        (crystal_of([[0, 0, 0], [0.5, np.inf, 0]]), 'not_finite', r'atom 2 .*inf'),
+        (crystal_of([[1e12, 0, 0], [0.5, 0, 0]]), 'not_finite', r'atom 1 .*1e\+06'),
+        (crystal_of(TWO, np.zeros((3, 3))), 'bad_lattice', 'spans no volume'),
+        (crystal_of(TWO, [[5, 0, 0], [0, 5, 0], [5, 5, 0]]), 'bad_lattice', 'spans no volume'),
+        (crystal_of(TWO, [[5, 0, 0], [0, 5, 0], [5, 5, 1e-7]]), 'bad_lattice', 'spans no volume'),
+        (crystal_of(TWO, np.diag([5e5, 5, 5])), 'bad_lattice', 'are the units Å'),
+        (crystal_of(TWO, np.eye(3) * 1e200), 'bad_lattice', 'are the units Å'),
+        (crystal_of(TWO, np.eye(3) * 0.5), 'bad_lattice', 'do not fit into'),
+        (crystal_of(TWO, numbers=[14, 0]), 'unknown_element', 'atom 2 has the atomic number 0'),
+        (crystal_of(TWO, numbers=[119, 14]), 'unknown_element', 'atom 1 has the atomic number 119'),
+        (crystal_of(TWO, numbers=[-1, 14]), 'unknown_element', '-1'),
+        (crystal_of(TWO, numbers=[70000, 14]), 'unknown_element', '70000'),
+        (crystal_of(TWO, numbers=[14.0, 14.5]), 'unknown_element', 'float64'),
+        (crystal_of([[0, 0, 0], [0, 0, 0]]), 'atoms_too_close', r'atoms 1 \(Si\) and 2 \(Si\) are 0.000 Å apart'),
+        (crystal_of([[0, 0, 0], [0.0998, 0, 0]]), 'atoms_too_close', '0.499 Å'),
+        (crystal_of([[0.01, 0.5, 0.99], [0.99, 0.5, 0.01]]), 'atoms_too_close', '0.141 Å apart'),
+        (crystal_of([[0, 0, 0], [3, -2, 5]]), 'atoms_too_close', '0.000 Å apart'),
+        (crystal_of([[0, 0, 0]], np.diag([0.4, 5, 5])), 'atoms_too_close', '0.400 Å from its own periodic image'),
+    ],
+)
+def test_each_fault_has_its_code_and_a_message(crystal, code, message):
+    failure = check_crystal(crystal)
+    assert failure is not None
+    assert (failure.id, failure.code) == ('x', code)
+    assert re.search(message, failure.message), failure.message
+
+
+def test_just_above_the_limit_passes():
+    assert check_crystal(crystal_of([[0, 0, 0], [0.1001, 0, 0]])) is None
+    assert check_crystal(crystal_of([[0, 0, 0]], np.diag([0.51, 5, 5]))) is None
+
+
+def brute_force(crystal, reach):
+    """Return the shortest distance between any two atoms, images within ±reach included."""
+    shifts = np.array([shift for shift in product(range(-reach, reach + 1), repeat=3)])
+    positions = crystal.fractional_positions - np.floor(crystal.fractional_positions)
+    delta = (positions[:, None] - positions)[:, :, None] + shifts
+    distances = np.linalg.norm(delta @ crystal.lattice, axis=-1)
+    distances[:, :, len(shifts) // 2][np.diag_indices(len(positions))] = np.inf
+    return distances.min()
+
+
+@given(crystals(max_atoms=12), st.booleans())
+@settings(max_examples=150)
+def test_close_atoms_are_found_as_by_brute_force(crystal, squeeze):
+    if squeeze:  # a flat cell, whose images beyond the nearest count
+        crystal = crystal._replace(lattice=crystal.lattice * np.array([[1.0], [1.0], [0.2]]))
+    shortest = brute_force(crystal, 4)
+    assume(abs(shortest - MIN_DISTANCE) > 1e-9)
+    failure = check_crystal(crystal)
+    assert (failure is not None) == (shortest < MIN_DISTANCE)
+    if failure is not None and ' apart' in failure.message:
+        assert f'{shortest:.3f} Å' in failure.message
+
+
+@given(crystals(max_atoms=5), st.lists(st.integers(-3, 3), min_size=3, max_size=3))
+@settings(max_examples=60)
+def test_the_choice_of_cell_does_not_matter(crystal, shears):
+    a, b, c = shears
+    change = np.array([[1, a, b], [0, 1, c], [0, 0, 1]]) @ np.array([[1, 0, 0], [c, 1, 0], [a, b, 1]])
+    skewed = crystal._replace(
+        lattice=change @ crystal.lattice, fractional_positions=crystal.fractional_positions @ np.linalg.inv(change)
+    )
+    first, second = check_crystal(crystal), check_crystal(skewed)
+    assert (first and first.code) == (second and second.code)
+
+
+def test_a_large_cell_is_searched_in_pieces():
+    rng = np.random.default_rng(0)
+    grid = np.array(list(product(range(13), repeat=3))) / 13
+    positions = grid + rng.uniform(-0.01, 0.01, grid.shape)
+    assert check_crystal(crystal_of(positions, np.eye(3) * 30)) is None
+    positions[2000] = positions[7] + 0.005
+    failure = check_crystal(crystal_of(positions, np.eye(3) * 30))
+    assert failure is not None
+    assert 'atoms 8 (Si) and 2001 (Si)' in failure.message
+
+
+def test_split_valid_keeps_order_properties_and_reasons_together():
+    rows = [rocksalt('a'), crystal_of([], id='b'), rocksalt('c'), crystal_of(TWO, numbers=[14, 0], id='d')]
+    split = split_valid(
+        rows, {'gap': [1.0, 2.0, 3.0, 4.0], 'name': list('abcd')}, [Failure('z', 'unreadable_file', '')]
+    )
+    assert split.ids.tolist() == ['a', 'c']
+    assert split.properties['gap'].tolist() == [1.0, 3.0]
+    assert split.properties['name'].tolist() == ['a', 'c']
+    assert [(failure.id, failure.code) for failure in split.failures] == [
+        ('z', 'unreadable_file'),
+        ('b', 'no_atoms'),
+        ('d', 'unknown_element'),
+    ]
+
+
+def test_split_valid_of_generators_and_of_nothing():
+    assert len(split_valid(rocksalt(str(number)) for number in range(3))) == 3
+    nothing = split_valid([crystal_of([])], {'gap': [1.0]})
+    assert len(nothing) == 0
+    assert nothing.properties['gap'].shape == (0,)
+
+
+def test_split_valid_refuses_columns_of_another_length():
+    with pytest.raises(FormatError, match="'gap' has 1 values for 2 crystals"):
+        split_valid([rocksalt('a'), rocksalt('b')], {'gap': [1.0]})
+
+
+def test_real_crystals_pass_and_fast_enough(shared):
+    """1e5 crystals are to take well under a minute; the bound is wide, since the machine may be busy."""
+    crystal_set = read_structures([shared / 'data' / 'mp20_test.jsonl.gz'])
+    assert len(crystal_set) == 9046
+    assert not crystal_set.failures
+    start = time.perf_counter()
+    assert not split_valid(crystal_set).failures
+    assert (time.perf_counter() - start) / len(crystal_set) < 1e-3

@@ -1,0 +1,217 @@
+"""Labelled crystals and their files."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.formats.npz import FormatError, read_npz, write_npz
+from tests import tiny
+
+
+def line(edge=4.0, electronic=2.0, ionic=5.0, **more):
+    row = {'lattice': (np.eye(3) * edge).tolist(), 'species': ['Mg', 'O'], 'frac_coords': [[0, 0, 0], [0.5] * 3]}
+    labels = {'eps_electronic': (np.eye(3) * electronic).tolist(), 'eps_ionic_fd': (np.eye(3) * ionic).tolist()}
+    return {**row, **labels, **more}
+
+
+def load(folder, lines, name='data.jsonl'):
+    text = '\n'.join(item if isinstance(item, str) else json.dumps(item) for item in lines).encode()
+    (folder / name).write_bytes(gzip.compress(text) if name.endswith('.gz') else text)
+    return Dataset.load(folder / name)
+
+
+def test_a_file_keeps_everything(tmp_path):
+    data = tiny.some_dataset(9)
+    data.save(tmp_path / 'data.npz')
+    back = Dataset.load(tmp_path / 'data.npz')
+    assert back.crystals.hashes.tolist() == data.crystals.hashes.tolist()
+    np.testing.assert_array_equal(back.electronic, data.electronic)
+    np.testing.assert_array_equal(back.ionic, data.ionic)
+
+
+def full(count=9):
+    """Return a dataset in which every column tells the rows apart."""
+    data = tiny.some_dataset(count)
+    atoms = np.repeat(np.arange(count), data.crystals.atom_counts)
+    names = np.array([f'row {row}' for row in range(count)])
+    gates = np.array(['', 'insulating', 'no_imaginary_mode'] * (count // 3))
+    charges = atoms[:, None, None] + np.arange(9.0).reshape(3, 3)
+    parts = np.array(['train', 'train', 'test'] * (count // 3))
+    more = {'functional': names, 'origin': names, 'failed_gates': gates, 'splits': {'mine': parts}}
+    return replace(data, born_charges=charges, **more, split_settings={'mine': {'kind': 'given', 'by': 'hand'}})
+
+
+def test_a_file_keeps_every_column(tmp_path):
+    data = full()
+    data.save(tmp_path / 'data.npz')
+    back = Dataset.load(tmp_path / 'data.npz')
+    for name in ('born_charges', 'functional', 'origin', 'failed_gates'):
+        np.testing.assert_array_equal(getattr(back, name), getattr(data, name))
+    assert back.splits['mine'].tolist() == data.splits['mine'].tolist()
+    assert back.split_settings == {'mine': {'kind': 'given', 'by': 'hand'}}
+    assert back.hash == data.hash
+    (tmp_path / 'again').write_bytes((tmp_path / 'data.npz').read_bytes())
+    back.save(tmp_path / 'data.npz')
+    assert (tmp_path / 'data.npz').read_bytes() == (tmp_path / 'again').read_bytes()
+
+
+def test_take_keeps_rows_together():
+    data = full()
+    taken = data.take([7, 2, 0])
+    assert taken.functional.tolist() == taken.origin.tolist() == ['row 7', 'row 2', 'row 0']
+    owner = np.repeat([7, 2, 0], data.crystals.atom_counts[[7, 2, 0]])
+    np.testing.assert_array_equal(taken.born_charges[:, 0, 0], owner)
+    assert taken.splits['mine'].tolist() == ['train', 'test', 'train']
+    assert len(data.take([]).born_charges) == len(data.take([])) == 0
+
+
+def test_what_may_be_learnt_from():
+    data = full()
+    assert data.trainable.tolist() == [True, False, True] * 3
+    unlabelled = np.full((9, 3, 3), np.nan)
+    assert not Dataset(data.crystals, unlabelled, unlabelled).trainable.any()
+    assert replace(data, electronic=unlabelled).trainable.tolist() == [
+        False,
+        False,
+        True,
+        True,
+        False,
+        False,
+        True,
+        False,
+        True,
+    ]
+    # a refused row is in no part, even if a split that came from elsewhere says so
+    assert data.part('mine', 'train').crystals.ids.tolist() == ['c0', 'c3', 'c6']
+    assert data.part('mine', 'test').crystals.ids.tolist() == ['c2', 'c5', 'c8']
+    assert len(data.part('mine', 'validation')) == 0
+    assert data.with_split('new', fractions=(0.5, 0.25, 0.25)).splits['new'][1::3].tolist() == [''] * 3
+    given = data.with_given_split('given', {'train': ['c0', 'c1'], 'test': ['c2']})
+    assert given.splits['given'].tolist()[:4] == ['train', '', 'test', '']
+
+
+def test_splits_that_are_none():
+    data = full()
+    for make, words in (
+        (lambda: data.part('other', 'train'), "no split 'other'; it has mine"),
+        (lambda: data.part('mine', 'holdout'), "no split has a part 'holdout'"),
+        (lambda: data.with_split('mine'), "has a split 'mine' already"),
+        (lambda: data.with_split(''), 'a split needs a name'),
+        (lambda: data.with_given_split('x', {'train': ['c0'], 'test': ['nobody']}), 'not in the dataset: nobody'),
+        (lambda: replace(data, splits={'mine': np.array(['train'])}), 'split mine'),
+    ):
+        with pytest.raises(FormatError, match=words):
+            make()
+
+
+def test_what_is_not_given_is_missing():
+    data = Dataset(tiny.some_crystals(3))
+    assert np.isnan(data.electronic).all()
+    assert np.isnan(data.born_charges).all()
+    assert (data.functional.tolist(), data.failed_gates.tolist()) == (['unknown'] * 3, [''] * 3)
+    assert np.isnan(data.total).all()
+    assert data.splits == data.split_settings == {}
+
+
+def test_rows_by_id(tmp_path):
+    data = tiny.some_dataset(6)
+    assert data.rows_of(['c4', 'c0']).tolist() == [4, 0]
+    taken = data.take([4, 0])
+    assert taken.crystals.ids.tolist() == ['c4', 'c0']
+    np.testing.assert_array_equal(taken.electronic, data.electronic[[4, 0]])
+    assert data.rows_of([]).tolist() == []
+    with pytest.raises(FormatError, match='1 ids of the split are not in the dataset: c9'):
+        data.rows_of(['c1', 'c9'])
+
+
+@pytest.mark.parametrize('name', ['data.jsonl', 'data.jsonl.gz'])
+def test_json_lines(tmp_path, name):
+    skew = [[2.0, 0.2, 0], [0.0, 2.0, 0], [0, 0, 3.0]]
+    lines = [
+        line(id='a', eps_electronic=skew, formula='MgO'),
+        '',
+        line(id='b', ionic_ok=False),
+        line(id='c', eps_ionic_fd=None),
+    ]
+    data = load(tmp_path, lines, name)
+    assert data.crystals.ids.tolist() == ['a', 'b', 'c']
+    np.testing.assert_allclose(data.electronic[0], [[2, 0.1, 0], [0.1, 2, 0], [0, 0, 3]])  # symmetrised
+    assert np.isnan(data.ionic).all(axis=(1, 2)).tolist() == [False, True, True]
+    assert np.isfinite(data.electronic).all()
+    assert data.crystals.properties['formula'].tolist() == ['MgO', '', '']
+
+
+def test_every_label_stays_with_its_crystal(tmp_path):
+    """Ids may be missing or stand twice, and rows between may be no crystals: no label may wander."""
+    edges = np.linspace(4, 5, 7)
+    lines = [line(edge, electronic=edge) for edge in edges]
+    lines[1]['id'] = lines[4]['id'] = 'twice'
+    lines[2]['species'] = ['Mg', 'Qq']
+    lines.insert(3, '{"cut off')
+    data = load(tmp_path, lines)
+    assert len(data) == 6
+    assert {failure.code for failure in data.crystals.failures} == {'unknown_element', 'unreadable_row'}
+    np.testing.assert_allclose(data.electronic[:, 0, 0], data.crystals.lattices[:, 0, 0])
+    np.testing.assert_allclose(data.crystals.lattices[:, 0, 0], np.delete(edges, 2))
+
+
+@pytest.mark.parametrize(
+    ('lines', 'words'),
+    [
+        ([line(id='a', eps_electronic=[[1, 2], [3, 4]])], r'row a: eps_electronic has shape \(2, 2\)'),
+        ([line(id='a', eps_ionic=[['x'] * 3] * 3)], 'row a: eps_ionic is no table of numbers'),
+        ([line(id='a', eps_electronic=None, eps_ionic_fd=None)], 'no row carries a label'),
+        (['{'], 'not one crystal could be read; unreadable_row'),
+        ([], 'the file is empty'),
+    ],
+)
+def test_bad_lines_are_refused(tmp_path, lines, words):
+    with pytest.raises(FormatError, match=words) as caught:
+        load(tmp_path, lines)
+    assert 'data.jsonl' in str(caught.value)
+
+
+@pytest.mark.parametrize('content', [b'no gzip', gzip.compress(b'{}' * 999, mtime=0)[:-9]])
+def test_a_damaged_archive(tmp_path, content):
+    (tmp_path / 'data.jsonl.gz').write_bytes(content)
+    with pytest.raises(FormatError, match=r'data\.jsonl\.gz: cannot be read, or cut off'):
+        Dataset.load(tmp_path / 'data.jsonl.gz')
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        ({'electronic': np.zeros((8, 3, 3))}, "'electronic' has shape"),
+        ({'ionic': None}, "array 'ionic' is missing"),
+        ({'crystals': np.zeros(30, np.uint8)}, 'not a crystals.npz'),
+        ({'crystals': np.zeros((2, 2))}, "'crystals' has shape"),
+        ({'born_charges': np.zeros((9, 3, 3))}, "'born_charges' has shape"),
+        ({'functional': np.array(['PBE'] * 8)}, "'functional' has shape"),
+        ({'failed_gates': np.zeros(9)}, "'failed_gates' has shape"),
+        ({'split:mine': np.array(['train'] * 8 + ['holdout'])}, "split 'mine' has a part 'holdout'"),
+        ({'split:mine': np.zeros(9)}, 'split mine'),
+        ({'split_settings': np.array('[1]')}, 'split_settings is no JSON of the form'),
+        ({'split_settings': np.array('{"mine": 3}')}, 'split_settings is no JSON of the form'),
+        ({'surprise': np.zeros(3)}, 'unknown arrays surprise'),
+    ],
+)
+def test_a_bad_file_is_refused(tmp_path, change, words):
+    path = tmp_path / 'data.npz'
+    tiny.some_dataset(9).save(path)
+    arrays = {**read_npz(path, 'dataset', 2), **change}
+    write_npz(path, 'dataset', 2, {name: array for name, array in arrays.items() if array is not None})
+    with pytest.raises(FormatError, match=words):
+        Dataset.load(path)
+
+
+def test_the_labelled_set(shared):
+    data = Dataset.load(shared / 'data' / 'phonondb_born.jsonl.gz')
+    known = [np.isfinite(labels).all(axis=(1, 2)) for labels in (data.electronic, data.ionic)]
+    assert (known[0] & known[1]).sum() == 4119
+    np.testing.assert_allclose(data.electronic[0], np.eye(3) * 6.99290513)

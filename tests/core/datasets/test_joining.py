@@ -1,0 +1,187 @@
+"""Joining: every crystal once, its labels in its own frame, and a report of what was done."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.datasets.joining import join_datasets
+from aiida_goectp.core.formats.npz import FormatError
+from tests import tiny
+from tests.core.datasets.disguise import dataset, disguised, low_symmetry, rotation, rutile
+
+SKEW = np.array([[5.0, 0.3, -0.2], [0.3, 6.0, 0.4], [-0.2, 0.4, 8.0]])
+IONIC = np.array([[9.0, -1.0, 0.5], [-1.0, 12.0, 0.7], [0.5, 0.7, 20.0]])
+SHEARED = np.array([[1, 0, 0], [1, 1, 0], [0, -1, 1]])
+
+
+def test_missing_parts_are_filled_in_the_frame_of_the_kept_row():
+    crystal, turn = low_symmetry('first'), rotation(3)
+    other, _ = disguised(crystal._replace(id='second'), turn, SHEARED)
+    kept = dataset((crystal, SKEW, None), origin=np.array(['a.npz']))
+    donor = dataset((other, turn @ SKEW @ turn.T, turn @ IONIC @ turn.T), origin=np.array(['b.npz']))
+    joined, report = join_datasets([kept, donor])
+    assert joined.crystals.ids.tolist() == ['first']
+    np.testing.assert_array_equal(joined.crystals.lattices[0], crystal.lattice)
+    np.testing.assert_array_equal(joined.electronic[0], SKEW)
+    np.testing.assert_allclose(joined.ionic[0], IONIC, atol=1e-5)
+    assert joined.origin.tolist() == ['a.npz; ionic: b.npz']
+    names = {'kept': {'part': 0, 'row': 0, 'id': 'first'}, 'other': {'part': 1, 'row': 0, 'id': 'second'}}
+    assert report['filled'] == [{**names, 'target': 'ionic'}]
+    assert [{key: entry[key] for key in names} for entry in report['duplicates']] == [names]
+    assert report['disagreements'] == []
+    assert json.loads(json.dumps(report)) == report
+
+
+@pytest.mark.parametrize('supercell', [SHEARED, np.diag([2, 1, 1])], ids=['cell', 'supercell'])
+def test_born_charges_follow_their_atoms(supercell):
+    crystal, turn = low_symmetry(), rotation(4, mirrored=True)
+    charges = np.random.default_rng(1).normal(size=(4, 3, 3))  # not symmetric: field and displacement must not swap
+    other, atoms = disguised(crystal, turn, supercell, seed=5)
+    donor = dataset((other, turn @ SKEW @ turn.T, None), born_charges=turn @ charges[atoms] @ turn.T)
+    joined, report = join_datasets([dataset((crystal, SKEW, None)), donor])
+    np.testing.assert_allclose(joined.born_charges, charges, atol=1e-5)
+    # and from the small cell to the large one
+    kept, given = dataset((other, turn @ SKEW @ turn.T, None)), dataset((crystal, SKEW, None), born_charges=charges)
+    joined, _ = join_datasets([kept, given])
+    np.testing.assert_allclose(joined.born_charges, turn @ charges[atoms] @ turn.T, atol=1e-5)
+    assert [entry['target'] for entry in report['filled']] == ['born_charges']
+
+
+def test_disagreement_is_reported_with_both_values_and_the_first_wins():
+    turn = rotation(7)
+    other, _ = disguised(rutile(name='again'), turn, SHEARED)
+    labels = np.diag([6.0, 6.0, 8.0])
+    wrong = turn @ np.diag([8.0, 8.0, 6.0]) @ turn.T
+    joined, report = join_datasets(
+        [dataset((rutile(), labels, labels)), dataset((other, wrong, turn @ labels @ turn.T))]
+    )
+    (entry,) = report['disagreements']
+    assert (entry['kept']['id'], entry['other']['id'], entry['target']) == ('rutile', 'again', 'electronic')
+    np.testing.assert_allclose(entry['value'], labels)
+    np.testing.assert_allclose(entry['other_value'], np.diag([8.0, 8.0, 6.0]), atol=1e-5)
+    assert entry['difference'] == pytest.approx(np.sqrt(12 / 136), rel=1e-4)
+    assert (entry['average'], entry['other_average']) == (pytest.approx(20 / 3), pytest.approx(22 / 3))
+    np.testing.assert_array_equal(joined.electronic[0], labels)
+    # within the tolerance nobody disagrees
+    assert (
+        join_datasets([dataset((rutile(), labels, labels)), dataset((other, wrong, None))], tolerance=0.5)[1][
+            'disagreements'
+        ]
+        == []
+    )
+
+
+def test_what_gates_refuse_neither_wins_nor_gives():
+    labels = np.diag([6.0, 6.0, 8.0])
+    refused = dataset((rutile(name='bad'), labels * 9, labels * 9), failed_gates=np.array(['insulating']))
+    good = dataset((rutile(name='good'), labels, None))
+    for parts in ([refused, good], [good, refused]):
+        joined, report = join_datasets(parts)
+        assert joined.crystals.ids.tolist() == ['good']
+        np.testing.assert_array_equal(joined.electronic[0], labels)
+        assert np.isnan(joined.ionic).all()
+        assert joined.trainable.all()
+        assert report['duplicates'][0]['refused'] == 'insulating'
+        assert report['filled'] == report['disagreements'] == []
+    # without a better one, the refused row stays, named
+    joined, _ = join_datasets([refused, refused])
+    assert (len(joined), joined.failed_gates.tolist(), joined.trainable.tolist()) == (1, ['insulating'], [False])
+
+
+def test_an_ionic_label_that_failed_is_replaced_by_a_good_one():
+    labels = np.diag([6.0, 6.0, 8.0])
+    first = dataset((rutile(), labels, None), failed_gates=np.array(['no_imaginary_mode']))
+    joined, _ = join_datasets([first, dataset((rutile(c=2.97), labels, labels * 3))])
+    np.testing.assert_allclose(joined.ionic[0], labels * 3, atol=1e-6)
+    assert joined.failed_gates.tolist() == ['']
+
+
+def test_functionals_and_polymorphs_stay_apart():
+    labels = np.eye(3) * 5
+    squeezed = rutile(c=2.6, name='squeezed')
+    parts = [
+        dataset((rutile(), labels, None)),
+        dataset((rutile(), labels, labels), (squeezed, labels, None), functional='PBE'),
+    ]
+    joined, report = join_datasets(parts)
+    assert joined.crystals.ids.tolist() == ['rutile', 'rutile#2', 'squeezed']
+    assert report['functionals'] == {'PBE': 2, 'PBEsol': 1}
+    assert np.isnan(joined.ionic[0]).all()
+    assert report['duplicates'] == []
+
+
+def test_nothing_else_is_lost():
+    one = tiny.some_dataset(9)
+    gap = replace(one, crystals=replace(one.crystals, properties={'band_gap': np.arange(9.0)}))
+    other = tiny.some_dataset(6, seed=5)
+    text = replace(other, crystals=replace(other.crystals, properties={'note': np.array(list('abcdef'))}))
+    joined, report = join_datasets([gap, text])
+    twins = len(report['duplicates'])
+    assert len(joined) == report['rows'] == 15 - twins
+    assert report['rows_given'] == [9, 6]
+    first = np.isin(joined.crystals.hashes, one.crystals.hashes)
+    found = {key: joined.crystals.properties[key][first].tolist() for key in ('band_gap', 'note')}
+    assert found['band_gap'] == [float(name[1:]) for name in joined.crystals.ids[first]]
+    assert np.isnan(joined.crystals.properties['band_gap'][~first]).all()
+    assert set(found['note']) == {''}
+    assert len(set(joined.crystals.ids.tolist())) == len(joined)
+    again, report = join_datasets([joined, joined])
+    assert again.crystals.hashes.tolist() == joined.crystals.hashes.tolist()
+    assert again.crystals.ids.tolist() == joined.crystals.ids.tolist()
+    assert len(report['duplicates']) == len(joined)
+
+
+def test_splits_are_kept_and_newcomers_are_put_where_they_may_be():
+    old = tiny.some_dataset(20).with_split('mine', seed=1).with_split('by formula', 'formula', seed=1)
+    new = tiny.some_dataset(8, seed=9)
+    plain, _ = join_datasets([old, new])
+    kept = np.isin(plain.crystals.hashes, old.crystals.hashes)
+    assert (plain.splits['mine'][~kept] == '').all()
+    assert (
+        plain.splits['mine'][kept].tolist()
+        == old.splits['mine'][np.isin(old.crystals.hashes, plain.crystals.hashes)].tolist()
+    )
+    joined, _ = join_datasets([old, new], newcomers='train')
+    assert (joined.splits['mine'][~kept] == 'train').all()
+    assert (joined.part('mine', 'test').crystals.hashes == plain.part('mine', 'test').crystals.hashes).all()
+    from aiida_goectp.core.datasets.splits import reduced_formulas
+
+    for again in (joined, join_datasets([joined, tiny.some_dataset(8, seed=11)], newcomers='train')[0]):
+        sides = {part: set(reduced_formulas(again.part('by formula', part).crystals)) for part in ('train', 'test')}
+        assert not sides['train'] & sides['test']
+    assert joined.split_settings['mine']['kind'] == 'joined'
+    assert joined.split_settings['mine']['of'][0]['seed'] == 1
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        ({'parts': []}, 'no dataset to join'),
+        ({'tolerance': 0.0}, 'tolerance 0.0: give a relative distance above zero'),
+        ({'newcomers': 'everything'}, "newcomers go to one of train, validation, test, or to none; found 'everything'"),
+    ],
+)
+def test_what_is_refused(arguments, words):
+    with pytest.raises(FormatError, match=words):
+        join_datasets(**{'parts': [tiny.some_dataset(2)], **arguments})
+
+
+def test_two_published_tables(shared):
+    """Rows of one compound under two functionals are two rows; under one, they are one in spite of their cells."""
+    one, other = (
+        Dataset.load(shared / 'data' / name).take(range(150))
+        for name in ('phonondb_born.jsonl.gz', 'petousis2017_mp.jsonl.gz')
+    )
+    _, apart = join_datasets(
+        [replace(one, functional=np.full(150, 'PBEsol')), replace(other, functional=np.full(150, 'PBE'))]
+    )
+    _, together = join_datasets([one, other])
+    crossed = [e for e in together['duplicates'] if e['kept']['part'] != e['other']['part']]
+    assert not [e for e in apart['duplicates'] if e['kept']['part'] != e['other']['part']]
+    common = set(one.crystals.ids.tolist()) & set(other.crystals.ids.tolist())
+    assert {entry['other']['id'] for entry in crossed} >= common - {'mp-30034'}

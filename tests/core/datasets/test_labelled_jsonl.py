@@ -1,0 +1,70 @@
+"""Labelled JSON lines: functional, origin, charges, flags and gates of each row."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.formats.npz import FormatError
+
+CHARGE = np.array([[2.0, 0.1, 0], [0, 2.0, 0], [0, 0, 2.0]])
+
+
+def line(**more):
+    row = {'lattice': (np.eye(3) * 4.0).tolist(), 'species': ['Mg', 'O'], 'frac_coords': [[0, 0, 0], [0.5] * 3]}
+    labels = {'eps_electronic': (np.eye(3) * 3).tolist(), 'eps_ionic': (np.eye(3) * 6).tolist()}
+    return {**row, **labels, **more}
+
+
+def read(*lines, functional='unknown'):
+    return Dataset.from_lines('data.jsonl', '\n'.join(map(json.dumps, lines)).encode(), functional)
+
+
+def test_functional_and_origin():
+    data = read(line(), line(functional='PBE+U', origin='10.1038/sdata.2016.134'), line(origin=3), functional='PBE')
+    assert data.functional.tolist() == ['PBE', 'PBE+U', 'PBE']
+    assert data.origin.tolist() == ['data.jsonl', '10.1038/sdata.2016.134', 'data.jsonl']
+    assert not {'functional', 'origin'} & set(data.crystals.properties)
+    assert read(line()).functional.tolist() == ['unknown']
+
+
+def test_charges_stand_with_their_atoms_and_are_not_symmetrised():
+    data = read(line(), line(born=[CHARGE.tolist(), (-CHARGE).tolist()]), line(born=None))
+    np.testing.assert_array_equal(data.born_charges[2:4], [CHARGE, -CHARGE])
+    assert np.isnan(data.born_charges[[0, 1, 4, 5]]).all()
+    with pytest.raises(FormatError, match=r'born has shape \(1, 3, 3\), expected \(2, 3, 3\)'):
+        read(line(id='a', born=[CHARGE.tolist()]))
+
+
+def test_flags_and_gates_keep_labels_out():
+    data = read(
+        line(id='good'),
+        line(id='ionic', ionic_ok=False),
+        line(id='electronic', electronic_ok=False),
+        line(id='skew', eps_electronic=[[3, 1, 0], [0, 3, 0], [0, 0, 3]]),
+        line(id='soft', eps_ionic=(-np.eye(3)).tolist()),
+        line(id='charged', born=[CHARGE.tolist()] * 2),
+        line(id='metal', band_gap=0),
+    )
+    assert data.failed_gates.tolist() == [
+        '',
+        'ionic_ok',
+        'electronic_ok',
+        'symmetric, point_group',
+        'ionic_not_negative',
+        'neutral_born_charges',
+        'insulating',
+    ]
+    assert data.trainable.tolist() == [True, True, False, False, True, True, False]
+    assert np.isnan(data.ionic).all(axis=(1, 2)).tolist() == [False, True, False, False, True, True, False]
+    assert np.isnan(data.electronic).all(axis=(1, 2)).tolist() == [False, False, True, False, False, False, False]
+
+
+def test_numbers_that_are_none_are_missing():
+    data = read(line(eps_ionic=[[float('nan')] * 3] * 3), line(eps_electronic=[[1e400] * 3] * 3))
+    assert np.isnan(data.ionic[0]).all()
+    assert np.isnan(data.electronic[1]).all()
+    assert data.trainable.tolist() == [True, True]

@@ -1,0 +1,136 @@
+"""Files from outside: read, judged, or refused by name."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+
+import numpy as np
+import pytest
+
+from aiida_goectp.core.crystals import CrystalSet
+from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.datasets.reading import read_dataset, with_split_file
+from aiida_goectp.core.formats.npz import FormatError, write_npz
+from tests import tiny
+from tests.core.datasets.disguise import dataset, low_symmetry, rutile
+
+GOOD = np.diag([6.0, 6.0, 9.0])
+
+
+def packed(data):
+    stream = io.BytesIO()
+    data.save(stream)
+    return stream.getvalue()
+
+
+def test_rows_of_unknown_origin_are_judged():
+    rows = (
+        (rutile(name='good'), GOOD, GOOD),
+        (rutile(2.9, 'turned'), GOOD[::-1, ::-1], GOOD),
+        (rutile(3.0, 'soft'), GOOD, -3 * np.eye(3)),
+    )
+    data = read_dataset('mine.npz', packed(dataset(*rows, functional='unknown')), 'PBE')
+    assert data.failed_gates.tolist() == ['', 'point_group', 'ionic_not_negative']
+    assert data.trainable.tolist() == [True, False, True]
+    assert np.isnan(data.ionic).all(axis=(1, 2)).tolist() == [False, False, True]
+    assert data.origin.tolist() == ['mine.npz'] * 3
+    assert data.functional.tolist() == ['PBE'] * 3
+    # a row whose origin is known was judged there, perhaps with other thresholds
+    told = dataset(*rows, origin=np.array(['a', 'b', 'c']))
+    data = read_dataset('mine.npz', packed(told), 'PBE')
+    assert data.failed_gates.tolist() == [''] * 3
+    assert data.functional.tolist() == ['PBEsol'] * 3
+    assert data.hash == told.hash
+
+
+def test_the_gap_of_a_table_counts():
+    data = dataset((rutile(), GOOD, GOOD))
+    columns = {'band_gap': np.array([0.0])}
+    crystals = CrystalSet.from_crystals([rutile()], columns)
+    found = read_dataset('t.npz', packed(Dataset(crystals, data.electronic, data.ionic)))
+    assert found.failed_gates.tolist() == ['insulating']
+
+
+def test_version_1_is_read(tmp_path):
+    old = tiny.some_dataset(6)
+    stream = io.BytesIO()
+    old.crystals.save(stream)
+    arrays = {'crystals': np.frombuffer(stream.getvalue(), np.uint8), 'electronic': old.electronic, 'ionic': old.ionic}
+    write_npz(tmp_path / 'old.npz', 'dataset', 1, arrays)
+    data = Dataset.load(tmp_path / 'old.npz')
+    np.testing.assert_array_equal(data.ionic, old.ionic)
+    assert set(data.functional.tolist()) == {'unknown'}
+    assert read_dataset('old.npz', (tmp_path / 'old.npz').read_bytes()).origin.tolist() == ['old.npz'] * 6
+    write_npz(tmp_path / 'new.npz', 'dataset', 3, arrays)
+    with pytest.raises(FormatError, match='version 3 of the dataset format; this package reads version 2'):
+        Dataset.load(tmp_path / 'new.npz')
+
+
+def test_rows_that_are_no_crystals_become_failures():
+    bad = tiny.bad_crystals()
+    bad.pop('unknown_element')  # one that the networks do not know, yet an element
+    rows = [low_symmetry('fine'), *bad.values()]
+    labels = np.tile(GOOD, (len(rows), 1, 1))
+    data = read_dataset('x.npz', packed(Dataset(CrystalSet.from_crystals(rows), labels, labels)))
+    assert len(data) == 1
+    assert {failure.code for failure in data.crystals.failures} == set(bad)
+    with pytest.raises(FormatError, match=r'x\.npz: not one row is a crystal; not_finite'):
+        read_dataset('x.npz', packed(Dataset(CrystalSet.from_crystals(rows[1:]), labels[1:], labels[1:])))
+
+
+@pytest.mark.parametrize(
+    ('name', 'content', 'words'),
+    [
+        ('data.csv', b'', r'data\.csv: a file of unknown kind; a dataset is one of \.npz'),
+        ('data.npz', b'PK nonsense', r'data\.npz: not a dataset\.npz of this package, or cut off'),
+        ('data.npz', b'', r'data\.npz: not a dataset'),
+        ('data.jsonl.gz', gzip.compress(b'{}' * 99, mtime=0)[:-9], r'data\.jsonl\.gz: cannot be read, or cut off'),
+        ('data.jsonl', b'\xff\xfe', 'not one crystal could be read'),
+    ],
+)
+def test_what_is_no_dataset_is_refused(name, content, words):
+    with pytest.raises(FormatError, match=words):
+        read_dataset(name, content)
+
+
+def test_crystals_are_no_dataset():
+    stream = io.BytesIO()
+    tiny.some_crystals(3).save(stream)
+    with pytest.raises(FormatError, match='expected a file of format aiida-goectp/dataset'):
+        read_dataset('crystals.npz', stream.getvalue())
+
+
+def test_a_file_with_a_pickle_is_refused(tmp_path):
+    np.savez(tmp_path / 'evil.npz', format='aiida-goectp/dataset', version=2, crystals=np.array([{}], dtype=object))
+    with pytest.raises(FormatError, match='cannot be read safely'):
+        read_dataset('evil.npz', (tmp_path / 'evil.npz').read_bytes())
+
+
+def test_a_split_file():
+    data = tiny.some_dataset(6)
+    parts = {'train': ['c1', 'c2', 'c3'], 'validation': [], 'test': ['c4']}
+    found = with_split_file(data, 's.json', json.dumps({'splits': {'a': parts, 'b': {'train': ['c0']}}}).encode())
+    assert found.splits['a'].tolist() == ['', 'train', 'train', 'train', 'test', '']
+    assert found.part('b', 'train').crystals.ids.tolist() == ['c0']
+    assert found.split_settings['a'] == {'kind': 'given'}
+
+
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [
+        (b'no json', 'no JSON of the form splits'),
+        (b'[]', 'no JSON of the form splits'),
+        (b'{"splits": {"a": [1]}}', 'no JSON of the form splits'),
+        (
+            b'{"splits": {"a": {"train": ["c0", "zz"]}}}',
+            r's\.json, split a: 1 ids of the split are not in the dataset: zz',
+        ),
+        (b'{"splits": {"a": {"train": ["c0"], "held": ["c1"]}}}', "has no part 'held'"),
+        (b'[' * 99999, 'no JSON of the form splits'),
+    ],
+)
+def test_a_bad_split_file_is_refused(content, words):
+    with pytest.raises(FormatError, match=words):
+        with_split_file(tiny.some_dataset(3), 's.json', content)

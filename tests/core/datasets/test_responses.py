@@ -1,0 +1,100 @@
+"""Computed responses as rows: the verdict decides what may be learnt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from aiida_goectp.core.datasets.responses import JudgedResponse, dataset_from_responses
+from aiida_goectp.core.dielectric.gates import judge
+from aiida_goectp.core.dielectric.response import DielectricResponse
+from aiida_goectp.core.formats.npz import FormatError
+from tests.core.datasets.disguise import disguised, rotation, rutile
+
+GOOD, IONIC = np.diag([6.0, 6.0, 9.0]), np.diag([90.0, 90.0, 150.0])
+
+
+def response(name='rutile', **more):
+    charges = np.repeat([6.0, 6.0, -3.0, -3.0, -3.0, -3.0], 9).reshape(6, 3, 3) * np.eye(3)
+    values = {'ionic': IONIC, 'born_charges': charges, 'frequencies': np.r_[0, 0, 0, np.full(15, 5.0)], 'band_gap': 1.8}
+    return DielectricResponse(rutile(name=name), GOOD, **{**values, 'functional': 'PBEsol', **more})
+
+
+def judged(item, origin='uuid'):
+    return JudgedResponse(item, judge(item).as_dict(), origin)
+
+
+def test_the_verdict_decides():
+    modes = np.r_[-4.0, 0, 0, 0, np.full(14, 5.0)]
+    data = dataset_from_responses(
+        [
+            judged(response('accepted'), 'u1'),
+            judged(response('saddle', frequencies=modes), 'u2'),
+            judged(response('metal', band_gap=0.0), 'u3'),
+            judged(response('electronic', ionic=None, functional=''), 'u4'),
+        ]
+    )
+    assert data.crystals.ids.tolist() == ['accepted', 'saddle', 'metal', 'electronic']
+    assert data.trainable.tolist() == [True, True, False, True]
+    assert np.isfinite(data.ionic).all(axis=(1, 2)).tolist() == [True, False, True, False]
+    np.testing.assert_array_equal(data.electronic[2], GOOD)  # stored, and kept away
+    assert data.failed_gates.tolist() == ['', 'no_imaginary_mode', 'insulating', '']
+    assert data.origin.tolist() == ['u1', 'u2', 'u3', 'u4']
+    assert data.functional.tolist() == ['PBEsol'] * 3 + ['unknown']
+    assert data.crystals.properties['band_gap'].tolist() == [1.8, 1.8, 0.0, 1.8]
+    assert np.isfinite(data.born_charges).all()
+    parts = data.with_split('s', fractions=(1.0, 0.0, 0.0))
+    assert parts.part('s', 'train').crystals.ids.tolist() == ['accepted', 'saddle', 'electronic']
+
+
+def test_the_frame_is_that_of_the_cell():
+    turn = rotation(2)
+    crystal, _ = disguised(rutile(), turn)
+    tilted = turn @ (GOOD + 0.01 * np.array([[0, 1, 0], [-1, 0, 0], [0, 0, 0]])) @ turn.T
+    item = DielectricResponse(crystal, tilted, band_gap=1.8)
+    data = dataset_from_responses([judged(item)])
+    np.testing.assert_array_equal(data.crystals.lattices[0], crystal.lattice)
+    np.testing.assert_allclose(data.electronic[0], turn @ GOOD @ turn.T, atol=1e-12)  # the skew part is taken off
+    assert np.isnan(data.born_charges).all()
+
+
+def test_equal_ids_are_told_apart():
+    assert dataset_from_responses([judged(response()), judged(response())]).crystals.ids.tolist() == [
+        'rutile',
+        'rutile#2',
+    ]
+
+
+def test_a_refusal_that_names_no_gate_refuses_all_the_same():
+    data = dataset_from_responses([JudgedResponse(response(), {'label': 'refused', 'gates': []}, 'u')])
+    assert data.failed_gates.tolist() == ['refused']
+    assert not data.trainable.any()
+
+
+@pytest.mark.parametrize(
+    ('verdict', 'words'),
+    [
+        ({}, 'label None and gates expected'),
+        ({'label': 'splendid', 'gates': []}, "label 'splendid' and gates expected"),
+        ({'label': 'accepted'}, 'and gates expected'),
+        ({'label': 'accepted', 'gates': [{'name': 'x'}]}, 'a gate without name, part and passed'),
+        ({'label': 'accepted', 'gates': [3]}, 'a gate without name'),
+    ],
+)
+def test_what_is_no_verdict_is_refused(verdict, words):
+    with pytest.raises(FormatError, match=words):
+        dataset_from_responses([JudgedResponse(response(), verdict, 'u')])
+
+
+def test_a_verdict_that_contradicts_its_gates_is_refused():
+    for label, item in (
+        ('accepted', replace(response(), frequencies=None)),
+        ('electronic-only', response(band_gap=0.0)),
+    ):
+        verdict = {**judge(item).as_dict(), 'label': label}
+        with pytest.raises(FormatError, match=f'it says {label}, yet these gates failed'):
+            dataset_from_responses([JudgedResponse(item, verdict, 'u')])
+    with pytest.raises(FormatError, match='no dielectric response'):
+        dataset_from_responses([])

@@ -1,0 +1,128 @@
+"""The text files of real VASP runs, and what is left of them when they are cut off."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from aiida_goectp.core.dielectric.outcar import ground_state_steps, read_loops, read_outcar, symmetry_problem
+from tests.workflows.dfpt.vasp.runs import read
+
+
+@pytest.fixture(scope='module')
+def runs(shared):
+    return shared / 'vasp_outputs'
+
+
+def _iterations(*loops, message='aborting loop because EDIFF is reached'):
+    lines = []
+    for steps, converged in loops:
+        lines += [f'----------- Iteration    1( {i + 1:3d})  -----------' for i in range(steps)]
+        lines += [f'------- {message} ------'] if converged else []
+    return lines
+
+
+def test_loops_of_a_real_run(runs):
+    loops = list(read_loops(read(runs / 'si_ibrion8_lepsilon' / 'OUTCAR.gz').decode().splitlines()))
+    assert [loop.steps for loop in loops] == [14, 6, 6, 6, 4, 4, 4, 10, 10, 10, 6]
+    assert all(loop.converged for loop in loops)
+
+
+@pytest.mark.parametrize('position', [0, 1, 2])
+def test_a_loop_that_did_not_converge_is_seen_wherever_it_stands(position):
+    asked = [(5, True), (7, True), (6, True)]
+    asked[position] = (asked[position][0], False)
+    assert [tuple(loop) for loop in read_loops(_iterations(*asked))] == asked
+
+
+def test_vasp_6_names_the_failure():
+    lines = [*_iterations((3, False)), '------ aborting loop EDIFF was not reached (unconverged) ------']
+    assert [loop.converged for loop in read_loops(lines)] == [False]
+
+
+def test_a_single_step_is_a_loop():
+    assert len(list(read_loops(_iterations((1, True), (1, True), (1, False))))) == 3
+
+
+def test_no_iteration_no_loop():
+    assert list(read_loops(['POSMAP internal error'])) == []
+
+
+def test_outcar_of_a_run_with_ionic_part(runs):
+    found = read_outcar(read(runs / 'si_ibrion8_lepsilon' / 'OUTCAR.gz').decode())
+    assert np.allclose(np.diag(found.electronic), 13.23245, atol=1e-4)
+    assert found.ionic.shape == (3, 3)
+    assert np.abs(found.ionic).max() == 0
+    assert found.born_charges.shape == (2, 3, 3)
+    assert np.allclose(found.frequencies[:3], 15.47108, atol=1e-4)
+    assert np.allclose(found.frequencies[3:], 0, atol=1e-4)
+    assert (found.cutoff, found.recommended_cutoff) == (600.0, 245.345)
+    assert found.band_gap == pytest.approx(0.6371)
+
+
+def test_outcar_without_ionic_part(runs):
+    found = read_outcar((runs / 'zn6p4s16_lepsilon' / 'OUTCAR').read_text())
+    assert np.allclose(found.electronic, np.diag([5.894056, 5.894056, 6.171821]))
+    assert found.ionic is None
+    assert found.frequencies is None
+    assert found.band_gap == pytest.approx(2.2305)
+    assert found.born_charges.shape == (26, 3, 3)
+    assert np.allclose(found.born_charges[0, 0], [2.80527, -0.26115, 0.07348])
+
+
+def test_outcar_cut_off_within_the_tensor(runs):
+    text = (runs / 'zn6p4s16_lepsilon' / 'OUTCAR').read_text()
+    place = text.index('MACROSCOPIC STATIC DIELECTRIC TENSOR')
+    assert read_outcar(text[: place + 150]).electronic is None
+    assert read_outcar('').loops == ()
+
+
+def test_an_overflown_tensor_is_none():
+    text = ' MACROSCOPIC STATIC DIELECTRIC TENSOR (including local field effects in DFT)\n ----\n'
+    assert read_outcar(text + '  ******** 0.0 0.0\n 0.0 1.0 0.0\n 0.0 0.0 1.0\n').electronic is None
+
+
+def test_gap_of_a_metal_and_of_a_list_without_empty_bands():
+    head = ' E-fermi :   5.0\n k-point 1 :  0.0 0.0 0.0\n  band No.  band energies     occupation\n'
+    assert read_outcar(f'{head}   1  -5.0000  2.00000\n   2  4.9000  1.20000\n   3  4.5000  0.00000\n').band_gap == 0
+    assert read_outcar(f'{head}   1  -5.0000  2.00000\n   2  4.9000  2.00000\n').band_gap is None
+
+
+def test_imaginary_modes_are_negative():
+    text = (
+        ' Eigenvectors and eigenvalues of the dynamical matrix\n'
+        '   1 f  =   15.471080 THz    97.207663 2PiTHz  516.059665 cm-1    63.983267 meV\n'
+        '   2 f/i=    2.500000 THz     0.000000 2PiTHz    0.000002 cm-1     0.000000 meV\n'
+    )
+    assert read_outcar(text).frequencies.tolist() == [15.47108, -2.5]
+
+
+@pytest.mark.parametrize(
+    ('path', 'expected'),
+    [
+        ('si_ibrion8_lepsilon/vasprun.xml.gz', (14, 100)),
+        ('si_ibrion8_unconverged/vasprun.dfpt.unconverged.xml.gz', (7, 7)),
+        ('sno2_lepsilon/vasprun.xml', (15, 60)),
+        ('zn6p4s16_lepsilon/vasprun.xml', (22, 60)),
+    ],
+)
+def test_ground_state_steps(runs, path, expected):
+    assert ground_state_steps(read(runs / path)) == expected
+
+
+def test_ground_state_steps_of_a_torn_file(runs):
+    assert ground_state_steps(read(runs / 'sno2_lepsilon' / 'vasprun.xml')[:3000]) is None
+
+
+@pytest.mark.parametrize(
+    'line',
+    [
+        ' POSMAP internal error: symmetry equivalent atom not found,',
+        ' VERY BAD NEWS! internal error in subroutine PRICEL (probably precision problem)',
+        ' VASP internal routines have requested a change of the k-point set. Unfortunately',
+        ' RHOSYG internal error: stars are not distinct, try to increase SYMPREC to e.g. 1E-4',
+    ],
+)
+def test_symmetry_problem(line):
+    assert symmetry_problem(f' vasp.6.4.2\n{line}\n')
+    assert symmetry_problem(' vasp.6.4.2\n reading files\n BRMIX: very serious problems\n') is None

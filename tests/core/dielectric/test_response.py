@@ -1,0 +1,135 @@
+"""The response, its file, and what is refused."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from aiida_goectp.core.crystals import Crystal
+from aiida_goectp.core.dielectric.response import DielectricResponse
+from aiida_goectp.core.formats.npz import FormatError, read_npz, write_npz
+
+CRYSTAL = Crystal(
+    'MgO',
+    np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0.0]]) * 2.1,
+    np.array([12, 8], np.int16),
+    np.array([[0, 0, 0], [0.5, 0.5, 0.5]]),
+)
+
+
+@pytest.fixture
+def response():
+    rng = np.random.default_rng(1)
+    return DielectricResponse(
+        CRYSTAL,
+        rng.normal(size=(3, 3)),
+        rng.normal(size=(3, 3)),
+        rng.normal(size=(2, 3, 3)),
+        np.arange(6.0) - 1,
+        4.7,
+        0.01,
+        False,
+        'quantumespresso',
+        'PBEsol',
+        {'cutoff': 1142.0, 'kpoints': [3, 3, 3]},
+    )
+
+
+def saved(response):
+    stream = io.BytesIO()
+    response.save(stream)
+    stream.seek(0)
+    return stream
+
+
+def test_round_trip(response):
+    again = DielectricResponse.load(saved(response))
+    for name in ('electronic', 'ionic', 'born_charges', 'frequencies', 'total'):
+        np.testing.assert_array_equal(getattr(again, name), getattr(response, name))
+    for name in ('band_gap', 'max_force', 'scf_converged', 'engine', 'functional', 'settings', 'content_hash'):
+        assert getattr(again, name) == getattr(response, name), name
+    assert again.crystal.id == 'MgO'
+    np.testing.assert_array_equal(again.crystal.lattice, CRYSTAL.lattice)
+    assert saved(again).getvalue() == saved(response).getvalue()
+
+
+def test_what_is_not_known_stays_unknown():
+    again = DielectricResponse.load(saved(DielectricResponse(CRYSTAL, 3 * np.eye(3))))
+    assert again.ionic is None
+    assert again.total is None
+    assert again.born_charges is None
+    assert again.frequencies is None
+    assert again.band_gap is None
+    assert again.max_force is None
+    assert again.settings == {}
+
+
+def test_content_hash_sees_everything(response):
+    hashes = {response.content_hash}
+    for change in (
+        {'electronic': response.electronic + 1e-12},
+        {'ionic': None},
+        {'band_gap': 4.8},
+        {'scf_converged': True},
+        {'functional': 'PBE'},
+        {'settings': {}},
+        {'crystal': CRYSTAL._replace(lattice=CRYSTAL.lattice * 1.1)},
+    ):
+        hashes.add(replace(response, **change).content_hash)
+    assert len(hashes) == 8
+
+
+def test_rotation_turns_everything_together(response):
+    turn = np.linalg.qr(np.random.default_rng(2).normal(size=(3, 3)))[0]
+    turned = response.rotated(turn)
+    np.testing.assert_allclose(turned.crystal.lattice, CRYSTAL.lattice @ turn.T)
+    np.testing.assert_allclose(turned.total, turn @ response.total @ turn.T)
+    np.testing.assert_allclose(turned.born_charges[1], turn @ response.born_charges[1] @ turn.T)
+    np.testing.assert_array_equal(turned.frequencies, response.frequencies)
+    # along a lattice vector nothing has changed
+    axis, image = CRYSTAL.lattice[0], turned.crystal.lattice[0]
+    assert axis @ response.electronic @ axis == pytest.approx(image @ turned.electronic @ image)
+    np.testing.assert_allclose(turned.rotated(turn.T).electronic, response.electronic)
+    with pytest.raises(ValueError, match='not a rotation'):
+        response.rotated(2 * np.eye(3))
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'electronic': np.eye(2)}, r"'electronic' has shape \(2, 2\)"),
+        ({'electronic': None}, "'electronic' is missing"),
+        ({'ionic': np.full((3, 3), np.nan)}, 'ionic holds numbers that are not finite'),
+        ({'born_charges': np.zeros((3, 3, 3))}, r"'born_charges' has shape \(3, 3, 3\)"),
+        ({'frequencies': np.zeros(5)}, r"'frequencies' has shape \(5,\)"),
+        ({'band_gap': float('inf')}, 'band_gap is inf'),
+        ({'crystal': CRYSTAL._replace(fractional_positions=np.zeros((3, 3)))}, 'fractional_positions'),
+    ],
+)
+def test_what_does_not_fit_is_refused(response, change, message):
+    with pytest.raises(FormatError, match=message):
+        replace(response, **change)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'electronic': None}, "'electronic' is missing"),
+        ({'lattice': None}, "'lattice' is missing"),
+        ({'engine': None}, "'engine' is missing"),
+        ({'scf_converged': np.array(3)}, "'scf_converged' has shape"),
+        ({'surprise': np.zeros(2)}, 'unknown arrays surprise'),
+        ({'settings': np.array('[1]')}, 'settings must be a JSON object, found list'),
+        ({'settings': np.array('{')}, 'dielectric.npz: Expecting'),
+        ({'band_gap': np.zeros(2)}, "'band_gap' has shape"),
+        ({'atomic_numbers': np.zeros(3, np.int16)}, 'fractional_positions'),
+    ],
+)
+def test_a_file_from_outside_is_checked(response, change, message):
+    arrays = {**read_npz(saved(response), 'dielectric', 1), **change}
+    stream = io.BytesIO()
+    write_npz(stream, 'dielectric', 1, {name: array for name, array in arrays.items() if array is not None})
+    stream.seek(0)
+    with pytest.raises(FormatError, match=message):
+        DielectricResponse.load(stream)

@@ -1,0 +1,92 @@
+"""The merge: any order of parts gives the whole, and nothing missing, doubled or mixed gets past."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiida_goectp.core.dielectric.predictions import TENSORS
+from aiida_goectp.core.selection import MergeError, merge_predictions
+from tests.core.selection.builders import crystal_set, predictions_for, rows_of
+
+CRYSTALS = crystal_set(9)
+WHOLE = predictions_for(CRYSTALS, ionic=np.arange(9) + 1, errors=['', '', 'failed', *[''] * 6])
+
+
+def same(first, second) -> bool:
+    texts = all(
+        getattr(first, name).tolist() == getattr(second, name).tolist() for name in ('ids', 'hashes', 'errors', 'flags')
+    )
+    numbers = TENSORS
+    return texts and all(
+        np.array_equal(getattr(first, name), getattr(second, name), equal_nan=True) for name in numbers
+    )
+
+
+def merge(parts):
+    return merge_predictions(parts, CRYSTALS.ids, CRYSTALS.hashes)
+
+
+@given(st.permutations(range(9)), st.sets(st.integers(0, 9), max_size=4))
+def test_any_partition_in_any_order_gives_the_whole(order, cuts):
+    bounds = [0, *sorted(cuts), 9]
+    parts = [rows_of(WHOLE, list(order[start:stop])) for start, stop in pairwise(bounds)]
+    merged = merge(parts)
+    assert same(merged, WHOLE)
+    assert merged.model_hash == 'm'
+    assert merged.settings == WHOLE.settings
+
+
+def test_what_the_parts_do_not_share_is_listed_whatever_their_order():
+    first = rows_of(WHOLE, slice(0, 4), settings={'device': 'cuda:0', 'precision': 'float32', 'torch': '2.13'})
+    second = rows_of(WHOLE, slice(4, 9), settings={'device': 'cpu', 'precision': 'float32'})
+    expected = {'device': ['cpu', 'cuda:0'], 'precision': 'float32', 'torch': ['2.13', None]}
+    assert merge([first, second]).settings == expected
+    assert merge([second, first]).settings == expected
+
+
+def assert_refused(parts, code, message):
+    with pytest.raises(MergeError, match=message) as caught:
+        merge(parts)
+    assert caught.value.code == code
+
+
+def test_gaps_are_refused():
+    assert_refused([rows_of(WHOLE, slice(0, 7))], 'gap', '2 of 9 crystals have no prediction: c7, c8$')
+    assert_refused([rows_of(WHOLE, slice(0, 2))], 'gap', '7 of 9 crystals .*: c2, c3, c4, c5, c6, …')
+    assert_refused([rows_of(WHOLE, slice(0, 0))], 'gap', '9 of 9')
+
+
+def test_doubled_rows_are_refused():
+    parts = [rows_of(WHOLE, slice(0, 5)), rows_of(WHOLE, slice(4, 9))]
+    assert_refused(parts, 'duplicate', 'c4 was predicted twice: part 0, row 4, part 1, row 0')
+
+
+def test_rows_of_other_crystals_are_refused():
+    stranger = predictions_for(crystal_set(10))
+    assert_refused([stranger], 'foreign', r'part 0, row 9: c9 .* its id is not among the crystals')
+    hashes = WHOLE.hashes.copy()
+    hashes[3] = '0' * 32
+    parts = [rows_of(WHOLE, slice(0, 2)), rows_of(WHOLE, slice(2, 9), hashes=hashes[2:])]
+    assert_refused(parts, 'foreign', f'part 1, row 1: c3 .* the crystal of that id is {WHOLE.hashes[3]}')
+
+
+def test_mixed_models_are_refused():
+    parts = [rows_of(WHOLE, slice(0, 5)), rows_of(WHOLE, slice(5, 9), model_hash='other')]
+    assert_refused(parts, 'mixed_models', 'different models: m, other')
+
+
+def test_no_parts_are_refused():
+    assert_refused([], 'no_parts', 'no predictions to merge')
+
+
+def test_the_parts_are_left_as_they_were():
+    part = rows_of(WHOLE, slice(None, None, -1))
+    merged = merge([part])
+    merged.ionic[:] = 0
+    assert part.ids[0] == 'c8'
+    assert part.ionic[0, 0, 0] == 9

@@ -1,0 +1,118 @@
+"""What ``goectp predict`` prints."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from aiida_goectp.core.crystals import CrystalSet, Failure
+from aiida_goectp.core.dielectric.predictions import Predictions
+from aiida_goectp.core.executable.output import json_lines, text
+from tests import tiny
+
+
+def test_json_has_a_line_a_row_failed_ones_included(goectp, model, tmp_path):
+    crystals, bad, codes = tiny.with_bad_rows()
+    crystals.save(tmp_path / 'mixed.npz')
+    arguments = ['--model', model, '--device', 'cpu', '--quiet']
+    result = goectp('predict', 'mixed.npz', *arguments, '--json', '--output', 'out.npz')
+    strict = {'parse_constant': lambda name: pytest.fail(f'{name} is not JSON')}
+    lines = [json.loads(line, **strict) for line in result.output.splitlines()]
+    assert [line['id'] for line in lines] == [*crystals.ids, 'gone']
+    table = Predictions.load(tmp_path / 'out.npz')
+    for row, line in enumerate(lines[:-1]):
+        assert ('error' in line) == (row in bad)
+        if row in bad:
+            assert line['error'].startswith(codes[bad.tolist().index(row)])
+            assert line['electronic'] is line['ionic'] is line['total'] is None
+            assert line['average_std'] == [None] * 3
+        else:
+            assert line['flags'] == []
+            np.testing.assert_allclose(line['lattice'], crystals[row].lattice)
+            for name in ('electronic', 'ionic', 'total'):
+                np.testing.assert_allclose(line[name], getattr(table, name)[row])
+    assert lines[-1]['error'] == 'unreadable_file: cut off'
+
+
+def test_a_single_structure_is_printed_in_the_frame_of_its_cell(goectp, model, tmp_path):
+    (tmp_path / 'MgO.cif').write_text(tiny.CIF)
+    arguments = ['--model', model, '--device', 'cpu']
+    line = json.loads(goectp('predict', 'MgO.cif', *arguments, '--json').stdout)
+    assert line['id'] == 'MgO'
+    np.testing.assert_allclose(line['lattice'], np.diag([4.212, 4.212, 6.0]), atol=1e-10)
+    total = np.array(line['total'])
+    assert total[0, 0] == pytest.approx(total[1, 1], rel=1e-6)
+    assert abs(total[2, 2] - total[0, 0]) > 1e-4  # the tetragonal axis is c, and it shows
+    said = goectp('predict', 'MgO.cif', *arguments).stdout
+    assert 'MgO: 2 atoms' in said
+    assert '±' not in said
+    assert f'{6:10.5f}' in said
+    for name in ('electronic', 'ionic', 'total'):
+        tensor = np.array(line[name])
+        assert f'{name}: average {np.trace(tensor) / 3:.3f}, eigenvalues {tensor.diagonal().min():.3f}' in said
+        assert f'{tensor[2, 2]:10.4f}' in said
+
+
+def test_a_model_that_knows_how_sure_it_is(predictions_by_hand):
+    crystals, predictions = predictions_by_hand
+    lines = text(crystals, predictions).splitlines()
+    heading = 'electronic: average 3.00 ± 0.30, eigenvalues 2.00 ± 0.20, 3.00 ± 0.30, 4.00 ± 0.40'
+    assert f'{heading}, anisotropy 2.00 ± 0.25' in lines
+    assert 'ionic: average 6.00 ± 0.60, eigenvalues 4.00 ± 0.40, 6.00 ± 0.60, 8.00 ± 0.80' in lines
+    assert '      2.0000      0.0000      0.0000   ±      0.2000      0.0000      0.0000' in lines
+    assert lines[-1] == 'flags: unseen_element, unlike_training'
+    line = json.loads(next(json_lines(crystals, predictions)))
+    assert line['average_std'] == [pytest.approx(x) for x in (0.3, 0.6, 0.9)]
+    assert line['anisotropy_std'] == [0.25, None, 0.25]
+    np.testing.assert_allclose(line['eigenvalues_std'][0], [0.2, 0.3, 0.4])
+    np.testing.assert_allclose(line['total_std'], np.diag([0.6, 0.9, 1.2]))
+
+
+@pytest.fixture
+def predictions_by_hand():
+    crystals = tiny.some_crystals(1)
+    electronic = np.diag([2.0, 3.0, 4.0])[None]
+    parts = {'electronic': electronic, 'ionic': 2 * electronic, 'total': 3 * electronic}
+    predictions = Predictions(
+        crystals.ids,
+        crystals.hashes,
+        **parts,
+        **{f'{name}_std': tensor / 10 for name, tensor in parts.items()},
+        flags=np.array([5], np.uint32),
+        errors=np.array(['']),
+        model_hash='m',
+        anisotropy_std=np.array([[0.25, np.nan, 0.25]]),
+        eigenvalues_std=np.array([[[0.2, 0.3, 0.4], [0.4, 0.6, 0.8], [0.6, 0.9, 1.2]]]),
+    )
+    return crystals, predictions
+
+
+def test_a_model_that_knows_the_total_alone(goectp, tmp_path):
+    model = tiny.write_model(tmp_path / 'total.safetensors', preset='published', targets=['total'])
+    (tmp_path / 'MgO.cif').write_text(tiny.CIF)
+    line = json.loads(goectp('predict', 'MgO.cif', '--model', model, '--device', 'cpu', '--json').stdout)
+    assert line['electronic'] is line['ionic'] is None
+    assert np.shape(line['total']) == (3, 3)
+    assert 'electronic' not in goectp('predict', 'MgO.cif', '--model', model, '--device', 'cpu').stdout
+
+
+def test_what_a_folder_could_not_give_is_kept_too(predict, status, tmp_path):
+    folder = tmp_path / 'structures'
+    folder.mkdir()
+    (folder / 'MgO.cif').write_text(tiny.CIF)
+    (folder / 'torn.cif').write_text(tiny.CIF[:-30])
+    table = predict(source='structures')
+    assert table.ids.tolist() == ['MgO', 'torn']
+    assert table.failed.tolist() == [False, True]
+    assert 'torn.cif' in table.errors[1]
+    assert (status()['rows_total'], status()['rows_failed']) == (2, 1)
+
+
+def test_a_set_of_one_failure_and_an_empty_one(goectp, model, tmp_path):
+    CrystalSet.from_crystals([], failures=[Failure('x', 'no_atoms', 'empty')]).save(tmp_path / 'one.npz')
+    assert goectp('predict', 'one.npz', '--model', model, '--device', 'cpu').stdout == 'x\nfailed: no_atoms: empty\n'
+    CrystalSet.from_crystals([]).save(tmp_path / 'none.npz')
+    said = goectp('predict', 'none.npz', '--model', model, '--device', 'cpu', status=2).output
+    assert 'none.npz holds 0 crystals' in said

@@ -1,0 +1,82 @@
+"""Shipped models see how much empty space lies between layers: pulled apart, ε∞ thins out as electrostatics has it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from aiida_goectp.core.crystals import Crystal, CrystalSet
+from aiida_goectp.core.crystals.layers import find_layers, vacuum_averaged, with_vacuum_scaled
+from aiida_goectp.core.formats.model_card import shipped_models
+from aiida_goectp.core.learning.predict import predict_crystals
+
+SHARES = np.linspace(0, 1, 6)
+"""of the gaps by which the layers are pulled apart"""
+
+TOLERANCE = 0.1
+"""of ε_∥ − 1 and of 1 − 1/ε_⊥, relative, at any gap"""
+
+HEXAGONAL = np.array([[1, 0, 0], [-0.5, np.sqrt(3) / 2, 0], [0, 0, 1]])
+
+
+def layered() -> dict[str, Crystal]:
+    """Return layered crystals as measured, with van der Waals gaps of some 3 Å.
+
+    MoS2: Bronsema et al., Z. Anorg. Allg. Chem. 540, 15 (1986). BN: Lynch and Drickamer, J. Chem. Phys. 44, 181 (1966).
+    PbI2: Wyckoff, Crystal Structures 1 (1963).
+    """
+    low, high = [1 / 3, 2 / 3], [2 / 3, 1 / 3]
+    sulphur = [[*low, 0.621], [*low, -0.121], [*high, 0.379], [*high, 0.121]]
+    rows = {
+        'MoS2': (3.16, 12.29, [42, 42, 16, 16, 16, 16], [[*low, 0.25], [*high, 0.75], *sulphur]),
+        'BN': (2.504, 6.661, [5, 5, 7, 7], [[*low, 0.25], [*high, 0.75], [*high, 0.25], [*low, 0.75]]),
+        'PbI2': (4.557, 6.979, [82, 53, 53], [[0, 0, 0], [*low, 0.2675], [*high, -0.2675]]),
+    }
+    return {
+        name: Crystal(name, HEXAGONAL * [[a], [a], [c]], np.array(numbers, np.int16), np.array(positions))
+        for name, (a, c, numbers, positions) in rows.items()
+    }
+
+
+def departures(crystal, predict) -> np.ndarray:
+    """Return the relative departures from the dilution of the tensor at the measured gap, (shares, 2): within, across.
+
+    :param predict: crystal set → (n, 3, 3) ε∞
+    """
+    layers = find_layers(crystal)
+    assert layers is not None, f'{crystal.id} has no layers'
+    found = predict(CrystalSet.from_crystals([with_vacuum_scaled(crystal, layers, share) for share in SHARES]))
+    demanded = np.array([vacuum_averaged(found[0], layers, share) for share in SHARES])
+    across = np.outer(layers.normal, layers.normal)
+
+    def responses(tensors):
+        within = np.einsum('nij,ij->n', tensors, (np.eye(3) - across) / 2)
+        return np.stack([within - 1, 1 - 1 / np.einsum('nij,ij->n', tensors, across)], axis=1)
+
+    return responses(found) / responses(demanded) - 1
+
+
+def test_what_thins_out_departs_by_nothing_and_what_does_not_by_much():
+    crystal = layered()['MoS2']
+    layers = find_layers(crystal)
+    tensor = np.diag([15.0, 15.0, 6.0])
+    exact = departures(crystal, lambda cells: np.array([vacuum_averaged(tensor, layers, share) for share in SHARES]))
+    np.testing.assert_allclose(exact, 0, atol=1e-12)
+    blind = departures(crystal, lambda cells: np.array([tensor for _ in cells]))
+    assert (np.abs(blind[-1]) > TOLERANCE).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', shipped_models())
+@pytest.mark.parametrize('crystal', layered().values(), ids=layered())
+def test_shipped_models_follow_the_dilution(name, crystal):
+    def predict(cells):
+        predictions = predict_crystals(cells, name, device='cpu')
+        assert not predictions.failed.any(), predictions.errors
+        return predictions.electronic
+
+    found = departures(crystal, predict)
+    said = '\n'.join(
+        f'{share:.0%}: {within:+.0%} {across:+.0%}' for share, (within, across) in zip(SHARES, found, strict=True)
+    )
+    assert np.abs(found).max() < TOLERANCE, f'{name}, {crystal.id}; wider by: off within, across\n{said}'

@@ -1,0 +1,158 @@
+"""Networks as the model of a backtest: the trainings of a campaign, without its jobs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aiida_goectp.core.learning.committee import extract_member, join_members
+from aiida_goectp.core.learning.settings import TrainSettings
+from aiida_goectp.core.learning.surrogate import NetworkSurrogate
+from aiida_goectp.core.learning.train import train_committee
+from aiida_goectp.core.network.checkpoint import load_model, save_model
+from aiida_goectp.core.selection import add_labels, fold_name, with_base_split, with_folds
+from aiida_goectp.core.selection.backtest import Campaign, make_hidden_pool, make_search_task
+from aiida_goectp.core.selection.backtest.loop import RoundRecord, first_model
+from tests import tiny
+from tests.core.selection.backtest.toy import toy_dataset, toy_settings
+
+SETTINGS = TrainSettings(preset='descriptors', options={'width': 8}, epochs=2, stretches=0)
+
+
+@pytest.fixture(scope='module')
+def dealt():
+    data = toy_dataset(60)
+    start, split = with_base_split(data.take(range(45)), None, 0)
+    grown, _ = add_labels(start, data.take(range(45, 60)), split)
+    return with_folds(grown, start, split, 2, 0), split
+
+
+@pytest.fixture(scope='module')
+def fitted(dealt):
+    return NetworkSurrogate(SETTINGS).fit(*dealt, 2, None, 4)
+
+
+def weights(content: bytes, path: Path):
+    path.write_bytes(content)
+    return [{name: value.numpy() for name, value in one.state_dict().items()} for one in load_model(path).members]
+
+
+def assert_same(one, other):
+    assert len(one) == len(other)
+    for first, second in zip(one, other, strict=True):
+        for name in first:
+            np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+
+
+def test_each_member_is_trained_without_its_fold_with_a_seed_of_its_own(dealt, fitted, tmp_path):
+    data, split = dealt
+    expected = []
+    for member in range(2):
+        settings = SETTINGS.model_copy(update={'seed': 4 + member})
+        [network] = train_committee(data.part(fold_name(split, member), 'train'), None, settings)
+        expected.append({name: value.numpy() for name, value in network.state_dict().items()})
+    assert_same(weights(fitted.model, tmp_path / 'm.safetensors'), expected)
+    alone = [weights(content, tmp_path / 'm.safetensors')[0] for content in fitted.members]
+    assert_same(alone, expected)
+
+
+def test_what_asks_validation_rows_has_them(dealt, tmp_path):
+    """As a job has, whose settings keep the best weights."""
+    data, split = dealt
+    settings = SETTINGS.model_copy(update={'keep': 'best', 'epochs': 6, 'learning_rate': 0.3})
+    settings = TrainSettings.model_validate(settings.model_dump(exclude_unset=True))
+    found = NetworkSurrogate(settings).fit(data, split, 1, None, 4)
+    fold, own = fold_name(split, 0), settings.model_copy(update={'seed': 4})
+    [network] = train_committee(data.part(fold, 'train'), data.part(fold, 'validation'), own)
+    expected = {name: value.numpy() for name, value in network.state_dict().items()}
+    assert_same(weights(found.model, tmp_path / 'm.safetensors'), [expected])
+
+
+def test_the_committee_is_that_of_joined_jobs(dealt, fitted, tmp_path):
+    data, split = dealt
+    parts = {part: data.part(split, part) for part in ('train', 'validation', 'test')}
+    settings = SETTINGS.model_copy(update={'members': 2, 'seed': 4})
+    output = tmp_path / 'joined.safetensors'
+    join_members(fitted.members, parts, settings, output, name='joined', data='', functional='PBE')
+    model = tmp_path / 'fitted.safetensors'
+    model.write_bytes(fitted.model)
+    assert load_model(output).hash == load_model(model).hash
+
+
+def test_fine_tuning_goes_on_from_the_same_member(dealt, fitted, tmp_path):
+    data, split = dealt
+    found = NetworkSurrogate(SETTINGS).fit(data, split, 2, fitted.model, 4)
+    expected = []
+    for member in range(2):
+        extract_member(fitted.model, member, tmp_path / 'one.safetensors')
+        settings = SETTINGS.model_copy(update={'seed': 4 + member})
+        rows = data.part(fold_name(split, member), 'train')
+        [network] = train_committee(rows, None, settings, initial=load_model(tmp_path / 'one.safetensors'))
+        expected.append({name: value.numpy() for name, value in network.state_dict().items()})
+    assert_same(weights(found.model, tmp_path / 'm.safetensors'), expected)
+
+
+def test_a_given_model_gives_its_architecture(dealt, tmp_path):
+    data, split = dealt
+    path = tiny.write_model(tmp_path / 'given.safetensors')
+    surrogate = NetworkSurrogate(TrainSettings(epochs=1, stretches=0))
+    found = surrogate.fit(data, split, 2, path.read_bytes(), 0)
+    path.write_bytes(found.model)
+    assert load_model(path).card.architecture['options']['width'] == 16
+
+
+def test_a_given_committee_of_different_networks(dealt, tmp_path):
+    path = tiny.write_mixed_model(tmp_path / 'given.safetensors')
+    given = load_model(path).card
+    found = NetworkSurrogate(TrainSettings(epochs=1, stretches=0)).fit(*dealt, 2, path.read_bytes(), 0)
+    path.write_bytes(found.model)
+    assert load_model(path).card.architectures == given.architectures
+
+
+def test_a_seed_in_the_settings_wins(dealt, fitted, tmp_path):
+    given = NetworkSurrogate(SETTINGS.model_copy(update={'seed': 4}))
+    found = given.fit(*dealt, 2, None, 99)
+    assert_same(*(weights(item.model, tmp_path / 'm.safetensors') for item in (found, fitted)))
+
+
+def test_predictions_of_committee_and_member(dealt, fitted):
+    surrogate, crystals = NetworkSurrogate(SETTINGS), dealt[0].crystals
+    together = surrogate.predict(fitted.model, crystals)
+    alone = [surrogate.predict(member, crystals) for member in fitted.members]
+    np.testing.assert_allclose(together.total, (alone[0].total + alone[1].total) / 2, rtol=1e-5)
+    assert np.isfinite(together.average_std).all()
+    assert len({together.model_hash, *(one.model_hash for one in alone)}) == 3
+    assert surrogate.predict(fitted.model, crystals.take([])).model_hash == together.model_hash
+
+
+def test_a_campaign_of_networks_is_the_same_twice():
+    settings = toy_settings(budget=16, seeds=1)
+    runs = []
+    for _ in range(2):
+        task, surrogate = (
+            make_search_task(make_hidden_pool(toy_dataset(), settings), settings, 0),
+            NetworkSurrogate(SETTINGS),
+        )
+        campaign = Campaign(task, surrogate, settings, 'greedy', 0, first_model(task, surrogate, settings, 0))
+        lines = []
+        while isinstance(line := campaign.advance(), RoundRecord):
+            lines.append(line)
+        runs.append(lines)
+    assert runs[0] == runs[1]
+    assert [line.labels for line in runs[0]] == [8, 16]
+
+
+def test_a_training_that_diverges_is_a_value_error(dealt):
+    settings = SETTINGS.model_copy(update={'learning_rate': 1e30, 'largest_gradient': None, 'epochs': 5})
+    with pytest.raises(ValueError, match='lower the learning rate'):
+        NetworkSurrogate(settings).fit(*dealt, 2, None, 0)
+
+
+def test_saved_models_are_model_files(fitted, tmp_path):
+    path = tmp_path / 'model.safetensors'
+    path.write_bytes(fitted.model)
+    model = load_model(path)
+    save_model(path, model.members, model.card)
+    assert load_model(path).hash == model.hash

@@ -1,0 +1,79 @@
+"""The fast evaluation gives the numbers of the plain formulas, and their gradients."""
+
+import numpy as np
+import pytest
+import torch
+
+from aiida_goectp.core.network.batch import GraphBatch
+from aiida_goectp.core.network.fast import COSINES, DISTANCES
+from aiida_goectp.core.network.model import ARCHITECTURES, GoeCTP
+from aiida_goectp.core.network.preparation import prepare
+
+
+def _network(even, dtype=torch.float64):
+    torch.manual_seed(1)
+    options = {'width': 16, 'layers': 3, 'bins': 512, 'even': even}
+    network = GoeCTP({**ARCHITECTURES['goectp'], 'options': options}, ['electronic', 'ionic']).to(dtype)
+    with torch.no_grad():
+        network.head.layers[2].weight.mul_(30)
+    return network
+
+
+@pytest.fixture(scope='module')
+def batches():
+    from tests.conftest import textbook
+
+    arrays = prepare(textbook())
+    return {dtype: GraphBatch.from_arrays(arrays, dtype) for dtype in (torch.float32, torch.float64)}
+
+
+@pytest.mark.parametrize('even', [True, False])
+@pytest.mark.parametrize(('dtype', 'tolerance'), [(torch.float64, 1e-8), (torch.float32, 1e-5)])
+def test_same_numbers(batches, even, dtype, tolerance):
+    network = _network(even, dtype).eval()
+    with torch.no_grad():
+        plain, fast = network(batches[dtype], plain=True), network(batches[dtype])
+    assert float((plain - fast).abs().max() / plain.abs().max()) < tolerance
+
+
+@pytest.mark.parametrize('even', [True, False])
+def test_same_gradients_and_statistics(batches, even):
+    """In training mode: batch norm sees the same numbers, every weight the same gradient."""
+    results = []
+    for plain in (True, False):
+        network = _network(even).train()
+        network(batches[torch.float64], plain=plain).square().mean().backward()
+        results.append((dict(network.named_parameters()), dict(network.named_buffers())))
+    (plain, plain_buffers), (fast, fast_buffers) = results
+    largest = max(float(weight.grad.abs().max()) for weight in plain.values())
+    for name, weight in plain.items():
+        assert float((weight.grad - fast[name].grad).abs().max()) < 1e-6 * largest, name
+    for name, buffer in plain_buffers.items():
+        torch.testing.assert_close(buffer, fast_buffers[name], atol=1e-7, rtol=1e-7)
+
+
+def test_tables_follow_the_weights(batches):
+    """Kept tables are dropped when weights change, are loaded, or go to another precision."""
+    network, batch = _network(True).eval(), batches[torch.float64]
+    with torch.no_grad():
+        first = network(batch)
+        network.backbone.rbf[1].weight.mul_(1.5)
+        second = network(batch)
+        torch.testing.assert_close(second, network(batch, plain=True), atol=1e-7, rtol=1e-7)
+        network.load_state_dict(_network(True).state_dict())
+        torch.testing.assert_close(network(batch), first)
+        single = network.float()(batches[torch.float32])
+    assert float((first - second).abs().max()) > 1e-3
+    torch.testing.assert_close(single.double(), first, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(('grid', 'low', 'high'), [(DISTANCES, -1.5, -1e-3), (COSINES, -1.0, 1.0)])
+def test_interpolation_is_exact_for_cubics(grid, low, high):
+    x = torch.linspace(low, high, 1000, dtype=torch.float64)
+    rows, weights = grid.places(x)
+    points = grid.points(x)
+    assert int(rows.min()) >= 0
+    assert int(rows.max()) < len(points)
+    for power in range(4):
+        found = (points[rows] ** power * weights).sum(dim=1)
+        np.testing.assert_allclose(found, x**power, atol=1e-12)

@@ -1,0 +1,136 @@
+"""Preset ``published``: the numbers of the published network, and its checkpoints."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from aiida_goectp.core.crystals.reduction import polar_rotation
+from aiida_goectp.core.formats.model_card import read_card
+from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.network.batch import GraphBatch
+from aiida_goectp.core.network.checkpoint import load_model
+from aiida_goectp.core.network.imports import import_published
+from aiida_goectp.core.network.model import ARCHITECTURES, GoeCTP
+from aiida_goectp.core.network.preparation import GraphArrays, prepare
+
+
+@pytest.fixture
+def reference_arrays(reference):
+    """The reference's own graph, in our layout: its directed edges stand in pairs."""
+    source, target = reference['edge_index'][:, ::2].astype(np.int64)
+    assert (reference['edge_index'][::-1, ::2] == reference['edge_index'][:, 1::2]).all()
+    crystal = reference['batch'][source]
+    ptr, n = reference['ptr'].astype(np.int64), 12
+    return GraphArrays(
+        np.arange(n + 1),
+        ptr,
+        np.searchsorted(crystal, np.arange(n + 1)),
+        numbers_of(reference['x']),
+        source - ptr[crystal],
+        target - ptr[crystal],
+        reference['edge_vector'][::2],
+        reference['lattice_vectors'].astype(float),
+        polar_rotation(reference['cell']),
+        np.abs(np.linalg.det(reference['cell'])),
+        np.tile(np.eye(9), (n, 2, 1, 1)),
+        np.ones(n, bool),
+        np.tile([0.0, 0.0, 0.0, 1.0], (n, 1)),
+    )
+
+
+def numbers_of(features):
+    """Return the atomic numbers whose features these are."""
+    from aiida_goectp.core.network.elements import element_features
+
+    table = element_features()
+    numbers = (features[:, None] == table[None]).all(axis=2).argmax(axis=1)
+    assert (table[numbers] == features).all()
+    return numbers
+
+
+def _output(network, arrays, dtype, plain):
+    with torch.no_grad():
+        return network.to(dtype)(GraphBatch.from_arrays(arrays, dtype), plain=plain)[:, 0].double().numpy()
+
+
+@pytest.mark.parametrize(('plain', 'tolerance'), [(True, 1e-10), (False, 1e-9)])
+def test_reference_output_in_float64(published, reference, reference_arrays, plain, tolerance):
+    output = _output(published, reference_arrays, torch.float64, plain)
+    np.testing.assert_allclose(output, reference['output'], atol=tolerance)
+
+
+@pytest.mark.parametrize('plain', [True, False])
+def test_reference_output_in_float32(published, reference, reference_arrays, plain):
+    output = _output(published, reference_arrays, torch.float32, plain)
+    np.testing.assert_allclose(output, reference['output'], atol=1e-5)
+
+
+def test_from_the_crystals_on(published, reference, reference_crystals):
+    """The whole way, with the reference's choice among lattice vectors of equal length."""
+    arrays = prepare(reference_crystals, 'published', references=list(reference['lattice_vectors'].astype(float)))
+    np.testing.assert_allclose(_output(published, arrays, torch.float64, True), reference['output'], atol=1e-7)
+
+
+def test_own_reference_vectors_are_of_the_published_lengths(reference, reference_crystals):
+    arrays = prepare(reference_crystals, 'published')
+    lengths = np.linalg.norm(arrays.references, axis=2)
+    np.testing.assert_allclose(lengths, np.linalg.norm(reference['lattice_vectors'], axis=2), atol=1e-4)
+    assert (np.linalg.det(arrays.references) > 0).all()
+
+
+def _checkpoint(tmp_path, reference_weights, wrap=lambda weights: weights):
+    path = tmp_path / 'authors.pt'
+    torch.save(wrap(dict(reference_weights)), path)
+    return path
+
+
+@pytest.mark.parametrize('wrap', [lambda w: w, lambda w: {'model': w, 'epoch': 3}], ids=['bare', 'nested'])
+def test_import_of_a_checkpoint(tmp_path, reference_weights, reference, reference_crystals, wrap):
+    output = tmp_path / 'imported.safetensors'
+    import_published(_checkpoint(tmp_path, reference_weights, wrap), output, target='electronic')
+    assert read_card(output).targets == ['electronic']
+    network = load_model(output).networks[0]
+    arrays = prepare(reference_crystals, 'published', references=list(reference['lattice_vectors'].astype(float)))
+    np.testing.assert_allclose(_output(network, arrays, torch.float32, False), reference['output'], atol=1e-5)
+
+
+class _Malicious:
+    def __reduce__(self):
+        return (print, ('this would have run',))
+
+
+def test_import_runs_no_code(tmp_path, capsys):
+    path = tmp_path / 'hostile.pt'
+    torch.save({'model': _Malicious()}, path)
+    with pytest.raises(FormatError, match=r'hostile\.pt: refused.*state_dict'):
+        import_published(path, tmp_path / 'out.safetensors')
+    path.write_bytes(pickle.dumps(_Malicious()))
+    with pytest.raises(FormatError, match=r'hostile\.pt: refused'):
+        import_published(path, tmp_path / 'out.safetensors')
+    assert 'would have run' not in capsys.readouterr().out
+    assert not (tmp_path / 'out.safetensors').exists()
+
+
+def test_import_refuses_another_network(tmp_path, reference_weights):
+    fewer = {name: tensor for name, tensor in reference_weights.items() if 'att_layers.3' not in name}
+    with pytest.raises(FormatError, match='weights missing'):
+        import_published(_checkpoint(tmp_path, fewer), tmp_path / 'out.safetensors')
+    wide = {**reference_weights, 'fc_out.2.weight': torch.zeros(6, 128)}
+    with pytest.raises(FormatError, match=r'fc_out\.2\.weight has shape \(6, 128\), expected \(9, 128\)'):
+        import_published(_checkpoint(tmp_path, wide), tmp_path / 'out.safetensors')
+    with pytest.raises(FormatError, match='no state dict of tensors'):
+        import_published(_checkpoint(tmp_path, {'epoch': 3}), tmp_path / 'out.safetensors')
+
+
+def test_published_head_rotates_with_the_crystal(reference_crystals):
+    """A rotation that breaks no tie: the published preset is covariant as well."""
+    torch.manual_seed(0)
+    network = GoeCTP(ARCHITECTURES['published'], ['total']).eval()
+    crystals = reference_crystals[:3]
+    angle = np.pi / 2
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    turned = [crystal._replace(lattice=crystal.lattice @ turn.T) for crystal in crystals]
+    before, after = (_output(network, prepare(c, 'published'), torch.float64, False) for c in (crystals, turned))
+    np.testing.assert_allclose(turn @ before @ turn.T, after, atol=1e-8)

@@ -1,0 +1,102 @@
+"""The history: what it counts, what it refuses, and that it comes back from JSON as it was."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.selection.history import OUTCOMES, CandidateSummary, History, PickRecord, Round
+
+
+def record(name, outcome='accepted', **more):
+    value = {} if outcome in ('failed', 'unfinished', 'electronic-only') else {'value': 1.0}
+    return PickRecord(**{'id': name, 'hash': f'h{name}', 'mean': 2.0, 'outcome': outcome, **value, **more})
+
+
+@pytest.fixture
+def history():
+    first = Round(
+        number=1,
+        model_hash='m1',
+        picks=tuple(record(outcome, outcome, core_hours=0.5) for outcome in OUTCOMES),
+        core_hours=0.25,
+        outlook=CandidateSummary(candidates=40, best=3.0),
+        top=('haccepted',),
+        retrained=True,
+        new_model_hash='m2',
+        adopted=True,
+        metrics={'mae': 0.1, 'unknown': None},
+    )
+    second = Round(number=2, model_hash='m2', picks=(record('unfinished', 'failed', failure='no convergence'),))
+    return History(figure_of_merit='total', rounds=(first, second))
+
+
+def test_what_is_counted(history):
+    assert history.calculations == 6
+    assert history.labels == 2
+    assert history.core_hours == pytest.approx(2.75)
+    assert history.outcomes() == {
+        'haccepted': '',
+        'helectronic-only': 'electronic-only, without a value of total',
+        'hrefused': 'refused',
+        'hfailed': 'failed',
+        'hunfinished': 'no convergence',
+    }
+
+
+def test_round_trip(history):
+    text = history.to_json()
+    assert History.from_json(text) == history
+    assert History.from_json(text).to_json() == text
+    assert json.loads(text)['rounds'][0]['picks'][0]['std'] is None
+
+
+def test_a_round_is_added_or_brought_up_to_date(history):
+    third = Round(number=3, model_hash='m2', picks=(record('new', 'unfinished'),))
+    longer = history.with_round(third)
+    assert len(longer.rounds) == 3
+    done = longer.with_round(third.model_copy(update={'picks': (record('new'),)}))
+    assert (len(done.rounds), done.labels) == (3, 3)
+    with pytest.raises(FormatError, match=r'rounds must be numbered 1 to 3 in order; they are \[1, 2, 4\]'):
+        history.with_round(third.model_copy(update={'number': 4}))
+    with pytest.raises(FormatError, match=r'accepted \(haccepted\) is picked in rounds 1 and 3'):
+        history.with_round(third.model_copy(update={'picks': (record('accepted'),)}))
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'version': 2}, 'history.version: should be 1, found 2'),
+        ({'figure_of_merit': None}, 'history.figure_of_merit: should be a valid string'),
+        ({'extra': 1}, 'history.extra: no such setting; there are: version, figure_of_merit, rounds'),
+        ({'rounds': [{'number': 1}]}, r'history.rounds.0.model_hash: is missing'),
+        (
+            {
+                'rounds': [
+                    {'number': 1, 'model_hash': 'm', 'picks': [{'id': 'a', 'hash': 'a', 'mean': 1, 'outcome': 'x'}]}
+                ]
+            },
+            r"history.rounds.0.picks.0.outcome: should be 'accepted', .*, found 'x'",
+        ),
+        (
+            {'rounds': [{'number': 1, 'model_hash': 'm', 'picks': [{'id': 'a', 'hash': 'a', 'mean': 1, 'value': 2}]}]},
+            'a is unfinished and yet has a value',
+        ),
+        ({'rounds': [{'number': 1, 'model_hash': 'm', 'adopted': True}]}, 'round 1 adopted a model; give retrained'),
+        (
+            {'rounds': [{'number': 1, 'model_hash': 'm', 'metrics': {'a': float('nan')}}]},
+            'metrics.a: should be a finite',
+        ),
+    ],
+)
+def test_what_is_no_history(history, change, message):
+    values = json.loads(history.to_json()) | change
+    with pytest.raises(FormatError, match=message):
+        History.from_json(json.dumps(values))
+
+
+def test_torn_text_is_refused(history):
+    with pytest.raises(FormatError, match='history: Invalid JSON'):
+        History.from_json(history.to_json()[:-5])

@@ -1,0 +1,91 @@
+"""Errors of old and new models: whose prediction counts on which row."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.selection.folds import add_labels, folds_of, with_base_split, with_folds
+from aiida_goectp.core.selection.model_errors import comparison_errors, tensor_errors
+from aiida_goectp.core.selection.retraining import FOLDS, HOLD_OUT, RetrainingPolicy, compare_models
+
+from .builders import crystal_set, predictions_for
+
+CRYSTALS = crystal_set(60)
+
+
+def labelled(rows) -> Dataset:
+    """Labels of ε_∞ = ε_ionic = 5 in every row."""
+    tensors = np.tile(5 * np.eye(3), (len(rows), 1, 1))
+    return Dataset(CRYSTALS.take(rows), tensors, tensors.copy())
+
+
+START, SPLIT = with_base_split(labelled(range(30)))
+GROWN = add_labels(START, labelled(range(40, 46)), SPLIT)[0]
+DEALT = with_folds(GROWN, START, SPLIT, 2)
+
+
+class Model:
+    """It is wrong by the same share everywhere, and remembers what it was asked."""
+
+    def __init__(self, error):
+        self.error, self.asked = error, []
+
+    def __call__(self, crystals):
+        self.asked += crystals.ids.tolist()
+        values = np.full(len(crystals), 5 * (1 + self.error))
+        return predictions_for(crystals, values, values)
+
+
+def test_relative_error_of_the_tensor():
+    labels = labelled([0, 1, 2])
+    labels.ionic[1], labels.ionic[2] = np.nan, 0.0
+    predictions = predictions_for(labels.crystals, [5, 5, 5], [6, 6, 1])
+    np.testing.assert_allclose(tensor_errors(predictions, labels, 'ionic'), [0.2, np.nan, 1.0])
+    np.testing.assert_allclose(tensor_errors(predictions, labels, 'total'), [0.1, np.nan, 0.2])
+    failed = predictions_for(labels.crystals, errors=['', '', 'no'])
+    assert np.isnan(tensor_errors(failed, labels, 'electronic')).tolist() == [False, False, True]
+    with pytest.raises(FormatError, match='predict these crystals anew'):
+        tensor_errors(predictions_for(CRYSTALS.take([0, 1, 3])), labels, 'total')
+
+
+def test_new_labels_are_judged_by_members_that_never_saw_them():
+    old, new, members = Model(0.4), Model(0.1), [Model(0.2), Model(0.3)]
+    before, after = comparison_errors(DEALT, START, SPLIT, 'total', old, new, members)
+    held = START.part(SPLIT, 'test').crystals.ids.tolist()
+    np.testing.assert_allclose(before[HOLD_OUT], [0.4] * len(held))
+    np.testing.assert_allclose(after[HOLD_OUT], [0.1] * len(held))
+    fresh = [f'c{row}' for row in range(40, 46)]
+    assert old.asked == held + fresh
+    assert new.asked == held
+    fold = folds_of(DEALT, SPLIT)[30:]
+    np.testing.assert_allclose(after[FOLDS], np.where(fold == 0, 0.2, 0.3))
+    assert members[0].asked + members[1].asked == [fresh[row] for row in np.argsort(fold, kind='stable')]
+    assert compare_models(before, after, RetrainingPolicy()).replace
+
+
+def test_only_what_the_old_model_never_saw_counts_as_new():
+    seen = add_labels(START, labelled(range(40, 44)), SPLIT)[0]
+    before, after = comparison_errors(DEALT, seen, SPLIT, 'total', Model(0.4), Model(0.1), [Model(0.2)] * 2)
+    assert len(before[FOLDS]) == len(after[FOLDS]) == 2
+    before, after = comparison_errors(DEALT, DEALT, SPLIT, 'total', Model(0.4), Model(0.1), [Model(0.2)] * 2)
+    assert len(before[FOLDS]) == 0
+    assert compare_models(before, after, RetrainingPolicy()).replace
+
+
+def test_rows_without_the_tensor_do_not_count():
+    ionic = DEALT.ionic.copy()
+    ionic[-1] = np.nan
+    lacking = replace(DEALT, ionic=ionic)
+    for merit, count in (('total', 5), ('refractive_index', 6)):
+        before, _ = comparison_errors(lacking, START, SPLIT, merit, Model(0.4), Model(0.1), [Model(0.2)] * 2)
+        assert len(before[FOLDS]) == count
+
+
+def test_each_fold_needs_its_member():
+    with pytest.raises(FormatError, match='1 members for a dataset of 2 folds'):
+        comparison_errors(DEALT, START, SPLIT, 'total', Model(0.4), Model(0.1), [Model(0.2)])

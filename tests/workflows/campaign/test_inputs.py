@@ -1,0 +1,67 @@
+"""What a campaign is told by default, with a model to begin with and without one."""
+
+import pytest
+
+from aiida_goectp.core.learning.settings import FEW_LABELS
+from aiida_goectp.data.model import ModelData
+from aiida_goectp.workflows.campaign.inputs import FEW, inputs_from_labels
+from aiida_goectp.workflows.campaign.workchain import ActiveLearningWorkChain
+from tests.workflows.campaign.searching import some_pool, start_dataset
+from tests.workflows.dfpt.table_engine import NAME
+
+RECIPE = FEW_LABELS.model_dump(exclude_unset=True)
+
+
+@pytest.fixture
+def build(aiida_code_installed):
+    """Return a function that makes the builder of a campaign that nothing was said of."""
+
+    code = aiida_code_installed(filepath_executable='/bin/bash', default_calc_job_plugin='goectp.predict')
+
+    def make(model=None, overrides=None):
+        return ActiveLearningWorkChain.get_builder_from_protocol(
+            code, some_pool(), start_dataset(), NAME, {'table': {}}, model, overrides=overrides
+        )
+
+    return make
+
+
+def test_who_has_labels_alone_begins_anew_with_the_recipe_for_few(build):
+    builder = build()
+    settings = builder.train.goectp.settings.get_dict()
+    assert {name: settings[name] for name in RECIPE} == RECIPE
+    assert settings['members'] == 1
+    assert builder.retraining['mode'] == 'scratch'
+    assert builder.picking['filters'] == {'unseen_elements': True}
+
+
+def test_a_given_model_is_gone_on_from(build, write_model):
+    builder = build(ModelData.get_or_create(write_model('search')))
+    settings = builder.train.goectp.settings.get_dict()
+    assert not {'preset', 'taming'} & set(settings)
+    assert builder.retraining['mode'] == 'fine-tune'
+    assert not builder.picking.get_dict().get('filters', {}).get('unseen_elements', False)
+
+
+def test_what_the_user_says_counts(build):
+    own = {
+        'retraining': {'mode': 'fine-tune'},
+        'picking': {'filters': {'min_gap': 1.0}},
+        'train': {'goectp': {'settings': {'preset': 'goectp', 'epochs': 7}}},
+    }
+    builder = build(overrides=own)
+    settings = builder.train.goectp.settings.get_dict()
+    assert (settings['preset'], settings['epochs']) == ('goectp', 7)
+    assert not {'batch_size', 'taming'} & set(settings)
+    assert builder.retraining['mode'] == 'fine-tune'
+    assert builder.picking['filters'] == {'min_gap': 1.0, 'unseen_elements': True}
+    # an epoch more or less is no other recipe
+    epochs = build(overrides={'train': {'goectp': {'settings': {'epochs': 7}}}}).train.goectp.settings.get_dict()
+    assert epochs == {**RECIPE, 'members': 1, 'epochs': 7}
+
+
+@pytest.mark.parametrize(('rows', 'few'), [(FEW, True), (FEW + 1, False)])
+def test_many_labels_are_learnt_by_the_protocol(rows, few):
+    dataset = start_dataset([0, 2]).clone()
+    dataset.base.attributes.set('trainable', rows)
+    assert ('train' in inputs_from_labels(dataset, {})) == few

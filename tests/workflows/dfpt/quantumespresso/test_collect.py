@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aiida_goectp.core.crystals import Crystal
+from aiida_goectp.core.dielectric.gates import judge
+from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.workflows.dfpt.quantumespresso.collect import (
+    band_gap,
+    dielectric_from_quantumespresso,
+    functional_name,
+)
+
+FILES = Path(__file__).parents[3] / 'data' / 'phx' / 'MgO'
+MATRIX, TENSORS = 'DYN_MAT/dynamical-matrix-1', 'tensors.xml'
+GROUND_STATE = {
+    'dft_exchange_correlation': 'PBESOL',
+    'wfc_cutoff': 1142.88,
+    'creator_version': '6.7MaX',
+    'convergence_info': {'scf_conv': {'convergence_achieved': True}},
+}
+
+
+def crystal(edge=4.212, sites=((0, 0, 0), (0.5, 0.5, 0.5))):
+    lattice = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) * edge / 2
+    return Crystal('MgO', lattice, np.array([12, 8]), np.array(sites, dtype=float))
+
+
+def files(*names):
+    return {name: (FILES / Path(name).name).read_text() for name in names or (MATRIX, TENSORS)}
+
+
+def collect(which=None, cell=None, forces=None, **settings):
+    which = files() if which is None else which
+    return dielectric_from_quantumespresso(
+        cell or crystal(), which, gap=5.0, forces=forces, ground_state=GROUND_STATE, settings=settings
+    )
+
+
+def test_all_parts_are_there_and_pass_the_gates():
+    response = collect(forces=np.array([[0.0, 0.03, 0.04], [0, 0, 0]]), recommended_cutoff=1142.9)
+    assert response.total[0, 0] == pytest.approx(10.43, abs=5e-3)
+    assert response.max_force == pytest.approx(0.05)
+    assert response.functional == 'PBEsol'
+    assert response.settings['version'] == '6.7MaX'
+    assert judge(response).label == 'accepted'
+
+
+def test_born_charges_stay_as_computed_for_their_gate():
+    assert np.abs(collect().born_charges.sum(axis=0)).max() == pytest.approx(0.0017, abs=1e-4)
+
+
+def test_low_cutoff_is_refused():
+    response = collect(recommended_cutoff=1142.88 * 84 / 50)
+    assert 'sufficient_cutoff' in judge(response).reason
+
+
+def test_electronic_part_alone():
+    response = collect(files(TENSORS))
+    assert response.ionic is None
+    assert response.frequencies is None
+    assert response.electronic[0, 0] == pytest.approx(3.2356, abs=1e-4)
+    assert judge(response).label == 'electronic-only'
+
+
+def test_unconverged_ground_state_is_said():
+    ground_state = GROUND_STATE | {'convergence_info': {'scf_conv': {'convergence_achieved': False}}}
+    response = dielectric_from_quantumespresso(
+        crystal(), files(), gap=5.0, forces=None, ground_state=ground_state, settings={}
+    )
+    assert not response.scf_converged
+
+
+@pytest.mark.parametrize(
+    ('which', 'cell', 'message'),
+    [
+        ({}, crystal(), 'no dielectric tensor'),
+        (None, crystal(4.3), 'another cell or another frame'),
+        (None, crystal(sites=((0.5, 0.5, 0.5), (0.1, 0, 0))), 'another order'),
+        (None, Crystal('Mg', np.eye(3), np.array([12]), np.zeros((1, 3))), '1 atoms, 2 in'),
+    ],
+)
+def test_files_of_another_cell_are_refused(which, cell, message):
+    with pytest.raises(FormatError, match=message):
+        collect(which, cell)
+
+
+@pytest.mark.parametrize(
+    ('text', 'name'),
+    [('PBESOL', 'PBEsol'), ('SLA PW PSX PSC', 'PBEsol'), ('SLA-PW-PBX-PBC', 'PBE'), ('pbe', 'PBE'), ('SCAN', 'SCAN')],
+)
+def test_functional_has_its_usual_name(text, name):
+    assert functional_name(text) == name
+
+
+def test_gap_is_that_between_the_edges_even_at_different_points():
+    bands = np.array([[-1.0, 3.0, 5.0], [0.0, 2.0, 6.0]])
+    occupations = np.array([[2.0, 2.0, 0.0], [2.0, 2.0, 0.0]])
+    assert band_gap(bands, occupations) == pytest.approx(2.0)
+
+
+def test_gap_of_two_spins():
+    bands = np.array([[[0.0, 4.0]], [[1.0, 3.0]]])
+    occupations = np.array([[[1.0, 0.0]], [[1.0, 0.0]]])
+    assert band_gap(bands, occupations) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ('bands', 'occupations'),
+    [
+        ([[0.0, 1.0], [2.0, 3.0]], [[2.0, 0.0], [2.0, 0.0]]),  # bands overlap at fixed occupations
+        ([[0.0, 1.0], [0.5, 3.0]], [[2.0, 0.7], [2.0, 0.0]]),  # a state is half full
+        ([[0.0, 1.0], [0.5, 3.0]], [[2.0, 2.0], [2.0, 0.0]]),  # a band is full at some points only
+    ],
+)
+def test_metals_have_no_gap(bands, occupations):
+    assert band_gap(np.array(bands), np.array(occupations)) == 0.0
+
+
+def test_gap_needs_an_empty_band():
+    with pytest.raises(ValueError, match='nbnd'):
+        band_gap(np.zeros((2, 3)), np.full((2, 3), 2.0))

@@ -1,0 +1,224 @@
+"""Collecting real VASP outputs, parsed by the real parser, and the traps in them."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from aiida import orm
+
+from aiida_goectp.core.crystals import Crystal
+from aiida_goectp.core.dielectric.gates import judge
+from aiida_goectp.core.dielectric.outcar import read_outcar
+from aiida_goectp.workflows.dfpt.vasp.collect import CollectError, collect_vasp, dielectric_from_vasp, functional_name
+from tests.workflows.dfpt.vasp.runs import LENIENT, parse, read
+
+LEPSILON = {'lepsilon': True, 'ibrion': -1, 'encut': 359.7399, 'gga': 'PS', 'nelm': 60}
+SI = np.array([[3.348898, 0, 1.933487], [1.116299, 3.157372, 1.933487], [0, 0, 3.866975]])
+
+
+@pytest.fixture
+def runs(shared):
+    return shared / 'vasp_outputs'
+
+
+def _structure(content):
+    from ase.io import read as read_ase
+
+    return orm.StructureData(ase=read_ase(io.StringIO(content.decode()), format='vasp'))
+
+
+def _from_vasprun(content):
+    from ase.io import read as read_ase
+
+    return orm.StructureData(ase=read_ase(io.BytesIO(content), format='vasp-xml'))
+
+
+def _silicon():
+    return Crystal('Si2', SI, np.array([14, 14]), np.array([[0.875] * 3, [0.125] * 3]))
+
+
+def _collect(outputs, structure, incar, **settings):
+    names = ('dielectrics', 'born_charges', 'hessian', 'retrieved')
+    nodes = {name: outputs[name] for name in names if name in outputs}
+    return collect_vasp(
+        structure=structure, misc=outputs['misc'], settings=orm.Dict({'incar': incar, **settings}), **nodes
+    )
+
+
+def _zn6p4s16(computer, runs, **changes):
+    folder = runs / 'zn6p4s16_lepsilon'
+    files = {name: (folder / name).read_bytes() for name in ('OUTCAR', 'vasprun.xml')}
+    files |= {'vasp_output': b' vasp.5.4.4\n', 'CONTCAR': (folder / 'POSCAR').read_bytes(), **changes}
+    return parse(computer, files, LEPSILON), _structure((folder / 'POSCAR').read_bytes())
+
+
+def test_whole_run_without_ionic_part(aiida_profile, aiida_localhost, runs):
+    (outputs, status), structure = _zn6p4s16(aiida_localhost, runs)
+    assert status == 0
+    node = _collect(outputs, structure, LEPSILON, protocol='balanced')
+    found = node.dielectric
+    assert np.allclose(found.electronic, np.diag([5.89405614, 5.89405614, 6.17182071]), atol=1e-5)
+    assert found.ionic is None
+    assert found.born_charges.shape == (26, 3, 3)
+    assert np.allclose(found.crystal.lattice, structure.cell)
+    assert found.scf_converged
+    assert found.band_gap == pytest.approx(read_outcar((runs / 'zn6p4s16_lepsilon' / 'OUTCAR').read_text()).band_gap)
+    assert found.max_force < 0.1
+    assert (found.engine, found.functional) == ('vasp', 'PBEsol')
+    assert found.settings['protocol'] == 'balanced'
+    assert (found.settings['cutoff'], found.settings['recommended_cutoff']) == (359.7, 276.723)
+    assert found.settings['version'].startswith('5.4.4')
+    verdict = judge(found)
+    assert verdict.label == 'electronic-only', verdict
+    assert node.creator.inputs.dielectrics.uuid == outputs['dielectrics'].uuid
+
+
+def test_rutile_from_vasprun_alone(aiida_profile, aiida_localhost, runs):
+    content = read(runs / 'sno2_lepsilon' / 'vasprun.xml')
+    outputs, _ = parse(aiida_localhost, {'vasprun.xml': content}, LEPSILON, LENIENT)
+    found = _collect(outputs, _from_vasprun(content), LEPSILON).dielectric
+    assert np.allclose(np.diag(found.electronic), [4.42038879, 4.42038879, 4.77663396])
+    assert found.scf_converged
+    assert judge(found).label == 'electronic-only'
+
+
+def test_silicon_with_a_vanishing_ionic_part(aiida_profile, aiida_localhost, runs):
+    folder = runs / 'si_ibrion8_lepsilon'
+    incar = {'lepsilon': True, 'ibrion': 8, 'nsw': 1, 'encut': 600}
+    content = read(folder / 'vasprun.xml.gz')
+    files = {
+        'OUTCAR': read(folder / 'OUTCAR.gz'),
+        'vasprun.xml': content,
+        'vasp_output': b' vasp.5.4.1\n',
+        'CONTCAR': b'',
+    }
+    outputs, status = parse(aiida_localhost, files, incar, LENIENT)
+    assert status == 0
+    found = _collect(outputs, _from_vasprun(content), incar).dielectric
+    assert np.allclose(np.diag(found.electronic), 13.23245, atol=1e-4)
+    assert np.abs(found.ionic).max() < 1e-6  # silicon has no Born charges: zero is the answer
+    assert np.allclose(found.frequencies[:3], 0, atol=1e-4)
+    assert np.allclose(found.frequencies[3:], 15.4711, atol=2e-3)
+    assert found.functional == 'PBE'
+    assert 0.4 < found.band_gap < 0.8
+    assert judge(found).label == 'accepted', judge(found)
+
+
+def test_unconverged_silicon_is_refused_by_its_gate(aiida_profile, aiida_localhost, runs):
+    content = read(runs / 'si_ibrion8_unconverged' / 'vasprun.dfpt.unconverged.xml.gz')
+    incar = {'lepsilon': True, 'ibrion': 8, 'nsw': 1, 'nelm': 7}
+    outputs, _ = parse(aiida_localhost, {'vasprun.xml': content}, incar, LENIENT)
+    found = _collect(outputs, _from_vasprun(content), incar).dielectric
+    assert not found.scf_converged
+    assert 'NELM = 7' in found.settings['notes'][0]
+    verdict = judge(found)
+    assert verdict.label == 'refused'
+    assert [gate.name for gate in verdict.gates if gate.passed is False] == ['scf_converged']
+
+
+def test_tensors_come_from_outcar_if_vasprun_is_cut_off(aiida_profile, aiida_localhost, runs):
+    whole = (runs / 'zn6p4s16_lepsilon' / 'vasprun.xml').read_bytes()
+    cut = whole[: whole.index(b'<varray name="epsilon" >')]
+    (outputs, status), structure = _zn6p4s16(aiida_localhost, runs, **{'vasprun.xml': cut})
+    assert status == 0  # OUTCAR is whole, and that is all that the parser looks at
+    assert 'epsilon' not in (outputs['dielectrics'].get_arraynames() if 'dielectrics' in outputs else [])
+    found = _collect(outputs, structure, LEPSILON).dielectric
+    assert np.allclose(found.electronic, np.diag([5.894056, 5.894056, 6.171821]))
+    assert found.born_charges.shape == (26, 3, 3)
+    assert found.band_gap == pytest.approx(2.2305)
+    assert 'OUTCAR' in found.settings['notes'][0]
+
+
+def test_nothing_there_is_named(aiida_profile):
+    structure = orm.StructureData(cell=SI.tolist())
+    structure.append_atom(position=(0, 0, 0), symbols='Si')
+    with pytest.raises(CollectError, match='LEPSILON'):
+        collect_vasp(structure=structure, misc=orm.Dict({}), settings=orm.Dict({}))
+
+
+def test_the_last_of_stacked_blocks_counts():
+    epsilon = np.vstack([np.eye(3) * value for value in (3.0, 4.0, 5.0)])
+    charges = np.concatenate([np.ones((2, 3, 3)), np.zeros((2, 3, 3))])
+    found = dielectric_from_vasp(_silicon(), {}, {}, {'epsilon': epsilon, 'born_charges': charges}, {})
+    assert np.array_equal(found.electronic, 5 * np.eye(3))
+    assert np.array_equal(found.born_charges, np.zeros((2, 3, 3)))
+
+
+@pytest.mark.parametrize(('charge', 'known'), [(1.9, False), (0.01, True)])
+def test_a_zero_ionic_part_with_charges_was_not_computed(charge, known):
+    arrays = {
+        'epsilon': 3 * np.eye(3),
+        'epsilon_ion': np.full((3, 3), 1e-8),
+        'born_charges': np.stack([charge * np.eye(3), -charge * np.eye(3)]),
+    }
+    found = dielectric_from_vasp(_silicon(), {}, {'incar': {'IBRION': 8}}, arrays, {})
+    assert (found.ionic is not None) == known
+    assert bool(found.settings.get('notes')) != known
+
+
+def test_an_ionic_part_that_was_not_asked_for_is_left_out():
+    arrays = {'epsilon': 3 * np.eye(3), 'epsilon_ion': np.eye(3)}
+    assert dielectric_from_vasp(_silicon(), {}, {'incar': {'ibrion': -1}}, arrays, {}).ionic is None
+    assert dielectric_from_vasp(_silicon(), {}, {'incar': {'ibrion': 8}}, arrays, {}).ionic is not None
+
+
+def test_many_response_iterations_are_no_alarm():
+    """The parser adds them up, 300 > NELM, and calls the run unconverged; each loop for itself converged."""
+    loop = '\n'.join(f'---- Iteration    1( {i + 1})  ----' for i in range(60)) + '\n EDIFF is reached\n'
+    misc = {'run_status': {'electronic_converged': False, 'contains_nelm_breach': True}}
+    found = dielectric_from_vasp(_silicon(), misc, {}, {'epsilon': 3 * np.eye(3)}, {'OUTCAR': (5 * loop).encode()})
+    assert found.scf_converged
+
+
+def test_a_hidden_failure_of_the_ground_state_is_an_alarm():
+    """The last loop converged and the parser is content; the ground state before it did not."""
+    ground = '\n'.join(f'---- Iteration    1( {i + 1})  ----' for i in range(60)) + '\n'
+    response = '---- Iteration    1(   1)  ----\n---- Iteration    1(   2)  ----\n EDIFF is reached\n'
+    misc = {'run_status': {'electronic_converged': True}}
+    files = {'OUTCAR': (ground + response).encode()}
+    found = dielectric_from_vasp(_silicon(), misc, {}, {'epsilon': 3 * np.eye(3)}, files)
+    assert not found.scf_converged
+    assert '1 of 2' in found.settings['notes'][0]
+
+
+def test_soft_mode_survives_the_projection(runs):
+    """A mode that is imaginary by itself stays so; the translations, whatever they came out as, are zero."""
+    spring, drift = -0.4, 0.05
+    relative = np.kron(np.array([[1, -1], [-1, 1]]) / 2, np.eye(3))
+    together = np.kron(np.ones((2, 2)) / 2, np.eye(3))
+    arrays = {'epsilon': 3 * np.eye(3), 'hessian': -(spring * relative + drift * together)}
+    found = dielectric_from_vasp(_silicon(), {'version': '5.4.4'}, {}, arrays, {})
+    assert np.allclose(found.frequencies[:3], -np.sqrt(0.4) * 15.633302)
+    assert np.allclose(found.frequencies[3:], 0, atol=1e-5)
+
+
+def test_unit_of_the_hessian_is_taken_from_outcar(runs):
+    """VASP 6 may write THz²; the frequencies of OUTCAR decide."""
+    text = read(runs / 'si_ibrion8_lepsilon' / 'OUTCAR.gz')
+    relative = np.kron(np.array([[1, -1], [-1, 1]]) / 2, np.eye(3))
+    for value in (15.47108**2, (15.47108 / 15.633302) ** 2):
+        arrays = {'epsilon': 3 * np.eye(3), 'hessian': -value * relative}
+        found = dielectric_from_vasp(_silicon(), {'version': '6.4.2'}, {}, arrays, {'OUTCAR': text})
+        assert np.allclose(found.frequencies[3:], 15.47108, atol=1e-3)
+    listed = dielectric_from_vasp(_silicon(), {}, {}, {'epsilon': 3 * np.eye(3)}, {'OUTCAR': text}).frequencies
+    assert np.allclose(listed, np.sort(np.where(read_outcar(text.decode()).frequencies > 1, 15.47108, 0)), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ('incar', 'name'),
+    [
+        ({'gga': 'PS'}, 'PBEsol'),
+        ({'gga': 'pe', 'ldau': True}, 'PBE+U'),
+        ({}, 'PBE'),
+        ({'gga': 'ps', 'metagga': 'SCAN'}, 'SCAN'),
+    ],
+)
+def test_functional_name(incar, name):
+    assert functional_name(incar) == name
+
+
+def test_no_empty_band_no_gap():
+    misc = {'band_properties': {'band_gap': float('inf')}}
+    assert dielectric_from_vasp(_silicon(), misc, {}, {'epsilon': 3 * np.eye(3)}, {}).band_gap is None

@@ -1,0 +1,60 @@
+"""What is done about forces that are left after a relaxation."""
+
+from __future__ import annotations
+
+import pytest
+from aiida import orm
+
+from aiida_goectp.workflows.dfpt.vasp.relax import VaspRelaxBaseWorkChain
+from tests.replay_vasp.fixtures import *  # noqa: F403
+from tests.replay_vasp.fixtures import structure_of
+from tests.workflows.dfpt.vasp.nodes import begun, ended_workchain, inspect
+
+CODES = VaspRelaxBaseWorkChain.spec().exit_codes
+
+
+@pytest.fixture
+def chain(aiida_profile, replay_code, potcar_family, replayed):
+    vasp = {
+        'code': replay_code(),
+        'parameters': orm.Dict({'incar': {'encut': 500, 'ediff': 1e-7}}),
+        'potential_family': orm.Str(potcar_family('Na', 'Cl')),
+        'potential_mapping': orm.Dict({'Na': 'Na', 'Cl': 'Cl'}),
+        'kpoints_spacing': orm.Float(0.1),
+        'calc': {'metadata': {'options': {'resources': {'num_machines': 1}}}},
+    }
+    inputs = {'structure': structure_of(replayed('mp-22862')).store(), 'relax_settings': {'algo': 'cg'}, 'vasp': vasp}
+    process = begun(VaspRelaxBaseWorkChain, inputs)
+    process.setup()
+    return process
+
+
+def _ended(status, message='why'):
+    structure = orm.StructureData(cell=[[3, 0, 0], [0, 3, 0], [0, 0, 3]])
+    structure.append_atom(position=(0, 0, 0), symbols='Na')
+    return ended_workchain(status, message, relax__structure=structure)
+
+
+@pytest.mark.parametrize('status', [600, 601])
+def test_forces_left(chain, status):
+    first = _ended(status)
+    assert inspect(chain, first).status == 0
+    assert chain.ctx.inputs.structure.uuid == first.outputs.relax.structure.uuid
+    assert chain.ctx.inputs.relax_settings['algo'] == 'cg'
+    assert inspect(chain, _ended(status)).status == 0
+    assert chain.ctx.inputs.relax_settings['algo'] == 'rd'
+    assert chain.ctx.inputs.vasp.parameters['incar']['ediff'] == pytest.approx(1e-8)
+    code = inspect(chain, _ended(status, 'still moving'))
+    assert code.status == CODES.ERROR_FORCES_LEFT.status
+    assert 'still moving' in code.message
+
+
+def test_anything_else_is_given_up_with_its_reason(chain):
+    code = inspect(chain, _ended(522, 'POSMAP'))
+    assert code.status == CODES.ERROR_RELAXATION.status
+    assert '[522] POSMAP' in code.message
+
+
+def test_a_good_relaxation_is_content(chain):
+    assert inspect(chain, _ended(0)) is None
+    assert chain.ctx.is_finished
