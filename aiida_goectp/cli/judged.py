@@ -39,15 +39,15 @@ def judged_responses(nodes: Iterable[Any]) -> list[tuple[DielectricData, orm.Dic
 
 def _within(process: orm.ProcessNode) -> Iterator[tuple[DielectricData, orm.Dict]]:
     for child in sorted([*process.called_descendants, process], key=lambda child: child.pk or 0):
-        if child.process_label == 'judge_dielectric' and 'result' in child.outputs:
+        if child.process_label == 'evaluate_gates' and 'result' in child.outputs:
             yield child.inputs.dielectric, child.outputs.result
 
 
 def _verdict(node: DielectricData) -> orm.Dict:
-    from aiida_goectp.workflows.dfpt.judge import judge_dielectric
+    from aiida_goectp.workflows.dfpt.gates import evaluate_gates
 
     links = node.base.links.get_outgoing(node_class=orm.CalcFunctionNode, link_label_filter='dielectric').all_nodes()
-    judges = [child for child in links if child.process_label == 'judge_dielectric' and 'result' in child.outputs]
+    judges = [child for child in links if child.process_label == 'evaluate_gates' and 'result' in child.outputs]
     if judges:
         return max(judges, key=lambda child: child.pk or 0).outputs.result
-    return judge_dielectric(node)
+    return evaluate_gates(node)

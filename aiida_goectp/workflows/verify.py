@@ -18,7 +18,7 @@ from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.data.ranking import RankingData
 from aiida_goectp.workflows.dfpt.base import called_by_label, failure_reason, validate_thresholds
 from aiida_goectp.workflows.dfpt.engines import earlier_responses, engine_inputs, load_engine, same_settings
-from aiida_goectp.workflows.dfpt.judge import judge_dielectric
+from aiida_goectp.workflows.dfpt.gates import evaluate_gates
 
 __all__ = ('VerifyWorkChain',)
 
@@ -331,7 +331,7 @@ class VerifyWorkChain(WorkChain):
             quality, response = outputs.quality, outputs.dielectric if 'dielectric' in outputs else None
             if response is not None and row['state'] != _COMPUTED:
                 response = adopt_dielectric(_load(self.ctx.structures[name]), response)
-                quality = judge_dielectric(response, **thresholds)
+                quality = evaluate_gates(response, **thresholds)
             self.ctx.qualities[name] = quality
             self.out(f'verdicts.{name}', quality)
             if response is not None:

@@ -19,7 +19,7 @@ from aiida_goectp.calculations.datasets import (
 )
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.dielectric import DielectricData
-from aiida_goectp.workflows.dfpt.judge import judge_dielectric
+from aiida_goectp.workflows.dfpt.gates import evaluate_gates
 from tests import tiny
 from tests.core.datasets.disguise import dataset, disguised, rotation, rutile
 from tests.core.datasets.test_responses import response
@@ -71,7 +71,7 @@ def test_from_responses_and_their_verdicts():
         'a': DielectricData(saddle).store(),
         'c': DielectricData(response('metal', band_gap=0.0)).store(),
     }
-    qualities = {name: judge_dielectric(node) for name, node in nodes.items()}
+    qualities = {name: evaluate_gates(node) for name, node in nodes.items()}
     given = {f'dielectric_{name}': node for name, node in nodes.items()}
     made = dataset_from_dielectric(**given, **{f'quality_{name}': node for name, node in qualities.items()})
     data = made.dataset
@@ -91,7 +91,7 @@ def test_from_responses_and_their_verdicts():
 
 def test_a_verdict_on_another_response_is_refused():
     good, metal = (DielectricData(item).store() for item in (response('a'), response('b', band_gap=0.0)))
-    quality = judge_dielectric(good)
+    quality = evaluate_gates(good)
     with pytest.raises(ValueError, match=f'is on the response {good.pk}, not on {metal.pk}'):
         dataset_from_dielectric(dielectric_x=metal, quality_x=quality)
     for given in ({'dielectric_x': good}, {'quality_x': quality}, {'other_x': good}, {}):

@@ -16,7 +16,7 @@ from aiida_goectp.cli.data import data_goectp
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.dielectric import DielectricData
-from aiida_goectp.workflows.dfpt.judge import judge_dielectric
+from aiida_goectp.workflows.dfpt.gates import evaluate_gates
 from tests import tiny
 from tests.core.datasets.disguise import dataset, disguised, rotation, rutile
 from tests.core.datasets.test_responses import response
@@ -112,7 +112,7 @@ def test_join_prints_what_disagrees():
 
 def judged(name, **more):
     node = DielectricData(response(name, **more)).store()
-    return node, judge_dielectric(node)
+    return node, evaluate_gates(node)
 
 
 def test_from_responses_and_from_whole_processes():
@@ -126,7 +126,7 @@ def test_from_responses_and_from_whole_processes():
     for name, gap in (('accepted', 2.0), ('metal', 0.0)):
         node = DielectricData(response(name, band_gap=gap)).store()
         judge = orm.CalcFunctionNode()
-        judge.set_process_label('judge_dielectric')
+        judge.set_process_label('evaluate_gates')
         judge.base.links.add_incoming(node, link_type=LinkType.INPUT_CALC, link_label='dielectric')
         judge.base.links.add_incoming(inner, link_type=LinkType.CALL_CALC, link_label=f'CALL_{name}')
         judge.store()

@@ -93,7 +93,7 @@ def _show_dielectric(node: DielectricData) -> None:
     show_response(node)
     links = node.base.links.get_outgoing(node_class=orm.CalcFunctionNode, link_label_filter='dielectric').all()
     for link in links:
-        if link.node.process_label == 'judge_dielectric' and 'result' in link.node.outputs:
+        if link.node.process_label == 'evaluate_gates' and 'result' in link.node.outputs:
             tables.show_table(gates_table(link.node.outputs.result.get_dict()))
 
 

@@ -46,7 +46,7 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.data.crystals import crystal_from_structure
 from aiida_goectp.data.dielectric import DielectricData
-from aiida_goectp.workflows.dfpt.judge import judge_band_gap, judge_dielectric
+from aiida_goectp.workflows.dfpt.gates import evaluate_gap_gate, evaluate_gates
 from aiida_goectp.workflows.protocols.mixin import ProtocolMixin
 
 __all__ = ('DfptWorkChain', 'called_by_label', 'failure_reason', 'validate_structure', 'validate_thresholds')
@@ -268,7 +268,7 @@ class DfptWorkChain(ProtocolMixin, WorkChain):
         """Return whether there is a response: not if the gap was judged and refused."""
         if 'band_gap' not in self.ctx:
             return True
-        self.ctx.quality = judge_band_gap(self.ctx.band_gap, **self._thresholds())
+        self.ctx.quality = evaluate_gap_gate(self.ctx.band_gap, **self._thresholds())
         return bool(self.ctx.quality['label'] == 'accepted')
 
     def collect(self) -> ExitCode | None:
@@ -283,7 +283,7 @@ class DfptWorkChain(ProtocolMixin, WorkChain):
     def judge(self) -> None:
         """Put the response to the gates."""
         if 'dielectric' in self.ctx:
-            self.ctx.quality = judge_dielectric(self.ctx.dielectric, **self._thresholds())
+            self.ctx.quality = evaluate_gates(self.ctx.dielectric, **self._thresholds())
         self.out('quality', self.ctx.quality)
 
     def results(self) -> None:

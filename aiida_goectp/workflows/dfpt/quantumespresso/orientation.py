@@ -12,13 +12,13 @@ from aiida.engine import calcfunction
 from aiida_goectp.core.crystals import Crystal
 from aiida_goectp.data.crystals import crystal_from_structure
 
-__all__ = ('orient', 'special_points', 'special_points_mesh', 'standard_rotation', 'turn_back')
+__all__ = ('align_symmetry_axes', 'special_points', 'special_points_mesh', 'standard_rotation', 'rotate_back')
 
 _SYMPREC = 1e-3  # Å
 
 
 @calcfunction
-def orient(structure: orm.StructureData) -> dict[str, orm.Data]:
+def align_symmetry_axes(structure: orm.StructureData) -> dict[str, orm.Data]:
     """Turn a cell, all its vectors and atoms kept, so that its axes of symmetry lie as ``pw.x`` looks for them.
 
     ``pw.x`` knows rotations about x, y, z, the diagonals of a cube, and sixfold ones about z alone. A cubic primitive
@@ -33,8 +33,8 @@ def orient(structure: orm.StructureData) -> dict[str, orm.Data]:
 
 
 @calcfunction
-def turn_back(structure: orm.StructureData, rotation: orm.ArrayData) -> orm.StructureData:
-    """Undo the turn of :func:`orient`, for a cell that was relaxed since."""
+def rotate_back(structure: orm.StructureData, rotation: orm.ArrayData) -> orm.StructureData:
+    """Undo the turn of :func:`align_symmetry_axes`, for a cell that was relaxed since."""
     return _turned(structure, rotation.get_array('rotation').T)
 
 

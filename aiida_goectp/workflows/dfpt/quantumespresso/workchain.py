@@ -15,8 +15,12 @@ from aiida_goectp.core.dielectric.gates import DEFAULT_THRESHOLDS
 from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.workflows.dfpt.base import DfptWorkChain, failure_reason
 from aiida_goectp.workflows.dfpt.quantumespresso.collect import band_gap_quantumespresso, collect_quantumespresso
-from aiida_goectp.workflows.dfpt.quantumespresso.orientation import orient, special_points_mesh, turn_back
-from aiida_goectp.workflows.dfpt.quantumespresso.remedies import Remedy, choose
+from aiida_goectp.workflows.dfpt.quantumespresso.error_handlers import ErrorHandler, select_handler
+from aiida_goectp.workflows.dfpt.quantumespresso.orientation import (
+    align_symmetry_axes,
+    rotate_back,
+    special_points_mesh,
+)
 from aiida_goectp.workflows.protocols.mixin import merge
 
 if TYPE_CHECKING:
@@ -40,13 +44,13 @@ def require_quantumespresso() -> tuple[type[Process], type[Process], type[Proces
         from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
         from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
 
-        from aiida_goectp.workflows.dfpt.quantumespresso.ph_restart import GammaResponseWorkChain
+        from aiida_goectp.workflows.dfpt.quantumespresso.ph_gamma import PhGammaBaseWorkChain
     except ImportError as error:
         raise ImportError(
             f'Quantum ESPRESSO as engine needs aiida-quantumespresso and aiida-pseudo ({error}): '
             "pip install 'aiida-goectp[quantumespresso]'"
         ) from error
-    return PwRelaxWorkChain, PwBaseWorkChain, GammaResponseWorkChain
+    return PwRelaxWorkChain, PwBaseWorkChain, PhGammaBaseWorkChain
 
 
 class QuantumEspressoDfptWorkChain(DfptWorkChain):
@@ -200,7 +204,7 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         """Return the relaxed structure, turned back."""
         if 'output_structure' not in node.outputs:
             raise ValueError('pw.x left no structure')
-        return turn_back(node.outputs.output_structure, self.ctx.rotation)
+        return rotate_back(node.outputs.output_structure, self.ctx.rotation)
 
     def dfpt_process(self) -> tuple[type[Process], Mapping[str, Any]]:
         """Return the ground state, or the response that goes on from it."""
@@ -228,7 +232,7 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
             return self._cure(node)
         if self.ctx.stage == 'ph':
             job = self._last_job(node)
-            remedy = choose('ph', _NOT_CONVERGED, self.ctx.tried)
+            remedy = select_handler('ph', _NOT_CONVERGED, self.ctx.tried)
             # ph.x may stop without a complaint; tensors that stay unconverged are for their gate to refuse
             if job is not None and not _converged(job) and (remedy is not None or not self._has_tensors(job)):
                 return self._cure(node, _NOT_CONVERGED)
@@ -282,7 +286,7 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
 
     def _oriented(self) -> orm.StructureData:
         """Return the structure as pw.x is to see it, and remember how it was turned."""
-        turned = orient(self.ctx.structure)
+        turned = align_symmetry_axes(self.ctx.structure)
         self.ctx.turned, self.ctx.rotation = turned['structure'], turned['rotation']
         return self.ctx.turned
 
@@ -318,7 +322,7 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         job = self._last_job(node)
         if status is None and job is not None:
             status = job.exit_status
-        remedy = choose(self.ctx.stage, status, self.ctx.tried)
+        remedy = select_handler(self.ctx.stage, status, self.ctx.tried)
         if remedy is not None and job is not None:
             self._apply(remedy, job)
             return None
@@ -337,7 +341,7 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
             name = _LOST.get(status or 0, 'ERROR_PH_FAILED')
         return getattr(self.exit_codes, name).format(message=message)
 
-    def _apply(self, remedy: Remedy, job: orm.CalcJobNode) -> None:
+    def _apply(self, remedy: ErrorHandler, job: orm.CalcJobNode) -> None:
         self.report(f'{job.process_label}<{job.pk}> {failure_reason(job)}; {remedy.name}: {remedy.does}')
         self.ctx.tried = [*self.ctx.tried, remedy.name]
         self.ctx.notes = [*self.ctx.notes, f'{remedy.name}: {remedy.does}']

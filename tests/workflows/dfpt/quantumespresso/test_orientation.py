@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from aiida_goectp.core.crystals import Crystal
-from aiida_goectp.workflows.dfpt.quantumespresso.orientation import orient, special_points, standard_rotation, turn_back
+from aiida_goectp.workflows.dfpt.quantumespresso.orientation import (
+    align_symmetry_axes,
+    rotate_back,
+    special_points,
+    standard_rotation,
+)
 
 ALONG_X = np.array([[1, 0, 0], [0.5, 3**0.5 / 2, 0], [0.5, 3**0.5 / 6, (2 / 3) ** 0.5]]) * 2.978
 FCC = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) * 2.106
@@ -45,9 +50,9 @@ def test_turning_back_restores_every_atom(aiida_profile):
     from tests.workflows.dfpt.quantumespresso.quantum_espresso import crystal
 
     structure = crystal(('Al', 'Al', 'N', 'N'), HEXAGONAL @ TURN.T, WURTZITE)
-    turned = orient(structure)
+    turned = align_symmetry_axes(structure)
     assert np.array(turned['structure'].cell) != pytest.approx(np.array(structure.cell), abs=0.1)
-    back = turn_back(turned['structure'], turned['rotation'])
+    back = rotate_back(turned['structure'], turned['rotation'])
     assert np.array(back.cell) == pytest.approx(np.array(structure.cell), abs=1e-9)
     places = [np.array([site.position for site in cell.sites]) for cell in (structure, back)]
     assert places[0] == pytest.approx(places[1], abs=1e-9)

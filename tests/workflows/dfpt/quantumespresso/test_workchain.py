@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from aiida_goectp.workflows.dfpt.quantumespresso.remedies import REMEDIES, choose
+from aiida_goectp.workflows.dfpt.quantumespresso.error_handlers import ERROR_HANDLERS, select_handler
 from aiida_goectp.workflows.dfpt.quantumespresso.workchain import QuantumEspressoDfptWorkChain, require_quantumespresso
 from aiida_goectp.workflows.protocols.mixin import merge
 from tests.workflows.dfpt.quantumespresso.quantum_espresso import (
@@ -130,7 +130,7 @@ def test_aluminium_is_refused_by_the_gate_on_the_gap(engine):
     assert 'dielectric' not in outputs
     assert outputs['quality']['label'] == 'refused'
     assert 'insulating' in outputs['quality']['reason']
-    assert not [job for job in node.called_descendants if job.process_label == 'GammaResponseCalculation']
+    assert not [job for job in node.called_descendants if job.process_label == 'PhGammaCalculation']
 
 
 def test_low_cutoff_is_refused_and_the_electronic_part_can_be_had_alone(engine):
@@ -195,7 +195,7 @@ def test_short_wall_time_is_met_by_going_on_without_a_remedy(engine):
     overrides = merge(merge(CHEAP, LONG), {'ph': {'max_iterations': 4}})
     outputs, node = engine(rocksalt('Li', 'F', 4.01), overrides, ph=f'[ $run -le 2 ] && {TOO_SHORT}')
     assert node.is_finished_ok, outcome(node)
-    jobs = [job for job in node.called_descendants if job.process_label == 'GammaResponseCalculation']
+    jobs = [job for job in node.called_descendants if job.process_label == 'PhGammaCalculation']
     assert [job.exit_status for job in jobs] == [400, 400, 0], outcome(node)
     assert not notes(outputs['dielectric'])
     assert outputs['dielectric'].dielectric.ionic is not None
@@ -231,19 +231,19 @@ def test_exit_code(engine, code, pw, ph):
 
 def test_each_remedy_is_tried_once_and_no_other_failure_is_touched():
     tried = []
-    while (remedy := choose('ph', 312, tried)) is not None:
+    while (remedy := select_handler('ph', 312, tried)) is not None:
         tried.append(remedy.name)
     assert tried == ['ph_recover', 'ph_again']
-    assert choose('scf', 999, []) is None
-    assert choose('ph', None, []) is None
-    assert len({remedy.name for remedy in REMEDIES}) == len(REMEDIES)
+    assert select_handler('scf', 999, []) is None
+    assert select_handler('ph', None, []) is None
+    assert len({remedy.name for remedy in ERROR_HANDLERS}) == len(ERROR_HANDLERS)
 
 
 def test_statuses_of_the_remedies_exist():
     pytest.importorskip('aiida_quantumespresso')
     from aiida.plugins import CalculationFactory
 
-    for remedy in REMEDIES:
+    for remedy in ERROR_HANDLERS:
         jobs = {'scf': ['pw'], 'ph': ['ph', 'pw']}[remedy.stage]  # the codes of a killed job are one list for both
         known = {
             code.status

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-__all__ = ('REMEDIES', 'Remedy', 'choose')
+__all__ = ('ERROR_HANDLERS', 'ErrorHandler', 'select_handler')
 
 _KILLED = (302, 303, 305, 312, 320, 321)
 """no output file, or one that was cut off: the job was killed"""
 
 
-class Remedy(NamedTuple):
+class ErrorHandler(NamedTuple):
     """One thing to try."""
 
     name: str
@@ -31,8 +31,8 @@ class Remedy(NamedTuple):
     ground state on"""
 
 
-REMEDIES = (
-    Remedy(
+ERROR_HANDLERS = (
+    ErrorHandler(
         'scf_mixing',
         'scf',
         (410,),
@@ -47,7 +47,7 @@ REMEDIES = (
             }
         },
     ),
-    Remedy(
+    ErrorHandler(
         'scf_again',
         'scf',
         (*_KILLED, 110, 120, 140, 340),
@@ -55,7 +55,7 @@ REMEDIES = (
         'starts again from scratch, once',
         {},
     ),
-    Remedy(
+    ErrorHandler(
         'ph_mixing',
         'ph',
         (410,),
@@ -63,7 +63,7 @@ REMEDIES = (
         'starts again with mixing 0.2 over 5 steps and up to 100 steps, the most that ph.x 6.7 admits of both',
         {'INPUTPH': {'alpha_mix(1)': 0.2, 'nmix_ph': 5, 'niter_ph': 100}},
     ),
-    Remedy(
+    ErrorHandler(
         'ph_walltime',
         'ph',
         (400,),
@@ -72,7 +72,7 @@ REMEDIES = (
         {},
         'recover',
     ),
-    Remedy(
+    ErrorHandler(
         'ph_recover',
         'ph',
         (*_KILLED, 110, 120, 140),
@@ -81,7 +81,7 @@ REMEDIES = (
         {},
         'recover',
     ),
-    Remedy(
+    ErrorHandler(
         'ph_again',
         'ph',
         (*_KILLED, 110, 120, 140),
@@ -89,7 +89,7 @@ REMEDIES = (
         'starts the response again from the ground state',
         {},
     ),
-    Remedy(
+    ErrorHandler(
         'no_symmetry',
         'ph',
         (360, 361),
@@ -101,14 +101,14 @@ REMEDIES = (
 )
 
 
-def choose(stage: str, status: int | None, tried: list[str]) -> Remedy | None:
+def select_handler(stage: str, status: int | None, tried: list[str]) -> ErrorHandler | None:
     """Return the first remedy that fits and was not tried, ``None`` if there is none left.
 
     :param stage: ``scf`` or ``ph``
     :param status: exit code of the job that failed
     :param tried: names of the remedies that were tried already
     """
-    for remedy in REMEDIES:
+    for remedy in ERROR_HANDLERS:
         if remedy.stage == stage and status in remedy.statuses and remedy.name not in tried:
             return remedy
     return None

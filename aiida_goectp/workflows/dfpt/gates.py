@@ -7,11 +7,11 @@ from aiida.engine import calcfunction
 
 from aiida_goectp.data.dielectric import DielectricData
 
-__all__ = ('judge_band_gap', 'judge_dielectric')
+__all__ = ('evaluate_gap_gate', 'evaluate_gates')
 
 
 @calcfunction
-def judge_dielectric(dielectric: DielectricData, thresholds: orm.Dict | None = None) -> orm.Dict:
+def evaluate_gates(dielectric: DielectricData, thresholds: orm.Dict | None = None) -> orm.Dict:
     """Return the verdict on a response: label, reason, and every gate with its number and its threshold.
 
     :param thresholds: see :func:`aiida_goectp.core.dielectric.gates.judge`
@@ -23,7 +23,7 @@ def judge_dielectric(dielectric: DielectricData, thresholds: orm.Dict | None = N
 
 
 @calcfunction
-def judge_band_gap(band_gap: orm.Float, thresholds: orm.Dict | None = None) -> orm.Dict:
+def evaluate_gap_gate(band_gap: orm.Float, thresholds: orm.Dict | None = None) -> orm.Dict:
     """Return the verdict on a crystal that is a metal by its ground state; no response was computed.
 
     :param band_gap: eV

@@ -17,29 +17,29 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_quantumespresso.calculations.ph import PhCalculation
 from aiida_quantumespresso.workflows.ph.base import PhBaseWorkChain
 
-__all__ = ('GammaResponseCalculation', 'GammaResponseWorkChain')
+__all__ = ('PhGammaCalculation', 'PhGammaBaseWorkChain')
 
 
-class GammaResponseCalculation(PhCalculation):
+class PhGammaCalculation(PhCalculation):
     """``ph.x`` at Γ."""
 
 
-class GammaResponseWorkChain(PhBaseWorkChain):
+class PhGammaBaseWorkChain(PhBaseWorkChain):
     """``ph.x`` at Γ with the restarts of aiida-quantumespresso."""
 
-    _process_class = GammaResponseCalculation
+    _process_class = PhGammaCalculation
 
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:
         """Hand on the outputs of our class: AiiDA looks them up by the class that they are exposed from."""
         super().define(spec)
-        spec.expose_outputs(GammaResponseCalculation, exclude=('retrieved_folder',))
+        spec.expose_outputs(PhGammaCalculation, exclude=('retrieved_folder',))
 
     def create_merged_output(self) -> None:
         """Merge nothing: at one q point the last job has it all, and each restart would count as another point."""
 
     @process_handler(
-        priority=410, exit_codes=GammaResponseCalculation.exit_codes.ERROR_CONVERGENCE_NOT_REACHED, enabled=False
+        priority=410, exit_codes=PhGammaCalculation.exit_codes.ERROR_CONVERGENCE_NOT_REACHED, enabled=False
     )
     def handle_convergence_not_reached(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
         """Leave it to the caller."""
