@@ -1,37 +1,48 @@
-"""Filter and rank crystals; the order of the crystals is kept, and for every row why it is in or out."""
+"""Calcfunctions that filter crystals, merge their predictions and rank them; the order of the crystals is kept."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import numpy as np
 from aiida import orm
 from aiida.engine import calcfunction
 
 from aiida_goectp.core.crystals import CrystalSet
+from aiida_goectp.core.dielectric import shards
 from aiida_goectp.core.dielectric.predictions import DEVIATIONS, TENSORS, Predictions
 from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.settings import read_settings
+from aiida_goectp.core.selection.filters import Filters
+from aiida_goectp.core.selection.ranking import rank
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.data.ranking import RankingData
 
-__all__ = ('filter_crystals', 'rank_crystals')
-
-_NOT_PREDICTED = 'not predicted'
+__all__ = ('filter_crystals', 'merge_predictions', 'rank_crystals')
 
 
 @calcfunction
 def filter_crystals(crystals: CrystalsData, filters: orm.Dict) -> CrystalsData:
-    """Return the crystals that pass the filters, in their order; those that could not be read stay behind.
+    """Return the crystals that pass the filters, in their order, without import failures.
 
-    :param filters: the fields of :class:`aiida_goectp.core.selection.filters.Filters`
+    :param filters: fields of :class:`aiida_goectp.core.selection.filters.Filters`
     :raises ValueError: an unknown filter, or one on a property that the crystals lack
     """
-    from aiida_goectp.core.selection.filters import Filters
-
     table = crystals.crystals
-    reasons = Filters.model_validate(filters.get_dict()).apply(table)
-    return CrystalsData(table.take(np.flatnonzero(reasons == '')))
+    passes = read_settings(Filters, filters.get_dict(), 'filters').passes(table)
+    return CrystalsData(table.take(np.flatnonzero(passes)))
+
+
+@calcfunction
+def merge_predictions(crystals: CrystalsData, **parts: PredictionsData) -> PredictionsData:
+    """Return the predictions of all crystals, in their order, from those of shards.
+
+    :param crystals: the crystals that were divided into shards
+    :param parts: predictions of each shard, under any name and in any order
+    :raises ValueError: a row is missing, duplicate or of another crystal, or the models differ
+    """
+    table = crystals.crystals
+    tables = [parts[name].predictions for name in sorted(parts)]
+    return PredictionsData(shards.merge_predictions(tables, table.ids, table.hashes))
 
 
 @calcfunction
@@ -43,60 +54,49 @@ def rank_crystals(
 ) -> RankingData:
     """Rank all crystals by a figure of merit.
 
-    The predictions may be those of fewer crystals, if the others are out by the filters anyway.
+    Crystals that the filters exclude need no prediction.
 
-    :param figure_of_merit: a name in :data:`aiida_goectp.core.selection.merit.FIGURES_OF_MERIT`, ``total`` if not given
-    :param filters: the fields of :class:`aiida_goectp.core.selection.filters.Filters`
-    :raises ValueError: predictions of other crystals, an unknown figure of merit or filter, or a property that is
-        needed and missing altogether
+    :param figure_of_merit: a name in :data:`aiida_goectp.core.selection.merit.FIGURES_OF_MERIT`; ``total`` if not given
+    :param filters: fields of :class:`aiida_goectp.core.selection.filters.Filters`
+    :raises ValueError: predictions of other crystals, an unknown figure of merit or filter, a missing property column,
+        or a crystal without a prediction that passes the filters
     """
-    from aiida_goectp.core.selection.filters import Filters
-    from aiida_goectp.core.selection.ranking import rank
-
     table = crystals.crystals
-    aligned = _align(table, predictions.predictions)
-    checked = Filters.model_validate(filters.get_dict() if filters is not None else {})
-    ranking = rank(table, aligned, figure_of_merit.value if figure_of_merit is not None else 'total', checked)
-    unpredicted = f'prediction failed: {_NOT_PREDICTED}'
-    alone = np.flatnonzero(ranking.reason == unpredicted)
-    if len(alone):
-        raise FormatError(
-            f'{len(alone)} crystals pass the filters and have no prediction, first {ranking.ids[alone[0]]}; '
-            'predict them, or filter as was done before the prediction'
-        )
-    reasons = np.array([text.replace(f'; {unpredicted}', '') for text in ranking.reason.tolist()], dtype=np.str_)
-    return RankingData(replace(ranking, reason=reasons.reshape(-1)))
+    aligned, predicted = _align(table, predictions.predictions)
+    conditions = read_settings(Filters, filters.get_dict() if filters is not None else {}, 'filters')
+    merit = figure_of_merit.value if figure_of_merit is not None else 'total'
+    return RankingData(rank(table, aligned, merit, conditions, predicted))
 
 
-def _align(crystals: CrystalSet, predictions: Predictions) -> Predictions:
-    """Return one row for each crystal; a crystal that was not predicted gets a failed row.
+def _align(crystals: CrystalSet, predictions: Predictions) -> tuple[Predictions, np.ndarray]:
+    """Return one row for each of n crystals, and (n,) whether the crystal was predicted; other rows are failed ones.
 
-    :raises FormatError: a prediction that belongs to no crystal
+    :raises FormatError: a prediction of none of the crystals, or two of one crystal
     """
-    if len(crystals) == len(predictions):
-        return predictions  # rank() compares row by row
+    n = len(crystals)
+    if n == len(predictions):
+        return predictions, np.ones(n, dtype=bool)  # rank() compares row by row
     rows = {key: row for row, key in enumerate(zip(crystals.ids.tolist(), crystals.hashes.tolist(), strict=True))}
     keys = list(zip(predictions.ids.tolist(), predictions.hashes.tolist(), strict=True))
     places = [rows.get(key, -1) for key in keys]
     if -1 in places:
         row = places.index(-1)
-        raise FormatError(f'row {row} of the predictions, {keys[row][0]}, is none of the crystals')
+        raise FormatError(f'predictions, row {row}: {keys[row][0]} is none of the crystals; predict these crystals')
     if len(set(places)) < len(places):
-        raise FormatError('a crystal was predicted twice; merge the predictions with `merge_predictions`')
-    n = len(crystals)
+        raise FormatError('predictions: a crystal was predicted twice; merge shards with `merge_predictions`')
     source = np.full(n, -1, dtype=np.int64)
     source[places] = np.arange(len(places))
-    there = source >= 0
+    predicted = source >= 0
 
     def spread(column: np.ndarray) -> np.ndarray:
         wide = np.full((n, *column.shape[1:]), np.nan)
-        wide[there] = column[source[there]]
+        wide[predicted] = column[source[predicted]]
         return wide
 
     flags = np.zeros(n, dtype=predictions.flags.dtype)
-    flags[there] = predictions.flags[source[there]]
-    errors = [str(predictions.errors[row]) if row >= 0 else _NOT_PREDICTED for row in source]
-    return Predictions(
+    flags[predicted] = predictions.flags[source[predicted]]
+    errors = [str(predictions.errors[row]) if row >= 0 else 'not predicted' for row in source]
+    aligned = Predictions(
         ids=crystals.ids.astype(np.str_),
         hashes=crystals.hashes,
         **{name: spread(getattr(predictions, name)) for name in (*TENSORS, *DEVIATIONS)},
@@ -105,3 +105,4 @@ def _align(crystals: CrystalSet, predictions: Predictions) -> Predictions:
         model_hash=predictions.model_hash,
         settings=predictions.settings,
     )
+    return aligned, predicted

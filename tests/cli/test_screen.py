@@ -54,8 +54,8 @@ def tiny_setup(aiida_profile, aiida_code_installed, write_model):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['--merit', 'beauty'], "no figure of merit is named 'beauty'"),
-        (['--elements', 'Qq'], "no chemical element: 'Qq'"),
+        (['--merit', 'beauty'], "'beauty'"),
+        (['--elements', 'Qq'], "'Qq'"),
         (['--min-gap', '-1'], 'min_gap'),
         (['--range', 'price', '0', '1'], "'price'"),
         (['--protocol', 'quick'], "no protocol is named 'quick'"),

@@ -178,7 +178,7 @@ def candidates(builder: Any) -> tuple[np.ndarray, np.ndarray]:
     pool = builder.pool.crystals
     picking = read_settings(PickSettings, builder.picking.get_dict(), 'picking')
     past = KnownCrystals.of_dataset(builder.dataset.dataset, picking.figure_of_merit, pool)
-    return picking.filters.apply(pool) == '', np.isin(pool.hashes, past.crystals.hashes)
+    return picking.filters.passes(pool), np.isin(pool.hashes, past.crystals.hashes)
 
 
 def _check_functionals(builder: Any) -> None:

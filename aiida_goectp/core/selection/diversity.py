@@ -1,56 +1,46 @@
-"""No near-duplicates in a batch: by structure, and by features of the network if there are any."""
+"""Structure matching of crystals, and batches without near-duplicates."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import gcd
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
 from aiida_goectp.core.crystals.crystalset import Crystal
-from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.formats.settings import Settings
 
 if TYPE_CHECKING:
     from aiida_goectp.core.crystals.symmetry import CanonicalCell
 
-__all__ = ('Batch', 'DiversitySettings', 'Prototype', 'StructureMatcher', 'choose', 'composition', 'scaled_features')
+__all__ = ('Batch', 'DiversitySettings', 'Prototype', 'StructureMatcher', 'composition', 'take_batch')
 
 
 class DiversitySettings(Settings):
-    """What must not stand in a batch together."""
+    """Which crystals are excluded as duplicates."""
 
     structures: bool = Field(
-        default=True, description='no two crystals of one composition and prototype in a batch, however they are given'
+        default=True,
+        description='at most one crystal of each composition and prototype in a batch, regardless of cell and frame',
     )
     volume_tolerance: float = Field(
-        default=0.05, gt=0, lt=1, description='relative difference of the volumes per atom up to which they are one'
+        default=0.05,
+        gt=0,
+        lt=1,
+        description='largest relative difference of the volumes per atom of two crystals of one prototype',
     )
     copies: bool = Field(
-        default=True,
-        description='nothing that is the same crystal as one verified, though rotated or in another cell',
+        default=True, description='exclude crystals that equal a verified one, also rotated or in another cell'
     )
-    features: Literal['off', 'threshold', 'farthest'] = Field(
-        default='off',
-        description='by features of the network: threshold passes over what lies too near a pick; farthest takes, of a '
-        'shortlist, the best and then always what lies farthest from all picks',
-    )
-    min_distance: float = Field(
-        default=0.1,
-        ge=0,
-        description='threshold: root mean square difference of two rows of features, in standard deviations of the '
-        'candidates',
-    )
-    shortlist: int = Field(default=4, ge=1, description='farthest: the best this many times the batch are considered')
 
 
 class Prototype(NamedTuple):
-    """What a crystal shares with all of its disguises and with near-duplicates."""
+    """Structure type of a crystal; it does not depend on cell, frame, origin and small displacements."""
 
     composition: tuple[tuple[int, int], ...]
-    """(atomic number, share in the reduced formula)"""
+    """(atomic number, number in the reduced formula)"""
     space_group: int
     """number in the International Tables, 0 if no symmetry could be determined"""
     orbits: tuple[tuple[int, int], ...]
@@ -58,11 +48,11 @@ class Prototype(NamedTuple):
 
 
 class StructureMatcher:
-    """Comparison of crystals by what does not depend on how they are given.
+    """Comparison of crystals, independent of cell, frame and origin.
 
     Each crystal and each pair is analysed once, when it is first needed; keep the object for the next round.
 
-    :param volume_tolerance: relative difference of the volumes per atom up to which a prototype is the same
+    :param volume_tolerance: largest relative difference of the volumes per atom of two crystals of one prototype
     """
 
     def __init__(self, volume_tolerance: float = 0.05) -> None:
@@ -72,10 +62,12 @@ class StructureMatcher:
         self._same: dict[tuple[str, str], bool] = {}
 
     def same(self, first: Crystal, first_hash: str, second: Crystal, second_hash: str) -> bool:
-        """Return whether two crystals are one; see :func:`aiida_goectp.core.crystals.matching.align`.
+        """Return whether two crystals are the same one, see :func:`aiida_goectp.core.crystals.matching.align`.
 
         :param first_hash: content hash of the first crystal
+        :param second_hash: content hash of the second crystal
         """
+        # numba takes a second to import
         from aiida_goectp.core.crystals.matching import MAX_STRAIN, align
 
         if first_hash == second_hash:
@@ -87,8 +79,12 @@ class StructureMatcher:
             self._same[pair] = align(self._cell(first, first_hash), self._cell(second, second_hash)) is not None
         return self._same[pair]
 
-    def alike(self, first: Crystal, first_hash: str, second: Crystal, second_hash: str) -> bool:
-        """Return whether two crystals have one composition, space group, set of orbits, and nearly one volume."""
+    def near_duplicates(self, first: Crystal, first_hash: str, second: Crystal, second_hash: str) -> bool:
+        """Return whether two crystals have the same composition, space group and orbits, and nearly equal volumes.
+
+        :param first_hash: content hash of the first crystal
+        :param second_hash: content hash of the second crystal
+        """
         if first_hash == second_hash:
             return True
         if composition(first) != composition(second):
@@ -97,26 +93,23 @@ class StructureMatcher:
             return False
         return self.prototype(first, first_hash) == self.prototype(second, second_hash)
 
-    def prototype(self, crystal: Crystal, content: str) -> Prototype:
-        """Return what a crystal shares with its near-duplicates.
+    def prototype(self, crystal: Crystal, content_hash: str) -> Prototype:
+        """Return the prototype of a crystal."""
+        if content_hash not in self._prototypes:
+            cell = self._cell(crystal, content_hash)
+            self._prototypes[content_hash] = Prototype(composition(crystal), _space_group(cell), _orbits(cell))
+        return self._prototypes[content_hash]
 
-        :param content: its content hash
-        """
-        if content not in self._prototypes:
-            cell = self._cell(crystal, content)
-            self._prototypes[content] = Prototype(composition(crystal), _space_group(cell), _orbits(cell))
-        return self._prototypes[content]
-
-    def _cell(self, crystal: Crystal, content: str) -> CanonicalCell:
+    def _cell(self, crystal: Crystal, content_hash: str) -> CanonicalCell:
         from aiida_goectp.core.crystals.symmetry import canonical_cell
 
-        if content not in self._cells:
-            self._cells[content] = canonical_cell(crystal)
-        return self._cells[content]
+        if content_hash not in self._cells:
+            self._cells[content_hash] = canonical_cell(crystal)
+        return self._cells[content_hash]
 
 
 def composition(crystal: Crystal) -> tuple[tuple[int, int], ...]:
-    """Return (atomic number, share) of the reduced formula, ascending."""
+    """Return (atomic number, number in the reduced formula), ascending."""
     numbers, counts = np.unique(np.asarray(crystal.atomic_numbers), return_counts=True)
     divisor = gcd(*counts.tolist()) if len(counts) else 1
     return tuple((int(z), int(count) // divisor) for z, count in zip(numbers, counts, strict=True))
@@ -141,126 +134,34 @@ def _space_group(cell: CanonicalCell) -> int:
 
 
 def _orbits(cell: CanonicalCell) -> tuple[tuple[int, int], ...]:
-    first = cell.permutations.min(axis=0)  # every operation of the group is there: the least image names the orbit
+    first = cell.permutations.min(axis=0)  # all operations are included: the smallest image identifies the orbit
     names, sizes = np.unique(first, return_counts=True)
     return tuple(sorted((int(cell.atomic_numbers[name]), int(size)) for name, size in zip(names, sizes, strict=True)))
 
 
 class Batch(NamedTuple):
-    """A batch."""
+    """A batch without near-duplicates."""
 
     picks: list[int]
-    """rows in the order in which they were taken"""
-    passed: dict[int, str]
-    """row → why it was passed over, for rows that came before the batch was full"""
+    """rows in the order in which they were picked"""
+    skipped: dict[int, int]
+    """row that was skipped before the batch was full → the pick of which it is a near-duplicate"""
 
 
-def choose(
-    order: Sequence[int],
-    number: int,
-    settings: DiversitySettings,
-    near: Callable[[int, int], bool],
-    names: Sequence[str] | np.ndarray,
-    features: np.ndarray | None = None,
-) -> Batch:
-    """Take a batch from candidates without near-duplicates.
+def take_batch(order: Sequence[int], number: int, near_duplicates: Callable[[int, int], bool]) -> Batch:
+    """Pick the first candidates that are no near-duplicates of an earlier pick.
 
     :param order: rows of the candidates, best first
-    :param number: of picks; fewer come back if there are not as many that differ
-    :param near: whether two rows are near-duplicates by structure; asked only if ``settings.structures``
-    :param names: (n,) of all rows, for the reasons
-    :param features: (n, k) as :func:`scaled_features` gives them; needed unless ``settings.features`` is off
-    :raises FormatError: features are asked for and not given
+    :param number: picks; fewer are returned if fewer candidates differ
+    :param near_duplicates: whether two rows are near-duplicates
     """
-    if settings.features != 'off' and features is None:
-        raise FormatError(
-            f'diversity.features: {settings.features!r} needs the features of the network, and none were given; '
-            'predict with features, or set it to off'
-        )
-    batch = _BatchBuilder(settings, near, names, features)
-    rows = list(order)
-    if settings.features == 'farthest':
-        shortlist = rows[: settings.shortlist * number]
-        batch.take_farthest(shortlist, number)
-        rows = rows[len(shortlist) :]
-    for row in rows:
+    batch = Batch([], {})
+    for row in order:
         if len(batch.picks) >= number:
             break
-        batch.offer(row)
-    return Batch(batch.picks, batch.passed)
-
-
-class _BatchBuilder:
-    """The picks so far, and why others were passed over."""
-
-    def __init__(
-        self,
-        settings: DiversitySettings,
-        near: Callable[[int, int], bool],
-        names: Sequence[str] | np.ndarray,
-        features: np.ndarray | None,
-    ) -> None:
-        self.settings, self.near, self.names = settings, near, names
-        self.features = features if settings.features != 'off' else None
-        self.picks: list[int] = []
-        self.passed: dict[int, str] = {}
-
-    def offer(self, row: int) -> None:
-        """Pick the row, or pass over it with a reason."""
-        reason = self._objection(row)
-        if reason:
-            self.passed[row] = reason
+        match = next((pick for pick in batch.picks if near_duplicates(row, pick)), None)
+        if match is None:
+            batch.picks.append(row)
         else:
-            self.picks.append(row)
-
-    def take_farthest(self, shortlist: list[int], number: int) -> None:
-        """Take the first, then always what lies farthest from all picks; of equals the one that comes first."""
-        assert self.features is not None
-        points = self.features[shortlist]
-        distance = np.full(len(shortlist), np.inf)
-        for _ in range(len(shortlist)):
-            if len(self.picks) >= number:
-                break
-            place = int(np.argmax(distance))
-            taken = len(self.picks)
-            self.offer(shortlist[place])
-            if len(self.picks) > taken:
-                distance = np.minimum(distance, _distances(points, points[place]))
-            distance[place] = -np.inf
-
-    def _objection(self, row: int) -> str:
-        if self.settings.structures:
-            for pick in self.picks:
-                if self.near(row, pick):
-                    return f'near-duplicate: of {self.names[pick]}, picked before it'
-        if self.settings.features == 'threshold' and self.features is not None and self.picks:
-            distances = _distances(self.features[self.picks], self.features[row])
-            nearest = int(np.argmin(distances))
-            if distances[nearest] < self.settings.min_distance:
-                name = self.names[self.picks[nearest]]
-                return f'near-duplicate: features {distances[nearest]:.3g} from those of {name}, picked before it'
-        return ''
-
-
-def _distances(points: np.ndarray, point: np.ndarray) -> np.ndarray:
-    return np.sqrt(((points - point) ** 2).mean(axis=1))
-
-
-def scaled_features(features: np.ndarray, names: Sequence[str] | np.ndarray) -> np.ndarray:
-    """Return features in units of their standard deviations over the rows; columns that never change become zero.
-
-    :param features: (n, k)
-    :param names: (n,) for messages
-    :raises FormatError: no such array, or a row that is not finite
-    """
-    array = np.asarray(features, dtype=np.float64)
-    if array.ndim != 2 or len(array) != len(names) or not array.shape[1]:
-        raise FormatError(f'features: expected ({len(names)}, k) numbers with k at least 1, found {array.shape}')
-    bad = ~np.isfinite(array).all(axis=1)
-    if bad.any():
-        raise FormatError(f'features of {names[int(np.argmax(bad))]} are not finite; predict this crystal anew')
-    if not len(array):
-        return array
-    deviation = array.std(axis=0)
-    moves = deviation > 1e-12 * np.maximum(np.abs(array).max(axis=0), 1e-300)
-    return np.where(moves, (array - array.mean(axis=0)) / np.where(moves, deviation, 1.0), 0.0)
+            batch.skipped[row] = match
+    return batch

@@ -1,4 +1,4 @@
-"""The last table of a campaign: a ranking in which verified values stand in place of predicted ones."""
+"""Final ranking of a campaign: figures of merit of labels where there are any, otherwise of predictions."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from aiida_goectp.core.selection.filters import Filters
 from aiida_goectp.core.selection.history import History
 from aiida_goectp.core.selection.merit import figure_of_merit, label_rows
 from aiida_goectp.core.selection.ranking import Ranking, rank
+from aiida_goectp.core.selection.reasons import ReasonCode, make_reason
 
 __all__ = ('rank_verified',)
 
@@ -27,57 +28,59 @@ def rank_verified(
     history: History,
     filters: Filters | None = None,
 ) -> Ranking:
-    """Rank a pool by the labels of what is verified and by the predictions of the rest.
+    """Rank a pool by the labels of verified crystals and by the predictions of the others.
 
-    Verified is what the campaign verified, and what the dataset holds with the same content; its averages have the
-    standard deviation zero, by which it is known. What failed for good is out, with its reason. What the filters
-    exclude stays out.
+    Verified are the picks of the campaign with a label, and crystals with the same content as a row of the dataset.
+    Their averages have the standard deviation zero. Crystals that failed permanently are excluded with that reason, as
+    are those that the filters exclude.
 
     :param crystals: the pool, n crystals
     :param predictions: n rows, of the model in use at the end
     :param dataset: with all labels
-    :param history: of the campaign; its figure of merit is ranked by
+    :param history: of the campaign; it defines the figure of merit
     :raises FormatError: as :func:`aiida_goectp.core.selection.ranking.rank`
     """
     figure = figure_of_merit(history.figure_of_merit)
     table = rank(crystals, predictions, figure, filters)
-    passes = (filters or Filters()).apply(crystals) == ''
+    passes = (filters or Filters()).passes(crystals)
     score, reason = table.score.copy(), table.reason.astype(object)
     averages = {name: getattr(table, name).copy() for name in _PARTS}
-    sure = {name: getattr(table, f'{name}_std').copy() for name in _PARTS}
+    deviations = {name: getattr(table, f'{name}_std').copy() for name in _PARTS}
     for row, (value, parts) in _labels(crystals, dataset, history).items():
         for name, average in zip(_PARTS, parts, strict=True):
-            averages[name][row], sure[name][row] = average, 0.0 if np.isfinite(average) else np.nan
+            averages[name][row], deviations[name][row] = average, 0.0 if np.isfinite(average) else np.nan
         if passes[row]:
             score[row], reason[row] = value, ''
-    outcomes = {name: why for name, why in history.outcomes().items() if why}
+    failures = {name: failure for name, failure in history.outcomes().items() if failure}
     for row, name in enumerate(crystals.hashes.tolist()):
-        if name in outcomes and passes[row]:
-            score[row], reason[row] = np.nan, f'failed for good: {outcomes[name].replace("; ", ", ")[:200]}'
-    inside = np.flatnonzero((reason == '') & np.isfinite(score))
-    order = inside[np.lexsort((table.ids[inside], table.hashes[inside], -score[inside]))]
-    places = np.zeros(len(table), dtype=np.int64)
-    places[order] = np.arange(1, len(order) + 1)
+        if name in failures and passes[row]:
+            score[row] = np.nan
+            reason[row] = make_reason(ReasonCode.FAILED_PERMANENTLY, message=failures[name]).text
+    included = np.flatnonzero((reason == '') & np.isfinite(score))
+    order = included[np.lexsort((table.ids[included], table.hashes[included], -score[included]))]
+    ranks = np.zeros(len(table), dtype=np.int64)
+    ranks[order] = np.arange(1, len(order) + 1)
+    verified = np.count_nonzero(deviations[figure.tensor][: len(crystals)] == 0)
     return replace(
         table,
         score=score,
-        rank=places,
+        rank=ranks,
         reason=np.array(reason.tolist(), dtype=np.str_).reshape(-1),
         **averages,
-        **{f'{name}_std': column for name, column in sure.items()},
-        settings={**table.settings, 'verified': int(np.count_nonzero(sure[figure.tensor][: len(crystals)] == 0))},
+        **{f'{name}_std': column for name, column in deviations.items()},
+        settings={**table.settings, 'verified': int(verified)},
     )
 
 
 def _labels(
     crystals: CrystalSet, dataset: Dataset, history: History
 ) -> dict[int, tuple[float, tuple[float, float, float]]]:
-    """Return row → figure of merit of the label, and its averages (electronic, ionic, total), of what is verified."""
+    """Return row → figure of merit of the label, and its averages (electronic, ionic, total), of verified crystals."""
     figure = figure_of_merit(history.figure_of_merit)
     rows = {str(name): row for row, name in enumerate(crystals.hashes)}
     found: dict[int, tuple[float, tuple[float, float, float]]] = {}
-    known = np.isfinite(getattr(dataset, figure.tensor)).all(axis=(1, 2)) & dataset.trainable
-    for place in np.flatnonzero(known).tolist():
+    labelled = np.isfinite(getattr(dataset, figure.tensor)).all(axis=(1, 2)) & dataset.trainable
+    for place in np.flatnonzero(labelled).tolist():
         row = rows.get(str(dataset.crystals.hashes[place]))
         if row is None:
             continue

@@ -1,34 +1,31 @@
-"""What a campaign knows already: crystals that are verified, and those that failed for good."""
+"""Known crystals of a campaign: those that are verified, and those that failed permanently."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from aiida_goectp.core.crystals.concatenate import concatenate_crystals
 from aiida_goectp.core.crystals.crystalset import CrystalSet
+from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.dielectric.tensors import polycrystalline_average
 from aiida_goectp.core.formats.npz import check_shape
 from aiida_goectp.core.selection.filters import GAP_COLUMN
 from aiida_goectp.core.selection.merit import FigureOfMerit, figure_of_merit, label_rows
-
-if TYPE_CHECKING:
-    from aiida_goectp.core.datasets.dataset import Dataset
 
 __all__ = ('KnownCrystals',)
 
 
 @dataclass(frozen=True, eq=False)
 class KnownCrystals:
-    """Crystals that are not to be picked again.
+    """Crystals that are not picked again.
 
     :param crystals: m crystals
-    :param score: (m,) figure of merit of the label, NaN for a failure or where a property is unknown
-    :param objectives: (m, 2) gap in eV and ε_poly of the label, NaN where unknown
-    :param failure: (m,) why it failed for good, empty for what is verified
+    :param score: (m,) figure of merit of the label, NaN for a failure or if a property is unknown
+    :param objectives: (m, 2) band gap in eV and ε_poly of the label, NaN if unknown
+    :param failure: (m,) why it failed permanently, empty for a verified crystal
     """
 
     crystals: CrystalSet
@@ -38,13 +35,13 @@ class KnownCrystals:
 
     def __post_init__(self) -> None:
         m = len(self.crystals)
-        check_shape('past', 'score', self.score, (m,), 'f')
-        check_shape('past', 'objectives', self.objectives, (m, 2), 'f')
-        check_shape('past', 'failure', self.failure, (m,), 'U')
+        check_shape('known crystals', 'score', self.score, (m,), 'f')
+        check_shape('known crystals', 'objectives', self.objectives, (m, 2), 'f')
+        check_shape('known crystals', 'failure', self.failure, (m,), 'U')
 
     @property
     def verified(self) -> np.ndarray:
-        """(m,) true where there is a label."""
+        """(m,) true for crystals with a label."""
         return self.failure == ''
 
     def top(self, k: int) -> tuple[str, ...]:
@@ -56,7 +53,7 @@ class KnownCrystals:
 
     @classmethod
     def empty(cls) -> KnownCrystals:
-        """Return the past of a campaign that knows nothing."""
+        """Return no known crystals."""
         none = CrystalSet.from_crystals([])
         return cls(none, np.zeros(0), np.zeros((0, 2)), np.array([], dtype=np.str_))
 
@@ -68,17 +65,18 @@ class KnownCrystals:
         pool: CrystalSet | None = None,
         outcomes: Mapping[str, str] | None = None,
     ) -> KnownCrystals:
-        """Return what a dataset and the outcomes of earlier picks say.
+        """Return the known crystals of a dataset and of earlier picks.
 
-        Verified is a trainable row with the tensor that the figure of merit needs. Failed for good is a row without it
-        that fails a gate. A row that merely lacks the tensor may still be picked.
+        A trainable row with the tensor that the figure of merit needs is verified. A row without that tensor which
+        fails a gate failed permanently. A row that only lacks the tensor is not known.
 
-        A label stands in the cell that was relaxed, so its row may no longer be recognised as the crystal of the pool.
-        ``outcomes`` names that one: it enters once more, without a score.
+        The label of a pick is stored with its relaxed cell, whose hash may differ from that of the crystal in the pool.
+        Therefore the crystals of ``outcomes`` are added from the pool, without a score.
 
-        :param pool: gives the gap of the crystals (by content hash) whose row in the dataset has none, and the
-            crystals of ``outcomes``
-        :param outcomes: content hash in the pool → why it failed for good, empty if it is verified; see
+        :param merit: figure of merit, or its name
+        :param pool: contains the crystals of ``outcomes``, and the property columns of crystals (by content hash) whose
+            row in the dataset has none
+        :param outcomes: content hash in the pool → why it failed permanently, empty if it is verified; see
             :meth:`.History.outcomes`
         :raises FormatError: unknown figure of merit
         """
@@ -86,14 +84,12 @@ class KnownCrystals:
         tensor = np.isfinite(getattr(dataset, figure.tensor)).all(axis=(1, 2))
         verified = tensor & dataset.trainable
         rows = np.flatnonzero(verified | (dataset.failed_gates != ''))
-        score, objectives = _judge(dataset, figure, verified, pool)
-        failures = [
-            '' if verified[row] else f'it failed the gates {dataset.failed_gates[row]}' for row in rows.tolist()
-        ]
+        score, objectives = _evaluate(dataset, figure, verified, pool)
+        failures = ['' if verified[row] else f'failed gates {dataset.failed_gates[row]}' for row in rows.tolist()]
         parts = [dataset.crystals.take(rows)]
         if pool is not None and outcomes:
-            names, known = pool.hashes.tolist(), set(dataset.crystals.hashes[rows].tolist())
-            others = [row for row, name in enumerate(names) if name in outcomes and name not in known]
+            names, in_dataset = pool.hashes.tolist(), set(dataset.crystals.hashes[rows].tolist())
+            others = [row for row, name in enumerate(names) if name in outcomes and name not in in_dataset]
             parts.append(pool.take(others))
             failures += [outcomes[names[row]] for row in others]
         crystals = concatenate_crystals(parts)
@@ -106,10 +102,10 @@ class KnownCrystals:
         )
 
 
-def _judge(
+def _evaluate(
     dataset: Dataset, figure: FigureOfMerit, verified: np.ndarray, pool: CrystalSet | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the figure of merit (n,), and gap and ε_poly (n, 2), of each row; NaN where it is not verified."""
+    """Return the figure of merit (n,), and band gap and ε_poly (n, 2), of each row; NaN if it is not verified."""
     columns = {name: _column(dataset.crystals, name, pool) for name in {*figure.columns, GAP_COLUMN}}
     score = np.full(len(dataset), np.nan)
     if verified.any():
@@ -122,13 +118,13 @@ def _judge(
 
 
 def _column(crystals: CrystalSet, name: str, pool: CrystalSet | None) -> np.ndarray:
-    """Return a property (n,) as numbers, filled from the crystals of equal content in the pool."""
+    """Return a property (n,) as numbers, missing ones taken from the crystals of equal content in the pool."""
     column = crystals.properties.get(name)
     found = np.full(len(crystals), np.nan) if column is None or column.dtype.kind == 'U' else column.astype(np.float64)
-    offered = None if pool is None else pool.properties.get(name)
-    if pool is None or offered is None or offered.dtype.kind == 'U':
+    of_pool = None if pool is None else pool.properties.get(name)
+    if pool is None or of_pool is None or of_pool.dtype.kind == 'U':
         return found
-    values = dict(zip(pool.hashes.tolist(), offered.astype(np.float64).tolist(), strict=True))
+    values = dict(zip(pool.hashes.tolist(), of_pool.astype(np.float64).tolist(), strict=True))
     for row in np.flatnonzero(np.isnan(found)).tolist():
         found[row] = values.get(str(crystals.hashes[row]), np.nan)
     return found

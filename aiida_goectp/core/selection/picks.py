@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import IO, Any
 import numpy as np
 
 from aiida_goectp.core.formats.npz import FormatError, check_shape, read_table, write_npz
+from aiida_goectp.core.selection.reasons import count_reasons
 
 __all__ = ('Picks',)
 
@@ -32,7 +32,7 @@ class Picks:
     :param score: (n,) acquisition, NaN for what is no candidate
     :param place: (n,) 1 for the candidate with the highest score, 0 for what is no candidate
     :param pick: (n,) 1 for the first of the batch, 0 for what is not in it
-    :param reason: (n,) in words; what stands before a colon is the same for all rows of one kind
+    :param reason: (n,) why the row is picked or not, see :mod:`aiida_goectp.core.selection.reasons`
     :param figure_of_merit: name in :data:`aiida_goectp.core.selection.merit.FIGURES_OF_MERIT`
     :param settings: all that decided, with the hash of the model and the round, plain JSON
     """
@@ -85,9 +85,8 @@ class Picks:
         return float((self.mean[rows] + kappa * np.nan_to_num(self.std[rows])).max()) if rows.any() else None
 
     def reason_counts(self) -> dict[str, int]:
-        """Return how many rows there are of each kind of reason, most frequent first; a row with two counts twice."""
-        counts = Counter(reason.split(': ')[0] for text in self.reason.tolist() for reason in text.split('; '))
-        return dict(counts.most_common())
+        """Return the number of rows of each kind of reason, see :func:`.count_reasons`."""
+        return count_reasons(self.reason)
 
     def save(self, target: str | Path | IO[bytes]) -> None:
         """Write ``picks.npz``, format version 1; the same content gives the same bytes."""

@@ -1,9 +1,8 @@
-"""``Ranking``: each crystal with its score and place, or why it has none, and the file ``ranking.npz``."""
+"""Ranking of crystals by a figure of merit, and its file ``ranking.npz``."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from aiida_goectp.core.dielectric.tensors import polycrystalline_average
 from aiida_goectp.core.formats.npz import FormatError, check_shape, read_table, write_npz
 from aiida_goectp.core.selection.filters import Filters
 from aiida_goectp.core.selection.merit import FigureOfMerit, figure_of_merit
+from aiida_goectp.core.selection.reasons import Reason, ReasonCode, count_reasons, join_reasons, make_reason
 
 __all__ = ('MAX_TOTAL', 'Ranking', 'check_belongs', 'rank')
 
@@ -24,9 +24,8 @@ _KIND, _VERSION = 'ranking', 2
 _OLDER = (1,)  # without standard deviations and flags
 
 MAX_TOTAL = 1000.0
-"""A larger ε_total stands for a soft mode, on the way to another phase, not for a usable dielectric."""
+"""Largest ε_total that is ranked. A larger value indicates a soft mode near a phase transition."""
 
-_MAX_TEXT = 200
 _TEXTS = ('ids', 'hashes', 'reason')
 _DEVIATIONS = ('electronic_std', 'ionic_std', 'total_std')
 _NUMBERS = ('score', 'electronic', 'ionic', 'total', *_DEVIATIONS)
@@ -40,7 +39,7 @@ class Ranking:
     :param hashes: (n,) content hashes; empty for a row that never became a crystal
     :param score: (n,) figure of merit, NaN where it is out or cannot be computed
     :param rank: (n,) 1 for the best, 0 for a row that is out
-    :param reason: (n,) why a row is out, several joined by semicolons; empty where it is in
+    :param reason: (n,) why a row is excluded, see :mod:`aiida_goectp.core.selection.reasons`; empty for a ranked row
     :param electronic: (n,) polycrystalline average, NaN where there is no prediction
     :param ionic: (n,) likewise
     :param total: (n,) likewise
@@ -102,9 +101,8 @@ class Ranking:
         return ordered if n is None else ordered[: max(0, n)]
 
     def reason_counts(self) -> dict[str, int]:
-        """Return how many rows each reason put out, most frequent first; a row with two reasons counts twice."""
-        counts = Counter(reason.split(': ')[0] for text in self.reason.tolist() if text for reason in text.split('; '))
-        return dict(counts.most_common())
+        """Return the number of rows excluded by each kind of reason, see :func:`.count_reasons`."""
+        return count_reasons(self.reason)
 
     def save(self, target: str | Path | IO[bytes]) -> None:
         """Write ``ranking.npz``, format version 2; the same content gives the same bytes."""
@@ -130,41 +128,51 @@ def rank(
     predictions: Predictions,
     merit: str | FigureOfMerit = 'total',
     filters: Filters | None = None,
+    predicted: np.ndarray | None = None,
 ) -> Ranking:
-    """Rank crystals by a figure of merit; ties go by content hash, then by id, so that the order is always the same.
+    """Rank crystals by a figure of merit; equal scores are ordered by content hash, then by id.
 
-    Out are the rows that a filter excludes, whose prediction failed, that lack a property which the figure of merit
-    needs, whose ε_total lies beyond :data:`MAX_TOTAL`, or that hold an element which the model never saw in training
-    (its tensor is a guess; ``Filters.unseen_elements`` admits them).
+    Excluded are rows that a filter excludes, whose prediction failed, that lack a property which the figure of merit
+    needs, whose ε_total exceeds :data:`MAX_TOTAL`, or that contain an element which is not in the training set of the
+    model (unless ``Filters.unseen_elements`` is set).
 
     :param crystals: n crystals
-    :param predictions: n rows, for the same crystals in the same order
-    :raises FormatError: predictions of other crystals, or a property column that is missing altogether
+    :param predictions: n rows, of the same crystals in the same order
+    :param merit: figure of merit, or its name
+    :param filters: conditions on the crystals; none if not given
+    :param predicted: (n,) false for rows that were not predicted, which the filters must exclude; all if not given
+    :raises FormatError: predictions of other crystals, a missing property column, or a crystal without a prediction
+        that passes the filters
     """
     figure = figure_of_merit(merit) if isinstance(merit, str) else merit
     filters = filters or Filters()
     check_belongs(crystals, predictions)
+    predicted = np.ones(len(crystals), dtype=bool) if predicted is None else predicted
     score = figure.evaluate(predictions, crystals.properties)
-    electronic = polycrystalline_average(predictions.electronic)
-    ionic = polycrystalline_average(predictions.ionic)
-    total = polycrystalline_average(predictions.total)
-    reasons = _reasons(crystals, predictions, figure, filters, score, total)
-    included = np.flatnonzero(reasons == '')
+    averages = {part: polycrystalline_average(getattr(predictions, part)) for part in ('electronic', 'ionic', 'total')}
+    reasons = _reasons(crystals, predictions, figure, filters, predicted, score, averages['total'])
+    passes = np.array([not items for items in reasons], dtype=bool).reshape(-1)
+    if len(missing := np.flatnonzero(passes & ~predicted)):
+        raise FormatError(
+            f'{len(missing)} crystals pass the filters and have no prediction, first {crystals.ids[missing[0]]}; '
+            'predict them, or apply the filters that were applied before the prediction'
+        )
+    included = np.flatnonzero(passes)
     order = included[np.lexsort((crystals.ids[included], crystals.hashes[included], -score[included]))]
-    ranks = np.zeros(len(crystals), dtype=np.int64)
+    ranks = np.zeros(len(crystals) + len(crystals.failures), dtype=np.int64)
     ranks[order] = np.arange(1, len(order) + 1)
     failures = crystals.failures
     nothing = np.full(len(failures), np.nan)
-    failed = [_single(f'import failed ({failure.code}): {failure.message}') for failure in failures]
+    failed = [
+        make_reason(ReasonCode.IMPORT_FAILED, failure=failure.code, message=failure.message) for failure in failures
+    ]
     return Ranking(
         ids=_texts(crystals.ids, [failure.id for failure in failures]),
         hashes=_texts(crystals.hashes, [''] * len(failures)),
-        score=np.concatenate([np.where(reasons == '', score, np.nan), nothing]),
-        rank=np.concatenate([ranks, np.zeros(len(failures), dtype=np.int64)]),
-        reason=_texts(reasons, failed),
-        electronic=np.concatenate([electronic, nothing]),
-        ionic=np.concatenate([ionic, nothing]),
-        total=np.concatenate([total, nothing]),
+        score=np.concatenate([np.where(passes, score, np.nan), nothing]),
+        rank=ranks,
+        reason=np.array([join_reasons(items) for items in [*reasons, *([one] for one in failed)]], dtype=np.str_),
+        **{part: np.concatenate([column, nothing]) for part, column in averages.items()},
         figure_of_merit=figure.name,
         settings={'filters': filters.model_dump(mode='json', exclude_defaults=True), 'model': predictions.model_hash},
         **{name: np.concatenate([predictions.average_std[:, k], nothing]) for k, name in enumerate(_DEVIATIONS)},
@@ -176,16 +184,10 @@ def _texts(first: np.ndarray, second: list[str]) -> np.ndarray:
     return np.array([*first.tolist(), *second], dtype=np.str_).reshape(-1)
 
 
-def _single(text: str) -> str:
-    """Return one reason: no ``; ``, which joins several, and short, since the longest sets the width of the column."""
-    text = text.replace('; ', ', ')
-    return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + '…'
-
-
 def check_belongs(crystals: CrystalSet, predictions: Predictions) -> None:
-    """Refuse predictions that are not row by row those of these crystals.
+    """Check that predictions are row by row those of these crystals.
 
-    :raises FormatError: the first row that differs
+    :raises FormatError: another number of rows, or the first row that differs
     """
     if len(crystals) != len(predictions):
         raise FormatError(f'{len(predictions)} predictions for {len(crystals)} crystals; they belong to another set')
@@ -194,7 +196,7 @@ def check_belongs(crystals: CrystalSet, predictions: Predictions) -> None:
         row = int(np.argmax(other))
         raise FormatError(
             f'row {row}: the crystal is {crystals.ids[row]!s} ({crystals.hashes[row]}), the prediction is of '
-            f'{predictions.ids[row]!s} ({predictions.hashes[row]}); predict these crystals anew'
+            f'{predictions.ids[row]!s} ({predictions.hashes[row]}); predict these crystals again'
         )
 
 
@@ -203,26 +205,27 @@ def _reasons(
     predictions: Predictions,
     figure: FigureOfMerit,
     filters: Filters,
+    predicted: np.ndarray,
     score: np.ndarray,
     total: np.ndarray,
-) -> np.ndarray:
-    """Return (n,) all that puts a row out."""
-    filtered = filters.apply(crystals)
+) -> list[list[Reason]]:
+    """Return all reasons that exclude each of n rows."""
+    reasons = filters.reasons(crystals)
     missing = np.zeros(len(crystals), dtype=bool)
-    texts = [[text] if text else [] for text in filtered.tolist()]
     for name in figure.columns:
         column = crystals.properties[name].astype(np.float64)
-        bad = ~(column >= 0)
-        missing |= bad
-        for row in np.flatnonzero(bad & ~np.array([f'{name} missing' in text for text in filtered], dtype=bool)):
-            texts[row].append(f'{name} missing' if np.isnan(column[row]) else f'{name} negative')
-    for row in np.flatnonzero(predictions.failed):
-        texts[row].append(_single(f'prediction failed: {predictions.errors[row]}'))
+        missing |= ~(column >= 0)
+        for row in np.flatnonzero(~(column >= 0)):
+            code = ReasonCode.PROPERTY_MISSING if np.isnan(column[row]) else ReasonCode.PROPERTY_NEGATIVE
+            if (reason := make_reason(code, column=name)) not in reasons[row]:
+                reasons[row].append(reason)
+    for row in np.flatnonzero(predictions.failed & predicted):
+        reasons[row].append(make_reason(ReasonCode.PREDICTION_FAILED, message=predictions.errors[row]))
     unseen = (predictions.flags >> FLAG_NAMES.index('unseen_element')) & 1
     for row in np.flatnonzero(unseen.astype(bool) & (not filters.unseen_elements)):
-        texts[row].append('an element that the model never saw')
+        reasons[row].append(make_reason(ReasonCode.UNSEEN_ELEMENT))
     for row in np.flatnonzero(total > MAX_TOTAL):
-        texts[row].append(f'soft mode beyond {MAX_TOTAL:g}')
+        reasons[row].append(make_reason(ReasonCode.SOFT_MODE, limit=MAX_TOTAL))
     for row in np.flatnonzero(~np.isfinite(score) & ~predictions.failed & ~missing):
-        texts[row].append(f'{figure.name} has no value')
-    return np.array(['; '.join(items) for items in texts], dtype=np.str_).reshape(-1)
+        reasons[row].append(make_reason(ReasonCode.NO_VALUE, merit=figure.name))
+    return reasons

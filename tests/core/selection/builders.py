@@ -1,4 +1,4 @@
-"""Crystals with predictions for the tests of this folder."""
+"""Crystals and predictions for the tests of this folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SETTINGS = {'device': 'cpu', 'precision': 'float64'}
 
 
 def crystal_set(count=6, properties=None, failures=()) -> CrystalSet:
-    """Return cubic crystals of growing edge, AB with A = Li, Be, B, … and B = O."""
+    """Return cubic oxides of Li, Be, B, … with increasing lattice constants."""
     rows = [
         Crystal(
             f'c{row}',

@@ -1,4 +1,4 @@
-"""Filters: each condition alone, several at once, and the impossible refused."""
+"""Filters: each condition, several conditions, and conditions that no crystal can meet."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from aiida_goectp.core.crystals import Crystal, CrystalSet, read_structures
 from aiida_goectp.core.formats.npz import FormatError
-from aiida_goectp.core.selection import Filters
+from aiida_goectp.core.selection.filters import Filters
+from aiida_goectp.core.selection.reasons import join_reasons
 
 NUMBERS = [[12, 8], [11, 17], [38, 22, 8, 8, 8], [14]]  # MgO, NaCl, SrTiO3, Si
 
@@ -51,69 +52,70 @@ def crystals():
         ({'min_gap': 8, 'max_hull': 0.05}, ['band_gap < 8', 'e_above_hull > 0.05', 'band_gap < 8', 'band_gap missing']),
     ],
 )
-def test_each_condition(crystals, filters, reasons):
-    assert Filters(**filters).apply(crystals).tolist() == reasons
+def test_reasons_of_each_condition(crystals, filters, reasons):
+    assert [join_reasons(items) for items in Filters(**filters).reasons(crystals)] == reasons
+    assert Filters(**filters).passes(crystals).tolist() == [not text for text in reasons]
 
 
-def test_a_negative_distance_to_the_hull_passes(crystals):
+def test_negative_distance_to_the_hull_passes(crystals):
     crystals.properties['e_above_hull'][0] = -0.1
-    assert Filters(max_hull=0.0).apply(crystals)[0] == ''
+    assert Filters(max_hull=0.0).passes(crystals)[0]
 
 
-def test_a_column_that_is_not_there_is_refused_with_those_that_are(crystals):
-    with pytest.raises(FormatError, match="'volume', which the crystals lack; there are: band_gap, e_above_hull, name"):
-        Filters(ranges={'volume': (0, 1)}).apply(crystals)
+def test_missing_column_is_refused(crystals):
+    with pytest.raises(FormatError, match=r"'volume'.*: band_gap, e_above_hull, name"):
+        Filters(ranges={'volume': (0, 1)}).passes(crystals)
     bare = CrystalSet.from_crystals(crystals)
-    with pytest.raises(FormatError, match="'band_gap', which the crystals lack; there are: none"):
+    with pytest.raises(FormatError, match=r"'band_gap'.*: none"):
         Filters(min_gap=1).check_columns(bare.properties)
     with pytest.raises(FormatError, match="'e_above_hull'"):
-        Filters(max_hull=0.05).apply(bare)
+        Filters(max_hull=0.05).passes(bare)
 
 
-def test_text_has_no_range(crystals):
-    with pytest.raises(FormatError, match="'name', which holds text"):
-        Filters(ranges={'name': (0, 1)}).apply(crystals)
+def test_range_of_a_text_column_is_refused(crystals):
+    with pytest.raises(FormatError, match=r"'name'.* text"):
+        Filters(ranges={'name': (0, 1)}).passes(crystals)
 
 
 @pytest.mark.parametrize(
     ('filters', 'message'),
     [
-        ({'min_gapp': 1}, 'Extra inputs'),
-        ({'min_gap': -1}, 'greater than or equal to 0'),
-        ({'min_gap': float('nan')}, 'finite'),
-        ({'min_gap': 'wide'}, 'valid number'),
-        ({'min_gap': 2, 'max_gap': 1}, 'nothing can pass: band_gap between 2'),
-        ({'min_gap': 2, 'ranges': {'band_gap': [None, 1]}}, 'nothing can pass: band_gap'),
-        ({'min_atoms': 9, 'max_atoms': 3}, 'nothing can pass: number of atoms'),
-        ({'min_atoms': 0}, 'greater than or equal to 1'),
-        ({'ranges': {'n': [2, 1]}}, 'nothing can pass: n between 2'),
-        ({'ranges': {'n': [float('nan'), 1]}}, 'a bound of n is NaN'),
+        ({'min_gapp': 1}, 'min_gapp'),
+        ({'min_gap': -1}, 'min_gap'),
+        ({'min_gap': float('nan')}, 'min_gap'),
+        ({'min_gap': 'wide'}, 'min_gap'),
+        ({'min_gap': 2, 'max_gap': 1}, 'band_gap between 2'),
+        ({'min_gap': 2, 'ranges': {'band_gap': [None, 1]}}, 'band_gap between 2'),
+        ({'min_atoms': 9, 'max_atoms': 3}, 'number of atoms between 9'),
+        ({'min_atoms': 0}, 'min_atoms'),
+        ({'ranges': {'n': [2, 1]}}, 'n between 2'),
+        ({'ranges': {'n': [float('nan'), 1]}}, 'bound of n is NaN'),
         ({'ranges': {'n': [1]}}, 'ranges'),
-        ({'elements_all': ['Xx']}, "no chemical element: 'Xx'"),
-        ({'elements_none': ['o']}, "no chemical element: 'o'"),
-        ({'elements_any': ['X']}, "no chemical element: 'X'"),
-        ({'elements_all': ['O'], 'elements_none': ['O']}, 'nothing can pass: O is both'),
-        ({'elements_all': ['O', 'Ti'], 'elements_only': ['O']}, 'nothing can pass: Ti'),
+        ({'elements_all': ['Xx']}, "'Xx'"),
+        ({'elements_none': ['o']}, "'o'"),
+        ({'elements_any': ['X']}, "'X'"),
+        ({'elements_all': ['O'], 'elements_none': ['O']}, 'O is both required and excluded'),
+        ({'elements_all': ['O', 'Ti'], 'elements_only': ['O']}, 'Ti is both required and excluded'),
     ],
 )
-def test_impossible_filters_are_refused(filters, message):
+def test_invalid_filters_are_refused(filters, message):
     with pytest.raises(ValidationError, match=message):
         Filters(**filters)
 
 
-def test_filters_survive_json():
+def test_round_trip_through_json():
     filters = Filters(min_gap=0.1, elements_none=['Pb', 'Hg', 'Pb'], ranges={'n': (None, 2.0)})
     assert Filters.model_validate_json(filters.model_dump_json()) == filters
     assert filters.elements_none == ('Hg', 'Pb')
 
 
-def test_an_empty_set_passes_through():
-    assert Filters(elements_all=['O'], max_atoms=3).apply(CrystalSet.from_crystals([])).shape == (0,)
+def test_empty_crystal_set():
+    assert Filters(elements_all=['O'], max_atoms=3).passes(CrystalSet.from_crystals([])).shape == (0,)
 
 
-def test_the_usual_filters_on_real_crystals(shared):
+def test_common_filters_on_materials_project_crystals(shared):
     crystals = read_structures([shared / 'data' / 'mp20_val.jsonl.gz'])
-    passed = Filters(min_gap=0.1, max_hull=0.05, elements_none=('Pb',)).apply(crystals) == ''
+    passed = Filters(min_gap=0.1, max_hull=0.05, elements_none=('Pb',)).passes(crystals)
     gaps, hulls = crystals.properties['band_gap'], crystals.properties['e_above_hull']
     lead = np.array([82 in crystal.atomic_numbers for crystal in crystals])
     assert 1000 < passed.sum() < 4000

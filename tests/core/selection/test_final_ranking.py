@@ -1,4 +1,4 @@
-"""The last ranking: labels in place of predictions, failures out."""
+"""Final ranking of a campaign: labels in place of predictions, failures excluded."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from aiida_goectp.core.datasets.dataset import Dataset
-from aiida_goectp.core.selection import Filters, History, PickRecord, Round
+from aiida_goectp.core.selection.filters import Filters
 from aiida_goectp.core.selection.final_ranking import rank_verified
+from aiida_goectp.core.selection.history import History, PickRecord, Round
 
 from .builders import FAILURE, crystal_set, predictions_for
 
@@ -27,7 +28,7 @@ def labelled(rows, value=30.0):
     return Dataset(POOL.take(rows), tensors, tensors)
 
 
-def test_verified_values_stand_in_place_of_predicted_ones():
+def test_labels_replace_predictions():
     done = history(
         c1={'outcome': 'accepted', 'value': 20.0, 'electronic': 8.0, 'ionic': 12.0},
         c5={'outcome': 'failed', 'failure': 'no convergence; twice'},
@@ -37,27 +38,27 @@ def test_verified_values_stand_in_place_of_predicted_ones():
     np.testing.assert_allclose(ranking.score[:2], [30.0, 20.0])
     assert (ranking.electronic[1], ranking.ionic[1], ranking.total[1]) == (8.0, 12.0, 20.0)
     assert ranking.total_std[:6].tolist() == [0.0, 0.0, 0.5, 0.5, 0.5, 0.5]
-    assert ranking.reason[5] == 'failed for good: no convergence, twice'
+    assert ranking.reason[5] == 'failed permanently: no convergence, twice'
     assert ranking.reason[6].startswith('import failed')
     assert ranking.settings['verified'] == 2
 
 
-def test_what_filters_exclude_stays_out():
+def test_filters_exclude_verified_crystals():
     done = history(c5={'outcome': 'accepted', 'value': 90.0, 'electronic': 40.0, 'ionic': 50.0})
     ranking = rank_verified(POOL, PREDICTED, labelled([]), done, Filters(max_gap=2))
     assert ranking.rank[5] == 0
     assert 'band_gap > 2' in ranking.reason[5]
 
 
-def test_the_gap_of_the_pool_counts():
-    label = labelled([5])  # its own columns are those of the pool here; another gap must not change it
+def test_band_gap_is_that_of_the_pool():
+    label = labelled([5])
     columns = {'band_gap': np.array([9.0])}
     other = type(label)(type(POOL).from_crystals([POOL[5]], columns), label.electronic, label.ionic)
     ranking = rank_verified(POOL, PREDICTED, other, history('gap_total'))
     assert ranking.score[5] == pytest.approx(5 * 30.0)
 
 
-def test_an_unpredicted_crystal_that_is_verified_is_in():
+def test_verified_crystal_without_a_prediction_is_ranked():
     predictions = predictions_for(POOL, errors=['', '', 'too large', '', '', ''])
     done = history(c2={'outcome': 'accepted', 'value': 50.0, 'electronic': 20.0, 'ionic': 30.0})
     ranking = rank_verified(POOL, predictions, labelled([]), done)

@@ -131,7 +131,7 @@ class Campaign:
             self.picking,
             round_number=len(self.history.rounds) + 1,
             number=allowed_picks(self.history, rules, self.settings.batch_size),
-            likeness=self.task.likeness,
+            matcher=self.task.likeness,
         )
         if (stop := should_stop(self.history, rules, summarise_candidates(picks, rules))) is not None:
             return stop

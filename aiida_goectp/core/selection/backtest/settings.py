@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.formats.settings import Settings, read_settings
@@ -59,12 +59,6 @@ class BacktestSettings(Settings):
         for text in texts:
             read_acquisition(text)
         return texts
-
-    @model_validator(mode='after')
-    def _features(self) -> BacktestSettings:
-        if self.diversity.features != 'off':
-            raise ValueError('diversity.features must be off: a backtest has no features of the network')
-        return self
 
     def picking(self, acquisition: str) -> PickSettings:
         """Return how the batches of a campaign are picked."""

@@ -18,7 +18,6 @@ from aiida_goectp.core.selection.backtest import BacktestSettings, read_acquisit
         ({'acquisitions': ()}, 'name one at least'),
         ({'acquisitions': ('greedy', 'greedy')}, 'named twice'),
         ({'acquisitions': ('greedi',)}, 'is not there; there are: greedy'),
-        ({'diversity': {'features': 'threshold'}}, 'features must be off'),
         ({'policy': {'fold': 3}}, "did you mean 'folds'"),
         ({'labels': 3}, 'no such setting'),
     ],
