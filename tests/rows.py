@@ -1,7 +1,11 @@
-"""Rows of the published tables as responses."""
+"""Published tables in ``tests/data``, and their rows as responses."""
+
+from __future__ import annotations
 
 import gzip
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,20 +13,21 @@ from aiida_goectp.core.crystals import Crystal
 from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS
 from aiida_goectp.core.dielectric.response import DielectricResponse
 
+DATA = Path(__file__).parent / 'data'
+PHONONDB = DATA / 'phonondb_born.jsonl.gz'
+PHONONDB_LARGE = DATA / 'phonondb_unlabelled.jsonl.gz'
+PETOUSIS = DATA / 'petousis2017_mp.jsonl.gz'
+MP20 = DATA / 'mp20.jsonl.gz'
 
-def published(path, ids):
-    """Return the rows of a jsonl.gz with these ids, by id."""
-    found = {}
-    with gzip.open(path, 'rt') as stream:
-        for line in stream:
-            if any(f'"{item}"' in line[:40] for item in ids):
-                row = json.loads(line)
-                found[row['id']] = row
-    return found
+
+def read_rows(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the rows of a table by id."""
+    with gzip.open(path, 'rt', encoding='utf-8') as stream:
+        return {row['id']: row for row in map(json.loads, stream)}
 
 
 def response_of(row, **more):
-    """Return the response of a row; its tensors stand in the frame of its lattice."""
+    """Return the response of a row, in the frame of its lattice."""
     numbers = np.array([ATOMIC_NUMBERS[symbol] for symbol in row['species']], np.int16)
     crystal = Crystal(row['id'], np.array(row['lattice']), numbers, np.array(row['frac_coords'], dtype=float))
     ionic = row.get('eps_ionic', row.get('eps_ionic_fd'))

@@ -10,6 +10,7 @@ import pytest
 
 from aiida_goectp.core.crystals import read_bytes
 from aiida_goectp.core.crystals.convert import to_ase
+from tests.rows import PETOUSIS
 
 from .builders import rocksalt
 
@@ -134,10 +135,10 @@ def test_many_frames_are_numbered_as_ase_counts_them():
     assert np.array_equal(crystals.properties['stable'], [1.0, 1.0, np.nan], equal_nan=True)
 
 
-def test_what_ase_writes_is_read(shared):
+def test_what_ase_writes_is_read():
     from ase.io import write
 
-    source = read_bytes('a.jsonl.gz', (shared / 'data' / 'petousis2017_mp.jsonl.gz').read_bytes()).take(range(50))
+    source = read_bytes('a.jsonl.gz', PETOUSIS.read_bytes()).take(range(50))
     stream = io.StringIO()
     write(stream, [to_ase(crystal) for crystal in source], format='extxyz')
     back = xyz(stream.getvalue())

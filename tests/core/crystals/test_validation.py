@@ -15,6 +15,7 @@ from aiida_goectp.core.crystals import check_crystal, read_structures, split_val
 from aiida_goectp.core.crystals.crystalset import Failure
 from aiida_goectp.core.crystals.validation import MIN_DISTANCE
 from aiida_goectp.core.formats.npz import FormatError
+from tests.rows import MP20, PETOUSIS, PHONONDB, PHONONDB_LARGE
 
 from .builders import crystal_of, crystals, rocksalt
 
@@ -145,10 +146,10 @@ def test_split_valid_refuses_columns_of_another_length():
         split_valid([rocksalt('a'), rocksalt('b')], {'gap': [1.0]})
 
 
-def test_real_crystals_pass_and_fast_enough(shared):
-    """1e5 crystals are to take well under a minute; the bound is wide, since the machine may be busy."""
-    crystal_set = read_structures([shared / 'data' / 'mp20_test.jsonl.gz'])
-    assert len(crystal_set) == 9046
+def test_real_crystals_pass_within_a_millisecond_each():
+    """1e5 crystals take well under a minute; the limit is high because the machine may be busy."""
+    crystal_set = read_structures([PHONONDB, PHONONDB_LARGE, PETOUSIS, MP20])
+    assert len(crystal_set) > 500
     assert not crystal_set.failures
     start = time.perf_counter()
     assert not split_valid(crystal_set).failures

@@ -8,7 +8,7 @@ import pytest
 from aiida_goectp.core.crystals import Crystal
 from aiida_goectp.core.dielectric.gates import DEFAULT_THRESHOLDS, check_thresholds, judge, judge_gap
 from aiida_goectp.core.dielectric.response import DielectricResponse
-from tests.rows import published, response_of
+from tests.rows import PETOUSIS, PHONONDB, read_rows, response_of
 
 UNKNOWN_MODES = {'no_imaginary_mode': None}
 UNKNOWN_GAP = {'insulating': None, 'no_imaginary_mode': None}
@@ -148,8 +148,8 @@ def test_a_metal_is_judged_by_its_gap_alone():
     assert judge_gap(0.0, {'insulating': None}).label == 'accepted'
 
 
-def test_rows_of_petousis(shared):
-    rows = published(shared / 'data' / 'petousis2017_mp.jsonl.gz', ['mp-441', 'mp-871'])
+def test_rows_of_petousis():
+    rows = read_rows(PETOUSIS)
     rb2te = judge(response_of(rows['mp-441']), UNKNOWN_MODES)
     assert rb2te.label == 'accepted'
     values = {gate.name: gate.value for gate in rb2te.gates}
@@ -163,9 +163,9 @@ def test_rows_of_petousis(shared):
     assert fesi.reason.startswith('symmetric: electronic tensor off its transpose by 0.612')
 
 
-def test_rows_of_phonondb(shared):
+def test_rows_of_phonondb():
     names = ['mp-10175', 'mp-12010', 'mp-675022', 'mp-190']
-    rows = published(shared / 'data' / 'phonondb_born.jsonl.gz', names)
+    rows = read_rows(PHONONDB)
     verdicts = {name: judge(response_of(rows[name]), UNKNOWN_GAP) for name in names}
     failed = {name: {gate.name for gate in item.gates if gate.passed is False} for name, item in verdicts.items()}
     assert 'ionic_not_negative' in failed['mp-10175']  # KCdF3, unstable as a cubic perovskite

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
+
 import numpy as np
 import pytest
 
 from aiida_goectp.core.dielectric.outcar import ground_state_steps, read_loops, read_outcar, symmetry_problem
-from tests.workflows.dfpt.vasp.runs import read
+from tests.rows import DATA
 
 
 @pytest.fixture(scope='module')
-def runs(shared):
-    return shared / 'vasp_outputs'
+def silicon():
+    """Excerpt of the OUTCAR of Si with LEPSILON and IBRION = 8."""
+    return gzip.decompress((DATA / 'OUTCAR.si.gz').read_bytes()).decode()
+
+
+@pytest.fixture(scope='module')
+def thiophosphate():
+    """Excerpt of the OUTCAR of Zn3P2S8 with LEPSILON, without ionic part."""
+    return gzip.decompress((DATA / 'OUTCAR.zn3p2s8.gz').read_bytes()).decode()
 
 
 def _iterations(*loops, message='aborting loop because EDIFF is reached'):
@@ -22,8 +31,8 @@ def _iterations(*loops, message='aborting loop because EDIFF is reached'):
     return lines
 
 
-def test_loops_of_a_real_run(runs):
-    loops = list(read_loops(read(runs / 'si_ibrion8_lepsilon' / 'OUTCAR.gz').decode().splitlines()))
+def test_loops_of_a_real_run(silicon):
+    loops = list(read_loops(silicon.splitlines()))
     assert [loop.steps for loop in loops] == [14, 6, 6, 6, 4, 4, 4, 10, 10, 10, 6]
     assert all(loop.converged for loop in loops)
 
@@ -48,8 +57,8 @@ def test_no_iteration_no_loop():
     assert list(read_loops(['POSMAP internal error'])) == []
 
 
-def test_outcar_of_a_run_with_ionic_part(runs):
-    found = read_outcar(read(runs / 'si_ibrion8_lepsilon' / 'OUTCAR.gz').decode())
+def test_outcar_of_a_run_with_ionic_part(silicon):
+    found = read_outcar(silicon)
     assert np.allclose(np.diag(found.electronic), 13.23245, atol=1e-4)
     assert found.ionic.shape == (3, 3)
     assert np.abs(found.ionic).max() == 0
@@ -60,8 +69,8 @@ def test_outcar_of_a_run_with_ionic_part(runs):
     assert found.band_gap == pytest.approx(0.6371)
 
 
-def test_outcar_without_ionic_part(runs):
-    found = read_outcar((runs / 'zn6p4s16_lepsilon' / 'OUTCAR').read_text())
+def test_outcar_without_ionic_part(thiophosphate):
+    found = read_outcar(thiophosphate)
     assert np.allclose(found.electronic, np.diag([5.894056, 5.894056, 6.171821]))
     assert found.ionic is None
     assert found.frequencies is None
@@ -70,10 +79,9 @@ def test_outcar_without_ionic_part(runs):
     assert np.allclose(found.born_charges[0, 0], [2.80527, -0.26115, 0.07348])
 
 
-def test_outcar_cut_off_within_the_tensor(runs):
-    text = (runs / 'zn6p4s16_lepsilon' / 'OUTCAR').read_text()
-    place = text.index('MACROSCOPIC STATIC DIELECTRIC TENSOR')
-    assert read_outcar(text[: place + 150]).electronic is None
+def test_outcar_cut_off_within_the_tensor(thiophosphate):
+    place = thiophosphate.index('MACROSCOPIC STATIC DIELECTRIC TENSOR')
+    assert read_outcar(thiophosphate[: place + 150]).electronic is None
     assert read_outcar('').loops == ()
 
 
@@ -97,6 +105,24 @@ def test_imaginary_modes_are_negative():
     assert read_outcar(text).frequencies.tolist() == [15.47108, -2.5]
 
 
+STEP = b'   <scstep>\n    <time name="total">   1.50   1.50</time>\n   </scstep>\n'
+VASPRUN = (
+    b'<modeling>\n <parameters>\n  <separator name="electronic convergence" >\n'
+    b'   <i type="int" name="NELM">    60</i>\n'
+    b'  </separator>\n </parameters>\n <structure name="initialpos" ></structure>\n <calculation>\n'
+    + 15 * STEP
+    + b'  <structure>\n  </structure>\n'
+    + 12 * STEP
+    + b' </calculation>\n <structure name="finalpos" ></structure>\n</modeling>\n'
+)
+
+
+def test_ground_state_steps_leave_out_those_of_the_response():
+    assert ground_state_steps(VASPRUN) == (15, 60)
+    assert ground_state_steps(VASPRUN[: VASPRUN.index(b'<calculation>')]) is None
+    assert ground_state_steps(VASPRUN[: VASPRUN.index(b'NELM')]) is None
+
+
 @pytest.mark.parametrize(
     ('path', 'expected'),
     [
@@ -106,12 +132,9 @@ def test_imaginary_modes_are_negative():
         ('zn6p4s16_lepsilon/vasprun.xml', (22, 60)),
     ],
 )
-def test_ground_state_steps(runs, path, expected):
-    assert ground_state_steps(read(runs / path)) == expected
-
-
-def test_ground_state_steps_of_a_torn_file(runs):
-    assert ground_state_steps(read(runs / 'sno2_lepsilon' / 'vasprun.xml')[:3000]) is None
+def test_ground_state_steps_of_whole_files(shared, path, expected):
+    content = (shared / 'vasp_outputs' / path).read_bytes()
+    assert ground_state_steps(gzip.decompress(content) if path.endswith('.gz') else content) == expected
 
 
 @pytest.mark.parametrize(
