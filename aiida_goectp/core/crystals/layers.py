@@ -1,8 +1,9 @@
-"""Layered crystals: finding the layers, and pulling them apart.
+"""Layered crystals: detection of the layers, and change of the vacuum between them.
 
-Sixteen neighbours of an atom do not see how much empty space lies between layers, so a network must be shown. Far
-apart, layers respond as sheets in vacuum: with c the repeat of the stacking, (ε_∥ − 1) and (1 − 1/ε_⊥) are
-proportional to 1/c (sheets in parallel and in series; D. E. Aspnes, Am. J. Phys. 50, 704 (1982)).
+The sixteen nearest neighbours of an atom do not contain the width of the gap between layers, so the network cannot
+learn its effect from the graph. Widely separated layers respond as sheets in vacuum: with c the repeat of the stacking,
+ε_∥ − 1 and 1 − 1/ε_⊥ are proportional to 1/c (sheets in parallel and in series; D. E. Aspnes, Am. J. Phys. 50, 704
+(1982)).
 """
 
 from __future__ import annotations
@@ -19,19 +20,17 @@ __all__ = (
     'WIDEST_GAP',
     'Layers',
     'find_layers',
-    'vacuum_average_ratio',
     'vacuum_averaged',
     'with_vacuum_reduced',
     'with_vacuum_scaled',
 )
 
 _BOND = 1.25
-"""bonds reach to this multiple of the sum of covalent radii; van der Waals contacts begin near 1.6"""
+"""longest bond, in sums of covalent radii; van der Waals contacts begin near 1.6"""
 _SMALLEST_GAP = 2.5
-"""Å between the outermost nuclei of neighbouring layers; less is no van der Waals gap"""
+"""Å between the outermost nuclei of neighbouring layers, smallest van der Waals gap"""
 WIDEST_GAP = 3.6
-"""Å; 98 of 100 gaps of real crystals are narrower (phonondb), and beyond it layers act on one another by their fields
-alone"""
+"""Å; 98 of 100 gaps in phonondb are narrower, and wider ones follow the laws of :func:`vacuum_averaged`"""
 
 
 class Layers(NamedTuple):
@@ -40,22 +39,26 @@ class Layers(NamedTuple):
     normal: np.ndarray
     """(3,) unit vector across the layers"""
     lattice: np.ndarray
-    """(3, 3) Å, rows: two translations within the layers, and one across"""
+    """(3, 3) Å, rows: two translations within the layers, and one from a layer to its next repeat"""
     positions: np.ndarray
-    """(n, 3) Å, Cartesian, each layer in one piece"""
+    """(n, 3) Å, Cartesian, atoms of each layer connected"""
     order: np.ndarray
-    """(n,) number of each atom's layer along the normal, from 0"""
+    """(n,) index of the layer of each atom, in order along the normal"""
     gaps: np.ndarray
-    """(layers,) Å between the outermost nuclei of a layer and the next"""
+    """(layers,) Å between the outermost nuclei of each layer and the next"""
 
 
 def find_layers(crystal: Crystal) -> Layers | None:
-    """Return the layers of a crystal that consists of nothing but parallel ones with van der Waals gaps, else None."""
+    """Return the layers of a layered crystal, else None.
+
+    Layered is a crystal whose bonded fragments all extend along the same two directions, with van der Waals gaps
+    between them.
+    """
     lattice = np.asarray(crystal.lattice, dtype=np.float64)
-    pieces = _pieces(crystal, lattice)
-    if pieces is None:
+    fragments = _fragments(crystal, lattice)
+    if fragments is None:
         return None
-    offsets, label, plane = pieces
+    offsets, label, plane = fragments
     basis = _basis(plane)
     if basis is None:
         return None
@@ -64,7 +67,7 @@ def find_layers(crystal: Crystal) -> Layers | None:
     normal /= np.copysign(np.linalg.norm(normal), normal @ cell[2])  # a cell may be left-handed
     repeat = float(cell[2] @ normal)
     cartesian = (crystal.fractional_positions + offsets) @ lattice
-    order, positions = _stacked(cartesian, label, normal, cell[2])
+    order, positions = _stack(cartesian, label, normal, cell[2])
     height = positions @ normal
     layers = int(order.max()) + 1
     low = np.array([height[order == k].min() for k in range(layers)])
@@ -73,14 +76,14 @@ def find_layers(crystal: Crystal) -> Layers | None:
     return Layers(normal, cell, positions, order, gaps) if gaps.min() >= _SMALLEST_GAP else None
 
 
-def _pieces(crystal: Crystal, lattice: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Follow the bonds: cell offsets (n, 3) and label (n,) of each atom, and Miller indices of the plane of all pieces.
+def _fragments(crystal: Crystal, lattice: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Return the fragments that bonds connect: cell (n, 3) and fragment (n,) of each atom, Miller indices of the plane.
 
-    None unless each piece repeats along exactly two directions, the same for all.
+    None unless every fragment is periodic in exactly two directions, which are the same for all.
     """
     reach = covalent_radii[crystal.atomic_numbers] * _BOND
     positions = np.ascontiguousarray(crystal.fractional_positions, dtype=np.float64)
-    offsets, label, planes = _follow(np.ascontiguousarray(lattice), positions, reach)
+    offsets, label, planes = _connect(np.ascontiguousarray(lattice), positions, reach)
     if not len(planes) or any(np.cross(planes[0], other).any() for other in planes):
         return None
     return offsets, label, planes[0] // np.gcd.reduce(planes[0])
@@ -88,7 +91,7 @@ def _pieces(crystal: Crystal, lattice: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 @numba.njit(cache=True, nogil=True)
 def _bonds(lattice: np.ndarray, positions: np.ndarray, reach: np.ndarray) -> Any:  # pragma: no cover - compiled
-    """Return bonds (b, 5), each in both directions: atom, other atom, its cell; and where those of each atom begin."""
+    """Return bonds (b, 5) in both directions: atom, other atom, cell of the latter; and the offsets of each atom's."""
     n = len(positions)
     heights = 1 / np.sqrt((np.linalg.inv(lattice) ** 2).sum(axis=0))
     found, starts, count = np.empty((16 * n, 5), dtype=np.int64), np.zeros(n + 1, dtype=np.int64), 0
@@ -119,13 +122,13 @@ def _bonds(lattice: np.ndarray, positions: np.ndarray, reach: np.ndarray) -> Any
 
 
 @numba.njit(cache=True, nogil=True)
-def _follow(lattice: np.ndarray, positions: np.ndarray, reach: np.ndarray) -> Any:  # pragma: no cover - compiled
-    """Return offsets, labels, and for each piece the cross product of two translations that carry it onto itself.
+def _connect(lattice: np.ndarray, positions: np.ndarray, reach: np.ndarray) -> Any:  # pragma: no cover - compiled
+    """Return cell and fragment of each atom, and for each fragment the cross product of two of its translations.
 
-    No such products at all if a piece repeats along fewer directions or more.
+    The cross products are empty if a fragment is periodic in fewer or more than two directions.
     """
     bonds, starts = _bonds(lattice, positions, reach)
-    n, pieces = len(positions), 0
+    n, fragments = len(positions), 0
     offsets, label = np.zeros((n, 3), dtype=np.int64), np.full(n, -1)
     planes, none = np.zeros((n, 3), dtype=np.int64), np.zeros((0, 3), dtype=np.int64)
     waiting, loops = np.empty(n, dtype=np.int64), np.zeros((2, 3), dtype=np.int64)
@@ -147,14 +150,14 @@ def _follow(lattice: np.ndarray, positions: np.ndarray, reach: np.ndarray) -> An
                         return offsets, label, none
         if rank < 2:
             return offsets, label, none
-        planes[pieces] = np.cross(loops[0], loops[1])
-        pieces += 1
-    return offsets, label, planes[:pieces].copy()
+        planes[fragments] = np.cross(loops[0], loops[1])
+        fragments += 1
+    return offsets, label, planes[:fragments].copy()
 
 
 @numba.njit(cache=True, nogil=True)
 def _extend(loops: np.ndarray, rank: int, loop: np.ndarray) -> int:  # pragma: no cover - compiled
-    """Keep a translation that is independent of those kept; return how many are, 3 for a crystal in one piece."""
+    """Add a translation if it is independent of the previous ones; return the rank, 3 for a connected crystal."""
     if rank == 0:
         loops[0] = loop
         return 1 if np.any(loop != 0) else 0
@@ -165,7 +168,7 @@ def _extend(loops: np.ndarray, rank: int, loop: np.ndarray) -> int:  # pragma: n
 
 
 def _basis(index: np.ndarray) -> np.ndarray | None:
-    """Return an integer basis with determinant 1 whose first two rows lie in the plane of the given Miller indices."""
+    """Return an integer basis with determinant 1, the first two rows in the plane with the given Miller indices."""
     grid = np.stack(np.meshgrid(*[np.arange(-6, 7)] * 3, indexing='ij'), axis=-1).reshape(-1, 3)
     grid = grid[np.argsort(np.abs(grid).sum(axis=1), kind='stable')]
     flat, steps = grid[(grid @ index == 0)][1:], grid[grid @ index == 1]
@@ -177,10 +180,10 @@ def _basis(index: np.ndarray) -> np.ndarray | None:
     return None
 
 
-def _stacked(
+def _stack(
     cartesian: np.ndarray, label: np.ndarray, normal: np.ndarray, step: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Bring all layers into one repeat along the normal, and number them from below."""
+    """Translate all layers into one repeat along the normal; return the layer (n,) and position (n, 3) of each atom."""
     repeat = float(step @ normal)
     positions = cartesian.copy()
     names = np.unique(label)
@@ -195,27 +198,32 @@ def _stacked(
     return rank[np.searchsorted(names, label)], positions
 
 
-def with_vacuum_scaled(crystal: Crystal, layers: Layers, share: float) -> Crystal:
-    """Return the crystal with every gap wider by a share of itself; the layers stay as they are, and their frame too.
+def with_vacuum_scaled(crystal: Crystal, layers: Layers, widening: float) -> Crystal:
+    """Return the crystal with wider gaps between its layers; structure and orientation of the layers are unchanged.
 
-    :param share: 0 leaves all as it is, 1 doubles the gaps
+    :param crystal: a layered crystal
+    :param layers: result of :func:`find_layers` for this crystal
+    :param widening: increase of each gap as a fraction of it: 0 changes nothing, 1 doubles the gaps
+    :return: its id has the widening appended
     """
-    return _respaced(crystal, layers, share * layers.gaps)._replace(id=f'{crystal.id}+{share:.2f}')
+    return _with_gaps(crystal, layers, widening * layers.gaps)._replace(id=f'{crystal.id}+{widening:.2f}')
 
 
 def with_vacuum_reduced(crystal: Crystal, layers: Layers, widest: float = WIDEST_GAP) -> tuple[Crystal, float]:
-    """Return the crystal with no gap wider than a length, and how much thinner the one that was given is.
+    """Return the crystal with all gaps reduced to a maximum, and the ratio of its repeat to that of the given crystal.
 
-    :param widest: Å
-    :return: a crystal of the same layers in the same frame, and the ratio of its repeat across the layers to the one
-        given, at most 1: ``thinner`` of :func:`vacuum_average_ratio`
+    :param crystal: a layered crystal
+    :param layers: result of :func:`find_layers` for this crystal
+    :param widest: Å, the maximum; narrower gaps are unchanged
+    :return: a crystal of the same layers in the same frame, and new over old repeat across the layers, at most 1
     """
-    other = _respaced(crystal, layers, np.minimum(widest - layers.gaps, 0.0))
+    other = _with_gaps(crystal, layers, np.minimum(widest - layers.gaps, 0.0))
     return other, abs(float(np.linalg.det(other.lattice) / np.linalg.det(layers.lattice)))
 
 
-def _respaced(crystal: Crystal, layers: Layers, wider: np.ndarray) -> Crystal:
-    lift = np.concatenate([[0.0], np.cumsum(wider)])
+def _with_gaps(crystal: Crystal, layers: Layers, changes: np.ndarray) -> Crystal:
+    """Return the crystal with the gap above each layer changed by (layers,) Å."""
+    lift = np.concatenate([[0.0], np.cumsum(changes)])
     positions = layers.positions + lift[layers.order][:, None] * layers.normal
     lattice = layers.lattice.copy()
     lattice[2] += lift[-1] * layers.normal
@@ -223,23 +231,22 @@ def _respaced(crystal: Crystal, layers: Layers, wider: np.ndarray) -> Crystal:
     return crystal._replace(lattice=lattice, fractional_positions=fractional - np.floor(fractional))
 
 
-def vacuum_averaged(electronic: np.ndarray, layers: Layers, share: float) -> np.ndarray:
-    """Return the electronic tensor that electrostatics demands after :func:`with_vacuum_scaled`, (3, 3).
+def vacuum_averaged(tensor: np.ndarray, layers: Layers, widening: float) -> np.ndarray:
+    """Return the average of the permittivity of layers and of vacuum, for gaps as of :func:`with_vacuum_scaled`.
 
-    What lies within the layers falls as 1/c in ε − 1; across them, 1 − 1/ε does. Components that mix both directions
-    are left out, as in all but triclinic and some monoclinic stackings they vanish.
+    With c the repeat across the layers, ε_∥ − 1 and 1 − 1/ε_⊥ are proportional to 1/c (Aspnes, Am. J. Phys. 50, 704
+    (1982)). Components that couple both directions are set to zero; by symmetry they vanish in all but triclinic and
+    some monoclinic stackings.
+
+    :param tensor: (3, 3) electronic or static relative permittivity at the given gaps
+    :param layers: the layers at the given gaps
+    :param widening: increase of each gap as a fraction of it
+    :return: (3, 3)
     """
-    repeat = float(layers.lattice[2] @ layers.normal)
-    return vacuum_average_ratio(electronic, layers.normal, repeat / (repeat + share * layers.gaps.sum()))
-
-
-def vacuum_average_ratio(tensor: np.ndarray, normal: np.ndarray, thinner: float) -> np.ndarray:
-    """Return a tensor (3, 3) as it is when the repeat along a normal (3,) is longer; see :func:`vacuum_averaged`.
-
-    :param thinner: ratio of the repeats, before over after, at most 1
-    """
+    normal, repeat = layers.normal, float(layers.lattice[2] @ layers.normal)
+    ratio = repeat / (repeat + widening * layers.gaps.sum())
     across = np.outer(normal, normal)
     within = np.eye(3) - across
     perpendicular = float(normal @ tensor @ normal)
-    inside = within @ (tensor - np.eye(3)) @ within * thinner + within
-    return inside + across / (1 - (1 - 1 / perpendicular) * thinner)
+    inside = within @ (tensor - np.eye(3)) @ within * ratio + within
+    return inside + across / (1 - (1 - 1 / perpendicular) * ratio)

@@ -23,7 +23,7 @@ from aiida_goectp.core.learning.settings import TrainSettings
 from aiida_goectp.core.learning.train import train_committee
 from aiida_goectp.core.network.checkpoint import LoadedModel, load_model, save_model
 from aiida_goectp.core.network.model import GoeCTP
-from aiida_goectp.core.network.preparation import evaluations_kept
+from aiida_goectp.core.network.preparation import analysis_cache
 from aiida_goectp.core.selection.backtest.loop import FittedModel
 from aiida_goectp.core.selection.folds import fold_name
 
@@ -58,7 +58,7 @@ class NetworkSurrogate:
         alone, together = self._settings(begun, folds, seed, set(dealt.functional.tolist()))
         parent = None if begun is None else begun.hash
         known = [] if begun is None else begun.card.elements
-        with evaluations_kept(self._evaluations):
+        with analysis_cache(self._evaluations):
             networks = [
                 train_committee(
                     dealt.part(fold_name(split, member), 'train'),
@@ -81,7 +81,7 @@ class NetworkSurrogate:
     def predict(self, model: bytes, crystals: CrystalSet) -> Predictions:
         """Return the predictions of a committee or of a member."""
         self._set_threads()
-        with evaluations_kept(self._evaluations):
+        with analysis_cache(self._evaluations):
             predictor = Predictor(self._load(model), self.device)
             return assemble(crystals, list(predictor.run(crystals)), predictor)
 

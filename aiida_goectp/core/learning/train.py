@@ -23,18 +23,18 @@ from aiida_goectp.core.learning.settings import TrainSettings
 from aiida_goectp.core.learning.state import TARGETS, TrainingState, bounds, identity_of
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.checkpoint import LoadedModel
-from aiida_goectp.core.network.descriptors import describe_once
+from aiida_goectp.core.network.descriptors import precompute_descriptors
 from aiida_goectp.core.network.model import GoeCTP
 from aiida_goectp.core.network.preparation import GraphArrays, prepare
 
-__all__ = ('Diverged', 'Epoch', 'Interrupted', 'evaluate', 'train_committee')
+__all__ = ('TrainingDiverged', 'Epoch', 'TrainingInterrupted', 'evaluate', 'train_committee')
 
 
-class Interrupted(Exception):
+class TrainingInterrupted(Exception):
     """The training was asked to stop; its state file holds everything that is needed to go on."""
 
 
-class Diverged(ValueError):
+class TrainingDiverged(ValueError):
     """The loss is no longer a finite number."""
 
 
@@ -92,7 +92,7 @@ def train_committee(
     :raises Diverged: the loss became infinite or no number
     """
     if initial is not None:
-        initial = initial.predicting(settings.functionals)
+        initial = initial.with_functionals(settings.functionals)
         _check_initial(initial, settings)
     training = training.take(np.flatnonzero(training.trainable))
     rows = _rows(with_layer_copies(training, settings.stretches, settings.seed), settings)
@@ -112,7 +112,7 @@ def train_committee(
             if report is not None and parallel.is_first():
                 report(line)
             if stop is not None and not _finished(state, settings) and parallel.any_rank(stop()):
-                raise Interrupted(f'stopped after epoch {state.epoch} of {settings.epochs}')
+                raise TrainingInterrupted(f'stopped after epoch {state.epoch} of {settings.epochs}')
         state.close_member()
         if state.member < settings.members:
             state.begin_member(state.member)
@@ -130,8 +130,8 @@ def _rows(data: Dataset, settings: TrainSettings) -> _Rows:
 
 def _described(rows: _Rows, networks: torch.nn.Module) -> _Rows:
     """Return rows whose fixed numbers are known, if a network reads them: most of what a small one computes."""
-    numbers = describe_once(networks, rows.graphs)
-    return rows if numbers is None else replace(rows, graphs=replace(rows.graphs, described=numbers))
+    descriptors = precompute_descriptors(networks, rows.graphs)
+    return rows if descriptors is None else replace(rows, graphs=replace(rows.graphs, descriptors=descriptors))
 
 
 def functional_places(data: Dataset, functionals: list[str]) -> np.ndarray:
@@ -219,7 +219,7 @@ def _one_epoch(state: TrainingState, rows: _Rows, settings: TrainSettings, devic
         losses.append(loss.detach())
     mean = parallel.mean(torch.stack(losses).mean())
     if not math.isfinite(mean):
-        raise Diverged(f'the loss became {mean} in epoch {state.epoch + 1}; lower the learning rate')
+        raise TrainingDiverged(f'the loss became {mean} in epoch {state.epoch + 1}; lower the learning rate')
     return mean
 
 

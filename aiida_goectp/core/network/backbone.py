@@ -1,15 +1,15 @@
-"""What a backbone is, and which ones there are.
+"""Base class and registry of backbones.
 
-The frame makes any network of the canonical crystal admissible (Hua et al., arXiv 2410.02372): a backbone turns a
-:class:`.GraphBatch` into numbers on atoms that no rotation, reflection, shift or reordering
-changes. Everything else (frame, heads, projection) is done around it.
+A backbone maps a :class:`.GraphBatch` to features of the atoms that are invariant under rotations, reflections, shifts
+of the origin and permutations of the atoms. The frame makes any such network admissible (Hua et al., arXiv 2410.02372):
+:class:`.GoeCTP` adds frame, head and projection onto the point group.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,43 +18,44 @@ from aiida_goectp.core.network.batch import GraphBatch
 
 __all__ = ('BACKBONES', 'Backbone', 'build_backbone')
 
+_ADAPTOR = 'aiida_goectp.core.network.torch_geometric_adaptor'
+
 
 class Backbone(nn.Module):
-    """Base class of all backbones.
+    """Base class of backbones.
 
-    ``forward(batch)`` returns (N, width) invariant features of the atoms. To obey inversion, a backbone of preset
-    ``goectp`` must give the same when all cosines of an edge change sign together.
+    Subclasses set ``width`` and implement ``forward``. With preset ``goectp`` the features must also be even under
+    inversion: they stay the same when all cosines of the batch change sign.
+    :func:`aiida_goectp.core.network.conformance.check_backbone` checks this and every other rule.
     """
 
     width: int
+    """C, number of features of an atom"""
 
-    has_fast_path: ClassVar[bool] = False
-    """whether ``forward(batch, plain=True)`` takes another route to the same numbers"""
-
-    def forward(self, batch: GraphBatch, plain: bool = False) -> torch.Tensor:
-        """Return features of the atoms.
-
-        :param plain: take the formulas as written instead of the fast evaluation, where there are two paths
-        :return: (N, width)
-        """
-        raise TypeError(f'{type(self).__name__} does not say how it computes atom features')
+    def forward(self, batch: GraphBatch) -> torch.Tensor:
+        """Return features of the atoms, (N, C)."""
+        raise NotImplementedError
 
 
 BACKBONES: dict[str, str | Callable[..., Backbone]] = {
     'icomformer': 'aiida_goectp.core.network.icomformer:IComFormer',
-    'cgcnn': 'aiida_goectp.core.network.cgcnn:CrystalGraphConvolution',
     'descriptors': 'aiida_goectp.core.network.descriptors:Descriptors',
+    'cgcnn': f'{_ADAPTOR}:cgcnn',
+    'gatv2': f'{_ADAPTOR}:gatv2',
+    'schnet': f'{_ADAPTOR}:schnet',
 }
-"""Name → class, or ``module:class`` imported when used. Add an entry to plug in another backbone."""
+"""Name → class or function that returns a backbone, or ``module:attribute``, imported at first use."""
 
 
 def build_backbone(name: str, **options: Any) -> Backbone:
-    """Build a backbone by name.
+    """Return a new backbone.
 
-    :raises ValueError: no such backbone, or options that it does not know
+    :param name: a key of :data:`BACKBONES`
+    :param options: arguments of the class or function registered under this name
+    :raises ValueError: unknown name, or invalid options
     """
     if name not in BACKBONES:
-        raise ValueError(f'unknown backbone {name!r}; there are: {", ".join(sorted(BACKBONES))}')
+        raise ValueError(f'backbone: unknown value {name!r}; allowed: {", ".join(sorted(BACKBONES))}')
     entry = BACKBONES[name]
     if isinstance(entry, str):
         module, _, attribute = entry.partition(':')

@@ -1,4 +1,4 @@
-"""Writing and reading model files: safetensors weights, with the model card in the header."""
+"""Model files: safetensors weights with the model card in the header."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _WHITENING = 'whitening'
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A committee of one or more networks, ready to evaluate."""
+    """Committee of one or more networks with its model card."""
 
     card: ModelCard
     networks: nn.ModuleList
@@ -39,49 +39,58 @@ class LoadedModel:
 
     @property
     def members(self) -> list[GoeCTP]:
-        """The networks by themselves."""
+        """The networks as a list."""
         return list(self.networks)  # type: ignore[arg-type]
 
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> LoadedModel:
-        """Move the networks to a device, in place, and return the model."""
+        """Move the networks to a device in place and return the model."""
         first = next(self.networks.parameters(), None)
-        there = first is not None and (first.device, first.dtype) == (torch.device(device), dtype)
-        if not there:  # a walk through all modules takes as long as a small prediction
+        # nn.Module.to takes as long as a small prediction, even if nothing changes
+        if first is None or (first.device, first.dtype) != (torch.device(device), dtype):
             self.networks.to(device=device, dtype=dtype)
         return self
 
-    def predicting(self, functionals: Sequence[str]) -> LoadedModel:
-        """Return the model with its functionals in another order, the one to predict first; the weights are copies.
+    def with_functionals(self, functionals: Sequence[str]) -> LoadedModel:
+        """Return a copy of the model with its functionals in another order; the first one is predicted by default.
 
-        :param functionals: those that the networks are told, all of them; anything else returns the model as it is
+        :param functionals: all functionals of the model; the model itself is returned if they are others
         """
-        known = self.card.architecture.get('functionals', [])
-        if list(functionals) == known or sorted(functionals) != sorted(known):
+        own = self.card.architecture.get('functionals', [])
+        if list(functionals) == own or sorted(functionals) != sorted(own):
             return self
-        places = [known.index(name) for name in functionals]
+        order = [own.index(name) for name in functionals]
         model = LoadedModel(self.card, copy.deepcopy(self.networks), self.hash)
         for network in model.members:
             network.functionals = list(functionals)
             network.architecture = {**network.architecture, 'functionals': list(functionals)}
-            network.functional_shift.weight.data = network.functional_shift.weight.data[places].clone()
-        told = [network.architecture for network in model.members]
-        changes = {'architecture': told[0], 'architectures': told if self.card.architectures else []}
+            network.functional_shift.weight.data = network.functional_shift.weight.data[order].clone()
+        architectures = [network.architecture for network in model.members]
+        changes = {
+            'architecture': architectures[0],
+            'architectures': architectures if self.card.architectures else [],
+        }
         return replace(model, card=self.card.model_copy(update=changes))
 
 
 def save_model(path: str | Path, networks: list[GoeCTP], card: ModelCard) -> None:
-    """Write a model file; it is replaced atomically.
+    """Write a model file, atomically.
 
-    :raises ValueError: the card does not fit the networks
+    :param networks: the members
+    :param card: model card
+    :raises ValueError: number, architectures or targets of the networks differ from those of the card
     """
-    told = [(card.architecture_of(member), card.targets) for member in range(card.members)]
-    if [(network.architecture, network.targets) for network in networks] != told:
-        raise ValueError(f'the card speaks of {card.members} networks with targets {card.targets}; these differ')
-    weights = {
-        f'{member}.{name}': tensor.detach().cpu().contiguous()
-        for member, network in enumerate(networks)
-        for name, tensor in {**network.state_dict(), **_beside(network)}.items()
-    }
+    expected = [(card.architecture_of(member), card.targets) for member in range(card.members)]
+    if [(network.architecture, network.targets) for network in networks] != expected:
+        raise ValueError(
+            f'model card: {card.members} members with targets {", ".join(card.targets)}; the {len(networks)} networks '
+            'differ in number, architecture or targets'
+        )
+    weights = {}
+    for member, network in enumerate(networks):
+        whitening = {} if network.whitening is None else {_WHITENING: network.whitening}
+        for name, tensor in {**network.state_dict(), **whitening}.items():
+            # a copy, since safetensors refuses parameters that share memory, as in SchNet
+            weights[f'{member}.{name}'] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
     path = Path(path)
     temporary = path.with_name(path.name + '.writing')
     unused = set() if card.architectures else {'architectures'}
@@ -90,38 +99,35 @@ def save_model(path: str | Path, networks: list[GoeCTP], card: ModelCard) -> Non
     temporary.replace(path)
 
 
-def _beside(network: GoeCTP) -> dict[str, torch.Tensor]:
-    return {} if network.whitening is None else {_WHITENING: network.whitening}
-
-
 def load_model(name_or_path: str | Path) -> LoadedModel:
-    """Read a model file, or a shipped model by name, in evaluation mode on the CPU.
+    """Return a model in evaluation mode on the CPU.
 
-    :raises FormatError: no such model, not a model file, another version, an unknown preset or architecture, or weights
-        that do not fit it
+    :param name_or_path: name of a shipped model, or path of a model file
+    :raises FormatError: no such model, not a model file, unsupported version, unknown preset or architecture, or
+        weights of another architecture
     """
     path = resolve_model(name_or_path)
     card = read_card(path)
     if card.preset not in PRESETS:
-        raise FormatError(f'{path}: unknown preset {card.preset!r}; this version knows {", ".join(sorted(PRESETS))}')
+        raise FormatError(f'{path}: preset: unknown value {card.preset!r}; allowed: {", ".join(sorted(PRESETS))}')
     try:
         members = [GoeCTP(card.architecture_of(member), card.targets) for member in range(card.members)]
         weights = load_file(path)
-        whitening = {place: weights.pop(f'{place}.{_WHITENING}', None) for place in range(card.members)}
+        whitening = {member: weights.pop(f'{member}.{_WHITENING}', None) for member in range(card.members)}
         networks = nn.ModuleList(members)
         networks.load_state_dict(weights)
-        for place, network in enumerate(members):
-            network.whitening = _checked(whitening[place], network)
+        for member, network in enumerate(members):
+            network.whitening = _check_whitening(whitening[member], network)
     except (ValueError, KeyError, TypeError) as error:
-        raise FormatError(f'{path}: the architecture in its card cannot be built ({error})') from error
+        raise FormatError(f'{path}: invalid architecture in the model card ({error})') from error
     except (RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[-1].strip()
-        raise FormatError(f'{path}: the weights do not fit the architecture in the card ({reason})') from error
+        raise FormatError(f'{path}: weights do not match the architecture in the model card ({reason})') from error
     return LoadedModel(card, networks.eval(), model_hash(path))
 
 
-def _checked(whitening: torch.Tensor | None, network: GoeCTP) -> torch.Tensor | None:
+def _check_whitening(whitening: torch.Tensor | None, network: GoeCTP) -> torch.Tensor | None:
     width = network.backbone.width
     if whitening is not None and (whitening.shape != (width, width) or not whitening.isfinite().all()):
-        raise ValueError(f'whitening of shape {tuple(whitening.shape)} for {width} features, or not finite')
+        raise ValueError(f'whitening: shape {tuple(whitening.shape)} or values not finite; expected ({width}, {width})')
     return whitening

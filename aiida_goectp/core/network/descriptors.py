@@ -1,7 +1,7 @@
-"""Fixed numbers for what a crystal is made of and how it is bonded: a backbone for few labels, or beside messages.
+"""Descriptors of composition and nearest neighbours: a backbone for small datasets, or an addition to another one.
 
-With some hundred labels, numbers that are known to tell (statistics of the composition, as of Ward et al., npj Comput.
-Mater. 2, 16028 (2016), and the nearest neighbours of each atom) leave less to be learnt than messages do.
+With a few hundred labels, fixed descriptors (statistics of the composition as in Ward et al., npj Comput. Mater. 2,
+16028 (2016), and of the nearest neighbours of each atom) are more accurate than message passing.
 """
 
 from __future__ import annotations
@@ -24,34 +24,33 @@ from aiida_goectp.core.network.elements import (
 )
 from aiida_goectp.core.network.preparation import GraphArrays
 
-__all__ = ('DESCRIPTORS', 'CrystalDescriptors', 'Descriptors', 'WithDescriptors', 'describe_once')
+__all__ = ('DESCRIPTORS', 'CrystalDescriptors', 'Descriptors', 'WithDescriptors', 'precompute_descriptors')
 
 _SHELL = 0.15
-"""of a neighbour's distance over the sum of radii, beyond that of the nearest: where its weight has fallen to 1/e"""
+"""width of the Gaussian weight of neighbours, in distance over sum of radii beyond the nearest neighbour"""
 _LOCAL = 8
-"""numbers of an atom's surroundings"""
-_AT_ONCE = 64
-"""crystals, so that the memory stays flat"""
+"""number of descriptors of an atom's neighbourhood"""
+_CHUNK = 64
+"""crystals whose descriptors are computed at once, which bounds the memory"""
 _SCALES = 10
-"""numbers of an element: its nine scales and its atomic number"""
+"""number of descriptors of an element: nine scales and the atomic number"""
 
-_SHARES = FEATURES + HEAVIEST + 1
-"""shares of the elements, and of their properties"""
-_SHARE_WEIGHT = 0.5
-"""of a share beside the other numbers: many of them are zero nearly always, and large in the rest"""
+_FRACTIONS = FEATURES + HEAVIEST + 1
+"""number of atomic fractions: of bins of element properties, and of elements"""
+_FRACTION_WEIGHT = 0.5
+"""weight of atomic fractions: most are nearly always zero, and many standard deviations from it otherwise"""
 
-DESCRIPTORS = 4 * (_SCALES + _LOCAL) + 2 + _SHARES
-"""numbers of a crystal"""
+DESCRIPTORS = 4 * (_SCALES + _LOCAL) + 2 + _FRACTIONS
+"""number of descriptors of a crystal"""
 
 
 class CrystalDescriptors(nn.Module):
-    """Numbers of the whole crystal.
+    """Descriptors of the whole crystal.
 
-    Mean, least, largest and standard deviation over the atoms of the scales of their elements and of their
-    surroundings; density; shares of the elements and of their properties. Without shares a campaign finds more with its
-    first labels and less with its last, since it cannot tell a family of good crystals from one that only looks like
-    it. A number that never changed in training stays without influence, so that the network says nothing of what it
-    never saw.
+    Mean, minimum, maximum and standard deviation over the atoms of element properties and of the neighbourhood; density
+    and volume per atom; atomic fractions of elements and of bins of their properties. Without the fractions a campaign
+    finds more with its first labels and less with its last, since similar chemical families cannot be distinguished.
+    A descriptor that is constant in the training set has no influence, so that the network does not extrapolate in it.
     """
 
     elements: torch.Tensor
@@ -63,49 +62,52 @@ class CrystalDescriptors(nn.Module):
         self.register_buffer('elements', torch.from_numpy(element_features()), persistent=False)
         self.register_buffer('scales', torch.from_numpy(element_scales()), persistent=False)
         weights = torch.ones(DESCRIPTORS)
-        weights[-_SHARES:] = _SHARE_WEIGHT
+        weights[-_FRACTIONS:] = _FRACTION_WEIGHT
         self.register_buffer('weights', weights, persistent=False)
         self.normal = nn.BatchNorm1d(DESCRIPTORS, affine=False, momentum=None)
 
     def forward(self, batch: GraphBatch) -> torch.Tensor:
-        """Return the numbers of each graph in standard deviations of the training set, weighted, (g, DESCRIPTORS)."""
-        if batch.described is None:  # the members of a committee ask for the same ones
-            batch.described = self.describe(batch)
-        return self.normal(batch.described).clamp(-5, 5) * self.weights
+        """Return normalised and weighted descriptors of each graph, (g, DESCRIPTORS), in standard deviations."""
+        if batch.descriptors is None:  # shared by the members of a committee
+            batch.descriptors = self.compute(batch)
+        return self.normal(batch.descriptors).clamp(-5, 5) * self.weights
 
     @torch.no_grad()
-    def describe(self, batch: GraphBatch) -> torch.Tensor:
-        """Return the numbers of each graph, (g, DESCRIPTORS)."""
+    def compute(self, batch: GraphBatch) -> torch.Tensor:
+        """Return the descriptors of each graph, (g, DESCRIPTORS)."""
         scales = torch.cat([self.scales[batch.numbers], batch.numbers.unsqueeze(1)], dim=1).to(batch.lengths.dtype)
-        atoms = torch.cat([scales, self._surroundings(batch)], dim=1)
+        atoms = torch.cat([scales, self._neighbourhoods(batch)], dim=1)
         graphs = len(batch.atom_density)
         mean = _mean(atoms, batch.atom_graph, graphs)
         spread = _mean((atoms - mean[batch.atom_graph]).square(), batch.atom_graph, graphs).sqrt()
         index = batch.atom_graph.unsqueeze(1).expand_as(atoms)
-        least, most = (
+        lowest, highest = (
             torch.zeros_like(mean).scatter_reduce_(0, index, atoms, name, include_self=False)
             for name in ('amin', 'amax')
         )
-        shares = nn.functional.one_hot(batch.numbers.clamp(max=HEAVIEST), HEAVIEST + 1).to(atoms.dtype)
-        made_of = _mean(torch.cat([self.elements[batch.numbers], shares], dim=1), batch.atom_graph, graphs)
+        elements = nn.functional.one_hot(batch.numbers.clamp(max=HEAVIEST), HEAVIEST + 1).to(atoms.dtype)
+        fractions = _mean(torch.cat([self.elements[batch.numbers], elements], dim=1), batch.atom_graph, graphs)
         density = batch.atom_density.unsqueeze(1)
-        return torch.cat([mean, least, most, spread, density.log(), 1 / density, made_of], dim=1)
+        return torch.cat([mean, lowest, highest, spread, density.log(), 1 / density, fractions], dim=1)
 
-    def _surroundings(self, batch: GraphBatch) -> torch.Tensor:
-        """Return for each atom, (N, 8): how near its nearest neighbour is, in Å and over the sum of radii; of its
-        nearest shell the mean of both, the number of atoms, the difference of electronegativities, signed and not, and
-        the spread of distances."""
+    def _neighbourhoods(self, batch: GraphBatch) -> torch.Tensor:
+        """Return descriptors of the neighbourhood of each atom, (N, 8).
+
+        Of the nearest neighbour: distance over sum of radii, distance in Å. Of the nearest shell: the means of both,
+        the number of atoms, the absolute and the signed difference of electronegativities, the standard deviation of
+        distances. Neighbours in the shell have Gaussian weights in the distance over the sum of radii.
+        """
         own, other = torch.cat([batch.source, batch.target]), torch.cat([batch.target, batch.source])
         lengths, count = batch.lengths.repeat(2), len(batch.numbers)
-        radius, pull = self.scales[batch.numbers][:, [RADIUS, ELECTRONEGATIVITY]].to(lengths.dtype).unbind(1)
+        radius, negativity = self.scales[batch.numbers][:, [RADIUS, ELECTRONEGATIVITY]].to(lengths.dtype).unbind(1)
         ratio = lengths / (radius[own] + radius[other])
 
-        def least(values: torch.Tensor) -> torch.Tensor:
+        def lowest(values: torch.Tensor) -> torch.Tensor:
             return values.new_zeros(count).scatter_reduce_(0, own, values, 'amin', include_self=False)
 
-        nearest = least(ratio)
+        nearest = lowest(ratio)
         weight = torch.exp(-(((ratio - nearest[own]) / _SHELL) ** 2))
-        difference = pull[other] - pull[own]
+        difference = negativity[other] - negativity[own]
         sums = lengths.new_zeros(count, 5).index_add_(
             0,
             own,
@@ -117,7 +119,7 @@ class CrystalDescriptors(nn.Module):
         return torch.stack(
             [
                 nearest,
-                least(lengths),
+                lowest(lengths),
                 means[:, 0],
                 means[:, 1],
                 shell[:, 0],
@@ -130,10 +132,10 @@ class CrystalDescriptors(nn.Module):
 
 
 class WithDescriptors(nn.Module):
-    """What the numbers of a crystal add to the features that messages gave its atoms; nothing when training begins.
+    """Features of the crystal as a whole, added to those of its atoms; zero when training begins.
 
     :param width: C
-    :param dropout: share of channels that a training step leaves out
+    :param dropout: fraction of channels set to zero in a training step
     """
 
     def __init__(self, width: int, dropout: float = 0.2) -> None:
@@ -145,22 +147,23 @@ class WithDescriptors(nn.Module):
         self.layers = nn.Sequential(nn.Linear(DESCRIPTORS, width), nn.SiLU(), nn.Dropout(dropout), last)
 
     def forward(self, batch: GraphBatch) -> torch.Tensor:
-        """Return (N, width), the same for all atoms of a crystal."""
+        """Return features of the atoms, (N, C), equal for all atoms of a graph."""
         return self.layers(self.numbers(batch))[batch.atom_graph]
 
 
 class Descriptors(Backbone):
-    """A multilayer perceptron on the numbers of a crystal alone, without messages.
+    """Multilayer perceptron of the descriptors, without message passing.
 
     :param width: C
-    :param layers: of C channels
-    :param dropout: share of channels that a training step leaves out
+    :param layers: number of hidden layers
+    :param dropout: fraction of channels set to zero in a training step
+    :raises ValueError: an option out of range
     """
 
     def __init__(self, width: int = 64, layers: int = 1, dropout: float = 0.2) -> None:
         super().__init__()
         if layers < 1 or not 0 <= dropout < 1:
-            raise ValueError(f'{layers} layers with dropout {dropout}: give one layer or more, and 0 ≤ dropout < 1')
+            raise ValueError(f'layers {layers}, dropout {dropout}: allowed are layers ≥ 1 and 0 ≤ dropout < 1')
         self.width = width
         self.numbers = CrystalDescriptors()
         first = nn.Linear(DESCRIPTORS, width)
@@ -171,18 +174,18 @@ class Descriptors(Backbone):
             layer += [nn.Linear(width, width), nn.SiLU(), nn.Dropout(dropout)]
         self.layers = nn.Sequential(*layer)
 
-    def forward(self, batch: GraphBatch, plain: bool = False) -> torch.Tensor:
-        """Return (N, width) features, the same for all atoms of a crystal; there is one path only."""
+    def forward(self, batch: GraphBatch) -> torch.Tensor:
+        """Return features of the atoms, (N, C), equal for all atoms of a graph."""
         return self.layers(self.numbers(batch))[batch.atom_graph]
 
 
-def describe_once(network: nn.Module, graphs: GraphArrays) -> np.ndarray | None:
-    """Return what ``describe`` finds for all graphs, (g, DESCRIPTORS), or None if the network does not ask for it."""
+def precompute_descriptors(network: nn.Module, graphs: GraphArrays) -> np.ndarray | None:
+    """Return the descriptors of all graphs, (g, DESCRIPTORS), or None if the network uses none."""
     if not any(isinstance(module, CrystalDescriptors) for module in network.modules()):
         return None
-    numbers = CrystalDescriptors()
-    parts = np.array_split(np.arange(len(graphs)), max(1, math.ceil(len(graphs) / _AT_ONCE)))
-    return torch.cat([numbers.describe(GraphBatch.from_arrays(graphs.take(part))) for part in parts]).numpy()
+    descriptors = CrystalDescriptors()
+    parts = np.array_split(np.arange(len(graphs)), max(1, math.ceil(len(graphs) / _CHUNK)))
+    return torch.cat([descriptors.compute(GraphBatch.from_arrays(graphs.take(part))) for part in parts]).numpy()
 
 
 def _mean(values: torch.Tensor, index: torch.Tensor, size: int) -> torch.Tensor:

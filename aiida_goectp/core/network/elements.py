@@ -1,10 +1,10 @@
-"""What the network knows of an element: nine properties, each in bins, one-hot (92 numbers).
+"""Element features: nine properties in bins, one-hot encoded (92 numbers).
 
-The properties and bins are those of CGCNN (Xie and Grossman, Phys. Rev. Lett. 120, 145301, 2018, supplement), which
-GoeCTP and most of its kin take over: group (0 for lanthanides and actinides), period, Pauling electronegativity
-(0.5 to 4.0), covalent radius (25 to 250 pm), valence electrons (1 to 12), first ionisation energy (logarithmic, 1.3 to
-3.3 in ln eV), electron affinity (−3 to 3.7 eV), block (s, p, d, f), atomic volume (logarithmic, 1.5 to 4.3 in
-ln cm³/mol); ten bins each where a range stands.
+Properties and bins are those of CGCNN (Xie and Grossman, Phys. Rev. Lett. 120, 145301, 2018, supplement), which GoeCTP
+and many related networks use: group (0 for lanthanides and actinides), period, Pauling electronegativity (0.5 to 4.0),
+covalent radius (25 to 250 pm), valence electrons (1 to 12), first ionisation energy (logarithmic, 1.3 to 3.3 in ln eV),
+electron affinity (−3 to 3.7 eV), block (s, p, d, f), atomic volume (logarithmic, 1.5 to 4.3 in ln cm³/mol); properties
+with a range have ten bins.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ __all__ = ('ELECTRONEGATIVITY', 'FEATURES', 'HEAVIEST', 'RADIUS', 'element_featu
 _SIZES = (19, 7, 10, 10, 12, 10, 10, 4, 10)
 
 FEATURES = sum(_SIZES)
-"""numbers an element: 92"""
+"""number of features of an element: 92"""
 
-# Symbol and its bin in each property, counted from 0; a dot where the property has no value.
+# Symbol and bin of each property, counted from 0; a dot for no value.
 _BINS = """
      H 1 0 4 0 0 6 5 0 4   He 18 0 . 0 1 9 . 0 6   Li 1 1 1 4 0 1 5 0 3   Be 2 1 3 3 1 4 0 0 0
      B 13 1 4 2 2 4 4 1 0    C 14 1 5 2 3 5 6 1 0    N 15 1 7 2 4 6 2 1 4    O 16 1 8 1 5 6 6 1 4
@@ -50,7 +50,7 @@ _BINS = """
 """
 
 HEAVIEST = 100
-"""largest atomic number that the table knows"""
+"""largest atomic number in the table"""
 
 
 @cache
@@ -71,7 +71,7 @@ def element_features() -> np.ndarray:
 
 
 # Symbol, electronegativity (Pauling's scale; Allred, J. Inorg. Nucl. Chem. 17, 215 (1961), with later additions) and
-# covalent radius in Å (Cordero et al., Dalton Trans. 2832 (2008)); a dot where there is none.
+# covalent radius in Å (Cordero et al., Dalton Trans. 2832 (2008)); a dot for no value.
 _MEASURED = """
     H 2.20 0.31   He . 0.28   Li 0.98 1.28   Be 1.57 0.96   B 2.04 0.84   C 2.55 0.76   N 3.04 0.71   O 3.44 0.66
     F 3.98 0.57   Ne . 0.58   Na 0.93 1.66   Mg 1.31 1.41   Al 1.61 1.21   Si 1.90 1.11   P 2.19 1.07   S 2.58 1.05
@@ -89,19 +89,19 @@ _MEASURED = """
     Am 1.30 1.80   Cm 1.30 1.69   Bk 1.30 .   Cf 1.30 .   Es 1.30 .   Fm 1.30 .
 """
 ELECTRONEGATIVITY, RADIUS = 2, 3
-"""places of these scales among those of an element"""
+"""columns of :func:`element_scales`"""
 _LAST_RADIUS = 1.69
-"""Å, of Cm; for the few elements beyond"""
+"""Å, radius of Cm, used for heavier elements"""
 
 
 @cache
 def element_scales() -> np.ndarray:
     """Return each property of every element as one number.
 
-    That is its bin, but for the electronegativity, which is that of Pauling's scale, and the covalent radius, in Å:
-    who compares bond lengths with sums of radii needs them finer than bins of 0.2 Å.
+    This is the index of the bin, except for the electronegativity (Pauling scale) and the covalent radius (Å): bond
+    lengths are compared with sums of radii, for which bins of 0.2 Å are too coarse.
 
-    :return: (101, 9), row = atomic number; zero where a property has no value
+    :return: (101, 9), row = atomic number; zero for no value
     """
     features = element_features()
     ends = np.cumsum(_SIZES)

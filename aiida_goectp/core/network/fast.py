@@ -1,45 +1,49 @@
-"""The fast way through iComFormer: the same numbers in several times fewer operations.
+"""Fast evaluation of iComFormer: equal results in several times fewer operations.
 
-Two rewrites, both differentiable with respect to every weight:
+Two changes to the published formulas, both differentiable with respect to every weight:
 
-1. Exact algebra. The first linear map of each MLP over [node i, node j, edge] is the sum of three maps, which are
-   multiplied with the linear maps before them and applied to nodes and edges before anything is gathered. Both
-   directions of an edge share its edge part. Features of the reference lengths are one row a graph, not one an edge.
-2. Tables. What depends on one distance or one cosine alone is evaluated on a grid and interpolated with four points
-   (cubic Lagrange); in float64 the error stays below 1e-8 for d ≥ 0.5 Å. In evaluation the tables are kept.
+1. Exact algebra. The first linear map of each MLP over [node i, node j, edge] is the sum of three maps. Each is
+   multiplied with the linear map before it and applied to nodes and edges before gathering. Both directions of an edge
+   share the edge part. Features of the reference lengths are computed once a graph instead of once an edge.
+2. Tables. Functions of a single distance or cosine are evaluated on a grid and interpolated with four points (cubic
+   Lagrange); in float64 the error is below 1e-8 for d ≥ 0.5 Å. In evaluation mode the tables are cached.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn.functional import embedding_bag, silu, softplus
 
 from aiida_goectp.core.network.batch import GraphBatch
-
-if TYPE_CHECKING:
-    from aiida_goectp.core.network.icomformer import AttentionLayer, EdgeLayer, IComFormer
+from aiida_goectp.core.network.icomformer import AttentionLayer, EdgeLayer, IComFormer, radial
 
 __all__ = ('Grid', 'fast_icomformer')
 
 
 class Grid(NamedTuple):
-    """An even grid on which functions of one number are tabulated; it reaches one step beyond each end."""
+    """Evenly spaced grid for tables of a function of one variable, one step wider than the range at each end."""
 
     low: float
+    """lower end of the range"""
     high: float
+    """upper end of the range"""
     steps: int
+    """number of intervals within the range"""
 
     def points(self, like: torch.Tensor) -> torch.Tensor:
-        """Return the (steps + 3,) arguments of the table's rows."""
+        """Return the grid points, (steps + 3,).
+
+        :param like: tensor whose dtype and device are used
+        """
         rows = torch.arange(-1, self.steps + 2, dtype=like.dtype, device=like.device)
         return self.low + rows * ((self.high - self.low) / self.steps)
 
-    def places(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the rows (…, 4) and weights (…, 4) that interpolate a table at x (…)."""
+    def interpolation(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return rows (…, 4) of a table and weights (…, 4) whose weighted sum is the value at x (…)."""
         position = (x - self.low) * (self.steps / (self.high - self.low))
         first = position.floor().clamp_(0, self.steps - 1)
         t = position - first
@@ -55,13 +59,13 @@ DISTANCES = Grid(-1.5, 0.0, 1024)
 COSINES = Grid(-1.0, 1.0, 1024)
 
 
-def _look_up(table: torch.Tensor, places: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    rows, weights = places
+def _interpolate(table: torch.Tensor, interpolation: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    rows, weights = interpolation
     return embedding_bag(rows, table, per_sample_weights=weights.to(table.dtype), mode='sum')
 
 
 class _Folded(NamedTuple):
-    """An attention layer with its linear maps multiplied out; key and message halves side by side."""
+    """Products of the linear maps of an attention layer; first half for the key, second half for the message."""
 
     target: torch.Tensor
     """(2C, C) for atom i"""
@@ -70,7 +74,7 @@ class _Folded(NamedTuple):
     edge: torch.Tensor
     """(2C, C)"""
     bias: torch.Tensor
-    """(2C,) all biases, the edge's too"""
+    """(2C,) sum of all biases"""
 
 
 def _fold_attention(layer: AttentionLayer) -> _Folded:
@@ -91,10 +95,14 @@ def _attention(
     source: torch.Tensor,
     target: torch.Tensor,
 ) -> torch.Tensor:
-    """Update atoms (N, C) from edge parts (U, 2C), shared by both directions, or (2U, 2C)."""
+    """Return updated atom features (N, C).
+
+    :param edge: (2U, 2C), or (U, 2C) for both directions
+    """
     width = x.shape[1]
     own, other = x @ folded.target.T + folded.bias, x @ folded.source.T
-    hidden = silu(_both(edge, len(source)) + own[target] + other[source])
+    directed = edge if len(edge) == len(source) else torch.cat([edge, edge])
+    hidden = silu(directed + own[target] + other[source])
     keys = layer.key_update[2](hidden[:, :width])
     query = (layer.lin_query(x) / math.sqrt(width))[target]
     gate = torch.sigmoid(layer.bn_att(query * keys))
@@ -102,25 +110,21 @@ def _attention(
     return softplus(x + layer.lin_concate(torch.zeros_like(x).index_add_(0, target, messages)))
 
 
-def _both(edge: torch.Tensor, directed: int) -> torch.Tensor:
-    return edge if len(edge) == directed else torch.cat([edge, edge])
-
-
 class _Tables(NamedTuple):
-    """What the weights alone decide."""
+    """Quantities that depend on the weights but not on the crystals."""
 
     nodes: torch.Tensor
     """(elements, C) features of each element"""
     folded: tuple[_Folded, ...]
-    """of each attention layer"""
+    """one for each attention layer"""
     first: torch.Tensor
-    """(rows, 2C) over distances: edge part of the first attention layer"""
+    """(points, 2C) on the grid of distances: edge part of the first attention layer"""
     edge: torch.Tensor
-    """(rows, 4C) over distances: key half, message half, query, and h itself"""
+    """(points, 4C) on the grid of distances: key part, message part, query, and h"""
     angle: torch.Tensor
-    """(rows, 2C) over cosines: key and message halves"""
+    """(points, 2C) on the grid of cosines: key part and message part"""
     reference: tuple[torch.Tensor, ...]
-    """(C, 2C) and (2C,) for each of the three reference lengths"""
+    """weight (2C, C) and bias (2C,) for each of the three reference lengths, alternating"""
 
 
 def _tabulate(network: IComFormer) -> _Tables:
@@ -146,20 +150,22 @@ def _tabulate(network: IComFormer) -> _Tables:
     return _Tables(nodes, folded, h @ folded[0].edge.T, edge, torch.cat(angle, dim=1), joined)
 
 
-def _edge_features(network: IComFormer, tables: _Tables, batch: GraphBatch, distances: tuple) -> torch.Tensor:
+def _edge_features(
+    network: IComFormer, tables: _Tables, batch: GraphBatch, distances: tuple[torch.Tensor, torch.Tensor]
+) -> torch.Tensor:
     """Return edge features after the edge layer: (U, C) if averaged over both directions, else (2U, C)."""
     layer: EdgeLayer = network.edge_update_layer[0]  # type: ignore[assignment]
     width = network.width
-    part = _look_up(tables.edge, distances)
+    part = _interpolate(tables.edge, distances)
     own, query, h = part[:, : 2 * width], part[:, 2 * width : 3 * width], part[:, 3 * width :]
-    r = network.rbf(-0.75 / batch.reference_lengths)
-    rows, weights = COSINES.places(torch.cat([batch.cosines, -batch.cosines]).T.contiguous())
+    r = network.rbf(radial(batch.reference_lengths))
+    rows, weights = COSINES.interpolation(torch.cat([batch.cosines, -batch.cosines]).T.contiguous())
     query = torch.cat([query, query])
     attentions, messages = [], []
     for t in range(3):
         weight, bias = tables.reference[2 * t], tables.reference[2 * t + 1]
         shared = own + (r[:, t] @ weight.T + bias)[batch.edge_graph]
-        hidden = silu(torch.cat([shared, shared]) + _look_up(tables.angle, (rows[t], weights[t])))
+        hidden = silu(torch.cat([shared, shared]) + _interpolate(tables.angle, (rows[t], weights[t])))
         attentions.append(query * layer.key_update[2](hidden[:, :width]))
         messages.append(layer.lin_msg_update[2](hidden[:, width:]))
     gates = silu(layer.bn_att(torch.cat(attentions))).chunk(3)
@@ -172,32 +178,32 @@ def _edge_features(network: IComFormer, tables: _Tables, batch: GraphBatch, dist
     return (forward + backward) / 2
 
 
-def _kept_tables(network: IComFormer) -> _Tables:
-    """Return the tables, kept between calls as long as nothing can have changed the weights."""
+def _cached_tables(network: IComFormer) -> _Tables:
+    """Return the tables, from the cache if the weights are unchanged since the last call."""
     if torch.is_grad_enabled() or network.training:
         network.__dict__.pop('_fast_tables', None)
         return _tabulate(network)
-    kept = network.__dict__.get('_fast_tables')
-    # the list is kept as well: to walk all modules takes longer than to ask each parameter
-    parameters = kept[0] if kept else tuple(network.parameters())
+    cached = network.__dict__.get('_fast_tables')
+    # the parameters are cached as well: collecting them from all modules takes longer than reading their versions
+    parameters = cached[0] if cached else tuple(network.parameters())
     weight = network.atom_embedding.weight
     key = (weight.device, weight.dtype, sum(p._version for p in parameters), weight.data_ptr())
-    if kept is None or kept[1] != key:
-        kept = (tuple(network.parameters()), key, _tabulate(network))
-        network.__dict__['_fast_tables'] = kept
-    return kept[2]
+    if cached is None or cached[1] != key:
+        cached = (tuple(network.parameters()), key, _tabulate(network))
+        network.__dict__['_fast_tables'] = cached
+    return cached[2]
 
 
 def fast_icomformer(network: IComFormer, batch: GraphBatch) -> torch.Tensor:
-    """Return the (N, C) atom features of :class:`~aiida_goectp.core.network.icomformer.IComFormer`, the fast way."""
+    """Return the features of the atoms, (N, C), as :class:`.IComFormer` does."""
     source = torch.cat([batch.source, batch.target])
     target = torch.cat([batch.target, batch.source])
-    tables = _kept_tables(network)
-    distances = DISTANCES.places(-0.75 / batch.lengths)
+    tables = _cached_tables(network)
+    distances = DISTANCES.interpolation(radial(batch.lengths))
     x = tables.nodes[batch.numbers]
     first: AttentionLayer = network.att_layers[0]  # type: ignore[assignment]
-    x = _attention(first, tables.folded[0], x, _look_up(tables.first, distances), source, target)
+    x = _attention(first, tables.folded[0], x, _interpolate(tables.first, distances), source, target)
     h = _edge_features(network, tables, batch, distances)
     for layer, folded in zip(list(network.att_layers)[1:], tables.folded[1:], strict=True):
         x = _attention(layer, folded, x, h @ folded.edge.T, source, target)  # type: ignore[arg-type]
-    return x
+    return x if network.described is None else x + network.described(batch)

@@ -1,9 +1,9 @@
-"""The crystal graph: k nearest neighbours with tolerant ties, for many crystals at once, flat.
+"""Crystal graphs of k nearest neighbours, with a tolerance for equal distances, for many crystals at once.
 
-The published builder (Hua et al., arXiv 2601.04755, after Yan et al., ICLR 2024) enlarges a cutoff until every atom has
-k neighbours, keeps for each atom those not farther than its k-th, and makes the result undirected. Its edge set has a
-closed form, which is what is computed here: with d_k(i) the distance of the k-th neighbour of atom i, the undirected
-edge (i, j, S) is in if, and only if, d ≤ max(d_k(i), d_k(j)) + tolerance.
+The published algorithm (Hua et al., arXiv 2601.04755, after Yan et al., ICLR 2024) increases a cutoff until every atom
+has k neighbours, keeps for each atom those not farther than the k-th, and makes the result undirected. Its edge set has
+a closed form, which is computed here: with d_k(i) the distance of the k-th neighbour of atom i, the undirected edge
+(i, j, S) exists if and only if d ≤ max(d_k(i), d_k(j)) + tolerance.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ import numpy as np
 __all__ = ('NEIGHBOURS', 'TOLERANCE', 'Graphs', 'build_graphs')
 
 NEIGHBOURS = 16
-"""neighbours of an atom (published setting)"""
+"""k, number of neighbours of an atom (published setting)"""
 TOLERANCE = 1e-4
-"""Å; neighbours whose distances differ by less form one shell"""
+"""Å; neighbours whose distances differ by less belong to one shell"""
 
 
 class Graphs(NamedTuple):
-    """Undirected edges of many crystals; each stands for j → i with d and i → j with −d."""
+    """Undirected edges of many crystals; each represents j → i with vector d and i → j with −d."""
 
     source: np.ndarray
-    """(U,) atom j, counted through all crystals"""
+    """(U,) index of atom j among the atoms of all crystals"""
     target: np.ndarray
-    """(U,) atom i"""
+    """(U,) index of atom i"""
     vectors: np.ndarray
-    """(U, 3) Å, from the one atom to the image of the other"""
+    """(U, 3) Å, from one atom to a periodic image of the other"""
     edge_offsets: np.ndarray
-    """(n + 1,) edges of each crystal"""
+    """(n + 1,) crystal c owns the edges ``edge_offsets[c]:edge_offsets[c + 1]``"""
 
 
 def build_graphs(
@@ -47,12 +47,12 @@ def build_graphs(
     """Return the graphs of many crystals.
 
     :param lattices: (n, 3, 3) Å, rows
-    :param atom_offsets: (n + 1,)
+    :param atom_offsets: (n + 1,) crystal c owns the atoms ``atom_offsets[c]:atom_offsets[c + 1]``
     :param fractional_positions: (N, 3), wrapped or not
-    :param references: (n, 3, 3) Å, rows: the three lattice vectors along which each atom also gets an edge to itself
+    :param references: (n, 3, 3) Å, rows: three lattice vectors along which each atom has an edge to its own image
     :param neighbours: k
-    :param tolerance: Å, width of a shell
-    :param double_self_images: let an edge of an atom to its own image stand twice, as in the published graph
+    :param tolerance: Å, distances that differ by less are equal
+    :param double_self_images: repeat edges of an atom to its own images, as in the published graph
     """
     wrapped = fractional_positions - np.floor(fractional_positions)
     arrays = (np.ascontiguousarray(a, dtype=np.float64) for a in (lattices, wrapped, references))
@@ -94,7 +94,7 @@ def _build(
                 count += 1
         for i in range(atoms):
             for t in range(3):
-                if np.sqrt(_square(references[c, t])) > shells[i] + tolerance:  # else it is there already
+                if np.sqrt(_square(references[c, t])) > shells[i] + tolerance:  # else a neighbour already
                     source[count], target[count] = start + i, start + i
                     for x in range(3):
                         vectors[count, x] = references[c, t, x]
@@ -107,10 +107,10 @@ def _build(
 def _neighbours(
     lattice: np.ndarray, positions: np.ndarray, k: int, tolerance: float
 ) -> Any:  # pragma: no cover - compiled
-    """Return candidate pairs (i ≤ j), their vectors, and each atom's distance to its k-th neighbour.
+    """Return candidate pairs (i ≤ j), their vectors, and the distance of the k-th neighbour of each atom.
 
-    The radius starts where a homogeneous crystal would have about 1.5 k neighbours and grows until each atom has k
-    within it; the result does not depend on that schedule.
+    The initial radius contains about 1.5 k neighbours in a homogeneous crystal. It grows until it contains k neighbours
+    of each atom; edges do not depend on the sequence of radii.
     """
     atoms = len(positions)
     volume = abs(np.linalg.det(lattice))
@@ -145,7 +145,7 @@ def _candidates(
                 for b in range(low[1], high[1] + 1):
                     for c in range(low[2], high[2] + 1):
                         if i == j and (a < 0 or (a == 0 and (b < 0 or (b == 0 and c <= 0)))):
-                            continue  # one of S and −S, and never the atom itself
+                            continue  # one of S and −S; not the atom itself
                         for x in range(3):
                             step[x] = (
                                 (delta[0] + a) * lattice[0, x]

@@ -1,14 +1,13 @@
-"""The iComFormer backbone in its plain formulas (Yan et al., ICLR 2024; Hua et al., arXiv 2601.04755).
+"""The iComFormer backbone as published (Yan et al., ICLR 2024; Hua et al., arXiv 2601.04755).
 
-Module names are those of the authors' checkpoints, so that their weights load without translation. Normally
-:mod:`aiida_goectp.core.network.fast` evaluates this network: equal numbers in fewer operations. The plain formulas
-remain as its reference.
+Module names are those of the authors' checkpoints, so that their weights load without translation. ``forward`` is the
+reference implementation; :class:`.GoeCTP` evaluates the network by :mod:`aiida_goectp.core.network.fast`, with equal
+results in fewer operations.
 """
 
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import torch
 from torch import nn
@@ -23,7 +22,13 @@ __all__ = ('AttentionLayer', 'EdgeLayer', 'GaussianBasis', 'IComFormer', 'radial
 
 
 class GaussianBasis(nn.Module):
-    """exp(−γ (x − μ_k)²) with evenly spaced μ_k and γ = 1/spacing (not squared, as published)."""
+    """exp(−γ (x − μ_k)²), k = 1 … bins; the published γ is 1/spacing, not squared.
+
+    :param low: first center μ
+    :param high: last center
+    :param bins: number of centers, evenly spaced
+    :param gamma: γ
+    """
 
     centers: torch.Tensor
 
@@ -33,12 +38,12 @@ class GaussianBasis(nn.Module):
         self.register_buffer('centers', torch.linspace(low, high, bins))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Expand (...,) to (..., bins)."""
+        """Return the values of all Gaussians, (..., bins), at x (...)."""
         return torch.exp(-self.gamma * (x.unsqueeze(-1) - self.centers) ** 2)
 
 
 def radial(lengths: torch.Tensor) -> torch.Tensor:
-    """Return the coordinate in which lengths (Å) are expanded: −0.75/d."""
+    """Return −0.75/d, the coordinate in which lengths d (Å) are expanded."""
     return -0.75 / lengths
 
 
@@ -47,7 +52,10 @@ def _mlp(width: int) -> nn.Sequential:
 
 
 class AttentionLayer(nn.Module):
-    """Messages between neighbours, each weighted channel by channel by an attention of its two atoms and edge."""
+    """Attention over neighbours: each message is weighted channel by channel by its two atoms and their edge.
+
+    :param width: C
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -57,7 +65,13 @@ class AttentionLayer(nn.Module):
         self.bn_att = nn.BatchNorm1d(width)
 
     def forward(self, x: torch.Tensor, h: torch.Tensor, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Update atom features (N, C) with directed edge features (E, C)."""
+        """Return updated atom features (N, C).
+
+        :param x: (N, C)
+        :param h: (E, C) features of directed edges
+        :param source: (E,)
+        :param target: (E,)
+        """
         query, key, value, edge = self.lin_query(x), self.lin_key(x), self.lin_value(x), self.lin_edge(h)
         keys = self.key_update(torch.cat([key[target], key[source], edge], dim=-1))
         gate = torch.sigmoid(self.bn_att(query[target] * keys / math.sqrt(x.shape[-1])))
@@ -67,7 +81,10 @@ class AttentionLayer(nn.Module):
 
 
 class EdgeLayer(nn.Module):
-    """Lets each edge see its angles with the three reference lattice vectors."""
+    """Update of edge features by the angles with the three reference lattice vectors.
+
+    :param width: C
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -87,7 +104,7 @@ class EdgeLayer(nn.Module):
         return [self.get_submodule(f'lin_{kind}_e{t}') for t in (1, 2, 3)]  # type: ignore[misc]
 
     def forward(self, h: torch.Tensor, r: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
-        """Update directed edge features.
+        """Return updated features of directed edges, (E, C).
 
         :param h: (E, C)
         :param r: (E, 3, C) features of the reference lengths
@@ -107,17 +124,16 @@ class EdgeLayer(nn.Module):
 
 
 class IComFormer(Backbone):
-    """Attention over neighbours, with one edge layer after the first attention layer.
+    """Attention layers, with one edge layer after the first.
 
     :param width: C
-    :param layers: attention layers
-    :param bins: Gaussians of each expansion
-    :param even: average each edge over both of its directions after the edge layer, which makes the network blind to
-        the sign of the reference vectors, as inversion demands; the published network does not
-    :param described: add what :class:`.WithDescriptors` makes of the crystal as a whole to the features of its atoms
+    :param layers: number of attention layers
+    :param bins: number of Gaussians in each expansion
+    :param even: average edge features over both directions after the edge layer, so that the features of the atoms are
+        even under inversion; False in the published network
+    :param described: add :class:`.WithDescriptors`, features of the crystal as a whole, to those of its atoms
     """
 
-    has_fast_path: ClassVar[bool] = True
     elements: torch.Tensor
 
     def __init__(
@@ -127,24 +143,15 @@ class IComFormer(Backbone):
         self.width, self.even = width, even
         self.register_buffer('elements', torch.from_numpy(element_features()), persistent=False)
         self.atom_embedding = nn.Linear(FEATURES, width)
-        # the widths stay those of the published 512 bins whatever the number of bins
+        # γ is that of the published 512 bins for any number of bins
         self.rbf = nn.Sequential(GaussianBasis(-4.0, 0.0, bins, 511 / 4), nn.Linear(bins, width), nn.Softplus())
         self.rbf_angle = nn.Sequential(GaussianBasis(-1.0, 1.0, bins, 511 / 2), nn.Linear(bins, width), nn.Softplus())
         self.att_layers = nn.ModuleList(AttentionLayer(width) for _ in range(layers))
         self.edge_update_layer = nn.ModuleList([EdgeLayer(width)])
         self.described = WithDescriptors(width) if described else None
 
-    def forward(self, batch: GraphBatch, plain: bool = False) -> torch.Tensor:
-        """Return (N, width) features of the atoms."""
-        if plain:
-            atoms = self._by_formulas(batch)
-        else:
-            from aiida_goectp.core.network.fast import fast_icomformer
-
-            atoms = fast_icomformer(self, batch)
-        return atoms if self.described is None else atoms + self.described(batch)
-
-    def _by_formulas(self, batch: GraphBatch) -> torch.Tensor:
+    def forward(self, batch: GraphBatch) -> torch.Tensor:
+        """Return features of the atoms, (N, C)."""
         source = torch.cat([batch.source, batch.target])
         target = torch.cat([batch.target, batch.source])
         graph = torch.cat([batch.edge_graph, batch.edge_graph])
@@ -159,4 +166,4 @@ class IComFormer(Backbone):
                 if self.even:
                     forward, backward = h.chunk(2)
                     h = ((forward + backward) / 2).repeat(2, 1)
-        return x
+        return x if self.described is None else x + self.described(batch)

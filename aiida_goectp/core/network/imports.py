@@ -1,4 +1,4 @@
-"""Import of checkpoints that were trained with the authors' code (preset ``published``)."""
+"""Import of checkpoints of the published GoeCTP code (preset ``published``)."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ from aiida_goectp.core.network.model import ARCHITECTURES, GoeCTP
 __all__ = ('import_published', 'load_published_weights')
 
 _UNUSED = ('.bn.', '.lemb.', '.lin_edge_len.')
-"""parts of the authors' state dict that their own network never reads (the edge layer's ``bn`` is read)"""
+"""parts of the authors' state dict that their network does not use, except for ``bn`` of the edge layer"""
 
 
 def import_published(
     source: str | Path, output: str | Path, target: str = 'total', name: str | None = None
 ) -> ModelCard:
-    """Turn a checkpoint of the authors' code into a model file of this package.
+    """Convert a checkpoint of the authors' code to a model file of this package.
 
-    :param source: their ``.pt`` or ``.pth``: a state dict, or one in an entry ``state_dict`` or ``model``
-    :param output: file to write
-    :param target: what that network was trained on: electronic, ionic or total
-    :param name: for the card; the file's stem by default
-    :raises FormatError: the file holds anything but tensors and plain containers, or weights of another network
+    :param source: ``.pt`` or ``.pth`` file: a state dict, or one in an entry ``state_dict`` or ``model``
+    :param output: model file to write
+    :param target: label on which the network was trained: electronic, ionic or total
+    :param name: name in the model card; the stem of the file by default
+    :return: the model card
+    :raises FormatError: unknown target, a file with other content than tensors, or weights of another network
     """
     if target not in ('electronic', 'ionic', 'total'):
-        raise FormatError(f'target {target!r}: expected electronic, ionic or total')
+        raise FormatError(f'target: unknown value {target!r}; allowed: electronic, ionic, total')
     network = GoeCTP(ARCHITECTURES['published'], [target])
-    load_published_weights(network, _read(Path(source)), str(source))
+    load_published_weights(network, _read_state_dict(Path(source)), str(source))
     card = ModelCard(
         name=name or Path(source).stem,
         preset='published',
@@ -47,9 +48,12 @@ def import_published(
 
 
 def load_published_weights(network: GoeCTP, weights: Mapping[str, torch.Tensor], label: str = 'weights') -> None:
-    """Load weights under the authors' names into a network of preset ``published``.
+    """Load weights with the authors' names into a network of preset ``published``.
 
-    :raises FormatError: names or shapes that do not fit
+    :param network: is changed
+    :param weights: state dict
+    :param label: name of the weights in messages
+    :raises FormatError: names or shapes of another network
     """
     own = network.state_dict()
     renamed = {}
@@ -61,9 +65,8 @@ def load_published_weights(network: GoeCTP, weights: Mapping[str, torch.Tensor],
     missing, unknown = sorted(set(own) - set(renamed)), sorted(set(renamed) - set(own))
     if missing or unknown:
         raise FormatError(
-            f'{label}: not the published iComFormer network (128 wide, 4 attention layers): '
-            f'{len(missing)} weights missing ({", ".join(missing[:3])}), '
-            f'{len(unknown)} unknown ({", ".join(unknown[:3])})'
+            f'{label}: weights of another network than the published iComFormer (width 128, 4 attention layers): '
+            f'{len(missing)} missing ({", ".join(missing[:3])}), {len(unknown)} unknown ({", ".join(unknown[:3])})'
         )
     for name, tensor in renamed.items():
         if tensor.shape != own[name].shape:
@@ -73,8 +76,8 @@ def load_published_weights(network: GoeCTP, weights: Mapping[str, torch.Tensor],
     network.load_state_dict(renamed)
 
 
-def _read(path: Path) -> Mapping[str, torch.Tensor]:
-    remedy = 'save the network anew with torch.save(model.state_dict(), FILE) in an environment that you trust'
+def _read_state_dict(path: Path) -> Mapping[str, torch.Tensor]:
+    remedy = 'save the network with torch.save(model.state_dict(), FILE) in a trusted environment'
     try:
         content: Any = torch.load(path, map_location='cpu', weights_only=True)
     except FileNotFoundError as error:
@@ -82,11 +85,11 @@ def _read(path: Path) -> Mapping[str, torch.Tensor]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FormatError(
-            f'{path}: refused, since it holds more than tensors or is no checkpoint ({reason}); {remedy}'
+            f'{path}: not a checkpoint, or with other content than tensors ({reason}); {remedy}'
         ) from error
     for key in ('state_dict', 'model', 'model_state_dict'):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise FormatError(f'{path}: holds no state dict of tensors; {remedy}')
+        raise FormatError(f'{path}: contains no state dict of tensors; {remedy}')
     return content

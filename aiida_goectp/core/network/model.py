@@ -1,4 +1,4 @@
-"""The whole network: backbone, pooling, head, frame and projection."""
+"""The complete network: backbone, pooling, head, rotation out of the frame, projection onto the point group."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from torch import nn
 
 from aiida_goectp.core.network.backbone import build_backbone
 from aiida_goectp.core.network.batch import GraphBatch
+from aiida_goectp.core.network.fast import fast_icomformer
 from aiida_goectp.core.network.heads import HEADS
+from aiida_goectp.core.network.icomformer import IComFormer
 
-__all__ = ('ARCHITECTURES', 'GoeCTP', 'architecture_of')
+__all__ = ('ARCHITECTURES', 'GoeCTP', 'architecture_of', 'average_with_vacuum', 'mean_by')
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     'goectp': {'backbone': 'icomformer', 'options': {'width': 64, 'layers': 4, 'bins': 128}, 'head': 'diluted'},
@@ -33,27 +35,28 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 def architecture_of(preset: str, options: dict[str, Any], functionals: Sequence[str] = ()) -> dict[str, Any]:
     """Return the architecture of a preset.
 
-    :param options: of the backbone, over those of the preset
-    :param functionals: of the labels, the one that is predicted by default first; fewer than two need no input
+    :param preset: a key of :data:`ARCHITECTURES`
+    :param options: options of the backbone, which override those of the preset
+    :param functionals: functionals of the labels, the one predicted by default first; a single one is no input
     """
     base = ARCHITECTURES[preset]
-    told = {'functionals': list(functionals)} if len(functionals) > 1 else {}
-    return {**base, 'options': {**base['options'], **options}, **told}
+    conditioned = {'functionals': list(functionals)} if len(functionals) > 1 else {}
+    return {**base, 'options': {**base['options'], **options}, **conditioned}
 
 
 class GoeCTP(nn.Module):
-    """Dielectric tensors of crystals, equivariant under O(3) by the frame of the lattice (Hua et al., 2026).
+    """Network for dielectric tensors, equivariant under O(3) by the frame of the lattice (Hua et al., 2026).
 
-    :param architecture: ``backbone`` (name), ``options`` (of the backbone), ``head`` (name), and ``functionals`` where
-        the labels it learns from were computed with several
-    :param targets: outputs in order, of electronic, ionic, total
-    :raises ValueError: an unknown backbone, option or head
+    :param architecture: ``backbone`` (a key of :data:`.BACKBONES`), ``options`` (of the backbone), ``head`` (a key of
+        :data:`.HEADS`), and ``functionals`` if the network is conditioned on the functional of the labels
+    :param targets: outputs in order: electronic, ionic, total or some of them
+    :raises ValueError: unknown backbone, option, head or target
     """
 
     def __init__(self, architecture: dict[str, Any], targets: list[str]) -> None:
         super().__init__()
         if architecture.get('head') not in HEADS:
-            raise ValueError(f'unknown head {architecture.get("head")!r}; there are: {", ".join(sorted(HEADS))}')
+            raise ValueError(f'head: unknown value {architecture.get("head")!r}; allowed: {", ".join(sorted(HEADS))}')
         self.architecture, self.targets = dict(architecture), list(targets)
         self.backbone = build_backbone(architecture['backbone'], **architecture.get('options', {}))
         self.head = HEADS[architecture['head']](self.backbone.width, self.targets)
@@ -61,27 +64,28 @@ class GoeCTP(nn.Module):
         if self.functionals:
             self.functional_shift = nn.Embedding(len(self.functionals), self.backbone.width)
             nn.init.zeros_(self.functional_shift.weight)
-        # of the features of the training set, where its uncertainty is known; see learning.uncertainty
         self.register_buffer('whitening', None, persistent=False)
-        # which of a batch's projectors belongs to each target
+        # index of the projector of each target: 0 for any tensor, 1 for an ionic one
         self.register_buffer('kinds', torch.tensor([int(t == 'ionic') for t in self.targets]), persistent=False)
 
     kinds: torch.Tensor
     whitening: torch.Tensor | None
-    """(C, C) W with |W f|² the leverage of features f; stored beside the weights"""
+    """(C, C) matrix W that gives the leverage |W f|² of features f; None if not calibrated"""
 
     def forward(self, batch: GraphBatch, plain: bool = False, functional: torch.Tensor | None = None) -> torch.Tensor:
-        """Return symmetric tensors of each crystal, in the frame of the crystal as given.
+        """Return symmetric relative permittivities in the Cartesian frame of each crystal, (c, targets, 3, 3).
 
-        :param plain: the formulas as written instead of the fast evaluation
-        :param functional: (c,) places in ``functionals``; the first for all if left out
-        :return: (c, targets, 3, 3), relative permittivity
+        :param plain: evaluate the backbone by its reference implementation
+        :param functional: (c,) indices into ``functionals``; None for the first one
         """
         return self.tensors(self.features(batch, plain, functional), batch)
 
     def features(self, batch: GraphBatch, plain: bool = False, functional: torch.Tensor | None = None) -> torch.Tensor:
-        """Return what the last linear map of the head reads, (g, C), of each graph."""
-        atoms = self.backbone(batch, plain=plain)
+        """Return the input of the last linear map of the head for each graph, (g, C)."""
+        if isinstance(self.backbone, IComFormer) and not plain:
+            atoms = fast_icomformer(self.backbone, batch)
+        else:
+            atoms = self.backbone(batch)
         pooled = mean_by(atoms, batch.atom_graph, len(batch.owners))
         if self.functionals:
             shift = self.functional_shift.weight
@@ -89,14 +93,18 @@ class GoeCTP(nn.Module):
         return self.head.features(pooled, batch.atom_density)
 
     def leverage(self, features: torch.Tensor, batch: GraphBatch) -> torch.Tensor:
-        """Return how far each crystal's features (g, C) lie from those learnt from, (c,); NaN where that is unknown."""
+        """Return the leverage of each crystal, (c,): the distance of its features from those of the training set.
+
+        :param features: (g, C)
+        :return: NaN if the network is not calibrated
+        """
         if self.whitening is None:
             return features.new_full((len(batch.projectors),), float('nan'))
         squares = (features @ self.whitening.T).square().sum(dim=1, keepdim=True)
         return mean_by(squares, batch.owners, len(batch.projectors)).squeeze(1)
 
     def tensors(self, features: torch.Tensor, batch: GraphBatch) -> torch.Tensor:
-        """Return what :meth:`forward` returns, from the features of each graph."""
+        """Return the tensors of each crystal, (c, targets, 3, 3), from the features (g, C) of its graphs."""
         canonical = self.head(features, batch.atom_density)
         rotation = batch.rotations.unsqueeze(1)
         tensors = rotation @ canonical @ rotation.transpose(-1, -2)
@@ -104,29 +112,28 @@ class GoeCTP(nn.Module):
         crystals = mean_by(tensors.flatten(1), batch.owners, len(batch.projectors))
         flat = crystals.view(len(crystals), -1, 9)
         projected = (batch.projectors[:, self.kinds] @ flat.unsqueeze(-1)).squeeze(-1).unflatten(-1, (3, 3))
-        return self._thinned(projected, batch.dilution)
+        return self._average_with_vacuum(projected, batch.vacuum)
 
-    def _thinned(self, tensors: torch.Tensor, dilution: torch.Tensor) -> torch.Tensor:
-        """Return the tensors (c, targets, 3, 3) of layers that were brought closer at their own distance."""
-        if not torch.compiler.is_compiling() and not (dilution[:, 3] < 1).any():
-            return tensors  # as what follows would, for a batch without such layers
+    def _average_with_vacuum(self, tensors: torch.Tensor, vacuum: torch.Tensor) -> torch.Tensor:
+        """Return the tensors (c, targets, 3, 3) of layered crystals at their own distance between layers."""
+        if not torch.compiler.is_compiling() and not (vacuum[:, 3] < 1).any():
+            return tensors  # no layers were brought closer: the result below would be the same
         parts = dict(zip(self.targets, tensors.unbind(1), strict=True))
-        changed = {name: remove_vacuum_average(tensor, dilution) for name, tensor in parts.items() if name != 'ionic'}
-        if {'electronic', 'ionic'} <= set(parts):  # the static response thins out as a whole
+        changed = {name: average_with_vacuum(tensor, vacuum) for name, tensor in parts.items() if name != 'ionic'}
+        if {'electronic', 'ionic'} <= set(parts):  # the laws hold for the static tensor, not for its ionic part
             static = parts['electronic'] + parts['ionic']
-            difference = (
-                remove_vacuum_average(static, dilution) - static - (changed['electronic'] - parts['electronic'])
-            )
+            difference = average_with_vacuum(static, vacuum) - static - (changed['electronic'] - parts['electronic'])
             changed['ionic'] = parts['ionic'] + difference
         return torch.stack([changed.get(name, parts[name]) for name in self.targets], dim=1)
 
 
-def remove_vacuum_average(tensor: torch.Tensor, dilution: torch.Tensor) -> torch.Tensor:
-    """Return tensors (c, 3, 3) of layered crystals with a longer repeat; :func:`.vacuum_average_ratio`.
+def average_with_vacuum(tensor: torch.Tensor, vacuum: torch.Tensor) -> torch.Tensor:
+    """Return the tensors of layered crystals with more vacuum between their layers; see :func:`.vacuum_averaged`.
 
-    :param dilution: (c, 4) normal, and the ratio of the repeats, before over after; exactly 1 leaves the tensor alone
+    :param tensor: (c, 3, 3)
+    :param vacuum: (c, 4) normal of the layers, and the ratio of the old to the new repeat; 1 returns the tensor
     """
-    normal, ratio = dilution[:, :3], dilution[:, 3:, None]
+    normal, ratio = vacuum[:, :3], vacuum[:, 3:, None]
     across = normal.unsqueeze(2) * normal.unsqueeze(1)
     unit = torch.eye(3, dtype=tensor.dtype, device=tensor.device)
     within = unit - across
@@ -136,6 +143,11 @@ def remove_vacuum_average(tensor: torch.Tensor, dilution: torch.Tensor) -> torch
 
 
 def mean_by(values: torch.Tensor, index: torch.Tensor, size: int) -> torch.Tensor:
-    """Return the mean of the rows (n, k) that share an index, (size, k)."""
+    """Return the mean of the rows of each index, (size, k); zero for an index without rows.
+
+    :param values: (n, k)
+    :param index: (n,) from 0 to size − 1
+    :param size: number of means
+    """
     total = values.new_zeros(size, values.shape[1]).index_add_(0, index, values)
     return total / torch.bincount(index, minlength=size).clamp(min=1).unsqueeze(1)

@@ -1,4 +1,4 @@
-"""From crystals to flat graphs, by preset; numpy alone."""
+"""Preparation of crystals for the network: canonical cell, frames and graphs of a preset, in numpy."""
 
 from __future__ import annotations
 
@@ -20,40 +20,44 @@ from aiida_goectp.core.crystals.symmetry import (
 )
 from aiida_goectp.core.network.graph import build_graphs
 
-__all__ = ('PRESETS', 'GraphArrays', 'evaluations_kept', 'prepare', 'published_references')
+__all__ = ('PRESETS', 'GraphArrays', 'PreparedCrystal', 'analysis_cache', 'prepare', 'published_references')
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """One crystal as a network must see it: a cell, and one or more frames."""
+class PreparedCrystal:
+    """Cell and frames in which the network evaluates a crystal."""
 
     lattice: np.ndarray
+    """(3, 3) Å, rows"""
     numbers: np.ndarray
+    """(n,) atomic numbers"""
     positions: np.ndarray
+    """(n, 3) fractional"""
     frames: np.ndarray
     """(m, 3, 3) Å, rows: the reference lattice vectors of each frame"""
     rotations: np.ndarray
     """(m, 3, 3) Q of each frame"""
     projectors: np.ndarray
-    """(2, 9, 9) onto what the point group allows: of any tensor, and of an ionic one"""
+    """(2, 9, 9) projectors onto the tensors that the point group allows: any tensor, and an ionic one"""
     symmetry_known: bool
-    dilution: np.ndarray
-    """(4,) normal of the layers, and the ratio of the repeat across them in this cell to that of the crystal; 1 where
-    nothing was changed"""
+    """whether a space group was found"""
+    vacuum: np.ndarray
+    """(4,) normal of the layers, and the ratio of the repeat across them in this cell to that of the crystal; the ratio
+    is 1 if the layers were not brought closer"""
 
 
-_AS_IT_IS = np.array([0.0, 0.0, 0.0, 1.0])
+_NO_VACUUM = np.array([0.0, 0.0, 0.0, 1.0])
 
 
-def _evaluate_goectp(crystal: Crystal) -> Evaluation:
-    cell, dilution = canonical_cell(crystal), _AS_IT_IS
-    # of the canonical cell, so that layers are found or not whatever the cell in which the crystal was given
+def _prepare_goectp(crystal: Crystal) -> PreparedCrystal:
+    cell, vacuum = canonical_cell(crystal), _NO_VACUUM
+    # layers of the canonical cell, so that the result does not depend on the given cell
     primitive = Crystal(crystal.id, cell.lattice, cell.atomic_numbers, cell.fractional_positions)
     layers = find_layers(primitive)
     if layers is not None and layers.gaps.max() > WIDEST_GAP:
-        closer, thinner = with_vacuum_reduced(primitive, layers)
-        cell, dilution = canonical_cell(closer), np.append(layers.normal, thinner)
-    return Evaluation(
+        closer, ratio = with_vacuum_reduced(primitive, layers)
+        cell, vacuum = canonical_cell(closer), np.append(layers.normal, ratio)
+    return PreparedCrystal(
         cell.lattice,
         cell.atomic_numbers,
         cell.fractional_positions,
@@ -61,13 +65,13 @@ def _evaluate_goectp(crystal: Crystal) -> Evaluation:
         cell.rotations,
         _projectors(cell),
         cell.symmetry_known,
-        dilution,
+        vacuum,
     )
 
 
-def _evaluate_published(crystal: Crystal) -> Evaluation:
+def _prepare_published(crystal: Crystal) -> PreparedCrystal:
     references = published_references(crystal.lattice)
-    return Evaluation(
+    return PreparedCrystal(
         np.asarray(crystal.lattice, dtype=np.float64),
         crystal.atomic_numbers,
         crystal.fractional_positions,
@@ -75,38 +79,39 @@ def _evaluate_published(crystal: Crystal) -> Evaluation:
         polar_rotation(crystal.lattice)[None],
         np.stack([np.eye(9)] * 2),
         True,
-        _AS_IT_IS,
+        _NO_VACUUM,
     )
 
 
 def _projectors(cell: CanonicalCell) -> np.ndarray:
-    of_group = point_group_projector(cell.operations)
-    seen = infrared_directions(cell.operations, cell.permutations)
-    return np.stack([of_group, np.kron(seen, seen) @ of_group])
+    group = point_group_projector(cell.operations)
+    active = infrared_directions(cell.operations, cell.permutations)
+    return np.stack([group, np.kron(active, active) @ group])
 
 
-PRESETS: dict[str, Callable[[Crystal], Evaluation]] = {
-    'goectp': _evaluate_goectp,
-    'published': _evaluate_published,
-    'descriptors': _evaluate_goectp,
+PRESETS: dict[str, Callable[[Crystal], PreparedCrystal]] = {
+    'goectp': _prepare_goectp,
+    'published': _prepare_published,
+    'descriptors': _prepare_goectp,
 }
-"""How a crystal is shown to the network.
+"""Name of a preset → preparation of a crystal.
 
-``goectp`` and ``descriptors``: its reduced primitive cell, in every frame that counts, projected onto the point group,
-the layers of a layered crystal no farther apart than :data:`.WIDEST_GAP`; ``published``: the cell as
-given, in one frame.
+``goectp`` and ``descriptors`` take the reduced primitive cell, one frame for each coset of the Laue group in the
+holohedry, projectors onto the point group, and layers no farther apart than :data:`.WIDEST_GAP`. ``published`` takes
+the given cell in a single frame, without projection.
 """
 
 
 def published_references(lattice: np.ndarray, tolerance: float = 1e-4) -> np.ndarray:
     """Return the three reference lattice vectors of the published graph.
 
-    The shortest lattice translation, the next that is not collinear, the next that is not coplanar; the second and
-    third make no obtuse angle with the first, and all are flipped if left-handed (Yan et al., ICLR 2024). Where lengths
-    tie, which the published code leaves to rounding, the vector with the smaller image indices comes first.
+    The shortest lattice translation, the next that is not collinear, and the next that is not coplanar. The second and
+    third are inverted if they make an obtuse angle with the first, and all three if they are left-handed (Yan et al.,
+    ICLR 2024). Of vectors of equal length the one with the smaller image indices comes first; the published code leaves
+    this to rounding.
 
     :param lattice: (3, 3) Å, rows
-    :param tolerance: Å, lengths closer than this are equal
+    :param tolerance: Å, lengths that differ by less are equal
     :return: (3, 3) Å, rows
     """
     grid = np.arange(-3, 4)
@@ -131,7 +136,7 @@ def published_references(lattice: np.ndarray, tolerance: float = 1e-4) -> np.nda
 
 @dataclass(frozen=True)
 class GraphArrays:
-    """Graphs of many crystals as flat numpy arrays; a crystal owns one graph for each frame."""
+    """Graphs of c crystals as flat arrays, one graph for each frame of a crystal: g graphs, N atoms, U edges."""
 
     graph_offsets: np.ndarray
     """(c + 1,) graphs of each crystal"""
@@ -140,34 +145,34 @@ class GraphArrays:
     edge_offsets: np.ndarray
     """(g + 1,) undirected edges of each graph"""
     numbers: np.ndarray
-    """(N,)"""
+    """(N,) atomic numbers"""
     source: np.ndarray
-    """(U,) atom within its graph"""
+    """(U,) index of an atom within its graph"""
     target: np.ndarray
-    """(U,)"""
+    """(U,) index of an atom within its graph"""
     vectors: np.ndarray
-    """(U, 3) Å"""
+    """(U, 3) Å, from source to target"""
     references: np.ndarray
-    """(g, 3, 3) Å"""
+    """(g, 3, 3) Å, rows: reference lattice vectors"""
     rotations: np.ndarray
-    """(g, 3, 3)"""
+    """(g, 3, 3) Q of each frame"""
     volumes: np.ndarray
     """(g,) Å³"""
     projectors: np.ndarray
-    """(c, 2, 9, 9) onto what the point group allows: of any tensor, and of an ionic one"""
+    """(c, 2, 9, 9); see :class:`PreparedCrystal`"""
     symmetry_known: np.ndarray
     """(c,)"""
-    dilution: np.ndarray
-    """(c, 4) normal of layers that were brought closer, and the ratio of the repeats; 1 where nothing was changed"""
-    described: np.ndarray | None = None
-    """(g, k) what :func:`.describe_once` returns, if it was asked"""
+    vacuum: np.ndarray
+    """(c, 4); see :class:`PreparedCrystal`"""
+    descriptors: np.ndarray | None = None
+    """(g, k) result of :func:`.precompute_descriptors`"""
 
     def __len__(self) -> int:
         return len(self.projectors)
 
     @classmethod
     def concatenate(cls, parts: Sequence[GraphArrays]) -> GraphArrays:
-        """Return the graphs of all parts, one after the other; one at least."""
+        """Return the graphs of one or more parts in order."""
         if len(parts) == 1:
             return parts[0]
         columns = {item.name: [getattr(part, item.name) for part in parts] for item in fields(cls)}
@@ -175,9 +180,9 @@ class GraphArrays:
             ends = np.cumsum([0, *(offsets[-1] for offsets in columns[name])])
             shifted = [offsets[1:] + end for offsets, end in zip(columns[name], ends, strict=False)]
             columns[name] = [np.zeros(1, dtype=np.int64), *shifted]
-        asked = columns.pop('described')
-        described = None if any(numbers is None for numbers in asked) else np.concatenate(asked)
-        return cls(**{name: np.concatenate(column) for name, column in columns.items()}, described=described)
+        pieces = columns.pop('descriptors')
+        descriptors = None if any(piece is None for piece in pieces) else np.concatenate(pieces)
+        return cls(**{name: np.concatenate(column) for name, column in columns.items()}, descriptors=descriptors)
 
     def take(self, crystals: Sequence[int] | np.ndarray) -> GraphArrays:
         """Return the graphs of the given crystals, in the given order."""
@@ -198,59 +203,59 @@ class GraphArrays:
             self.volumes[graphs],
             self.projectors[rows],
             self.symmetry_known[rows],
-            self.dilution[rows],
-            None if self.described is None else self.described[graphs],
+            self.vacuum[rows],
+            None if self.descriptors is None else self.descriptors[graphs],
         )
 
 
 def _ranges(offsets: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the members of the given rows of a ragged array, one after the other, and their new offsets."""
+    """Return the indices of the elements in the given rows of a ragged array, and the offsets of the new rows."""
     counts = offsets[rows + 1] - offsets[rows]
     ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     return np.repeat(offsets[rows] - ends[:-1], counts) + np.arange(ends[-1]), ends
 
 
-_kept: dict[Hashable, Any] | None = None
+_cache: dict[Hashable, Any] | None = None
 
 
 @contextmanager
-def evaluations_kept(store: dict[Hashable, Any]) -> Iterator[None]:
-    """Analyse each crystal once only within this context, for whoever prepares the same ones again and again.
+def analysis_cache(store: dict[Hashable, Any]) -> Iterator[None]:
+    """Analyse each crystal only once within this context, where the same crystals are prepared repeatedly.
 
-    :param store: where the analyses are kept, some kilobytes a crystal; empty at first
+    :param store: cache of :class:`PreparedCrystal`, some kilobytes a crystal; empty at first
     """
-    global _kept
-    before, _kept = _kept, store
+    global _cache
+    before, _cache = _cache, store
     try:
         yield
     finally:
-        _kept = before
+        _cache = before
 
 
-def _evaluate(crystal: Crystal, preset: str) -> Evaluation:
-    kept = _kept
-    if kept is None:
+def _prepare_crystal(crystal: Crystal, preset: str) -> PreparedCrystal:
+    cache = _cache
+    if cache is None:
         return PRESETS[preset](crystal)
     arrays = (crystal.lattice, crystal.atomic_numbers, crystal.fractional_positions)
     key = preset, *(np.asarray(array).tobytes() for array in arrays)
-    if key not in kept:
-        kept[key] = PRESETS[preset](crystal)
-    return kept[key]
+    if key not in cache:
+        cache[key] = PRESETS[preset](crystal)
+    return cache[key]
 
 
 def prepare(
     crystals: Iterable[Crystal], preset: str = 'goectp', references: Sequence[np.ndarray] | None = None
 ) -> GraphArrays:
-    """Return the graphs of many crystals under a preset.
+    """Return the graphs of crystals for a preset.
 
     :param crystals: crystals that :func:`aiida_goectp.core.crystals.validation.check_crystal` accepts
     :param preset: a key of :data:`PRESETS`
-    :param references: (3, 3) reference vectors of each crystal instead of the preset's own choice
+    :param references: (3, 3) Å, reference vectors of each crystal, to override those of a preset with a single frame
     """
-    evaluations = [_evaluate(crystal, preset) for crystal in crystals]
-    frames = [len(item.frames) for item in evaluations]
-    repeated = [item for item, m in zip(evaluations, frames, strict=True) for _ in range(m)]
-    triples = [item.frames for item in evaluations] if references is None else [r[None] for r in references]
+    prepared = [_prepare_crystal(crystal, preset) for crystal in crystals]
+    frames = [len(item.frames) for item in prepared]
+    repeated = [item for item, m in zip(prepared, frames, strict=True) for _ in range(m)]
+    triples = [item.frames for item in prepared] if references is None else [r[None] for r in references]
     vectors = np.concatenate([np.zeros((0, 3, 3)), *triples])
     atom_offsets = np.concatenate([[0], np.cumsum([len(item.numbers) for item in repeated])]).astype(np.int64)
     lattices = np.array([item.lattice for item in repeated]).reshape(-1, 3, 3)
@@ -271,9 +276,9 @@ def prepare(
         graphs.target - local,
         graphs.vectors,
         vectors,
-        np.concatenate([np.zeros((0, 3, 3)), *(item.rotations for item in evaluations)]),
+        np.concatenate([np.zeros((0, 3, 3)), *(item.rotations for item in prepared)]),
         np.abs(np.linalg.det(lattices)),
-        np.array([item.projectors for item in evaluations]).reshape(-1, 2, 9, 9),
-        np.array([item.symmetry_known for item in evaluations], dtype=bool),
-        np.array([item.dilution for item in evaluations]).reshape(-1, 4),
+        np.array([item.projectors for item in prepared]).reshape(-1, 2, 9, 9),
+        np.array([item.symmetry_known for item in prepared], dtype=bool),
+        np.array([item.vacuum for item in prepared]).reshape(-1, 4),
     )

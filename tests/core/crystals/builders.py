@@ -1,4 +1,4 @@
-"""Crystals, and strategies that make them, for the tests of this folder."""
+"""Crystals and hypothesis strategies for tests."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ def rocksalt(id='MgO', edge=4.212, numbers=(12, 8)) -> Crystal:
     return Crystal(id, lattice, np.array(numbers, np.int16), np.array([[0, 0, 0], [0.5, 0.5, 0.5]]))
 
 
+def mos2() -> Crystal:
+    """2H-MoS2, a = 3.16, c = 12.29 Å (Bronsema et al., Z. Anorg. Allg. Chem. 540 (1986))."""
+    lattice = np.array([[1, 0, 0], [-0.5, np.sqrt(3) / 2, 0], [0, 0, 1]]) * [[3.16], [3.16], [12.29]]
+    positions = [[1 / 3, 2 / 3, 0.25], [2 / 3, 1 / 3, 0.75]]
+    sulphur = [[1 / 3, 2 / 3, 0.621], [1 / 3, 2 / 3, -0.121], [2 / 3, 1 / 3, 0.379], [2 / 3, 1 / 3, 0.121]]
+    return Crystal('MoS2', lattice, np.array([42, 42, 16, 16, 16, 16]), np.array(positions + sulphur))
+
+
 def crystal_of(positions, lattice=None, numbers=None, id='x') -> Crystal:
     positions = np.array(positions, dtype=float).reshape(-1, 3)
     lattice = np.eye(3) * 5 if lattice is None else np.array(lattice, dtype=float)
@@ -22,7 +30,7 @@ def crystal_of(positions, lattice=None, numbers=None, id='x') -> Crystal:
 
 @st.composite
 def crystals(draw, max_atoms=6, id='x'):
-    """Any crystal of reasonable lattice; its atoms may lie on one another."""
+    """Crystals with random lattice and positions; atoms may coincide."""
     count = draw(st.integers(1, max_atoms))
     seed = draw(st.integers(0, 2**32 - 1))
     rng = np.random.default_rng(seed)

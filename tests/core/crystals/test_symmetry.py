@@ -1,12 +1,12 @@
-"""Canonical cells and projection."""
+"""Canonical cells, projection onto the point group, and infrared active directions."""
 
 import numpy as np
 import pytest
 import spglib
 
 from aiida_goectp.core.crystals import Crystal
+from aiida_goectp.core.crystals.equivalent import change_cell, make_supercell, random_orthogonal, rotate
 from aiida_goectp.core.crystals.symmetry import canonical_cell, infrared_directions, point_group_projector, project
-from tests.core.network.changes import enlarged, orthogonal, recelled, rotated
 
 
 def _density(crystal):
@@ -25,34 +25,35 @@ def _density(crystal):
     ],
 )
 def test_textbook_cells(crystal_set, name, atoms, order, frames):
-    """GaAs lacks inversion, but its Laue group m-3m is the lattice's: one frame is enough, since ε is even."""
+    """GaAs has no inversion, but its Laue group m-3m is the holohedry of the lattice: one frame, since ε is even."""
     crystal = crystal_set[list(crystal_set.ids).index(name)]
-    for given in (crystal, enlarged(crystal, np.random.default_rng(0)), recelled(crystal, np.random.default_rng(1))):
+    supercell = make_supercell(crystal, np.random.default_rng(0))
+    for given in (crystal, supercell, change_cell(crystal, np.random.default_rng(1))):
         cell = canonical_cell(given)
         assert (len(cell.atomic_numbers), len(cell.operations), len(cell.frames)) == (atoms, order, frames)
         assert cell.symmetry_known
 
 
-def test_low_symmetry_on_a_symmetric_lattice_needs_more_frames():
-    """Pyrite's group m-3 is half of the cubic holohedry; one atom pair off every axis leaves 24 cosets of {1, −1}."""
-    pyrite = Crystal('pair', np.eye(3) * 5, np.array([26, 16]), np.array([[0, 0, 0], [0.11, 0.23, 0.37]]))
-    assert len(canonical_cell(pyrite).frames) == 24
+def test_a_crystal_of_low_symmetry_on_a_cubic_lattice_has_24_frames():
+    """Two atoms in general positions: the Laue group is {1, −1}, the holohedry has 48 operations."""
+    pair = Crystal('pair', np.eye(3) * 5, np.array([26, 16]), np.array([[0, 0, 0], [0.11, 0.23, 0.37]]))
+    assert len(canonical_cell(pair).frames) == 24
 
 
-def test_the_frame_leads_back(crystal_set):
+def test_frames_and_operations_rotate_with_the_crystal(crystal_set):
     crystal = crystal_set[5]
-    turn = orthogonal(np.random.default_rng(0))
-    here, there = canonical_cell(crystal), canonical_cell(rotated(crystal, turn))
-    for cell in (here, there):
+    turn = random_orthogonal(np.random.default_rng(0))
+    given, rotated = canonical_cell(crystal), canonical_cell(rotate(crystal, turn))
+    for cell in (given, rotated):
         stretch = np.swapaxes(cell.rotations, 1, 2) @ np.swapaxes(cell.frames, 1, 2)
         np.testing.assert_allclose(stretch, np.swapaxes(stretch, 1, 2), atol=1e-9)
-    operations = turn @ here.operations @ turn.T
-    distance = np.abs(operations[:, None] - there.operations[None]).max(axis=(2, 3))
+    operations = turn @ given.operations @ turn.T
+    distance = np.abs(operations[:, None] - rotated.operations[None]).max(axis=(2, 3))
     assert distance.min(axis=1).max() < 1e-8
 
 
 def test_noise_below_the_tolerance_is_symmetrised(crystal_set):
-    """What comes out obeys the group exactly, although what went in did not."""
+    """The canonical cell has the symmetry to rounding, the given cell only within the tolerance."""
     rng = np.random.default_rng(0)
     crystal = crystal_set[4]
     noisy = crystal._replace(
@@ -78,9 +79,7 @@ def test_projection_is_the_invariant_part(crystal_set):
     operations = canonical_cell(crystal_set[5]).operations
     projector = point_group_projector(operations)
     np.testing.assert_allclose(projector @ projector, projector, atol=1e-12)
-    assert np.trace(projector) == pytest.approx(
-        2, abs=1e-9
-    )  # 6mm: two independent components, besides none antisymmetric
+    assert np.trace(projector) == pytest.approx(2, abs=1e-9)  # 6mm: two independent components, both symmetric
     tensor = np.random.default_rng(0).normal(size=(4, 3, 3))
     found = project(tensor, operations)
     turned = operations[:, None] @ found @ np.swapaxes(operations, 1, 2)[:, None]
@@ -89,8 +88,8 @@ def test_projection_is_the_invariant_part(crystal_set):
     np.testing.assert_allclose(found[:, 2, 2], tensor[:, 2, 2], atol=1e-9)
 
 
-def test_a_crystal_that_spglib_refuses_keeps_its_own_cell():
-    """Two atoms of one kind within the tolerance: no symmetry can be told, and that is said."""
+def test_without_a_space_group_the_given_cell_is_kept():
+    """Two atoms of one kind within the tolerance: spglib finds no space group."""
     close = Crystal('close', np.eye(3) * 4, np.array([8, 8]), np.array([[0, 0, 0], [0.001, 0, 0]]))
     cell = canonical_cell(close)
     assert not cell.symmetry_known
@@ -105,38 +104,37 @@ def _directions(lattice, numbers, positions):
 FCC = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 2
 
 
-def test_what_has_no_infrared_mode_answers_no_field():
-    """Diamond: its optical mode is T2g; one atom in the cell: there is none. Zincblende has T2, rocksalt T1u."""
+def test_crystals_without_infrared_active_modes_have_no_directions():
+    """Optical modes: T2g in diamond, none with one atom in the cell, T2 in zincblende, T1u in rock salt."""
     np.testing.assert_allclose(_directions(FCC * 3.57, [6, 6], [[0, 0, 0], [0.25] * 3]), 0, atol=1e-12)
     np.testing.assert_allclose(_directions(FCC * 5.3, [18], [[0, 0, 0]]), 0, atol=1e-12)
     np.testing.assert_allclose(_directions(FCC * 4.36, [14, 6], [[0, 0, 0], [0.25] * 3]), np.eye(3), atol=1e-12)
     np.testing.assert_allclose(_directions(FCC * 4.21, [12, 8], [[0, 0, 0], [0.5] * 3]), np.eye(3), atol=1e-12)
-    # a supercell in which the two atoms of diamond stand in another order is diamond still
+    # a supercell of diamond with another order of atoms
     supercell = [[0, 0, 0], [0.125, 0.125, 0.125], [0.5, 0, 0], [0.625, 0.125, 0.125]]
     stretched = np.diag([2.0, 2, 2]) @ FCC * 3.57
     eight = [np.array(p) + np.array(q) for q in ([0, 0, 0], [0, 0.5, 0], [0, 0, 0.5], [0, 0.5, 0.5]) for p in supercell]
     np.testing.assert_allclose(_directions(stretched, [6] * 16, eight), 0, atol=1e-12)
 
 
-def test_graphite_answers_within_its_layers_and_across():
+def test_graphite_is_infrared_active_along_all_directions():
     """P6₃/mmc graphite: E1u and A2u are infrared active (Nemanich et al., Solid State Commun. 23, 1977)."""
     lattice = [[2.46, 0, 0], [-1.23, 2.1304, 0], [0, 0, 6.71]]
     positions = [[0, 0, 0.25], [0, 0, 0.75], [1 / 3, 2 / 3, 0.25], [2 / 3, 1 / 3, 0.75]]
     np.testing.assert_allclose(_directions(lattice, [6] * 4, positions), np.eye(3), atol=1e-9)
 
 
-def test_molecules_of_equal_atoms_leave_no_direction():
-    """N₂ molecules along z, one in the cell, both atoms equal by inversion: no Born charge is left."""
+def test_homonuclear_molecules_have_no_directions():
+    """N₂ molecules along z, one in the cell: inversion and the acoustic sum rule make all Born charges zero."""
     lattice = np.diag([3.0, 3.0, 4.0])
     np.testing.assert_allclose(_directions(lattice, [7, 7], [[0, 0, 0.14], [0, 0, -0.14]]), 0, atol=1e-12)
-    # with a third atom of another kind on the axis all directions count
+    # with a third atom of another kind all directions are active
     found = _directions(lattice, [7, 7, 8], [[0, 0, 0.14], [0, 0, -0.14], [0.5, 0.5, 0.5]])
     np.testing.assert_allclose(found, np.eye(3), atol=1e-9)
 
 
-def test_infrared_directions_turn_with_the_crystal():
-    """Two kinds of chains along x that differ by their own x coordinates only: the answer lies in one plane or line."""
-    turn = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))[0]
+def test_infrared_directions_rotate_with_the_crystal():
+    turn = random_orthogonal(np.random.default_rng(3))
     lattice = np.diag([4.0, 5.0, 6.0])
     positions = [[0.1, 0, 0], [0.9, 0, 0], [0.4, 0.5, 0.5], [0.6, 0.5, 0.5]]
     straight = _directions(lattice, [6, 6, 6, 6], positions)

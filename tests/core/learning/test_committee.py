@@ -14,7 +14,7 @@ from aiida_goectp.core.learning.committee import extract_member, join_members
 from aiida_goectp.core.learning.committee_settings import committee_settings
 from aiida_goectp.core.learning.predict import predict_crystals
 from aiida_goectp.core.learning.settings import TrainSettings, settings_like
-from aiida_goectp.core.learning.train import Epoch, Interrupted, train_committee
+from aiida_goectp.core.learning.train import Epoch, TrainingInterrupted, train_committee
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.checkpoint import load_model, save_model
 from aiida_goectp.core.network.preparation import prepare
@@ -94,7 +94,7 @@ def test_a_training_killed_in_a_later_member_goes_on(data, mixed, tmp_path):
     whole = train_committee(rows, None, settings, initial=initial)
     lines: list[Epoch] = []
     options = {'initial': initial, 'state_file': tmp_path / 'state', 'report': lines.append}
-    with pytest.raises(Interrupted):
+    with pytest.raises(TrainingInterrupted):
         train_committee(rows, None, settings, stop=lambda: len(lines) == 3, **options)
     assert lines[-1].member == 1
     resumed = train_committee(rows, None, settings, **options)
@@ -109,7 +109,7 @@ def test_the_functional_to_predict_first(mixed):
     model, told = load_model(mixed), ['PBE', 'PBEsol']
     for network in model.members:
         torch.nn.init.normal_(network.functional_shift.weight)
-    turned = model.predicting(told)
+    turned = model.with_functionals(told)
     assert turned.card.architecture['functionals'] == turned.card.architectures[1]['functionals'] == told
     assert [network.architecture for network in turned.members] == turned.card.architectures
     batch = GraphBatch.from_arrays(prepare(list(tiny.some_crystals(3)), 'goectp'))
@@ -120,7 +120,7 @@ def test_the_functional_to_predict_first(mixed):
         torch.testing.assert_close(after(batch, functional=second), before(batch))
         assert not torch.allclose(after(batch), before(batch))
     for other in ([], ['PBE'], ['PBE', 'r2SCAN'], told[::-1]):
-        assert model.predicting(other) is model
+        assert model.with_functionals(other) is model
 
 
 def test_labels_of_the_second_functional_teach_what_is_predicted(data, mixed):

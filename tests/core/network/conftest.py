@@ -1,4 +1,4 @@
-"""The published reference numbers, real crystals, and networks with random weights."""
+"""Reference data of the published network, real crystals, and networks with random weights."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from aiida_goectp.core.crystals import Crystal
+from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS
 from aiida_goectp.core.crystals.readers import read_structures
 from aiida_goectp.core.network.imports import load_published_weights
 from aiida_goectp.core.network.model import ARCHITECTURES, GoeCTP
@@ -30,16 +31,10 @@ def reference_weights(shared):
 @pytest.fixture(scope='session')
 def reference_crystals(shared, reference):
     rows = json.loads((shared / 'reference' / 'goectp_reference_crystals.json').read_text())
-    numbers = read_numbers(rows)
     return [
-        Crystal(row['id'], reference['cell'][i], numbers[i], np.array(row['frac_coords'])) for i, row in enumerate(rows)
+        Crystal(row['id'], cell, np.array([ATOMIC_NUMBERS[s] for s in row['species']]), np.array(row['frac_coords']))
+        for row, cell in zip(rows, reference['cell'], strict=True)
     ]
-
-
-def read_numbers(rows):
-    from ase.data import atomic_numbers
-
-    return [np.array([atomic_numbers[s] for s in row['species']]) for row in rows]
 
 
 @pytest.fixture
@@ -51,7 +46,7 @@ def published(reference_weights):
 
 @pytest.fixture(scope='session')
 def sharp():
-    """A network of preset goectp in float64 whose random weights give strongly anisotropic tensors."""
+    """Network of preset goectp in float64 with random weights and strongly anisotropic output."""
     torch.manual_seed(7)
     options = {'width': 24, 'layers': 3, 'bins': 64}
     network = GoeCTP({**ARCHITECTURES['goectp'], 'options': options}, ['electronic', 'ionic'])
@@ -62,7 +57,7 @@ def sharp():
 
 @pytest.fixture(scope='session')
 def real_crystals(shared):
-    """Some dozens of real crystals of three sources, up to 40 atoms."""
+    """About 80 crystals of three sources with up to 40 atoms."""
     chosen = []
     for name, step in (('phonondb_born', 130), ('mp20_test', 230), ('petousis2017_mp', 90)):
         found = read_structures([shared / 'data' / f'{name}.jsonl.gz'])

@@ -1,65 +1,62 @@
-"""The plug for backbones, the second backbone, and one made here."""
+"""Registry of backbones, adaptor for torch-geometric, and what else the network is built from."""
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch_geometric.nn import GAT, GINEConv, GPSConv
+from torch_geometric.nn.models.dimenet import DimeNet
 
-from aiida_goectp.core.network.backbone import BACKBONES, Backbone, build_backbone
+from aiida_goectp.core.network.backbone import build_backbone
+from aiida_goectp.core.network.conformance import check_backbone
 from aiida_goectp.core.network.model import GoeCTP, mean_by
-from tests.core.network.changes import CHANGES, orthogonal, rotated
-from tests.core.network.test_exactness import TOLERANCE, deviation, predict
+from aiida_goectp.core.network.torch_geometric_adaptor import MessagePassingBackbone
 
 
-@pytest.fixture
-def second():
-    torch.manual_seed(2)
-    architecture = {'backbone': 'cgcnn', 'options': {'width': 16, 'layers': 2, 'bins': 32}, 'head': 'physical'}
-    network = GoeCTP(architecture, ['electronic', 'ionic']).double().eval()
-    with torch.no_grad():
-        network.head.layers[2].weight.mul_(30)
-    return network
+def graph_isomorphism(width=16):
+    maps = [nn.Sequential(nn.Linear(width, width), nn.SiLU()) for _ in range(2)]
+    return MessagePassingBackbone([GINEConv(part, edge_dim=width) for part in maps], width, bins=32, residual=True)
 
 
-def test_second_backbone_is_exact_too(second, crystal_set):
-    """Frame, averaging and projection do their work around any backbone."""
-    rng = np.random.default_rng(0)
-    crystals = list(crystal_set)
-    expected = predict(second, crystals)
-    assert np.ptp(np.linalg.eigvalsh(expected), axis=-1).max() > 0.1
-    turn = orthogonal(rng)
-    found = predict(second, [rotated(crystal, turn) for crystal in crystals])
-    assert deviation(found, turn @ expected @ turn.T).max() < TOLERANCE
-    for change in CHANGES.values():
-        assert deviation(predict(second, [change(c, rng) for c in crystals]), expected).max() < TOLERANCE
+def complete_network_of_the_zoo(width=16):
+    network = GAT(width, width, num_layers=2, v2=True, heads=2, edge_dim=width, add_self_loops=False)
+    return MessagePassingBackbone([network], width, bins=32)
 
 
-class Composition(Backbone):
-    """The least that a backbone can be: a number for each element."""
-
-    def __init__(self, width: int = 8) -> None:
-        super().__init__()
-        self.width = width
-        self.embedding = nn.Embedding(120, width)
-
-    def forward(self, batch, plain=False):
-        return self.embedding(batch.numbers)
+def attention_over_all_atoms_of_a_graph(width=16):
+    return MessagePassingBackbone([GPSConv(width, None, heads=2, norm=None)], width, bins=32)
 
 
-def test_another_backbone_plugs_in(monkeypatch, crystal_set):
-    monkeypatch.setitem(BACKBONES, 'composition', Composition)
-    network = GoeCTP({'backbone': 'composition', 'head': 'physical'}, ['electronic']).double().eval()
-    assert predict(network, list(crystal_set)).shape == (6, 1, 3, 3)
+@pytest.mark.parametrize(
+    'backbone', [graph_isomorphism, complete_network_of_the_zoo, attention_over_all_atoms_of_a_graph]
+)
+def test_other_networks_of_torch_geometric_conform(backbone):
+    assert max(check_backbone(backbone).values()) < 1e-10
 
 
-def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match=r"unknown backbone 'resnet'; there are: cgcnn, descriptors, icomformer"):
+def test_layers_that_require_positions_are_refused():
+    network = DimeNet(8, 8, num_blocks=1, num_bilinear=2, num_spherical=2, num_radial=2)
+    with pytest.raises(ValueError, match='pos'):
+        MessagePassingBackbone([network], 8)
+
+
+def test_edges_beyond_the_cutoff_do_not_count():
+    """The envelope of SchNet is zero at the cutoff, where it would rise again."""
+    x, edge_index = torch.randn(2, 8), torch.tensor([[0], [1]])
+    (block,) = build_backbone('schnet', width=8, layers=1, cutoff=5.0).layers
+    near, far = (block(x, edge_index, torch.tensor([d]), torch.ones(1, 8)) for d in (4.0, 5.0))
+    alone = block(x, torch.zeros(2, 0, dtype=torch.long), torch.zeros(0), torch.zeros(0, 8))
+    torch.testing.assert_close(far, alone)
+    assert not torch.allclose(near, alone)
+
+
+def test_unknown_names_and_options_are_refused():
+    with pytest.raises(ValueError, match=r'resnet.*cgcnn, descriptors, gatv2, icomformer, schnet'):
         build_backbone('resnet')
-    with pytest.raises(ValueError, match=r"backbone 'icomformer'.*colour"):
+    with pytest.raises(ValueError, match=r'icomformer.*colour'):
         build_backbone('icomformer', colour='red')
-    with pytest.raises(ValueError, match='unknown head'):
+    with pytest.raises(ValueError, match='head'):
         GoeCTP({'backbone': 'icomformer', 'head': 'none'}, ['electronic'])
-    with pytest.raises(ValueError, match='electronic and ionic, not total'):
+    with pytest.raises(ValueError, match='total'):
         GoeCTP({'backbone': 'icomformer', 'head': 'physical'}, ['total'])
 
 

@@ -1,4 +1,4 @@
-"""Model files: what is written is read, and nothing else is."""
+"""Model files: round trip, content hash, and invalid files."""
 
 import json
 
@@ -46,7 +46,7 @@ def test_round_trip(model_file, crystal_set):
         )
 
 
-def test_hash_is_of_the_content(tmp_path, model_file):
+def test_the_hash_depends_on_weights_and_architecture_only(tmp_path, model_file):
     again, renamed = tmp_path / 'b.safetensors', tmp_path / 'c.safetensors'
     save_model(again, _networks(), _card(name='other', notes='other words'))
     assert model_hash(again) == model_hash(model_file)
@@ -57,8 +57,8 @@ def test_hash_is_of_the_content(tmp_path, model_file):
     assert model_hash(renamed) != model_hash(model_file)
 
 
-def test_a_card_that_does_not_fit_is_not_written(tmp_path):
-    with pytest.raises(ValueError, match='3 networks'):
+def test_a_card_of_other_networks_is_not_written(tmp_path):
+    with pytest.raises(ValueError, match='3 members'):
         save_model(tmp_path / 'x.safetensors', _networks(), _card(members=3))
     assert not list(tmp_path.iterdir())
 
@@ -80,30 +80,30 @@ def _edit_card(**changes):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (lambda w, h: h.update(version='2'), 'model format version 2; this package reads version 1'),
-        (lambda w, h: h.update(format='other'), 'not a model of this package'),
-        (lambda w, h: h.update(card='{'), 'the model card is broken'),
-        (_edit_card(preset='newer'), "unknown preset 'newer'"),
-        (_edit_card(architecture={'backbone': 'resnet', 'head': 'physical'}), "unknown backbone 'resnet'"),
-        (_edit_card(members=1), 'weights do not fit'),
-        (_edit_card(surprise=1), 'broken at surprise'),
-        (lambda w, h: w.pop('0.head.layers.0.bias'), 'weights do not fit'),
+        (lambda w, h: h.update(version='2'), 'version 2'),
+        (lambda w, h: h.update(format='other'), ''),
+        (lambda w, h: h.update(card='{'), 'card'),
+        (_edit_card(preset='newer'), "preset.*'newer'"),
+        (_edit_card(architecture={'backbone': 'resnet', 'head': 'physical'}), "backbone.*'resnet'"),
+        (_edit_card(members=1), '1.backbone'),
+        (_edit_card(unknown_key=1), 'unknown_key'),
+        (lambda w, h: w.pop('0.head.layers.0.bias'), '0.head.layers.0.bias'),
     ],
 )
-def test_broken_models_are_refused(model_file, change, message):
+def test_invalid_models_are_refused(model_file, change, message):
     _rewrite(model_file, change)
-    with pytest.raises(FormatError, match=message):
+    with pytest.raises(FormatError, match=f'tiny.safetensors.*{message}'):
         load_model(model_file)
 
 
-def test_pickles_and_torn_files_are_refused(tmp_path, model_file):
+def test_pickles_and_truncated_files_are_refused(tmp_path, model_file):
     pickled = tmp_path / 'weights.pt'
     torch.save({'a': torch.zeros(3)}, pickled)
-    with pytest.raises(FormatError, match=r'weights\.pt: not a safetensors file \(a pickle'):
+    with pytest.raises(FormatError, match='pickle'):
         load_model(pickled)
     content = model_file.read_bytes()
     model_file.write_bytes(content[:-100])
-    with pytest.raises(FormatError, match='cut off'):
+    with pytest.raises(FormatError, match=r'tiny\.safetensors'):
         load_model(model_file)
-    with pytest.raises(FormatError, match='no such model file, nor one of the shipped models'):
+    with pytest.raises(FormatError, match='no-such-model'):
         load_model('no-such-model')

@@ -1,4 +1,4 @@
-"""Element features: the published ones for every element of the reference."""
+"""Element features and scales, compared with the published ones and with other libraries."""
 
 import numpy as np
 from ase.data import covalent_radii
@@ -19,7 +19,7 @@ def test_features_are_those_of_the_reference(reference, reference_crystals):
     np.testing.assert_array_equal(element_features()[numbers], reference['x'])
 
 
-def test_every_element_differs_but_where_the_bins_are_too_wide():
+def test_each_element_has_a_bin_of_most_properties():
     features = element_features()
     assert features.shape == (HEAVIEST + 1, FEATURES)
     assert not features[0].any()
@@ -29,7 +29,7 @@ def test_every_element_differs_but_where_the_bins_are_too_wide():
     assert (oxygen != sulphur).any()
 
 
-def test_scales_are_the_bins_but_for_two_that_are_finer():
+def test_scales_are_bins_except_electronegativity_and_radius():
     features, scales = element_features(), element_scales()
     assert scales.shape == (101, 9)
     oxygen = features[8]
@@ -42,7 +42,7 @@ def test_scales_are_the_bins_but_for_two_that_are_finer():
     assert (scales[1:, RADIUS] > 0.2).all()
 
 
-def test_measured_numbers_are_those_of_the_libraries():
+def test_radii_agree_with_ase_and_electronegativities_with_pymatgen():
     radii = covalent_radii
     scales = element_scales()
     np.testing.assert_allclose(scales[1:97, RADIUS], radii[1:97], rtol=1e-6)

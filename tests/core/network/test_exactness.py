@@ -1,4 +1,4 @@
-"""Preset ``goectp``: what physics demands holds exactly, on real crystals and on random ones of every system."""
+"""Preset ``goectp``: symmetry holds to rounding, on real crystals and on random ones of every system."""
 
 import numpy as np
 import pytest
@@ -6,10 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aiida_goectp.core.crystals.equivalent import DESCRIPTIONS, random_orthogonal, rotate
 from aiida_goectp.core.crystals.symmetry import canonical_cell
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.preparation import prepare
-from tests.core.network.changes import CHANGES, SETTINGS, orthogonal, random_crystal, rotated
+from tests.core.network.random_crystals import SETTINGS, random_crystal
 
 TOLERANCE = 1e-5
 
@@ -25,29 +26,35 @@ def deviation(found, expected):
     return np.abs(found - expected).max(axis=(1, 2, 3)) / scale
 
 
+def described_otherwise(crystals, rng):
+    """Return the crystals with another origin, atom order, cell and supercell."""
+    for change in DESCRIPTIONS.values():
+        crystals = [change(crystal, rng) for crystal in crystals]
+    return crystals
+
+
 @pytest.fixture(scope='module')
 def expected(sharp, real_crystals):
     return predict(sharp, real_crystals)
 
 
-def test_the_question_is_not_trivial(expected):
-    """The network whose invariance is tested gives large and anisotropic tensors."""
+def test_the_network_under_test_gives_anisotropic_tensors(expected):
     assert np.ptp(np.linalg.eigvalsh(expected), axis=-1).max(axis=1).mean() > 1
 
 
 def test_rotations_and_reflections(sharp, real_crystals, expected):
     rng = np.random.default_rng(0)
-    turns = [orthogonal(rng) for _ in real_crystals]
+    turns = [random_orthogonal(rng) for _ in real_crystals]
     assert {round(np.linalg.det(turn)) for turn in turns} == {-1, 1}
-    found = predict(sharp, [rotated(*pair) for pair in zip(real_crystals, turns, strict=True)])
+    found = predict(sharp, [rotate(*pair) for pair in zip(real_crystals, turns, strict=True)])
     turn = np.array(turns)[:, None]
     assert deviation(found, turn @ expected @ np.swapaxes(turn, -1, -2)).max() < TOLERANCE
 
 
-@pytest.mark.parametrize('change', CHANGES)
-def test_descriptions(sharp, real_crystals, expected, change):
+@pytest.mark.parametrize('change', DESCRIPTIONS)
+def test_equivalent_descriptions(sharp, real_crystals, expected, change):
     rng = np.random.default_rng(1)
-    found = predict(sharp, [CHANGES[change](crystal, rng) for crystal in real_crystals])
+    found = predict(sharp, [DESCRIPTIONS[change](crystal, rng) for crystal in real_crystals])
     assert deviation(found, expected).max() < TOLERANCE
 
 
@@ -62,14 +69,11 @@ def test_point_group_and_range(sharp, real_crystals, expected):
 
 
 def test_single_precision(sharp, real_crystals):
-    """In the precision of daily use, all changes at once."""
     rng = np.random.default_rng(2)
-    turn = orthogonal(rng)
-    changed = real_crystals
-    for change in CHANGES.values():
-        changed = [change(crystal, rng) for crystal in changed]
+    turn = random_orthogonal(rng)
+    changed = described_otherwise(real_crystals, rng)
     expected = predict(sharp, real_crystals, torch.float32)
-    found = predict(sharp, [rotated(crystal, turn) for crystal in changed], torch.float32)
+    found = predict(sharp, [rotate(crystal, turn) for crystal in changed], torch.float32)
     sharp.double()
     assert deviation(found, turn @ expected @ turn.T).max() < TOLERANCE
 
@@ -81,24 +85,24 @@ def test_random_crystals(sharp, system, data):
     hall = data.draw(st.sampled_from(SETTINGS[system]))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     crystal = random_crystal(system, hall, rng)
-    turn = orthogonal(rng)
-    changed = [change(crystal, rng) for change in CHANGES.values()]
-    tensors = predict(sharp, [crystal, rotated(crystal, turn), *changed])
+    turn = random_orthogonal(rng)
+    changed = [change(crystal, rng) for change in DESCRIPTIONS.values()]
+    tensors = predict(sharp, [crystal, rotate(crystal, turn), *changed])
     expected = np.array([tensors[0], turn @ tensors[0] @ turn.T, *[tensors[0]] * len(changed)])
     assert deviation(tensors, expected).max() < TOLERANCE
     assert np.linalg.eigvalsh(tensors[0, 0]).min() >= 1
     assert np.linalg.eigvalsh(tensors[0, 1]).min() >= 0
 
 
-def test_cubic_is_isotropic_and_empty_space_dilutes(sharp, crystal_set):
+def test_a_cubic_crystal_is_isotropic(sharp, crystal_set):
     silicon = crystal_set[0]
     tensor = predict(sharp, [silicon])[0, 0]
     np.testing.assert_allclose(tensor, tensor[0, 0] * np.eye(3), atol=1e-10)
 
 
 @pytest.mark.slow
-def test_all_descriptions_of_many_real_crystals(sharp, shared):
-    """One crystal in twelve of four sources, up to 60 atoms, all changes at once."""
+def test_all_changes_at_once_on_many_real_crystals(sharp, shared):
+    """One crystal in twelve of four sources, up to 60 atoms."""
     from aiida_goectp.core.crystals.readers import read_structures
 
     rng = np.random.default_rng(3)
@@ -107,10 +111,8 @@ def test_all_descriptions_of_many_real_crystals(sharp, shared):
         rows = [found[row] for row in range(0, len(found), 12) if found.atom_counts[row] <= 60]
         for start in range(0, len(rows), 40):
             part = rows[start : start + 40]
-            turn, changed = orthogonal(rng), part
-            for change in CHANGES.values():
-                changed = [change(crystal, rng) for crystal in changed]
+            turn, changed = random_orthogonal(rng), described_otherwise(part, rng)
             expected = predict(sharp, part)
-            deviations = deviation(predict(sharp, [rotated(c, turn) for c in changed]), turn @ expected @ turn.T)
+            deviations = deviation(predict(sharp, [rotate(c, turn) for c in changed]), turn @ expected @ turn.T)
             worst = int(deviations.argmax())
             assert deviations[worst] < TOLERANCE, (name, part[worst].id, deviations[worst])

@@ -1,4 +1,4 @@
-"""The fast evaluation gives the numbers of the plain formulas, and their gradients."""
+"""Fast evaluation of iComFormer: results and gradients equal those of the reference implementation."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.fast import COSINES, DISTANCES
 from aiida_goectp.core.network.model import ARCHITECTURES, GoeCTP
 from aiida_goectp.core.network.preparation import prepare
+from tests.conftest import textbook
 
 
 def _network(even, dtype=torch.float64):
@@ -21,15 +22,13 @@ def _network(even, dtype=torch.float64):
 
 @pytest.fixture(scope='module')
 def batches():
-    from tests.conftest import textbook
-
     arrays = prepare(textbook())
     return {dtype: GraphBatch.from_arrays(arrays, dtype) for dtype in (torch.float32, torch.float64)}
 
 
 @pytest.mark.parametrize('even', [True, False])
 @pytest.mark.parametrize(('dtype', 'tolerance'), [(torch.float64, 1e-8), (torch.float32, 1e-5)])
-def test_same_numbers(batches, even, dtype, tolerance):
+def test_same_results(batches, even, dtype, tolerance):
     network = _network(even, dtype).eval()
     with torch.no_grad():
         plain, fast = network(batches[dtype], plain=True), network(batches[dtype])
@@ -38,7 +37,7 @@ def test_same_numbers(batches, even, dtype, tolerance):
 
 @pytest.mark.parametrize('even', [True, False])
 def test_same_gradients_and_statistics(batches, even):
-    """In training mode: batch norm sees the same numbers, every weight the same gradient."""
+    """In training mode: equal running statistics of batch norm and equal gradients of all weights."""
     results = []
     for plain in (True, False):
         network = _network(even).train()
@@ -53,7 +52,7 @@ def test_same_gradients_and_statistics(batches, even):
 
 
 def test_tables_follow_the_weights(batches):
-    """Kept tables are dropped when weights change, are loaded, or go to another precision."""
+    """Cached tables are replaced if weights are changed, loaded or converted to another precision."""
     network, batch = _network(True).eval(), batches[torch.float64]
     with torch.no_grad():
         first = network(batch)
@@ -70,7 +69,7 @@ def test_tables_follow_the_weights(batches):
 @pytest.mark.parametrize(('grid', 'low', 'high'), [(DISTANCES, -1.5, -1e-3), (COSINES, -1.0, 1.0)])
 def test_interpolation_is_exact_for_cubics(grid, low, high):
     x = torch.linspace(low, high, 1000, dtype=torch.float64)
-    rows, weights = grid.places(x)
+    rows, weights = grid.interpolation(x)
     points = grid.points(x)
     assert int(rows.min()) >= 0
     assert int(rows.max()) < len(points)

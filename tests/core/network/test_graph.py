@@ -1,10 +1,11 @@
-"""The graph: exactly the published edges, and no dependence on how the crystal is described."""
+"""Crystal graphs: the published edges, and independence of the description of the crystal."""
 
 import numpy as np
 import pytest
 
+from aiida_goectp.core.crystals import Crystal
 from aiida_goectp.core.network.graph import NEIGHBOURS, TOLERANCE, build_graphs
-from tests.core.network.changes import random_crystal
+from tests.core.network.random_crystals import random_crystal
 
 
 def _graph(crystal, **options):
@@ -13,7 +14,7 @@ def _graph(crystal, **options):
 
 
 def _edges(source, target, vectors):
-    """Return directed edges in an order that rounding cannot change, as (atoms, vectors)."""
+    """Return directed edges as (atoms, vectors), sorted by rounded values."""
     pairs = np.column_stack([np.r_[source, target], np.r_[target, source]])
     both = np.r_[vectors, -vectors]
     order = np.lexsort((*np.round(both, 2).T + 0.0, *pairs.T))
@@ -30,7 +31,7 @@ def test_published_settings_give_the_published_edges(reference, reference_crysta
     )
     index = reference['edge_index']
     assert 2 * len(graphs.source) == index.shape[1]
-    # each pair of atoms: as many edges, and each edge has its partner within the rounding of the reference
+    # each edge of a crystal has its partner within the rounding of the reference, equal edges as many
     for crystal in range(len(reference_crystals)):
         low, high = reference['ptr'][crystal : crystal + 2]
         ours = np.r_[graphs.source, graphs.target], np.r_[graphs.target, graphs.source]
@@ -48,7 +49,7 @@ def test_published_settings_give_the_published_edges(reference, reference_crysta
 
 @pytest.mark.parametrize('seed', range(5))
 def test_each_atom_has_its_nearest_neighbours(seed):
-    """Against all images within a generous radius."""
+    """Compared with all periodic images within a large radius."""
     crystal = random_crystal('triclinic', '-P 1', np.random.default_rng(seed))
     graph = _graph(crystal)
     grid = np.stack(np.meshgrid(*[np.arange(-6, 7)] * 3, indexing='ij'), -1).reshape(-1, 3)
@@ -64,25 +65,20 @@ def test_each_atom_has_its_nearest_neighbours(seed):
     np.testing.assert_array_equal(found, wanted + lattice_edges)
 
 
-def test_shells_are_kept_whole():
-    """Rock salt: 6, 12, 8, … neighbours; 16 cuts the second shell, so 18 are kept, and rounding changes nothing."""
-    from tests.conftest import textbook
-
-    crystal = textbook()[1]
+def test_shells_are_complete(crystal_set):
+    """Rock salt has 6, 12, 8, … neighbours: 16 end within the second shell, so 18 are kept, with noise as well."""
+    crystal = crystal_set[1]
     assert crystal.id == 'MgO'
     noise = np.random.default_rng(0).normal(scale=1e-6, size=(2, 3))
     for positions in (crystal.fractional_positions, crystal.fractional_positions + noise):
         graph = _graph(crystal._replace(fractional_positions=positions))
         lengths = np.linalg.norm(graph.vectors, axis=1)
-        # 6 at a/2 and 12 at a/√2 of each of the two atoms; the primitive vectors are among the latter
+        # 6 neighbours at a/2 and 12 at a/√2, the primitive lattice vectors among them
         assert len(lengths) == 2 * (6 + 12) // 2
         np.testing.assert_allclose(np.unique(np.round(lengths, 3)), [2.106, 2.978], atol=2e-3)
 
 
-def test_wide_and_needle_cells_need_no_special_radius():
-    """One atom far from everything: the radius grows until it has its neighbours."""
-    from aiida_goectp.core.crystals import Crystal
-
+def test_the_radius_grows_in_large_and_in_needle_cells():
     for lattice in (
         np.diag([30.0, 3.0, 3.0]),
         np.diag([25.0, 25.0, 25.0]),
@@ -92,7 +88,7 @@ def test_wide_and_needle_cells_need_no_special_radius():
         assert 2 * len(graph.source) >= NEIGHBOURS
 
 
-def test_flat_batches_equal_single_graphs(crystal_set):
+def test_graphs_of_a_batch_equal_single_graphs(crystal_set):
     rows = list(crystal_set)
     many = build_graphs(
         crystal_set.lattices, crystal_set.atom_offsets, crystal_set.fractional_positions, crystal_set.lattices

@@ -1,4 +1,4 @@
-"""Preset ``published``: the numbers of the published network, and its checkpoints."""
+"""Preset ``published``: output of the published network, and import of its checkpoints."""
 
 import pickle
 
@@ -11,6 +11,7 @@ from aiida_goectp.core.formats.model_card import read_card
 from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.checkpoint import load_model
+from aiida_goectp.core.network.elements import element_features
 from aiida_goectp.core.network.imports import import_published
 from aiida_goectp.core.network.model import ARCHITECTURES, GoeCTP
 from aiida_goectp.core.network.preparation import GraphArrays, prepare
@@ -18,7 +19,7 @@ from aiida_goectp.core.network.preparation import GraphArrays, prepare
 
 @pytest.fixture
 def reference_arrays(reference):
-    """The reference's own graph, in our layout: its directed edges stand in pairs."""
+    """The graphs of the reference as undirected edges; its directed ones are listed in pairs."""
     source, target = reference['edge_index'][:, ::2].astype(np.int64)
     assert (reference['edge_index'][::-1, ::2] == reference['edge_index'][:, 1::2]).all()
     crystal = reference['batch'][source]
@@ -41,9 +42,7 @@ def reference_arrays(reference):
 
 
 def numbers_of(features):
-    """Return the atomic numbers whose features these are."""
-    from aiida_goectp.core.network.elements import element_features
-
+    """Return the atomic numbers that have these features."""
     table = element_features()
     numbers = (features[:, None] == table[None]).all(axis=2).argmax(axis=1)
     assert (table[numbers] == features).all()
@@ -67,8 +66,8 @@ def test_reference_output_in_float32(published, reference, reference_arrays, pla
     np.testing.assert_allclose(output, reference['output'], atol=1e-5)
 
 
-def test_from_the_crystals_on(published, reference, reference_crystals):
-    """The whole way, with the reference's choice among lattice vectors of equal length."""
+def test_reference_output_from_crystals(published, reference, reference_crystals):
+    """With the reference vectors of the reference, where several lattice vectors have equal length."""
     arrays = prepare(reference_crystals, 'published', references=list(reference['lattice_vectors'].astype(float)))
     np.testing.assert_allclose(_output(published, arrays, torch.float64, True), reference['output'], atol=1e-7)
 
@@ -104,10 +103,10 @@ class _Malicious:
 def test_import_runs_no_code(tmp_path, capsys):
     path = tmp_path / 'hostile.pt'
     torch.save({'model': _Malicious()}, path)
-    with pytest.raises(FormatError, match=r'hostile\.pt: refused.*state_dict'):
+    with pytest.raises(FormatError, match=r'hostile\.pt'):
         import_published(path, tmp_path / 'out.safetensors')
     path.write_bytes(pickle.dumps(_Malicious()))
-    with pytest.raises(FormatError, match=r'hostile\.pt: refused'):
+    with pytest.raises(FormatError, match=r'hostile\.pt'):
         import_published(path, tmp_path / 'out.safetensors')
     assert 'would have run' not in capsys.readouterr().out
     assert not (tmp_path / 'out.safetensors').exists()
@@ -115,17 +114,17 @@ def test_import_runs_no_code(tmp_path, capsys):
 
 def test_import_refuses_another_network(tmp_path, reference_weights):
     fewer = {name: tensor for name, tensor in reference_weights.items() if 'att_layers.3' not in name}
-    with pytest.raises(FormatError, match='weights missing'):
+    with pytest.raises(FormatError, match=r'att_layers\.3'):
         import_published(_checkpoint(tmp_path, fewer), tmp_path / 'out.safetensors')
     wide = {**reference_weights, 'fc_out.2.weight': torch.zeros(6, 128)}
-    with pytest.raises(FormatError, match=r'fc_out\.2\.weight has shape \(6, 128\), expected \(9, 128\)'):
+    with pytest.raises(FormatError, match=r'fc_out\.2\.weight.*\(6, 128\).*\(9, 128\)'):
         import_published(_checkpoint(tmp_path, wide), tmp_path / 'out.safetensors')
-    with pytest.raises(FormatError, match='no state dict of tensors'):
+    with pytest.raises(FormatError, match=r'authors\.pt'):
         import_published(_checkpoint(tmp_path, {'epoch': 3}), tmp_path / 'out.safetensors')
 
 
-def test_published_head_rotates_with_the_crystal(reference_crystals):
-    """A rotation that breaks no tie: the published preset is covariant as well."""
+def test_tensors_rotate_with_the_crystal_by_a_quarter_turn(reference_crystals):
+    """Preset ``published`` is covariant unless rounding changes the order of equal distances."""
     torch.manual_seed(0)
     network = GoeCTP(ARCHITECTURES['published'], ['total']).eval()
     crystals = reference_crystals[:3]
