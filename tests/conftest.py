@@ -1,4 +1,4 @@
-"""Fixtures: a throw-away SQLite profile, the real executable as a code, a handful of textbook crystals."""
+"""Fixtures: a temporary SQLite profile, the executable as a code, textbook crystals, small models."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
-# before anything imports aiida, which makes a folder in the user's home otherwise
+# before the import of aiida, which makes a folder in the home directory otherwise
 if 'AIIDA_PATH' not in os.environ or 'PYTEST_XDIST_WORKER' in os.environ:
     os.environ['AIIDA_PATH'] = tempfile.mkdtemp(prefix='aiida-goectp-tests-')
     atexit.register(shutil.rmtree, os.environ['AIIDA_PATH'], ignore_errors=True)
@@ -23,19 +24,22 @@ from aiida_goectp.core.dielectric.predictions import Predictions
 
 pytest_plugins = 'aiida.tools.pytest_fixtures'
 
+settings.register_profile('no deadline', deadline=None)  # of a busy machine
+settings.load_profile('no deadline')
+
 
 @pytest.fixture(scope='module', autouse=True)
 def empty_profile(aiida_profile) -> None:
-    """Empty the profile for each file of tests: which files share a worker, and in which order, is left to chance."""
+    """Empty the profile before each test file, since the files that share a worker and their order vary."""
     aiida_profile.reset_storage()
 
 
 @pytest.fixture(scope='session')
 def shared() -> Path:
-    """Return the folder of real data beside the repository."""
+    """Folder of the whole data sets and weights beside the repository; the tests that need them are skipped without."""
     path = Path(__file__).parents[1] / '..' / 'shared'
     if not path.is_dir():
-        pytest.skip(f'needs the data folder {path}, which is not here')
+        pytest.skip(f'needs the folder {path}')
     return path.resolve()
 
 
@@ -54,7 +58,7 @@ def _wurtzite(a, c, u, cation, anion):
 
 
 def textbook() -> CrystalSet:
-    """Return six crystals with the measured lattice constants of textbooks, and gaps and hull distances."""
+    """Return six crystals with measured lattice constants, band gaps and energies above hull."""
     perovskite = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
     rutile_x = 0.3053
     rutile = [[0, 0, 0], [0.5, 0.5, 0.5]]
@@ -78,7 +82,7 @@ def textbook() -> CrystalSet:
 
 @pytest.fixture
 def crystal_set() -> CrystalSet:
-    """Six textbook crystals and one row that could not be read."""
+    """Six textbook crystals and one failed row."""
     return textbook()
 
 
@@ -111,8 +115,7 @@ def code(aiida_profile, aiida_code_installed, aiida_localhost):
     if not executable.is_file():
         pytest.skip(f'no executable {executable}; install the package')
     aiida_localhost.set_minimum_job_poll_interval(0.0)
-    # looked up by its full label: the factory looks at the label alone, and makes a second one in this computer as soon
-    # as another computer has a code of that label
+    # by its full label: the factory compares labels only, and makes a second code if another computer has one
     try:
         return load_code(f'goectp@{aiida_localhost.label}')
     except NotExistent:
@@ -121,7 +124,7 @@ def code(aiida_profile, aiida_code_installed, aiida_localhost):
 
 @pytest.fixture(scope='session')
 def write_model(tmp_path_factory):
-    """Return a function that writes a model file of one small tensor: good for all that does not compute with it."""
+    """Return a function that writes a model file with one small tensor, for tests that do not evaluate it."""
 
     def write(name='tiny', value=0.0, **more):
         card = {'name': name, 'preset': 'goectp', 'architecture': {'width': 1}, 'targets': ['electronic', 'ionic']}
@@ -143,7 +146,7 @@ def write_model(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def predict_by_hand():
-    """Return a function that makes predictions by hand: the tensor of row i is (i + 2) times the identity."""
+    """Return a function that makes predictions without a model: (i + 2) times the identity for row i."""
 
     def fill(crystals, model_hash='a' * 40, failed=()):
         n = len(crystals)

@@ -1,4 +1,4 @@
-"""The executable."""
+"""Executable in place of VASP."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.replay_vasp.faults import next_fault
-from tests.replay_vasp.inputs import Refusal, read_inputs
+from tests.replay_vasp.inputs import InputError, read_inputs
 from tests.replay_vasp.library import composition, find
 from tests.replay_vasp.outputs import TIMING, VERSION, outcar, vasprun
 
@@ -25,11 +25,12 @@ SCHEDULER = {
 
 
 def main() -> int:
+    """Run in the working folder; return the exit status."""
     folder = Path.cwd()
     time.sleep(float(os.environ.get('GOECTP_REPLAY_SECONDS', '0')))
     try:
         inputs = read_inputs(folder)
-    except Refusal as error:
+    except InputError as error:
         return _refuse(folder, str(error))
     counts = composition(inputs.symbols)
     formula = ''.join(f'{symbol}{number if number > 1 else ""}' for symbol, number in sorted(counts.items()))
@@ -65,7 +66,7 @@ def main() -> int:
 
 
 def _stop(folder: Path, message: str) -> int:
-    """Stop before the first iteration, as VASP does when its set-up fails."""
+    """Stop before the first iteration, as VASP does if its set-up fails."""
     print(message, flush=True)
     (folder / 'OUTCAR').write_text(f' vasp.{VERSION} replay (build none) complex\n\n{message}\n')
     (folder / 'vasprun.xml').write_text('<?xml version="1.0" encoding="ISO-8859-1"?>\n<modeling>\n <incar>\n')
@@ -74,7 +75,7 @@ def _stop(folder: Path, message: str) -> int:
 
 
 def _refuse(folder: Path, message: str) -> int:
-    """Stop with the box in which VASP 6 says why."""
+    """Stop with the box in which VASP 6 states the reason."""
     edge = ' ' + '-' * 77
     lines = [f'|     {message[start : start + 70]:<70} |' for start in range(0, len(message), 70)]
     box = [edge, '|           EEEEEEE  RRRRRR   RRRRRR   OOOOOOO  RRRRRR      ###     |', '|', *lines, '|']
@@ -83,7 +84,7 @@ def _refuse(folder: Path, message: str) -> int:
 
 
 def _die(folder: Path, fault: str, log: str, xml: str) -> int:
-    """Leave what a killed run leaves: files cut off within the first loop."""
+    """Leave files that are cut off within the first loop, as a killed run does."""
     (folder / 'OUTCAR').write_text(log[: log.index('Iteration    1(   6)') + 30])
     half = xml.index('<scstep>') + 3 * len('<scstep><time name="total">    1.50    1.50</time>')
     (folder / 'vasprun.xml').write_text(xml[:half])

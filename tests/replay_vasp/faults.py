@@ -1,8 +1,9 @@
-"""How the replay fails on request.
+"""Failures of the replay on request.
 
 ``GOECTP_REPLAY_FAULTS`` is a list of ``[stage:]kind[*times][@formula]``, separated by commas. Stages are ``dfpt`` (the
-default), ``relax``, ``static``. An entry is used up after so many runs (1 unless told), then the next one that fits has
-its turn. ``formula`` is a reduced one in alphabetical order. The count is kept in files in ``GOECTP_REPLAY_STATE``.
+default), ``relax`` and ``static``. An entry applies to the first ``times`` runs (default 1) that match it; later runs
+use the next entry that matches. ``formula`` is the reduced formula in alphabetical order. The runs are counted in files
+in ``GOECTP_REPLAY_STATE``.
 
 ====================  =================================================================================
 ``electronic``        the ground state stops at NELM
@@ -10,16 +11,16 @@ its turn. ``formula`` is a reduced one in alphabetical order. The count is kept 
 ``response``          the ground state converges, the response stops at NELM
 ``walltime``          killed by the scheduler for its time, in the middle of a loop
 ``memory``            killed by the system for its memory
-``killed``            killed without a word
-``dead``              ends at once and leaves no output
-``truncated``         vasprun.xml is cut off before the tensors; OUTCAR is whole
-``no_dielectrics``    everything is whole, no tensor anywhere
+``killed``            killed without a message
+``dead``              ends at once without output
+``truncated``         vasprun.xml is cut off before the tensors; OUTCAR is complete
+``no_dielectrics``    complete files without tensors
 ``zero_ionic``        the ionic tensor is zero
-``forces``            forces are left
-``symmetry``          POSMAP
-``kpoints``           a change of the set of k points is asked for
-``critical``          BRMIX
-``ionic``             killed for its memory if IBRION is 8, whatever the count
+``forces``            residual forces
+``symmetry``          stops with POSMAP
+``kpoints``           stops because the set of k points would change
+``critical``          stops with BRMIX
+``ionic``             killed for its memory in every run with IBRION = 8
 ====================  =================================================================================
 """
 
@@ -33,12 +34,12 @@ _ENTRY = re.compile(r'^(?:(?P<stage>\w+):)?(?P<kind>\w+)(?:\*(?P<times>\d+))?(?:
 
 
 def next_fault(stage: str, formula: str, ionic: bool) -> str:
-    """The fault of this run, '' for none; counts it."""
+    """Return the fault of this run, '' for none, and count it."""
     text = os.environ.get('GOECTP_REPLAY_FAULTS', '')
     for index, entry in enumerate(part.strip() for part in text.split(',') if part.strip()):
         found = _ENTRY.match(entry)
         if found is None:
-            raise SystemExit(f'replay: GOECTP_REPLAY_FAULTS: {entry!r} is no fault')
+            raise SystemExit(f'replay: GOECTP_REPLAY_FAULTS: {entry!r} has not the form [stage:]kind[*times][@formula]')
         if (found['stage'] or 'dfpt') != stage or found['formula'] not in (None, formula):
             continue
         if found['kind'] == 'ionic':

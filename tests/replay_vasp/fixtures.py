@@ -1,19 +1,19 @@
-"""Fixtures for tests against the replay: the code with its faults, and potentials that are none.
+"""Fixtures for tests with the replay: its code, dummy potentials, rows of the tables.
 
-Import them into a ``conftest.py``: ``from tests.replay_vasp.fixtures import *``.
+Import them with ``from tests.replay_vasp.fixtures import *``.
 """
 
 from __future__ import annotations
 
-import gzip
 import itertools
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from aiida import orm
+
+from tests.rows import PHONONDB, read_rows
 
 __all__ = ('potcar_family', 'replay_code', 'replayed')
 
@@ -32,14 +32,14 @@ POTCAR = """  PAW_PBE {symbol} 01Jan2000
    POMASS =   10.000; ZVAL   =    4.000    mass and valenz
    ENMAX  =  400.000; ENMIN  =  300.000 eV
    END of PSCTR-controll parameters
-   no potential, for tests alone
+   dummy for tests
  End of Dataset
 """
 
 
 @pytest.fixture
-def replay_code(aiida_profile, aiida_code_installed, aiida_localhost, tmp_path, shared):
-    """Return a function that makes a code of the replay: ``replay_code('walltime*2')``, see :mod:`.faults`."""
+def replay_code(aiida_profile, aiida_code_installed, aiida_localhost, tmp_path):
+    """Return a function that makes a code with the faults of :mod:`.faults`: ``replay_code('walltime*2')``."""
     aiida_localhost.set_minimum_job_poll_interval(0.0)
     root = Path(__file__).resolve().parents[2]
 
@@ -55,7 +55,6 @@ def replay_code(aiida_profile, aiida_code_installed, aiida_localhost, tmp_path, 
             'GOECTP_REPLAY_FAULTS': faults,
             'GOECTP_REPLAY_STATE': state,
             'GOECTP_REPLAY_SECONDS': seconds,
-            'GOECTP_REPLAY_DATA': shared / 'data',
         }
         lines = '\n'.join(f"export {name}='{value}'" for name, value in settings.items())
         return aiida_code_installed(
@@ -70,7 +69,7 @@ def replay_code(aiida_profile, aiida_code_installed, aiida_localhost, tmp_path, 
 
 @pytest.fixture
 def potcar_family(aiida_profile, tmp_path):
-    """Return a function that uploads fakes, ``potcar_family('Mg_pv', 'O')``, and gives the name of the family."""
+    """Return a function that uploads dummies, ``potcar_family('Mg_pv', 'O')``, and returns the name of the family."""
     from aiida_vasp.data.potcar import PotcarData
 
     def upload(*symbols):
@@ -79,25 +78,20 @@ def potcar_family(aiida_profile, tmp_path):
             path = folder / symbol / 'POTCAR'
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(POTCAR.format(symbol=symbol, element=symbol.split('_')[0]))
-        PotcarData.upload_potcar_family(str(folder), FAMILY, 'fakes for tests', stop_if_existing=False)
+        PotcarData.upload_potcar_family(str(folder), FAMILY, 'dummies for tests', stop_if_existing=False)
         return FAMILY
 
     return upload
 
 
-@pytest.fixture
-def replayed(shared):
-    """Return a function that gives a row of a published set: ``replayed('mp-1265')``."""
-
-    def row(name, file='phonondb_born.jsonl.gz'):
-        with gzip.open(shared / 'data' / file, 'rt') as stream:
-            return next(found for found in map(json.loads, stream) if found['id'] == name)
-
-    return row
+@pytest.fixture(scope='session')
+def replayed():
+    """Return a function that returns a row of the table of PBEsol: ``replayed('mp-1265')``."""
+    return read_rows(PHONONDB).__getitem__
 
 
 def structure_of(row, rotation=None, transform=None, order=None, shift=(0, 0, 0)):
-    """Stored-to-be structure of a row, turned, in another cell, in another order of its atoms."""
+    """Return the unstored structure of a row, rotated, with another cell, order of the atoms and origin."""
     turn = np.eye(3) if rotation is None else np.asarray(rotation)
     lattice = np.array(row['lattice']) @ turn.T
     positions = (np.array(row['frac_coords']) + np.asarray(shift)) @ lattice

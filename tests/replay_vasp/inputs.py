@@ -1,70 +1,78 @@
-"""Read the inputs of VASP, and refuse what VASP refuses."""
+"""Input files of VASP, with the checks that VASP makes."""
 
 from __future__ import annotations
 
-import io
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from ase.io import read
+
+from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS
 
 
-class Refusal(Exception):
-    """What VASP prints before it stops."""
+class InputError(Exception):
+    """Message with which VASP stops."""
 
 
 class Inputs(NamedTuple):
-    incar: dict
+    """Content of the input files."""
+
+    incar: dict[str, Any]
     lattice: np.ndarray
     numbers: np.ndarray
     positions: np.ndarray
-    symbols: list
+    """fractional"""
+    symbols: list[str]
     poscar: str
-    kpoints: np.ndarray  # divisions
-    titles: list  # of the potentials
-    enmax: list  # eV
+    titles: list[str]
+    """of the potentials"""
+    enmax: list[float]
+    """eV"""
 
     @property
-    def functional(self):
+    def functional(self) -> str | None:
+        """Functional of the tag GGA; None if no table has it."""
         return {'PS': 'PBEsol', 'PE': 'PBE', '': 'PBE'}.get(str(self.incar.get('GGA', '')).upper())
 
     @property
-    def stage(self):
+    def stage(self) -> str:
+        """Kind of the calculation: dfpt, relax or static."""
         if self.incar.get('LEPSILON'):
             return 'dfpt'
         return 'relax' if self.incar.get('NSW', 0) > 0 and self.incar.get('IBRION', -1) in (1, 2, 3) else 'static'
 
 
 def read_inputs(folder: Path) -> Inputs:
-    """Inputs in a folder.
+    """Read the inputs in a folder.
 
-    :raises Refusal: with the words of VASP
+    :raises InputError: a file is missing, or the files do not fit together
     """
     for name in ('INCAR', 'POSCAR', 'KPOINTS', 'POTCAR'):
         if not (folder / name).is_file():
-            raise Refusal(f'forrtl: severe (29): file not found, unit 14, file {folder}/{name}')
+            raise InputError(f'forrtl: severe (29): file not found, unit 14, file {folder}/{name}')
     poscar = (folder / 'POSCAR').read_text()
-    atoms = read(io.StringIO(poscar), format='vasp')
+    lattice, symbols, positions = _read_poscar(poscar)
     potcar = (folder / 'POTCAR').read_text()
     titles = re.findall(r'TITEL *= *(.+)', potcar)
     enmax = [float(value) for value in re.findall(r'ENMAX *= *([0-9.]+)', potcar)]
     incar = _incar((folder / 'INCAR').read_text())
-    divisions = np.array((folder / 'KPOINTS').read_text().splitlines()[3].split()[:3], dtype=int)
-    inputs = Inputs(
-        incar,
-        atoms.cell.array,
-        atoms.numbers,
-        atoms.get_scaled_positions(wrap=False),
-        atoms.get_chemical_symbols(),
-        poscar,
-        divisions,
-        titles,
-        enmax,
-    )
+    numbers = np.array([ATOMIC_NUMBERS[symbol] for symbol in symbols])
+    inputs = Inputs(incar, lattice, numbers, positions, symbols, poscar, titles, enmax)
     _check(inputs)
     return inputs
+
+
+def _read_poscar(text):
+    """Read a POSCAR of VASP 5: title, scale, lattice, symbols, counts, kind of the coordinates, coordinates."""
+    lines = text.splitlines()
+    lattice = float(lines[1]) * np.array([line.split()[:3] for line in lines[2:5]], dtype=float)
+    symbols = np.repeat(lines[5].split(), [int(count) for count in lines[6].split()]).tolist()
+    start = 8 if lines[7].strip()[0] in 'Ss' else 7  # selective dynamics
+    positions = np.array([line.split()[:3] for line in lines[start + 1 : start + 1 + len(symbols)]], dtype=float)
+    if lines[start].strip()[0] in 'CcKk':
+        positions = float(lines[1]) * positions @ np.linalg.inv(lattice)
+    return lattice, symbols, positions
 
 
 def _incar(text):
@@ -95,15 +103,15 @@ def _check(inputs):
             order.append(symbol)
     elements = [title.split()[1].split('_')[0] for title in inputs.titles]
     if elements != order:
-        raise Refusal(f'ERROR: the type information on POSCAR and POTCAR are incompatible: {order} and {elements}')
+        raise InputError(f'ERROR: the type information on POSCAR and POTCAR are incompatible: {order} and {elements}')
     response = inputs.incar.get('LEPSILON') or inputs.incar.get('IBRION') in (7, 8)
     if response and any(inputs.incar.get(tag, 1) != 1 for tag in ('NCORE', 'NPAR')):
-        raise Refusal(
+        raise InputError(
             'VASP internal routines have requested a change of the k-point set. Unfortunately, this is only possible '
             'if NPAR=number of nodes. Please remove the tag NPAR from the INCAR file and restart the calculations.'
         )
     moments = inputs.incar.get('MAGMOM')
     if moments is not None and inputs.incar.get('ISPIN', 1) == 1:
-        raise Refusal("Error reading item 'MAGMOM' from file INCAR")
+        raise InputError("Error reading item 'MAGMOM' from file INCAR")
     if isinstance(moments, str) and '*' not in moments and len(moments.split()) != len(inputs.symbols):
-        raise Refusal(f"Error reading item 'MAGMOM' from file INCAR: {len(moments.split())} values")
+        raise InputError(f"Error reading item 'MAGMOM' from file INCAR: {len(moments.split())} values")

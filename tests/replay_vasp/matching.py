@@ -1,4 +1,4 @@
-"""Find how one crystal lies in another: the rotation, and which atom is which."""
+"""Orientation of one crystal in another: the rotation and the assignment of the atoms."""
 
 from __future__ import annotations
 
@@ -10,27 +10,39 @@ import numpy as np
 import spglib
 
 _COEFFICIENTS = np.array([c for c in itertools.product(range(-2, 3), repeat=3) if any(c)])
-LENGTH_TOLERANCE = 0.06  # of a length, and of a cosine
-DISTANCE_TOLERANCE = 0.25  # Å, root mean square
+LENGTH_TOLERANCE = 0.06
+"""relative, of lengths; absolute, of cosines"""
+DISTANCE_TOLERANCE = 0.25
+"""Å, root mean square"""
 _MAX_BASES = 240
-_ROUNDING = 1e-6  # of coordinates in a text file
+_ROUNDING = 1e-6
+"""of coordinates in a text file"""
 
 
-class Primitive(NamedTuple):
-    lattice: np.ndarray  # rows, in the frame of the crystal, reduced
+class PrimitiveCell(NamedTuple):
+    """Reduced primitive cell in the frame of the crystal."""
+
+    lattice: np.ndarray
+    """(3, 3) Å, rows"""
     numbers: np.ndarray
-    positions: np.ndarray  # fractional, of this lattice
-    mapping: np.ndarray  # atom of the crystal → atom of the primitive cell
+    positions: np.ndarray
+    """fractional"""
+    mapping: np.ndarray
+    """atom of the primitive cell of each atom of the crystal"""
 
 
 class Match(NamedTuple):
-    rotation: np.ndarray  # a vector v of the reference is Q v in the target
-    atoms: np.ndarray  # atom of the target → atom of the reference
+    """Orientation of a reference in a target."""
+
+    rotation: np.ndarray
+    """a vector v of the reference is Q v in the target"""
+    atoms: np.ndarray
+    """atom of the reference of each atom of the target"""
     mismatch: float
 
 
-def primitive(lattice, numbers, positions, symprec=1e-2):
-    """Primitive cell of a crystal without turning it."""
+def primitive_cell(lattice, numbers, positions, symprec=1e-2) -> PrimitiveCell:
+    """Return the primitive cell of a crystal in the same orientation."""
     lattice, positions = np.asarray(lattice, float), np.asarray(positions, float)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
@@ -44,11 +56,11 @@ def primitive(lattice, numbers, positions, symprec=1e-2):
     reduced = spglib.niggli_reduce(small)
     reduced = small if reduced is None else np.asarray(reduced)
     cartesian = positions[first] @ lattice
-    return Primitive(reduced, np.asarray(numbers)[first], cartesian @ np.linalg.inv(reduced), mapping)
+    return PrimitiveCell(reduced, np.asarray(numbers)[first], cartesian @ np.linalg.inv(reduced), mapping)
 
 
-def match(target: Primitive, reference: Primitive) -> Match | None:
-    """Best way to lay the reference on the target; None if there is none within the tolerances."""
+def find_match(target: PrimitiveCell, reference: PrimitiveCell) -> Match | None:
+    """Return the best orientation of the reference in the target; None if there is none within the tolerances."""
     if len(target.numbers) != len(reference.numbers) or sorted(target.numbers) != sorted(reference.numbers):
         return None
     best = None
@@ -71,9 +83,10 @@ def match(target: Primitive, reference: Primitive) -> Match | None:
 
 
 def _bases(lattice, wanted):
-    """Bases of a lattice whose metric is nearly that of another, the nearest first; of equals, the least turned one.
+    """Return bases of a lattice by the deviation of their metric from a given one, then by the rotation angle.
 
-    Published tensors obey the point group to a per cent only: a crystal in its own frame gets its own tensor.
+    Published tensors obey the point group to a per cent only: the order lets a crystal in its own frame have exactly
+    its own tensor.
     """
     vectors = _COEFFICIENTS @ lattice
     lengths = np.linalg.norm(vectors, axis=1)
@@ -89,13 +102,13 @@ def _bases(lattice, wanted):
     cosines = np.abs(unit @ np.swapaxes(unit, 1, 2) - aim @ aim.T).max(axis=(1, 2))
     bases, cosines = bases[cosines < LENGTH_TOLERANCE], cosines[cosines < LENGTH_TOLERANCE]
     strains = np.abs(np.linalg.norm(bases, axis=2) / goal - 1).max(axis=1) + cosines if len(bases) else cosines
-    turned = np.abs(bases - wanted).max(axis=(1, 2), initial=0.0)
-    order = np.lexsort((turned, np.round(strains / _ROUNDING)))[:_MAX_BASES]
+    moved = np.abs(bases - wanted).max(axis=(1, 2), initial=0.0)
+    order = np.lexsort((moved, np.round(strains / _ROUNDING)))[:_MAX_BASES]
     return [(strains[row], bases[row]) for row in order]
 
 
 def _place(target, reference, basis):
-    """Root mean square distance and atoms of the best origin, target atom → reference atom."""
+    """Return the root mean square distance for the best origin, and the reference atom of each target atom."""
     goal = target.positions @ target.lattice @ np.linalg.inv(basis)
     counts = {number: int((target.numbers == number).sum()) for number in target.numbers.tolist()}
     rare = min(counts, key=counts.get)

@@ -1,4 +1,4 @@
-"""Write vasprun.xml and OUTCAR as VASP 6.4 does, as far as anybody reads them."""
+"""vasprun.xml and OUTCAR of VASP 6.4, those parts that the parsers read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TIMING = """ General timing and accounting informations for this job:
 
 
 def loops_of(inputs, fault):
-    """(steps, converged) of each self-consistency loop of this run."""
+    """Return steps and convergence of each self-consistency loop of a run."""
     nelm = int(inputs.incar.get('NELM', 60))
     ground = (nelm, False) if fault in ('electronic', 'hidden') else (min(14, nelm - 1), True)
     if not inputs.incar.get('LEPSILON'):
@@ -38,7 +38,7 @@ def loops_of(inputs, fault):
 
 
 def outcar(inputs, answer, fault, forces, gap):
-    """Text of OUTCAR without its end."""
+    """Return the text of OUTCAR without the timing at its end."""
     incar = inputs.incar
     lines = [f' vasp.{VERSION} replay (build none) complex', '']
     lines += [f'   ENMAX  =  {enmax:.3f}; ENMIN  =  {0.75 * enmax:.3f} eV' for enmax in inputs.enmax]
@@ -87,7 +87,7 @@ def _outcar_response(inputs, answer):
 
 
 def modes(inputs, answer):
-    """Squared frequencies (THz², ascending) and mass-weighted dynamical matrix: every optical mode at the lowest."""
+    """Return squared frequencies (THz², ascending) and dynamical matrix; all optical modes are equal."""
     weight = np.sqrt(np.repeat(atomic_masses[inputs.numbers], 3))
     shift = np.tile(np.eye(3), (len(inputs.numbers), 1)) * weight[:, None]
     shift /= np.linalg.norm(shift, axis=0)
@@ -97,7 +97,7 @@ def modes(inputs, answer):
 
 
 def vasprun(inputs, answer, fault, forces, gap):
-    """Text of vasprun.xml."""
+    """Return the text of vasprun.xml."""
     parts = ['<?xml version="1.0" encoding="ISO-8859-1"?>', '<modeling>', _head(inputs)]
     parts += ['<calculation>']
     steps = loops_of(inputs, fault)
@@ -177,7 +177,7 @@ def _step(inputs):
 
 
 def _levels(inputs, gap):
-    """Energies and fillings of all bands."""
+    """Return energies and occupations of all bands."""
     count = _bands(inputs)
     occupied = count // 2
     below = np.linspace(-8.0, 0.0, occupied)
