@@ -1,20 +1,24 @@
-"""``goectp.train.committee``: train the members of a committee in jobs of their own, and join them."""
+"""``goectp.train.committee``: the members of a committee trained in jobs of their own, and joined to one model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from aiida import orm
-from aiida.engine import ExitCode, WorkChain, while_
+from aiida.engine import ExitCode, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.calculations.base import validate_positive
 from aiida_goectp.calculations.models import merge_models
-from aiida_goectp.calculations.train import all_settings
+from aiida_goectp.calculations.retraining import MEMBER
+from aiida_goectp.calculations.train import all_settings, settings_error
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
+from aiida_goectp.workflows.aiida_private import builder_inputs
+from aiida_goectp.workflows.failures import failure_reason
 from aiida_goectp.workflows.protocols.mixin import ProtocolMixin
+from aiida_goectp.workflows.submit_once import SubmitOnceMixin
 from aiida_goectp.workflows.train import TrainWorkChain
 
 if TYPE_CHECKING:
@@ -22,51 +26,82 @@ if TYPE_CHECKING:
 
 __all__ = ('TrainCommitteeWorkChain',)
 
+_BY_MEMBER = ('member_settings', 'member_splits', 'member_models')
+
 
 def validate_committee(inputs: Mapping[str, Any], _: Any) -> str | None:
-    """Refuse what members in jobs of their own cannot have in common."""
+    """Return an error for inputs with which no committee can be trained."""
     job = inputs['train']['goectp']
     if 'split' not in job:
-        return 'train.goectp.split: give one; by their own seeds, the members would hold out different rows'
-    if all_settings(job['settings'].get_dict())['members'] < 2:
-        return 'train.goectp.settings.members: a committee has two or more'
-    if 'model' in job and job['model'].card.members > 1:
-        return 'train.goectp.model: members of a committee are fine-tuned in one job, by goectp.train'
-    return None
+        return 'train.goectp.split: missing; without it each member would hold out other rows, chosen by its own seed'
+    number = all_settings(job['settings'].get_dict())['members']
+    if number < 2:
+        return f'train.goectp.settings.members: {number}; a committee has two or more'
+    return next(_member_errors(inputs, job, [MEMBER.format(place) for place in range(number)]), None)
 
 
-class TrainCommitteeWorkChain(ProtocolMixin, WorkChain):
-    """Train n members at the same time, with the seeds seed, seed + 1, …, and join them to one model.
+def _member_errors(inputs: Mapping[str, Any], job: Mapping[str, Any], members: list[str]) -> Iterator[str]:
+    settings, splits, models = (inputs.get(name, {}) for name in _BY_MEMBER)
+    for space, values in zip(_BY_MEMBER, (settings, splits, models), strict=True):
+        if unknown := sorted(set(values) - set(members)):
+            yield f'{space}.{unknown[0]}: no such member; the members are {members[0]} to {members[-1]}'
+    for name in members:
+        values = settings[name].get_dict() if name in settings else {}
+        if error := settings_error(values):
+            yield f'member_settings.{name}: {error}'
+        elif values.get('members', 1) != 1:
+            yield f'member_settings.{name}.members: {values["members"]}; each member is one network'
+        if name in splits and splits[name].value not in job['dataset'].splits:
+            yield f'member_splits.{name}: the dataset has no split {splits[name].value!r}'
+        model = models.get(name, job.get('model'))
+        if model is not None and model.card.members > 1:
+            yield f'{name}: {model.card.name} is a committee; fine-tune it by goectp.train, or give each member a model'
 
-    The weights are those of ``goectp.train`` with the same settings, which trains them one after the other.
+
+class TrainCommitteeWorkChain(ProtocolMixin, SubmitOnceMixin):
+    """Train the n members of a committee, several at the same time, and join them to one model.
+
+    The members have the settings under ``train`` with the seeds seed, seed + 1, …; the weights are then those of
+    ``goectp.train`` with the same settings, which trains them one after the other. Settings, split and initial model
+    of single members can be given instead. The committee is calibrated on the validation rows of ``train.goectp.split``
+    and evaluated on its test rows.
     """
 
-    _PROTOCOLS = 'train.yaml'
+    _PROTOCOL_FILE = 'train.yaml'
 
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
         """Define inputs, outline, outputs and exit codes."""
         super().define(spec)
         spec.expose_inputs(TrainWorkChain, namespace='train', exclude=('goectp.parent_folder',))
+        for name, kind, meaning in (
+            ('member_settings', orm.Dict, 'Settings of the training in place of those under `train`.'),
+            ('member_splits', orm.Str, 'Split to train on in place of that under `train`.'),
+            ('member_models', ModelData, 'Model to fine-tune in place of that under `train`.'),
+        ):
+            spec.input_namespace(
+                name, valid_type=kind, dynamic=True, required=False, help=f'By member, member_00, …: {meaning}'
+            )
         spec.input(
             'max_concurrent',
             valid_type=orm.Int,
             default=lambda: orm.Int(4),
             serializer=orm.to_aiida_type,
             validator=validate_positive,
-            help='Members in training at the same time.',
+            help='Maximum number of members in training at the same time.',
         )
         spec.inputs.validator = validate_committee
-        steps: Any = cls  # the hints of aiida-core admit no steps of a subclass
+        steps: Any = cls  # the type hints of aiida-core do not admit steps of a subclass
         spec.outline(
             steps.setup,
-            while_(steps.has_members)(
-                steps.launch_members,
+            while_(steps.should_run_members)(
+                steps.run_members,
                 steps.inspect_members,
             ),
             steps.merge,
         )
         spec.output('model', valid_type=ModelData, help='The committee.')
+        spec.output_namespace('members', valid_type=ModelData, dynamic=True, help='Each member, by its name.')
         spec.exit_code(
             420, 'ERROR_MEMBERS_FAILED', message='{failed} of {total} members failed, first {label}: {message}'
         )
@@ -86,65 +121,79 @@ class TrainCommitteeWorkChain(ProtocolMixin, WorkChain):
     ) -> ProcessBuilder:
         """Return a builder with the inputs of a protocol; arguments as those of :class:`TrainWorkChain`.
 
-        :param max_concurrent: members in training at the same time
-        :param gpus: GPUs to ask the scheduler for, each member
+        :param max_concurrent: maximum number of members in training at the same time
+        :param gpus: number of GPUs to request from the scheduler for each member
         """
         inner: Any = TrainWorkChain.get_builder_from_protocol(
             code, dataset, protocol, overrides, options, gpus, **nodes
         )
         builder = cls.get_builder()
-        builder.train = inner._inputs(prune=True)
+        builder.train = builder_inputs(inner)
         builder.max_concurrent = orm.Int(max_concurrent)
         return builder
 
     def setup(self) -> None:
-        """Note which members are to be trained."""
+        """Initialize the members that are waiting for their training."""
         self.ctx.settings = all_settings(self.inputs.train.goectp.settings.get_dict())
         self.ctx.waiting = list(range(self.ctx.settings['members']))
-        self.ctx.names, self.ctx.failed = [], []
+        self.ctx.running, self.ctx.trained, self.ctx.failures = [], [], []
 
-    def has_members(self) -> bool:
-        """Return whether members are waiting; after a failure no more are started."""
-        return bool(self.ctx.waiting) and not self.ctx.failed
+    def should_run_members(self) -> bool:
+        """Return whether members are waiting; after a failure none is submitted."""
+        return bool(self.ctx.waiting) and not self.ctx.failures
 
-    def launch_members(self) -> None:
-        """Start as many members as may be in training at the same time."""
+    def run_members(self) -> None:
+        """Submit as many members as may be in training at the same time."""
         count = self.inputs.max_concurrent.value
         batch, self.ctx.waiting = self.ctx.waiting[:count], self.ctx.waiting[count:]
         self.ctx.running = []
-        given = self.inputs.train.goectp.settings.get_dict()
-        for member in batch:
-            name = f'member_{member:02d}'
-            inputs = self.exposed_inputs(TrainWorkChain, 'train')
-            inputs.goectp.settings = orm.Dict({**given, 'members': 1, 'seed': self.ctx.settings['seed'] + member})
-            inputs.metadata.call_link_label = name
-            self.to_context(**{name: self.submit(TrainWorkChain, **inputs)})
-            self.ctx.names.append(name)
+        for place in batch:
+            name = MEMBER.format(place)
+            try:
+                node = self.submit_once(name, TrainWorkChain, self._member_inputs(name, place))
+            except ValueError as error:
+                self.ctx.failures.append({'label': name, 'message': f'not submitted: {error}'})
+                return
+            self.to_context(**{name: node})
             self.ctx.running.append(name)
 
+    def _member_inputs(self, name: str, place: int) -> Any:
+        """Return the inputs of the training of a member."""
+        inputs = self.exposed_inputs(TrainWorkChain, 'train')
+        job = inputs.goectp
+        own = {'members': 1, 'seed': self.ctx.settings['seed'] + place}
+        settings, splits, models = (self.inputs.get(space, {}) for space in _BY_MEMBER)
+        job.settings = settings[name] if name in settings else orm.Dict({**job.settings.get_dict(), **own})
+        job.split = splits.get(name, job.split)
+        if name in models:
+            job.model = models[name]
+        return inputs
+
     def inspect_members(self) -> ExitCode | None:
-        """Note the members that failed."""
-        self.ctx.failed += [name for name in self.ctx.running if not self.ctx[name].is_finished_ok]
+        """Record the members that are trained; end if one failed."""
+        for name in self.ctx.running:
+            node = self.ctx[name]
+            if node.is_finished_ok:
+                self.ctx.trained.append(name)
+            else:
+                self.ctx.failures.append({'label': f'{name}<{node.pk}>', 'message': failure_reason(node)})
         total = self.ctx.settings['members']
-        self.report(f'{len(self.ctx.names) - len(self.ctx.failed)} of {total} members are trained')
-        if not self.ctx.failed:
+        self.report(f'{len(self.ctx.trained)} of {total} members are trained')
+        if not self.ctx.failures:
             return None
-        first = self.ctx[self.ctx.failed[0]]
-        return self.exit_codes.ERROR_MEMBERS_FAILED.format(
-            failed=len(self.ctx.failed),
-            total=total,
-            label=f'{self.ctx.failed[0]}<{first.pk}>',
-            message=first.exit_message or first.process_state.value,
-        )
+        failed = len(self.ctx.failures)
+        return self.exit_codes.ERROR_MEMBERS_FAILED.format(failed=failed, total=total, **self.ctx.failures[0])
 
     def merge(self) -> ExitCode | None:
         """Join the members."""
         job = self.inputs.train.goectp
-        known = {name: job[name] for name in ('name', 'card') if name in job}
-        members = {name: self.ctx[name].outputs.model for name in self.ctx.names}
+        given = {name: job.get(name, None) for name in ('dataset', 'split', 'settings', 'name', 'card')}
+        members = {name: self.ctx[name].outputs.model for name in self.ctx.trained}
+        for name, model in members.items():
+            self.out(f'members.{name}', model)
         try:
-            model = merge_models(job.dataset, job.split, job.settings, **known, **members)
+            merged = self.call_once('merge_models', merge_models, **given, **members)
         except ValueError as error:
             return self.exit_codes.ERROR_MERGE_REFUSED.format(message=error)
-        self.out('model', model)
+        self.out('model', merged.result)
         return None

@@ -1,4 +1,4 @@
-"""``goectp.evaluate``: how well a model predicts the labels of a dataset."""
+"""``goectp.evaluate``: errors of the predictions of a model against the labels of a dataset."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from aiida import orm
-from aiida.engine import ExitCode, WorkChain
+from aiida.engine import ExitCode
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
-from aiida_goectp.calculations.datasets import dataset_crystals
-from aiida_goectp.calculations.evaluate import evaluate_predictions
-from aiida_goectp.data.crystals import CrystalsData
+from aiida_goectp.calculations.datasets import dataset_crystals, evaluate_predictions
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
+from aiida_goectp.workflows.failures import failure_reason
 from aiida_goectp.workflows.predict import PredictWorkChain
+from aiida_goectp.workflows.submit_once import SubmitOnceMixin
 
 if TYPE_CHECKING:
     from aiida.engine import ProcessBuilder
@@ -24,13 +24,13 @@ __all__ = ('EvaluateWorkChain',)
 
 
 def validate_evaluation(inputs: Mapping[str, Any], _: Any) -> str | None:
-    """Refuse a split that the dataset lacks, and one of which nothing can be evaluated."""
+    """Return an error for an unknown split, or for one without rows to evaluate."""
     dataset, split, part = (inputs.get(name) for name in ('dataset', 'split', 'part'))
     if dataset is None:
         return None
     if split is None:
         trainable = dataset.base.attributes.get('trainable')
-        return None if trainable else f'dataset: none of its {len(dataset)} rows has a label that may be used'
+        return None if trainable else f'dataset: none of its {len(dataset)} rows has a label that passed the gates'
     if split.value not in dataset.splits:
         return f'split {split.value!r}: the dataset has {", ".join(dataset.splits) or "none"}'
     parts = dataset.splits[split.value]
@@ -39,10 +39,10 @@ def validate_evaluation(inputs: Mapping[str, Any], _: Any) -> str | None:
     return None
 
 
-class EvaluateWorkChain(WorkChain):
+class EvaluateWorkChain(SubmitOnceMixin):
     """Predict the crystals of a dataset, or of one part of a split, and compare with the labels.
 
-    The model sees no label: only the crystals go to the job.
+    Only the crystals are inputs of the job, not the labels.
     """
 
     @classmethod
@@ -57,7 +57,7 @@ class EvaluateWorkChain(WorkChain):
             valid_type=orm.Str,
             required=False,
             serializer=to_node,
-            help='Name of a split of the dataset; without one, all rows with a label that may be used.',
+            help='Name of a split of the dataset; without one, all rows with a label that passed the gates.',
         )
         spec.input(
             'part',
@@ -72,17 +72,17 @@ class EvaluateWorkChain(WorkChain):
             exclude=('goectp.crystals', 'goectp.model', 'goectp.shard', 'goectp.parent_folder'),
         )
         spec.inputs.validator = validate_evaluation
-        steps: Any = cls  # the hints of aiida-core admit no steps of a subclass
-        spec.outline(steps.choose, steps.predict, steps.compare)
-        spec.output('metrics', valid_type=orm.Dict, help='In all, by crystal system and by functional.')
-        spec.output('predictions', valid_type=PredictionsData, help='Of the crystals that were evaluated.')
+        steps: Any = cls  # the type hints of aiida-core do not admit steps of a subclass
+        spec.outline(steps.select_rows, steps.run_prediction, steps.inspect_prediction)
+        spec.output('metrics', valid_type=orm.Dict, help='Metrics of all rows, by crystal system and by functional.')
+        spec.output('predictions', valid_type=PredictionsData, help='Predictions of the evaluated crystals.')
         spec.exit_code(
             410,
             'ERROR_TOO_MANY_FAILED_ROWS',
-            message='{failed} of {total} rows failed, more than allowed; the predictions are attached all the same.',
+            message='{failed} of {total} rows failed, more than allowed; the predictions are attached.',
         )
         spec.exit_code(450, 'ERROR_PREDICTION_FAILED', message='The crystals could not be predicted: {message}')
-        spec.exit_code(451, 'ERROR_NOTHING_TO_COMPARE', message='Labels and predictions do not meet: {message}')
+        spec.exit_code(451, 'ERROR_NOTHING_TO_COMPARE', message='Labels and predictions cannot be compared: {message}')
 
     @classmethod
     def get_builder_from_protocol(
@@ -100,60 +100,54 @@ class EvaluateWorkChain(WorkChain):
         """Return a builder with the inputs of a protocol of ``goectp.predict``.
 
         :param code: the executable ``goectp``, or its full label
-        :param split: name of a split of the dataset; all rows without one
-        :param part: of that split
+        :param split: name of a split of the dataset; without one, all rows
+        :param part: part of that split: train, validation or test
         :param protocol: fast, balanced or stringent
         :param overrides: inputs of the work chain ``goectp.predict`` that take precedence over the protocol
         :param options: options of the job
-        :param gpus: GPUs to ask the scheduler for
-        :raises ValueError: no such protocol, or a scheduler that cannot be asked for GPUs
+        :param gpus: number of GPUs to request from the scheduler
+        :raises ValueError: an unknown protocol, or a scheduler from which GPUs cannot be requested
         """
-        crystals = CrystalsData(dataset.dataset.crystals)  # stands in until the part of the split is taken
-        predict: Any = PredictWorkChain.get_builder_from_protocol(
-            code, crystals, model, protocol, overrides, options, gpus
-        )
-        job = predict.goectp._inputs(prune=True)
         builder = cls.get_builder()
         builder.dataset = dataset
         builder.model = model
         if split is not None:
             builder.split = orm.Str(split)
             builder.part = orm.Str(part)
-        builder.predict = {
-            'goectp': {key: value for key, value in job.items() if key not in ('crystals', 'model')},
-            'allow_cpu': predict.allow_cpu,
-            'clean_workdir': predict.clean_workdir,
-            'max_iterations': predict.max_iterations,
-        }
+        builder.predict = PredictWorkChain.inputs_from_protocol(code, protocol, overrides, options, gpus)
         return builder
 
-    def choose(self) -> None:
-        """Take the crystals, without their labels."""
-        named = {'split': self.inputs.split, 'part': self.inputs.part} if 'split' in self.inputs else {}
-        self.ctx.crystals = dataset_crystals(self.inputs.dataset, **named)
+    def select_rows(self) -> None:
+        """Take the crystals of the rows to evaluate, without their labels."""
+        self.ctx.crystals = self.call_once(
+            'dataset_crystals',
+            dataset_crystals,
+            dataset=self.inputs.dataset,
+            **({name: self.inputs[name] for name in ('split', 'part')} if 'split' in self.inputs else {}),
+        ).result
         self.report(f'{len(self.ctx.crystals)} of {len(self.inputs.dataset)} rows are evaluated')
 
-    def predict(self) -> None:
-        """Start the prediction."""
+    def run_prediction(self) -> None:
+        """Submit the prediction."""
         inputs = self.exposed_inputs(PredictWorkChain, 'predict')
         inputs.goectp.crystals = self.ctx.crystals
         inputs.goectp.model = self.inputs.model
-        inputs.metadata.call_link_label = 'predict'
-        self.to_context(prediction=self.submit(PredictWorkChain, **inputs))
+        self.to_context(prediction=self.submit_once('predict', PredictWorkChain, inputs))
 
-    def compare(self) -> ExitCode | None:
-        """Compare what was predicted; too many failed rows stay a failure, with everything attached."""
+    def inspect_prediction(self) -> ExitCode | None:
+        """Compare predictions and labels; too many failed rows end with an exit code, with all outputs attached."""
         node = self.ctx.prediction
         if 'predictions' not in node.outputs:
-            message = node.exit_message or node.process_state.value
-            return self.exit_codes.ERROR_PREDICTION_FAILED.format(message=message)
+            return self.exit_codes.ERROR_PREDICTION_FAILED.format(message=failure_reason(node))
         predictions = node.outputs.predictions
         self.out('predictions', predictions)
         try:
-            metrics = evaluate_predictions(predictions, self.inputs.dataset)
+            evaluated = self.call_once(
+                'evaluate_predictions', evaluate_predictions, predictions=predictions, dataset=self.inputs.dataset
+            )
         except ValueError as error:
             return self.exit_codes.ERROR_NOTHING_TO_COMPARE.format(message=error)
-        self.out('metrics', metrics)
+        self.out('metrics', evaluated.result)
         if node.is_finished_ok:
             return None
         failed = predictions.base.attributes.get('failed')

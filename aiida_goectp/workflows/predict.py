@@ -1,4 +1,4 @@
-"""``goectp.predict``: predict many crystals, and get over what goes wrong on the way."""
+"""``goectp.predict``: predict many crystals in jobs with restarts."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _CODES = PredictCalculation.spec().exit_codes
 
 
 class PredictWorkChain(GoectpBaseRestartWorkChain):
-    """Run ``goectp.predict`` until every crystal has its row, or until there is no hope.
+    """Run ``goectp.predict`` with restarts until every crystal has its row.
 
-    Rows that are done are never computed again: each new job goes on from the working folder of the one before it.
+    Finished rows are not computed again: each job continues from the working directory of the one before it.
     """
 
     _process_class = PredictCalculation
-    _PROTOCOLS = 'predict.yaml'
-    _SAID, _DONE, _UNIT = 'status', 'rows_done', 'rows'
+    _PROTOCOL_FILE = 'predict.yaml'
+    _STATUS_OUTPUT, _PROGRESS_KEY, _UNIT = 'status', 'rows_done', 'rows'
 
     defaults = AttributeDict(
         {
-            'batch_factor': 0.25,  # a batch that did not fit is cut to this part of it
-            'first_batch_atoms': 4096,  # taken if nobody knows how large the batch was
-            'smallest_batch_atoms': 64,  # below that, memory is not the batch's fault
-            'idle_jobs': 2,  # jobs in a row that end without a new row, after which it is given up
+            'batch_factor': 0.25,  # factor on the size of a batch that did not fit into the memory
+            'first_batch_atoms': 4096,  # size that is assumed if the job did not report one
+            'smallest_batch_atoms': 64,  # size at which a failure is not attributed to the batch any more
+            'idle_jobs': 2,  # number of jobs in a row without a new row after which the work chain ends
         }
     )
 
@@ -51,17 +51,17 @@ class PredictWorkChain(GoectpBaseRestartWorkChain):
             valid_type=orm.Bool,
             default=lambda: orm.Bool(True),
             serializer=orm.to_aiida_type,
-            help='Whether to go on without the GPU when it is gone or its memory does not suffice.',
+            help='Whether to continue on the CPU if the GPU is not available or its memory does not suffice.',
         )
         spec.exit_code(
             410,
             'ERROR_TOO_MANY_FAILED_ROWS',
-            message='{failed} of {total} rows failed, more than allowed; the predictions are attached all the same.',
+            message='{failed} of {total} rows failed, more than allowed; the predictions are attached.',
         )
         spec.exit_code(
             412, 'ERROR_MEMORY_TOO_SMALL', message='The memory does not suffice for a batch of {atoms} atoms.'
         )
-        spec.exit_code(413, 'ERROR_GPU_GONE', message='The GPU is not there, and `allow_cpu` is false.')
+        spec.exit_code(413, 'ERROR_GPU_GONE', message='The GPU is not available, and `allow_cpu` is false.')
 
     @classmethod
     def get_builder_from_protocol(
@@ -76,26 +76,19 @@ class PredictWorkChain(GoectpBaseRestartWorkChain):
     ) -> ProcessBuilder:
         """Return a builder with the inputs of a protocol.
 
-        :param code: the executable ``goectp``, or its full label
-        :param protocol: fast, balanced or stringent
-        :param overrides: inputs that take precedence over the protocol, nested as in its YAML file
-        :param options: options of the job, for example ``{'queue_name': 'gpu', 'account': 'me'}``
-        :param gpus: GPUs to ask the scheduler for; a machine without scheduler needs not be asked
-        :raises ValueError: no such protocol, or a scheduler that cannot be asked for GPUs
+        Further arguments as those of :meth:`inputs_from_protocol`.
         """
-        inputs = cls.get_protocol_inputs(protocol, overrides)
-        builder = cls._builder(inputs, code, {'crystals': crystals, 'model': model}, options, gpus)
-        builder.allow_cpu = orm.Bool(inputs['allow_cpu'])
-        return builder
+        nodes = {'crystals': crystals, 'model': model}
+        return cls._fill_builder(cls.inputs_from_protocol(code, protocol, overrides, options, gpus, **nodes))
 
     @process_handler(priority=600, exit_codes=[_CODES.ERROR_BAD_INPUT, _CODES.ERROR_BAD_MODEL])
     def handle_refused_input(self, node: orm.CalcJobNode) -> ProcessHandlerReport:
-        """The executable refused the crystals or the model: give up, another job would refuse them too."""
-        return self._give_up(self.exit_codes.ERROR_INPUT_REFUSED.format(message=node.exit_message))
+        """The executable refused the crystals or the model: abort, since another job would refuse them too."""
+        return self._abort(self.exit_codes.ERROR_INPUT_REFUSED.format(message=node.exit_message))
 
     @process_handler(priority=500, exit_codes=[_CODES.ERROR_TOO_MANY_FAILED_ROWS])
     def handle_too_many_failed_rows(self, node: orm.CalcJobNode) -> ProcessHandlerReport:
-        """More rows failed than allowed: attach the outputs, which say why each row failed, and end with a code for it.
+        """More rows failed than allowed: attach the outputs, which give the reason of each row, and abort.
 
         Failed rows are results: the same crystals would fail again.
         """
@@ -103,55 +96,51 @@ class PredictWorkChain(GoectpBaseRestartWorkChain):
         self.ctx.is_finished = True
         self.results()
         failed = predictions.base.attributes.get('failed')
-        return self._give_up(self.exit_codes.ERROR_TOO_MANY_FAILED_ROWS.format(failed=failed, total=len(predictions)))
+        return self._abort(self.exit_codes.ERROR_TOO_MANY_FAILED_ROWS.format(failed=failed, total=len(predictions)))
 
     @process_handler(priority=400, exit_codes=[_CODES.ERROR_OUT_OF_MEMORY])
     def handle_out_of_memory(self, node: orm.CalcJobNode) -> ProcessHandlerReport:
-        """The memory did not suffice: cut the batch to a quarter; at the smallest one go to the CPU, if allowed."""
-        used = self._said(node).get('batch_atoms') or self.defaults.first_batch_atoms
+        """The memory did not suffice: reduce the batch to a quarter; at the smallest batch use the CPU, if allowed."""
+        used = self._reported_status(node).get('batch_atoms') or self.defaults.first_batch_atoms
         if 'batch_atoms' in self.ctx.inputs:
             used = min(used, self.ctx.inputs.batch_atoms.value)
         if used > self.defaults.smallest_batch_atoms:
-            atoms = max(int(used * self.defaults.batch_factor), self.defaults.smallest_batch_atoms)
-            self.ctx.inputs.batch_atoms = orm.Int(atoms)
-            return self._go_on_from(node, 'out of memory', f'smaller batches, of {atoms} atoms')
-        if self._leave_gpu(node):
-            return self._go_on_from(node, 'out of memory on the GPU at the smallest batch', 'going on with the CPU')
-        return self._give_up(self.exit_codes.ERROR_MEMORY_TOO_SMALL.format(atoms=used))
+            atoms = self._reduce_batch(used)
+            return self._continue_from(node, 'out of memory', f'continuing with batches of {atoms} atoms')
+        on_gpu = str(self._reported_status(node).get('device', '')).startswith('cuda')
+        if on_gpu and self.inputs.allow_cpu.value:
+            self.ctx.inputs.device = orm.Str('cpu')
+            self.ctx.inputs.pop('batch_atoms', None)
+            return self._continue_from(node, 'out of memory on the GPU at the smallest batch', 'continuing on the CPU')
+        return self._abort(self.exit_codes.ERROR_MEMORY_TOO_SMALL.format(atoms=used))
+
+    def _reduce_batch(self, used: int) -> int:
+        """Reduce the batch of the next job, and return its size in atoms."""
+        atoms = max(int(used * self.defaults.batch_factor), self.defaults.smallest_batch_atoms)
+        self.ctx.inputs.batch_atoms = orm.Int(atoms)
+        return atoms
 
     @process_handler(priority=300, exit_codes=[_CODES.ERROR_NO_DEVICE])
     def handle_no_device(self, node: orm.CalcJobNode) -> ProcessHandlerReport:
-        """The GPU is not there, or was lost on the way: go on with the CPU, if allowed."""
+        """The GPU is not available, or was lost during the job: continue on the CPU, if allowed."""
         if self.inputs.allow_cpu.value and self.ctx.inputs.device.value != 'cpu':
             self.ctx.inputs.device = orm.Str('cpu')
-            return self._go_on_from(node, 'the GPU is gone', 'going on with the CPU')
-        return self._give_up(self.exit_codes.ERROR_GPU_GONE)
-
-    def _leave_gpu(self, node: orm.CalcJobNode) -> bool:
-        """Turn to the CPU if that is allowed and a change."""
-        on_gpu = str(self._said(node).get('device', '')).startswith('cuda')
-        if not (on_gpu and self.inputs.allow_cpu.value):
-            return False
-        self.ctx.inputs.device = orm.Str('cpu')
-        self.ctx.inputs.pop('batch_atoms', None)
-        return True
+            return self._continue_from(node, 'no GPU is available', 'continuing on the CPU')
+        return self._abort(self.exit_codes.ERROR_GPU_GONE)
 
     @process_handler(priority=200, exit_codes=[_CODES.ERROR_INTERRUPTED])
     def handle_interrupted(self, node: orm.CalcJobNode) -> ProcessHandlerReport:
-        """The time was up: go on from the rows that are done; give up when two jobs in a row added none."""
-        report = self._go_on_from(node, 'the time was up', 'going on from there')
-        return self._stop_if_idle(node) or report
+        """The wall time was reached: continue from the finished rows; abort if two jobs in a row added none."""
+        return self._continue_or_abort(node, 'the wall time was reached')
 
     @process_handler(priority=100, exit_codes=[_CODES.ERROR_KILLED, _CODES.ERROR_NO_STATUS, _CODES.ERROR_OUTPUT_BROKEN])
     def handle_killed(self, node: orm.CalcJobNode) -> ProcessHandlerReport:
-        """The job was killed half-way, or its files are torn: go on from the rows that are done.
+        """The job was killed, or its files are incomplete: continue from the finished rows; abort as if interrupted.
 
-        A job that is killed before its first new row may have been too large: the batch is cut as well. Two such jobs
-        in a row are the end.
+        A job that is killed before its first new row may have run out of memory: the batch is reduced as well.
         """
         before = self.ctx.idle_jobs
-        report = self._go_on_from(node, 'the job was killed', 'going on from there')
-        if self.ctx.idle_jobs > before and (used := self._said(node).get('batch_atoms')):
-            atoms = max(int(used * self.defaults.batch_factor), self.defaults.smallest_batch_atoms)
-            self.ctx.inputs.batch_atoms = orm.Int(atoms)
-        return self._stop_if_idle(node) or report
+        report = self._continue_or_abort(node, 'the job was killed')
+        if self.ctx.idle_jobs > before and (used := self._reported_status(node).get('batch_atoms')):
+            self._reduce_batch(used)
+        return report

@@ -1,4 +1,4 @@
-"""Work chains that run one job of the executable ``goectp`` until it is done, going on where each one stopped."""
+"""Work chains that restart one job of the executable ``goectp`` until it is finished, each time from its last state."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiida import orm
 from aiida.common import AttributeDict
-from aiida.engine import BaseRestartWorkChain, ExitCode, ProcessHandlerReport, while_
+from aiida.engine import BaseRestartWorkChain, ExitCode, ProcessHandlerReport, ToContext, append_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.workflows.protocols.mixin import ProtocolMixin, gpu_options, merge
+from aiida_goectp.workflows.submit_once import SubmitOnceMixin
 
 if TYPE_CHECKING:
     from aiida.engine import ProcessBuilder
@@ -18,32 +19,33 @@ if TYPE_CHECKING:
 __all__ = ('GoectpBaseRestartWorkChain',)
 
 
-class GoectpBaseRestartWorkChain(ProtocolMixin, BaseRestartWorkChain):
-    """A job with restarts, whose inputs stand under ``goectp``.
+class GoectpBaseRestartWorkChain(ProtocolMixin, SubmitOnceMixin, BaseRestartWorkChain):
+    """Base work chain of a job with restarts, whose inputs are in the namespace ``goectp``.
 
-    What is done (rows, epochs) is never computed again: each new job goes on from the working folder of the one before
-    it. Jobs that add nothing are counted; ``defaults.idle_jobs`` in a row are the end.
+    Finished units of work (rows, epochs) are kept: each job continues from the working directory of the one before it.
+    The work chain ends after ``defaults.idle_jobs`` jobs in a row that finished no further unit.
     """
 
     _process_class: Any = None
-    _OPEN: ClassVar[tuple[str, ...]] = (
+    _FREE_KEYS: ClassVar[tuple[str, ...]] = (
         'goectp.metadata.options.resources',
         'goectp.metadata.options.environment_variables',
     )
-    _SAID: ClassVar[str]
-    """output of the job that holds what the executable says of itself"""
-    _DONE: ClassVar[str]
-    """its field that says how much is done"""
+    _STATUS_OUTPUT: ClassVar[str]
+    """output of the job with the status that the executable reports"""
+    _PROGRESS_KEY: ClassVar[str]
+    """key of the status with the number of finished units"""
     _UNIT: ClassVar[str]
+    """name of a unit of work, in the plural"""
 
     defaults: ClassVar[AttributeDict]
 
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
-        """Define the inputs of the job, the outline, its outputs and the exit codes that all have."""
+        """Define the inputs of the job, the outline, its outputs and the exit codes that all subclasses have."""
         super().define(spec)
         spec.expose_inputs(cls._process_class, namespace='goectp')
-        steps: Any = cls  # the hints of aiida-core admit no steps of a subclass
+        steps: Any = cls  # the type hints of aiida-core do not admit steps of a subclass
         spec.outline(
             steps.setup,
             while_(steps.should_run_process)(
@@ -53,7 +55,7 @@ class GoectpBaseRestartWorkChain(ProtocolMixin, BaseRestartWorkChain):
             steps.results,
         )
         spec.expose_outputs(cls._process_class, exclude=('remote_folder', 'retrieved', 'remote_stash'))
-        spec.exit_code(411, 'ERROR_INPUT_REFUSED', message='The executable refused an input: {message}')
+        spec.exit_code(212, 'ERROR_INPUT_REFUSED', message='The executable refused an input: {message}')
         unit = cls._UNIT.removesuffix('s')
         spec.exit_code(
             414,
@@ -62,78 +64,90 @@ class GoectpBaseRestartWorkChain(ProtocolMixin, BaseRestartWorkChain):
         )
 
     @classmethod
-    def _builder(
+    def inputs_from_protocol(
         cls,
-        inputs: Mapping[str, Any],
         code: orm.AbstractCode | str,
-        nodes: Mapping[str, Any],
-        options: Mapping[str, Any] | None,
-        gpus: int,
-    ) -> ProcessBuilder:
-        """Return a builder with the inputs of a protocol, and with nodes, laid over those of the job.
+        protocol: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+        gpus: int = 0,
+        **nodes: Any,
+    ) -> dict[str, Any]:
+        """Return the inputs of a protocol as nested dictionaries, also where inputs of the job are still missing.
 
-        :raises ValueError: a scheduler that cannot be asked for GPUs
+        :param code: the executable ``goectp``, or its full label
+        :param protocol: fast, balanced or stringent
+        :param overrides: inputs that take precedence over the protocol, nested as in its YAML file
+        :param options: options of the job, for example ``{'queue_name': 'gpu', 'account': 'me'}``
+        :param gpus: number of GPUs to request from the scheduler
+        :param nodes: further inputs of the job; those that are ``None`` are left out
+        :raises ValueError: an unknown protocol or input, or a scheduler from which GPUs cannot be requested
         """
+        ports: Any = cls.spec().inputs
+        known = set(ports['goectp'])
+        if unknown := sorted(set(nodes) - known):
+            raise ValueError(f'unknown input {", ".join(unknown)}; the job has {", ".join(sorted(known))}')
+        inputs = cls.get_protocol_inputs(protocol, overrides)
+        if isinstance(code, str):
+            code = orm.load_code(code)
+        job = inputs.pop('goectp')
+        scheduling = merge(job['metadata']['options'], options or {})
+        job['metadata']['options'] = scheduling | gpu_options(code, gpus, scheduling)
+        job |= {'code': code, **{name: node for name, node in nodes.items() if node is not None}}
+        return {
+            'goectp': {name: value for name, value in job.items() if name in known},
+            **{name: orm.to_aiida_type(value) for name, value in inputs.items() if name in ports},
+        }
+
+    @classmethod
+    def _fill_builder(cls, inputs: Mapping[str, Any]) -> ProcessBuilder:
         builder = cls.get_builder()
-        for name, value in cls._nodes_of(inputs, code, nodes, options, gpus).items():
+        for name, value in inputs.items():
             builder[name] = value
         return builder
 
-    @classmethod
-    def _nodes_of(
-        cls,
-        inputs: Mapping[str, Any],
-        code: orm.AbstractCode | str,
-        nodes: Mapping[str, Any],
-        options: Mapping[str, Any] | None,
-        gpus: int,
-    ) -> dict[str, Any]:
-        """Return the inputs of a protocol with nodes laid over those of the job, complete or not.
-
-        :raises ValueError: a scheduler that cannot be asked for GPUs
-        """
-        if isinstance(code, str):
-            code = orm.load_code(code)
-        job = merge(inputs['goectp'], {})
-        job['metadata']['options'] = merge(job['metadata']['options'], options or {})
-        job['metadata']['options'].update(gpu_options(code, gpus, job['metadata']['options']))
-        job |= {'code': code, **nodes}
-        return {
-            'goectp': {key: value for key, value in job.items() if key in cls.spec().inputs['goectp']},  # type: ignore[operator]
-            'clean_workdir': orm.Bool(inputs['clean_workdir']),
-            'max_iterations': orm.Int(inputs['max_iterations']),
-        }
-
     def setup(self) -> None:
-        """Take the inputs of the job, and remember that nothing is done yet."""
+        """Initialize the inputs of the job and the record of its progress."""
         super().setup()
         self.ctx.inputs = AttributeDict(self.exposed_inputs(self._process_class, 'goectp'))
-        self.ctx.done = 0
+        self.ctx.finished_units = 0
         self.ctx.idle_jobs = 0
 
-    def _said(self, node: orm.CalcJobNode) -> dict[str, Any]:
-        """Return what the executable said of itself, empty if it said nothing."""
-        return node.outputs[self._SAID].get_dict() if self._SAID in node.outputs else {}
+    def run_process(self) -> ToContext:
+        """Run the next job, or wait for the one that a worker submitted in this step before it was killed."""
+        known = {child.pk for child in self.ctx.get('children', [])}
+        label = f'iteration_{self.ctx.iteration + 1:02d}'  # as BaseRestartWorkChain labels it
+        submitted = [node for node in self.find_calls(label) if node.pk not in known]
+        if not submitted:
+            return super().run_process()
+        self.ctx.iteration += 1
+        return ToContext(children=append_(submitted[0]))
 
-    def _go_on_from(self, node: orm.CalcJobNode, problem: str, action: str) -> ProcessHandlerReport:
-        """Let the next job go on from what this one has done; give up if nothing moves any more."""
-        done = int(self._said(node).get(self._DONE, 0))
-        if done > 0:
+    def _reported_status(self, node: orm.CalcJobNode) -> dict[str, Any]:
+        """Return the status that the executable reported, empty if there is none."""
+        return node.outputs[self._STATUS_OUTPUT].get_dict() if self._STATUS_OUTPUT in node.outputs else {}
+
+    def _continue_from(self, node: orm.CalcJobNode, problem: str, action: str) -> ProcessHandlerReport:
+        """Let the next job continue from the working directory of this one; count jobs without progress."""
+        finished = int(self._reported_status(node).get(self._PROGRESS_KEY, 0))
+        if finished > 0:
             self.ctx.inputs.parent_folder = node.outputs.remote_folder
-        self.ctx.idle_jobs = 0 if done > self.ctx.done else self.ctx.idle_jobs + 1
-        self.ctx.done = max(done, self.ctx.done)
-        return self._again(node, f'{problem}; {done} {self._UNIT} are done', action)
+        self.ctx.idle_jobs = 0 if finished > self.ctx.finished_units else self.ctx.idle_jobs + 1
+        self.ctx.finished_units = max(finished, self.ctx.finished_units)
+        return self._report_handled(node, f'{problem}; {finished} {self._UNIT} are finished', action)
 
-    def _again(self, node: orm.CalcJobNode, problem: str, action: str) -> ProcessHandlerReport:
+    def _continue_or_abort(self, node: orm.CalcJobNode, problem: str) -> ProcessHandlerReport:
+        """Let the next job continue from this one, unless too many jobs in a row made no progress."""
+        report = self._continue_from(node, problem, 'continuing from its working directory')
+        if self.ctx.idle_jobs < self.defaults.idle_jobs:
+            return report
+        code = self.exit_codes.ERROR_NO_PROGRESS
+        return self._abort(code.format(jobs=self.ctx.idle_jobs, message=node.exit_message))
+
+    def _report_handled(self, node: orm.CalcJobNode, problem: str, action: str) -> ProcessHandlerReport:
         self.report(f'{node.process_label}<{node.pk}>: {problem}; {action}')
         return ProcessHandlerReport(True)
 
-    def _stop_if_idle(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
-        if self.ctx.idle_jobs < self.defaults.idle_jobs:
-            return None
-        code = self.exit_codes.ERROR_NO_PROGRESS
-        return self._give_up(code.format(jobs=self.ctx.idle_jobs, message=node.exit_message))
-
-    def _give_up(self, code: ExitCode) -> ProcessHandlerReport:
-        self.report(code.message or 'giving up')
+    def _abort(self, code: ExitCode) -> ProcessHandlerReport:
+        self.report(code.message or code.status)
         return ProcessHandlerReport(True, code)

@@ -1,4 +1,4 @@
-"""``goectp.screen``: from crystals to the best of them, in parallel shards."""
+"""``goectp.screen``: crystals predicted in parallel shards, ranked and selected."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from aiida import orm
 from aiida.common import AttributeDict
-from aiida.engine import ExitCode, WorkChain, while_
+from aiida.engine import ExitCode, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.calculations.base import validate_positive
-from aiida_goectp.calculations.merge import merge_predictions
-from aiida_goectp.calculations.rank import filter_crystals, rank_crystals
+from aiida_goectp.calculations.rank import filter_crystals, merge_predictions, rank_crystals
 from aiida_goectp.calculations.select import select_top
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.data.ranking import RankingData
+from aiida_goectp.workflows.failures import failure_reason
 from aiida_goectp.workflows.predict import PredictWorkChain
 from aiida_goectp.workflows.protocols.mixin import ProtocolMixin
+from aiida_goectp.workflows.submit_once import SubmitOnceMixin
 
 if TYPE_CHECKING:
     from aiida.engine import ProcessBuilder
@@ -28,7 +29,7 @@ __all__ = ('ScreenWorkChain', 'runs_without_scheduler')
 
 
 def validate_screen(inputs: Mapping[str, Any], _: Any) -> str | None:
-    """Refuse, before anything is computed, what would fail at the end: filters and figure of merit included."""
+    """Return an error for inputs that would fail in a later step: crystals, filters and figure of merit."""
     from aiida_goectp.core.selection.filters import Filters
     from aiida_goectp.core.selection.merit import figure_of_merit
 
@@ -36,7 +37,7 @@ def validate_screen(inputs: Mapping[str, Any], _: Any) -> str | None:
     if crystals is None or model is None:
         return None
     if len(crystals) == 0:
-        return 'crystals: the node holds none; look at its failures with `aiida-goectp show PK`'
+        return 'crystals: the node holds none; `aiida-goectp show PK` lists its failures'
     properties = crystals.crystals.properties
     try:
         figure = figure_of_merit(inputs['figure_of_merit'].value)
@@ -46,34 +47,34 @@ def validate_screen(inputs: Mapping[str, Any], _: Any) -> str | None:
     missing = [name for name in figure.columns if name not in properties]
     if missing:
         have = ', '.join(crystals.columns) or 'none'
-        return f'figure_of_merit {figure.name!r} needs the property {", ".join(missing)}; the crystals have: {have}'
+        return f'figure_of_merit: {figure.name!r} needs the property {", ".join(missing)}; the crystals have: {have}'
     if figure.committee and model.card.members < 2:
-        return f'figure_of_merit {figure.name!r} needs a committee of models; {model.card.name} is a single one'
+        return f'figure_of_merit: {figure.name!r} needs a committee; {model.card.name} is a single model'
     targets = set(model.card.targets)
     if figure.tensor not in targets | ({'total'} if {'electronic', 'ionic'} <= targets else set()):
         known = ', '.join(sorted(targets))
-        return f'figure_of_merit {figure.name!r} needs the {figure.tensor} tensor; {model.card.name} predicts {known}'
+        return f'figure_of_merit: {figure.name!r} needs the {figure.tensor} tensor; {model.card.name} predicts {known}'
     return None
 
 
 def runs_without_scheduler(code: orm.AbstractCode) -> bool:
-    """Return whether jobs of a code are started at once, whatever else runs on the machine."""
+    """Return whether the jobs of a code start at once, regardless of other jobs on the machine."""
     return code.computer is None or code.computer.scheduler_type == 'core.direct'
 
 
-class ScreenWorkChain(ProtocolMixin, WorkChain):
-    """Filter crystals, predict them in shards at the same time, merge, rank, and select the best.
+class ScreenWorkChain(ProtocolMixin, SubmitOnceMixin):
+    """Filter crystals, predict them in parallel shards, merge the predictions, rank and select.
 
-    The order of the crystals is kept from the first node to the last. The ranking says for every crystal why it is in
-    or out; a ``StructureData`` is made for the selected ones only.
+    The order of the crystals is kept from the first node to the last. The ranking has a rank or a reason for each
+    crystal; a ``StructureData`` is created for the selected ones only.
     """
 
-    _PROTOCOLS = 'screen.yaml'
-    _OPEN = ('filters',)
+    _PROTOCOL_FILE = 'screen.yaml'
+    _FREE_KEYS = ('filters',)
 
     defaults = AttributeDict(
         {
-            'digits': 5,  # of the number in the name of a shard: names sort by rows
+            'digits': 5,  # digits of the number in the name of a shard; names sort by rows
         }
     )
 
@@ -82,11 +83,11 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
         """Define inputs, outline, outputs and exit codes."""
         super().define(spec)
         cls._define_inputs(spec)
-        steps: Any = cls  # the hints of aiida-core admit no steps of a subclass
+        steps: Any = cls  # the type hints of aiida-core do not admit steps of a subclass
         spec.outline(
             steps.filter,
-            while_(steps.has_shards)(
-                steps.launch_shards,
+            while_(steps.should_run_shards)(
+                steps.run_shards,
                 steps.inspect_shards,
             ),
             steps.merge,
@@ -94,23 +95,25 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
             steps.select,
             steps.results,
         )
-        spec.output('predictions', valid_type=PredictionsData, help='Of all crystals that were predicted.')
-        spec.output('ranking', valid_type=RankingData, help='A place or a reason for every crystal.')
+        spec.output('predictions', valid_type=PredictionsData, help='Predictions of all candidates.')
+        spec.output('ranking', valid_type=RankingData, help='A rank or a reason for each crystal.')
         spec.output('selection', valid_type=orm.List, help='The selected crystals, best first.')
-        spec.output_namespace('structures', valid_type=orm.StructureData, dynamic=True, help='Names sort by rank.')
+        spec.output_namespace(
+            'structures', valid_type=orm.StructureData, dynamic=True, help='Selected structures; names sort by rank.'
+        )
         spec.exit_code(220, 'ERROR_NOTHING_PASSES', message='None of the {total} crystals passes the filters.')
         spec.exit_code(
             410,
             'ERROR_TOO_MANY_FAILED_ROWS',
-            message='{failed} of {total} rows failed, more than allowed; the predictions are attached all the same.',
+            message='{failed} of {total} rows failed, more than allowed; the predictions are attached.',
         )
         spec.exit_code(
             420, 'ERROR_SHARDS_FAILED', message='{failed} of {total} shards failed, first {label}: {message}'
         )
-        spec.exit_code(421, 'ERROR_MERGE_REFUSED', message='The shards do not make one whole: {message}')
+        spec.exit_code(421, 'ERROR_MERGE_REFUSED', message='The shards cannot be merged: {message}')
         spec.exit_code(422, 'ERROR_RANKING_REFUSED', message='The crystals cannot be ranked: {message}')
         spec.exit_code(
-            423, 'ERROR_NOTHING_RANKED', message='Every crystal is out; the ranking, which is attached, says why.'
+            423, 'ERROR_NOTHING_RANKED', message='No crystal has a rank; the attached ranking gives the reasons.'
         )
 
     @classmethod
@@ -123,19 +126,19 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
             valid_type=orm.Dict,
             required=False,
             serializer=to_node,
-            help='Conditions, the fields of `aiida_goectp.core.selection.filters.Filters`.',
+            help='Conditions: fields of `aiida_goectp.core.selection.filters.Filters`.',
         )
         spec.input(
             'figure_of_merit',
             valid_type=orm.Str,
             default=lambda: orm.Str('total'),
             serializer=to_node,
-            help='What is ranked by, a name in `aiida_goectp.core.selection.merit.FIGURES_OF_MERIT`.',
+            help='Figure of merit of the ranking, a name in `aiida_goectp.core.selection.merit.FIGURES_OF_MERIT`.',
         )
         for name, default, meaning in (
-            ('number', 20, 'How many crystals are selected at most.'),
-            ('shard_size', 10000, 'Crystals in one job.'),
-            ('max_concurrent_shards', 4, 'Jobs at the same time.'),
+            ('number', 20, 'Maximum number of crystals to select.'),
+            ('shard_size', 10000, 'Number of crystals in one job.'),
+            ('max_concurrent_shards', 4, 'Maximum number of jobs at the same time.'),
         ):
             spec.input(
                 name,
@@ -150,7 +153,7 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
             valid_type=orm.Bool,
             default=lambda: orm.Bool(False),
             serializer=to_node,
-            help='Whether to predict also what the filters exclude.',
+            help='Whether to predict also the crystals that the filters exclude.',
         )
         spec.expose_inputs(
             PredictWorkChain,
@@ -179,32 +182,22 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
             under ``predict``
         :param filters: the fields of :class:`aiida_goectp.core.selection.filters.Filters`
         :param options: options of each job
-        :param gpus: GPUs to ask the scheduler for, each job
-        :raises ValueError: no such protocol, or a scheduler that cannot be asked for GPUs
+        :param gpus: number of GPUs to request from the scheduler for each job
+        :raises ValueError: an unknown protocol, or a scheduler from which GPUs cannot be requested
 
-        On a machine without a queue one shard runs at a time, unless overridden: each takes the whole machine.
+        Without a scheduler one shard runs at a time, unless overridden: each uses the whole machine.
         """
         inputs = cls.get_protocol_inputs(protocol, overrides)
-        predict: Any = PredictWorkChain.get_builder_from_protocol(
-            code, crystals, model, protocol, inputs.get('predict'), options, gpus
-        )
+        predict = PredictWorkChain.inputs_from_protocol(code, protocol, inputs.get('predict'), options, gpus)
         builder = cls.get_builder()
         builder.crystals = crystals
         builder.model = model
-        job = {
-            key: value for key, value in predict.goectp._inputs(prune=True).items() if key not in ('crystals', 'model')
-        }
-        builder.predict = {
-            'goectp': job,
-            'allow_cpu': predict.allow_cpu,
-            'clean_workdir': predict.clean_workdir,
-            'max_iterations': predict.max_iterations,
-        }
+        builder.predict = predict
         builder.figure_of_merit = orm.Str(inputs['figure_of_merit'])
         builder.predict_all = orm.Bool(inputs['predict_all'])
         for name in ('number', 'shard_size', 'max_concurrent_shards'):
             builder[name] = orm.Int(inputs[name])
-        if 'max_concurrent_shards' not in (overrides or {}) and runs_without_scheduler(predict.goectp.code):
+        if 'max_concurrent_shards' not in (overrides or {}) and runs_without_scheduler(predict['goectp']['code']):
             builder.max_concurrent_shards = orm.Int(1)
         conditions = {**inputs.get('filters', {}), **(filters or {})}
         if conditions:
@@ -212,10 +205,12 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
         return builder
 
     def filter(self) -> ExitCode | None:
-        """Leave out what the filters exclude, unless all is to be predicted."""
+        """Select the candidates: crystals that pass the filters, or all of them if all are to be predicted."""
         self.ctx.candidates = self.inputs.crystals
         if 'filters' in self.inputs and not self.inputs.predict_all.value:
-            self.ctx.candidates = filter_crystals(self.inputs.crystals, self.inputs.filters)
+            self.ctx.candidates = self.call_once(
+                'filter_crystals', filter_crystals, crystals=self.inputs.crystals, filters=self.inputs.filters
+            ).result
         total = len(self.ctx.candidates)
         if total == 0:
             return self.exit_codes.ERROR_NOTHING_PASSES.format(total=len(self.inputs.crystals))
@@ -226,12 +221,12 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
         self.report(f'{total} of {len(self.inputs.crystals)} crystals to predict in {len(self.ctx.waiting)} shards')
         return None
 
-    def has_shards(self) -> bool:
-        """Return whether shards are waiting; after a failure no more are started."""
+    def should_run_shards(self) -> bool:
+        """Return whether shards are waiting; after a failure none is submitted."""
         return bool(self.ctx.waiting) and not self.ctx.failed
 
-    def launch_shards(self) -> None:
-        """Start as many shards as may run at the same time."""
+    def run_shards(self) -> None:
+        """Submit as many shards as may run at the same time."""
         count = self.inputs.max_concurrent_shards.value
         batch, self.ctx.waiting = self.ctx.waiting[:count], self.ctx.waiting[count:]
         self.ctx.running = []
@@ -242,13 +237,12 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
             inputs.goectp.model = self.inputs.model
             if (start, stop) != (0, len(self.ctx.candidates)):
                 inputs.goectp.shard = {'start': orm.Int(start), 'stop': orm.Int(stop)}
-            inputs.metadata.call_link_label = name
-            self.to_context(**{name: self.submit(PredictWorkChain, **inputs)})
+            self.to_context(**{name: self.submit_once(name, PredictWorkChain, inputs)})
             self.ctx.names.append(name)
             self.ctx.running.append(name)
 
     def inspect_shards(self) -> ExitCode | None:
-        """Note the shards that failed; one that has predictions nevertheless counts as done."""
+        """Record the shards that failed; one with predictions counts as predicted, whatever its exit code."""
         for name in self.ctx.running:
             node = self.ctx[name]
             if not node.is_finished_ok and 'predictions' not in node.outputs:
@@ -262,43 +256,44 @@ class ScreenWorkChain(ProtocolMixin, WorkChain):
             failed=len(self.ctx.failed),
             total=len(self.ctx.names) + len(self.ctx.waiting),
             label=f'{self.ctx.failed[0]}<{first.pk}>',
-            message=first.exit_message or first.process_state.value,
+            message=failure_reason(first),
         )
 
     def merge(self) -> ExitCode | None:
-        """Join the shards; gaps, duplicates and mixed models are refused."""
+        """Merge the predictions of the shards."""
         parts = {name: self.ctx[name].outputs.predictions for name in self.ctx.names}
         try:
-            self.ctx.predictions = merge_predictions(self.ctx.candidates, **parts)
+            merged = self.call_once('merge_predictions', merge_predictions, crystals=self.ctx.candidates, **parts)
         except ValueError as error:
             return self.exit_codes.ERROR_MERGE_REFUSED.format(message=error)
+        self.ctx.predictions = merged.result
         self.out('predictions', self.ctx.predictions)
         return None
 
     def rank(self) -> ExitCode | None:
-        """Rank all crystals."""
-        settings = {'filters': self.inputs.filters} if 'filters' in self.inputs else {}
+        """Rank all crystals by the figure of merit."""
+        given = {name: self.inputs.get(name, None) for name in ('crystals', 'figure_of_merit', 'filters')}
         try:
-            self.ctx.ranking = rank_crystals(
-                self.inputs.crystals, self.ctx.predictions, self.inputs.figure_of_merit, **settings
-            )
+            ranked = self.call_once('rank_crystals', rank_crystals, predictions=self.ctx.predictions, **given)
         except ValueError as error:
             return self.exit_codes.ERROR_RANKING_REFUSED.format(message=error)
+        self.ctx.ranking = ranked.result
         self.out('ranking', self.ctx.ranking)
         return None
 
     def select(self) -> ExitCode | None:
-        """Select the best."""
+        """Select the best crystals."""
         if self.ctx.ranking.base.attributes.get('ranked') == 0:
             return self.exit_codes.ERROR_NOTHING_RANKED
-        selected = select_top(self.ctx.ranking, self.inputs.crystals, self.inputs.number)
-        self.out('selection', selected['selection'])
-        for name, structure in selected['structures'].items():
+        given = {name: self.inputs[name] for name in ('crystals', 'number')}
+        selected = self.call_once('select_top', select_top, ranking=self.ctx.ranking, **given)
+        self.out('selection', selected.selection)
+        for name, structure in selected.structures.items():
             self.out(f'structures.{name}', structure)
         return None
 
     def results(self) -> ExitCode | None:
-        """Say what came of it; too many failed rows in a shard stay a failure, with everything attached."""
+        """Report the selection; too many failed rows of a shard end with an exit code, with all outputs attached."""
         self.report(f'{len(self.outputs["selection"].get_list())} crystals selected')
         bad = [name for name in self.ctx.names if not self.ctx[name].is_finished_ok]
         if not bad:

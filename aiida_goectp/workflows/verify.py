@@ -1,4 +1,4 @@
-"""``goectp.verify``: compute what was selected, in order, within a budget, and compare it with what was predicted."""
+"""``goectp.verify``: DFPT calculations of selected crystals within a budget, compared with the predictions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiida import orm
-from aiida.engine import ExitCode, ProcessState, WorkChain, while_
+from aiida.engine import ExitCode, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.calculations.base import validate_positive
@@ -16,24 +16,25 @@ from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.data.ranking import RankingData
-from aiida_goectp.workflows.dfpt.base import called_by_label, failure_reason, validate_thresholds
+from aiida_goectp.workflows.aiida_private import ResumeAfterEachChildMixin
+from aiida_goectp.workflows.dfpt.base import validate_thresholds
 from aiida_goectp.workflows.dfpt.engines import earlier_responses, engine_inputs, load_engine, same_settings
 from aiida_goectp.workflows.dfpt.gates import evaluate_gates
+from aiida_goectp.workflows.failures import failure_reason
+from aiida_goectp.workflows.submit_once import SubmitOnceMixin
 
 __all__ = ('VerifyWorkChain',)
 
 _WAITING, _RUNNING, _COMPUTED, _REUSED = 'waiting', 'running', 'computed', 'reused'
 _DUPLICATE, _FAILED, _NOT_RUN = 'duplicate', 'failed', 'not run'
 _NAMESPACES = {'accepted': 'accepted', 'electronic-only': 'electronic_only', 'refused': 'refused_responses'}
-_CHILD = 'child_'  # before the names in the context, where they could hide its other entries
-
-
-def _load(pk: int) -> Any:
-    return orm.load_node(pk)
+"""output namespace of a response by the label that the gates give it"""
+_CALCULATION = 'dfpt_{}'
+"""label of the call, and key in the context, of the calculation of a structure"""
 
 
 def validate_verify(inputs: Mapping[str, Any], _: Any) -> str | None:
-    """Refuse a selection that cannot be followed, and an engine that does not exist."""
+    """Return an error for an unknown engine, or for a selection that is incomplete or given in two ways."""
     try:
         if 'engine' in inputs:
             load_engine(inputs['engine'].value)
@@ -49,20 +50,18 @@ def validate_verify(inputs: Mapping[str, Any], _: Any) -> str | None:
     structures = inputs.get('structures', {})
     for item in inputs['selection'].get_list():
         if not isinstance(item, dict) or not isinstance(item.get('structure'), str):
-            return 'selection: each item must name its structure; use the output `selection` of a screen'
+            return 'selection: each item needs the name of its `structure`; use the output `selection` of a screen'
         if item['structure'] not in structures:
             return f'selection: the structure {item["structure"]} is missing in `structures`'
     return None
 
 
-class VerifyWorkChain(WorkChain):
+class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
     """Compute the dielectric response of selected crystals by DFPT, and compare it with the prediction.
 
-    The order of the selection is the order of submission. As soon as one calculation ends, the next one starts. What
-    an equal structure was computed for with the same settings is taken over. A failure is noted and stops nothing.
-
-    All that it knows between two steps is plain data in its context, and a calculation is recognised by the label of
-    its call: a daemon that is killed loses nothing, and nothing is submitted twice.
+    Calculations are submitted in the order of the selection; the next one starts as soon as one has ended. A response
+    that was computed earlier for an equal structure with the same settings is reused. A failed calculation is recorded
+    and does not stop the others.
     """
 
     @classmethod
@@ -70,25 +69,25 @@ class VerifyWorkChain(WorkChain):
         """Define inputs, outline, outputs and exit codes."""
         super().define(spec)
         cls._define_inputs(spec)
-        steps: Any = cls  # the hints of aiida-core admit no steps of a subclass
+        steps: Any = cls  # the type hints of aiida-core do not admit steps of a subclass
         spec.outline(
             steps.setup,
-            while_(steps.goes_on)(
-                steps.advance,
+            while_(steps.should_continue)(
+                steps.run_calculations,
             ),
             steps.collect,
             steps.compare,
             steps.results,
         )
-        spec.output('selection', valid_type=orm.List, required=False, help='If it was made here, from the ranking.')
+        spec.output('selection', valid_type=orm.List, required=False, help='The selection made from the ranking.')
         for name, meaning in (
-            ('accepted', 'Labels that passed all gates; names as in the selection.'),
-            ('electronic_only', 'Responses of which the electronic part alone can be trusted.'),
-            ('refused_responses', 'Responses that the gates refuse; to be stored, never to be learnt from.'),
+            ('accepted', 'Responses that passed all gates, by the structure names of the selection.'),
+            ('electronic_only', 'Responses of which only the electronic part is valid.'),
+            ('refused_responses', 'Responses that failed the gates; stored, and not to be used in a training.'),
         ):
             spec.output_namespace(name, valid_type=DielectricData, dynamic=True, help=meaning)
         spec.output_namespace(
-            'verdicts', valid_type=orm.Dict, dynamic=True, help='What the gates say of each crystal that was computed.'
+            'verdicts', valid_type=orm.Dict, dynamic=True, help='Results of the gates for each computed crystal.'
         )
         spec.output('refused', valid_type=orm.Dict, help='Name → id, label, reason and process, of all others.')
         spec.output('comparison', valid_type=orm.Dict, help='`rows`: predicted and computed tensors in one frame.')
@@ -104,17 +103,19 @@ class VerifyWorkChain(WorkChain):
     @classmethod
     def _define_inputs(cls, spec: WorkChainSpec) -> None:
         to_node = orm.to_aiida_type
-        spec.input('selection', valid_type=orm.List, required=False, help='The output of a screen, best first.')
-        spec.input_namespace(
-            'structures', valid_type=orm.StructureData, dynamic=True, required=False, help='Its structures, by name.'
+        spec.input(
+            'selection', valid_type=orm.List, required=False, help='Selected crystals, best first, as a screen gives.'
         )
-        spec.input('ranking', valid_type=RankingData, required=False, help='Instead of a selection.')
+        spec.input_namespace(
+            'structures', valid_type=orm.StructureData, dynamic=True, required=False, help='Their structures, by name.'
+        )
+        spec.input('ranking', valid_type=RankingData, required=False, help='Ranking to select from instead.')
         spec.input('crystals', valid_type=CrystalsData, required=False, help='The crystals of the ranking.')
         spec.input(
             'predictions',
             valid_type=PredictionsData,
             required=False,
-            help='The predicted tensors; without them the averages of the selection are compared.',
+            help='Predicted tensors to compare with; without them the averages of the selection are compared.',
         )
         spec.input(
             'engine', valid_type=orm.Str, serializer=to_node, help='Entry point of the engine: goectp.dfpt.vasp, …'
@@ -124,7 +125,7 @@ class VerifyWorkChain(WorkChain):
             valid_type=orm.Data,
             dynamic=True,
             required=False,
-            help='Arguments of `get_builder_from_protocol` of the engine but the structure, each as a node.',
+            help='Arguments of `get_builder_from_protocol` of the engine without the structure, each as a node.',
         )
         spec.input(
             'thresholds',
@@ -132,20 +133,25 @@ class VerifyWorkChain(WorkChain):
             required=False,
             serializer=to_node,
             validator=validate_thresholds,
-            help='Thresholds of gates by name, over the defaults.',
+            help='Thresholds of quality gates by name, overriding the defaults; null disables a gate.',
         )
         spec.input(
             'reuse',
             valid_type=orm.Bool,
             default=lambda: orm.Bool(True),
             serializer=to_node,
-            help='Whether to take over what an equal structure was computed for with the same settings.',
+            help='Whether to reuse responses of equal structures that were computed with the same settings.',
         )
         numbers: tuple[tuple[str, Any, Any, str], ...] = (
-            ('number', orm.Int, None, 'How many of the ranking.'),
-            ('max_concurrent', orm.Int, 4, 'Calculations at the same time.'),
-            ('max_calculations', orm.Int, None, 'Budget: calculations that are submitted at most.'),
-            ('max_core_hours', orm.Float, None, 'Budget: no more is submitted once what has ended has cost this much.'),
+            ('number', orm.Int, None, 'Number of crystals to select from the ranking.'),
+            ('max_concurrent', orm.Int, 4, 'Maximum number of calculations at the same time.'),
+            ('max_calculations', orm.Int, None, 'Budget: maximum number of calculations.'),
+            (
+                'max_core_hours',
+                orm.Float,
+                None,
+                'Budget: core-hours of ended calculations after which none is started.',
+            ),
         )
         for name, kind, default, meaning in numbers:
             spec.input(
@@ -160,15 +166,17 @@ class VerifyWorkChain(WorkChain):
         spec.inputs.validator = validate_verify
 
     def setup(self) -> ExitCode | None:
-        """Note what is to be computed, and what is known already."""
+        """Select the crystals, find duplicates among them and responses that were computed earlier."""
         structures = dict(self.inputs.structures) if 'structures' in self.inputs else {}
         self.ctx.selection = self.inputs.get('selection', None)
         if 'ranking' in self.inputs:
+            given = {name: self.inputs[name] for name in ('ranking', 'crystals', 'number')}
             try:
-                chosen = select_top(self.inputs.ranking, self.inputs.crystals, self.inputs.number)
+                selected = self.call_once('select_top', select_top, **given)
             except ValueError as error:
                 return self.exit_codes.ERROR_RANKING_REFUSED.format(message=error)
-            self.ctx.selection, structures = chosen['selection'], chosen.get('structures', {})
+            self.ctx.selection = selected.selection
+            structures = dict(selected.structures) if 'structures' in selected else {}
             self.out('selection', self.ctx.selection)
         self.ctx.order = [item['structure'] for item in self.ctx.selection.get_list()]
         if not self.ctx.order:
@@ -182,10 +190,10 @@ class VerifyWorkChain(WorkChain):
             name: {'state': _WAITING, 'pk': None, 'reason': '', 'core_hours': 0.0, 'same_as': first[hashes[name]]}
             for name in self.ctx.order
         }
-        self.ctx.known = {}
+        self.ctx.earlier = {}
         if self.inputs.reuse.value:
             by_hash = earlier_responses(self._engine, first)
-            self.ctx.known = {name: by_hash.get(hashes[name], []) for name in self.ctx.order}
+            self.ctx.earlier = {name: by_hash.get(hashes[name], []) for name in self.ctx.order}
         self.ctx.submitted = 0
         self.report(f'{len(first)} crystals to compute with {self._engine.__name__}, {self._budget_text()}')
         return None
@@ -197,88 +205,73 @@ class VerifyWorkChain(WorkChain):
     def _names(self, state: str) -> list[str]:
         return [name for name in self.ctx.order if self.ctx.rows[name]['state'] == state]
 
-    def goes_on(self) -> bool:
-        """Return whether something is running or may be started."""
+    def should_continue(self) -> bool:
+        """Return whether calculations are running or waiting."""
         return bool(self._names(_RUNNING) or self._names(_WAITING))
 
-    def advance(self) -> None:
-        """Note what has ended, start what may be started, and wait for the next one to end."""
+    def run_calculations(self) -> None:
+        """Record the calculations that have ended, and submit as many as may run at the same time."""
         for name in self._names(_RUNNING):
-            node = _load(self.ctx.rows[name]['pk'])
+            node = orm.load_node(self.ctx.rows[name]['pk'])
             if node.is_terminated:
-                self._note(name, node)
-        called = called_by_label(self.node)
-        room = self.inputs.max_concurrent.value - len(self._names(_RUNNING))
+                self._record(name, node)
+        free = self.inputs.max_concurrent.value - len(self._names(_RUNNING))
         for name in self._names(_WAITING):
-            if name in called:  # a worker died in this very step, after it had started this one
-                self._begun(name, called[name])
-                room -= 1
-            elif not self._take_over(name):
-                if room < 1:
+            # a worker that was killed in this step may have submitted it already, when the budget still allowed it
+            if submitted := self.find_calls(_CALCULATION.format(name)):
+                self._track(name, submitted[0])
+                free -= 1
+            elif not self._settle_without_calculation(name):
+                if free < 1:
                     break
-                room -= self._start(name)
-        for name in self._names(_RUNNING):
-            self.to_context(**{f'{_CHILD}{name}': _load(self.ctx.rows[name]['pk'])})
+                free -= self._submit(name)
+        running = {_CALCULATION.format(name): self.ctx.rows[name]['pk'] for name in self._names(_RUNNING)}
+        self.to_context(**{key: orm.load_node(pk) for key, pk in running.items()})
 
-    def _on_awaitable_finished(self, awaitable: Any) -> None:
-        """Go on when one calculation has ended; aiida-core itself waits for all of them.
-
-        Each step waits anew for those that still run, so that a calculation may call back once more than is waited for.
-        """
-        current = next((item for item in self._awaitables if item.pk == awaitable.pk), None)
-        if current is None:
-            return
-        super()._on_awaitable_finished(current)
-        if self.state == ProcessState.WAITING and self._awaitables:
-            self.resume()
-
-    def _take_over(self, name: str) -> bool:
-        """Settle a crystal without a calculation, if that can be done."""
+    def _settle_without_calculation(self, name: str) -> bool:
+        """Return whether a crystal needs no calculation: a duplicate, an earlier response, or invalid inputs."""
         row = self.ctx.rows[name]
         if row['same_as'] != name:
             row['state'] = _DUPLICATE
             return True
-        known = self.ctx.known.get(name, [])
-        inputs = self._inputs_of(name) if known else {}
+        earlier = self.ctx.earlier.get(name, [])
+        inputs = self._engine_inputs(name) if earlier else {}
         if inputs is None:
             return True
-        for pk in known:
-            if same_settings(_load(pk), self._engine, inputs):
+        for pk in earlier:
+            if same_settings(orm.load_node(pk), self._engine, inputs):
                 row.update(state=_REUSED, pk=pk)
-                self.report(f'{name}: computed before by process {pk}')
+                self.report(f'{name}: reuses the response of process {pk}')
                 return True
         return False
 
-    def _start(self, name: str) -> int:
-        """Start a calculation unless the budget is spent; return how many were started."""
+    def _submit(self, name: str) -> int:
+        """Submit a calculation if the budget allows it; return how many were submitted."""
         row = self.ctx.rows[name]
-        spent = self._spent()
-        if spent:
-            row.update(state=_NOT_RUN, reason=spent)
+        if reason := self._exhausted_budget():
+            row.update(state=_NOT_RUN, reason=reason)
             return 0
-        inputs = self._inputs_of(name)
+        inputs = self._engine_inputs(name)
         if inputs is None:
             return 0
-        inputs['metadata'] = {**inputs.get('metadata', {}), 'call_link_label': name}
         try:
-            node = self.submit(self._engine, **inputs)
+            node = self.submit_once(_CALCULATION.format(name), self._engine, inputs)
         except ValueError as error:
             row.update(state=_FAILED, reason=f'not submitted: {error}')
             return 0
-        self._begun(name, node)
+        self._track(name, node)
         return 1
 
-    def _begun(self, name: str, node: orm.ProcessNode) -> None:
+    def _track(self, name: str, node: orm.ProcessNode) -> None:
         self.ctx.rows[name].update(state=_RUNNING, pk=node.pk)
         self.ctx.submitted += 1
-        self.report(f'{name}: {node.process_label}<{node.pk}>')
 
-    def _inputs_of(self, name: str) -> dict[str, Any] | None:
-        """Return the inputs of the engine; None, with the reason noted, if it refuses the structure."""
+    def _engine_inputs(self, name: str) -> dict[str, Any] | None:
+        """Return the inputs of the engine; ``None``, with the reason recorded, if it refuses the structure."""
         try:
             return engine_inputs(
                 self._engine,
-                _load(self.ctx.structures[name]),
+                orm.load_node(self.ctx.structures[name]),
                 self.inputs.get('dfpt', {}),
                 self.inputs.get('thresholds', None),
             )
@@ -286,7 +279,7 @@ class VerifyWorkChain(WorkChain):
             self.ctx.rows[name].update(state=_FAILED, reason=f'not submitted: {error}')
             return None
 
-    def _note(self, name: str, node: orm.ProcessNode) -> None:
+    def _record(self, name: str, node: orm.ProcessNode) -> None:
         row = self.ctx.rows[name]
         row['core_hours'] = self._engine.core_hours(node)
         if node.is_finished_ok:
@@ -298,8 +291,8 @@ class VerifyWorkChain(WorkChain):
     def _core_hours(self) -> float:
         return float(sum(row['core_hours'] for row in self.ctx.rows.values()))
 
-    def _spent(self) -> str:
-        """Return which budget is spent, empty if none."""
+    def _exhausted_budget(self) -> str:
+        """Return which budget is spent, empty if none is."""
         if 'max_calculations' in self.inputs and self.ctx.submitted >= self.inputs.max_calculations.value:
             return f'the budget of {self.inputs.max_calculations.value} calculations is spent'
         if 'max_core_hours' in self.inputs and self._core_hours() >= self.inputs.max_core_hours.value:
@@ -315,9 +308,9 @@ class VerifyWorkChain(WorkChain):
         return 'budget: ' + ', '.join(part.replace('_', '-') for part in parts) if parts else 'no budget'
 
     def collect(self) -> None:
-        """Gather responses and verdicts; those of an earlier calculation get this structure as their origin, too."""
+        """Attach responses and gate results; a response of another calculation is linked to its structure here too."""
         self.ctx.responses, self.ctx.qualities = {}, {}
-        thresholds = {'thresholds': self.inputs.thresholds} if 'thresholds' in self.inputs else {}
+        thresholds = self.inputs.get('thresholds', None)
         for name in self.ctx.order:
             row = self.ctx.rows[name]
             origin = self.ctx.rows[row['same_as']]
@@ -327,11 +320,16 @@ class VerifyWorkChain(WorkChain):
                     row.update(state=origin['state'], reason=origin['reason'])
             if row['state'] not in (_COMPUTED, _REUSED, _DUPLICATE):
                 continue
-            outputs = _load(row['pk']).outputs
+            outputs = orm.load_node(row['pk']).outputs
             quality, response = outputs.quality, outputs.dielectric if 'dielectric' in outputs else None
             if response is not None and row['state'] != _COMPUTED:
-                response = adopt_dielectric(_load(self.ctx.structures[name]), response)
-                quality = evaluate_gates(response, **thresholds)
+                structure = orm.load_node(self.ctx.structures[name])
+                response = self.call_once(
+                    f'adopt_{name}', adopt_dielectric, structure=structure, dielectric=response
+                ).result
+                quality = self.call_once(
+                    f'gates_{name}', evaluate_gates, dielectric=response, thresholds=thresholds
+                ).result
             self.ctx.qualities[name] = quality
             self.out(f'verdicts.{name}', quality)
             if response is not None:
@@ -340,16 +338,18 @@ class VerifyWorkChain(WorkChain):
 
     def compare(self) -> None:
         """Compare predictions and responses."""
-        nodes: dict[str, Any] = {}
-        for name, response in self.ctx.responses.items():
-            nodes[f'dielectric_{name}'] = response
-            nodes[f'structure_{name}'] = _load(self.ctx.structures[name])
-        if 'predictions' in self.inputs:
-            nodes['predictions'] = self.inputs.predictions
-        self.out('comparison', compare_predictions(self.ctx.selection, **nodes))
+        compared = self.call_once(
+            'compare_predictions',
+            compare_predictions,
+            selection=self.ctx.selection,
+            predictions=self.inputs.get('predictions', None),
+            structures={name: orm.load_node(self.ctx.structures[name]) for name in self.ctx.responses},
+            responses=dict(self.ctx.responses),
+        )
+        self.out('comparison', compared.result)
 
     def results(self) -> ExitCode | None:
-        """Say what came of it; if every single calculation failed, something is wrong with the engine."""
+        """Attach the summary; if every calculation failed, end with an exit code."""
         rows = {name: {key: row[key] for key in row if key != 'same_as'} for name, row in self.ctx.rows.items()}
         record = {
             'rows': rows,
@@ -357,7 +357,13 @@ class VerifyWorkChain(WorkChain):
             'core_hours': self._core_hours(),
             'budget': self._budget(),
         }
-        outputs = conclude(self.ctx.selection, orm.Dict(record), **self.ctx.qualities)
+        outputs = self.call_once(
+            'conclude',
+            conclude,
+            selection=self.ctx.selection,
+            record=orm.Dict(record),
+            qualities=dict(self.ctx.qualities),
+        )
         for name in ('refused', 'summary'):
             self.out(name, outputs[name])
         counts = outputs['summary']['counts']

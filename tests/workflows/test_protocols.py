@@ -1,4 +1,4 @@
-"""Protocols: every one gives a builder that validates; what is wrong is named."""
+"""Protocols: each gives a builder with valid inputs; unknown names are reported."""
 
 import warnings
 
@@ -86,13 +86,13 @@ def test_overrides_take_precedence(any_code, crystals, tiny):
 
 
 def test_unknown_protocol_and_keys(any_code, crystals, tiny):
-    with pytest.raises(ValueError, match="no protocol is named 'quick'; there are: fast, balanced, stringent"):
+    with pytest.raises(ValueError, match='quick'):
         ScreenWorkChain.get_builder_from_protocol(any_code, crystals, tiny, 'quick')
-    with pytest.warns(UserWarning, match=r'PredictWorkChain has no input goectp\.batch_atom, nonsense;'):
+    with pytest.warns(UserWarning, match=r'goectp\.batch_atom, nonsense'):
         PredictWorkChain.get_builder_from_protocol(
             any_code, crystals, tiny, overrides={'goectp': {'batch_atom': 1}, 'nonsense': 2}
         )
-    with pytest.warns(UserWarning, match=r'ScreenWorkChain has no input predict\.goectp\.devise;'):
+    with pytest.warns(UserWarning, match=r'predict\.goectp\.devise'):
         ScreenWorkChain.get_builder_from_protocol(
             any_code, crystals, tiny, overrides={'predict': {'goectp': {'devise': 'cpu'}}}
         )
@@ -118,7 +118,7 @@ def test_unknown_protocol_and_keys(any_code, crystals, tiny):
         ('core.direct', None),
     ],
 )
-def test_gpus_are_asked_for(aiida_profile, aiida_computer, crystals, tiny, scheduler, line):
+def test_request_of_gpus(aiida_profile, aiida_computer, crystals, tiny, scheduler, line):
     computer = aiida_computer(label=f'with-{scheduler}', scheduler_type=scheduler)
     code = orm.InstalledCode(label='with-gpus', computer=computer, filepath_executable='/bin/true').store()
     resources = {'resources': {'parallel_env': 'mpi', 'tot_num_mpiprocs': 1}} if scheduler == 'core.sge' else {}
@@ -126,21 +126,20 @@ def test_gpus_are_asked_for(aiida_profile, aiida_computer, crystals, tiny, sched
     assert builder.goectp.metadata.options.get('custom_scheduler_commands') == line
     assert gpu_options(code, 0, {}) == {}
     assert gpu_options(code, 1, {'custom_scheduler_commands': '#mine'}) == {}
-    with pytest.raises(ValueError, match='give 0 or more'):
+    with pytest.raises(ValueError, match='-1'):
         gpu_options(code, -1, {})
 
 
-def test_a_scheduler_that_cannot_be_asked(aiida_profile, aiida_computer):
+def test_scheduler_without_a_request_of_gpus(aiida_profile, aiida_computer):
     computer = aiida_computer(label='with-pbs', scheduler_type='core.pbspro')
     code = orm.InstalledCode(label='with-gpus', computer=computer, filepath_executable='/bin/true').store()
-    with pytest.raises(ValueError, match=r'core\.pbspro for GPUs: choose a queue that has them'):
+    with pytest.raises(ValueError, match=r'core\.pbspro'):
         gpu_options(code, 1, {})
     assert gpu_options(code, 1, {'queue_name': 'gpu'}) == {}
 
 
 @pytest.mark.parametrize('process', [PredictWorkChain, ScreenWorkChain, PredictWorkChain._process_class])
 def test_ports_and_exit_codes(process):
-    """Every port says what it is for; a number has one meaning in the whole package."""
     codes = process.spec().exit_codes
     assert len({code.status for code in codes.values()}) == len(codes)
     assert all(code.message for code in codes.values())
@@ -157,14 +156,14 @@ def test_ports_and_exit_codes(process):
     check(process.spec().inputs)
 
 
-def test_a_number_has_one_meaning():
+def test_exit_codes_of_nested_processes_do_not_contradict():
     meanings = {}
     for process in (PredictWorkChain, ScreenWorkChain, PredictWorkChain._process_class):
         for label, code in process.spec().exit_codes.items():
             assert meanings.setdefault(code.status, label) == label
 
 
-def test_caching_keeps_no_broken_run():
+def test_failed_runs_are_not_cached():
     own = {
         label: code for label, code in PredictWorkChain._process_class.spec().exit_codes.items() if code.status >= 200
     }

@@ -139,7 +139,7 @@ def campaign_report(campaign: Any, rows: int, as_json: bool) -> None:
 @decorators.with_dbenv()
 def campaign_stop(campaign: Any) -> None:
     """Ask CAMPAIGN to stop after the round that it is in; it ends as if a rule had fired, and can be extended."""
-    from aiida_goectp.workflows.stepwise import request_stop
+    from aiida_goectp.workflows.campaign.stop import request_stop
 
     try:
         request_stop(_checked(campaign))

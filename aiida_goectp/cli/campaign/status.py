@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from aiida import orm
 
-from aiida_goectp.workflows.dfpt.base import DfptWorkChain, called_by_label
-from aiida_goectp.workflows.stepwise import stop_requested
+from aiida_goectp.workflows.campaign.stop import stop_requested
+from aiida_goectp.workflows.dfpt.base import DfptWorkChain
+from aiida_goectp.workflows.submit_once import called_by_label
 
 if TYPE_CHECKING:
     from aiida_goectp.core.selection.history import History

@@ -258,9 +258,7 @@ def predict_inputs(
 
     :raises ValueError: no such protocol, or a scheduler that cannot be asked for GPUs
     """
-    inputs = PredictWorkChain.get_protocol_inputs(protocol, overrides)
-    made = PredictWorkChain._nodes_of(inputs, code, {}, options, gpus)
-    return {**made, 'allow_cpu': orm.Bool(inputs['allow_cpu'])}
+    return PredictWorkChain.inputs_from_protocol(code, protocol, overrides, options, gpus)
 
 
 def inputs_from_labels(dataset: DatasetData, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -298,7 +296,4 @@ def train_inputs(
     :raises ValueError: no such protocol or setting, or a scheduler that cannot be asked for GPUs
     """
     one = merge({'goectp': {'settings': {'members': 1}}}, overrides or {})
-    builder: Any = TrainWorkChain.get_builder_from_protocol(code, dataset, protocol, one, options, gpus)
-    made: dict[str, Any] = builder._inputs(prune=True)
-    made['goectp'].pop('dataset')
-    return made
+    return TrainWorkChain.inputs_from_protocol(code, protocol, one, options, gpus)

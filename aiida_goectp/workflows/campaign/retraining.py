@@ -17,8 +17,9 @@ from aiida_goectp.calculations.retraining import (
     record_retraining,
 )
 from aiida_goectp.data.dataset import DatasetData
-from aiida_goectp.workflows.dfpt.base import DfptWorkChain, failure_reason
-from aiida_goectp.workflows.stepwise import SubmitOnceMixin
+from aiida_goectp.workflows.dfpt.base import DfptWorkChain
+from aiida_goectp.workflows.failures import failure_reason
+from aiida_goectp.workflows.submit_once import SubmitOnceMixin
 from aiida_goectp.workflows.train import TrainWorkChain
 
 __all__ = ('RetrainingWorkChain',)
@@ -61,7 +62,7 @@ class RetrainingWorkChain(SubmitOnceMixin):
 
     def _record(self, record: dict[str, Any], **nodes: Any) -> None:
         """Write into the history what was decided on retraining."""
-        done = self._once(
+        done = self.call_once(
             self._labelled('record_retraining'),
             record_retraining,
             history=self._known('history'),
@@ -80,7 +81,7 @@ class RetrainingWorkChain(SubmitOnceMixin):
         begin_with = like if self.ctx.fine_tune else {}
         common = {'retraining': self.inputs.retraining, 'seed': self.inputs.seed}
         try:
-            dealt = self._once(
+            dealt = self.call_once(
                 self._labelled('deal'),
                 assign_members,
                 dataset=self._known('dataset'),
@@ -88,7 +89,7 @@ class RetrainingWorkChain(SubmitOnceMixin):
                 split=orm.Str(self.ctx.split),
                 **common,
             )
-            made = self._once(
+            made = self.call_once(
                 self._labelled('settings'),
                 member_settings,
                 settings=given.settings,
@@ -101,7 +102,7 @@ class RetrainingWorkChain(SubmitOnceMixin):
                 self.ctx.pks[f'settings_{name}'] = made[name].pk
                 self.ctx.pks[f'initial_{name}'] = self.ctx.pks['model'] if begin_with else None
             if begin_with and self._known('model').card.members > 1:
-                alone = self._once(
+                alone = self.call_once(
                     self._labelled('extract_members'), extract_members, **begin_with, retraining=self.inputs.retraining
                 )
                 for name in self.ctx.waiting:
@@ -125,7 +126,7 @@ class RetrainingWorkChain(SubmitOnceMixin):
             if self.ctx.pks[f'initial_{name}'] is not None:
                 inputs.goectp.model = self._known(f'initial_{name}')
             try:
-                node = self._child(self._labelled(f'train_{name}'), TrainWorkChain, inputs)
+                node = self.submit_once(self._labelled(f'train_{name}'), TrainWorkChain, inputs)
             except ValueError as error:
                 self.ctx.failure = f'{name} was not submitted: {error}'
                 return
@@ -151,7 +152,7 @@ class RetrainingWorkChain(SubmitOnceMixin):
         name = job.name.value if 'name' in job else 'campaign'
         members = {name: orm.load_node(pk).outputs.model for name, pk in self.ctx.members.items()}
         try:
-            merged = self._once(
+            merged = self.call_once(
                 self._labelled('merge'),
                 merge_models,
                 dataset=self._known('dealt'),
@@ -171,7 +172,7 @@ class RetrainingWorkChain(SubmitOnceMixin):
         if not self.ctx.failure:
             members = {name: orm.load_node(pk).outputs.model for name, pk in self.ctx.members.items()}
             try:
-                found = self._once(
+                found = self.call_once(
                     self._labelled('compare'),
                     compare_models,
                     dealt=self._known('dealt'),

@@ -27,11 +27,12 @@ from aiida_goectp.data.picks import PicksData
 from aiida_goectp.data.ranking import RankingData
 from aiida_goectp.workflows.campaign.inputs import define_inputs, inputs_from_labels, predict_inputs, train_inputs
 from aiida_goectp.workflows.campaign.retraining import RetrainingWorkChain
-from aiida_goectp.workflows.dfpt.base import DfptWorkChain, failure_reason
+from aiida_goectp.workflows.campaign.stop import stop_requested
+from aiida_goectp.workflows.dfpt.base import DfptWorkChain
+from aiida_goectp.workflows.failures import failure_reason
 from aiida_goectp.workflows.predict import PredictWorkChain
 from aiida_goectp.workflows.protocols.mixin import ProtocolMixin, merge
 from aiida_goectp.workflows.screen import runs_without_scheduler
-from aiida_goectp.workflows.stepwise import stop_requested
 from aiida_goectp.workflows.verify import VerifyWorkChain
 
 if TYPE_CHECKING:
@@ -49,14 +50,14 @@ class ActiveLearningWorkChain(ProtocolMixin, RetrainingWorkChain):
 
     A label that fails is a result. A failed retraining keeps the old model. Both stand in the history, as does the
     reason of every pick. What was asked of the campaign from outside, to stop after the round, is read from the extras
-    of its node (:func:`aiida_goectp.workflows.stepwise.request_stop`).
+    of its node (:func:`aiida_goectp.workflows.campaign.stop.request_stop`).
 
     Throttled: beside itself it holds at a time one prediction, or one verification with at most ``max_concurrent``
     calculations below it, or at most ``max_trainings`` trainings.
     """
 
-    _PROTOCOLS = 'active_learning.yaml'
-    _OPEN = tuple(
+    _PROTOCOL_FILE = 'active_learning.yaml'
+    _FREE_KEYS = tuple(
         f'{name}.goectp.{key}'
         for name in ('predict', 'train')
         for key in ('metadata.options.resources', 'metadata.options.environment_variables', 'monitors')
@@ -174,7 +175,7 @@ class ActiveLearningWorkChain(ProtocolMixin, RetrainingWorkChain):
         self.ctx.split = self.inputs.split.value if 'split' in self.inputs else 'campaign'
         try:
             known = {name: self.inputs[name] for name in ('dataset', 'seed', 'split') if name in self.inputs}
-            start = self._once('begin_dataset', begin_dataset, **known).result
+            start = self.call_once('begin_dataset', begin_dataset, **known).result
             dataset = given.get('dataset', start)
             if self.ctx.split not in dataset.splits:
                 raise ValueError(f'the dataset to extend has no split {self.ctx.split!r}')
@@ -185,12 +186,12 @@ class ActiveLearningWorkChain(ProtocolMixin, RetrainingWorkChain):
             return self.exit_codes.ERROR_DATASET_REFUSED.format(message=error)
         history = given.get('history', None)
         if history is None:
-            history = self._once('begin_history', begin_history, picking=self.inputs.picking).result
+            history = self.call_once('begin_history', begin_history, picking=self.inputs.picking).result
         self.ctx.pks['history'] = history.pk
         return None
 
     def _grow(self, label: str, labels: DatasetData) -> None:
-        grown = self._once(
+        grown = self.call_once(
             label, grow_dataset, dataset=self._known('dataset'), labels=labels, split=orm.Str(self.ctx.split)
         )
         self.ctx.pks['dataset'] = grown.dataset.pk
@@ -239,7 +240,7 @@ class ActiveLearningWorkChain(ProtocolMixin, RetrainingWorkChain):
         inputs = self.exposed_inputs(PredictWorkChain, 'predict')
         inputs.goectp.crystals = self.inputs.pool
         inputs.goectp.model = self._known('model')
-        node = self._child(self._labelled('predict'), PredictWorkChain, inputs)
+        node = self.submit_once(self._labelled('predict'), PredictWorkChain, inputs)
         self.ctx.prediction = node.pk
         self.to_context(child_predict=node)
 
@@ -257,7 +258,7 @@ class ActiveLearningWorkChain(ProtocolMixin, RetrainingWorkChain):
         from aiida_goectp.core.selection import should_stop, summarise_candidates
 
         try:
-            picked = self._once(
+            picked = self.call_once(
                 self._labelled('pick'),
                 pick_batch,
                 pool=self.inputs.pool,
@@ -299,7 +300,7 @@ class ActiveLearningWorkChain(ProtocolMixin, RetrainingWorkChain):
             inputs['max_core_hours'] = orm.Float(
                 max(limit - read_history(self._known('history')).core_hours - self.ctx.hours, 1e-6)
             )
-        node = self._child(self._labelled('verify'), VerifyWorkChain, inputs)
+        node = self.submit_once(self._labelled('verify'), VerifyWorkChain, inputs)
         self.ctx.verification = node.pk
         self.to_context(child_verify=node)
 
@@ -309,19 +310,18 @@ class ActiveLearningWorkChain(ProtocolMixin, RetrainingWorkChain):
         if 'summary' not in node.outputs:
             return self._end(self.exit_codes.ERROR_VERIFICATION_BROKEN.format(message=failure_reason(node)))
         self.ctx.pks.update(summary=node.outputs.summary.pk, labels=None)
-        nodes: dict[str, Any] = {}
+        responses: dict[str, Any] = {}
         for space in _RESPONSES:
-            if space not in node.outputs:
-                continue
-            for name, response in node.outputs[space].items():
-                nodes[f'dielectric_{name}'], nodes[f'quality_{name}'] = response, node.outputs.verdicts[name]
-        if nodes:
-            made = self._once(
+            if space in node.outputs:
+                responses.update(node.outputs[space])
+        if responses:
+            made = self.call_once(
                 self._labelled('labels'),
                 collect_labels,
                 pool=self.inputs.pool,
                 selection=self._known('selection'),
-                **nodes,
+                responses=responses,
+                qualities={name: node.outputs.verdicts[name] for name in responses},
             )
             self.ctx.pks['labels'] = made.result.pk
             self._grow(self._labelled('grow'), made.result)
@@ -337,7 +337,7 @@ class ActiveLearningWorkChain(ProtocolMixin, RetrainingWorkChain):
             'dataset',
             *(('labels',) if self.ctx.pks['labels'] else ()),
         )
-        done = self._once(
+        done = self.call_once(
             self._labelled('record'),
             record_round,
             pool=self.inputs.pool,
@@ -349,7 +349,7 @@ class ActiveLearningWorkChain(ProtocolMixin, RetrainingWorkChain):
 
     def rank(self) -> None:
         """Rank the pool by what is verified, and by predictions where nothing is."""
-        ranked = self._once(
+        ranked = self.call_once(
             'rank_verified',
             rank_verified,
             pool=self.inputs.pool,
@@ -364,7 +364,7 @@ class ActiveLearningWorkChain(ProtocolMixin, RetrainingWorkChain):
         if self.ctx.stop['by'] == 'request':
             noted |= {name: self.ctx.stop[name] for name in ('rule', 'reason')}
         more = {'picks': self._known('picks')} if self.ctx.stop['by'] == 'picks' else {}
-        concluded = self._once(
+        concluded = self.call_once(
             'conclude_campaign',
             conclude_campaign,
             history=self._known('history'),

@@ -1,14 +1,15 @@
-"""Protocols for work chains: read the YAML file, merge overrides, and warn about keys that nothing listens to."""
+"""Protocols of work chains: YAML files with inputs, merged with overrides."""
 
 from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import yaml
+from aiida.engine.processes.ports import PortNamespace
 
 if TYPE_CHECKING:
     from aiida.orm import AbstractCode
@@ -19,7 +20,7 @@ _FOLDER = Path(__file__).parent
 
 
 def merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the first mapping with the second laid over it, level by level; neither is changed."""
+    """Return a copy of the first mapping that is recursively updated with the second."""
     merged = copy.deepcopy(dict(first))
     for key, value in second.items():
         if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
@@ -30,11 +31,11 @@ def merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]
 
 
 def gpu_options(code: AbstractCode, gpus: int, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a job that ask the scheduler of the code's computer for GPUs.
+    """Return the options of a job that request GPUs from the scheduler of the code's computer.
 
-    :param gpus: how many; 0 asks for none
-    :param options: other options of the job; what they say themselves is left alone
-    :raises ValueError: the scheduler is one of those that cannot be asked this way; the message says what to do
+    :param gpus: number of GPUs, 0 for none
+    :param options: other options of the job; ``custom_scheduler_commands`` among them take precedence
+    :raises ValueError: a negative number, or a scheduler for which the request is unknown
     """
     if gpus < 0:
         raise ValueError(f'gpus: {gpus}; give 0 or more')
@@ -48,23 +49,23 @@ def gpu_options(code: AbstractCode, gpus: int, options: Mapping[str, Any]) -> di
     if 'queue_name' in options:
         return {}
     raise ValueError(
-        f'no way is known to ask the scheduler {scheduler} for GPUs: choose a queue that has them with '
-        "options={'queue_name': …}, or give the line itself with options={'custom_scheduler_commands': …}"
+        f'gpus: the request of GPUs is unknown for the scheduler {scheduler}; choose a queue with GPUs with '
+        "options={'queue_name': …}, or give the line of the job script with options={'custom_scheduler_commands': …}"
     )
 
 
 class ProtocolMixin:
-    """What work chains with protocols have in common."""
+    """Work chain with protocols."""
 
-    _PROTOCOLS: ClassVar[str]
-    """name of the YAML file"""
+    _PROTOCOL_FILE: ClassVar[str]
+    """name of the YAML file in this folder"""
 
-    _OPEN: ClassVar[tuple[str, ...]] = ()
-    """keys whose content is free, dotted"""
+    _FREE_KEYS: ClassVar[tuple[str, ...]] = ()
+    """dotted keys whose content is not checked against the input ports"""
 
     @classmethod
     def _read_protocols(cls) -> dict[str, Any]:
-        content: dict[str, Any] = yaml.safe_load((_FOLDER / cls._PROTOCOLS).read_text())
+        content: dict[str, Any] = yaml.safe_load((_FOLDER / cls._PROTOCOL_FILE).read_text())
         return content
 
     @classmethod
@@ -74,23 +75,23 @@ class ProtocolMixin:
 
     @classmethod
     def get_default_protocol(cls) -> str:
-        """Return the name of the protocol that is taken if none is named."""
+        """Return the name of the default protocol."""
         return str(cls._read_protocols()['default_protocol'])
 
     @classmethod
     def get_protocol_inputs(
         cls, protocol: str | None = None, overrides: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Return the inputs of a protocol with overrides laid over them.
+        """Return the inputs of a protocol, recursively updated with overrides.
 
         A key of the overrides that is no input of the work chain has no effect; a warning names it.
 
-        :raises ValueError: no such protocol; the message lists those there are
+        :raises ValueError: an unknown protocol
         """
         content = cls._read_protocols()
         name = protocol or content['default_protocol']
         if name not in content['protocols']:
-            raise ValueError(f'no protocol is named {name!r}; there are: {", ".join(content["protocols"])}')
+            raise ValueError(f'unknown protocol {name!r}; the protocols are {", ".join(content["protocols"])}')
         inputs = merge(content['default_inputs'], content['protocols'][name])
         inputs.pop('description')
         if overrides:
@@ -100,7 +101,8 @@ class ProtocolMixin:
 
     @classmethod
     def _warn_unknown(cls, overrides: Mapping[str, Any]) -> None:
-        unknown = list(_unknown(cls.spec().inputs, overrides, '', cls._OPEN))  # type: ignore[attr-defined]
+        ports = cls.spec().inputs  # type: ignore[attr-defined]
+        unknown = list(_unknown_keys(ports, overrides, '', cls._FREE_KEYS))
         if unknown:
             warnings.warn(
                 f'{cls.__name__} has no input {", ".join(unknown)}; the override has no effect',
@@ -109,14 +111,10 @@ class ProtocolMixin:
             )
 
 
-def _unknown(ports: Any, overrides: Mapping[str, Any], path: str, open_keys: tuple[str, ...]) -> list[str]:
-    from aiida.engine.processes.ports import PortNamespace
-
-    found = []
+def _unknown_keys(ports: Any, overrides: Mapping[str, Any], path: str, free_keys: tuple[str, ...]) -> Iterator[str]:
     for key, value in overrides.items():
         place = f'{path}{key}'
-        if key not in ports:  # aiida-core declares the inputs of every job as dynamic, which none of ours are
-            found.append(place)
-        elif isinstance(ports[key], PortNamespace) and isinstance(value, Mapping) and place not in open_keys:
-            found += _unknown(ports[key], value, f'{place}.', open_keys)
-    return found
+        if key not in ports:  # also in dynamic namespaces: aiida-core declares those of all jobs as dynamic
+            yield place
+        elif isinstance(ports[key], PortNamespace) and isinstance(value, Mapping) and place not in free_keys:
+            yield from _unknown_keys(ports[key], value, f'{place}.', free_keys)

@@ -10,9 +10,9 @@ from aiida_goectp.calculations.campaign import read_history
 from aiida_goectp.calculations.datasets import split_dataset
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
+from aiida_goectp.workflows.campaign.stop import request_stop
 from aiida_goectp.workflows.campaign.workchain import ActiveLearningWorkChain
-from aiida_goectp.workflows.dfpt.base import called_by_label
-from aiida_goectp.workflows.stepwise import request_stop
+from aiida_goectp.workflows.submit_once import called_by_label
 from tests import tiny
 from tests.workflows.campaign import searching
 from tests.workflows.dfpt.table_engine import TableDfptWorkChain
@@ -253,8 +253,8 @@ def test_a_label_that_fails_is_a_result(search, known):
     reasons = dict(
         zip(*(getattr(results['ranking'].ranking, name).tolist() for name in ('ids', 'reason')), strict=True)
     )
-    assert reasons['p23'].startswith('failed for good: [402]')
-    assert reasons['p17'] == 'failed for good: electronic-only, without a value of total'
+    assert reasons['p23'].startswith('failed permanently: [402]')
+    assert reasons['p17'] == 'failed permanently: electronic-only, without a value of total'
     assert reasons['p15'] == ''
 
 

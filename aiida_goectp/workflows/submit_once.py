@@ -1,0 +1,64 @@
+"""Calls that a work chain makes once, even if one of its steps is executed again.
+
+AiiDA saves a work chain between two steps of its outline. If a daemon worker is killed within a step, another worker
+executes that step again from its beginning. What the first worker has submitted is found by the label of its call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiida import orm
+from aiida.common.links import LinkType
+from aiida.engine import Process, WorkChain
+
+__all__ = ('SubmitOnceMixin', 'called_by_label')
+
+_CALLS = (LinkType.CALL_WORK, LinkType.CALL_CALC)
+
+
+def called_by_label(node: orm.ProcessNode) -> dict[str, Any]:
+    """Return the processes that a process has called, by the label of the call."""
+    return {link.link_label: link.node for link in node.base.links.get_outgoing(link_type=_CALLS).all()}
+
+
+class SubmitOnceMixin(WorkChain):
+    """Work chain whose calls have labels, each of which is used for one call only.
+
+    The context must hold plain data and stored nodes only, so that it is complete after a restart of the daemon.
+    """
+
+    def find_calls(self, label: str) -> list[Any]:
+        """Return the processes that were called under a label, empty if there are none."""
+        links = self.node.base.links.get_outgoing(link_type=_CALLS, link_label_filter=label).all()
+        return [link.node for link in links if link.link_label == label]  # the filter takes _ for any character
+
+    def submit_once(self, label: str, process: type[Process], inputs: Mapping[str, Any]) -> Any:
+        """Submit a process, or return the node of the one that was submitted under this label before.
+
+        :param label: call link label
+        :param inputs: inputs of the process
+        :raises ValueError: an input is invalid
+        """
+        if calls := self.find_calls(label):
+            return calls[0]
+        metadata = {**inputs.get('metadata', {}), 'call_link_label': label}
+        node = self.submit(process, {**inputs, 'metadata': metadata})
+        self.report(f'{label}: {node.process_label}<{node.pk}>')
+        return node
+
+    def call_once(self, label: str, function: Any, /, **inputs: Any) -> Any:
+        """Call a calcfunction, or return the outputs of the call that was made under this label before.
+
+        :param label: call link label
+        :param inputs: inputs of the calcfunction; those that are ``None`` are left out
+        :return: outputs by name; a calcfunction that returns one node names it ``result``
+        :raises ValueError: the calcfunction refuses its inputs
+        """
+        finished = [call for call in self.find_calls(label) if call.is_finished_ok]
+        if finished:
+            return finished[0].outputs
+        given = {name: value for name, value in inputs.items() if value is not None}
+        _, node = function.run_get_node(**given, metadata={'call_link_label': label})
+        return node.outputs

@@ -1,0 +1,173 @@
+"""Steps that are executed twice, as after the death of a daemon worker, call each process once."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import pytest
+from aiida import orm
+from aiida.engine import Process, calcfunction
+from aiida.engine.processes.functions import FunctionProcess
+from aiida.engine.utils import instantiate_process
+from aiida.manage import get_manager
+from aiida.orm.utils.serialize import deserialize_unsafe, serialize
+
+from aiida_goectp.data.dataset import DatasetData
+from aiida_goectp.data.model import ModelData
+from aiida_goectp.workflows.committee import TrainCommitteeWorkChain
+from aiida_goectp.workflows.evaluate import EvaluateWorkChain
+from aiida_goectp.workflows.predict import PredictWorkChain
+from aiida_goectp.workflows.screen import ScreenWorkChain
+from aiida_goectp.workflows.submit_once import SubmitOnceMixin, called_by_label
+from aiida_goectp.workflows.verify import VerifyWorkChain
+from tests import tiny
+from tests.workflows.campaign.campaign import screened
+from tests.workflows.dfpt.table_engine import NAME, ReadTable
+
+
+@calcfunction
+def negate(number):
+    if number.value == 0:
+        raise ValueError('zero')
+    return orm.Int(-number.value)
+
+
+class CallingWorkChain(SubmitOnceMixin):
+    """Work chain whose steps are called by the tests."""
+
+    @classmethod
+    def define(cls, spec):
+        super().define(spec)
+        spec.outline(cls.call)
+
+    def call(self):
+        return None
+
+
+@pytest.fixture(autouse=True)
+def processes_that_stay_created(monkeypatch):
+    """Let no submitted process run; calcfunctions do."""
+    run = Process.step_until_terminated
+
+    async def run_functions(process):
+        if isinstance(process, FunctionProcess):
+            await run(process)
+
+    monkeypatch.setattr(Process, 'step_until_terminated', run_functions)
+
+
+@pytest.fixture
+def instantiate(aiida_profile):
+    """Return a function that instantiates a process and makes it the caller of what is submitted."""
+    with ExitStack() as stack:
+
+        def make(process, **inputs):
+            made = instantiate_process(get_manager().get_runner(), process, **inputs)
+            stack.enter_context(made._process_scope())
+            return made
+
+        yield make
+
+
+def execute_twice(process, step):
+    """Execute a step as two workers do of which the first one dies within it; both begin with the saved context."""
+    saved = serialize(process.ctx)
+    getattr(process, step)()
+    first = {label: node.pk for label, node in called_by_label(process.node).items()}
+    process._context = deserialize_unsafe(saved)
+    getattr(process, step)()
+    assert {label: node.pk for label, node in called_by_label(process.node).items()} == first
+    assert len(process.node.called) == len(first)
+    return first.keys()
+
+
+@pytest.fixture
+def any_code(aiida_profile, aiida_code_installed):
+    return aiida_code_installed(label='any', filepath_executable='/bin/true')
+
+
+@pytest.fixture
+def chain(instantiate):
+    return instantiate(CallingWorkChain)
+
+
+def test_submit_once(chain, crystals):
+    inputs = {'structure': crystals.structure(0), 'table': orm.Dict({})}
+    first = chain.submit_once('first', ReadTable, inputs)
+    assert chain.submit_once('first', ReadTable, inputs).pk == first.pk
+    second = chain.submit_once('second', ReadTable, inputs)
+    assert called_by_label(chain.node).keys() == {'first', 'second'}
+    assert {node.pk for node in chain.node.called} == {first.pk, second.pk}
+    assert 'metadata' not in inputs
+
+
+def test_call_once(chain):
+    assert chain.call_once('negate', negate, number=orm.Int(3)).result.value == -3
+    # the result of the first call, whatever the inputs are now
+    assert chain.call_once('negate', negate, number=orm.Int(4)).result.value == -3
+    assert len(chain.node.called) == 1
+
+
+def test_call_once_repeats_a_call_that_failed(chain):
+    for _ in range(2):
+        with pytest.raises(ValueError, match='zero'):
+            chain.call_once('negate', negate, number=orm.Int(0))
+    assert chain.call_once('negate', negate, number=orm.Int(1)).result.value == -1
+
+
+def test_labels_that_differ_in_an_underscore(chain):
+    chain.call_once('round_01', negate, number=orm.Int(1))
+    assert chain.find_calls('round_01')
+    assert not chain.find_calls('round__01')
+    assert not chain.find_calls('round101')
+    chain.call_once('roundX01', negate, number=orm.Int(2))
+    assert len(chain.find_calls('round_01')) == 1
+
+
+def test_screen(instantiate, any_code, crystals, write_model):
+    model = ModelData.get_or_create(write_model())
+    overrides = {'shard_size': 2, 'max_concurrent_shards': 2, 'filters': {'min_gap': 0.5}}
+    process = instantiate(ScreenWorkChain.get_builder_from_protocol(any_code, crystals, model, overrides=overrides))
+    assert execute_twice(process, 'filter') == {'filter_crystals'}
+    assert execute_twice(process, 'run_shards') == {'filter_crystals', 'shard_00000', 'shard_00001'}
+
+
+def test_committee(instantiate, any_code):
+    dataset = DatasetData(tiny.some_dataset(24).with_split('mine', 'random', 1)).store()
+    overrides = {'goectp': {'settings': {'members': 3}}}
+    process = instantiate(
+        TrainCommitteeWorkChain.get_builder_from_protocol(
+            any_code, dataset, overrides=overrides, max_concurrent=2, split=orm.Str('mine')
+        )
+    )
+    process.setup()
+    assert execute_twice(process, 'run_members') == {'member_00', 'member_01'}
+
+
+def test_evaluate(instantiate, any_code, write_model):
+    dataset = DatasetData(tiny.some_dataset(20).with_split('mine', seed=2)).store()
+    model = ModelData.get_or_create(write_model())
+    process = instantiate(EvaluateWorkChain.get_builder_from_protocol(any_code, dataset, model, 'mine'))
+    execute_twice(process, 'select_rows')
+    assert execute_twice(process, 'run_prediction') == {'dataset_crystals', 'predict'}
+
+
+def test_verify(instantiate, crystal_set):
+    inputs, table = screened(crystal_set)
+    numbers = {'max_concurrent': 2, 'max_calculations': 2}
+    process = instantiate(VerifyWorkChain, **inputs, engine=NAME, dfpt={'table': orm.Dict(table)}, **numbers)
+    process.setup()
+    assert execute_twice(process, 'run_calculations') == {'dfpt_rank_00001', 'dfpt_rank_00002'}
+    assert process.ctx.submitted == 2
+
+
+def test_jobs_with_restarts(instantiate, any_code, crystals, write_model):
+    model = ModelData.get_or_create(write_model())
+    process = instantiate(PredictWorkChain.get_builder_from_protocol(any_code, crystals, model))
+    process.setup()
+    saved = process.ctx.iteration
+    for _ in range(2):
+        process.ctx.iteration = saved
+        (awaited,) = process.run_process().values()
+    assert [node.pk for node in process.node.called] == [awaited.pk]
+    assert process.ctx.iteration == 1
