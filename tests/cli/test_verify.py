@@ -57,7 +57,7 @@ def test_side_by_side_with_the_verdict(campaign):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (('--engine', 'nothing'), "no engine 'nothing'"),
+        (('--engine', 'nothing'), "'nothing'"),
         (('--engine', NAME, '--set', 'beauty', '1'), 'takes no beauty; it takes table, code, relax, factor, seconds'),
         (('--engine', NAME, '--set', 'table', '{'), '--set table: not JSON'),
         (('--engine', NAME, '--threshold', 'insulating', 'high'), "'high' is neither a number nor off"),

@@ -1,34 +1,36 @@
-"""``DfptWorkChain``: what every engine takes, does and gives.
+"""``DfptWorkChain``: base class of the DFPT engines.
 
-A further engine is one subclass that says which processes to run and how their outputs become a
+An engine is a subclass that defines which processes are run and how their outputs are converted into a
 :class:`~aiida_goectp.data.dielectric.DielectricData`::
 
     class MyDfptWorkChain(DfptWorkChain):
-        _PROTOCOLS = 'my_protocols.yaml'                  # only if it has protocols
+        _PROTOCOL_FILE = '/path/to/protocols.yaml'         # optional
 
         @classmethod
-        def define(cls, spec):                            # its own inputs and exit codes (5xx)
+        def define(cls, spec):                            # inputs and exit codes (500 to 599) of the engine
             super().define(spec)
             spec.input('code', valid_type=AbstractCode)
 
         @classmethod
         def get_builder_from_protocol(cls, code, structure, protocol=None, overrides=None, options=None): ...
 
-        def relax_process(self): ...                      # process class and inputs, from self.ctx.structure
-        def relaxed_structure(self, node): ...            # the StructureData among the outputs of that process
-        def dfpt_process(self): ...                       # process class and inputs, from self.ctx.structure
-        def collect_dielectric(self): ...                 # a calcfunction, from self.ctx.last
+        def relax_process(self): ...                      # process class and inputs, for self.ctx.structure
+        def relaxed_structure(self, node): ...            # StructureData from the outputs of that process
+        def dfpt_process(self): ...                       # process class and inputs, for self.ctx.structure
+        def collect_dielectric(self): ...                 # calls a calcfunction on the outputs of self.ctx.last
 
-An engine that needs several processes one after the other (ground state, response) overrides ``inspect_dfpt``: that
-looks at ``self.ctx.last``, remembers in ``self.ctx`` where it is, and sets ``self.ctx.done`` after the last one;
-``dfpt_process`` is asked again until then. What is put into ``self.ctx`` must be plain data or *stored* nodes, since it
-is written to the database between steps: that is what makes a killed daemon lose nothing.
+An engine with several consecutive processes (ground state, response) overrides ``inspect_dfpt``: it inspects
+``self.ctx.last``, stores its state in ``self.ctx``, and sets ``self.ctx.done`` after the last process. Until then
+``dfpt_process`` is called again. The context is saved in the database between two steps, so it may contain plain data
+and nodes only; after a restart of the daemon the work chain resumes from there.
 
-A ground state without gap is no reason to fail: the engine sets ``self.ctx.band_gap`` to a ``Float`` made by a
-calcfunction of its own and ``self.ctx.done`` to true. The gap is judged, and no response is collected if it is refused.
+If the ground state has no band gap, the engine sets ``self.ctx.band_gap`` to a ``Float`` created by one of its
+calcfunctions, and ``self.ctx.done``. The gap gate is then evaluated; if it fails, no response is collected.
 
-What the numbers must be: see :class:`.DielectricResponse`. Everything stands in the Cartesian frame of
-``self.ctx.structure`` as the engine computed it; if the engine turned the cell, turn the response back.
+Shapes, units and sign conventions of the response are those of :class:`.DielectricResponse`. All quantities are given
+in the Cartesian frame of ``self.ctx.structure``; an engine that rotates the cell rotates the response back.
+
+:mod:`aiida_goectp.workflows.dfpt.conformance` checks a subclass against these rules.
 """
 
 from __future__ import annotations
@@ -40,22 +42,24 @@ from typing import Any
 from aiida import orm
 from aiida.common import AttributeDict
 from aiida.common.exceptions import NotExistent
-from aiida.common.links import LinkType
-from aiida.engine import ExitCode, Process, WorkChain, if_, while_
+from aiida.engine import ExitCode, Process, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
+from aiida_goectp.core.crystals.validation import check_crystal
+from aiida_goectp.core.dielectric.gates import check_thresholds
 from aiida_goectp.data.crystals import crystal_from_structure
 from aiida_goectp.data.dielectric import DielectricData
+from aiida_goectp.workflows.aiida_private import clean_remote_folder
 from aiida_goectp.workflows.dfpt.gates import evaluate_gap_gate, evaluate_gates
+from aiida_goectp.workflows.failures import failure_reason, failure_reason_with_job
 from aiida_goectp.workflows.protocols.mixin import ProtocolMixin
+from aiida_goectp.workflows.submit_once import SubmitOnceMixin
 
-__all__ = ('DfptWorkChain', 'called_by_label', 'failure_reason', 'validate_structure', 'validate_thresholds')
+__all__ = ('DfptWorkChain', 'validate_structure', 'validate_thresholds')
 
 
 def validate_structure(structure: orm.StructureData | None, _: Any = None) -> str | None:
-    """Refuse what is no ordered, periodic crystal."""
-    from aiida_goectp.core.crystals.validation import check_crystal
-
+    """Return why a structure is not an ordered crystal that is periodic in three dimensions, ``None`` if it is."""
     if structure is None:
         return None
     try:
@@ -67,9 +71,7 @@ def validate_structure(structure: orm.StructureData | None, _: Any = None) -> st
 
 
 def validate_thresholds(thresholds: orm.Dict | None, _: Any = None) -> str | None:
-    """Refuse thresholds of gates that do not exist."""
-    from aiida_goectp.core.dielectric.gates import check_thresholds
-
+    """Return why thresholds of quality gates are invalid, ``None`` if they are valid."""
     if thresholds is None:
         return None
     try:
@@ -79,24 +81,24 @@ def validate_thresholds(thresholds: orm.Dict | None, _: Any = None) -> str | Non
     return None
 
 
-class DfptWorkChain(ProtocolMixin, WorkChain):
-    """Relax a structure if asked to, compute its dielectric response, and judge it; one subclass an engine.
+class DfptWorkChain(ProtocolMixin, SubmitOnceMixin):
+    """Optional relaxation, dielectric response by DFPT, and quality gates; one subclass for each engine.
 
-    A failed gate is no failed work chain: it ends with exit code 0, and ``quality`` gives the verdict.
+    A failed gate does not make the work chain fail: the exit code is 0, and ``quality`` contains label and gates.
     """
 
     defaults = AttributeDict(
         {
-            'max_processes': 12,  # of one response, so that no engine turns in circles for ever
+            'max_processes': 12,  # for one response; ends an engine that never sets ``done``
         }
     )
 
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
-        """Define what is common to all engines."""
+        """Define inputs, outline, outputs and exit codes of all engines."""
         super().define(spec)
         cls._define_inputs(spec)
-        steps: Any = cls  # the hints of aiida-core admit no steps of a subclass
+        steps: Any = cls  # the type hints of aiida-core reject steps of a subclass
         spec.outline(
             steps.setup,
             if_(steps.should_relax)(
@@ -110,22 +112,28 @@ class DfptWorkChain(ProtocolMixin, WorkChain):
             if_(steps.should_collect)(
                 steps.collect,
             ),
-            steps.judge,
+            steps.evaluate_quality,
             steps.results,
         )
         spec.output(
             'dielectric',
             valid_type=DielectricData,
             required=False,
-            help='The response, in the frame of its cell; not there if the ground state is that of a metal.',
+            help='The response, in the Cartesian frame of its cell; absent if the ground state is metallic.',
         )
-        spec.output('quality', valid_type=orm.Dict, help='The verdict: `label`, `reason`, and every gate in `gates`.')
+        spec.output(
+            'quality',
+            valid_type=orm.Dict,
+            help='Result of the quality gates: `label`, `reason`, and each gate in `gates`.',
+        )
         spec.output('relaxed_structure', valid_type=orm.StructureData, required=False)
         spec.exit_code(401, 'ERROR_RELAX_FAILED', message='The relaxation failed, process {pk}: {message}')
         spec.exit_code(402, 'ERROR_DFPT_FAILED', message='A process of the response failed, {pk}: {message}')
         spec.exit_code(403, 'ERROR_TOO_MANY_PROCESSES', message='No response after {number} processes.')
-        spec.exit_code(410, 'ERROR_NO_RELAXED_STRUCTURE', message='The relaxation {pk} gave no structure: {message}')
-        spec.exit_code(411, 'ERROR_NO_DIELECTRIC', message='The outputs hold no dielectric response: {message}')
+        spec.exit_code(
+            410, 'ERROR_NO_RELAXED_STRUCTURE', message='The relaxation {pk} has no relaxed structure: {message}'
+        )
+        spec.exit_code(411, 'ERROR_NO_DIELECTRIC', message='The outputs contain no dielectric response: {message}')
 
     @classmethod
     def _define_inputs(cls, spec: WorkChainSpec) -> None:
@@ -134,7 +142,7 @@ class DfptWorkChain(ProtocolMixin, WorkChain):
             'structure',
             valid_type=orm.StructureData,
             validator=validate_structure,
-            help='An ordered, periodic crystal.',
+            help='Ordered crystal, periodic in three dimensions.',
         )
         spec.input(
             'thresholds',
@@ -145,9 +153,9 @@ class DfptWorkChain(ProtocolMixin, WorkChain):
             help='Thresholds of quality gates by name, overriding the defaults; null disables a gate.',
         )
         for name, default, meaning in (
-            ('relax', True, 'Whether to relax cell and positions first.'),
-            ('electronic_only', False, 'Whether to compute the electronic part alone; the label is electronic-only.'),
-            ('clean_workdir', False, 'Whether to remove the working folders of all jobs at the end.'),
+            ('relax', True, 'Relax cell and positions first.'),
+            ('electronic_only', False, 'Compute the electronic part only; the label is electronic-only.'),
+            ('clean_workdir', False, 'Remove the working directories of all jobs at the end.'),
         ):
             spec.input(
                 name,
@@ -157,7 +165,7 @@ class DfptWorkChain(ProtocolMixin, WorkChain):
                 help=meaning,
             )
 
-    # What an engine says of itself
+    # Implemented by each engine
 
     @abstractmethod
     def relax_process(self) -> tuple[type[Process], Mapping[str, Any]]:
@@ -165,28 +173,28 @@ class DfptWorkChain(ProtocolMixin, WorkChain):
 
     @abstractmethod
     def relaxed_structure(self, node: orm.ProcessNode) -> orm.StructureData:
-        """Return the relaxed structure.
+        """Return the relaxed structure, in the Cartesian frame of the input structure.
 
         :param node: the relaxation, which ended with exit code 0
-        :raises ValueError: there is none; the message says why
+        :raises ValueError: the outputs contain no relaxed structure
         """
 
     @abstractmethod
     def dfpt_process(self) -> tuple[type[Process], Mapping[str, Any]]:
-        """Return the next process on the way to the response of ``self.ctx.structure``, and its inputs."""
+        """Return the next process for the response of ``self.ctx.structure``, and its inputs."""
 
     @abstractmethod
     def collect_dielectric(self) -> DielectricData:
-        """Return the response, made by a calcfunction from outputs of the processes and ``self.ctx.structure``.
+        """Return the response, created by a calcfunction from ``self.ctx.structure`` and outputs of the processes.
 
-        :raises ValueError: the outputs hold none; the message says why
+        :raises ValueError: the outputs contain no response
         """
 
     @classmethod
     def job_seconds(cls, job: orm.CalcJobNode) -> float:
-        """Return the wall time of a job in seconds, as the scheduler says, else from submission to end.
+        """Return the wall time of a job in seconds: from the scheduler, else from submission to last modification.
 
-        An engine whose outputs know it better overrides this.
+        An engine overrides this if its parsed outputs contain the wall time.
         """
         info = job.get_last_job_info()
         if info is not None and info.wallclock_time_seconds:
@@ -195,7 +203,7 @@ class DfptWorkChain(ProtocolMixin, WorkChain):
 
     @classmethod
     def core_hours(cls, node: orm.ProcessNode) -> float:
-        """Return what all jobs below a process cost so far; one that was taken from the cache cost nothing."""
+        """Return the core-hours of all jobs below a process so far; jobs taken from the cache count as 0."""
         total = 0.0
         for job in node.called_descendants:
             if isinstance(job, orm.CalcJobNode) and not job.base.caching.is_created_from_cache:
@@ -204,9 +212,9 @@ class DfptWorkChain(ProtocolMixin, WorkChain):
 
     @classmethod
     def common_inputs(cls, inputs: Mapping[str, Any]) -> dict[str, orm.Data]:
-        """Return nodes of those inputs of a protocol that all engines share, to set on a builder.
+        """Return the protocol inputs that all engines share as nodes, to be set on a builder.
 
-        :param inputs: as :meth:`get_protocol_inputs` returns them
+        :param inputs: from :meth:`get_protocol_inputs`
         """
         nodes: dict[str, orm.Data] = {
             name: orm.Bool(inputs[name]) for name in ('relax', 'electronic_only', 'clean_workdir') if name in inputs
@@ -215,27 +223,27 @@ class DfptWorkChain(ProtocolMixin, WorkChain):
             nodes['thresholds'] = orm.Dict(inputs['thresholds'])
         return nodes
 
-    # The steps
+    # Steps of the outline
 
     def setup(self) -> None:
-        """Start with the structure as given."""
+        """Initialise the context with the input structure."""
         self.ctx.structure = self.inputs.structure
         self.ctx.done = False
         self.ctx.processes = 0
 
     def should_relax(self) -> bool:
-        """Return whether the structure is to be relaxed."""
+        """Return whether to relax the structure."""
         return bool(self.inputs.relax.value)
 
     def run_relax(self) -> None:
-        """Start the relaxation."""
-        self.to_context(relax=self._start('relax', *self.relax_process()))
+        """Submit the relaxation."""
+        self.to_context(relax=self.submit_once('relax', *self.relax_process()))
 
     def inspect_relax(self) -> ExitCode | None:
-        """Go on with the relaxed structure."""
+        """Continue with the relaxed structure."""
         node = self.ctx.relax
         if not node.is_finished_ok:
-            return self.exit_codes.ERROR_RELAX_FAILED.format(pk=node.pk, message=failure_reason_below(node))
+            return self.exit_codes.ERROR_RELAX_FAILED.format(pk=node.pk, message=failure_reason_with_job(node))
         try:
             structure = self.relaxed_structure(node)
         except ValueError as error:
@@ -245,19 +253,19 @@ class DfptWorkChain(ProtocolMixin, WorkChain):
         return None
 
     def should_run_dfpt(self) -> bool:
-        """Return whether a process is still to be run."""
+        """Return whether another process is needed."""
         return not self.ctx.done
 
     def run_dfpt(self) -> ExitCode | None:
-        """Start the next process of the response."""
+        """Submit the next process of the response."""
         if self.ctx.processes >= self.defaults['max_processes']:
             return self.exit_codes.ERROR_TOO_MANY_PROCESSES.format(number=self.ctx.processes)
         self.ctx.processes += 1
-        self.to_context(last=self._start(f'dfpt_{self.ctx.processes:02d}', *self.dfpt_process()))
+        self.to_context(last=self.submit_once(f'dfpt_{self.ctx.processes:02d}', *self.dfpt_process()))
         return None
 
     def inspect_dfpt(self) -> ExitCode | None:
-        """Look at the process that ended last; an engine of several processes overrides this."""
+        """Inspect the process that ended last; an engine with several processes overrides this."""
         node = self.ctx.last
         if not node.is_finished_ok:
             return self.exit_codes.ERROR_DFPT_FAILED.format(pk=node.pk, message=failure_reason(node))
@@ -265,14 +273,14 @@ class DfptWorkChain(ProtocolMixin, WorkChain):
         return None
 
     def should_collect(self) -> bool:
-        """Return whether there is a response: not if the gap was judged and refused."""
+        """Return whether there is a response to collect: not if the gap gate failed."""
         if 'band_gap' not in self.ctx:
             return True
         self.ctx.quality = evaluate_gap_gate(self.ctx.band_gap, **self._thresholds())
         return bool(self.ctx.quality['label'] == 'accepted')
 
     def collect(self) -> ExitCode | None:
-        """Make the response from what the processes left."""
+        """Create the response from the outputs of the processes."""
         try:
             self.ctx.dielectric = self.collect_dielectric()
         except ValueError as error:
@@ -280,71 +288,35 @@ class DfptWorkChain(ProtocolMixin, WorkChain):
         self.out('dielectric', self.ctx.dielectric)
         return None
 
-    def judge(self) -> None:
-        """Put the response to the gates."""
+    def evaluate_quality(self) -> None:
+        """Evaluate the quality gates."""
         if 'dielectric' in self.ctx:
             self.ctx.quality = evaluate_gates(self.ctx.dielectric, **self._thresholds())
         self.out('quality', self.ctx.quality)
 
     def results(self) -> None:
-        """Say what came of it."""
+        """Report label and reason."""
         quality = self.ctx.quality.get_dict()
         self.report(': '.join(text for text in (quality['label'], quality['reason']) if text))
 
     def on_terminated(self) -> None:
-        """Remove the working folders, if asked to."""
+        """Remove the working directories if ``clean_workdir`` is true."""
         super().on_terminated()
         if not self.inputs.clean_workdir.value:
             return
         for job in self.node.called_descendants:
             if isinstance(job, orm.CalcJobNode):
                 try:
-                    job.outputs.remote_folder._clean()
-                except (OSError, KeyError, NotExistent):  # not begun, gone already, or out of reach
+                    clean_remote_folder(job.outputs.remote_folder)
+                except (OSError, KeyError, NotExistent):  # never created, removed already, or not reachable
                     continue
-
-    def _start(self, label: str, process: type[Process], inputs: Mapping[str, Any]) -> orm.ProcessNode:
-        begun = called_by_label(self.node).get(label)
-        if begun is not None:  # a worker died in this very step, after it had started the process
-            return begun
-        labelled = dict(inputs)
-        labelled['metadata'] = {**labelled.get('metadata', {}), 'call_link_label': label}
-        node = self.submit(process, **labelled)
-        self.report(f'{label}: {process.__name__}<{node.pk}>')
-        return node
 
     def _thresholds(self) -> dict[str, orm.Dict]:
         return {'thresholds': self.inputs.thresholds} if 'thresholds' in self.inputs else {}
 
 
-def called_by_label(node: orm.ProcessNode) -> dict[str, orm.ProcessNode]:
-    """Return the processes that a work chain has called, by the label of the call."""
-    links = node.base.links.get_outgoing(link_type=(LinkType.CALL_WORK, LinkType.CALL_CALC)).all()
-    called: dict[str, Any] = {link.link_label: link.node for link in links}
-    return called
-
-
-def failure_reason(node: orm.ProcessNode) -> str:
-    """Return why a process did not succeed."""
-    if node.exit_message:
-        return f'[{node.exit_status}] {node.exit_message}'
-    if node.is_excepted:
-        lines = [line for line in (node.exception or '').splitlines() if line.strip()]
-        return f'excepted: {lines[-1].strip() if lines else "no reason given"}'
-    return f'{node.process_state.value if node.process_state else "ended"} [{node.exit_status}]'
-
-
-def failure_reason_below(node: orm.ProcessNode) -> str:
-    """Return why a process did not succeed, and why the last job below it that failed did not."""
-    failed = [job for job in node.called_descendants if isinstance(job, orm.CalcJobNode) and not job.is_finished_ok]
-    if not failed:
-        return failure_reason(node)
-    job = max(failed, key=lambda job: int(job.pk or 0))
-    return f'{failure_reason(node)}; {job.process_label}<{job.pk}> {failure_reason(job)}'
-
-
 def _cores(job: orm.CalcJobNode) -> int:
-    """Return how many cores a job held."""
+    """Return the number of cores that a job requested."""
     resources = job.get_option('resources') or {}
     machines = int(resources.get('num_machines') or 1)
     processes = int(resources.get('tot_num_mpiprocs') or machines * (resources.get('num_mpiprocs_per_machine') or 1))

@@ -1,54 +1,55 @@
-"""Find an engine by its name, give it what it wants for a structure, and recognise what it has computed before."""
+"""DFPT engines by name: loading, inputs for a structure, and search for earlier runs with the same inputs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from typing import Any
 
 from aiida import orm
 from aiida.common.exceptions import EntryPointError, NotExistent
 from aiida.common.hashing import make_hash
+from aiida.plugins import WorkflowFactory
 
 from aiida_goectp.calculations.verification import content_hash
+from aiida_goectp.workflows.aiida_private import builder_inputs
 from aiida_goectp.workflows.dfpt.base import DfptWorkChain
 
 __all__ = ('earlier_responses', 'engine_inputs', 'load_engine', 'same_settings')
 
-_NO_MATTER = ('structure', 'thresholds', 'clean_workdir')
-"""inputs that do not determine a response; the structure is compared by its content, and verdicts are made anew"""
+_NOT_COMPARED = ('structure', 'thresholds', 'clean_workdir')
+"""Inputs that do not change a response. Structures are compared by content, and gates are evaluated again."""
 
 
 def load_engine(name: str) -> type[DfptWorkChain]:
     """Return the work chain of an engine.
 
-    :param name: ``vasp`` or ``quantumespresso``, the full entry point of any other, or ``module:class`` for one that is
-        not installed as an entry point
-    :raises ValueError: there is none, or it is no engine
+    :param name: ``vasp`` or ``quantumespresso``, the full entry point of another engine, or ``module:class`` for an
+        engine without entry point
+    :raises ValueError: it cannot be loaded, or does not derive from ``DfptWorkChain``
     """
-    from aiida.engine.persistence import get_object_loader
-    from aiida.plugins import WorkflowFactory
-
     try:
         if ':' in name:
-            engine = get_object_loader().load_object(name)
+            module, _, attribute = name.partition(':')
+            engine = getattr(import_module(module), attribute)
         else:
             engine = WorkflowFactory(name if '.' in name else f'goectp.dfpt.{name}')
         if isinstance(engine, type) and issubclass(engine, DfptWorkChain):
-            engine.spec()  # what an engine needs may be imported here
+            engine.spec()  # imports the plugins of the engine
             return engine
     except (EntryPointError, ImportError, ValueError, AttributeError) as error:
-        raise ValueError(f'no engine {name!r} can be loaded ({error})') from error
-    raise ValueError(f'{name} is no engine: it does not derive from DfptWorkChain')
+        raise ValueError(f'engine {name!r} cannot be loaded ({error})') from error
+    raise ValueError(f'engine {name!r} does not derive from DfptWorkChain')
 
 
 def engine_inputs(
     engine: type[DfptWorkChain], structure: orm.StructureData, arguments: Mapping[str, Any], thresholds: orm.Dict | None
 ) -> dict[str, Any]:
-    """Return the inputs with which an engine computes one structure.
+    """Return the inputs of an engine for one structure.
 
-    :param arguments: those of ``get_builder_from_protocol`` but the structure; nodes of plain values are unpacked
-    :param thresholds: of the gates
-    :raises ValueError: the engine cannot compute this structure with these arguments
+    :param arguments: arguments of ``get_builder_from_protocol`` except the structure; nodes are converted to values
+    :param thresholds: thresholds of the quality gates
+    :raises ValueError: the engine refuses the structure or an argument
     """
     factory: Any = getattr(engine, 'get_builder_from_protocol', None)
     if factory is None:
@@ -61,8 +62,7 @@ def engine_inputs(
         raise ValueError(f'arguments of {engine.__name__}.get_builder_from_protocol: {error}') from error
     if thresholds is not None:
         builder.thresholds = thresholds
-    inputs: dict[str, Any] = builder._inputs(prune=True)
-    return inputs
+    return builder_inputs(builder)
 
 
 def _plain(value: Any) -> Any:
@@ -76,10 +76,10 @@ def _plain(value: Any) -> Any:
 
 
 def earlier_responses(engine: type[DfptWorkChain], hashes: Iterable[str]) -> dict[str, list[int]]:
-    """Return which work chains of this engine have computed which of these structures, the newest first.
+    """Return the successful work chains of an engine for given structures, the newest first.
 
-    :param hashes: content hashes, see :func:`aiida_goectp.calculations.verification.content_hash`
-    :return: content hash → PKs of those that ended with exit code 0
+    :param hashes: content hashes of structures, see :func:`aiida_goectp.calculations.verification.content_hash`
+    :return: content hash → PKs of the work chains with exit code 0
     """
     wanted = set(hashes)
     found: dict[str, list[int]] = {}
@@ -95,27 +95,27 @@ def earlier_responses(engine: type[DfptWorkChain], hashes: Iterable[str]) -> dic
 
 
 def same_settings(node: orm.WorkChainNode, engine: type[DfptWorkChain], inputs: Mapping[str, Any]) -> bool:
-    """Return whether a work chain had inputs of equal content, but for the structure and what is no physics.
+    """Return whether the inputs of a finished work chain and new inputs have the same content.
 
-    Inputs that are not in the database, such as queues and wall times, determine no response and are not compared.
+    Structure, thresholds, ``clean_workdir`` and inputs that are not nodes, such as queue and wall time, are ignored.
 
-    :param inputs: those that the next one would get
+    :param inputs: inputs of the next work chain
     """
     links = node.base.links.get_incoming(node_class=orm.Data).all()
-    before = {link.link_label: _hash(link.node) for link in links if link.link_label not in _NO_MATTER}
+    before = {link.link_label: _hash(link.node) for link in links if link.link_label not in _NOT_COMPARED}
     ports = engine.spec().inputs
     complete = ports.pre_process(ports.serialize(dict(inputs)) or {})
-    after = {name: _hash(item) for name, item in _flat(complete).items() if name not in _NO_MATTER}
+    after = {name: _hash(item) for name, item in _flat(complete).items() if name not in _NOT_COMPARED}
     return before == after
 
 
 def _hash(node: Any) -> str:
-    """Return the hash by which caching compares nodes, of one that need not be stored yet."""
+    """Return the caching hash of a node, stored or not."""
     return make_hash(node.base.caching.get_objects_to_hash())
 
 
 def _flat(inputs: Mapping[str, Any], prefix: str = '') -> dict[str, orm.Data]:
-    """Return all nodes by their link labels."""
+    """Return nodes of nested inputs by link label."""
     found: dict[str, orm.Data] = {}
     for key, value in inputs.items():
         if isinstance(value, Mapping) and not isinstance(value, orm.Data):

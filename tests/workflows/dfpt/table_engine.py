@@ -72,9 +72,11 @@ def take_answer(structure, table):
 
 
 @calcfunction
-def response_of(structure, answer=None, retrieved=None):
+def response_of(structure, electronic_only, answer=None, retrieved=None):
     """Return the response of an answer or of what a job brought back; missing entries are not known."""
     values = json.loads(retrieved.get_object_content('answer.json')) if answer is None else answer.get_dict()
+    if electronic_only.value:
+        values |= {'ionic': None, 'frequencies': None}
     arrays = {
         name: None if values.get(name) is None else np.array(values[name], dtype=float)
         for name in ('electronic', 'ionic', 'born_charges', 'frequencies')
@@ -172,7 +174,7 @@ class TableDfptWorkChain(DfptWorkChain):
     def collect_dielectric(self):
         outputs = self.ctx.last.outputs
         if 'answer' in outputs:
-            return response_of(self.ctx.structure, answer=outputs.answer)
+            return response_of(self.ctx.structure, self.inputs.electronic_only, answer=outputs.answer)
         if 'answer.json' not in outputs.retrieved.list_object_names():
             raise ValueError('the job wrote no answer.json')
-        return response_of(self.ctx.structure, retrieved=outputs.retrieved)
+        return response_of(self.ctx.structure, self.inputs.electronic_only, retrieved=outputs.retrieved)

@@ -1,4 +1,4 @@
-"""From the outputs of ``pw.x`` and ``ph.x`` to one :class:`.DielectricResponse` node."""
+"""Conversion of the outputs of ``pw.x`` and ``ph.x`` into one :class:`.DielectricData`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _FUNCTIONALS = {
     'PBE': 'PBE',
     'REVPBE': 'revPBE',
 }
-_SAME_PLACE = 1e-3  # Å
+_POSITION_TOLERANCE = 1e-3  # Å
 
 
 @calcfunction
@@ -54,19 +54,20 @@ def collect_quantumespresso(
     settings: orm.Dict,
     rotation: orm.ArrayData | None = None,
 ) -> DielectricData:
-    """Gather the outputs of one ``pw.x`` and one ``ph.x`` run in one node.
+    """Return the dielectric response of one run of ``pw.x`` and one of ``ph.x``.
 
-    :param structure: the cell of both runs
+    :param structure: cell of both runs
     :param ground_state: output ``output_parameters`` of ``pw.x``
     :param bands: output ``output_band`` of ``pw.x``
     :param trajectory: output ``output_trajectory`` of ``pw.x``, for the forces
     :param retrieved: retrieved files of ``ph.x``
-    :param settings: to be kept with the tensor; ``recommended_cutoff`` in eV goes to its gate
-    :param rotation: array ``rotation`` (3, 3) by which the cell had been turned; the response is turned back
-    :raises FormatError: no response in the files, or one of another cell
+    :param settings: settings to be stored with the response; ``recommended_cutoff`` (eV) is used by the cutoff gate
+    :param rotation: array ``rotation`` (3, 3) by which the cell was rotated; the response is rotated back
+    :raises FormatError: no response in the files, or a response of another cell
     """
     crystal = crystal_from_structure(structure.get_formula(), structure)
-    names = {TENSORS, MATRIX, OUTPUT} & _names(retrieved)
+    retrieved_names = {str(root / name) for root, _, names in retrieved.base.repository.walk() for name in names}
+    names = {TENSORS, MATRIX, OUTPUT} & retrieved_names
     files = {name: retrieved.base.repository.get_object_content(name, mode='r') for name in names}
     parameters = ground_state.get_dict()
     result = dielectric_from_quantumespresso(
@@ -82,10 +83,6 @@ def collect_quantumespresso(
     return DielectricData(result)
 
 
-def _names(folder: orm.FolderData) -> set[str]:
-    return {str(root / name) for root, _, files in folder.base.repository.walk() for name in files}
-
-
 def dielectric_from_quantumespresso(
     crystal: Crystal,
     files: Mapping[str, str],
@@ -95,21 +92,21 @@ def dielectric_from_quantumespresso(
     ground_state: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> DielectricResponse:
-    """Return the dielectric response that a run of ``pw.x`` and ``ph.x`` gives.
+    """Return the dielectric response of one run of ``pw.x`` and one of ``ph.x``.
 
-    :param crystal: the cell of both runs, in its frame, which pw.x keeps (``ibrav = 0``)
-    :param files: by name: ``tensors.xml`` and, if the phonons were computed, ``DYN_MAT/dynamical-matrix-1``; the
-        standard output ``aiida.out`` says whether the response converged
-    :param gap: eV
+    :param crystal: cell of both runs, in its Cartesian frame, which pw.x keeps (``ibrav = 0``)
+    :param files: contents by name: ``tensors.xml``; ``DYN_MAT/dynamical-matrix-1`` if phonons were computed; standard
+        output ``aiida.out``, from which the convergence of the response is read
+    :param gap: Kohn-Sham band gap, eV
     :param forces: (n, 3) eV/Å
-    :param ground_state: parsed output of ``pw.x`` as aiida-quantumespresso gives it
-    :param settings: kept as they are, with cutoff, version and mesh added
-    :raises FormatError: no response in the files, or one of another cell
+    :param ground_state: ``output_parameters`` of aiida-quantumespresso for ``pw.x``
+    :param settings: stored with the response, extended by cutoff, version and mesh
+    :raises FormatError: no response in the files, or a response of another cell
     """
     electronic = charges = ionic = modes = None
     if TENSORS in files:
         electronic, charges = parse_tensors(files[TENSORS])
-    if files.get(MATRIX, '').strip():  # ph.x makes the file, empty, before the first phonon
+    if files.get(MATRIX, '').strip():  # ph.x creates an empty file before the first phonon
         matrix = parse_dynamical_matrix(files[MATRIX])
         _check_same_cell(crystal, matrix.lattice, matrix.positions)
         electronic = matrix.electronic if electronic is None else electronic
@@ -119,8 +116,8 @@ def dielectric_from_quantumespresso(
             ionic = ionic_tensor(matrix.force_constants, charges, float(abs(np.linalg.det(crystal.lattice))))
     if electronic is None:
         raise FormatError(
-            f'{crystal.id}: ph.x left no dielectric tensor ({", ".join(sorted(files)) or "no file at all"}); it needs '
-            'epsil = .true. and an insulator'
+            f'{crystal.id}: no dielectric tensor in the files of ph.x ({", ".join(sorted(files)) or "none"}); ph.x '
+            'computes it for an insulator with epsil = .true.'
         )
     convergence = ground_state.get('convergence_info', {}).get('scf_conv', {})
     return DielectricResponse(
@@ -145,22 +142,27 @@ def dielectric_from_quantumespresso(
 
 
 def _check_same_cell(crystal: Crystal, lattice: np.ndarray, positions: np.ndarray) -> None:
-    """Refuse a dynamical matrix of another cell, another frame or another order of the atoms."""
+    """Check that a dynamical matrix belongs to a crystal: same cell, Cartesian frame and order of atoms.
+
+    :raises FormatError: it does not
+    """
     if len(positions) != len(crystal.atomic_numbers):
         raise FormatError(f'{crystal.id}: {len(crystal.atomic_numbers)} atoms, {len(positions)} in {MATRIX}')
-    away = np.abs(lattice - crystal.lattice).max()
-    if away > _SAME_PLACE:
+    deviation = np.abs(lattice - crystal.lattice).max()
+    if deviation > _POSITION_TOLERANCE:
         raise FormatError(
-            f'{crystal.id}: the lattice of {MATRIX} differs by {away:.3g} Å: another cell or another frame'
+            f'{crystal.id}: the lattice in {MATRIX} differs by {deviation:.3g} Å: another cell or Cartesian frame'
         )
     steps = positions @ np.linalg.inv(lattice) - crystal.fractional_positions
-    away = np.abs((steps - np.round(steps)) @ lattice).max()
-    if away > _SAME_PLACE:
-        raise FormatError(f'{crystal.id}: an atom of {MATRIX} lies {away:.3g} Å away: another order, or another cell')
+    deviation = np.abs((steps - np.round(steps)) @ lattice).max()
+    if deviation > _POSITION_TOLERANCE:
+        raise FormatError(
+            f'{crystal.id}: a position in {MATRIX} differs by {deviation:.3g} Å: another cell or order of atoms'
+        )
 
 
 def functional_name(text: str) -> str:
-    """Return the usual name of a functional as ``pw.x`` spells it; an unknown one as it stands."""
+    """Return the common name of a functional in the notation of ``pw.x``; unknown ones are returned unchanged."""
     words = ' '.join(text.upper().replace('+', ' ').replace('-', ' ').split())
     for short, name in _FUNCTIONALS.items():
         if words == short or (' ' in short and words.endswith(short)):
@@ -170,25 +172,25 @@ def functional_name(text: str) -> str:
 
 @calcfunction
 def band_gap_quantumespresso(bands: orm.BandsData) -> orm.Float:
-    """Return the gap in eV over the mesh of a run of ``pw.x``; 0 for a metal."""
+    """Return the band gap in eV on the k-point mesh of a ``pw.x`` run; 0 for a metal."""
     return orm.Float(band_gap(*bands.get_bands(also_occupations=True)))
 
 
 def band_gap(bands: np.ndarray, occupations: np.ndarray) -> float:
-    """Return the smallest difference between an empty and a full state on the mesh, 0 if there is none.
+    """Return the difference between the lowest empty and the highest occupied state on the mesh, 0 for a metal.
 
-    The band edges need not lie on the mesh: the true gap is at most this.
+    This is an upper bound: the band edges need not be on the mesh.
 
-    :param bands: (k, bands) or (spins, k, bands) eV
-    :param occupations: of the same shape; partial ones make a metal
-    :raises ValueError: no empty band, so that there is no telling
+    :param bands: (k, bands) or (spins, k, bands), eV
+    :param occupations: same shape; a partial occupation makes the crystal a metal
+    :raises ValueError: no empty band
     """
     levels = np.reshape(bands, (-1, *np.shape(bands)[-2:]))
-    share = np.reshape(occupations, levels.shape)
-    share = share / share.max()
-    full, empty = share > 0.99, share < 0.01
+    filling = np.reshape(occupations, levels.shape)
+    filling = filling / filling.max()
+    full, empty = filling > 0.99, filling < 0.01
     if not empty.any():
-        raise ValueError('pw.x computed no empty band: ask for more bands (nbnd) than are occupied')
+        raise ValueError('pw.x computed no empty band; increase the number of bands, nbnd')
     count = full.sum(axis=2)
     if not (full | empty).all() or (count != count[:, :1]).any():
         return 0.0

@@ -1,43 +1,48 @@
-"""What is done when a run of ``pw.x`` or ``ph.x`` fails and the work chains of aiida-quantumespresso gave up.
+"""Error handlers for ``pw.x`` and ``ph.x`` that run after those of aiida-quantumespresso.
 
-Those cure much by themselves (mixing, diagonalisation, clean stops at the wall time); what stands here comes after.
-Each remedy is tried once for one response, in the order of the table.
+The work chains of aiida-quantumespresso reduce the mixing, change the diagonalization and restart after a clean stop at
+the wall time. The handlers here are tried when such a work chain has failed: in the order of the table, each once for
+one response.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 __all__ = ('ERROR_HANDLERS', 'ErrorHandler', 'select_handler')
 
-_KILLED = (302, 303, 305, 312, 320, 321)
-"""no output file, or one that was cut off: the job was killed"""
+_INTERRUPTED = (110, 120, 140, 302, 303, 305, 312, 320, 321)
+"""Scheduler limits (110 to 140), or output that is missing or incomplete: the job was killed."""
+
+Stage = Literal['scf', 'ph']
 
 
 class ErrorHandler(NamedTuple):
-    """One thing to try."""
+    """One change of the inputs after a failed run."""
 
     name: str
-    stage: str
-    """``scf`` or ``ph``: what failed"""
+    """Named after the error; stored in the notes of the response."""
+    stage: Stage
+    """Stage that failed."""
     statuses: tuple[int, ...]
-    """exit codes of the last ``PwCalculation`` or ``PhCalculation``"""
-    sees: str
-    does: str
+    """Exit codes of the last ``PwCalculation`` or ``PhCalculation``."""
+    error: str
+    action: str
     parameters: dict[str, Any]
-    """laid over the input parameters of the stage that is run next"""
-    restart: str = 'fresh'
-    """``fresh``: the same stage from the start; ``recover``: go on from what the failed run left; ``scf``: from the
-    ground state on"""
+    """Input parameters of the next run, merged over those of the failed run."""
+    restart: Literal['scratch', 'recover', 'scf'] = 'scratch'
+    """``scratch``: the same stage from its start; ``recover``: the same stage from the files of the failed run;
+    ``scf``: from the ground state."""
 
 
 ERROR_HANDLERS = (
     ErrorHandler(
-        'scf_mixing',
+        'scf_convergence_not_reached',
         'scf',
         (410,),
-        'the ground state does not converge, weaker mixing did not help',
-        'starts again with local Thomas-Fermi screening, mixing 0.1, conjugate gradients and up to 500 steps',
+        'The ground state did not converge, weaker mixing included.',
+        'Restart from scratch with mixing_mode = local-TF, mixing_beta = 0.1, diagonalization = cg and '
+        'electron_maxstep = 500.',
         {
             'ELECTRONS': {
                 'mixing_mode': 'local-TF',
@@ -48,67 +53,68 @@ ERROR_HANDLERS = (
         },
     ),
     ErrorHandler(
-        'scf_again',
+        'scf_interrupted',
         'scf',
-        (*_KILLED, 110, 120, 140, 340),
-        'the run was killed, or its node died, or it met the wall time before it could stop',
-        'starts again from scratch, once',
+        (*_INTERRUPTED, 340),
+        'The run was killed by a signal, a node failure or the wall time.',
+        'Restart from scratch.',
         {},
     ),
     ErrorHandler(
-        'ph_mixing',
+        'ph_convergence_not_reached',
         'ph',
         (410,),
-        'the response does not converge; or its output shows it unconverged where ph.x stopped without a word',
-        'starts again with mixing 0.2 over 5 steps and up to 100 steps, the most that ph.x 6.7 admits of both',
+        'The response did not converge, with or without an error message of ph.x.',
+        'Restart from scratch with alpha_mix(1) = 0.2, nmix_ph = 5 and niter_ph = 100; ph.x 6.7 accepts no larger '
+        'nmix_ph and niter_ph.',
         {'INPUTPH': {'alpha_mix(1)': 0.2, 'nmix_ph': 5, 'niter_ph': 100}},
     ),
     ErrorHandler(
-        'ph_walltime',
+        'ph_out_of_walltime',
         'ph',
         (400,),
-        'the wall time was too short for as many restarts as are allowed in one go',
-        'goes on from the representations that are done, with as many restarts again',
+        'The wall time ran out in each of max_iterations jobs.',
+        'Continue from the finished representations, with max_iterations jobs again.',
         {},
         'recover',
     ),
     ErrorHandler(
-        'ph_recover',
+        'ph_interrupted_recover',
         'ph',
-        (*_KILLED, 110, 120, 140),
-        'the run was killed, or its node died, or it met the wall time before it could stop',
-        'goes on from what it left in its working folder',
+        _INTERRUPTED,
+        'The run was killed by a signal, a node failure or the wall time.',
+        'Continue from the files in its working folder.',
         {},
         'recover',
     ),
     ErrorHandler(
-        'ph_again',
+        'ph_interrupted_restart',
         'ph',
-        (*_KILLED, 110, 120, 140),
-        'going on from a killed run did not work',
-        'starts the response again from the ground state',
+        _INTERRUPTED,
+        'The run was killed, and so was its continuation.',
+        'Restart the response from the ground state.',
         {},
     ),
     ErrorHandler(
-        'no_symmetry',
+        'ph_incompatible_symmetry',
         'ph',
         (360, 361),
-        'ph.x finds that FFT grid or representations do not fit the symmetry',
-        'computes ground state and response again without symmetry, which costs more',
+        'The FFT grid or the representations are incompatible with the symmetry.',
+        'Restart ground state and response with nosym = .true., at a higher cost.',
         {'SYSTEM': {'nosym': True}},
         'scf',
     ),
 )
 
 
-def select_handler(stage: str, status: int | None, tried: list[str]) -> ErrorHandler | None:
-    """Return the first remedy that fits and was not tried, ``None`` if there is none left.
+def select_handler(stage: Stage, status: int | None, tried: list[str]) -> ErrorHandler | None:
+    """Return the first handler for an error that was not tried yet, ``None`` if there is none.
 
-    :param stage: ``scf`` or ``ph``
-    :param status: exit code of the job that failed
-    :param tried: names of the remedies that were tried already
+    :param stage: stage that failed
+    :param status: exit code of the failed job
+    :param tried: names of the handlers that were tried for this response
     """
-    for remedy in ERROR_HANDLERS:
-        if remedy.stage == stage and status in remedy.statuses and remedy.name not in tried:
-            return remedy
+    for handler in ERROR_HANDLERS:
+        if handler.stage == stage and status in handler.statuses and handler.name not in tried:
+            return handler
     return None

@@ -1,67 +1,60 @@
-"""How a cell is best put to ``pw.x``: turned so that it sees the symmetry, with the k points that suit it."""
+"""Orientation of a cell in which ``pw.x`` finds its symmetry, and k-point meshes that keep it."""
 
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import numpy as np
 from aiida import orm
 from aiida.engine import calcfunction
 
 from aiida_goectp.core.crystals import Crystal
+from aiida_goectp.core.crystals.symmetry_search import Symmetry, find_symmetry
 from aiida_goectp.data.crystals import crystal_from_structure
+from aiida_goectp.workflows.dfpt.rotation import rotate_structure
 
-__all__ = ('align_symmetry_axes', 'special_points', 'special_points_mesh', 'standard_rotation', 'rotate_back')
+__all__ = ('align_symmetry_axes', 'rotate_back', 'special_points', 'special_points_mesh', 'standard_rotation')
 
 _SYMPREC = 1e-3  # Å
 
 
 @calcfunction
 def align_symmetry_axes(structure: orm.StructureData) -> dict[str, orm.Data]:
-    """Turn a cell, all its vectors and atoms kept, so that its axes of symmetry lie as ``pw.x`` looks for them.
+    """Rotate a cell so that its symmetry axes have the directions in which ``pw.x`` searches for them.
 
-    ``pw.x`` knows rotations about x, y, z, the diagonals of a cube, and sixfold ones about z alone. A cubic primitive
-    cell with its first vector along x would lose most of its symmetry and cost ten times as much.
+    ``pw.x`` tries rotations about x, y, z and the diagonals of a cube, and sixfold ones about z only. For a cubic
+    primitive cell with its first vector along x it misses most of the symmetry, at ten times the cost. Lattice vectors
+    and atoms are the same before and after.
 
-    :return: ``structure`` and ``rotation``, an array R of that name: v in the given frame is R v in the new one
+    :return: ``structure``, and ``rotation`` with an array of that name: the matrix R that maps a vector v of the given
+        frame to R v
     """
     rotation = standard_rotation(crystal_from_structure(structure.get_formula(), structure))
     array = orm.ArrayData()
     array.set_array('rotation', rotation)
-    return {'structure': _turned(structure, rotation), 'rotation': array}
+    return {'structure': rotate_structure(structure, rotation), 'rotation': array}
 
 
 @calcfunction
 def rotate_back(structure: orm.StructureData, rotation: orm.ArrayData) -> orm.StructureData:
-    """Undo the turn of :func:`align_symmetry_axes`, for a cell that was relaxed since."""
-    return _turned(structure, rotation.get_array('rotation').T)
-
-
-def _turned(structure: orm.StructureData, rotation: np.ndarray) -> orm.StructureData:
-    new = structure.clone()
-    new.set_cell((np.array(structure.cell) @ rotation.T).tolist())
-    new.reset_sites_positions((np.array([site.position for site in structure.sites]) @ rotation.T).tolist())
-    return new
+    """Undo the rotation of :func:`align_symmetry_axes`, also for a cell that was relaxed since."""
+    return rotate_structure(structure, rotation.get_array('rotation').T)
 
 
 def standard_rotation(crystal: Crystal) -> np.ndarray:
-    """Return the proper rotation that brings the axes of symmetry along x, y, z; the identity if they lie there.
+    """Return the proper rotation of the symmetry axes to x, y, z as in spglib's standard cell.
 
-    :return: (3, 3), to be applied to column vectors
+    :return: (3, 3), to be applied to column vectors; exactly the identity if the axes are there already
     """
-    dataset = _symmetry(crystal)
-    if dataset is None:
+    found = _symmetry(crystal)
+    if found is None:
         return np.eye(3)
-    rotation = np.asarray(dataset.std_rotation_matrix)
+    rotation = found.standard_rotation
     return np.eye(3) if np.abs(rotation - np.eye(3)).max() < 1e-6 else rotation
 
 
-def _symmetry(crystal: Crystal) -> Any:
-    import spglib
-
-    cell: Any = (crystal.lattice, crystal.fractional_positions, crystal.atomic_numbers)
-    return spglib.get_symmetry_dataset(cell, symprec=_SYMPREC)
+def _symmetry(crystal: Crystal) -> Symmetry | None:
+    return find_symmetry(crystal.lattice, crystal.fractional_positions, crystal.atomic_numbers, _SYMPREC)
 
 
 @calcfunction
@@ -77,28 +70,28 @@ def special_points_mesh(structure: orm.StructureData, distance: orm.Float) -> or
 def special_points(crystal: Crystal, distance: float) -> tuple[list[int], list[float]]:
     """Return a Monkhorst-Pack mesh, shifted by half a step in as many directions as the symmetry allows.
 
-    A shifted mesh converges as a Γ-centred one of nearly twice the density. In a cubic cell, also a primitive one,
-    all three directions are shifted (the special points of Chadi and Cohen; pw.x completes them by symmetry). In others
-    a shift that breaks the point group, as in the plane of a hexagonal cell, is left out.
+    A shifted mesh converges like a Γ-centred one of nearly twice the density. In a cubic cell, primitive or not, all
+    three directions are shifted (Chadi and Cohen, Phys. Rev. B 8, 5747 (1973); pw.x completes them by symmetry). In
+    other cells, shifts that break the point group are left out, for example in the plane of a hexagonal cell.
 
-    :param distance: 1/Å, largest step
-    :return: three divisions and three offsets in steps (0 or 0.5)
+    :param distance: largest step, 1/Å
+    :return: three divisions, and three offsets in steps (0 or 0.5)
     :raises ValueError: a distance that is not positive
     """
     if not distance > 0:
-        raise ValueError(f'distance of k points: {distance} 1/Å; give a positive one, e.g. 0.65')
+        raise ValueError(f'kpoints_distance: {distance} 1/Å; give a positive number, for example 0.65')
     lengths = 2 * np.pi * np.linalg.norm(np.linalg.inv(crystal.lattice), axis=0)
     mesh = np.maximum(np.ceil(lengths / distance - 1e-6), 1).astype(int)
-    dataset = _symmetry(crystal)
-    if dataset is None:
+    found = _symmetry(crystal)
+    if found is None:
         return mesh.tolist(), [0.0, 0.0, 0.0]
-    if dataset.number >= 195 and len(set(mesh)) == 1:
+    if found.number >= 195 and len(set(mesh)) == 1:
         return mesh.tolist(), [0.5, 0.5, 0.5]
-    # reciprocal coordinates are turned by the inverse transposed
-    turns = [np.linalg.inv(rotation).T for rotation in np.unique(dataset.rotations, axis=0)]
+    # reciprocal coordinates transform with the inverse transpose
+    operations = [np.linalg.inv(rotation).T for rotation in np.unique(found.rotations, axis=0)]
     for shift in sorted(itertools.product((0.5, 0.0), repeat=3), key=sum, reverse=True):
         start = np.array(shift) / mesh
-        moved = np.array([(turn @ start - start) * mesh for turn in turns])
+        moved = np.array([(operation @ start - start) * mesh for operation in operations])
         if np.abs(moved - np.round(moved)).max() < 1e-6:
             break
     return mesh.tolist(), list(shift)

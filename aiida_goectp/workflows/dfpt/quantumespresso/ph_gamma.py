@@ -1,12 +1,12 @@
-"""``ph.x`` that can go on from itself. Imported when Quantum ESPRESSO is used, never before.
+"""``ph.x`` at Γ with restarts that work; imported only when the engine is used.
 
-The ``PhCalculation`` of aiida-quantumespresso 5.1.0 stops with ``KeyError: 'INPUTPH'`` whenever its parent is another
-``PhCalculation``, so that no restart of ``ph.x`` ever runs. It knows such a parent by its process type. A class of our
-own is no such parent: it is treated as any other, its whole scratch folder is copied, and ``recover`` goes on from
-there. The dynamical matrices that would be copied besides are not needed at one q point.
+In aiida-quantumespresso 5.1.0, a ``PhCalculation`` whose parent is a ``PhCalculation`` raises ``KeyError: 'INPUTPH'``,
+so no restart of ``ph.x`` is ever submitted. It recognises such a parent by the process type. A subclass has another
+process type and is handled as any other parent: the whole scratch directory is copied, and ``recover = .true.``
+continues from it. The dynamical matrices, which are not copied, are not needed at a single q point.
 
-A response that does not converge is not for the work chain of the plugin either: it mixes over 8 steps then, and ph.x
-6.7 stops at more than 5 (``Wrong nmix_ph``). :mod:`.qe_remedies` knows what ph.x takes.
+After a convergence failure, ``PhBaseWorkChain`` sets ``nmix_ph = 8``, but ``ph.x`` 6.7 stops with ``Wrong nmix_ph`` for
+more than 5. That handler is disabled; see :mod:`.error_handlers` for the replacement.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_quantumespresso.calculations.ph import PhCalculation
 from aiida_quantumespresso.workflows.ph.base import PhBaseWorkChain
 
-__all__ = ('PhGammaCalculation', 'PhGammaBaseWorkChain')
+__all__ = ('PhGammaBaseWorkChain', 'PhGammaCalculation')
 
 
 class PhGammaCalculation(PhCalculation):
-    """``ph.x`` at Γ."""
+    """``PhCalculation`` that can be the parent of another one."""
 
 
 class PhGammaBaseWorkChain(PhBaseWorkChain):
-    """``ph.x`` at Γ with the restarts of aiida-quantumespresso."""
+    """``PhBaseWorkChain`` at the single q point Γ."""
 
     _process_class = PhGammaCalculation
 
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:
-        """Hand on the outputs of our class: AiiDA looks them up by the class that they are exposed from."""
+        """Expose the outputs of ``PhGammaCalculation``; AiiDA finds them by the class that exposes them."""
         super().define(spec)
         spec.expose_outputs(PhGammaCalculation, exclude=('retrieved_folder',))
 
     def create_merged_output(self) -> None:
-        """Merge nothing: at one q point the last job has it all, and each restart would count as another point."""
+        """Skip the merge: at one q point the last job has all results, and restarts would count as further points."""
 
     @process_handler(
         priority=410, exit_codes=PhGammaCalculation.exit_codes.ERROR_CONVERGENCE_NOT_REACHED, enabled=False
     )
     def handle_convergence_not_reached(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
-        """Leave it to the caller."""
+        """Disable the handler of ``PhBaseWorkChain``."""
         return None

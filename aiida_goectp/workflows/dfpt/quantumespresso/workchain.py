@@ -1,4 +1,4 @@
-"""``goectp.dfpt.quantumespresso``: relax → ``pw.x`` → ``ph.x`` at Γ, by the work chains of aiida-quantumespresso."""
+"""``goectp.dfpt.quantumespresso``: relaxation, ``pw.x`` and ``ph.x`` at Γ with aiida-quantumespresso."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from aiida import orm
 from aiida.common import AttributeDict
 from aiida.engine import ExitCode, Process
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
+from aiida.plugins import GroupFactory
 
 from aiida_goectp.core.dielectric.gates import DEFAULT_THRESHOLDS
+from aiida_goectp.core.dielectric.phonons import response_converged
 from aiida_goectp.data.dielectric import DielectricData
-from aiida_goectp.workflows.dfpt.base import DfptWorkChain, failure_reason
+from aiida_goectp.workflows.dfpt.base import DfptWorkChain
 from aiida_goectp.workflows.dfpt.quantumespresso.collect import band_gap_quantumespresso, collect_quantumespresso
 from aiida_goectp.workflows.dfpt.quantumespresso.error_handlers import ErrorHandler, select_handler
 from aiida_goectp.workflows.dfpt.quantumespresso.orientation import (
@@ -21,6 +23,7 @@ from aiida_goectp.workflows.dfpt.quantumespresso.orientation import (
     rotate_back,
     special_points_mesh,
 )
+from aiida_goectp.workflows.failures import failure_reason
 from aiida_goectp.workflows.protocols.mixin import merge
 
 if TYPE_CHECKING:
@@ -28,17 +31,17 @@ if TYPE_CHECKING:
 
 __all__ = ('QuantumEspressoDfptWorkChain', 'require_quantumespresso')
 
-_POINTS = ('qpoints', 'qpoints_distance', 'qpoints_force_parity')
+_QPOINTS = ('qpoints', 'qpoints_distance', 'qpoints_force_parity')
 _EMPTY_BANDS = 2  # above the occupied ones, for the gap
 _RYDBERG = 13.605693122994  # eV, CODATA 2018
 _NOT_CONVERGED = 410
-_LOST = {_NOT_CONVERGED: 'ERROR_PH_NOT_CONVERGED', 400: 'ERROR_OUT_OF_WALLTIME', 120: 'ERROR_OUT_OF_WALLTIME'}
+_PH_EXIT_CODES = {_NOT_CONVERGED: 'ERROR_PH_NOT_CONVERGED', 400: 'ERROR_OUT_OF_WALLTIME', 120: 'ERROR_OUT_OF_WALLTIME'}
 
 
 def require_quantumespresso() -> tuple[type[Process], type[Process], type[Process]]:
     """Return the work chains for relaxation, ``pw.x`` and ``ph.x``.
 
-    :raises ImportError: aiida-quantumespresso or aiida-pseudo is not installed; the message says how to get them
+    :raises ImportError: aiida-quantumespresso or aiida-pseudo is not installed
     """
     try:
         from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
@@ -47,7 +50,7 @@ def require_quantumespresso() -> tuple[type[Process], type[Process], type[Proces
         from aiida_goectp.workflows.dfpt.quantumespresso.ph_gamma import PhGammaBaseWorkChain
     except ImportError as error:
         raise ImportError(
-            f'Quantum ESPRESSO as engine needs aiida-quantumespresso and aiida-pseudo ({error}): '
+            f'the Quantum ESPRESSO engine requires aiida-quantumespresso and aiida-pseudo ({error}): '
             "pip install 'aiida-goectp[quantumespresso]'"
         ) from error
     return PwRelaxWorkChain, PwBaseWorkChain, PhGammaBaseWorkChain
@@ -56,13 +59,13 @@ def require_quantumespresso() -> tuple[type[Process], type[Process], type[Proces
 class QuantumEspressoDfptWorkChain(DfptWorkChain):
     """Dielectric response with Quantum ESPRESSO, for crystals without magnetic moments.
 
-    The cell is turned so that ``pw.x`` sees its symmetry; the response is turned back and stands in the frame of the
-    structure given, after relaxation. Occupations are fixed; a crystal with an odd number of electrons, or whose bands
-    overlap, is a metal: the gap is judged and no response computed.
+    The cell is rotated to the orientation in which ``pw.x`` finds its symmetry, and the response is rotated back into
+    the Cartesian frame of the (relaxed) structure. Occupations are fixed. A crystal with an odd number of electrons or
+    with overlapping bands is a metal: the gap gate is evaluated and no response is computed.
     """
 
-    _PROTOCOLS = 'dfpt_quantumespresso.yaml'
-    _OPEN = (
+    _PROTOCOL_FILE = 'dfpt_quantumespresso.yaml'
+    _FREE_KEYS = (
         'scf.pw.parameters',
         'scf.pw.metadata.options',
         'ph.ph.parameters',
@@ -83,37 +86,39 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         spec.expose_inputs(
             ph,
             namespace='ph',
-            exclude=('clean_workdir', 'only_initialization', *_POINTS, 'ph.parent_folder'),
+            exclude=('clean_workdir', 'only_initialization', *_QPOINTS, 'ph.parent_folder'),
         )
         to_node = orm.to_aiida_type
-        spec.input('kpoints', valid_type=orm.KpointsData, required=False, help='Mesh; else from `kpoints_distance`.')
+        spec.input(
+            'kpoints', valid_type=orm.KpointsData, required=False, help='k-point mesh; overrides `kpoints_distance`.'
+        )
         spec.input(
             'kpoints_distance',
             valid_type=orm.Float,
             default=lambda: orm.Float(0.65),
             serializer=to_node,
-            help='Largest step between k points in 1/Å, of a mesh that is shifted where the symmetry allows.',
+            help='Largest step between k points in 1/Å; the mesh is shifted where the symmetry allows.',
         )
         spec.input(
             'relax_parameters',
             valid_type=orm.Dict,
             default=lambda: orm.Dict({'CONTROL': {'calculation': 'vc-relax'}}),
             serializer=to_node,
-            help='Parameters of pw.x for the relaxation, laid over those of the ground state.',
+            help='Parameters of pw.x for the relaxation, merged over those of the ground state.',
         )
         spec.input(
             'recommended_cutoff',
             valid_type=orm.Float,
             required=False,
             serializer=to_node,
-            help='eV, what the pseudopotential family recommends; the gate on the cutoff compares with it.',
+            help='Cutoff in eV recommended by the pseudopotential family, for the cutoff gate.',
         )
-        spec.exit_code(501, 'ERROR_SCF_NOT_CONVERGED', message='The ground state does not converge: {message}')
-        spec.exit_code(502, 'ERROR_PH_NOT_CONVERGED', message='The response does not converge: {message}')
+        spec.exit_code(501, 'ERROR_SCF_NOT_CONVERGED', message='The ground state did not converge: {message}')
+        spec.exit_code(502, 'ERROR_PH_NOT_CONVERGED', message='The response did not converge: {message}')
         spec.exit_code(503, 'ERROR_SCF_FAILED', message='The ground state failed: {message}')
         spec.exit_code(504, 'ERROR_PH_FAILED', message='The response failed: {message}')
         spec.exit_code(
-            505, 'ERROR_OUT_OF_WALLTIME', message='The wall time does not suffice, restarts spent: {message}'
+            505, 'ERROR_OUT_OF_WALLTIME', message='The wall time was too short, restarts included: {message}'
         )
 
     @classmethod
@@ -132,11 +137,11 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         :param pw_code: code of ``pw.x``, or its full label
         :param ph_code: code of ``ph.x``, or its full label
         :param protocol: fast, balanced or stringent
-        :param overrides: inputs that take precedence over the protocol, nested as in its YAML file
+        :param overrides: inputs that override the protocol, nested as in its YAML file
         :param options: options of all jobs, for example ``{'queue_name': 'long', 'account': 'me'}``
-        :param pseudo_family: label of an installed family; by default the first of the protocol that is installed and
-            has all elements
-        :raises ValueError: no such protocol or family, or an element that the family lacks
+        :param pseudo_family: label of an installed family; by default the first family of the protocol that is
+            installed and contains all elements
+        :raises ValueError: unknown protocol or family, or an element that the family does not contain
         """
         require_quantumespresso()
         codes = [orm.load_code(code) if isinstance(code, str) else code for code in (pw_code, ph_code)]
@@ -165,10 +170,10 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
             builder[name] = node
         return builder
 
-    # What the base asks for
+    # Interface of DfptWorkChain
 
     def setup(self) -> None:
-        """Start with the ground state."""
+        """Initialise the context; the first stage is the ground state."""
         super().setup()
         self.ctx.stage = 'scf'
         self.ctx.tried = []
@@ -178,16 +183,16 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
     def relax_process(self) -> tuple[type[Process], Mapping[str, Any]]:
         """Return the variable-cell relaxation of aiida-quantumespresso."""
         relax, _, _ = require_quantumespresso()
-        turned = self._oriented()
-        base = self._pw_inputs(turned)
+        structure = self._orient()
+        base = self._pw_inputs(structure)
         base['pw'].pop('structure')
         base['pw']['parameters'] = orm.Dict(
             merge(base['pw']['parameters'].get_dict(), self.inputs.relax_parameters.get_dict())
         )
-        return relax, {'structure': turned, 'base_relax': base}
+        return relax, {'structure': structure, 'base_relax': base}
 
     def inspect_relax(self) -> ExitCode | None:
-        """Go on with the relaxed structure; where there is none, name a cutoff that is too low for it."""
+        """Continue with the relaxed structure; mention a low cutoff in the message of a failed relaxation."""
         code = super().inspect_relax()
         if code is None or 'recommended_cutoff' not in self.inputs:
             return code
@@ -196,29 +201,29 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         if cutoff >= DEFAULT_THRESHOLDS['sufficient_cutoff'] * recommended:
             return code
         return code._replace(
-            message=f'{code.message} The cutoff of {cutoff:g} Ry is far below the {recommended:g} Ry recommended: the '
-            'stress of the truncated basis crushes the cell. Raise ecutwfc, or do not relax.'
+            message=f'{code.message} The cutoff ecutwfc = {cutoff:g} Ry is below the recommended {recommended:g} Ry: '
+            'the Pulay stress of the small basis compresses the cell. Increase ecutwfc, or set relax to false.'
         )
 
     def relaxed_structure(self, node: orm.ProcessNode) -> orm.StructureData:
-        """Return the relaxed structure, turned back."""
+        """Return the relaxed structure, rotated back."""
         if 'output_structure' not in node.outputs:
-            raise ValueError('pw.x left no structure')
+            raise ValueError('PwRelaxWorkChain has no output_structure')
         return rotate_back(node.outputs.output_structure, self.ctx.rotation)
 
     def dfpt_process(self) -> tuple[type[Process], Mapping[str, Any]]:
-        """Return the ground state, or the response that goes on from it."""
+        """Return the ground state, or the response of the ground state."""
         _, pw, ph = require_quantumespresso()
         if self.ctx.stage == 'scf':
-            return pw, self._pw_inputs(self._oriented())
+            return pw, self._pw_inputs(self._orient())
         inputs = self.exposed_inputs(ph, 'ph')
         parameters = merge(inputs['ph']['parameters'].get_dict(), self.ctx.changes['ph'])
         flags = {'epsil': True, 'trans': not self.inputs.electronic_only.value}
         points = orm.KpointsData()
         if flags['trans']:
             points.set_kpoints_mesh([1, 1, 1])
-        else:  # of a mesh, ph.x would compute the phonons all the same
-            points.set_cell_from_structure(self.ctx.turned)
+        else:  # with a mesh, ph.x would compute phonons in spite of trans = .false.
+            points.set_cell_from_structure(self.ctx.oriented)
             points.set_kpoints([[0.0, 0.0, 0.0]])
         inputs['qpoints'] = points
         inputs['ph']['parameters'] = orm.Dict(merge(parameters, {'INPUTPH': flags}))
@@ -226,16 +231,16 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         return ph, inputs
 
     def inspect_dfpt(self) -> ExitCode | None:
-        """Go from the ground state to the response, past a gap that is judged, or try a remedy."""
+        """Continue from the ground state to the response unless the gap is zero; handle errors."""
         node = self.ctx.last
         if not node.is_finished_ok:
-            return self._cure(node)
+            return self._handle_failure(node)
         if self.ctx.stage == 'ph':
             job = self._last_job(node)
-            remedy = select_handler('ph', _NOT_CONVERGED, self.ctx.tried)
-            # ph.x may stop without a complaint; tensors that stay unconverged are for their gate to refuse
-            if job is not None and not _converged(job) and (remedy is not None or not self._has_tensors(job)):
-                return self._cure(node, _NOT_CONVERGED)
+            handler = select_handler('ph', _NOT_CONVERGED, self.ctx.tried)
+            # ph.x may end without an error message; if no handler is left, the gate refuses unconverged tensors
+            if job is not None and not _converged(job) and (handler is not None or not _has_tensors(job)):
+                return self._handle_failure(node, _NOT_CONVERGED)
             self.ctx.response = node
             self.ctx.done = True
             return None
@@ -248,11 +253,11 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         return None
 
     def collect_dielectric(self) -> DielectricData:
-        """Return the response, turned back to the frame of the structure."""
+        """Return the response, rotated back into the frame of the structure."""
         outputs = self.ctx.ground_state.outputs
         scf, response = self._last_job(self.ctx.ground_state), self._last_job(self.ctx.response)
         if scf is None or response is None:
-            raise ValueError('the work chains of aiida-quantumespresso ran no job')
+            raise ValueError('the work chains of aiida-quantumespresso submitted no job')
         settings = {
             'electronic_only': self.inputs.electronic_only.value,
             'pseudopotentials': {kind: pseudo.md5 for kind, pseudo in self.inputs.scf.pw.pseudos.items()},
@@ -264,7 +269,7 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         if self.ctx.notes:
             settings['notes'] = list(self.ctx.notes)
         return collect_quantumespresso(
-            structure=self.ctx.turned,
+            structure=self.ctx.oriented,
             ground_state=outputs.output_parameters,
             bands=outputs.output_band,
             trajectory=outputs.output_trajectory,
@@ -275,29 +280,31 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
 
     @classmethod
     def job_seconds(cls, job: orm.CalcJobNode) -> float:
-        """Return the wall time as the program says itself, else as the scheduler does."""
+        """Return the wall time in seconds from the output of the program, else from the scheduler."""
         if 'output_parameters' in job.outputs:
             seconds = job.outputs.output_parameters.get_dict().get('wall_time_seconds')
             if seconds:
                 return float(seconds)
         return super().job_seconds(job)
 
-    # Behind them
+    # Helpers
 
-    def _oriented(self) -> orm.StructureData:
-        """Return the structure as pw.x is to see it, and remember how it was turned."""
-        turned = align_symmetry_axes(self.ctx.structure)
-        self.ctx.turned, self.ctx.rotation = turned['structure'], turned['rotation']
-        return self.ctx.turned
+    def _orient(self) -> orm.StructureData:
+        """Return the rotated structure for pw.x; store it and the rotation in the context."""
+        aligned = align_symmetry_axes(self.ctx.structure)
+        self.ctx.oriented, self.ctx.rotation = aligned['structure'], aligned['rotation']
+        return self.ctx.oriented
 
     def _pw_inputs(self, structure: orm.StructureData) -> AttributeDict:
-        """Return inputs of ``PwBaseWorkChain`` with occupations, bands and k points that suit the structure."""
+        """Return inputs of ``PwBaseWorkChain`` with occupations, bands and k points for a structure."""
         _, pw, _ = require_quantumespresso()
         inputs = self.exposed_inputs(pw, 'scf')
         electrons = sum(inputs['pw']['pseudos'][site.kind_name].z_valence for site in structure.sites)
         system: dict[str, Any] = {'occupations': 'fixed', 'nbnd': math.ceil(electrons / 2) + _EMPTY_BANDS}
         if round(electrons) % 2:
-            self.report(f'{round(electrons)} electrons, an odd number: a metal, unless its moments order')
+            self.report(
+                f'{round(electrons)} electrons: an odd number, so that the crystal is metallic without spin order'
+            )
             system = dict(self.defaults.smearing)
         parameters = merge({'SYSTEM': system}, inputs['pw']['parameters'].get_dict())
         inputs['pw']['parameters'] = orm.Dict(merge(parameters, self.ctx.changes['scf']))
@@ -314,23 +321,23 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         jobs = [called for called in node.called_descendants if isinstance(called, orm.CalcJobNode)]
         return max(jobs, key=lambda job: int(job.pk or 0)) if jobs else None
 
-    def _cure(self, node: orm.ProcessNode, status: int | None = None) -> ExitCode | None:
-        """Try what the table of remedies says; keep the electronic part if the phonons are lost; else give up.
+    def _handle_failure(self, node: orm.ProcessNode, status: int | None = None) -> ExitCode | None:
+        """Apply the next error handler; else keep the electronic part without phonons; else return an exit code.
 
-        :param status: of the job, where it does not say itself what is wrong
+        :param status: error code, for a job that ended without one
         """
         job = self._last_job(node)
         if status is None and job is not None:
             status = job.exit_status
-        remedy = select_handler(self.ctx.stage, status, self.ctx.tried)
-        if remedy is not None and job is not None:
-            self._apply(remedy, job)
+        handler = select_handler(self.ctx.stage, status, self.ctx.tried)
+        if handler is not None and job is not None:
+            self._apply(handler, job)
             return None
         message = failure_reason(node if job is None else job)
         if node.is_finished_ok:
-            message = 'ph.x ended without a complaint before its response had converged'
-        if self.ctx.stage == 'ph' and job is not None and self._has_tensors(job):
-            self.ctx.notes = [*self.ctx.notes, f'the phonons were lost ({message}): electronic part alone']
+            message = 'ph.x ended without an error message before the response had converged'
+        if self.ctx.stage == 'ph' and job is not None and _has_tensors(job):
+            self.ctx.notes = [*self.ctx.notes, f'phonons failed ({message}): electronic part only']
             self.report(self.ctx.notes[-1])
             self.ctx.response = node
             self.ctx.done = True
@@ -338,41 +345,41 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         if self.ctx.stage == 'scf':
             name = 'ERROR_SCF_NOT_CONVERGED' if status == _NOT_CONVERGED else 'ERROR_SCF_FAILED'
         else:
-            name = _LOST.get(status or 0, 'ERROR_PH_FAILED')
+            name = _PH_EXIT_CODES.get(status or 0, 'ERROR_PH_FAILED')
         return getattr(self.exit_codes, name).format(message=message)
 
-    def _apply(self, remedy: ErrorHandler, job: orm.CalcJobNode) -> None:
-        self.report(f'{job.process_label}<{job.pk}> {failure_reason(job)}; {remedy.name}: {remedy.does}')
-        self.ctx.tried = [*self.ctx.tried, remedy.name]
-        self.ctx.notes = [*self.ctx.notes, f'{remedy.name}: {remedy.does}']
-        stage = 'scf' if remedy.restart == 'scf' else remedy.stage
-        self.ctx.changes = {**self.ctx.changes, stage: merge(self.ctx.changes[stage], remedy.parameters)}
+    def _apply(self, handler: ErrorHandler, job: orm.CalcJobNode) -> None:
+        note = f'{handler.name}: {handler.action}'
+        self.report(f'{job.process_label}<{job.pk}> {failure_reason(job)}; {note}')
+        self.ctx.tried = [*self.ctx.tried, handler.name]
+        self.ctx.notes = [*self.ctx.notes, note]
+        stage = 'scf' if handler.restart == 'scf' else handler.stage
+        self.ctx.changes = {**self.ctx.changes, stage: merge(self.ctx.changes[stage], handler.parameters)}
         self.ctx.stage = stage
-        if remedy.restart == 'recover':
+        if handler.restart == 'recover':
             self.ctx.parent = job
         elif stage == 'ph':
             self.ctx.parent = self.ctx.ground_state
 
-    @staticmethod
-    def _has_tensors(job: orm.CalcJobNode) -> bool:
-        if 'retrieved' not in job.outputs:  # it never ran
-            return False
-        retrieved = job.outputs.retrieved.base.repository
-        return 'tensors.xml' in retrieved.list_object_names() and '<DIELECTRIC_CONSTANT>' in (
-            retrieved.get_object_content('tensors.xml')
-        )
+
+def _has_tensors(job: orm.CalcJobNode) -> bool:
+    """Return whether the retrieved files of ph.x contain a dielectric tensor."""
+    if 'retrieved' not in job.outputs:  # the job never ran
+        return False
+    retrieved = job.outputs.retrieved.base.repository
+    return 'tensors.xml' in retrieved.list_object_names() and '<DIELECTRIC_CONSTANT>' in (
+        retrieved.get_object_content('tensors.xml')
+    )
 
 
 def _converged(job: orm.CalcJobNode) -> bool:
-    """Return whether the response converged: ph.x does not always say so by itself."""
-    from aiida_goectp.core.dielectric.phonons import response_converged
-
+    """Return whether the output shows a converged response; ph.x may end without an error message if it is not."""
     name = job.get_option('output_filename')
     return response_converged(job.outputs.retrieved.base.repository.get_object_content(name, mode='r'))
 
 
 def _job(inputs: Mapping[str, Any], code: orm.AbstractCode) -> dict[str, Any]:
-    """Return the inputs of a job: dictionaries but the metadata as nodes."""
+    """Return the inputs of a job, with dictionaries other than the metadata converted to nodes."""
     nodes = {key: orm.Dict(value) for key, value in inputs.items() if key != 'metadata'}
     return {**nodes, 'code': code, 'metadata': inputs['metadata']}
 
@@ -380,13 +387,11 @@ def _job(inputs: Mapping[str, Any], code: orm.AbstractCode) -> dict[str, Any]:
 def _pseudopotentials(
     structure: orm.StructureData, labels: list[str], stringency: str
 ) -> tuple[dict[str, orm.Data], dict[str, float], float | None]:
-    """Return the pseudopotentials, the cutoffs in Ry, and in eV what the family recommends by default.
+    """Return pseudopotentials, cutoffs in Ry, and the cutoff in eV of the default stringency of the family.
 
-    :param labels: the first family that is installed and has all elements is taken
+    :param labels: families, of which the first that is installed and contains all elements is used
     :raises ValueError: there is none
     """
-    from aiida.plugins import GroupFactory
-
     problems = []
     for label in labels:
         family = orm.QueryBuilder().append(GroupFactory('pseudo.family'), filters={'label': label}).first(flat=True)
@@ -399,13 +404,13 @@ def _pseudopotentials(
             problems.append(f'{label!r}: {error}')
             continue
         try:
-            wish = stringency if stringency in family.get_cutoff_stringencies() else None
-            wave, density = family.get_recommended_cutoffs(structure=structure, stringency=wish, unit='Ry')
-            usual, _ = family.get_recommended_cutoffs(structure=structure, unit='Ry')
+            available = stringency if stringency in family.get_cutoff_stringencies() else None
+            wave, density = family.get_recommended_cutoffs(structure=structure, stringency=available, unit='Ry')
+            default, _ = family.get_recommended_cutoffs(structure=structure, unit='Ry')
         except (AttributeError, ValueError):
-            return pseudos, {}, None  # then they must stand in the overrides; the input check of pw.x says so if not
-        return pseudos, {'ecutwfc': wave, 'ecutrho': density}, usual * _RYDBERG
+            return pseudos, {}, None  # without cutoffs in the overrides, the validation of pw.x inputs fails
+        return pseudos, {'ecutwfc': wave, 'ecutrho': density}, default * _RYDBERG
     raise ValueError(
-        f'no pseudopotential family fits: {"; ".join(problems)}. `aiida-goectp setup dfpt` installs one, '
-        '`aiida-pseudo list` shows those there are'
+        f'pseudo_family: no suitable family ({"; ".join(problems)}); `aiida-goectp setup dfpt` installs one, '
+        '`aiida-pseudo list` shows the installed ones'
     )

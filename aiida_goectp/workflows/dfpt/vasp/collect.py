@@ -1,4 +1,4 @@
-"""From the outputs of a VASP linear response to one :class:`.DielectricResponse` node."""
+"""Conversion of the outputs of a VASP linear response into one :class:`.DielectricData`."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from aiida_goectp.data.dielectric import DielectricData
 __all__ = ('CollectError', 'collect_vasp', 'dielectric_from_vasp', 'functional_name')
 
 VASP_TO_THZ = 15.633302
-"""THz for √(eV/Å²/amu) = √(e/amu)/(2π Å), CODATA 2018; vasprun.xml of VASP 5 gives eV/Å²/amu, of VASP 6 also THz²"""
+"""THz for √(eV/Å²/amu) = √(e/amu)/(2π Å), CODATA 2018. The Hessian in vasprun.xml has the unit eV/Å²/amu in VASP 5, and
+eV/Å²/amu or THz² in VASP 6."""
 
 _GGA = {'ps': 'PBEsol', 'pe': 'PBE', 'am': 'AM05', '91': 'PW91', 'rp': 'RPBE', 're': 'revPBE', 'ca': 'LDA'}
 _ZERO_IONIC = 1e-5
-_NO_CHARGE = 0.05  # e; crystals with smaller Born charges (Si) have no ionic part worth the name
+_NO_CHARGE = 0.05  # e; with smaller Born charges (Si) an ionic part of zero is correct
 
 
 class CollectError(ValueError):
-    """The outputs hold no dielectric tensor; the message says what there is."""
+    """The outputs contain no dielectric tensor."""
 
 
 @calcfunction
@@ -39,16 +40,16 @@ def collect_vasp(
     born_charges: orm.ArrayData | None = None,
     hessian: orm.ArrayData | None = None,
 ) -> DielectricData:
-    """Gather the outputs of one linear response of ``vasp.vasp`` in one node.
+    """Return the dielectric response of one run of VASP.
 
-    :param structure: the structure that the response was computed for; its frame is that of the tensors
+    :param structure: structure of the run; the tensors are given in its Cartesian frame
     :param misc: output ``misc`` of aiida-vasp
-    :param settings: what was asked for: ``incar`` and whatever else is to be kept with the tensor
-    :param retrieved: the retrieved files, for what the parser leaves out
-    :param dielectrics: output of the same name; absent when vasprun.xml is cut off or too large
+    :param settings: ``incar``, and other settings to be stored with the response
+    :param retrieved: retrieved files, for quantities that the parser does not read
+    :param dielectrics: output of the same name; absent if vasprun.xml is truncated or too large
     :param born_charges: output of the same name
     :param hessian: output of the same name
-    :raises CollectError: no dielectric tensor, neither parsed nor in OUTCAR
+    :raises CollectError: no dielectric tensor in the parsed outputs or in OUTCAR
     """
     arrays = {
         name: node.get_array(name)
@@ -73,13 +74,13 @@ def dielectric_from_vasp(
     arrays: Mapping[str, np.ndarray],
     files: Mapping[str, bytes],
 ) -> DielectricResponse:
-    """Return the dielectric response that a run of VASP gives.
+    """Return the dielectric response of one run of VASP.
 
-    :param crystal: the cell of the run, in its frame
+    :param crystal: cell of the run, in its Cartesian frame
     :param misc: ``band_properties``, ``forces`` (eV/Å), ``run_status``, ``version``
-    :param settings: ``incar`` and more; ``notes`` is a list of remarks to which this function adds its own
-    :param arrays: ``epsilon``, ``epsilon_ion``, ``born_charges``, ``hessian``, each if there
-    :param files: ``OUTCAR`` and ``vasprun.xml``, each if there
+    :param settings: ``incar`` and others; the list ``notes`` is extended
+    :param arrays: ``epsilon``, ``epsilon_ion``, ``born_charges``, ``hessian``, as far as available
+    :param files: ``OUTCAR`` and ``vasprun.xml``, as far as available
     :raises CollectError: no dielectric tensor
     """
     outcar = read_outcar(files['OUTCAR'].decode(errors='replace')) if 'OUTCAR' in files else None
@@ -87,11 +88,11 @@ def dielectric_from_vasp(
     electronic = _tensor(arrays, 'epsilon')
     if electronic is None and outcar is not None and outcar.electronic is not None:
         electronic = outcar.electronic
-        notes.append('the tensors come from OUTCAR: vasprun.xml gave none (cut off, or larger than 500 MB)')
+        notes.append('tensors read from OUTCAR: vasprun.xml contains none (truncated, or larger than 500 MB)')
     if electronic is None:
         raise CollectError(
-            f'{crystal.id}: neither the parsed outputs ({", ".join(sorted(arrays)) or "none"}) nor OUTCAR hold a '
-            'dielectric tensor; look whether VASP reached the linear response (LEPSILON)'
+            f'{crystal.id}: no dielectric tensor in the parsed outputs ({", ".join(sorted(arrays)) or "none"}) or in '
+            'OUTCAR; check whether VASP reached the linear response (LEPSILON)'
         )
     born = _born_charges(arrays, outcar, len(crystal.atomic_numbers))
     incar = {str(key).lower(): value for key, value in dict(settings.get('incar', {})).items()}
@@ -119,9 +120,9 @@ def dielectric_from_vasp(
 
 
 def functional_name(incar: Mapping[str, Any]) -> str:
-    """Return the name of the functional of an INCAR: ``PBEsol``, ``PBE``, …, ``+U`` added if it is on.
+    """Return the name of the functional of an INCAR: ``PBEsol``, ``PBE``, …, with ``+U`` if LDAU is set.
 
-    Without GGA and METAGGA it is that of the potentials, which are PBE (or LDA) ones.
+    Without GGA and METAGGA it is the functional of the potentials, for which PBE is assumed.
     """
     if incar.get('metagga'):
         name = str(incar['metagga']).strip()
@@ -132,7 +133,7 @@ def functional_name(incar: Mapping[str, Any]) -> str:
 
 
 def _tensor(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray | None:
-    """Return the last (3, 3) block of an array in which the blocks of all ionic steps are stacked."""
+    """Return the last (3, 3) block of an array of stacked blocks, one for each ionic step."""
     if name not in arrays:
         return None
     array = np.asarray(arrays[name], dtype=np.float64)
@@ -158,7 +159,7 @@ def _ionic(
     incar: Mapping[str, Any],
     notes: list[str],
 ) -> np.ndarray | None:
-    """Return the ionic part; ``None`` if it was not asked for, is not there, or is zero where it cannot be."""
+    """Return the ionic part; ``None`` if it was not requested, is missing, or is zero although atoms carry charges."""
     if incar.get('ibrion') not in (None, 5, 6, 7, 8):
         return None
     ionic = _tensor(arrays, 'epsilon_ion')
@@ -167,7 +168,7 @@ def _ionic(
     if ionic is None:
         return None
     if np.abs(ionic).max() < _ZERO_IONIC and (born is None or np.abs(born).max() > _NO_CHARGE):
-        notes.append('the ionic part came out as zero although the atoms carry charges: it counts as not computed')
+        notes.append('ionic part of zero although the Born charges are not zero: treated as not computed')
         return None
     return ionic
 
@@ -175,7 +176,7 @@ def _ionic(
 def _frequencies(
     crystal: Crystal, arrays: Mapping[str, np.ndarray], outcar: OutcarDielectric | None, version: str
 ) -> np.ndarray | None:
-    """Return the (3n,) frequencies in THz with the acoustic modes taken out, ascending; imaginary ones negative."""
+    """Return the (3n,) frequencies in THz, ascending, with acoustic modes projected out; imaginary ones negative."""
     from ase.data import atomic_masses
 
     n = len(crystal.atomic_numbers)
@@ -186,18 +187,20 @@ def _frequencies(
     if hessian is None or np.size(hessian) < 9 * n * n:
         if listed is None:
             return None
-        # without the matrix the acoustic modes cannot be told by their form; they are the three nearest to zero
+        # without eigenvectors, the three modes closest to zero are taken as the acoustic ones
         kept = listed.copy()
         kept[np.argsort(np.abs(listed))[:3]] = 0.0
         return np.sort(kept)
     dynamical = -np.asarray(hessian, dtype=np.float64).reshape(-1, 3 * n)[-3 * n :]
     weight = np.sqrt(np.repeat(atomic_masses[crystal.atomic_numbers], 3))
-    shift = np.tile(np.eye(3), (n, 1)) * weight[:, None]
-    shift /= np.linalg.norm(shift, axis=0)
-    without = np.eye(3 * n) - shift @ shift.T
-    values = np.linalg.eigvalsh(without @ (dynamical + dynamical.T) / 2 @ without)
+    translations = np.tile(np.eye(3), (n, 1)) * weight[:, None]
+    translations /= np.linalg.norm(translations, axis=0)
+    projector = np.eye(3 * n) - translations @ translations.T
+    values = np.linalg.eigvalsh(projector @ (dynamical + dynamical.T) / 2 @ projector)
     factor = VASP_TO_THZ if version.startswith('5') else None
-    if listed is not None and np.abs(values).max() > 0:  # OUTCAR names its unit, vasprun.xml has two
+    if (
+        listed is not None and np.abs(values).max() > 0
+    ):  # OUTCAR gives THz, which decides between the units of vasprun.xml
         ratio = np.abs(listed).max() / np.sqrt(np.abs(values).max())
         factor = min((1.0, VASP_TO_THZ), key=lambda unit: abs(np.log(max(ratio, 1e-9) / unit)))
     if factor is None:
@@ -206,9 +209,9 @@ def _frequencies(
 
 
 def _band_gap(properties: Mapping[str, Any] | None, outcar: OutcarDielectric | None) -> float | None:
-    """Return the gap of the parsed bands, else of those in OUTCAR; ``None`` if neither knows it."""
+    """Return the band gap in eV of the parsed bands, else of those in OUTCAR, else ``None``."""
     gap = (properties or {}).get('band_gap')
-    if gap is not None and np.isfinite(gap):  # infinite where no empty band was computed
+    if gap is not None and np.isfinite(gap):  # infinite if no empty band was computed
         return max(float(gap), 0.0)
     return None if outcar is None else outcar.band_gap
 
@@ -216,11 +219,10 @@ def _band_gap(properties: Mapping[str, Any] | None, outcar: OutcarDielectric | N
 def _converged(
     misc: Mapping[str, Any], outcar: OutcarDielectric | None, files: Mapping[str, bytes], notes: list[str]
 ) -> bool:
-    """Return whether ground state and response converged.
+    """Return whether ground state and response converged, from the loops in OUTCAR if available.
 
-    The parser's own verdict is not used where OUTCAR can be asked: it adds up the iterations of the ground state and of
-    every response, and calls the sum unconverged; and it looks at the last loop only, which hides a ground state that
-    did not converge.
+    The parser of aiida-vasp compares the sum of the iterations of ground state and responses with NELM, and checks the
+    convergence of the last loop only, so that an unconverged ground state can remain undetected.
     """
     if outcar is not None and outcar.loops:
         failed = [loop.steps for loop in outcar.loops if not loop.converged]

@@ -1,4 +1,4 @@
-"""Runs of VASP that get over what goes wrong: ``vasp.vasp`` of aiida-vasp with handlers for linear response."""
+"""``VaspWorkChain`` of aiida-vasp with further error handlers, and its subclass for linear response."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aiida_goectp.core.dielectric.outcar import read_loops, read_outcar, refusal
 __all__ = ('VaspBaseWorkChain', 'VaspResponseBaseWorkChain', 'validate_response')
 
 _CODES = VaspCalculation.spec().exit_codes
-_DIED = frozenset(
+_INTERRUPTED = frozenset(
     {
         _CODES.ERROR_NO_RETRIEVED_FOLDER.status,
         _CODES.ERROR_CRITICAL_MISSING_OBJECT.status,
@@ -26,266 +26,281 @@ _DIED = frozenset(
         _CODES.ERROR_SCHEDULER_OUT_OF_WALLTIME.status,
     }
 )
-_UNSTABLE = ('EDDDAV', 'EDDAV', 'EDDRMM', 'ZHEGV', 'BRMIX', 'CNORMN', 'DENMP', 'not Hermitian', 'Hermitian in DAV')
-_SMALLEST_NELM = 200
-_IONIC = (7, 8)
+_SOLVER_ERRORS = (
+    'EDDDAV',
+    'EDDAV',
+    'EDDRMM',
+    'ZHEGV',
+    'BRMIX',
+    'CNORMN',
+    'DENMP',
+    'not Hermitian',
+    'Hermitian in DAV',
+)
+_MIN_NELM = 200
+_IONIC_IBRION = (7, 8)
 
 
 class VaspBaseWorkChain(VaspWorkChain):
-    """``vasp.vasp`` of aiida-vasp with remedies for symmetry, wall time, memory, death and the electrons.
+    """``VaspWorkChain`` with handlers for symmetry, wall time, memory, interruptions and electronic convergence.
 
-    The handlers of aiida-vasp stay in force below these; they never see what these have dealt with.
+    They have priority over the handlers of aiida-vasp, which handle the remaining errors.
     """
 
     defaults = AttributeDict(
         {
-            'symprec': 1e-8,  # VASP's own is 1e-5
-            'nearly': 0.95,  # of its wall time; a job that died after this much of it died of it
+            'symprec': 1e-8,  # VASP's default is 1e-5
+            'walltime_fraction': 0.95,  # a job interrupted after this fraction of its wall time ran out of it
             'nelm': 400,
-            'deaths': 2,  # without a word, before something is given up
+            'unexplained_terminations': 2,  # before the ionic part or the run is given up
         }
     )
 
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:
-        """Add the limit of the wall time, and the exit codes."""
+        """Define the limit of the wall time, and exit codes."""
         super().define(spec)
         spec.input(
             'max_wallclock_seconds',
             valid_type=orm.Int,
             default=lambda: orm.Int(7 * 24 * 3600),
             serializer=orm.to_aiida_type,
-            help='The longest wall time in seconds that a second attempt may ask for.',
+            help='Largest wall time in seconds that a restart requests.',
         )
-        spec.exit_code(521, 'ERROR_REFUSED_BY_VASP', message='VASP refuses to continue: {message}')
-        spec.exit_code(522, 'ERROR_SYMMETRY', message='No setting helps against the symmetry error: {message}')
-        spec.exit_code(523, 'ERROR_NO_CONVERGENCE', message='The {what} did not converge, whatever was tried.')
-        spec.exit_code(524, 'ERROR_WALLTIME', message='{seconds} s do not suffice; give more cores or a higher limit.')
-        spec.exit_code(525, 'ERROR_MEMORY', message='The memory does not suffice; give more nodes.')
-        spec.exit_code(526, 'ERROR_DIED', message='VASP died {number} times without saying why.')
+        spec.exit_code(521, 'ERROR_REFUSED_BY_VASP', message='VASP stopped with an error message: {message}')
+        spec.exit_code(
+            522, 'ERROR_SYMMETRY', message='The symmetry error persists with a tighter SYMPREC and ISYM = 0: {message}'
+        )
+        spec.exit_code(523, 'ERROR_NO_CONVERGENCE', message='The {what} did not converge with any of the settings.')
+        spec.exit_code(
+            524, 'ERROR_WALLTIME', message='{seconds} s are too short; use more cores or raise max_wallclock_seconds.'
+        )
+        spec.exit_code(525, 'ERROR_MEMORY', message='Out of memory; use more nodes.')
+        spec.exit_code(526, 'ERROR_DIED', message='VASP terminated {number} times without an error message.')
 
     def setup(self) -> None:
-        """Begin with nothing tried."""
+        """Initialise the counts of attempts."""
         super().setup()
-        self.ctx.tried = {'symmetry': 0, 'ground state': 0, 'response': 0, 'deaths': 0, 'tensors': 0}
+        self.ctx.attempts = {'symmetry': 0, 'ground state': 0, 'response': 0, 'termination': 0, 'tensor': 0}
 
-    # What happened
+    # Errors
 
-    def _said(self, node: orm.CalcJobNode) -> str:
-        """Return all that VASP, the system and the scheduler wrote on their streams."""
+    def _output_text(self, node: orm.CalcJobNode) -> str:
+        """Return the standard output of VASP and both streams of the scheduler."""
         names = (VaspCalculation._VASP_OUTPUT, node.get_option('scheduler_stderr'), node.get_option('scheduler_stdout'))
-        return '\n'.join(_file(node, name) for name in names if name)
+        return '\n'.join(_read_retrieved(node, name) for name in names if name)
 
-    def _want(self, node: orm.CalcJobNode) -> str | None:
-        """Return what the job died for want of, ``time`` or ``memory``; ``None`` if it did not, or nobody knows."""
-        if node.exit_status not in _DIED:
+    def _exhausted_resource(self, node: orm.CalcJobNode) -> str | None:
+        """Return ``time`` or ``memory`` if a job was interrupted for lack of it, else ``None``."""
+        if node.exit_status not in _INTERRUPTED:
             return None
         if node.exit_status == _CODES.ERROR_SCHEDULER_OUT_OF_WALLTIME.status:
             return 'time'
         if node.exit_status == _CODES.ERROR_SCHEDULER_OUT_OF_MEMORY.status:
             return 'memory'
-        said = resource_problem(self._said(node))
-        if said:
-            return said
-        info, asked = node.get_last_job_info(), node.get_option('max_wallclock_seconds')
-        if info is None or not info.wallclock_time_seconds or not asked:
+        resource = resource_problem(self._output_text(node))
+        if resource:
+            return resource
+        info, requested = node.get_last_job_info(), node.get_option('max_wallclock_seconds')
+        if info is None or not info.wallclock_time_seconds or not requested:
             return None
-        return 'time' if info.wallclock_time_seconds >= self.defaults.nearly * asked else None
+        return 'time' if info.wallclock_time_seconds >= self.defaults.walltime_fraction * requested else None
 
-    # What is done
+    # Actions
 
-    def _again(self, node: orm.CalcJobNode, problem: str, **tags: Any) -> ProcessHandlerReport:
-        """Change tags of the INCAR (``None`` takes one away) and start anew."""
+    def _restart(self, node: orm.CalcJobNode, problem: str, **tags: Any) -> ProcessHandlerReport:
+        """Change INCAR tags (``None`` removes one) and restart."""
         for tag, value in tags.items():
             if value is None:
                 self.ctx.inputs.parameters.pop(tag, None)
             else:
                 self.ctx.inputs.parameters[tag] = value
         changes = ', '.join(f'{tag.upper()} = {"default" if value is None else value}' for tag, value in tags.items())
-        self.report(f'{node.process_label}<{node.pk}>: {problem}; again{" with " + changes if changes else ""}')
+        self.report(f'{node.process_label}<{node.pk}>: {problem}; restart{" with " + changes if changes else ""}')
         return ProcessHandlerReport(True)
 
-    def _give_up(self, code: ExitCode) -> ProcessHandlerReport:
-        self.report(code.message or 'giving up')
+    def _abort(self, code: ExitCode) -> ProcessHandlerReport:
+        self.report(code.message or 'aborting')
         return ProcessHandlerReport(True, code)
 
-    def _give_way(self, node: orm.CalcJobNode, problem: str) -> ProcessHandlerReport | None:
-        """Do without the costliest part, if there is one to be done without."""
+    def _without_ionic_part(self, node: orm.CalcJobNode, problem: str) -> ProcessHandlerReport | None:
+        """Restart without the ionic part if the run computes one, else return ``None``."""
         return None
 
-    def _step(self, name: str) -> int:
-        """Return how often this was tried before, and count it."""
-        before = int(self.ctx.tried[name])
-        self.ctx.tried = {**self.ctx.tried, name: before + 1}
+    def _count_attempt(self, name: str) -> int:
+        """Return the number of earlier attempts of this kind, and count this one."""
+        before = int(self.ctx.attempts[name])
+        self.ctx.attempts = {**self.ctx.attempts, name: before + 1}
         return before
 
-    @process_handler(priority=1500)
-    def handle_symmetry(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
-        """VASP found no consistent symmetry: a tighter SYMPREC, then ISYM = 0.
+    def _continue_relaxation(self, node: orm.CalcJobNode) -> None:
+        """Start the next run of a relaxation from the last structure of this one."""
+        if self.ctx.inputs.parameters.get('nsw', 0) > 1 and 'structure' in node.outputs:
+            self.ctx.inputs.structure = node.outputs.structure
 
-        The change of the k points that a linear response asks for is cured by ISYM = 0 at once. Without symmetry the
-        response costs more, the numbers stay.
+    @process_handler(priority=1500)
+    def handle_symmetry_error(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
+        """Handle inconsistent symmetry: tighten SYMPREC, then set ISYM = 0.
+
+        If the linear response requests other k points, set ISYM = 0 at once. Without symmetry the response costs more
+        and its result is the same.
         """
-        if node.is_finished_ok or self._want(node) is not None:  # some of these messages are warnings alone
+        if node.is_finished_ok or self._exhausted_resource(node) is not None:  # some of the messages may be warnings
             return None
-        problem = symmetry_problem(self._said(node))
+        problem = symmetry_problem(self._output_text(node))
         if problem is None:
             return None
-        step = self._step('symmetry')
-        off = {'isym': 0, 'symprec': None, 'ncore': None, 'npar': None}
+        attempt = self._count_attempt('symmetry')
         if 'change of the k-point set' in problem:
-            step += 1
-        if step == 0:
-            return self._again(node, problem, symprec=self.defaults.symprec)
+            attempt += 1
+        if attempt == 0:
+            return self._restart(node, problem, symprec=self.defaults.symprec)
         if self.ctx.inputs.parameters.get('isym') != 0:
-            return self._again(node, problem, **off)
-        return self._give_up(self.exit_codes.ERROR_SYMMETRY.format(message=problem))
+            return self._restart(node, problem, isym=0, symprec=None, ncore=None, npar=None)
+        return self._abort(self.exit_codes.ERROR_SYMMETRY.format(message=problem))
 
     @process_handler(priority=1450)
-    def handle_refusal(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
-        """VASP says that it will not go on, and why: give up, it would say so again."""
-        message = None if node.is_finished_ok else refusal(self._said(node))
-        return None if message is None else self._give_up(self.exit_codes.ERROR_REFUSED_BY_VASP.format(message=message))
+    def handle_unrecoverable_error(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
+        """Abort with the text of VASP's error box."""
+        message = None if node.is_finished_ok else refusal(self._output_text(node))
+        return None if message is None else self._abort(self.exit_codes.ERROR_REFUSED_BY_VASP.format(message=message))
 
     @process_handler(priority=1400)
-    def handle_walltime(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
-        """The wall time ran out: twice as much, up to the limit; a relaxation goes on from its last geometry.
+    def handle_out_of_walltime(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
+        """Double the wall time, up to ``max_wallclock_seconds``; continue a relaxation from its last structure.
 
-        At the limit a response does without its ionic part; anything else is given up.
+        At the limit, restart a response without its ionic part; abort any other run.
         """
-        if self._want(node) != 'time':
+        if self._exhausted_resource(node) != 'time':
             return None
         options = self.ctx.inputs.metadata['options']
         seconds = int(options.get('max_wallclock_seconds') or self.inputs.max_wallclock_seconds.value)
         more = min(2 * seconds, self.inputs.max_wallclock_seconds.value)
         if more <= seconds:
             code = self.exit_codes.ERROR_WALLTIME.format(seconds=seconds)
-            return self._give_way(node, f'{seconds} s do not suffice') or self._give_up(code)
+            return self._without_ionic_part(node, f'{seconds} s are too short') or self._abort(code)
         options['max_wallclock_seconds'] = more
-        if self.ctx.inputs.parameters.get('nsw', 0) > 1 and 'structure' in node.outputs:
-            self.ctx.inputs.structure = node.outputs.structure
-        return self._again(node, f'stopped after {seconds} s; now {more} s')
+        self._continue_relaxation(node)
+        return self._restart(node, f'interrupted after {seconds} s; wall time increased to {more} s')
 
     @process_handler(priority=1390)
-    def handle_memory(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
-        """The memory did not suffice: KPAR = 1, which keeps a single copy of everything.
-
-        A response then does without its ionic part; anything else is given up.
-        """
-        if self._want(node) != 'memory':
+    def handle_out_of_memory(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
+        """Set KPAR = 1, which stores the orbitals once; then restart a response without its ionic part, or abort."""
+        if self._exhausted_resource(node) != 'memory':
             return None
         if int(self.ctx.inputs.parameters.get('kpar', 1)) > 1:
-            return self._again(node, 'out of memory', kpar=1)
-        return self._give_way(node, 'out of memory') or self._give_up(self.exit_codes.ERROR_MEMORY)
+            return self._restart(node, 'out of memory', kpar=1)
+        return self._without_ionic_part(node, 'out of memory') or self._abort(self.exit_codes.ERROR_MEMORY)
 
     @process_handler(priority=1380)
-    def handle_death(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
-        """VASP died and nobody says why: once more, since a node may have failed.
+    def handle_unexplained_termination(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
+        """Restart after a termination without an error message, which may be due to a failed node.
 
-        A response that dies again does without its ionic part; anything else is given up.
+        The second time, restart a response without its ionic part; abort any other run.
         """
-        if node.exit_status not in _DIED:
+        if node.exit_status not in _INTERRUPTED:
             return None
-        deaths = self._step('deaths') + 1
-        if deaths < self.defaults.deaths:
-            if self.ctx.inputs.parameters.get('nsw', 0) > 1 and 'structure' in node.outputs:
-                self.ctx.inputs.structure = node.outputs.structure
-            return self._again(node, 'died without saying why')
-        code = self.exit_codes.ERROR_DIED.format(number=deaths)
-        return self._give_way(node, f'died {deaths} times without saying why') or self._give_up(code)
+        number = self._count_attempt('termination') + 1
+        if number < self.defaults.unexplained_terminations:
+            self._continue_relaxation(node)
+            return self._restart(node, 'terminated without an error message')
+        problem = f'terminated {number} times without an error message'
+        code = self.exit_codes.ERROR_DIED.format(number=number)
+        return self._without_ionic_part(node, problem) or self._abort(code)
 
     @process_handler(priority=1300)
-    def handle_electrons(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
-        """A self-consistency loop did not reach EDIFF, or its solver broke down.
+    def handle_electronic_convergence_not_reached(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
+        """Handle a self-consistency loop that did not reach EDIFF, or an error of the electronic solver.
 
-        The ground state: ALGO = All and a higher NELM, then ALGO = Normal with slow mixing. The response: a higher
-        NELM, then ten times EDIFF. The parser's own verdict counts only where OUTCAR says nothing: it takes the
-        iterations of the response for those of the ground state.
+        Ground state: ALGO = All and a higher NELM, then ALGO = Normal with slow mixing. Response: a higher NELM, then
+        ten times EDIFF. The result of the parser is used only if OUTCAR contains no loop, because the parser counts
+        the iterations of the response as those of the ground state.
         """
-        loops = [loop.converged for loop in read_loops(_file(node, 'OUTCAR').splitlines())]
-        asked = self.ctx.inputs.parameters
-        if asked.get('nsw', 0) > 1 and node.exit_status != _CODES.ERROR_ELECTRONIC_NOT_CONVERGED.status:
-            loops = []  # a relaxation may cut a loop short on its way
+        loops = [loop.converged for loop in read_loops(_read_retrieved(node, 'OUTCAR').splitlines())]
+        tags = self.ctx.inputs.parameters
+        unconverged = node.exit_status == _CODES.ERROR_ELECTRONIC_NOT_CONVERGED.status
+        if tags.get('nsw', 0) > 1 and not unconverged:
+            loops = []  # loops of intermediate ionic steps may stop early
         broken = node.exit_status == _CODES.ERROR_VASP_CRITICAL_ERROR.status and any(
-            word in f'{node.exit_message} {self._said(node)}' for word in _UNSTABLE
+            word in f'{node.exit_message} {self._output_text(node)}' for word in _SOLVER_ERRORS
         )
-        failed = node.exit_status == _CODES.ERROR_ELECTRONIC_NOT_CONVERGED.status and not loops
+        failed = unconverged and not loops
         if not (broken or failed or not all(loops)):
             return None
-        nelm = max(2 * int(asked.get('nelm', 60)), self.defaults.nelm)
-        if broken or failed or not loops[0] or not asked.get('lepsilon'):
-            step = self._step('ground state')
-            if step == 0:
-                return self._again(node, 'the ground state did not converge', algo='all', nelm=nelm)
-            if step == 1:
+        nelm = max(2 * int(tags.get('nelm', 60)), self.defaults.nelm)
+        if broken or failed or not loops[0] or not tags.get('lepsilon'):
+            attempt = self._count_attempt('ground state')
+            if attempt == 0:
+                return self._restart(node, 'the ground state did not converge', algo='all', nelm=nelm)
+            if attempt == 1:
                 slow = {'algo': 'normal', 'amix': 0.1, 'bmix': 0.01}
-                return self._again(node, 'the ground state did not converge', nelm=nelm, **slow)
-            return self._give_up(self.exit_codes.ERROR_NO_CONVERGENCE.format(what='ground state'))
-        step = self._step('response')
-        if step == 0:
-            return self._again(node, 'the response did not converge', nelm=nelm)
-        if step == 1:
-            return self._again(node, 'the response did not converge', ediff=10 * float(asked.get('ediff', 1e-6)))
-        return self._give_up(self.exit_codes.ERROR_NO_CONVERGENCE.format(what='response'))
+                return self._restart(node, 'the ground state did not converge', nelm=nelm, **slow)
+            return self._abort(self.exit_codes.ERROR_NO_CONVERGENCE.format(what='ground state'))
+        attempt = self._count_attempt('response')
+        if attempt == 0:
+            return self._restart(node, 'the response did not converge', nelm=nelm)
+        if attempt == 1:
+            return self._restart(node, 'the response did not converge', ediff=10 * float(tags.get('ediff', 1e-6)))
+        return self._abort(self.exit_codes.ERROR_NO_CONVERGENCE.format(what='response'))
 
 
 def validate_response(inputs: Any, context: Any = None) -> str | None:
-    """Refuse what makes a linear response fail or its result worthless, before it costs anything."""
+    """Return why INCAR tags prevent a linear response or spoil its result, ``None`` if they do not."""
     if 'parameters' in inputs:
         incar = {key.lower(): value for key, value in inputs['parameters'].get_dict().get('incar', {}).items()}
-        ionic = incar.get('ibrion') in _IONIC
+        ionic = incar.get('ibrion') in _IONIC_IBRION
         for tag in ('ncore', 'npar'):
             if int(incar.get(tag, 1)) != 1 and (ionic or incar.get('lepsilon')):
-                return f'{tag.upper()} = {incar[tag]}: the linear response of VASP knows no such parallelism; use KPAR'
+                return f'{tag.upper()} = {incar[tag]}: not supported by the linear response of VASP; use KPAR'
         if not incar.get('lepsilon'):
-            return 'LEPSILON is not set: there would be no dielectric tensor'
-        if int(incar.get('nelm', 60)) < _SMALLEST_NELM:
-            return f'NELM = {incar.get("nelm", 60)}: a response needs {_SMALLEST_NELM} or more'
+            return 'LEPSILON is not set, so that VASP computes no dielectric tensor; set lepsilon to true'
+        if int(incar.get('nelm', 60)) < _MIN_NELM:
+            return f'NELM = {incar.get("nelm", 60)}: a linear response requires {_MIN_NELM} or more'
         if int(incar.get('ismear', 1)) > 0:
-            return f'ISMEAR = {incar.get("ismear", 1)} is for metals, which have no dielectric constant; use 0 or -5'
+            return f'ISMEAR = {incar.get("ismear", 1)}: only for metals, which have no dielectric constant; use 0 or -5'
     message: str | None = validate_calc_job_custom(inputs, context)
     return message
 
 
 class VaspResponseBaseWorkChain(VaspBaseWorkChain):
-    """A run with LEPSILON, with IBRION = 8 for the ionic part.
+    """Linear response: a run with LEPSILON, and with IBRION = 8 for the ionic part.
 
-    If the ionic part is too large for memory or wall time, the electronic part is computed alone; the INCAR of the last
-    job (``ibrion``) then differs from what was asked for.
+    If memory or wall time are too small for the ionic part, only the electronic part is computed; ``ibrion`` of the
+    last job then differs from the input.
     """
 
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:
-        """Refuse parameters that a response cannot have."""
+        """Define the validator of the inputs, and an exit code."""
         super().define(spec)
         spec.inputs.validator = validate_response
-        spec.exit_code(527, 'ERROR_NO_TENSOR', message='VASP ended well, but wrote no dielectric tensor, twice.')
+        spec.exit_code(527, 'ERROR_NO_TENSOR', message='VASP finished twice without a dielectric tensor.')
 
-    def _give_way(self, node: orm.CalcJobNode, problem: str) -> ProcessHandlerReport | None:
-        if self.ctx.inputs.parameters.get('ibrion') not in _IONIC:
+    def _without_ionic_part(self, node: orm.CalcJobNode, problem: str) -> ProcessHandlerReport | None:
+        if self.ctx.inputs.parameters.get('ibrion') not in _IONIC_IBRION:
             return None
-        message = f'{problem}: IBRION = {self.ctx.inputs.parameters["ibrion"]} is too large, the electronic part alone'
-        return self._again(node, message, ibrion=-1, nsw=None)
+        problem = f'{problem} with IBRION = {self.ctx.inputs.parameters["ibrion"]}; electronic part only'
+        return self._restart(node, problem, ibrion=-1, nsw=None)
 
     @process_handler(priority=1200)
-    def handle_missing_tensor(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
-        """VASP ended well, but wrote no tensor, neither into vasprun.xml nor into OUTCAR: once more, then give up.
+    def handle_missing_dielectric_tensor(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
+        """Restart once if neither vasprun.xml nor OUTCAR contains a dielectric tensor, then abort.
 
-        A vasprun.xml that is cut off or too large is no problem: the tensors are then taken from OUTCAR.
+        If vasprun.xml is truncated or too large for the parser, the tensors are read from OUTCAR.
         """
         if not node.is_finished_ok:
             return None
         if 'dielectrics' in node.outputs and 'epsilon' in node.outputs.dielectrics.get_arraynames():
             return None
-        if read_outcar(_file(node, 'OUTCAR')).electronic is not None:
+        if read_outcar(_read_retrieved(node, 'OUTCAR')).electronic is not None:
             return None
-        if self._step('tensors') == 0:
-            return self._again(node, 'no dielectric tensor in the outputs')
-        return self._give_up(self.exit_codes.ERROR_NO_TENSOR)
+        if self._count_attempt('tensor') == 0:
+            return self._restart(node, 'no dielectric tensor in the outputs')
+        return self._abort(self.exit_codes.ERROR_NO_TENSOR)
 
 
-def _file(node: orm.CalcJobNode, name: str) -> str:
-    """Return a retrieved text file; empty if it is not there."""
+def _read_retrieved(node: orm.CalcJobNode, name: str) -> str:
+    """Return the content of a retrieved text file, empty if there is none."""
     if 'retrieved' not in node.outputs:
         return ''
     repository = node.outputs.retrieved.base.repository

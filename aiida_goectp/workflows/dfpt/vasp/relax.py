@@ -1,4 +1,4 @@
-"""Relaxation with VASP: ``vasp.relax`` of aiida-vasp, again from where it ended if forces are left."""
+"""Relaxation with VASP: ``VaspRelaxWorkChain`` of aiida-vasp, restarted if forces remain."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ __all__ = ('VaspRelaxBaseWorkChain', 'VaspRelaxWithHandlersWorkChain')
 
 
 class VaspRelaxWithHandlersWorkChain(VaspRelaxWorkChain):
-    """``vasp.relax`` of aiida-vasp whose runs get over symmetry errors, wall time and the like."""
+    """``VaspRelaxWorkChain`` with the error handlers of :class:`.VaspBaseWorkChain` in its runs."""
 
     _base_workchain = VaspBaseWorkChain
 
 
 class VaspRelaxBaseWorkChain(BaseRestartWorkChain):
-    """Relax until the forces are small in a basis of the final cell.
+    """Relaxation until the forces are small in the plane-wave basis of the final cell.
 
-    The basis of VASP is that of the first cell; a cell that changed much is not relaxed in its own. ``vasp.relax`` sees
-    that in its last run and ends with an error: here it begins anew from where it was.
+    VASP keeps the basis of the initial cell, so that a cell which changed much is not relaxed in its own basis. The
+    last run of ``VaspRelaxWorkChain`` detects this and fails; it is then restarted from its last structure.
     """
 
     _process_class = VaspRelaxWithHandlersWorkChain
@@ -36,7 +36,7 @@ class VaspRelaxBaseWorkChain(BaseRestartWorkChain):
         super().define(spec)
         spec.expose_inputs(VaspRelaxWithHandlersWorkChain)
         spec.expose_outputs(VaspRelaxWithHandlersWorkChain)
-        steps: Any = cls  # the hints of aiida-core admit no steps of a subclass
+        steps: Any = cls  # the type hints of aiida-core reject steps of a subclass
         spec.outline(
             steps.setup,
             while_(steps.should_run_process)(
@@ -45,20 +45,20 @@ class VaspRelaxBaseWorkChain(BaseRestartWorkChain):
             ),
             steps.results,
         )
-        spec.exit_code(541, 'ERROR_FORCES_LEFT', message='Forces are left after {number} relaxations: {message}')
+        spec.exit_code(541, 'ERROR_FORCES_LEFT', message='Forces remain after {number} relaxations: {message}')
         spec.exit_code(542, 'ERROR_RELAXATION', message='{message}')
 
     def setup(self) -> None:
-        """Begin with the structure as given."""
+        """Initialise the inputs and the count of attempts."""
         super().setup()
         self.ctx.inputs = AttributeDict(self.exposed_inputs(VaspRelaxWithHandlersWorkChain))
         self.ctx.attempts = 0
 
     @process_handler(priority=600)
-    def handle_forces_left(self, node: orm.WorkChainNode) -> ProcessHandlerReport | None:
-        """Forces are left, or the cell still moves: again from the last structure.
+    def handle_residual_forces(self, node: orm.WorkChainNode) -> ProcessHandlerReport | None:
+        """Restart from the last structure if forces remain or the cell is not converged.
 
-        The second time with the other optimiser and a tenth of EDIFF; then it is given up.
+        The second restart uses the other optimiser and a tenth of EDIFF; after that, abort.
         """
         codes = VaspRelaxWorkChain.spec().exit_codes
         if node.exit_status not in (
@@ -75,17 +75,19 @@ class VaspRelaxBaseWorkChain(BaseRestartWorkChain):
         if self.ctx.attempts == 2:
             settings = self.ctx.inputs.relax_settings.get_dict()
             settings['algo'] = 'rd' if settings.get('algo', 'cg') == 'cg' else 'cg'
-            self.ctx.inputs.relax_settings = orm.Dict(settings).store()  # else no checkpoint can be written
+            self.ctx.inputs.relax_settings = orm.Dict(
+                settings
+            ).store()  # nested nodes must be stored for the checkpoint
             parameters = self.ctx.inputs.vasp.parameters.get_dict()
             parameters['incar']['ediff'] = float(parameters['incar'].get('ediff', 1e-6)) / 10
             self.ctx.inputs.vasp.parameters = orm.Dict(parameters).store()
-            change = f', optimiser {settings["algo"]} and EDIFF = {parameters["incar"]["ediff"]:g}'
-        self.report(f'{node.process_label}<{node.pk}>: {node.exit_message}; again from its last structure{change}')
+            change = f' with optimiser {settings["algo"]} and EDIFF = {parameters["incar"]["ediff"]:g}'
+        self.report(f'{node.process_label}<{node.pk}>: {node.exit_message}; restart from its last structure{change}')
         return ProcessHandlerReport(True)
 
     @process_handler(priority=100)
-    def handle_other_failure(self, node: orm.WorkChainNode) -> ProcessHandlerReport | None:
-        """Anything else was tried to be cured within the relaxation already: give up, with the reason."""
+    def handle_unrecoverable_failure(self, node: orm.WorkChainNode) -> ProcessHandlerReport | None:
+        """Abort after any other error, which the handlers of the runs could not correct."""
         if node.is_finished_ok:
             return None
         message = f'[{node.exit_status}] {node.exit_message}'

@@ -1,4 +1,4 @@
-"""``goectp.dfpt.vasp``: relaxation and linear response with VASP, by the work chains of aiida-vasp."""
+"""``goectp.dfpt.vasp``: relaxation and linear response with VASP through the work chains of aiida-vasp."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _ARRAYS = ('dielectrics', 'born_charges', 'hessian')
 class VaspDfptWorkChain(DfptWorkChain):
     """Dielectric response with VASP: LEPSILON, and IBRION = 8 for the ionic part.
 
-    The tensors stand in the frame of the structure given: VASP does not turn the cell of its POSCAR.
+    VASP keeps the orientation of the cell in POSCAR, so the tensors are given in the Cartesian frame of the structure.
     """
 
-    _PROTOCOLS = 'dfpt_vasp.yaml'
+    _PROTOCOL_FILE = 'dfpt_vasp.yaml'
     _META = ('functional', 'potential_family', 'potential_mapping', 'incar', 'kpoints_spacing')
-    _OPEN = ('dfpt.calc.metadata.options', 'relaxation.vasp.calc.metadata.options')
+    _FREE_KEYS = ('dfpt.calc.metadata.options', 'relaxation.vasp.calc.metadata.options')
 
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
         """Define the inputs of this engine."""
         super().define(spec)
-        spec.input('code', valid_type=orm.AbstractCode, help='VASP, the standard version.')
+        spec.input('code', valid_type=orm.AbstractCode, help='Standard version of VASP (vasp_std).')
         spec.expose_inputs(
             VaspResponseBaseWorkChain, namespace='dfpt', exclude=('structure', 'code', 'clean_workdir', 'metadata')
         )
@@ -66,14 +66,14 @@ class VaspDfptWorkChain(DfptWorkChain):
     ) -> ProcessBuilder:
         """Return a builder with the inputs of a protocol.
 
-        :param code: VASP, or its full label
+        :param code: code of VASP, or its full label
         :param protocol: fast, balanced or stringent
-        :param overrides: inputs that take precedence over the protocol, nested as in its YAML file
+        :param overrides: inputs that override the protocol, nested as in its YAML file
         :param options: options of all jobs, for example ``{'queue_name': 'long', 'account': 'me'}``
         :param functional: PBEsol, PBE, PBEsol+U or PBE+U
-        :param potential_family: label of an uploaded family of POTCARs
-        :param potential_mapping: element → potential, over the mapping of aiida-vasp
-        :raises ValueError: no such protocol, functional or family, or an element without potential
+        :param potential_family: label of an uploaded POTCAR family
+        :param potential_mapping: element → potential, overriding the mapping of aiida-vasp
+        :raises ValueError: unknown protocol, functional or family, or an element without potential
         """
         if isinstance(code, str):
             code = orm.load_code(code)
@@ -103,10 +103,10 @@ class VaspDfptWorkChain(DfptWorkChain):
 
     @classmethod
     def _electrons(cls, structure: orm.StructureData, functional: str) -> dict[str, Any]:
-        """Return the tags of a functional and of the magnetism, and the mappings for U and moments, each if needed."""
+        """Return INCAR tags of functional and magnetism, and the mappings of U and magnetic moments, if needed."""
         content = cls._read_protocols()
         if functional not in content['functionals']:
-            raise ValueError(f'no functional is named {functional!r}; there are: {", ".join(content["functionals"])}')
+            raise ValueError(f'functional: unknown value {functional!r}; allowed: {", ".join(content["functionals"])}')
         chosen = content['functionals'][functional]
         symbols = structure.get_symbols_set()
         result: dict[str, Any] = {'incar': dict(chosen['incar'])}
@@ -124,25 +124,25 @@ class VaspDfptWorkChain(DfptWorkChain):
             result['magmom_mapping'] = orm.Dict({**values, 'default': moments['default']})
         return result
 
-    # What the base asks for
+    # Interface of DfptWorkChain
 
     def relax_process(self) -> tuple[type[Process], Mapping[str, Any]]:
-        """Return the relaxation of aiida-vasp, with what makes it robust."""
+        """Return the relaxation."""
         inputs = self.exposed_inputs(VaspRelaxBaseWorkChain, 'relaxation', agglomerate=False)
         inputs.structure = self.ctx.structure
         inputs.vasp.code = self.inputs.code
-        inputs.vasp.clean_workdir = orm.Bool(False)  # at the end, if at all
+        inputs.vasp.clean_workdir = orm.Bool(False)  # removed at the end by on_terminated
         return VaspRelaxBaseWorkChain, inputs
 
     def relaxed_structure(self, node: orm.ProcessNode) -> orm.StructureData:
         """Return the relaxed structure."""
         if 'relax' not in node.outputs or 'structure' not in node.outputs.relax:
-            raise ValueError('vasp.relax left no structure')
+            raise ValueError('vasp.relax has no output structure')
         structure: orm.StructureData = node.outputs.relax.structure
         return structure
 
     def dfpt_process(self) -> tuple[type[Process], Mapping[str, Any]]:
-        """Return the linear response, without its ionic part if that is not wanted."""
+        """Return the linear response, without the ionic part if ``electronic_only`` is true."""
         inputs = self.exposed_inputs(VaspResponseBaseWorkChain, 'dfpt', agglomerate=False)
         inputs.structure = self.ctx.structure
         inputs.code = self.inputs.code
@@ -155,16 +155,16 @@ class VaspDfptWorkChain(DfptWorkChain):
         return VaspResponseBaseWorkChain, inputs
 
     def collect_dielectric(self) -> DielectricData:
-        """Return the response, from the outputs of the last job and its files."""
+        """Return the response from the outputs and retrieved files of the last job."""
         outputs = self.ctx.last.outputs
         job = outputs.misc.creator
-        asked = self.ctx.last.inputs.parameters.get_dict()['incar']
+        requested = self.ctx.last.inputs.parameters.get_dict()['incar']
         used = job.inputs.parameters.get_dict()
         settings = {
             'incar': used,
             'kpoints': _mesh(job.inputs.kpoints),
             'potentials': {name: node.full_name for name, node in job.inputs.potential.items()},
-            'notes': _notes(asked, used),
+            'notes': _notes(requested, used),
         }
         node: DielectricData = collect_vasp(
             structure=job.inputs.structure,
@@ -177,7 +177,7 @@ class VaspDfptWorkChain(DfptWorkChain):
 
     @classmethod
     def job_seconds(cls, job: orm.CalcJobNode) -> float:
-        """Return the wall time of a job in seconds, as VASP says in OUTCAR, else as the scheduler does."""
+        """Return the wall time of a job in seconds from OUTCAR, else from the scheduler."""
         if 'misc' in job.outputs:
             elapsed = job.outputs.misc.get_dict().get('run_stats', {}).get('elapsed_time')
             if elapsed:
@@ -186,23 +186,23 @@ class VaspDfptWorkChain(DfptWorkChain):
 
 
 def _validate(inputs: Any, _: Any = None) -> str | None:
-    """Refuse a relaxation that is asked for without its inputs."""
+    """Return an error if the relaxation is requested without its inputs."""
     if 'relax' in inputs and inputs['relax'].value and 'parameters' not in inputs.get('relaxation', {}).get('vasp', {}):
         return 'relax is true, but relaxation.vasp is empty; give its inputs or set relax to false'
     return None
 
 
 def _mapping(structure: orm.StructureData, changes: Mapping[str, str]) -> dict[str, str]:
-    """Return the potential of every kind and every element of a structure.
+    """Return the potential of each kind and each element of a structure.
 
-    Elements too, since the structure that comes back from VASP knows no other kinds.
+    Elements are included because the kinds of a structure parsed from VASP outputs are named after its elements.
     """
     from aiida_vasp.workchains.v2.vasp import VaspWorkChain
 
     known = {**VaspWorkChain.get_protocol_inputs()['potential_mapping'], **changes}
     missing = sorted(structure.get_symbols_set() - set(known))
     if missing:
-        raise ValueError(f'no potential is known for {", ".join(missing)}; name it in potential_mapping')
+        raise ValueError(f'potential_mapping: no potential for {", ".join(missing)}; add it to the mapping')
     kinds = {kind.name: known[kind.symbol] for kind in structure.kinds}
     return {**{symbol: known[symbol] for symbol in sorted(structure.get_symbols_set())}, **kinds}
 
@@ -213,17 +213,19 @@ def _check_potentials(structure: orm.StructureData, potentials: Mapping[str, Any
     family = potentials['potential_family'].value
     if PotcarData.get_potcar_group(family) is None:
         raise ValueError(
-            f'no family of potentials is named {family!r}; upload one with aiida-vasp potcar uploadfamily, or name '
-            'another with potential_family'
+            f'potential_family: unknown family {family!r}; upload it with `aiida-vasp potcar uploadfamily`, or give '
+            'another label'
         )
     try:
         PotcarData.get_potcars_from_structure(structure, family, potentials['potential_mapping'].get_dict())
     except (NotExistent, MultipleObjectsError, ValueError) as error:
-        raise ValueError(f'the family {family!r} does not serve for {structure.get_formula()}: {error}') from error
+        raise ValueError(
+            f'potential_family: {family!r} is not usable for {structure.get_formula()}: {error}'
+        ) from error
 
 
 def _job(inputs: Mapping[str, Any], incar: Mapping[str, Any], options: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the inputs of a run with the tags that all runs share below its own."""
+    """Return the inputs of a run, with its own INCAR tags merged over those of all runs."""
     job = dict(inputs)
     job['parameters'] = orm.Dict(merge({'incar': incar}, inputs['parameters']))
     job['settings'] = orm.Dict(inputs['settings'])
@@ -233,7 +235,7 @@ def _job(inputs: Mapping[str, Any], incar: Mapping[str, Any], options: Mapping[s
 
 
 def _mesh(kpoints: orm.KpointsData) -> Any:
-    """Return mesh and offset, or the number of points if they are given one by one."""
+    """Return mesh and offset, or the number of points of an explicit list."""
     try:
         mesh, offset = kpoints.get_kpoints_mesh()
     except AttributeError:
@@ -241,17 +243,17 @@ def _mesh(kpoints: orm.KpointsData) -> Any:
     return {'mesh': list(mesh), 'offset': list(offset)}
 
 
-def _notes(asked: Mapping[str, Any], used: Mapping[str, Any]) -> list[str]:
-    """Return what the handlers changed."""
+def _notes(requested: Mapping[str, Any], used: Mapping[str, Any]) -> list[str]:
+    """Return the changes that error handlers made to the INCAR tags."""
     notes = []
-    if asked.get('ibrion') in (7, 8) and used.get('ibrion') not in (7, 8):
-        notes.append('the ionic part was too large for memory or wall time: the electronic part was computed alone')
+    if requested.get('ibrion') in (7, 8) and used.get('ibrion') not in (7, 8):
+        notes.append('ionic part too large for memory or wall time: electronic part only')
     changed = {
         tag: used.get(tag)
         for tag in ('algo', 'amix', 'bmix', 'ediff', 'isym', 'kpar', 'nelm', 'symprec')
-        if used.get(tag) != asked.get(tag)
+        if used.get(tag) != requested.get(tag)
     }
     if changed:
         tags = ', '.join(f'{tag.upper()} = {"default" if value is None else value}' for tag, value in changed.items())
-        notes.append(f'cured with {tags}')
+        notes.append(f'changed by error handlers: {tags}')
     return notes

@@ -1,53 +1,28 @@
-"""What the tests with Quantum ESPRESSO share: pseudopotentials, codes, crystals, and codes that fail on purpose."""
+"""What the tests with Quantum ESPRESSO share: crystals, rough settings, and programs that fail on request."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import tarfile
 
 import numpy as np
-import pytest
 
 LABEL = 'PseudoDojo/0.4/PBEsol/SR/standard/upf'
 ARCHIVE = 'pseudo-dojo-0.4-pbesol-sr-standard-upf.tar.gz'
 ELEMENTS = ('Li', 'F', 'Na', 'Cl', 'Mg', 'O', 'Al', 'N', 'P')
+GENERATED, LIGHT = 'goectp-ld1', ('Li', 'F', 'Al')
 
 FCC = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 2
 ROCKSALT = [[0, 0, 0], [0.5, 0.5, 0.5]]
 
-# rough enough to take a second, good enough to fail and to be cured
+# A run takes about a second; its numbers mean nothing.
 CHEAP = {
     'relax': False,
     'kpoints_distance': 3.0,
     'scf': {'max_iterations': 1, 'pw': {'parameters': {'SYSTEM': {'ecutwfc': 16, 'ecutrho': 64}}}},
     'ph': {'max_iterations': 1, 'ph': {'parameters': {'INPUTPH': {'tr2_ph': 1e-8}}}},
 }
-
-
-def need_programs():
-    """Skip where Quantum ESPRESSO is not installed."""
-    for program in ('pw.x', 'ph.x'):
-        if shutil.which(program) is None:
-            pytest.skip(f'{program} is not in PATH: `aiida-goectp setup dfpt` says how to get it')
-    pytest.importorskip('aiida_quantumespresso', reason='needs the extra `quantumespresso`')
-
-
-def need_family(shared, folder):
-    """Install the pseudopotentials that the tests need, once a profile."""
-    from aiida_goectp.cli.setup.pseudo_families import install_family, installed_family, read_cutoffs
-
-    archive = shared / 'pseudos' / ARCHIVE
-    if not archive.is_file():
-        pytest.skip(f'needs {archive}, which is not here')
-    family = installed_family(LABEL)
-    if family is None:
-        with tarfile.open(archive) as packed:
-            for element in ELEMENTS:
-                (folder / f'{element}.upf').write_bytes(packed.extractfile(f'{element}.upf').read())
-        family = install_family(folder, LABEL, read_cutoffs(shared / 'pseudos' / 'cutoffs.json'))
-    return family
 
 
 def crystal(symbols, lattice, sites):
@@ -61,15 +36,15 @@ def crystal(symbols, lattice, sites):
 
 
 def rocksalt(cation, anion, edge, rotation=None):
-    """Return a primitive rocksalt cell, turned if a rotation is given."""
+    """Return a primitive rocksalt cell, rotated if a rotation is given."""
     lattice = FCC * edge if rotation is None else FCC * edge @ np.asarray(rotation).T
     return crystal((cation, anion), lattice, ROCKSALT)
 
 
-def spoilt(folder, program, script):
-    """Return a program that spoils its first runs.
+def wrapper(folder, program, script):
+    """Return a program that runs shell lines first.
 
-    :param script: shell lines that run before the program; ``$run`` counts from 1, ``$program`` is the real one
+    :param script: ``$run`` counts the runs from 1, ``$program`` is the real program
     """
     path = folder / program
     path.write_text(
@@ -84,20 +59,13 @@ def spoilt(folder, program, script):
     return path
 
 
-def environment():
-    """Return what a job sets before pw.x and ph.x."""
-    from aiida_goectp.cli.setup.programs import environment_lines
-
-    return environment_lines()
-
-
 def notes(dielectric):
-    """Return the notes that the remedies left with a response."""
+    """Return the notes of the error handlers in the settings of a response, as one text."""
     return ' '.join(dielectric.dielectric.settings.get('notes', []))
 
 
 def outcome(node):
-    """Return a short text of how a work chain ended, for the messages of failing assertions."""
+    """Return how a work chain ended, for the messages of failing assertions."""
     from aiida.cmdline.utils.common import get_workchain_report
 
     return json.dumps([node.exit_status, node.exit_message]) + os.linesep + get_workchain_report(node, 'REPORT')

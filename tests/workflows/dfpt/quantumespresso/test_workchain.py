@@ -1,57 +1,35 @@
-"""The work chain with the real pw.x and ph.x: numbers, frames, metals, every remedy and every exit code."""
+"""The work chain with the real pw.x and ph.x: numbers, frames, metals, error handlers and exit codes."""
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
+from aiida.engine import run_get_node
 
-from aiida_goectp.workflows.dfpt.quantumespresso.error_handlers import ERROR_HANDLERS, select_handler
-from aiida_goectp.workflows.dfpt.quantumespresso.workchain import QuantumEspressoDfptWorkChain, require_quantumespresso
+from aiida_goectp.workflows.dfpt.quantumespresso.workchain import QuantumEspressoDfptWorkChain
 from aiida_goectp.workflows.protocols.mixin import merge
-from tests.workflows.dfpt.quantumespresso.quantum_espresso import (
-    CHEAP,
-    FCC,
-    crystal,
-    environment,
-    need_family,
-    need_programs,
-    notes,
-    outcome,
-    rocksalt,
-    spoilt,
-)
+from tests.workflows.dfpt.quantumespresso.quantum_espresso import CHEAP, FCC, crystal, notes, outcome, rocksalt
 
-TURN = [[0.36, 0.48, -0.8], [-0.8, 0.6, 0.0], [0.48, 0.64, 0.6]]
+ROTATION = [[0.36, 0.48, -0.8], [-0.8, 0.6, 0.0], [0.48, 0.64, 0.6]]
+EXIT_CODES = QuantumEspressoDfptWorkChain.exit_codes
 
 
 @pytest.fixture
-def engine(aiida_profile, aiida_localhost, aiida_code_installed, shared, tmp_path):
-    """Return a function that runs the work chain; keywords pw and ph spoil the programs."""
-    from aiida.engine import run_get_node
+def run(codes):
+    """Return a function that runs the work chain; the keywords pw and ph are shell lines before the programs."""
 
-    need_programs()
-    need_family(shared, tmp_path)
-    aiida_localhost.set_minimum_job_poll_interval(0.0)
-
-    def run(structure, overrides=None, protocol='fast', pw='', ph=''):
-        codes = []
-        for name, script in (('pw', pw), ('ph', ph)):
-            path = spoilt(tmp_path, f'{name}.x', script)
-            code = aiida_code_installed(
-                label=f'{name}-{len(script)}-{tmp_path.name}',
-                filepath_executable=str(path),
-                default_calc_job_plugin=f'quantumespresso.{name}',
-                prepend_text=environment(),
-            )
-            codes.append(code)
+    def run_once(structure, family, overrides, **scripts):
         builder = QuantumEspressoDfptWorkChain.get_builder_from_protocol(
-            *codes, structure, protocol=protocol, overrides=overrides
+            **codes(**scripts), structure=structure, protocol='fast', overrides=overrides, pseudo_family=family
         )
         return run_get_node(builder)
 
-    return run
+    return run_once
+
+
+@pytest.fixture
+def lithium_fluoride(aiida_profile):
+    return rocksalt('Li', 'F', 4.01)
 
 
 def averages(node):
@@ -59,8 +37,16 @@ def averages(node):
     return [float(np.trace(tensor)) / 3 for tensor in (response.electronic, response.total)]
 
 
-def test_lithium_fluoride_agrees_with_the_table_in_the_frame_that_was_given(engine):
-    outputs, node = engine(rocksalt('Li', 'F', 4.01, TURN), {'relax': False})
+def failed_gates(outputs):
+    return [gate['name'] for gate in outputs['quality']['gates'] if gate['passed'] is False]
+
+
+def jobs_of(node, label):
+    return [job for job in node.called_descendants if job.process_label == label]
+
+
+def test_rotated_lithium_fluoride_has_the_published_tensor_in_its_own_frame(run, dojo_family):
+    outputs, node = run(rocksalt('Li', 'F', 4.01, ROTATION), dojo_family, {'relax': False})
     assert node.is_finished_ok, outcome(node)
     assert outputs['quality']['label'] == 'accepted'
     assert averages(outputs['dielectric']) == pytest.approx([2.08, 10.16], rel=0.06)
@@ -70,8 +56,8 @@ def test_lithium_fluoride_agrees_with_the_table_in_the_frame_that_was_given(engi
     assert (response.functional, response.engine) == ('PBEsol', 'quantumespresso')
     assert response.band_gap > 8
     assert response.settings['cutoff'] == pytest.approx(84 * 13.6057, rel=1e-4)
-    # turned for pw.x, so that 10 special points did instead of 32
-    scf = next(job for job in node.called_descendants if job.process_label == 'PwCalculation')
+    # 10 special points in the orientation for pw.x, 32 in the given one
+    (scf,) = jobs_of(node, 'PwCalculation')
     assert scf.outputs.output_parameters['number_of_symmetries'] == 48
     assert scf.outputs.output_parameters['number_of_k_points'] == 10
 
@@ -81,33 +67,33 @@ def test_lithium_fluoride_agrees_with_the_table_in_the_frame_that_was_given(engi
     ('structure', 'expected'),
     [(('Mg', 'O', 4.212), (3.24, 10.43)), (('Na', 'Cl', 5.64), (2.56, 6.11))],
 )
-def test_rocksalt_agrees_with_the_table(engine, structure, expected):
-    outputs, node = engine(rocksalt(*structure), {'relax': False})
+def test_rocksalt_has_the_published_tensor(run, dojo_family, structure, expected):
+    outputs, node = run(rocksalt(*structure), dojo_family, {'relax': False})
     assert outputs['quality']['label'] == 'accepted', outcome(node)
     assert averages(outputs['dielectric']) == pytest.approx(expected, rel=0.03)
 
 
 @pytest.mark.slow
-def test_aluminium_nitride_is_anisotropic_as_in_the_table(engine):
-    """At the 50 Ry and on the mesh of the table, which are too little: values agree, and the gate says so."""
+def test_aluminium_nitride_has_the_published_anisotropy(run, dojo_family):
+    """With the cutoff of 50 Ry and the mesh of the reference, which the cutoff gate refuses."""
     lattice = [[3.112, 0, 0], [-1.556, 1.556 * 3**0.5, 0], [0, 0, 4.982]]
     sites = [[1 / 3, 2 / 3, 0], [2 / 3, 1 / 3, 0.5], [1 / 3, 2 / 3, 0.382], [2 / 3, 1 / 3, 0.882]]
     cutoffs = {'scf': {'pw': {'parameters': {'SYSTEM': {'ecutwfc': 50, 'ecutrho': 200}}}}}
     structure = crystal(('Al', 'Al', 'N', 'N'), lattice, sites)
-    outputs, node = engine(structure, {'relax': False, 'kpoints_distance': 0.65} | cutoffs)
+    outputs, node = run(structure, dojo_family, {'relax': False, 'kpoints_distance': 0.65} | cutoffs)
     assert node.is_finished_ok, outcome(node)
     response = outputs['dielectric'].dielectric
     assert np.diag(response.electronic) == pytest.approx([4.89, 4.89, 4.76], rel=0.03)
     assert np.diag(response.total) == pytest.approx([8.59, 8.59, 9.55], rel=0.03)
     assert outputs['quality']['label'] == 'refused'
-    assert 'sufficient_cutoff' in [gate['name'] for gate in outputs['quality']['gates'] if gate['passed'] is False]
+    assert 'sufficient_cutoff' in failed_gates(outputs)
 
 
 @pytest.mark.slow
-def test_relaxation_comes_first_and_ends_in_the_frame_that_was_given(engine):
-    """With the cutoff that the family recommends, and of the fewest k points that do."""
-    structure = crystal(('Al', 'P'), FCC * 5.6 @ np.array(TURN).T, [[0, 0, 0], [0.25, 0.25, 0.25]])
-    outputs, node = engine(structure, {'kpoints_distance': 1.4})
+def test_relaxed_structure_keeps_the_given_frame(run, dojo_family):
+    """With the recommended cutoff and the coarsest usable mesh."""
+    structure = crystal(('Al', 'P'), FCC * 5.6 @ np.array(ROTATION).T, [[0, 0, 0], [0.25, 0.25, 0.25]])
+    outputs, node = run(structure, dojo_family, {'kpoints_distance': 1.4})
     assert node.is_finished_ok, outcome(node)
     before, after = (np.array(cell.cell) for cell in (structure, outputs['relaxed_structure']))
     assert after / np.linalg.norm(after[0]) == pytest.approx(before / np.linalg.norm(before[0]), abs=1e-4)
@@ -117,28 +103,27 @@ def test_relaxation_comes_first_and_ends_in_the_frame_that_was_given(engine):
     assert not notes(outputs['dielectric'])
 
 
-def test_relaxation_with_a_basis_that_is_too_small_names_the_cutoff(engine):
-    _, node = engine(rocksalt('Li', 'F', 4.2), merge(CHEAP, {'relax': True}))
-    assert node.exit_status == QuantumEspressoDfptWorkChain.spec().exit_codes.ERROR_RELAX_FAILED.status, outcome(node)
+def test_failed_relaxation_with_a_small_basis_names_the_cutoff(run, generated_family):
+    _, node = run(rocksalt('Li', 'F', 4.2), generated_family, merge(CHEAP, {'relax': True}))
+    assert node.exit_status == EXIT_CODES.ERROR_RELAX_FAILED.status, outcome(node)
     assert 'PwCalculation' in node.exit_message
-    assert '16 Ry is far below the 84 Ry recommended' in node.exit_message
+    assert 'ecutwfc = 16 Ry' in node.exit_message
 
 
-def test_aluminium_is_refused_by_the_gate_on_the_gap(engine):
-    outputs, node = engine(crystal(('Al',), np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) * 2.01, [[0, 0, 0]]), CHEAP)
+def test_metal_fails_the_gap_gate_before_ph_runs(run, generated_family):
+    outputs, node = run(crystal(('Al',), FCC * 4.02, [[0, 0, 0]]), generated_family, CHEAP)
     assert node.is_finished_ok, outcome(node)
     assert 'dielectric' not in outputs
     assert outputs['quality']['label'] == 'refused'
-    assert 'insulating' in outputs['quality']['reason']
-    assert not [job for job in node.called_descendants if job.process_label == 'PhGammaCalculation']
+    assert failed_gates(outputs) == ['insulating']
+    assert not jobs_of(node, 'PhGammaCalculation')
 
 
-def test_low_cutoff_is_refused_and_the_electronic_part_can_be_had_alone(engine):
-    outputs, node = engine(rocksalt('Li', 'F', 4.01), CHEAP | {'electronic_only': True})
+def test_low_cutoff_fails_its_gate(run, generated_family, lithium_fluoride):
+    outputs, node = run(lithium_fluoride, generated_family, CHEAP | {'electronic_only': True})
     assert node.is_finished_ok, outcome(node)
     assert outputs['quality']['label'] == 'refused'
-    failed = [gate['name'] for gate in outputs['quality']['gates'] if gate['passed'] is False]
-    assert 'sufficient_cutoff' in failed
+    assert 'sufficient_cutoff' in failed_gates(outputs)
     response = outputs['dielectric'].dielectric
     assert response.ionic is None
     assert response.born_charges is not None
@@ -153,119 +138,73 @@ KILL_WHILE_RUNNING = """if [ $run -le {times} ]; then
   wait $child
   exit 137
 fi"""
-MISFIT = """if [ $run = 1 ]; then
+INCOMPATIBLE_SYMMETRY = """if [ $run = 1 ]; then
   echo " %%%%%%%%%%"
   echo "     Error in routine phq_setup (1):"
   echo "     FFT grid incompatible with symmetry"
   echo " %%%%%%%%%%"
   exit 1
 fi"""
-FIELD_DONE = 'grep -q "End of electric fields" aiida.out'
-FIELD_BEGUN = 'grep -q "iter #" aiida.out'
-TOO_SHORT = 'sed -i "s/max_seconds.*/max_seconds = 0.1/" aiida.in'  # ph.x admits no less
+FIELD_FINISHED = 'grep -q "End of electric fields" aiida.out'
+FIELD_STARTED = 'grep -q "iter #" aiida.out'
+FIELD_STORED = 'grep -q DIELECTRIC_CONSTANT out/_ph0/aiida.phsave/tensors.xml'
+TOO_SHORT = 'sed -i "s/max_seconds.*/max_seconds = 0.1/" aiida.in'  # the smallest value that ph.x accepts
 LONG = {'ph': {'ph': {'parameters': {'INPUTPH': {'tr2_ph': 1e-16}}}}}  # takes longer than that on any machine
-FIELD_KNOWN = 'grep -q DIELECTRIC_CONSTANT out/_ph0/aiida.phsave/tensors.xml'
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ('name', 'overrides', 'pw', 'ph'),
+    ('name', 'overrides', 'scripts'),
     [
-        ('scf_mixing', {'scf': {'pw': {'parameters': {'ELECTRONS': {'electron_maxstep': 2}}}}}, '', ''),
-        ('scf_again', {}, '[ $run = 1 ] && exit 137', ''),
-        ('ph_mixing', {'ph': {'ph': {'parameters': {'INPUTPH': {'niter_ph': 1}}}}}, '', ''),
-        ('ph_walltime', LONG, '', f'[ $run = 1 ] && {TOO_SHORT}'),
-        ('ph_recover', {}, '', KILL_WHILE_RUNNING.format(times=1, until=FIELD_DONE)),
-        ('ph_again', {}, '', KILL_WHILE_RUNNING.format(times=2, until=FIELD_BEGUN)),
-        ('no_symmetry', {}, '', MISFIT),
+        ('scf_convergence_not_reached', {'scf': {'pw': {'parameters': {'ELECTRONS': {'electron_maxstep': 2}}}}}, {}),
+        ('scf_interrupted', {}, {'pw': '[ $run = 1 ] && exit 137'}),
+        ('ph_convergence_not_reached', {'ph': {'ph': {'parameters': {'INPUTPH': {'niter_ph': 1}}}}}, {}),
+        ('ph_out_of_walltime', LONG, {'ph': f'[ $run = 1 ] && {TOO_SHORT}'}),
+        ('ph_interrupted_recover', {}, {'ph': KILL_WHILE_RUNNING.format(times=1, until=FIELD_FINISHED)}),
+        ('ph_interrupted_restart', {}, {'ph': KILL_WHILE_RUNNING.format(times=2, until=FIELD_STARTED)}),
+        ('ph_incompatible_symmetry', {}, {'ph': INCOMPATIBLE_SYMMETRY}),
     ],
-    ids=['scf_mixing', 'scf_again', 'ph_mixing', 'ph_walltime', 'ph_recover', 'ph_again', 'no_symmetry'],
 )
-def test_remedy_cures(engine, name, overrides, pw, ph):
-    outputs, node = engine(rocksalt('Li', 'F', 4.01), merge(CHEAP, overrides), pw=pw, ph=ph)
+def test_error_handler(run, generated_family, lithium_fluoride, name, overrides, scripts):
+    outputs, node = run(lithium_fluoride, generated_family, merge(CHEAP, overrides), **scripts)
     assert node.is_finished_ok, outcome(node)
-    assert name in notes(outputs['dielectric']), outcome(node)
+    assert f'{name}: ' in notes(outputs['dielectric']), outcome(node)
     assert outputs['dielectric'].dielectric.ionic is not None
     assert outputs['dielectric'].dielectric.scf_converged
 
 
 @pytest.mark.slow
-def test_short_wall_time_is_met_by_going_on_without_a_remedy(engine):
-    """The work chain of aiida-quantumespresso restarts ph.x by itself; that it does is not to be taken for granted."""
+def test_plugin_restarts_ph_at_the_wall_time(run, generated_family, lithium_fluoride):
+    """The restarts of aiida-quantumespresso work with ``PhGammaCalculation``."""
     overrides = merge(merge(CHEAP, LONG), {'ph': {'max_iterations': 4}})
-    outputs, node = engine(rocksalt('Li', 'F', 4.01), overrides, ph=f'[ $run -le 2 ] && {TOO_SHORT}')
+    outputs, node = run(lithium_fluoride, generated_family, overrides, ph=f'[ $run -le 2 ] && {TOO_SHORT}')
     assert node.is_finished_ok, outcome(node)
-    jobs = [job for job in node.called_descendants if job.process_label == 'PhGammaCalculation']
-    assert [job.exit_status for job in jobs] == [400, 400, 0], outcome(node)
+    assert [job.exit_status for job in jobs_of(node, 'PhGammaCalculation')] == [400, 400, 0], outcome(node)
     assert not notes(outputs['dielectric'])
     assert outputs['dielectric'].dielectric.ionic is not None
 
 
 @pytest.mark.slow
-def test_electronic_part_survives_lost_phonons(engine):
-    killed = KILL_WHILE_RUNNING.format(times=9, until=FIELD_KNOWN)
-    outputs, node = engine(rocksalt('Li', 'F', 4.01), CHEAP, ph=killed)
+def test_failed_phonons_leave_the_electronic_part(run, generated_family, lithium_fluoride):
+    killed = KILL_WHILE_RUNNING.format(times=9, until=FIELD_STORED)
+    outputs, node = run(lithium_fluoride, generated_family, CHEAP, ph=killed)
     assert node.is_finished_ok, outcome(node)
     assert outputs['dielectric'].dielectric.ionic is None
-    assert 'the phonons were lost' in notes(outputs['dielectric'])
+    assert 'electronic part only' in notes(outputs['dielectric'])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ('code', 'pw', 'ph'),
+    ('code', 'scripts'),
     [
-        ('ERROR_SCF_NOT_CONVERGED', 'sed -i "s/electron_maxstep.*/electron_maxstep = 2/" aiida.in', ''),
-        ('ERROR_SCF_FAILED', 'exit 1', ''),
-        ('ERROR_PH_NOT_CONVERGED', '', 'echo "     No convergence has been achieved"; exit 1'),
-        ('ERROR_PH_NOT_CONVERGED', '', 'sed -i "s/tr2_ph.*/niter_ph = 1/" aiida.in'),  # ends without a complaint
-        ('ERROR_PH_FAILED', '', 'exit 1'),
-        ('ERROR_OUT_OF_WALLTIME', '', f'{TOO_SHORT}; sed -i "s/tr2_ph.*/tr2_ph = 1d-30/" aiida.in'),
+        ('ERROR_SCF_NOT_CONVERGED', {'pw': 'sed -i "s/electron_maxstep.*/electron_maxstep = 2/" aiida.in'}),
+        ('ERROR_PH_NOT_CONVERGED', {'ph': 'echo "     No convergence has been achieved"; exit 1'}),
+        ('ERROR_PH_NOT_CONVERGED', {'ph': 'sed -i "s/tr2_ph.*/niter_ph = 1/" aiida.in'}),  # no error message
+        ('ERROR_PH_FAILED', {'ph': 'exit 1'}),
+        ('ERROR_OUT_OF_WALLTIME', {'ph': f'{TOO_SHORT}; sed -i "s/tr2_ph.*/tr2_ph = 1d-30/" aiida.in'}),
     ],
-    ids=['scf_unconverged', 'scf_failed', 'ph_unconverged', 'ph_silent', 'ph_failed', 'walltime'],
+    ids=['scf_unconverged', 'ph_unconverged', 'ph_unconverged_without_message', 'ph_failed', 'walltime'],
 )
-def test_exit_code(engine, code, pw, ph):
-    _, node = engine(rocksalt('Li', 'F', 4.01), CHEAP, pw=pw, ph=ph)
-    wanted = QuantumEspressoDfptWorkChain.spec().exit_codes[code]
-    assert node.exit_status == wanted.status, outcome(node)
-
-
-def test_each_remedy_is_tried_once_and_no_other_failure_is_touched():
-    tried = []
-    while (remedy := select_handler('ph', 312, tried)) is not None:
-        tried.append(remedy.name)
-    assert tried == ['ph_recover', 'ph_again']
-    assert select_handler('scf', 999, []) is None
-    assert select_handler('ph', None, []) is None
-    assert len({remedy.name for remedy in ERROR_HANDLERS}) == len(ERROR_HANDLERS)
-
-
-def test_statuses_of_the_remedies_exist():
-    pytest.importorskip('aiida_quantumespresso')
-    from aiida.plugins import CalculationFactory
-
-    for remedy in ERROR_HANDLERS:
-        jobs = {'scf': ['pw'], 'ph': ['ph', 'pw']}[remedy.stage]  # the codes of a killed job are one list for both
-        known = {
-            code.status
-            for job in jobs
-            for code in CalculationFactory(f'quantumespresso.{job}').spec().exit_codes.values()
-        }
-        assert set(remedy.statuses) <= known
-
-
-def test_missing_plugin_is_named_when_it_is_used(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'aiida_quantumespresso.workflows.pw.base', None)
-    with pytest.raises(ImportError, match=r'aiida-goectp\[quantumespresso\]'):
-        require_quantumespresso()
-
-
-def test_missing_family_is_named(aiida_profile, aiida_localhost, aiida_code_installed):
-    pytest.importorskip('aiida_quantumespresso')
-    codes = [
-        aiida_code_installed(label=f'{name}-x', filepath_executable='/bin/true', default_calc_job_plugin=plugin)
-        for name, plugin in (('pw', 'quantumespresso.pw'), ('ph', 'quantumespresso.ph'))
-    ]
-    with pytest.raises(ValueError, match="'nobody' is not installed"):
-        QuantumEspressoDfptWorkChain.get_builder_from_protocol(
-            *codes, rocksalt('Li', 'F', 4.01), pseudo_family='nobody'
-        )
+def test_exit_code(run, generated_family, lithium_fluoride, code, scripts):
+    _, node = run(lithium_fluoride, generated_family, CHEAP, **scripts)
+    assert node.exit_status == EXIT_CODES[code].status, outcome(node)

@@ -1,4 +1,4 @@
-"""Ended jobs of VASP without an engine: the replay writes the files, the real parser reads them."""
+"""Nodes of finished VASP jobs without a scheduler: files written by the replay, read by the real parser."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from aiida.engine.processes.process import ProcessState
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 from aiida.schedulers import JobInfo
+from ase import Atoms
 
 from tests.replay_vasp.fixtures import POTCAR
 from tests.workflows.dfpt.vasp.runs import parse
@@ -22,7 +23,7 @@ NAMES = ('INCAR', 'POSCAR', 'KPOINTS', 'POTCAR')
 
 
 def replay(folder, atoms, incar, fault='', potentials=()):
-    """Run the replay in a folder; return its files."""
+    """Run the replay in a folder and return its output files."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'INCAR').write_text('\n'.join(f'{key.upper()} = {value}' for key, value in incar.items()))
     (folder / 'KPOINTS').write_text('mesh\n0\nGamma\n4 4 4\n0 0 0\n')
@@ -45,9 +46,9 @@ def replay(folder, atoms, incar, fault='', potentials=()):
 
 
 def ended_job(computer, files, incar, options=None, seconds=None):
-    """Return the node of a job that left these files, with the outputs and the exit status of the real parser.
+    """Return the node of a finished job with these retrieved files, and outputs and exit status of the real parser.
 
-    :param seconds: wall time that the scheduler reports
+    :param seconds: wall time reported by the scheduler
     """
     settings = {'parser_settings': {'check_completeness': False}}
     outputs, status, node = parse(computer, files, incar, settings, whole=True, options=options)
@@ -68,7 +69,7 @@ def ended_job(computer, files, incar, options=None, seconds=None):
 
 
 def ended_workchain(status, message='', **outputs):
-    """Return the node of a work chain that ended with this status and gave these outputs."""
+    """Return the node of a finished work chain with an exit status and outputs."""
     node = orm.WorkChainNode()
     node.store()
     for name, output in outputs.items():
@@ -81,13 +82,13 @@ def ended_workchain(status, message='', **outputs):
     return node
 
 
-def begun(process, inputs):
-    """Return a process that has been set up, but not run."""
+def instantiate(process, inputs):
+    """Return an instance of a process that is not run."""
     return instantiate_process(get_manager().get_runner(), process, **inputs)
 
 
 def inspect(process, node):
-    """Let a restarting work chain judge a process as if it had just ended; return the exit code, ``None`` if done."""
+    """Let a restart work chain inspect a finished process; return the exit code, ``None`` if it is accepted."""
     process.ctx.children = [*process.ctx.get('children', []), node]
     process.ctx.iteration = len(process.ctx.children)
     return process.inspect_process()
@@ -100,7 +101,5 @@ def _message(status, files):
 
 
 def crystal(row):
-    """ASE atoms of a row of a published set."""
-    from ase import Atoms
-
+    """Return ASE atoms for a row of a published dataset."""
     return Atoms(row['species'], cell=np.array(row['lattice']), scaled_positions=np.array(row['frac_coords']), pbc=True)

@@ -1,4 +1,4 @@
-"""Real VASP outputs through the real parser of aiida-vasp, without a job: the retrieved folder is made by hand."""
+"""Real VASP outputs read by the parser of aiida-vasp, without a job: the retrieved folder is created directly."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aiida import orm
 from aiida.common.links import LinkType
 from aiida.plugins import ParserFactory
 
-LENIENT = {  # for outputs of which only vasprun.xml is kept
+LENIENT = {  # for outputs of which only vasprun.xml is stored
     'parser_settings': {
         'check_completeness': False,
         'critical_objects': ['vasprun.xml'],
@@ -20,7 +20,7 @@ LENIENT = {  # for outputs of which only vasprun.xml is kept
 
 
 def read(path):
-    """Content of a file that may be packed."""
+    """Return the content of a file, decompressed if its name ends with .gz."""
     return gzip.decompress(path.read_bytes()) if path.suffix == '.gz' else path.read_bytes()
 
 
@@ -28,9 +28,9 @@ def parse(computer, files, incar, settings=None, *, whole=False, options=None):
     """Parse files with the parser ``vasp.vasp``.
 
     :param files: name → bytes
-    :param incar: what was asked for
-    :param options: of the job, over the least there must be
-    :return: outputs by name (``retrieved`` among them), exit status; the node too if ``whole``
+    :param incar: requested tags
+    :param options: options of the job, added to the required ones
+    :return: outputs by name (``retrieved`` included), exit status, and the node if ``whole``
     """
     node = orm.CalcJobNode(computer=computer, process_type='aiida.calculations:vasp.vasp')
     node.set_option('resources', {'num_machines': 1, 'num_mpiprocs_per_machine': 1})

@@ -1,4 +1,4 @@
-"""Collecting real VASP outputs, parsed by the real parser, and the traps in them."""
+"""Collection of real VASP outputs, read by the parser of aiida-vasp."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import numpy as np
 import pytest
 from aiida import orm
+from ase.io import read as read_ase
 
 from aiida_goectp.core.crystals import Crystal
 from aiida_goectp.core.dielectric.gates import judge
@@ -24,14 +25,10 @@ def runs(shared):
 
 
 def _structure(content):
-    from ase.io import read as read_ase
-
     return orm.StructureData(ase=read_ase(io.StringIO(content.decode()), format='vasp'))
 
 
 def _from_vasprun(content):
-    from ase.io import read as read_ase
-
     return orm.StructureData(ase=read_ase(io.BytesIO(content), format='vasp-xml'))
 
 
@@ -54,7 +51,7 @@ def _zn6p4s16(computer, runs, **changes):
     return parse(computer, files, LEPSILON), _structure((folder / 'POSCAR').read_bytes())
 
 
-def test_whole_run_without_ionic_part(aiida_profile, aiida_localhost, runs):
+def test_complete_run_without_ionic_part(aiida_profile, aiida_localhost, runs):
     (outputs, status), structure = _zn6p4s16(aiida_localhost, runs)
     assert status == 0
     node = _collect(outputs, structure, LEPSILON, protocol='balanced')
@@ -75,7 +72,7 @@ def test_whole_run_without_ionic_part(aiida_profile, aiida_localhost, runs):
     assert node.creator.inputs.dielectrics.uuid == outputs['dielectrics'].uuid
 
 
-def test_rutile_from_vasprun_alone(aiida_profile, aiida_localhost, runs):
+def test_rutile_without_outcar(aiida_profile, aiida_localhost, runs):
     content = read(runs / 'sno2_lepsilon' / 'vasprun.xml')
     outputs, _ = parse(aiida_localhost, {'vasprun.xml': content}, LEPSILON, LENIENT)
     found = _collect(outputs, _from_vasprun(content), LEPSILON).dielectric
@@ -84,7 +81,7 @@ def test_rutile_from_vasprun_alone(aiida_profile, aiida_localhost, runs):
     assert judge(found).label == 'electronic-only'
 
 
-def test_silicon_with_a_vanishing_ionic_part(aiida_profile, aiida_localhost, runs):
+def test_silicon_has_an_ionic_part_of_zero(aiida_profile, aiida_localhost, runs):
     folder = runs / 'si_ibrion8_lepsilon'
     incar = {'lepsilon': True, 'ibrion': 8, 'nsw': 1, 'encut': 600}
     content = read(folder / 'vasprun.xml.gz')
@@ -98,7 +95,7 @@ def test_silicon_with_a_vanishing_ionic_part(aiida_profile, aiida_localhost, run
     assert status == 0
     found = _collect(outputs, _from_vasprun(content), incar).dielectric
     assert np.allclose(np.diag(found.electronic), 13.23245, atol=1e-4)
-    assert np.abs(found.ionic).max() < 1e-6  # silicon has no Born charges: zero is the answer
+    assert np.abs(found.ionic).max() < 1e-6  # the Born charges of silicon are zero
     assert np.allclose(found.frequencies[:3], 0, atol=1e-4)
     assert np.allclose(found.frequencies[3:], 15.4711, atol=2e-3)
     assert found.functional == 'PBE'
@@ -106,7 +103,7 @@ def test_silicon_with_a_vanishing_ionic_part(aiida_profile, aiida_localhost, run
     assert judge(found).label == 'accepted', judge(found)
 
 
-def test_unconverged_silicon_is_refused_by_its_gate(aiida_profile, aiida_localhost, runs):
+def test_unconverged_silicon_fails_its_gate(aiida_profile, aiida_localhost, runs):
     content = read(runs / 'si_ibrion8_unconverged' / 'vasprun.dfpt.unconverged.xml.gz')
     incar = {'lepsilon': True, 'ibrion': 8, 'nsw': 1, 'nelm': 7}
     outputs, _ = parse(aiida_localhost, {'vasprun.xml': content}, incar, LENIENT)
@@ -118,11 +115,11 @@ def test_unconverged_silicon_is_refused_by_its_gate(aiida_profile, aiida_localho
     assert [gate.name for gate in verdict.gates if gate.passed is False] == ['scf_converged']
 
 
-def test_tensors_come_from_outcar_if_vasprun_is_cut_off(aiida_profile, aiida_localhost, runs):
+def test_tensors_are_read_from_outcar_if_vasprun_is_truncated(aiida_profile, aiida_localhost, runs):
     whole = (runs / 'zn6p4s16_lepsilon' / 'vasprun.xml').read_bytes()
     cut = whole[: whole.index(b'<varray name="epsilon" >')]
     (outputs, status), structure = _zn6p4s16(aiida_localhost, runs, **{'vasprun.xml': cut})
-    assert status == 0  # OUTCAR is whole, and that is all that the parser looks at
+    assert status == 0  # the parser checks OUTCAR only, which is complete
     assert 'epsilon' not in (outputs['dielectrics'].get_arraynames() if 'dielectrics' in outputs else [])
     found = _collect(outputs, structure, LEPSILON).dielectric
     assert np.allclose(found.electronic, np.diag([5.894056, 5.894056, 6.171821]))
@@ -131,14 +128,14 @@ def test_tensors_come_from_outcar_if_vasprun_is_cut_off(aiida_profile, aiida_loc
     assert 'OUTCAR' in found.settings['notes'][0]
 
 
-def test_nothing_there_is_named(aiida_profile):
+def test_missing_tensor_is_an_error(aiida_profile):
     structure = orm.StructureData(cell=SI.tolist())
     structure.append_atom(position=(0, 0, 0), symbols='Si')
     with pytest.raises(CollectError, match='LEPSILON'):
         collect_vasp(structure=structure, misc=orm.Dict({}), settings=orm.Dict({}))
 
 
-def test_the_last_of_stacked_blocks_counts():
+def test_last_of_stacked_blocks_is_used():
     epsilon = np.vstack([np.eye(3) * value for value in (3.0, 4.0, 5.0)])
     charges = np.concatenate([np.ones((2, 3, 3)), np.zeros((2, 3, 3))])
     found = dielectric_from_vasp(_silicon(), {}, {}, {'epsilon': epsilon, 'born_charges': charges}, {})
@@ -147,7 +144,7 @@ def test_the_last_of_stacked_blocks_counts():
 
 
 @pytest.mark.parametrize(('charge', 'known'), [(1.9, False), (0.01, True)])
-def test_a_zero_ionic_part_with_charges_was_not_computed(charge, known):
+def test_zero_ionic_part_with_charges_is_treated_as_missing(charge, known):
     arrays = {
         'epsilon': 3 * np.eye(3),
         'epsilon_ion': np.full((3, 3), 1e-8),
@@ -158,22 +155,22 @@ def test_a_zero_ionic_part_with_charges_was_not_computed(charge, known):
     assert bool(found.settings.get('notes')) != known
 
 
-def test_an_ionic_part_that_was_not_asked_for_is_left_out():
+def test_ionic_part_is_ignored_unless_requested():
     arrays = {'epsilon': 3 * np.eye(3), 'epsilon_ion': np.eye(3)}
     assert dielectric_from_vasp(_silicon(), {}, {'incar': {'ibrion': -1}}, arrays, {}).ionic is None
     assert dielectric_from_vasp(_silicon(), {}, {'incar': {'ibrion': 8}}, arrays, {}).ionic is not None
 
 
-def test_many_response_iterations_are_no_alarm():
-    """The parser adds them up, 300 > NELM, and calls the run unconverged; each loop for itself converged."""
+def test_many_converged_loops_count_as_converged():
+    """The parser compares the sum of the iterations, 300, with NELM and reports an unconverged run."""
     loop = '\n'.join(f'---- Iteration    1( {i + 1})  ----' for i in range(60)) + '\n EDIFF is reached\n'
     misc = {'run_status': {'electronic_converged': False, 'contains_nelm_breach': True}}
     found = dielectric_from_vasp(_silicon(), misc, {}, {'epsilon': 3 * np.eye(3)}, {'OUTCAR': (5 * loop).encode()})
     assert found.scf_converged
 
 
-def test_a_hidden_failure_of_the_ground_state_is_an_alarm():
-    """The last loop converged and the parser is content; the ground state before it did not."""
+def test_unconverged_ground_state_before_a_converged_response_is_detected():
+    """The parser checks the last loop only."""
     ground = '\n'.join(f'---- Iteration    1( {i + 1})  ----' for i in range(60)) + '\n'
     response = '---- Iteration    1(   1)  ----\n---- Iteration    1(   2)  ----\n EDIFF is reached\n'
     misc = {'run_status': {'electronic_converged': True}}
@@ -183,8 +180,8 @@ def test_a_hidden_failure_of_the_ground_state_is_an_alarm():
     assert '1 of 2' in found.settings['notes'][0]
 
 
-def test_soft_mode_survives_the_projection(runs):
-    """A mode that is imaginary by itself stays so; the translations, whatever they came out as, are zero."""
+def test_imaginary_mode_is_kept_by_the_projection():
+    """An imaginary optical mode remains, the translations become zero."""
     spring, drift = -0.4, 0.05
     relative = np.kron(np.array([[1, -1], [-1, 1]]) / 2, np.eye(3))
     together = np.kron(np.ones((2, 2)) / 2, np.eye(3))
@@ -194,8 +191,8 @@ def test_soft_mode_survives_the_projection(runs):
     assert np.allclose(found.frequencies[3:], 0, atol=1e-5)
 
 
-def test_unit_of_the_hessian_is_taken_from_outcar(runs):
-    """VASP 6 may write THz²; the frequencies of OUTCAR decide."""
+def test_unit_of_the_hessian_is_determined_from_outcar(runs):
+    """VASP 6 writes THz² or eV/Å²/amu."""
     text = read(runs / 'si_ibrion8_lepsilon' / 'OUTCAR.gz')
     relative = np.kron(np.array([[1, -1], [-1, 1]]) / 2, np.eye(3))
     for value in (15.47108**2, (15.47108 / 15.633302) ** 2):
@@ -219,6 +216,6 @@ def test_functional_name(incar, name):
     assert functional_name(incar) == name
 
 
-def test_no_empty_band_no_gap():
+def test_gap_is_unknown_without_an_empty_band():
     misc = {'band_properties': {'band_gap': float('inf')}}
     assert dielectric_from_vasp(_silicon(), misc, {}, {'epsilon': 3 * np.eye(3)}, {}).band_gap is None

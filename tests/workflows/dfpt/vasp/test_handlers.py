@@ -1,4 +1,4 @@
-"""Every handler of a VASP run: what it sees, what it does, when it gives up."""
+"""Error handlers of VASP runs: detection, changes, abort."""
 
 from __future__ import annotations
 
@@ -11,41 +11,37 @@ from aiida_goectp.workflows.dfpt.vasp.handlers import VaspBaseWorkChain, VaspRes
 from aiida_goectp.workflows.dfpt.vasp.relax import VaspRelaxBaseWorkChain
 from tests.replay_vasp.fixtures import *  # noqa: F403
 from tests.replay_vasp.fixtures import structure_of
-from tests.workflows.dfpt.vasp.nodes import begun, crystal, ended_job, inspect, replay
+from tests.workflows.dfpt.vasp.nodes import crystal, ended_job, inspect, instantiate, replay
 
 RESPONSE = {'encut': 600, 'ediff': 1e-7, 'nelm': 200, 'ismear': 0, 'gga': 'ps', 'lepsilon': True, 'ibrion': 8, 'nsw': 1}
 CODES = VaspResponseBaseWorkChain.spec().exit_codes
 
 
 @pytest.fixture(scope='module')
-def row(shared):
-    import gzip
-    import json
-
-    with gzip.open(shared / 'data' / 'phonondb_born.jsonl.gz', 'rt') as stream:
-        return next(found for found in map(json.loads, stream) if found['id'] == 'mp-22862')  # NaCl
+def row(replayed):
+    return replayed('mp-22862')  # NaCl
 
 
 @pytest.fixture(scope='module')
 def files(row, tmp_path_factory):
-    """Return a function that gives the files of a run that failed in some way; each way is run once."""
-    known = {}
+    """Return a function that returns the files of a run with a fault; each fault is run once."""
+    runs = {}
 
-    def made(fault='', **tags):
+    def make(fault='', **tags):
         key = (fault, *sorted(tags.items()))
-        if key not in known:
+        if key not in runs:
             folder = tmp_path_factory.mktemp('run')
-            known[key] = replay(folder, crystal(row), {**RESPONSE, **tags}, fault, ('Na', 'Cl'))
-        return known[key]
+            runs[key] = replay(folder, crystal(row), {**RESPONSE, **tags}, fault, ('Na', 'Cl'))
+        return runs[key]
 
-    return made
+    return make
 
 
 @pytest.fixture
 def chain(aiida_profile, replay_code, potcar_family, row):
-    """Return a function that begins a work chain with some tags changed."""
+    """Return a function that instantiates a work chain with changed tags."""
 
-    def begin(process=VaspResponseBaseWorkChain, options=None, limit=None, **tags):
+    def make(process=VaspResponseBaseWorkChain, options=None, limit=None, **tags):
         inputs = {
             'code': replay_code(),
             'structure': structure_of(row).store(),
@@ -58,159 +54,159 @@ def chain(aiida_profile, replay_code, potcar_family, row):
         }
         if limit:
             inputs['max_wallclock_seconds'] = orm.Int(limit)
-        found = begun(process, inputs)
-        found.setup()
-        assert found.init_inputs() is None
-        return found
+        instance = instantiate(process, inputs)
+        instance.setup()
+        assert instance.init_inputs() is None
+        return instance
 
-    return begin
+    return make
 
 
 @pytest.fixture
-def judge(aiida_localhost, files):
-    """Return a function that lets a work chain judge a run; it gives the exit code, ``None`` if it is content."""
+def inspect_run(aiida_localhost, files):
+    """Return a function that lets a work chain inspect a run; it returns the exit status, ``None`` if accepted."""
 
-    def judged(process, fault, options=None, content=None):
-        found = files(fault) if content is None else content
-        code = inspect(process, ended_job(aiida_localhost, found, RESPONSE, options))
+    def inspect_one(process, fault, options=None, content=None):
+        retrieved = files(fault) if content is None else content
+        code = inspect(process, ended_job(aiida_localhost, retrieved, RESPONSE, options))
         return None if code is None else code.status
 
-    return judged
+    return inspect_one
 
 
-def test_a_good_run_is_content(chain, judge):
+def test_successful_run_is_accepted(chain, inspect_run):
     process = chain()
-    assert judge(process, '') is None
+    assert inspect_run(process, '') is None
     assert process.ctx.is_finished
     assert process.ctx.inputs.parameters['ibrion'] == 8
 
 
-def test_symmetry(chain, judge):
+def test_symmetry(chain, inspect_run):
     process = chain()
-    assert judge(process, 'symmetry') == 0
+    assert inspect_run(process, 'symmetry') == 0
     assert process.ctx.inputs.parameters['symprec'] == 1e-8
-    assert judge(process, 'symmetry') == 0
+    assert inspect_run(process, 'symmetry') == 0
     assert process.ctx.inputs.parameters['isym'] == 0
     assert 'symprec' not in process.ctx.inputs.parameters
-    assert judge(process, 'symmetry') == CODES.ERROR_SYMMETRY.status
+    assert inspect_run(process, 'symmetry') == CODES.ERROR_SYMMETRY.status
 
 
-def test_a_change_of_the_k_points_needs_isym_0_at_once(chain, judge):
+def test_requested_change_of_the_k_points_sets_isym_0(chain, inspect_run):
     process = chain()
-    assert judge(process, 'kpoints') == 0
+    assert inspect_run(process, 'kpoints') == 0
     assert process.ctx.inputs.parameters['isym'] == 0
-    assert judge(process, 'kpoints') == CODES.ERROR_SYMMETRY.status
+    assert inspect_run(process, 'kpoints') == CODES.ERROR_SYMMETRY.status
 
 
-def test_a_warning_about_symmetry_is_not_why_a_run_was_stopped(chain, judge, files):
+def test_symmetry_warning_does_not_hide_the_time_limit(chain, inspect_run, files):
     content = dict(files('walltime'))
     content['vasp_output'] = b' VERY BAD NEWS! internal error in subroutine IBZKPT\n' + content['vasp_output']
     process = chain(options={'max_wallclock_seconds': 1000})
-    assert judge(process, 'walltime', content=content) == 0
+    assert inspect_run(process, 'walltime', content=content) == 0
     assert process.ctx.inputs.metadata['options']['max_wallclock_seconds'] == 2000
     assert 'symprec' not in process.ctx.inputs.parameters
 
 
-def test_a_refusal_is_final_and_says_why(chain, judge, files, aiida_localhost):
+def test_error_box_aborts_with_its_text(chain, inspect_run, files, aiida_localhost):
     process = chain()
     code = inspect(process, ended_job(aiida_localhost, files('', gga='AM'), RESPONSE))
     assert code.status == CODES.ERROR_REFUSED_BY_VASP.status
-    assert 'no published tensor of ClNa' in code.message
+    assert 'ClNa' in code.message
 
 
-def test_walltime_is_doubled_up_to_the_limit_then_the_ionic_part_goes(chain, judge):
+def test_walltime_is_doubled_up_to_the_limit_before_the_ionic_part_is_dropped(chain, inspect_run):
     process = chain(options={'max_wallclock_seconds': 1000}, limit=3000)
     for seconds in (2000, 3000):
-        assert judge(process, 'walltime') == 0
+        assert inspect_run(process, 'walltime') == 0
         assert process.ctx.inputs.metadata['options']['max_wallclock_seconds'] == seconds
         assert process.ctx.inputs.parameters['ibrion'] == 8
-    assert judge(process, 'walltime') == 0
+    assert inspect_run(process, 'walltime') == 0
     assert process.ctx.inputs.parameters['ibrion'] == -1
     assert 'nsw' not in process.ctx.inputs.parameters
-    assert judge(process, 'walltime') == CODES.ERROR_WALLTIME.status
+    assert inspect_run(process, 'walltime') == CODES.ERROR_WALLTIME.status
 
 
-def test_walltime_that_only_the_scheduler_knows_of(chain, judge, files, aiida_localhost):
+def test_walltime_is_taken_from_the_job_info(chain, inspect_run, files, aiida_localhost):
     process = chain(options={'max_wallclock_seconds': 1000})
     node = ended_job(aiida_localhost, files('killed'), RESPONSE, {'max_wallclock_seconds': 1000}, seconds=990)
     assert inspect(process, node).status == 0
     assert process.ctx.inputs.metadata['options']['max_wallclock_seconds'] == 2000
 
 
-def test_memory(chain, judge):
+def test_memory(chain, inspect_run):
     process = chain(kpar=4)
-    assert judge(process, 'memory') == 0
+    assert inspect_run(process, 'memory') == 0
     assert process.ctx.inputs.parameters['kpar'] == 1
-    assert judge(process, 'memory') == 0
+    assert inspect_run(process, 'memory') == 0
     assert process.ctx.inputs.parameters['ibrion'] == -1
-    assert judge(process, 'memory') == CODES.ERROR_MEMORY.status
+    assert inspect_run(process, 'memory') == CODES.ERROR_MEMORY.status
 
 
 @pytest.mark.parametrize('fault', ['killed', 'dead'])
-def test_death(chain, judge, fault):
+def test_unexplained_termination(chain, inspect_run, fault):
     process = chain()
-    assert judge(process, fault) == 0
+    assert inspect_run(process, fault) == 0
     assert process.ctx.inputs.parameters['ibrion'] == 8
-    assert judge(process, fault) == 0
+    assert inspect_run(process, fault) == 0
     assert process.ctx.inputs.parameters['ibrion'] == -1
-    assert judge(process, fault) == CODES.ERROR_DIED.status
+    assert inspect_run(process, fault) == CODES.ERROR_DIED.status
 
 
-def test_a_run_without_ionic_part_has_nothing_to_do_without(chain, judge):
+def test_second_termination_without_ionic_part_aborts(chain, inspect_run):
     process = chain(ibrion=-1)
-    assert judge(process, 'killed') == 0
-    assert judge(process, 'killed') == CODES.ERROR_DIED.status
+    assert inspect_run(process, 'killed') == 0
+    assert inspect_run(process, 'killed') == CODES.ERROR_DIED.status
 
 
 @pytest.mark.parametrize('fault', ['electronic', 'hidden', 'critical'])
-def test_ground_state(chain, judge, fault):
-    """Also when the last loop converged and the parser is content."""
+def test_ground_state(chain, inspect_run, fault):
+    """Also if the last loop converged, so that the parser reports no error."""
     process = chain()
-    assert judge(process, fault) == 0
+    assert inspect_run(process, fault) == 0
     assert process.ctx.inputs.parameters['algo'] == 'all'
     assert process.ctx.inputs.parameters['nelm'] == 400
-    assert judge(process, fault) == 0
+    assert inspect_run(process, fault) == 0
     tags = process.ctx.inputs.parameters
     assert (tags['algo'], tags['amix'], tags['bmix'], tags['nelm']) == ('normal', 0.1, 0.01, 800)
-    assert judge(process, fault) == CODES.ERROR_NO_CONVERGENCE.status
+    assert inspect_run(process, fault) == CODES.ERROR_NO_CONVERGENCE.status
 
 
-def test_response(chain, judge):
+def test_response(chain, inspect_run):
     process = chain()
-    assert judge(process, 'response') == 0
+    assert inspect_run(process, 'response') == 0
     assert 'algo' not in process.ctx.inputs.parameters
     assert process.ctx.inputs.parameters['nelm'] == 400
-    assert judge(process, 'response') == 0
+    assert inspect_run(process, 'response') == 0
     assert process.ctx.inputs.parameters['ediff'] == pytest.approx(1e-6)
-    assert judge(process, 'response') == CODES.ERROR_NO_CONVERGENCE.status
+    assert inspect_run(process, 'response') == CODES.ERROR_NO_CONVERGENCE.status
 
 
-def test_no_tensor_in_a_good_run(chain, judge):
+def test_missing_tensor_in_a_successful_run(chain, inspect_run):
     process = chain()
-    assert judge(process, 'no_dielectrics') == 0
-    assert judge(process, 'no_dielectrics') == CODES.ERROR_NO_TENSOR.status
+    assert inspect_run(process, 'no_dielectrics') == 0
+    assert inspect_run(process, 'no_dielectrics') == CODES.ERROR_NO_TENSOR.status
 
 
-def test_a_torn_vasprun_is_no_reason_to_run_again(chain, judge):
+def test_truncated_vasprun_causes_no_restart(chain, inspect_run):
     process = chain()
-    assert judge(process, 'truncated') is None
+    assert inspect_run(process, 'truncated') is None
     assert process.ctx.is_finished
 
 
-def test_remedies_add_up(chain, judge):
+def test_changes_accumulate(chain, inspect_run):
     process = chain(options={'max_wallclock_seconds': 1000})
     for fault in ('symmetry', 'walltime', 'electronic', 'killed'):
-        assert judge(process, fault) == 0
+        assert inspect_run(process, fault) == 0
     tags = process.ctx.inputs.parameters
     assert (tags['symprec'], tags['algo'], tags['ibrion']) == (1e-8, 'all', 8)
     assert process.ctx.inputs.metadata['options']['max_wallclock_seconds'] == 2000
-    assert judge(process, '') is None
+    assert inspect_run(process, '') is None
 
 
-def test_a_relaxation_that_runs_out_of_time_goes_on(chain, judge, files, aiida_localhost, row):
+def test_interrupted_relaxation_continues_from_its_last_structure(chain, inspect_run, files, aiida_localhost, row):
     tags = {'lepsilon': False, 'ibrion': 2, 'nsw': 60}
     process = chain(VaspBaseWorkChain, options={'max_wallclock_seconds': 1000}, **tags)
-    content = dict(files('', **tags))  # a whole first step, then the end
+    content = dict(files('', **tags))  # the first step is complete
     content['OUTCAR'] = content['OUTCAR'][: content['OUTCAR'].index(b' General timing')]
     content['vasp_output'] += b'slurmstepd: error: *** JOB 1 CANCELLED AT 2026-01-01T00:00:00 DUE TO TIME LIMIT ***\n'
     node = ended_job(aiida_localhost, content, {**RESPONSE, **tags})
@@ -232,12 +228,12 @@ def test_a_relaxation_that_runs_out_of_time_goes_on(chain, judge, files, aiida_l
         ({'kpar': 4, 'ncore': 1}, None),
     ],
 )
-def test_what_a_response_cannot_have_is_refused_before_it_runs(aiida_profile, tags, word):
+def test_unsuitable_tags_are_refused(aiida_profile, tags, word):
     message = validate_response({'parameters': orm.Dict({'incar': {**RESPONSE, **tags}})}, _Context())
     assert message is None if word is None else word in message
 
 
-def test_the_manual_lists_every_handler_and_exit_code():
+def test_documentation_lists_all_handlers_and_exit_codes():
     page = (Path(__file__).parents[4] / 'docs' / 'reference' / 'dfpt-vasp.md').read_text(encoding='utf-8')
     for process in (VaspBaseWorkChain, VaspResponseBaseWorkChain, VaspRelaxBaseWorkChain):
         for name in (key for key in dir(process) if key.startswith('handle_')):
@@ -248,7 +244,7 @@ def test_the_manual_lists_every_handler_and_exit_code():
 
 
 class _Context:
-    """A name space without code."""
+    """Namespace without ports."""
 
     def get_port(self, name):
         raise ValueError(name)

@@ -1,4 +1,4 @@
-"""Inputs of the VASP engine: protocols, functionals, magnetism, potentials, and what is refused."""
+"""Inputs of the VASP engine: protocols, functionals, magnetism, potentials and invalid inputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aiida import orm
 
 from aiida_goectp.workflows.dfpt.vasp.workchain import VaspDfptWorkChain, _notes
 from tests.replay_vasp.fixtures import *  # noqa: F403
-from tests.workflows.dfpt.vasp.nodes import begun
+from tests.workflows.dfpt.vasp.nodes import instantiate
 
 
 def _rocksalt(cation, anion, edge=4.2, kind=None):
@@ -22,15 +22,15 @@ def _rocksalt(cation, anion, edge=4.2, kind=None):
 
 @pytest.fixture
 def build(aiida_profile, replay_code, potcar_family):
-    """Return a function that gives a builder."""
+    """Return a function that returns a builder."""
     family = potcar_family('Mg_pv', 'Mg', 'O', 'Ni_pv', 'S', 'Fe_pv')
 
-    def built(structure=None, protocol=None, overrides=None, **more):
+    def make(structure=None, protocol=None, overrides=None, **more):
         structure = structure or _rocksalt('Mg', 'O')
         more = {'potential_family': family, **more}
         return VaspDfptWorkChain.get_builder_from_protocol(replay_code(), structure, protocol, overrides, **more)
 
-    return built
+    return make
 
 
 def _incars(builder):
@@ -52,7 +52,7 @@ def test_protocols(build, protocol, cutoff, ediff):
     assert 'lepsilon' not in relaxation
     assert 'ibrion' not in relaxation
     assert 'magmom_mapping' not in builder.dfpt
-    assert begun(VaspDfptWorkChain, builder._inputs(prune=True)) is not None
+    assert instantiate(VaspDfptWorkChain, builder._inputs(prune=True)) is not None
 
 
 def test_protocols_get_denser(build):
@@ -69,7 +69,7 @@ def test_functionals(build):
         build(functional='B3LYP')
 
 
-def test_tags_that_are_given_win(build):
+def test_overrides_of_incar_tags_take_precedence(build):
     builder = build(_rocksalt('Ni', 'O'), overrides={'incar': {'gga': 'am', 'ispin': 1}})
     assert [(incar['gga'], incar['ispin']) for incar in _incars(builder)] == [('am', 1), ('am', 1)]
 
@@ -84,14 +84,14 @@ def test_hubbard_and_magnetism(build):
     assert 'ldau_mapping' not in build(_rocksalt('Ni', 'O'), functional='PBE').dfpt
 
 
-def test_kinds_and_elements_have_their_potential(build):
-    """VASP gives back elements where kinds went in."""
+def test_potentials_are_mapped_for_kinds_and_elements(build):
+    """Structures parsed from VASP outputs have elements as kinds."""
     builder = build(_rocksalt('Fe', 'O', kind='Fe1'))
     assert builder.dfpt.potential_mapping.get_dict() == {'Fe': 'Fe_pv', 'O': 'O', 'Fe1': 'Fe_pv'}
     assert builder.dfpt.magmom_mapping['Fe1'] == 5.0
 
 
-def test_another_potential(build):
+def test_potential_mapping(build):
     mappings = [
         build(potential_mapping={'Mg': 'Mg'}).dfpt.potential_mapping,
         build(overrides={'potential_mapping': {'Mg': 'Mg'}}).relaxation.vasp.potential_mapping,
@@ -100,13 +100,13 @@ def test_another_potential(build):
 
 
 def test_missing_potentials_are_named(build):
-    with pytest.raises(ValueError, match='no family of potentials is named'):
+    with pytest.raises(ValueError, match='nowhere'):
         build(potential_family='nowhere')
-    with pytest.raises(ValueError, match='does not serve for KrXe'):
-        build(_rocksalt('Kr', 'Xe'))  # which no other test uploads
+    with pytest.raises(ValueError, match='KrXe'):
+        build(_rocksalt('Kr', 'Xe'))  # not uploaded by any other test
 
 
-def test_options_reach_every_job(build):
+def test_options_apply_to_all_jobs(build):
     builder = build(options={'queue_name': 'long', 'max_wallclock_seconds': 100, 'resources': {'num_machines': 2}})
     for job in (builder.dfpt, builder.relaxation.vasp):
         options = job.calc.metadata.options
@@ -114,7 +114,7 @@ def test_options_reach_every_job(build):
         assert options['resources'] == {'num_machines': 2}
 
 
-def test_overrides_reach_their_place_and_unknown_ones_warn(build):
+def test_overrides_are_merged_and_unknown_keys_warn(build):
     overrides = {
         'incar': {'kpar': 4},
         'relax': False,
@@ -133,23 +133,23 @@ def test_overrides_reach_their_place_and_unknown_ones_warn(build):
         build(overrides={'encutt': 3, 'dfpt': {'parametrs': {}}})
 
 
-def test_ncore_is_refused_where_the_response_cannot_have_it(build):
+def test_ncore_is_refused_in_the_response(build):
     with pytest.raises(ValueError, match='NCORE'):
         build(overrides={'incar': {'ncore': 4}})
 
 
-def test_a_relaxation_needs_its_inputs(build):
+def test_relaxation_requires_its_inputs(build):
     inputs = build()._inputs(prune=True)
     inputs.pop('relaxation')
-    with pytest.raises(ValueError, match=r'relaxation\.vasp is empty'):
-        begun(VaspDfptWorkChain, inputs)
+    with pytest.raises(ValueError, match=r'relaxation\.vasp'):
+        instantiate(VaspDfptWorkChain, inputs)
     inputs['relax'] = orm.Bool(False)
-    assert begun(VaspDfptWorkChain, inputs).setup() is None
+    assert instantiate(VaspDfptWorkChain, inputs).setup() is None
 
 
-def test_electronic_only_asks_for_no_ionic_part(build):
+def test_electronic_only_switches_the_ionic_part_off(build):
     builder = build(overrides={'electronic_only': True, 'relax': False})
-    process = begun(VaspDfptWorkChain, builder._inputs(prune=True))
+    process = instantiate(VaspDfptWorkChain, builder._inputs(prune=True))
     process.setup()
     incar = process.dfpt_process()[1].parameters['incar']
     assert incar['ibrion'] == -1
@@ -157,10 +157,10 @@ def test_electronic_only_asks_for_no_ionic_part(build):
     assert incar['lepsilon'] is True
 
 
-def test_notes_say_what_was_changed():
-    asked = {'ibrion': 8, 'nelm': 200, 'algo': 'normal', 'isym': 2}
-    assert _notes(asked, asked) == []
+def test_notes_list_changed_tags():
+    requested = {'ibrion': 8, 'nelm': 200, 'algo': 'normal', 'isym': 2}
+    assert _notes(requested, requested) == []
     used = {'ibrion': -1, 'nelm': 400, 'algo': 'all'}
-    ionic, tags = _notes(asked, used)
-    assert 'too large' in ionic
-    assert tags == 'cured with ALGO = all, ISYM = default, NELM = 400'
+    ionic, tags = _notes(requested, used)
+    assert 'electronic part only' in ionic
+    assert tags.endswith(': ALGO = all, ISYM = default, NELM = 400')

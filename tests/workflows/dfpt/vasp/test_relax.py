@@ -1,4 +1,4 @@
-"""What is done about forces that are left after a relaxation."""
+"""Restarts of a relaxation with residual forces."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from aiida import orm
 from aiida_goectp.workflows.dfpt.vasp.relax import VaspRelaxBaseWorkChain
 from tests.replay_vasp.fixtures import *  # noqa: F403
 from tests.replay_vasp.fixtures import structure_of
-from tests.workflows.dfpt.vasp.nodes import begun, ended_workchain, inspect
+from tests.workflows.dfpt.vasp.nodes import ended_workchain, inspect, instantiate
 
 CODES = VaspRelaxBaseWorkChain.spec().exit_codes
 
@@ -24,19 +24,19 @@ def chain(aiida_profile, replay_code, potcar_family, replayed):
         'calc': {'metadata': {'options': {'resources': {'num_machines': 1}}}},
     }
     inputs = {'structure': structure_of(replayed('mp-22862')).store(), 'relax_settings': {'algo': 'cg'}, 'vasp': vasp}
-    process = begun(VaspRelaxBaseWorkChain, inputs)
+    process = instantiate(VaspRelaxBaseWorkChain, inputs)
     process.setup()
     return process
 
 
-def _ended(status, message='why'):
+def _ended(status, message='failed'):
     structure = orm.StructureData(cell=[[3, 0, 0], [0, 3, 0], [0, 0, 3]])
     structure.append_atom(position=(0, 0, 0), symbols='Na')
     return ended_workchain(status, message, relax__structure=structure)
 
 
 @pytest.mark.parametrize('status', [600, 601])
-def test_forces_left(chain, status):
+def test_residual_forces(chain, status):
     first = _ended(status)
     assert inspect(chain, first).status == 0
     assert chain.ctx.inputs.structure.uuid == first.outputs.relax.structure.uuid
@@ -49,12 +49,12 @@ def test_forces_left(chain, status):
     assert 'still moving' in code.message
 
 
-def test_anything_else_is_given_up_with_its_reason(chain):
+def test_other_errors_abort_with_their_reason(chain):
     code = inspect(chain, _ended(522, 'POSMAP'))
     assert code.status == CODES.ERROR_RELAXATION.status
     assert '[522] POSMAP' in code.message
 
 
-def test_a_good_relaxation_is_content(chain):
+def test_converged_relaxation_finishes(chain):
     assert inspect(chain, _ended(0)) is None
     assert chain.ctx.is_finished
