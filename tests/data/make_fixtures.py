@@ -21,7 +21,7 @@ import spglib
 from aiida_goectp.core.crystals import Crystal
 from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS
 from aiida_goectp.core.crystals.layers import find_layers
-from aiida_goectp.core.crystals.systems import crystal_system
+from aiida_goectp.core.crystals.symmetry_search import crystal_system
 
 FOLDER = Path(__file__).parent
 LIMIT = 300_000

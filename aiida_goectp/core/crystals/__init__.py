@@ -1,4 +1,4 @@
-"""Many crystals as flat arrays, their file format, and the ways in and out."""
+"""Sets of crystals: container, file format, readers, validation, symmetry and layers."""
 
 from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet, Failure
 from aiida_goectp.core.crystals.readers import read_bytes, read_contents, read_structures

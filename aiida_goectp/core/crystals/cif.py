@@ -1,7 +1,7 @@
-"""Crystals from CIF: parsed by ASE, expanded by symmetry here so that nothing is dropped or merged unnoticed.
+"""Reader of CIF files: parsed by ASE, expanded by symmetry here, so that no site is dropped or merged silently.
 
-A CIF holds no Cartesian frame. ASE's convention is taken: a along x, b in the xy plane with positive y, c with positive
-z. Tensors predicted for such a crystal stand in that frame.
+A CIF file contains no Cartesian frame. The convention of ASE is used: a along x, b in the xy plane with positive y, c
+with positive z. Tensors of the crystal refer to this frame.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ if TYPE_CHECKING:
 __all__ = ('read_cif',)
 
 _SAME_SITE = 0.05
-"""Å; images of one site closer than this are one atom (coordinates rounded to three digits move that far)"""
+"""Å; images of one site closer than this are one atom (coordinates are often rounded to three digits)"""
 
 _MAX_ATOMS = 100_000
+"""sites times operations"""
 
 _METRIC_TOLERANCE = 0.02
-"""of the largest element of the metric tensor; refined cells obey their symmetry far better, other settings do not"""
+"""relative to the largest element of the metric tensor; refined cells deviate less, cells of other settings more"""
 
 _OPERATION_TAGS = (
     '_space_group_symop_operation_xyz',
@@ -47,10 +48,11 @@ _GROUP_TAGS = (
 
 
 def read_cif(name: str, stem: str, content: bytes) -> Iterator[Entry]:
-    """Read every data block that holds a structure.
+    """Read every data block with a structure.
 
     :param name: file name for messages
-    :param stem: for ids; ``@0``, ``@1``, … are appended if there are several structures
+    :param stem: stem of the file name, for ids; ``@0``, ``@1``, … are appended if there are several structures
+    :param content: content of the file
     """
     from ase.io.cif import parse_cif
 
@@ -59,13 +61,17 @@ def read_cif(name: str, stem: str, content: bytes) -> Iterator[Entry]:
         with warnings.catch_warnings():
             warnings.filterwarnings('error', message='Wrong number')  # ASE would drop the row
             warnings.filterwarnings('ignore', message='CIF v2')
-            blocks = [block for block in parse_cif(io.StringIO(text)) if _may_hold_structure(block)]
-    except Exception as error:  # ASE's parser raises whatever a torn file makes of it
+            blocks = [
+                block
+                for block in parse_cif(io.StringIO(text))
+                if any(key.startswith(('_cell_length', '_atom_site_')) for key in block)
+            ]
+    except Exception as error:  # ASE raises various errors for damaged files
         text = f'not a CIF, or cut off ({type(error).__name__}: {error}); fetch the file again'
         yield Entry(Failure(stem, 'unreadable_file', text), {}, name)
         return
     if not blocks:
-        text = 'no data block holds a cell and atom sites; is the file cut off, or a CIF of something else?'
+        text = 'no data block with a cell and atom sites; is the file cut off, or not of a crystal structure?'
         yield Entry(Failure(stem, 'unreadable_file', text), {}, name)
     for number, block in enumerate(blocks):
         label = stem if len(blocks) == 1 else f'{stem}@{number}'
@@ -75,15 +81,12 @@ def read_cif(name: str, stem: str, content: bytes) -> Iterator[Entry]:
         except CrystalError as error:
             yield Entry(Failure(label, error.code, str(error)), {}, where)
         except Exception as error:  # as above
-            text = f'cannot be understood ({type(error).__name__}: {error})'
+            text = f'invalid structure ({type(error).__name__}: {error})'
             yield Entry(Failure(label, 'unreadable_file', text), {}, where)
 
 
-def _may_hold_structure(block: CIFBlock) -> bool:
-    return any(key.startswith(('_cell_length', '_atom_site_')) for key in block)
-
-
 def _column(block: CIFBlock, *names: str) -> list[Any] | None:
+    """Return the values of the first of these tags in the block."""
     for name in names:
         if name in block:
             value = block[name]
@@ -101,11 +104,11 @@ def _crystal(label: str, block: CIFBlock) -> Crystal:
         raise CrystalError('bad_lattice', f'the cell is incomplete: {cell}; lengths and angles are needed')
     cosines = np.cos(np.radians(cell[3:]))
     if not (min(cell[:3]) > 0 and 1 + 2 * cosines.prod() - np.square(cosines).sum() > 1e-9):
-        raise CrystalError('bad_lattice', f'the cell spans no volume: lengths and angles {cell}')
+        raise CrystalError('bad_lattice', f'the cell has no volume: lengths and angles {cell}')
     lattice = np.array(block.get_cell().array, dtype=np.float64)
     rotations, translations = _operations(block, lattice)
     if len(numbers) * len(rotations) > _MAX_ATOMS:
-        raise CrystalError('unreadable_file', f'{len(numbers)} sites × {len(rotations)} operations are too many')
+        raise CrystalError('unreadable_file', f'{len(numbers)} sites × {len(rotations)} operations exceed {_MAX_ATOMS}')
     images = [_site_images(position, rotations, translations, lattice) for position in positions[keep]]
     counts = [len(image) for image in images]
     atoms = np.repeat(numbers[keep], counts)
@@ -118,16 +121,16 @@ def _site_numbers(block: CIFBlock) -> np.ndarray:
     labels = _column(block, '_atom_site_label')
     names = types or labels
     if not names:
-        raise CrystalError('unreadable_file', 'there is no list of atom sites; is the file cut off?')
+        raise CrystalError('unreadable_file', 'no list of atom sites; is the file cut off?')
     numbers = []
     for name in names:
         match = re.match(r'[A-Za-z]{1,2}', str(name))
         found = ATOMIC_NUMBERS.get(match.group().capitalize()) if types and match else None
         if not types and (match := re.match(r'[A-Z][a-z]?', str(name))):
-            # in a label such as Ow1 the second letter need not belong to the symbol
+            # in a label such as Ow1 the second letter is not part of the symbol
             found = ATOMIC_NUMBERS.get(match.group()) or ATOMIC_NUMBERS.get(match.group()[0])
         if found is None:
-            raise CrystalError('unknown_element', f'{str(name)!r:.40} is no chemical element')
+            raise CrystalError('unknown_element', f'{str(name)!r:.40} is not a chemical element')
         numbers.append(found)
     return np.array(numbers, dtype=np.int16)
 
@@ -136,18 +139,20 @@ def _site_positions(block: CIFBlock, count: int) -> np.ndarray:
     columns = [_column(block, f'_atom_site_fract_{axis}') for axis in 'xyz']
     if any(column is None for column in columns):
         raise CrystalError(
-            'unreadable_file', 'fractional coordinates are missing; is the file cut off? (Cartesian CIFs are not read)'
+            'unreadable_file', 'no fractional coordinates; is the file cut off? (Cartesian ones are not supported)'
         )
     table = np.full((count, 3), np.nan)
     for axis, column in enumerate(columns):
         if column is None or len(column) != count:
-            raise CrystalError('unreadable_file', 'the columns of the atom sites differ in length')
+            raise CrystalError('unreadable_file', 'columns of atom sites have different lengths')
         for site, value in enumerate(column):
             if isinstance(value, str) and value.lower() not in ('nan', 'inf', '-inf'):
                 raise CrystalError('unreadable_file', f'atom site {site + 1} has no position: {value!r:.40}')
             table[site, axis] = float(value)
             if not np.isfinite(table[site, axis]):
-                raise CrystalError('not_finite', f'atom site {site + 1} has a position that is not finite: {value}')
+                raise CrystalError(
+                    'not_finite', f'atom site {site + 1} has the position {value}; expected a finite number'
+                )
     return table
 
 
@@ -156,22 +161,22 @@ def _check_occupancies(block: CIFBlock, numbers: np.ndarray) -> None:
         if isinstance(value, int | float) and not abs(value - 1) < 1e-3:
             raise CrystalError(
                 'partial_occupancy',
-                f'atom site {site + 1} ({SYMBOLS[numbers[site]]}) is occupied by {value}; give an ordered structure',
+                f'atom site {site + 1} ({SYMBOLS[numbers[site]]}) has occupancy {value}; give an ordered structure',
             )
 
 
 def _operations(block: CIFBlock, lattice: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return rotations (m, 3, 3) and translations (m, 3) in fractional coordinates, the identity among them."""
+    """Return rotations (m, 3, 3) and translations (m, 3) in fractional coordinates, including the identity."""
     from ase.spacegroup.spacegroup import parse_sitesym
 
     metric = lattice @ lattice.T
 
     def fits(rotations: np.ndarray) -> bool:
-        moved = np.einsum('mki,kl,mlj->mij', rotations, metric, rotations)
-        return bool(np.abs(moved - metric).max() < _METRIC_TOLERANCE * np.abs(metric).max())
+        transformed = np.einsum('mki,kl,mlj->mij', rotations, metric, rotations)
+        return bool(np.abs(transformed - metric).max() < _METRIC_TOLERANCE * np.abs(metric).max())
 
     listed = _column(block, *_OPERATION_TAGS)
-    hall, symbol, number = (_stated(block, *tags) for tags in _GROUP_TAGS)
+    hall, symbol, number = (_text(block, *tags) for tags in _GROUP_TAGS)
     if listed:
         rotations, translations = parse_sitesym([str(item).strip('\'" ') for item in listed])
         if not fits(rotations):
@@ -189,9 +194,10 @@ def _operations(block: CIFBlock, lattice: np.ndarray) -> tuple[np.ndarray, np.nd
     return rotations.astype(np.float64), translations
 
 
-def _stated(block: CIFBlock, *names: str) -> str | None:
+def _text(block: CIFBlock, *names: str) -> str | None:
+    """Return the first value of a tag without quotes; None if missing or unknown."""
     text = str((_column(block, *names) or ['?'])[0]).strip()
-    if len(text) > 1 and text[0] == text[-1] and text[0] in '\'"':  # a Hall symbol may end in a quote of its own
+    if len(text) > 1 and text[0] == text[-1] and text[0] in '\'"':  # a Hall symbol may itself end with a quote
         text = text[1:-1].strip()
     return None if text in ('?', '.', '') else text
 
@@ -199,45 +205,45 @@ def _stated(block: CIFBlock, *names: str) -> str | None:
 def _site_images(
     position: np.ndarray, rotations: np.ndarray, translations: np.ndarray, lattice: np.ndarray
 ) -> np.ndarray:
-    """Return the distinct images of a site (k, 3), each the mean over the operations that lead there.
+    """Return the distinct images of a site, (k, 3), each the mean over the operations that give it.
 
-    The mean puts a site whose coordinates were rounded (0.333, 0.667) exactly onto its special position.
+    The mean moves a site with rounded coordinates (0.333, 0.667) exactly onto its special position.
     """
     images = np.mod(rotations @ position + translations, 1.0)
     if len(images) == 1:
         return position[None]
-    apart = images[:, None] - images
-    apart -= np.rint(apart)
-    same = np.square(apart @ lattice).sum(axis=2) < _SAME_SITE**2
+    differences = images[:, None] - images
+    differences -= np.rint(differences)
+    same = np.square(differences @ lattice).sum(axis=2) < _SAME_SITE**2
     _, first = np.unique(np.argmax(same, axis=1), return_index=True)
-    shifts = -apart[first]  # from the first image of each place to every image
+    shifts = -differences[first]  # from the first image at each position to every image
     weights = same[first, :, None]
     return images[first] + (shifts * weights).sum(axis=1) / weights.sum(axis=1)
 
 
 def _check_composition(block: CIFBlock, atoms: np.ndarray) -> None:
-    """Compare with the formula that the CIF states: the one trace that a cut-off atom list leaves."""
+    """Compare with the chemical formula in the file, to detect an atom list that is cut off."""
     stated = _column(block, '_chemical_formula_sum')
     units = _column(block, '_cell_formula_units_z')
     text = str(stated[0]).strip('\'" ') if stated else '?'
     parts = re.findall(r'([A-Z][a-z]?)(\d*\.?\d*)', text)
     if any(symbol not in ATOMIC_NUMBERS for symbol, _ in parts):
         return
-    want: dict[int, float] = {}
+    expected: dict[int, float] = {}
     for symbol, amount in parts:
-        want[ATOMIC_NUMBERS[symbol]] = want.get(ATOMIC_NUMBERS[symbol], 0.0) + float(amount or 1)
-    if not sum(want.values()) > 0:
+        expected[ATOMIC_NUMBERS[symbol]] = expected.get(ATOMIC_NUMBERS[symbol], 0.0) + float(amount or 1)
+    if not sum(expected.values()) > 0:
         return
-    have = Counter(atoms.tolist())
-    ratio = len(atoms) / sum(want.values())
-    fits = all(abs(have[number] - ratio * want.get(number, 0.0)) < 0.01 * ratio for number in {*want, *have})
+    found = Counter(atoms.tolist())
+    ratio = len(atoms) / sum(expected.values())
+    same = all(abs(found[number] - ratio * expected.get(number, 0.0)) < 0.01 * ratio for number in {*expected, *found})
     z = units[0] if units and isinstance(units[0], int | float) and units[0] > 0 else None
-    # some programs state the content of the whole cell as the formula, and Z beside it
-    admitted = (z, 1) if z else (max(1, round(ratio)),)
-    if not fits or all(abs(ratio - number) > 0.01 for number in admitted):
-        found = ' '.join(f'{SYMBOLS[number]}{count}' for number, count in sorted(have.items()))
+    # some programs write the content of the whole cell as the formula in addition to Z
+    allowed = (z, 1) if z else (max(1, round(ratio)),)
+    if not same or all(abs(ratio - number) > 0.01 for number in allowed):
+        content = ' '.join(f'{SYMBOLS[number]}{count}' for number, count in sorted(found.items()))
         raise CrystalError(
             'composition_mismatch',
-            f'the file states {text}{f" × {z}" if z else ""}, its atoms make {found or "nothing"}; '
-            'is the atom list cut off, or are atoms missing?',
+            f'the formula is {text}{f" × {z}" if z else ""}, the atom sites give {content or "nothing"}; '
+            'is the atom list cut off?',
         )

@@ -1,4 +1,4 @@
-"""Conversion of crystals from and to ASE; the Cartesian frame is never changed."""
+"""Conversion from and to ASE; the Cartesian frame is kept."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ __all__ = ('from_ase', 'to_ase')
 def from_ase(atoms: Atoms, id: str | None = None) -> Crystal:
     """Return an ASE structure as a crystal.
 
-    :param id: name of the crystal; the formula of the cell if not given
-    :raises CrystalError: ``bad_lattice`` (no cell), ``partial_occupancy`` or ``not_periodic``
+    :param atoms: structure, periodic along three directions
+    :param id: id of the crystal; by default the formula of the cell
+    :raises CrystalError: ``bad_lattice`` (no cell), ``not_periodic`` or ``partial_occupancy``
     """
     if atoms.cell.rank < 3:
-        raise CrystalError('bad_lattice', f'the cell spans no volume: {atoms.cell.array.tolist()}')
+        raise CrystalError('bad_lattice', f'the cell has no volume: {atoms.cell.array.tolist()}')
     if not all(atoms.pbc):
         raise CrystalError(
-            'not_periodic', f'periodic along {atoms.pbc.tolist()} only; a crystal is along all three (pbc="T T T")'
+            'not_periodic', f'pbc is {atoms.pbc.tolist()}; a crystal is periodic along all axes (pbc="T T T")'
         )
     for kind, shares in atoms.info.get('occupancy', {}).items():
         if len(shares) != 1 or abs(sum(shares.values()) - 1) > 1e-3:
@@ -41,7 +42,7 @@ def from_ase(atoms: Atoms, id: str | None = None) -> Crystal:
 
 
 def to_ase(crystal: Crystal) -> Atoms:
-    """Return a crystal as an ASE structure, in the frame of the crystal."""
+    """Return a crystal as an ASE structure in the same Cartesian frame."""
     from ase import Atoms
 
     return Atoms(

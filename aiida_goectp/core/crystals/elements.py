@@ -1,4 +1,4 @@
-"""Chemical symbols and atomic numbers, without the import time of a chemistry library."""
+"""Chemical symbols and atomic numbers, without the import time of ASE."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ SYMBOLS: tuple[str, ...] = (
     *('Fr', 'Ra', 'Ac', 'Th', 'Pa', 'U', 'Np', 'Pu', 'Am', 'Cm', 'Bk', 'Cf', 'Es', 'Fm', 'Md', 'No', 'Lr'),
     *('Rf', 'Db', 'Sg', 'Bh', 'Hs', 'Mt', 'Ds', 'Rg', 'Cn', 'Nh', 'Fl', 'Mc', 'Lv', 'Ts', 'Og'),
 )
-"""Symbol of each atomic number; 0 is no element"""
+"""Chemical symbol of each atomic number; 0 is not an element."""
 
 ATOMIC_NUMBERS: dict[str, int] = {
     **{symbol: number for number, symbol in enumerate(SYMBOLS) if number},
-    'D': 1,  # isotopes differ in mass alone, and no static dielectric constant depends on mass
+    'D': 1,  # static dielectric tensors do not depend on masses
     'T': 1,
 }
+"""Atomic number of each chemical symbol, isotopes of hydrogen included."""
 
 
 def symbols_of(atomic_numbers: np.ndarray) -> list[str]:
@@ -31,7 +32,7 @@ def symbols_of(atomic_numbers: np.ndarray) -> list[str]:
 
 
 def formula(atomic_numbers: np.ndarray) -> str:
-    """Return the formula of a cell in Hill order: carbon and hydrogen first if there is carbon, else alphabetic."""
+    """Return the formula of a cell in Hill order: carbon and hydrogen first if there is carbon, else alphabetical."""
     numbers, counts = np.unique(np.asarray(atomic_numbers), return_counts=True)
     parts = dict(zip(symbols_of(numbers), counts.tolist(), strict=True))
     first = [symbol for symbol in ('C', 'H') if 'C' in parts and symbol in parts]

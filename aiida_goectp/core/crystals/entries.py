@@ -1,4 +1,4 @@
-"""What every reader yields, and how entries of many files become one set."""
+"""Entries, which every reader yields, and their collection to one crystal set."""
 
 from __future__ import annotations
 
@@ -14,23 +14,28 @@ from aiida_goectp.core.crystals.validation import split_valid
 __all__ = ('Entry', 'clean_text', 'collect', 'scalars', 'unique_ids')
 
 _MAX_TEXT = 200
-"""characters; a text column of a set is as wide as its longest entry, for each row"""
+"""characters; every row of a text column takes the memory of the longest one"""
 
 _MAX_MESSAGE = 400
+"""characters"""
 
 
 class Entry(NamedTuple):
-    """One row as it was read: a crystal not yet checked, or the failure to read it."""
+    """One row of a file: a crystal that is not yet validated, or the failure to read it."""
 
     row: Crystal | Failure
     properties: Mapping[str, Any]
     """numbers, booleans and strings by name"""
     where: str = ''
-    """file, and line or frame, for the message of a crystal that turns out not to be one"""
+    """file, and line or frame, for messages"""
 
 
 def scalars(values: Mapping[str, Any], leave_out: Iterable[str] = ()) -> dict[str, Any]:
-    """Return the entries that are a number, a boolean or a string; arrays, objects and nulls stay behind."""
+    """Return the values that are numbers, booleans or strings, with their names.
+
+    :param values: name → value
+    :param leave_out: names to skip
+    """
     skipped = set(leave_out)
     found = {}
     for name, value in values.items():
@@ -42,15 +47,15 @@ def scalars(values: Mapping[str, Any], leave_out: Iterable[str] = ()) -> dict[st
 
 
 def clean_text(text: str) -> str:
-    """Return a text without control characters, at most 200 characters long, so that it survives a numpy column."""
+    """Return the printable characters among the first 200, without surrounding spaces."""
     return ''.join(char for char in text[:_MAX_TEXT] if char.isprintable()).strip()
 
 
 def collect(entries: Iterable[Entry]) -> CrystalSet:
-    """Check every entry and join them to one set, in order.
+    """Return the valid crystals of all entries in order, with the failures of the others.
 
-    An id that stood before gets ``#2``, ``#3``, … appended. A property that a row lacks becomes NaN, or an empty string
-    in a column of text.
+    Duplicate ids are made unique by :func:`unique_ids`. A property that a row does not have is NaN, or empty in a text
+    column.
     """
     listed = list(entries)
     ids = unique_ids([clean_text(entry.row.id) for entry in listed])
@@ -68,17 +73,17 @@ def collect(entries: Iterable[Entry]) -> CrystalSet:
     if not checked.failures:
         return checked
     places = {name: entry.where for name, entry in zip(ids, listed, strict=True)}
-    return replace(checked, failures=tuple(_placed(failure, places[failure.id]) for failure in checked.failures))
+    return replace(checked, failures=tuple(_with_place(failure, places[failure.id]) for failure in checked.failures))
 
 
-def _placed(failure: Failure, where: str) -> Failure:
-    """Return the failure with its place in front, on one line of at most 400 characters."""
+def _with_place(failure: Failure, where: str) -> Failure:
+    """Return the failure with file and row before its message, on one line of at most 400 characters."""
     line = ' '.join(f'{where}: {failure.message}'.split() if where else failure.message.split())
     return failure._replace(message=line if len(line) <= _MAX_MESSAGE else line[: _MAX_MESSAGE - 1] + '…')
 
 
 def unique_ids(names: Sequence[str]) -> list[str]:
-    """Return the names with ``#2``, ``#3``, … appended to each that stood before."""
+    """Return the names with ``#2``, ``#3``, … appended to repeated ones."""
     taken = set(names)
     seen: dict[str, int] = {}
     result = []

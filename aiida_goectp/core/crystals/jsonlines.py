@@ -1,4 +1,4 @@
-"""Crystals as JSON lines: one object a line with ``lattice``, ``species`` and ``frac_coords``."""
+"""Reader of crystals as JSON lines: one object a line with ``lattice``, ``species`` and ``frac_coords``."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ _OWN = ('id', 'lattice', 'species', 'frac_coords')
 def read_jsonlines(name: str, stem: str, content: bytes) -> Iterator[Entry]:
     """Read JSON lines.
 
-    Each object holds ``lattice`` (rows a, b, c in Å), ``species`` (symbols) and ``frac_coords``; ``id`` is used if
-    given, else the file's stem and the number of the row from 0. Every other entry that is a number, a boolean or a
-    string becomes a property; tensors are left out here.
+    Each object contains ``lattice`` (rows a, b, c in Å), ``species`` (symbols), ``frac_coords`` and optionally ``id``;
+    the default id is the stem of the file with the index of the row. Other numbers, booleans and strings become
+    properties; arrays are not read.
 
     :param name: file name for messages
-    :param stem: for ids
+    :param stem: stem of the file name, for ids
+    :param content: content of the file
     """
     row = 0
     for number, line in enumerate(content.split(b'\n'), start=1):
@@ -56,20 +57,20 @@ def _crystal(label: str, data: Any) -> Crystal:
         raise CrystalError('unreadable_row', 'expected a JSON object with lattice, species and frac_coords')
     missing = [key for key in _OWN[1:] if key not in data]
     if missing:
-        raise CrystalError('unreadable_row', f'{" and ".join(missing)} missing; each row needs {", ".join(_OWN[1:])}')
+        raise CrystalError('unreadable_row', f'missing {", ".join(missing)}; required are {", ".join(_OWN[1:])}')
     species = data['species']
     if not isinstance(species, list):
-        raise CrystalError('unreadable_row', 'species is no list of chemical symbols')
+        raise CrystalError('unreadable_row', 'species is not a list of chemical symbols')
     try:
         lattice = np.array(data['lattice'], dtype=np.float64)
         positions = np.array(data['frac_coords'], dtype=np.float64)
     except (ValueError, TypeError, OverflowError) as error:
-        raise CrystalError('unreadable_row', f'lattice or frac_coords is no table of numbers ({error})') from error
+        raise CrystalError('unreadable_row', f'lattice or frac_coords is not a table of numbers ({error})') from error
     if lattice.shape != (3, 3) or (positions.shape != (len(species), 3) and species):
         raise CrystalError(
             'unreadable_row',
-            f'lattice of shape {lattice.shape}, frac_coords of shape {positions.shape} and {len(species)} species '
-            'do not fit together',
+            f'inconsistent shapes: lattice {lattice.shape}, frac_coords {positions.shape}, {len(species)} species; '
+            'expected (3, 3), (n, 3) and n',
         )
     return Crystal(label, lattice, np.array([_number(item) for item in species], np.int16), positions.reshape(-1, 3))
 
@@ -80,5 +81,7 @@ def _number(symbol: Any) -> int:
     except (KeyError, TypeError):
         pass
     if isinstance(symbol, dict | list):
-        raise CrystalError('partial_occupancy', f'a site is shared: {symbol!r:.80}; give an ordered structure')
-    raise CrystalError('unknown_element', f'{symbol!r:.40} is no chemical element')
+        raise CrystalError(
+            'partial_occupancy', f'site with several elements: {symbol!r:.80}; an ordered structure is needed'
+        )
+    raise CrystalError('unknown_element', f'{symbol!r:.40} is not a chemical element')

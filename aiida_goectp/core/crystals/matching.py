@@ -1,4 +1,4 @@
-"""Whether two crystals are the same one, and the rotation that leads from the frame of one to that of the other."""
+"""Structure matching: identity of two crystals, and the rotation between their frames."""
 
 from __future__ import annotations
 
@@ -12,54 +12,56 @@ from aiida_goectp.core.crystals.crystalset import Crystal
 from aiida_goectp.core.crystals.reduction import polar_rotation
 from aiida_goectp.core.crystals.symmetry import CanonicalCell
 
-__all__ = ('MAX_DISTANCE', 'MAX_STRAIN', 'Alignment', 'align', 'sites')
+__all__ = ('MAX_DISTANCE', 'MAX_STRAIN', 'Alignment', 'align', 'primitive_sites')
 
 MAX_STRAIN = 0.03
-"""largest principal strain between two relaxations of one crystal; functionals and codes differ by less"""
+"""largest principal strain between two relaxations of a crystal; functionals and codes differ by less"""
 
 MAX_DISTANCE = 0.1
-"""Å, between an atom and its partner"""
+"""Å, largest distance of two matched atoms"""
 
 _COEFFICIENTS = np.array([c for c in product(range(-2, 3), repeat=3) if any(c)], dtype=np.int64)
 
 
 class Alignment(NamedTuple):
-    """How the second of two crystals is laid over the first."""
+    """Match of the second of two crystals with the first."""
 
     rotation: np.ndarray
-    """(3, 3) rotation or reflection R: a vector v of the second is R v in the frame of the first; a tensor R T Rᵀ"""
+    """(3, 3) rotation or reflection R: a vector v of the second is R v in the frame of the first, a tensor R T Rᵀ"""
     permutation: np.ndarray
-    """(n,) the atom of the second primitive cell that lies on each atom of the first"""
+    """(n,) index of the atom in the second primitive cell that matches each atom of the first"""
     strain: float
     """largest principal strain"""
     distance: float
-    """Å, largest distance of two partners"""
+    """Å, largest distance of two matched atoms"""
 
 
 def align(first: CanonicalCell, second: CanonicalCell) -> Alignment | None:
-    """Return how the second crystal lies on the first; None if they are not the same crystal.
+    """Return the match with the smallest strain and distance, or None if the crystals differ.
 
-    The same are crystals whose primitive cells differ by a rotation or reflection, another origin, another choice of
-    cell and another order of atoms, by a strain up to :data:`MAX_STRAIN` and by shifts of atoms up to
-    :data:`MAX_DISTANCE`, and whose point groups are equally large: a small distortion that breaks the symmetry, as at a
-    ferroelectric transition, makes another crystal, and very different tensors. Of all ways to lay one over the other
-    the one with the least strain and shift is taken.
+    Crystals are identical if their primitive cells agree after rotation or reflection and change of origin, cell and
+    atom order, with a strain up to :data:`MAX_STRAIN` and distances up to :data:`MAX_DISTANCE`, and if their point
+    groups have the same order: a small distortion that breaks the symmetry, as at a ferroelectric transition, changes
+    the tensors strongly.
+
+    :param first: canonical cell of the first crystal
+    :param second: canonical cell of the second crystal
     """
     numbers = first.atomic_numbers
     if len(first.operations) != len(second.operations) or len(numbers) != len(second.atomic_numbers):
         return None
     if (np.sort(numbers) != np.sort(second.atomic_numbers)).any():
         return None
-    ways = []
+    candidates = []
     for basis in _bases(first.lattice, second.lattice):
         gradient = np.linalg.solve(basis @ second.lattice, first.lattice).T
         rotation = polar_rotation(gradient.T)
         strain = float(np.abs(np.linalg.eigvalsh(rotation.T @ gradient) - 1).max())
         if strain <= MAX_STRAIN:
-            ways.append((strain, basis, rotation))
+            candidates.append((strain, basis, rotation))
     edge = float(np.abs(np.linalg.det(first.lattice))) ** (1 / 3)
     best, least = None, np.inf
-    for strain, basis, rotation in sorted(ways, key=lambda way: way[0]):
+    for strain, basis, rotation in sorted(candidates, key=lambda item: item[0]):
         if strain * edge >= least:
             break
         positions = second.fractional_positions @ np.linalg.inv(basis)
@@ -70,16 +72,16 @@ def align(first: CanonicalCell, second: CanonicalCell) -> Alignment | None:
 
 
 def _bases(lattice: np.ndarray, other: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield integer matrices whose products with the other lattice are bases of nearly the shape of this one."""
+    """Yield integer matrices whose products with the other lattice are bases of nearly the same shape as this one."""
     vectors = _COEFFICIENTS @ other
-    wanted, lengths = np.linalg.norm(lattice, axis=1), np.linalg.norm(vectors, axis=1)
+    edges, lengths = np.linalg.norm(lattice, axis=1), np.linalg.norm(vectors, axis=1)
     scalar = lattice @ lattice.T
-    fits = [np.flatnonzero(np.abs(lengths - edge) <= 1.01 * MAX_STRAIN * edge) for edge in wanted]
+    fits = [np.flatnonzero(np.abs(lengths - edge) <= 1.01 * MAX_STRAIN * edge) for edge in edges]
     products = vectors @ vectors.T
 
     def close(i: int, j: int, s: int, t: np.ndarray) -> np.ndarray:
-        # a strain e changes a scalar product of edges a and b by 2 e a b at most, and a little
-        return t[np.abs(products[s, t] - scalar[i, j]) <= 2.05 * MAX_STRAIN * wanted[i] * wanted[j]]
+        # to first order, a strain e changes the scalar product of edges a and b by up to 2 e a b
+        return t[np.abs(products[s, t] - scalar[i, j]) <= 2.05 * MAX_STRAIN * edges[i] * edges[j]]
 
     for a in fits[0].tolist():
         thirds = close(0, 2, a, fits[2])
@@ -91,36 +93,38 @@ def _bases(lattice: np.ndarray, other: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _match(first: CanonicalCell, positions: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, float] | None:
-    """Return the partner of each atom and the largest distance, for the best shift of the origin; None without one.
+    """Return the matching atom of each atom and the largest distance, for the best shift of the origin, or None.
 
-    :param positions: (n, 3) of the second crystal in the basis that corresponds to the first lattice
+    :param positions: (n, 3) fractional positions of the second crystal, in the basis that matches the first lattice
+    :param numbers: (n,) atomic numbers of the second crystal
     """
     kinds, counts = np.unique(first.atomic_numbers, return_counts=True)
     rarest = kinds[np.argmin(counts)]
     anchor = first.fractional_positions[np.flatnonzero(first.atomic_numbers == rarest)[0]]
-    unlike = first.atomic_numbers[:, None] != numbers[None, :]
+    different = first.atomic_numbers[:, None] != numbers[None, :]
     best: tuple[np.ndarray, float] | None = None
     for start in np.flatnonzero(numbers == rarest):
-        moved = positions + (anchor - positions[start])
-        steps = moved[None, :] - first.fractional_positions[:, None]
+        shifted = positions + (anchor - positions[start])
+        steps = shifted[None, :] - first.fractional_positions[:, None]
         steps -= np.rint(steps)
         distances = np.linalg.norm(steps @ first.lattice, axis=2)
-        distances[unlike] = np.inf
-        partners = distances.argmin(axis=1)
-        # the anchor may itself be shifted, so the others may seem twice as far off until the mean is taken away
-        if len(set(partners.tolist())) < len(partners) or distances.min(axis=1).max() > 2 * MAX_DISTANCE:
+        distances[different] = np.inf
+        matched = distances.argmin(axis=1)
+        # the anchor may be displaced itself, which doubles distances until the mean shift is subtracted
+        if len(set(matched.tolist())) < len(matched) or distances.min(axis=1).max() > 2 * MAX_DISTANCE:
             continue
-        shifts = steps[np.arange(len(partners)), partners] @ first.lattice
+        shifts = steps[np.arange(len(matched)), matched] @ first.lattice
         distance = float(np.linalg.norm(shifts - shifts.mean(axis=0), axis=1).max())
         if distance <= MAX_DISTANCE and (best is None or distance < best[1]):
-            best = partners, distance
+            best = matched, distance
     return best
 
 
-def sites(crystal: Crystal, cell: CanonicalCell) -> np.ndarray:
-    """Return for each atom of a crystal the atom of its own canonical primitive cell, (n,).
+def primitive_sites(crystal: Crystal, cell: CanonicalCell) -> np.ndarray:
+    """Return the index of the equivalent atom in the canonical cell for each atom of a crystal, (n,).
 
-    :param cell: the canonical cell of this crystal: frame and origin are the same
+    :param crystal: the crystal
+    :param cell: canonical cell of this crystal, with the same frame and origin
     """
     cartesian = np.asarray(crystal.fractional_positions) @ crystal.lattice
     steps = (cartesian @ np.linalg.inv(cell.lattice))[:, None] - cell.fractional_positions[None, :]

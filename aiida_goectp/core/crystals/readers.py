@@ -1,9 +1,9 @@
-"""Structure files of every kind to one ``CrystalSet``.
+"""Readers of structure files of all supported formats into one ``CrystalSet``.
 
 ======================================== ==========================================================================
-file name                                what it is
+file name                                format
 ======================================== ==========================================================================
-``*.npz``                                a crystal set of this package
+``*.npz``                                crystal set of this package
 ``*.jsonl``                              JSON lines with lattice, species, frac_coords and properties
 ``*.cif``                                CIF; the frame is ASE's: a along x, b in the xy plane
 ``*.vasp``, ``*.poscar``, ``POSCAR*``,   VASP structure
@@ -11,9 +11,10 @@ file name                                what it is
 ``*.xyz``, ``*.extxyz``                  extended XYZ with one or many frames
 ======================================== ==========================================================================
 
-Each of them may be compressed (``.gz``). What cannot be read or computed becomes a failure of the set, with a code:
-``unreadable_file``, ``unreadable_row``, ``unknown_format``, ``partial_occupancy``, ``composition_mismatch``,
-``symmetry_mismatch``, ``not_periodic`` and those of :func:`aiida_goectp.core.crystals.validation.check_crystal`.
+All of them may be compressed (``.gz``). A row that cannot be read or is not a valid crystal becomes a failure of the
+set. Its code is ``unreadable_file``, ``unreadable_row``, ``unknown_format``, ``partial_occupancy``,
+``composition_mismatch``, ``symmetry_mismatch``, ``not_periodic`` or one of
+:func:`aiida_goectp.core.crystals.validation.check_crystal`.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ __all__ = (
     'read_contents',
     'read_structures',
     'structure_files',
-    'unpacked',
+    'unpack',
 )
 
 _MAX_BYTES = 4 * 2**30
-"""a gzip file that unpacks to more is refused"""
+"""largest uncompressed content of a gzip file"""
 
 _Reader = Callable[[str, str, bytes], Iterator[Entry]]
 
@@ -52,7 +53,7 @@ def _read_crystals(name: str, stem: str, content: bytes) -> Iterator[Entry]:
     try:
         crystals = CrystalSet.load(io.BytesIO(content))
     except FormatError as error:
-        text = str(error).removeprefix('the stream: ').removeprefix('crystals.npz: ')
+        text = str(error).removeprefix('crystals.npz: ')
         yield Entry(Failure(stem, 'unreadable_file', text), {}, name)
         return
     columns = {key: column.tolist() for key, column in crystals.properties.items()}
@@ -73,57 +74,56 @@ _READERS: dict[str, _Reader] = {
 }
 
 SUFFIXES = tuple(_READERS)
-"""file name endings that are read, besides names that begin with POSCAR or CONTCAR"""
+"""suffixes of supported files, in addition to names that begin with POSCAR or CONTCAR"""
 
 _KNOWN = f'{", ".join(SUFFIXES)}, POSCAR*, CONTCAR*, each with or without .gz'
 
 
 def read_structures(paths: Sequence[str | Path]) -> CrystalSet:
-    """Read structure files and folders of such files to one set, in the order given.
+    """Read structure files and folders of structure files into one set, in the given order.
 
-    A folder is read one level deep, sorted by name; files of other kinds and hidden ones in it are passed over. The id
-    of a crystal is the stem of its file, with ``@0``, ``@1``, … for each of many in one file, or the ``id`` of a JSON
-    line; an id that stood before gets ``#2``. Scalars of JSON lines and of extended XYZ frames become property columns.
+    Files of a folder are read sorted by name, without subfolders, hidden files and files of other formats. The id of a
+    crystal is the stem of its file, with ``@0``, ``@1``, … if the file contains several, or the ``id`` of a JSON line;
+    repeated ids get ``#2``, ``#3``, …. Scalars of JSON lines and of extended XYZ frames become property columns.
 
-    :raises FormatError: a path that does not exist, a folder without structure files, or not one crystal in all of it
+    :param paths: files and folders
+    :raises FormatError: a path that does not exist, a folder without structure files, or no valid crystal at all
     """
     files = [file for path in paths for file in structure_files(Path(path))]
     crystals = read_contents((str(file), _content(file)) for file in files)
     if not len(crystals):
-        shown = ''.join(f'\n  {failure.code}: {failure.message}' for failure in crystals.failures[:5])
+        listed = ''.join(f'\n  {failure.code}: {failure.message}' for failure in crystals.failures[:5])
         more = len(crystals.failures) - 5
         raise FormatError(
-            f'{", ".join(map(str, paths)) or "no path given"}: not one crystal could be read; the input needs at least '
-            f'one whole structure ({_KNOWN}){shown}' + (f'\n  … and {more} more failures' if more > 0 else '')
+            f'{", ".join(map(str, paths)) or "no path given"}: not one crystal could be read; at least one complete '
+            f'structure is required ({_KNOWN}){listed}' + (f'\n  … and {more} more failures' if more > 0 else '')
         )
     return crystals
 
 
 def read_contents(files: Iterable[tuple[str, bytes | Failure]]) -> CrystalSet:
-    """Read the contents of several files to one set; the kind of each is told by its name.
+    """Read the contents of several files into one set, possibly without crystals; the name determines the format.
 
-    What cannot be read is among the failures; a set without a crystal is possible.
-
-    :param files: (file name, content), or (file name, why there is none)
+    :param files: (file name, content), or (file name, failure to read the file)
     """
     return collect(entry for name, content in files for entry in _entries(name, content))
 
 
 def read_bytes(name: str, content: bytes) -> CrystalSet:
-    """Read the content of one file to a set, as :func:`read_contents`."""
+    """Read the content of one file into a set; see :func:`read_contents`."""
     return read_contents([(name, content)])
 
 
 def describe_failures(failures: Iterable[Failure]) -> str:
-    """Return how many failures there are of each code, most frequent first: ``3 bad_lattice, 1 unknown_element``."""
+    """Return the number of failures of each code, most frequent first: ``3 bad_lattice, 1 unknown_element``."""
     counts = Counter(failure.code for failure in failures)
     return ', '.join(f'{count} {code}' for code, count in counts.most_common())
 
 
 def structure_files(path: Path) -> list[Path]:
-    """Return the file itself, or the structure files of a folder, one level deep and sorted by name.
+    """Return the structure files of a folder sorted by name, without subfolders; a file is returned itself.
 
-    :raises FormatError: no such path, or a folder without structure files
+    :raises FormatError: the path does not exist, or is a folder without structure files
     """
     if path.is_file():
         return [path]
@@ -133,7 +133,7 @@ def structure_files(path: Path) -> list[Path]:
         item for item in path.iterdir() if item.is_file() and not item.name.startswith('.') and _reader(item.name)[0]
     )
     if not found:
-        raise FormatError(f'{path}: no structure file in this folder; looked for {_KNOWN}')
+        raise FormatError(f'{path}: no structure file in this folder; supported are {_KNOWN}')
     return found
 
 
@@ -145,7 +145,7 @@ def _content(path: Path) -> bytes | Failure:
 
 
 def _reader(name: str) -> tuple[_Reader | None, str]:
-    """Return the reader for a file of this name, and the stem of the name."""
+    """Return the reader for a file of this name (None: unknown format), and the stem of the name."""
     base = PurePath(name).name
     plain = re.sub(r'\.gz$', '', base, flags=re.IGNORECASE)
     suffix = PurePath(plain).suffix.lower()
@@ -161,20 +161,20 @@ def _entries(name: str, content: bytes | Failure) -> Iterator[Entry]:
     if isinstance(content, Failure):
         yield Entry(content, {}, name)
     elif reader is None:
-        yield Entry(Failure(stem, 'unknown_format', f'a file of unknown kind; known are {_KNOWN}'), {}, name)
+        yield Entry(Failure(stem, 'unknown_format', f'unknown format; supported are {_KNOWN}'), {}, name)
     else:
         try:
-            plain = unpacked(content) if name.lower().endswith('.gz') else content
+            plain = unpack(content) if name.lower().endswith('.gz') else content
         except ValueError as error:
             yield Entry(Failure(stem, 'unreadable_file', f'{error}; fetch the file again'), {}, name)
             return
         yield from reader(name, stem, plain)
 
 
-def unpacked(content: bytes) -> bytes:
-    """Return the content of a gzip file of one or several members.
+def unpack(content: bytes) -> bytes:
+    """Return the uncompressed content of a gzip file of one or more members.
 
-    :raises ValueError: no gzip, damaged, cut off, or larger than 4 GiB
+    :raises ValueError: not a gzip file, damaged, cut off, or larger than 4 GiB
     """
     pieces, size = [], 0
     rest = content
@@ -186,7 +186,7 @@ def unpacked(content: bytes) -> bytes:
             raise ValueError(f'not a gzip file, or damaged ({error})') from error
         size += len(pieces[-1])
         if size > _MAX_BYTES:
-            raise ValueError(f'larger than {_MAX_BYTES >> 30} GiB when unpacked')
+            raise ValueError(f'larger than {_MAX_BYTES >> 30} GiB uncompressed')
         if not unpacker.eof:
             raise ValueError('the gzip stream is cut off')
         rest = unpacker.unused_data.lstrip(b'\0')

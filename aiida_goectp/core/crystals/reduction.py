@@ -1,35 +1,36 @@
-"""All reduced bases of a lattice: the choice of cell, made unique up to the lattice's own symmetry."""
+"""All reduced bases of a lattice: a choice of cell that is unique up to the symmetry of the lattice."""
 
 from __future__ import annotations
 
 from itertools import product
 
 import numpy as np
-import spglib
+
+from aiida_goectp.core.crystals.symmetry_search import niggli_reduce
 
 __all__ = ('polar_rotation', 'reduced_bases')
 
 LENGTH_TOLERANCE = 1e-4
-"""Å; vectors whose lengths differ by less count as equally long"""
+"""Å; lengths that differ by less are equal"""
 
 _COEFFICIENTS = np.array([c for c in product(range(-2, 3), repeat=3) if any(c)], dtype=np.int64)
 
 
 def reduced_bases(lattice: np.ndarray, tolerance: float = LENGTH_TOLERANCE) -> tuple[np.ndarray, np.ndarray]:
-    """Return a reduced basis of a lattice and every basis that is equally reduced.
+    """Return a Niggli-reduced basis of a lattice, and all reduced bases in terms of it.
 
-    A basis is reduced when its vectors attain the three successive minima of the lattice and, among those, the sum of
-    its three scalar products, then each of them in turn, is the largest. All such bases have the same Gram matrix, so
-    they are related by the isometries that map the lattice onto itself: the set depends on the lattice alone, not on
-    the cell in which it was given. Ties are broken with a tolerance, so that the set does not depend on rounding.
+    A basis is reduced if the lengths of its vectors are the three successive minima of the lattice and, among these
+    bases, the sum of the three scalar products, then each of them in turn, is largest. All reduced bases have the same
+    Gram matrix, so they are related by the isometries of the lattice: the set depends on the lattice, not on the given
+    cell. Values are compared with a tolerance, so that the set does not depend on rounding.
 
     :param lattice: (3, 3) Å, rows a, b, c
-    :param tolerance: Å, lengths closer than this are equal
-    :return: the reduced rows (3, 3) in the frame of the input, and (m, 3, 3) integer matrices whose products with them
-        are the equally reduced bases (rows); −B is among them for every B
+    :param tolerance: Å, lengths that differ by less are equal
+    :return: the basis (3, 3) Å, rows, in the given frame; and (m, 3, 3) integer matrices whose products with it are the
+        reduced bases (rows), with −B for every B
     """
-    start = spglib.niggli_reduce(lattice, eps=1e-5)
-    start = np.asarray(lattice, dtype=np.float64) if start is None else np.asarray(start)
+    start = niggli_reduce(lattice)
+    start = np.asarray(lattice, dtype=np.float64) if start is None else start
     vectors = _COEFFICIENTS @ start
     lengths = np.linalg.norm(vectors, axis=1)
     minima = _successive_minima(vectors, lengths)
@@ -41,7 +42,7 @@ def reduced_bases(lattice: np.ndarray, tolerance: float = LENGTH_TOLERANCE) -> t
 
 
 def _successive_minima(vectors: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Return the lengths of the shortest vector, the shortest not collinear, the shortest not coplanar."""
+    """Return the lengths of the shortest vector, the shortest one not collinear, the shortest one not coplanar."""
     order = np.argsort(lengths, kind='stable')
     units = vectors[order] / lengths[order, None]
     cross = np.cross(units[0], units)
@@ -70,8 +71,8 @@ def _largest_products(bases: np.ndarray, lattice: np.ndarray, tolerance: float) 
 def polar_rotation(lattices: np.ndarray) -> np.ndarray:
     """Return the orthogonal factor Q of the polar decomposition Lᵀ = Q P of lattices with rows a, b, c.
 
-    P is symmetric positive definite, so a rotation or reflection R of the crystal turns Q into R Q and leaves P.
-    Source: Hua et al., arXiv 2410.02372.
+    P is symmetric positive definite: a rotation or reflection R of the crystal changes Q to R Q and leaves P unchanged
+    (Hua et al., arXiv 2410.02372).
 
     :param lattices: (..., 3, 3)
     :return: (..., 3, 3), columns as in Lᵀ

@@ -1,61 +1,59 @@
-"""Symmetry of a crystal: canonical primitive cell, frames, and projection of tensors onto the point group."""
+"""Canonical primitive cell, frames, and projection of tensors onto the point group."""
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-import spglib
 
 from aiida_goectp.core.crystals.crystalset import Crystal
 from aiida_goectp.core.crystals.reduction import polar_rotation, reduced_bases
+from aiida_goectp.core.crystals.symmetry_search import SYMPREC, Symmetry, find_symmetry
 
-__all__ = ('SYMPREC', 'CanonicalCell', 'canonical_cell', 'infrared_directions', 'point_group_projector', 'project')
-
-SYMPREC = 1e-2
-"""Å; atoms closer than this to a symmetric position are on it (the usual choice for relaxed crystals)"""
+__all__ = ('CanonicalCell', 'canonical_cell', 'infrared_directions', 'point_group_projector', 'project')
 
 
 class CanonicalCell(NamedTuple):
-    """The reduced primitive cell of a crystal, in the Cartesian frame of the input.
+    """Reduced primitive cell of a crystal in the Cartesian frame of the crystal.
 
-    Lattice and positions are symmetrised: they obey the operations to rounding.
+    Lattice and positions are symmetrised: the operations hold to rounding.
     """
 
     lattice: np.ndarray
-    """(3, 3) Å, rows; not rotated against the input"""
+    """(3, 3) Å, rows; not rotated"""
     atomic_numbers: np.ndarray
     """(n,)"""
     fractional_positions: np.ndarray
     """(n, 3) in [0, 1), of this lattice"""
     operations: np.ndarray
-    """(g, 3, 3) the point group as orthogonal Cartesian matrices, in the frame of the input"""
+    """(g, 3, 3) point group as orthogonal Cartesian matrices"""
     permutations: np.ndarray
-    """(g, n) the atom onto which each operation, with its translation, carries each atom"""
+    """(g, n) index of the atom to which each operation, with its translation, maps each atom"""
     frames: np.ndarray
-    """(m, 3, 3) rows: one reduced basis for each coset of the crystal's Laue group in the lattice's holohedry"""
+    """(m, 3, 3) Å, rows: one reduced basis for each coset of the Laue group of the crystal in the holohedry of the
+    lattice"""
     rotations: np.ndarray
-    """(m, 3, 3) the rotation (or roto-inversion) Q of each frame: a tensor O of the canonical frame is Q O Qᵀ here"""
+    """(m, 3, 3) rotation (or roto-inversion) Q of each frame: a tensor O of the canonical frame is Q O Qᵀ in the frame
+    of the crystal"""
     symmetry_known: bool
-    """false if no symmetry could be determined and the point group was taken as trivial"""
+    """False if no space group was found; the point group is trivial then"""
 
 
 def canonical_cell(crystal: Crystal, symprec: float = SYMPREC) -> CanonicalCell:
-    """Return the reduced primitive cell with every frame in which the crystal must be seen.
+    """Return the reduced primitive cell and the frames over which the network averages.
 
-    The cell is that of the input up to a symmetrising strain below ``symprec``: rotations, reflections, another choice
-    of cell, supercells, atom order, origin and unwrapped coordinates change nothing but the frame.
+    The cell is that of the crystal, apart from a strain below ``symprec`` that symmetrises it. Another choice of cell,
+    supercell, atom order or origin changes nothing; rotations and reflections of the crystal rotate the result.
 
-    :param crystal: one crystal that :func:`aiida_goectp.core.crystals.validation.check_crystal` accepts
+    :param crystal: a crystal that :func:`aiida_goectp.core.crystals.validation.check_crystal` accepts
     :param symprec: Å, tolerance of the symmetry search
     """
     lattice, numbers, positions, rotations, translations, known = _primitive(crystal, symprec)
     reduced, bases = reduced_bases(lattice)
     transform = np.rint(reduced @ np.linalg.inv(lattice)).astype(np.int64)  # rows: reduced = transform @ lattice
     inverse = np.rint(np.linalg.inv(transform)).astype(np.int64)
-    # column coordinates change by the transposed inverse: x' = T⁻ᵀ x, W' = T⁻ᵀ W Tᵀ
+    # fractional coordinates as columns transform by the inverse transpose: x' = T⁻ᵀ x, W' = T⁻ᵀ W Tᵀ
     rotations = np.einsum('ij,gjk,kl->gil', inverse.T, rotations, transform.T)
     positions, translations = positions @ inverse, translations @ inverse
     reduced = _symmetrise_lattice(reduced, rotations)
@@ -78,9 +76,9 @@ def canonical_cell(crystal: Crystal, symprec: float = SYMPREC) -> CanonicalCell:
 
 
 def point_group_projector(operations: np.ndarray) -> np.ndarray:
-    """Return the (9, 9) matrix that projects a flattened tensor onto the invariants of a point group.
+    """Return the projector (9, 9) of flattened tensors onto those that are invariant under a point group.
 
-    ε ← mean over g of g ε gᵀ (the group average; a projector since the operations form a group).
+    It is the group average, ε ← mean over g of g ε gᵀ.
 
     :param operations: (g, 3, 3) orthogonal Cartesian matrices
     """
@@ -88,15 +86,15 @@ def point_group_projector(operations: np.ndarray) -> np.ndarray:
 
 
 def infrared_directions(operations: np.ndarray, permutations: np.ndarray) -> np.ndarray:
-    """Return the (3, 3) projector onto the directions in which the lattice can answer a field at all.
+    """Return the projector (3, 3) onto the directions along which the ionic permittivity can differ from zero.
 
-    Born charges obey Z of the image atom = g Z gᵀ and sum to zero (acoustic sum rule); where that leaves no charge that
-    couples to a direction, as in diamond or in a crystal of one atom, the ionic permittivity along it vanishes
-    exactly (M. Born and K. Huang, Dynamical Theory of Crystal Lattices, 1954). One tensor of random charges, averaged
-    over the group, finds the directions.
+    Born charges obey Z(image of the atom) = g Z gᵀ and sum to zero (acoustic sum rule). If these conditions leave no
+    charge that couples to a direction, as in diamond or with one atom in the primitive cell, the ionic permittivity
+    along it is zero (M. Born and K. Huang, Dynamical Theory of Crystal Lattices, 1954). The directions are those of
+    random charges averaged over the group.
 
     :param operations: (g, 3, 3) orthogonal Cartesian matrices
-    :param permutations: (g, n) the atom onto which each operation carries each atom
+    :param permutations: (g, n) index of the atom to which each operation maps each atom
     """
     n = permutations.shape[1]
     charges = np.random.default_rng(0).normal(size=(n, 3, 3))
@@ -105,24 +103,18 @@ def infrared_directions(operations: np.ndarray, permutations: np.ndarray) -> np.
     np.add.at(average, permutations, images)
     average -= average.mean(axis=0)
     directions, strength, _ = np.linalg.svd(average.transpose(1, 0, 2).reshape(3, -1), full_matrices=False)
-    seen = directions[:, strength > 1e-6 * np.sqrt(n)]
-    return seen @ seen.T
+    active = directions[:, strength > 1e-6 * np.sqrt(n)]
+    return active @ active.T
 
 
 def project(tensor: np.ndarray, operations: np.ndarray) -> np.ndarray:
-    """Return the part of tensors (..., 3, 3) that is invariant under a point group, in the frame of its operations."""
+    """Return the part of tensors that is invariant under a point group.
+
+    :param tensor: (..., 3, 3)
+    :param operations: (g, 3, 3) orthogonal Cartesian matrices in the same frame
+    """
     flat = np.asarray(tensor).reshape(*np.shape(tensor)[:-2], 9)
     return (flat @ point_group_projector(operations).T).reshape(np.shape(tensor))
-
-
-def _dataset(lattice: np.ndarray, positions: np.ndarray, numbers: np.ndarray, symprec: float) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # spglib warns of its own coming interface at every failure
-        try:
-            cell: Any = (lattice, positions, numbers)
-            return spglib.get_symmetry_dataset(cell, symprec=symprec)
-        except Exception:  # spglib's exception classes differ between versions; any of them means: no symmetry found
-            return None
 
 
 def _primitive(crystal: Crystal, symprec: float) -> tuple[Any, ...]:
@@ -130,26 +122,25 @@ def _primitive(crystal: Crystal, symprec: float) -> tuple[Any, ...]:
     lattice = np.asarray(crystal.lattice, dtype=np.float64)
     numbers = np.asarray(crystal.atomic_numbers, dtype=np.int64)
     positions = crystal.fractional_positions - np.floor(crystal.fractional_positions)
-    found = _dataset(lattice, positions, numbers, symprec)
+    found = find_symmetry(lattice, positions, numbers, symprec)
     if found is None:
         return lattice, numbers, positions, np.eye(3, dtype=np.int64)[None], np.zeros((1, 3)), False
     if found.mapping_to_primitive.max() + 1 < len(numbers):
         cell = _fold(lattice, numbers, positions, found)
-        # a supercell can hide operations of the crystal, so they are asked of the primitive cell
-        again = _dataset(cell[0], cell[2], cell[1], symprec)
+        # a supercell can have fewer operations than the crystal, so they are taken from the primitive cell
+        again = find_symmetry(cell[0], cell[2], cell[1], symprec)
         if again is None or again.mapping_to_primitive.max() + 1 < len(cell[1]):
             return *cell, np.eye(3, dtype=np.int64)[None], np.zeros((1, 3)), False
         (lattice, numbers, positions), found = cell, again
-    return lattice, numbers, positions, found.rotations.astype(np.int64), found.translations, True
+    return lattice, numbers, positions, found.rotations, found.translations, True
 
 
-def _fold(lattice: np.ndarray, numbers: np.ndarray, positions: np.ndarray, found: Any) -> tuple[np.ndarray, ...]:
-    """Fold a cell onto its primitive one; each atom is the mean of its copies."""
-    primitive = np.asarray(found.primitive_lattice)
-    # exact: the primitive lattice as an integer fraction of the one given, free of spglib's rounding
-    factor = np.rint(lattice @ np.linalg.inv(primitive))
+def _fold(lattice: np.ndarray, numbers: np.ndarray, positions: np.ndarray, found: Symmetry) -> tuple[np.ndarray, ...]:
+    """Return the primitive cell of a cell; each atom is the mean of its equivalent ones."""
+    # the given lattice divided by an integer matrix, without the rounding of the search
+    factor = np.rint(lattice @ np.linalg.inv(found.primitive_lattice))
     primitive = np.linalg.solve(factor, lattice)
-    mapping = np.asarray(found.mapping_to_primitive)
+    mapping = found.mapping_to_primitive
     first = np.unique(mapping, return_index=True)[1]
     folded = positions @ factor
     offset = folded - folded[first[mapping]]
@@ -161,7 +152,7 @@ def _fold(lattice: np.ndarray, numbers: np.ndarray, positions: np.ndarray, found
 
 
 def _symmetrise_lattice(lattice: np.ndarray, rotations: np.ndarray) -> np.ndarray:
-    """Return the lattice nearest to the given one, by a pure stretch, whose metric all rotations leave alone."""
+    """Return the lattice whose metric is the average over all rotations, by a pure stretch of the given one."""
     column = lattice.T
     metric = column.T @ column
     symmetric = np.einsum('gji,jk,gkl->il', rotations, metric, rotations) / len(rotations)
@@ -175,10 +166,10 @@ def _symmetrise_lattice(lattice: np.ndarray, rotations: np.ndarray) -> np.ndarra
 def _symmetrise_positions(
     positions: np.ndarray, numbers: np.ndarray, rotations: np.ndarray, translations: np.ndarray, lattice: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover - compiled
-    """Average each atom over the images that the operations send to it; return positions and permutations (g, n).
+    """Average each atom over the images that the operations map to it; return positions and permutations (g, n).
 
-    The translation of each operation is first replaced by the mean shift of the atoms that it maps; these translations
-    compose exactly as the rotations do, so that the averaged crystal has the symmetry to rounding.
+    The translation of each operation is first replaced by the mean shift of all atoms. These translations compose
+    exactly as the rotations do, so that the averaged crystal has the symmetry to rounding.
     """
     n = len(positions)
     total = np.zeros((n, 3))
@@ -218,7 +209,7 @@ def _symmetrise_positions(
 
 
 def _cosets(bases: np.ndarray, rotations: np.ndarray) -> np.ndarray:
-    """Return one basis of each set that the crystal's own operations and inversion carry into each other."""
+    """Return one basis of each set of bases that the point group and inversion map onto each other."""
     remaining = {tuple(basis.ravel()): basis for basis in bases}
     chosen = []
     while remaining:

@@ -1,4 +1,4 @@
-"""What makes a row a crystal that can be computed; a row that is none becomes a named failure."""
+"""Validation of crystals; an invalid row becomes a failure with a code."""
 
 from __future__ import annotations
 
@@ -9,27 +9,33 @@ import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet, Failure
 from aiida_goectp.core.crystals.elements import SYMBOLS, symbols_of
+from aiida_goectp.core.crystals.symmetry_search import niggli_reduce
 from aiida_goectp.core.formats.npz import FormatError
 
 __all__ = ('MIN_DISTANCE', 'CrystalError', 'check_crystal', 'split_valid')
 
 MIN_DISTANCE = 0.5
-"""Å; no two atoms of a crystal are closer (the shortest bond, H–H, is 0.74 Å)"""
+"""Å, smallest distance of two atoms (the shortest bond, H–H, is 0.74 Å)"""
 
 _MAX_LENGTH = 1e4
-"""Å; a longer lattice vector is a slip of units"""
+"""Å, longest lattice vector; longer ones indicate wrong units"""
 
 _MAX_POSITION = 1e6
-"""cells; beyond, a float no longer holds the place within the cell to 1e-9"""
+"""cells; larger positions lose the precision of 1e-9 within the cell"""
 
 _FLATTEST = 1e-6
-"""smallest volume of the cell spanned by the unit vectors along a, b, c"""
+"""smallest volume of the parallelepiped of the unit vectors along a, b, c"""
 
 _PAIRS_AT_ONCE = 1_000_000
+"""bounds the memory"""
 
 
 class CrystalError(FormatError):
-    """A structure is no crystal that can be computed; ``code`` names the reason as in :class:`Failure`."""
+    """Invalid structure.
+
+    :param code: reason, as in :class:`.Failure`
+    :param message: what was found, and the remedy
+    """
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -37,10 +43,10 @@ class CrystalError(FormatError):
 
 
 def check_crystal(crystal: Crystal) -> Failure | None:
-    """Say what is wrong with a crystal, or ``None``.
+    """Return the reason why a crystal is invalid, or None if it is valid.
 
-    Codes: ``no_atoms``, ``bad_shape``, ``not_finite``, ``bad_lattice`` (no volume, or absurdly long),
-    ``unknown_element`` and ``atoms_too_close`` (periodic images included). A left-handed lattice is fine.
+    Codes are ``no_atoms``, ``bad_shape``, ``not_finite``, ``bad_lattice`` (no volume, or too long), ``unknown_element``
+    and ``atoms_too_close`` (periodic images included). Left-handed lattices are valid.
     """
     try:
         _check_arrays(crystal)
@@ -57,12 +63,12 @@ def split_valid(
     properties: Mapping[str, Sequence | np.ndarray] | None = None,
     failures: Iterable[Failure] = (),
 ) -> CrystalSet:
-    """Put the crystals that can be computed into a set, and the others among its failures.
+    """Return a set of the valid crystals; the invalid ones are among its failures.
 
     :param crystals: ids must be unique
-    :param properties: name → one value a crystal, bad ones included
+    :param properties: name → one value a crystal, invalid ones included
     :param failures: rows that failed before; they come first
-    :raises FormatError: an id twice, or a property column of another length
+    :raises FormatError: a duplicate id, or a property column of another length
     """
     rows = list(crystals)
     columns = {name: np.asarray(column) for name, column in (properties or {}).items()}
@@ -70,10 +76,10 @@ def split_valid(
         if len(column) != len(rows):
             raise FormatError(f'property {name!r} has {len(column)} values for {len(rows)} crystals')
     found = [check_crystal(row) for row in rows]
-    good = np.array([item is None for item in found], dtype=bool)
+    valid = np.array([item is None for item in found], dtype=bool)
     return CrystalSet.from_crystals(
         [row for row, item in zip(rows, found, strict=True) if item is None],
-        {name: column[good] for name, column in columns.items()},
+        {name: column[valid] for name, column in columns.items()},
         (*failures, *(item for item in found if item is not None)),
     )
 
@@ -82,15 +88,15 @@ def _check_arrays(crystal: Crystal) -> None:
     lattice, numbers, positions = crystal.lattice, crystal.atomic_numbers, crystal.fractional_positions
     n = len(numbers)
     if n == 0:
-        raise CrystalError('no_atoms', 'there is no atom')
+        raise CrystalError('no_atoms', 'no atoms')
     if np.shape(lattice) != (3, 3) or np.shape(positions) != (n, 3):
         raise CrystalError(
             'bad_shape',
-            f'the lattice has shape {np.shape(lattice)} and the positions {np.shape(positions)}; '
+            f'lattice of shape {np.shape(lattice)}, positions of shape {np.shape(positions)}; '
             f'expected (3, 3) and ({n}, 3)',
         )
     if not np.isfinite(lattice).all():
-        raise CrystalError('not_finite', f'the lattice holds NaN or infinity: {np.asarray(lattice).tolist()}')
+        raise CrystalError('not_finite', f'the lattice contains NaN or infinity: {np.asarray(lattice).tolist()}')
     with np.errstate(invalid='ignore'):
         bad = ~(np.abs(positions) <= _MAX_POSITION).all(axis=1)
     if bad.any():
@@ -105,19 +111,19 @@ def _check_arrays(crystal: Crystal) -> None:
 def _check_lattice(crystal: Crystal) -> None:
     largest = np.abs(crystal.lattice).max()
     if largest > _MAX_LENGTH:
-        raise CrystalError('bad_lattice', f'a lattice vector is {largest:.4g} Å long or longer; are the units Å?')
+        raise CrystalError('bad_lattice', f'a lattice vector has a component of {largest:.4g} Å; is the unit Å?')
     lengths = np.sqrt(np.square(crystal.lattice).sum(axis=1))
     volume = abs(np.linalg.det(crystal.lattice))
     if not volume > _FLATTEST * lengths.prod():
         raise CrystalError(
             'bad_lattice',
-            f'the lattice spans no volume ({volume:.3g} Å³, lengths {", ".join(f"{x:.4g}" for x in lengths)} Å); '
-            'a crystal needs three independent lattice vectors',
+            f'the lattice has no volume ({volume:.3g} Å³, lengths {", ".join(f"{x:.4g}" for x in lengths)} Å); '
+            'three independent lattice vectors are required',
         )
-    # the densest packing of spheres of diameter d takes d³/√2 a sphere, so a smaller cell cannot keep atoms apart
+    # the densest packing of spheres of diameter d has a volume of d³/√2 a sphere; in smaller cells atoms are closer
     if volume < len(crystal.atomic_numbers) * MIN_DISTANCE**3 / np.sqrt(2):
         raise CrystalError(
-            'bad_lattice', f'{len(crystal.atomic_numbers)} atoms do not fit into {volume:.3g} Å³; are the units Å?'
+            'bad_lattice', f'{volume:.3g} Å³ is too small for {len(crystal.atomic_numbers)} atoms; is the unit Å?'
         )
 
 
@@ -130,7 +136,7 @@ def _check_elements(crystal: Crystal) -> None:
         atom = int(np.argmax(bad))
         raise CrystalError(
             'unknown_element',
-            f'atom {atom + 1} has the atomic number {numbers[atom]}; elements are 1 to {len(SYMBOLS) - 1}',
+            f'atom {atom + 1} has the atomic number {numbers[atom]}; expected 1 to {len(SYMBOLS) - 1}',
         )
 
 
@@ -140,28 +146,28 @@ def _check_distances(crystal: Crystal) -> None:
         return
     first, second, distance = found
     if first == second:
-        text = f'an atom is {distance:.3f} Å from its own periodic image; the lattice is too small'
+        text = f'an atom is {distance:.3f} Å from its periodic image; the lattice is too small'
     else:
         names = symbols_of(crystal.atomic_numbers)
         text = (
             f'atoms {first + 1} ({names[first]}) and {second + 1} ({names[second]}) are {distance:.3f} Å apart, '
-            f'less than {MIN_DISTANCE} Å; is a site given twice, or disordered?'
+            f'less than {MIN_DISTANCE} Å; is a site duplicated, or disordered?'
         )
     raise CrystalError('atoms_too_close', text)
 
 
 def _closest_pair(lattice: np.ndarray, positions: np.ndarray) -> tuple[int, int, float] | None:
-    """Return the closest pair of atoms nearer than ``MIN_DISTANCE`` and its distance in Å, or ``None``.
+    """Return the closest pair of atoms nearer than ``MIN_DISTANCE`` and its distance in Å, or None.
 
-    A vector shorter than d has fractional components of at most d / h, h the height of the cell along each axis. So in
-    a cell higher than 2 d the nearest image of each component is the only candidate; flatter cells are reduced first
-    and their images run through.
+    A vector shorter than d has fractional components of at most d / h, h the height of the cell along each axis. In a
+    cell higher than 2 d only the nearest image of each component is possible; flatter cells are reduced first, and
+    several images are compared.
     """
     inverse = np.linalg.inv(lattice)
     heights = 1 / np.sqrt(np.square(inverse).sum(axis=0))
     if heights.min() <= 2 * MIN_DISTANCE:
         cartesian = (positions - np.rint(positions)) @ lattice
-        lattice = _reduced(lattice)
+        lattice = _reduce(lattice)
         lengths = np.sqrt(np.square(lattice).sum(axis=1))
         if lengths.min() < MIN_DISTANCE:
             return 0, 0, float(lengths.min())
@@ -184,8 +190,8 @@ def _closest_pair(lattice: np.ndarray, positions: np.ndarray) -> tuple[int, int,
 def _pairs_within(
     positions: np.ndarray, image: np.ndarray, window: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the pairs (i, j) whose nearest difference + image lies within the window, and these differences (m, 3)."""
-    axis = int(np.argmin(window))  # the most selective axis alone, before all three are looked at
+    """Return pairs i and j whose difference, nearest image plus ``image``, is within the window; and it, (m, 3)."""
+    axis = int(np.argmin(window))  # the most selective axis first
     along = positions[:, axis]
     step = max(1, _PAIRS_AT_ONCE // len(along))
     firsts, seconds = [], []
@@ -203,10 +209,8 @@ def _pairs_within(
     return first[inside], second[inside], differences[inside]
 
 
-def _reduced(lattice: np.ndarray) -> np.ndarray:
-    import spglib
-
-    reduced = spglib.niggli_reduce(lattice)
+def _reduce(lattice: np.ndarray) -> np.ndarray:
+    reduced = niggli_reduce(lattice)
     if reduced is None or not np.isclose(abs(np.linalg.det(reduced)), abs(np.linalg.det(lattice)), rtol=1e-4):
         raise CrystalError('bad_lattice', 'the lattice is too flat or too skewed to be reduced to a compact cell')
-    return np.asarray(reduced)
+    return reduced

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from aiida_goectp.core.crystals.systems import crystal_systems
+from aiida_goectp.core.crystals.symmetry_search import crystal_systems
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.dielectric.coverage import QUANTITIES, shares_within
 from aiida_goectp.core.dielectric.metrics import evaluate

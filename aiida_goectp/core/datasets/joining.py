@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from aiida_goectp.core.crystals.entries import unique_ids
-from aiida_goectp.core.crystals.matching import MAX_STRAIN, Alignment, align, sites
+from aiida_goectp.core.crystals.matching import MAX_STRAIN, Alignment, align, primitive_sites
 from aiida_goectp.core.crystals.symmetry import CanonicalCell, canonical_cell
 from aiida_goectp.core.datasets.concatenation import concatenate
 from aiida_goectp.core.datasets.dataset import Dataset
@@ -161,8 +161,8 @@ class _Join:
         offered = self.data.born_charges[theirs]
         if np.isfinite(self.charges[mine]).all() or not np.isfinite(offered).all():
             return
-        wanted = alignment.permutation[sites(self.data.crystals[kept], self._cell(kept))]
-        given = sites(self.data.crystals[row], self._cell(row))
+        wanted = alignment.permutation[primitive_sites(self.data.crystals[kept], self._cell(kept))]
+        given = primitive_sites(self.data.crystals[row], self._cell(row))
         copies = [offered[given == site].mean(axis=0) for site in wanted]
         self.charges[mine] = rotate(np.array(copies), alignment.rotation)
         self._fill(kept, row, 'born_charges')

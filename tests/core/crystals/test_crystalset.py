@@ -1,4 +1,4 @@
-"""The set itself: round trip, hashes, rows, and hostile files."""
+"""``CrystalSet``: round trip, hashes, rows, and invalid files."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_round_trip(crystal_set, tmp_path):
     assert again.hashes.tolist() == crystal_set.hashes.tolist()
 
 
-def test_the_same_set_gives_the_same_bytes_whatever_the_order_of_its_properties(crystal_set):
+def test_bytes_do_not_depend_on_the_order_of_properties(crystal_set):
     first, second = io.BytesIO(), io.BytesIO()
     crystal_set.save(first)
     reversed_properties = dict(reversed(crystal_set.properties.items()))
@@ -58,7 +58,7 @@ def test_the_same_set_gives_the_same_bytes_whatever_the_order_of_its_properties(
     assert first.getvalue() == second.getvalue()
 
 
-def test_an_empty_set_survives(tmp_path):
+def test_round_trip_of_an_empty_set(tmp_path):
     empty = CrystalSet.from_crystals([], {'band_gap': []}, [Failure('a', 'no_atoms', 'none')])
     empty.save(tmp_path / 'crystals.npz')
     again = CrystalSet.load(tmp_path / 'crystals.npz')
@@ -75,7 +75,7 @@ def test_rows(crystal_set):
     assert np.array_equal(crystal_set[2].lattice, np.eye(3) * 3)
 
 
-def test_take_keeps_rows_together_and_in_the_order_asked_for(crystal_set):
+def test_take(crystal_set):
     taken = crystal_set.take([2, 0])
     assert taken.ids.tolist() == ['c', 'a']
     assert taken.hashes.tolist() == crystal_set.hashes[[2, 0]].tolist()
@@ -86,7 +86,7 @@ def test_take_keeps_rows_together_and_in_the_order_asked_for(crystal_set):
 
 
 @given(st.lists(crystals(), min_size=1, max_size=5), st.randoms())
-def test_take_of_any_order_is_the_same_as_joining_in_that_order(rows, random):
+def test_take_equals_a_set_of_the_reordered_crystals(rows, random):
     named = [row._replace(id=str(number)) for number, row in enumerate(rows)]
     order = list(range(len(named)))
     random.shuffle(order)
@@ -95,21 +95,21 @@ def test_take_of_any_order_is_the_same_as_joining_in_that_order(rows, random):
 
 
 @given(crystals())
-def test_the_hash_looks_at_the_crystal_alone(crystal):
+def test_the_hash_depends_neither_on_id_properties_nor_rounding(crystal):
     alone = CrystalSet.from_crystals([crystal]).hashes[0]
     other = CrystalSet.from_crystals([rocksalt('first'), crystal._replace(id='other name')], {'gap': [1.0, 2.0]})
     assert other.hashes[1] == alone
-    shaken = crystal._replace(
+    rounded_differently = crystal._replace(
         lattice=crystal.lattice * (1 + 1e-15), fractional_positions=crystal.fractional_positions.astype(np.longdouble)
     )
     rounded = np.round(crystal.lattice * 1e8) / 1e8
-    if np.abs(np.abs(crystal.lattice * 1e8 % 1) - 0.5).min() > 1e-3:  # else rounding may go either way
-        assert CrystalSet.from_crystals([shaken]).hashes[0] == alone
+    if np.abs(np.abs(crystal.lattice * 1e8 % 1) - 0.5).min() > 1e-3:  # else rounding is ambiguous
+        assert CrystalSet.from_crystals([rounded_differently]).hashes[0] == alone
         assert CrystalSet.from_crystals([crystal._replace(lattice=rounded)]).hashes[0] == alone
 
 
 @given(crystals(), st.integers(0, 8), st.sampled_from([1e-6, -1e-6, 1.0]))
-def test_the_hash_sees_every_number(crystal, place, change):
+def test_the_hash_depends_on_every_number(crystal, place, change):
     before = CrystalSet.from_crystals([crystal]).hashes[0]
     lattice = crystal.lattice.copy()
     lattice.flat[place] += change
@@ -125,19 +125,19 @@ def test_the_hash_sees_every_number(crystal, place, change):
         assert CrystalSet.from_crystals([changed]).hashes[0] != before
 
 
-def test_the_sign_of_zero_does_not_count():
+def test_the_hash_does_not_depend_on_the_sign_of_zero():
     crystal = rocksalt()
     minus = crystal._replace(lattice=np.where(crystal.lattice == 0, -0.0, crystal.lattice))
     assert CrystalSet.from_crystals([crystal]).hashes[0] == CrystalSet.from_crystals([minus]).hashes[0]
 
 
-def test_an_id_twice_is_refused():
-    with pytest.raises(FormatError, match="id 'MgO' stands twice"):
+def test_a_duplicate_id_is_refused():
+    with pytest.raises(FormatError, match="'MgO'"):
         CrystalSet.from_crystals([rocksalt(), rocksalt()])
 
 
 def test_a_property_of_another_length_is_refused():
-    with pytest.raises(FormatError, match=r"property gap' has shape \(2,\)"):
+    with pytest.raises(FormatError, match=r'gap.*\(2,\)'):
         CrystalSet.from_crystals([rocksalt()], {'gap': [1.0, 2.0]})
 
 
@@ -152,28 +152,28 @@ def arrays_of(crystals: CrystalSet) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(
     ('name', 'change', 'message'),
     [
-        ('lattices', lambda a: a[:2], r"'lattices' has shape \(2, 3, 3\)"),
+        ('lattices', lambda a: a[:2], "'ids'|'lattices'"),
         ('lattices', lambda a: a.astype('<c16'), 'complex128'),
         ('lattices', lambda a: a.reshape(9, 3), r'\(9, 3\)'),
-        ('fractional_positions', lambda a: a[:, :2], r'expected shape \(5, 3\)'),
+        ('fractional_positions', lambda a: a[:, :2], r"'fractional_positions'.*\(5, 3\)"),
         ('fractional_positions', lambda a: a.astype(str), "'fractional_positions'"),
         ('atomic_numbers', lambda a: a.astype(float), "'atomic_numbers'"),
-        ('atomic_numbers', lambda a: a[:-1], r'expected shape \(4, 3\)'),
-        ('atom_offsets', lambda a: a[::-1].copy(), 'atom_offsets must rise from 0'),
-        ('atom_offsets', lambda a: np.array([0, 4, 2, 5]), 'atom_offsets must rise from 0'),
-        ('atom_offsets', lambda a: np.array([0, 2, 4, 10**12]), 'atom_offsets must rise from 0'),
-        ('atom_offsets', lambda a: np.array([-2, 2, 4, 5]), 'atom_offsets must rise from 0'),
-        ('atom_offsets', lambda a: a[:-1], r'expected shape \(4\)'),
-        ('ids', lambda a: a[:1], "'lattices'"),
-        ('ids', lambda a: np.array(['a', 'a', 'b']), "id 'a' stands twice"),
+        ('atomic_numbers', lambda a: a[:-1], r"'fractional_positions'.*\(4, 3\)"),
+        ('atom_offsets', lambda a: a[::-1].copy(), 'atom_offsets'),
+        ('atom_offsets', lambda a: np.array([0, 4, 2, 5]), 'atom_offsets'),
+        ('atom_offsets', lambda a: np.array([0, 2, 4, 10**12]), 'atom_offsets'),
+        ('atom_offsets', lambda a: np.array([-2, 2, 4, 5]), 'atom_offsets'),
+        ('atom_offsets', lambda a: a[:-1], 'atom_offsets'),
+        ('ids', lambda a: a[:1], "'ids'|'lattices'"),
+        ('ids', lambda a: np.array(['a', 'a', 'b']), "'a'"),
         ('ids', lambda a: np.arange(3), "'ids'"),
         ('failures', lambda a: a[:, :2], "'failures'"),
-        ('property:n', lambda a: a[:2], "'property n'"),
-        ('property:n', lambda a: a.astype('M8[s]'), "'property n'"),
-        *((name, None, f"array '{name}' is missing") for name in ('lattices', 'atom_offsets', 'ids', 'failures')),
+        ('property:n', lambda a: a[:2], "'property.n'"),
+        ('property:n', lambda a: a.astype('M8[s]'), "'property.n'"),
+        *((name, None, f"'{name}'") for name in ('lattices', 'atom_offsets', 'ids', 'failures')),
     ],
 )
-def test_files_whose_arrays_do_not_fit_are_refused_by_name(crystal_set, tmp_path, name, change, message):
+def test_files_with_invalid_arrays_are_refused(crystal_set, tmp_path, name, change, message):
     arrays = arrays_of(crystal_set)
     if change is None:
         del arrays[name]
@@ -190,23 +190,23 @@ def test_other_kinds_versions_and_pickles_are_refused(crystal_set, tmp_path):
     arrays = arrays_of(crystal_set)
     path = tmp_path / 'x.npz'
     write_npz(path, 'predictions', 1, arrays)
-    with pytest.raises(FormatError, match=r'expected a file of format aiida-goectp/crystals.*predictions'):
+    with pytest.raises(FormatError, match='predictions'):
         CrystalSet.load(path)
     write_npz(path, 'crystals', 2, arrays)
-    with pytest.raises(FormatError, match='version 2 of the crystals format; this package reads version 1'):
+    with pytest.raises(FormatError, match='version 2'):
         CrystalSet.load(path)
     np.savez(path, **arrays)
-    with pytest.raises(FormatError, match='no format name'):
+    with pytest.raises(FormatError, match=r'x\.npz'):
         CrystalSet.load(path)
     np.savez(path, **(arrays | {'lattices': np.array([{}], dtype=object)}))
-    with pytest.raises(FormatError, match='cannot be read safely'):
+    with pytest.raises(FormatError, match=r'x\.npz'):
         CrystalSet.load(path)
     path.write_bytes(pickle.dumps(arrays))
-    with pytest.raises(FormatError, match='not a crystals'):
+    with pytest.raises(FormatError, match=r'x\.npz'):
         CrystalSet.load(path)
 
 
-def test_a_torn_file_is_refused_at_every_length(crystal_set):
+def test_a_truncated_file_is_refused_at_any_length(crystal_set):
     stream = io.BytesIO()
     crystal_set.save(stream)
     content = stream.getvalue()
@@ -215,8 +215,7 @@ def test_a_torn_file_is_refused_at_every_length(crystal_set):
             CrystalSet.load(io.BytesIO(content[:length]))
 
 
-def test_an_unknown_array_in_the_file_is_no_danger(crystal_set):
-    """A later version may add arrays; nothing reads a name that it does not know."""
+def test_unknown_arrays_are_ignored(crystal_set):
     stream = io.BytesIO()
     crystal_set.save(stream)
     with zipfile.ZipFile(stream, 'a') as archive:

@@ -1,4 +1,4 @@
-"""The same crystal in disguise, and crystals that only look alike."""
+"""Structure matching: equivalent descriptions of a crystal, and similar but different crystals."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aiida_goectp.core.crystals import Crystal
-from aiida_goectp.core.crystals.matching import align, sites
+from aiida_goectp.core.crystals.matching import align, primitive_sites
 from aiida_goectp.core.crystals.symmetry import canonical_cell
 from tests.core.datasets.disguise import disguised, low_symmetry, rotation, rutile
 
@@ -19,28 +19,27 @@ CELLS = {
 
 @pytest.mark.parametrize('mirrored', [False, True])
 @pytest.mark.parametrize('cell', CELLS)
-def test_the_rotation_is_found(cell, mirrored):
+def test_rotation_and_matching_atoms(cell, mirrored):
     crystal, turn = low_symmetry(), rotation(3, mirrored)
     other, atoms = disguised(crystal, turn, CELLS[cell], seed=1)
-    mine, theirs = canonical_cell(crystal), canonical_cell(other)
-    found = align(mine, theirs)
+    first, second = canonical_cell(crystal), canonical_cell(other)
+    found = align(first, second)
     np.testing.assert_allclose(found.rotation, turn.T, atol=1e-6)
     assert found.strain < 1e-6
     assert found.distance < 1e-5
-    # every atom finds the atom of which it is a copy
-    partner = found.permutation[sites(crystal, mine)]
-    copied = sites(other, theirs)
-    assert {(atoms[place], copied[place]) for place in range(len(atoms))} == set(enumerate(partner.tolist()))
+    matched = found.permutation[primitive_sites(crystal, first)]
+    copies = primitive_sites(other, second)
+    assert set(zip(atoms.tolist(), copies.tolist(), strict=True)) == set(enumerate(matched.tolist()))
 
 
-def test_the_axis_of_a_symmetric_crystal_is_found():
+def test_the_axis_of_a_tetragonal_crystal():
     turn = rotation(8)
     other, _ = disguised(rutile(), turn, CELLS['supercell'], seed=2)
     found = align(canonical_cell(rutile()), canonical_cell(other))
     assert abs(found.rotation @ turn @ [0, 0, 1]) == pytest.approx([0, 0, 1], abs=1e-6)
 
 
-def test_another_relaxation_is_the_same_crystal():
+def test_another_relaxation_matches():
     crystal = low_symmetry()
     strain = np.eye(3) + np.array([[0.012, 0.004, 0], [0.004, -0.009, 0.003], [0, 0.003, 0.008]])
     turn = rotation(5)
@@ -51,10 +50,10 @@ def test_another_relaxation_is_the_same_crystal():
     assert 0.001 < found.distance < 0.1
 
 
-def test_of_pseudosymmetric_ways_the_best_is_taken():
-    """Edges that differ by less than the tolerance: laying a on b would pass, and turn the tensor wrongly."""
-    sites_ = np.array([[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
-    crystal = Crystal('ortho', np.diag([4.0, 4.05, 4.1]), np.array([38, 22, 8, 8, 8], np.int16), sites_)
+def test_of_several_matches_the_best_is_returned():
+    """Edges that differ by less than the tolerance: a on b is within it, but rotates the tensor wrongly."""
+    sites = np.array([[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
+    crystal = Crystal('ortho', np.diag([4.0, 4.05, 4.1]), np.array([38, 22, 8, 8, 8], np.int16), sites)
     turn = rotation(6)
     found = align(canonical_cell(crystal), canonical_cell(disguised(crystal, turn, seed=3)[0]))
     np.testing.assert_allclose(np.abs(found.rotation @ turn), np.eye(3), atol=1e-6)
@@ -85,8 +84,8 @@ def polymorphs():
 
 
 @pytest.mark.parametrize('kind', polymorphs())
-def test_what_only_looks_alike_is_told_apart(kind):
-    one, other = (canonical_cell(crystal) for crystal in polymorphs()[kind])
-    assert align(one, other) is None
-    assert align(other, one) is None
-    assert align(one, one) is not None
+def test_similar_crystals_do_not_match(kind):
+    first, second = (canonical_cell(crystal) for crystal in polymorphs()[kind])
+    assert align(first, second) is None
+    assert align(second, first) is None
+    assert align(first, first) is not None

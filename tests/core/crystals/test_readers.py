@@ -1,16 +1,19 @@
-"""Every kind of file in, every kind of fault by name, and one bad row never ends the batch."""
+"""Readers: all formats, a code for each fault, and invalid rows do not end the batch."""
 
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import time
 from collections import Counter
 
 import numpy as np
 import pytest
+from ase.io import write
 
 from aiida_goectp.core.crystals import CrystalSet, Failure, read_bytes, read_contents, read_structures
+from aiida_goectp.core.crystals.convert import to_ase
 from aiida_goectp.core.crystals.readers import describe_failures
 from aiida_goectp.core.formats.npz import FormatError
 from tests.rows import MP20, PETOUSIS
@@ -49,11 +52,7 @@ def only_failure(crystals: CrystalSet) -> Failure:
     return crystals.failures[0]
 
 
-def test_every_kind_gives_the_same_crystal(tmp_path):
-    from ase.io import write
-
-    from aiida_goectp.core.crystals.convert import to_ase
-
+def test_all_formats_give_the_same_crystal(tmp_path):
     (tmp_path / 'a.jsonl').write_bytes(row(id='a'))
     (tmp_path / 'b.jsonl.gz').write_bytes(gzip.compress(row(id='b')))
     (tmp_path / 'c.vasp').write_text(POSCAR)
@@ -84,14 +83,14 @@ def test_reading_takes_a_few_milliseconds_a_crystal():
     assert time.perf_counter() - start < 7
 
 
-def test_tensors_of_a_labelled_file_are_left_out():
+def test_arrays_of_a_labelled_file_are_no_properties():
     crystals = read_structures([PETOUSIS])
     assert len(crystals) == 109
     assert not {'eps_total', 'eps_electronic', 'lattice', 'species'} & set(crystals.properties)
     assert crystals.properties['pot_ferroelectric'].dtype == bool
 
 
-def test_the_order_is_that_of_the_paths_and_double_ids_get_a_number():
+def test_the_order_is_that_of_the_files_and_repeated_ids_get_a_number():
     crystals = read_contents(
         [
             ('b.jsonl', row(id='x') + b'\n' + row(id='y')),
@@ -101,13 +100,13 @@ def test_the_order_is_that_of_the_paths_and_double_ids_get_a_number():
     assert crystals.ids.tolist() == ['x', 'y', 'x#3', 'x#2', 'x#4']
 
 
-def test_a_failed_row_takes_part_in_the_numbering():
+def test_ids_of_failed_rows_count_as_well():
     crystals = read_contents([('a.vasp', b'nothing'), ('b/a.vasp', POSCAR.encode())])
     assert [failure.id for failure in crystals.failures] == ['a']
     assert crystals.ids.tolist() == ['a#2']
 
 
-def test_columns_of_different_files_are_joined():
+def test_columns_of_different_files_are_merged():
     crystals = read_contents(
         [
             ('a.jsonl', row(id='a', spacegroup=225, stable=True, name='periclase', big=10**30, nothing=None)),
@@ -123,7 +122,7 @@ def test_columns_of_different_files_are_joined():
     assert set(columns) == {'band_gap', 'spacegroup', 'stable', 'name', 'big', 'magnetic'}
 
 
-def test_text_from_outside_is_cleaned_before_it_becomes_a_column(tmp_path):
+def test_ids_and_texts_are_printable_and_short(tmp_path):
     crystals = read_bytes('a.jsonl', row(id='x\0\n', note='y' * 100_000) + b'\n' + row(id='x', note='\x1b[31mred\0'))
     assert crystals.ids.tolist() == ['x', 'x#2']
     assert crystals.properties['note'].tolist() == ['y' * 200, '[31mred']
@@ -132,47 +131,39 @@ def test_text_from_outside_is_cleaned_before_it_becomes_a_column(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('line', 'code', 'message'),
+    ('line', 'code', 'named'),
     [
-        (b'{"id": "mp-1", "latt', 'unreadable_row', 'not a JSON object, or cut off'),
-        (b'[1, 2]', 'unreadable_row', 'expected a JSON object'),
-        (b'\xff\xfe', 'unreadable_row', 'not a JSON object'),
-        (b'[' * 100_000, 'unreadable_row', 'not a JSON object'),
-        (row(lattice=...), 'unreadable_row', 'lattice missing'),
-        (row(species=..., frac_coords=...), 'unreadable_row', 'species and frac_coords missing'),
-        (row(species='MgO'), 'unreadable_row', 'no list of chemical symbols'),
-        (row(species=['Mg']), 'unreadable_row', 'do not fit together'),
-        (row(species=[], frac_coords=[]), 'no_atoms', 'no atom'),
-        (row(lattice=[[1, 0], [0, 1]]), 'unreadable_row', r'lattice of shape \(2, 2\)'),
-        (row(lattice=[[1, 0, 0], [0, 1]]), 'unreadable_row', 'no table of numbers'),
-        (row(lattice={'a': 3}), 'unreadable_row', 'no table of numbers'),
-        (row(frac_coords=[[0, 0, 'zero'], [0, 0, 0]]), 'unreadable_row', 'no table of numbers'),
+        (b'{"id": "mp-1", "latt', 'unreadable_row', ''),
+        (b'[1, 2]', 'unreadable_row', ''),
+        (b'\xff\xfe', 'unreadable_row', ''),
+        (b'[' * 100_000, 'unreadable_row', ''),
+        (row(lattice=...), 'unreadable_row', 'missing lattice;'),
+        (row(species=..., frac_coords=...), 'unreadable_row', 'missing species, frac_coords;'),
+        (row(species='MgO'), 'unreadable_row', 'species'),
+        (row(species=['Mg']), 'unreadable_row', '1 species'),
+        (row(species=[], frac_coords=[]), 'no_atoms', ''),
+        (row(lattice=[[1, 0], [0, 1]]), 'unreadable_row', 'lattice (2, 2)'),
+        (row(lattice=[[1, 0, 0], [0, 1]]), 'unreadable_row', 'lattice'),
+        (row(lattice={'a': 3}), 'unreadable_row', 'lattice'),
+        (row(frac_coords=[[0, 0, 'zero'], [0, 0, 0]]), 'unreadable_row', 'frac_coords'),
         (row(frac_coords=[[0, 0, float('nan')], [0, 0, 0]]), 'not_finite', 'atom 1'),
         (row(frac_coords=[[0, 0, None], [0, 0, 0]]), 'not_finite', 'atom 1'),
         (row(lattice=np.full((3, 3), np.inf).tolist()), 'not_finite', 'lattice'),
-        (row(lattice=np.zeros((3, 3)).tolist()), 'bad_lattice', 'spans no volume'),
-        (row(frac_coords=[[0, 0, 0], [0, 0, 0.1]]), 'atoms_too_close', r'atoms 1 \(Mg\) and 2 \(O\)'),
-        (row(species=['Mg', 'Xx']), 'unknown_element', "'Xx' is no chemical element"),
-        (row(species=['Mg', 8]), 'unknown_element', '8 is no chemical element'),
-        (row(species=['Mg', {'O': 0.5, 'S': 0.5}]), 'partial_occupancy', 'a site is shared'),
+        (row(lattice=np.zeros((3, 3)).tolist()), 'bad_lattice', ''),
+        (row(frac_coords=[[0, 0, 0], [0, 0, 0.1]]), 'atoms_too_close', 'atoms 1 (Mg) and 2 (O)'),
+        (row(species=['Mg', 'Xx']), 'unknown_element', "'Xx'"),
+        (row(species=['Mg', 8]), 'unknown_element', '8'),
+        (row(species=['Mg', {'O': 0.5, 'S': 0.5}]), 'partial_occupancy', "'S': 0.5"),
     ],
 )
-def test_a_bad_line_is_named_and_the_others_are_read(line, code, message):
-    import re
-
+def test_an_invalid_line_has_a_code_and_the_others_are_read(line, code, named):
     crystals = read_bytes('some.jsonl', row(id='first') + b'\n\n' + line + b'\n' + row(id='last') + b'\n')
     assert crystals.ids.tolist() == ['first', 'last']
     (failure,) = crystals.failures
     assert failure.code == code
-    assert re.search(message, failure.message), failure.message
+    assert failure.message.startswith('some.jsonl, line 3: ')
+    assert named in failure.message
     assert len(failure.message) <= 400
-
-
-def test_the_line_is_named():
-    content = row(id='first') + b'\n' + row(id='second', species=['Mg', 'Xx'])
-    assert read_bytes('some.jsonl', content).failures == (
-        Failure('second', 'unknown_element', "some.jsonl, line 2: 'Xx' is no chemical element"),
-    )
 
 
 def test_rows_without_an_id_are_numbered():
@@ -187,33 +178,33 @@ def test_deuterium_counts_as_hydrogen():
 
 
 @pytest.mark.parametrize(
-    ('content', 'message'),
+    'content',
     [
-        (gzip.compress(row(), mtime=0)[:-20], 'cut off'),
-        (gzip.compress(row(), mtime=0)[:-4] + b'1234', 'damaged'),
-        (b'no gzip at all', 'not a gzip file'),
-        (gzip.compress(row(), mtime=0) + b'rubbish', 'not a gzip file'),
+        gzip.compress(row(), mtime=0)[:-20],
+        gzip.compress(row(), mtime=0)[:-4] + b'1234',
+        b'no gzip at all',
+        gzip.compress(row(), mtime=0) + b'rubbish',
     ],
+    ids=['cut off', 'wrong checksum', 'no gzip', 'trailing bytes'],
 )
-def test_a_damaged_gzip_file(content, message):
+def test_a_damaged_gzip_file(content):
     failure = only_failure(read_bytes('a.jsonl.gz', content))
     assert failure.code == 'unreadable_file'
-    assert message in failure.message
+    assert failure.message.startswith('a.jsonl.gz: ')
 
 
 def test_several_gzip_members_are_one_file():
     assert len(read_bytes('a.jsonl.gz', gzip.compress(row(id='a') + b'\n') + gzip.compress(row(id='b')))) == 2
 
 
-def test_a_gzip_bomb_is_refused(monkeypatch):
+def test_a_gzip_file_with_too_large_content(monkeypatch):
     monkeypatch.setattr('aiida_goectp.core.crystals.readers._MAX_BYTES', 1000)
     failure = only_failure(read_bytes('a.jsonl.gz', gzip.compress(bytes(100_000))))
-    assert 'when unpacked' in failure.message
+    assert failure.code == 'unreadable_file'
+    assert len(read_bytes('a.jsonl.gz', gzip.compress(row()))) == 1
 
 
-def test_a_set_read_from_npz_is_checked_too():
-    import io
-
+def test_crystals_of_an_npz_file_are_validated():
     bad = crystal_of([[0, 0, 0], [0, 0, 0.01]], id='bad')
     stream = io.BytesIO()
     kept = Failure('old', 'unreadable_file', 'cut off')
@@ -231,7 +222,7 @@ def test_a_set_read_from_npz_is_checked_too():
     assert failure.message.startswith('set.npz: ')
 
 
-def test_a_folder_is_read_one_level_deep_and_other_files_are_passed_over(tmp_path):
+def test_a_folder_is_read_without_subfolders_hidden_and_other_files(tmp_path):
     (tmp_path / 'b.vasp').write_text(POSCAR)
     (tmp_path / 'a.vasp').write_text(POSCAR)
     (tmp_path / '.hidden.vasp').write_text(POSCAR)
@@ -243,22 +234,21 @@ def test_a_folder_is_read_one_level_deep_and_other_files_are_passed_over(tmp_pat
     assert not crystals.failures
 
 
-def test_what_is_refused_at_once(tmp_path):
-    with pytest.raises(FormatError, match=r'no structure file in this folder; looked for \.npz, \.jsonl, \.cif'):
+def test_sources_without_a_crystal_are_refused(tmp_path):
+    with pytest.raises(FormatError, match=r'\.npz, \.jsonl, \.cif'):
         read_structures([tmp_path])
-    with pytest.raises(FormatError, match='no such file or folder'):
+    with pytest.raises(FormatError, match=r'none\.cif'):
         read_structures([tmp_path / 'none.cif'])
-    with pytest.raises(FormatError, match='no path given: not one crystal could be read'):
+    with pytest.raises(FormatError):
         read_structures([])
     (tmp_path / 'a.vasp').write_text(POSCAR[:60])
     (tmp_path / 'b.vasp').write_text(POSCAR.replace('Mg O', 'Mg Xx'))
-    with pytest.raises(FormatError, match='not one crystal could be read') as caught:
+    with pytest.raises(FormatError, match='unreadable_file') as caught:
         read_structures([tmp_path])
-    assert 'unreadable_file' in str(caught.value)
-    assert 'unknown_element: ' + str(tmp_path / 'b.vasp') + ": 'Xx'" in str(caught.value)
+    assert f"unknown_element: {tmp_path / 'b.vasp'}: 'Xx'" in str(caught.value)
 
 
-def test_a_file_of_unknown_kind_is_a_failure_beside_the_others(tmp_path):
+def test_a_file_of_unknown_format_is_a_failure(tmp_path):
     (tmp_path / 'a.vasp').write_text(POSCAR)
     (tmp_path / 'b.pdf').write_bytes(b'%PDF')
     crystals = read_structures([tmp_path / 'b.pdf', tmp_path / 'a.vasp'])
@@ -274,7 +264,7 @@ def test_failures_are_counted():
 
 
 def test_real_files_damaged_at_random_never_end_the_batch():
-    """Each damaged copy of real rows becomes crystals and failures; no exception, and no row disappears."""
+    """Every row becomes a crystal or a failure."""
     with gzip.open(MP20) as stream:
         lines = [next(stream) for _ in range(40)]
     rng = np.random.default_rng(0)

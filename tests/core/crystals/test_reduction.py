@@ -1,4 +1,4 @@
-"""Reduced bases: the set depends on the lattice, not on the cell that describes it."""
+"""Reduced bases, which depend on the lattice but not on its cell, and the polar decomposition."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ HOLOHEDRIES = [
 
 
 @pytest.mark.parametrize(('lattice', 'order'), HOLOHEDRIES)
-def test_as_many_bases_as_the_lattice_has_symmetries(lattice, order):
+def test_number_of_bases_is_the_order_of_the_holohedry(lattice, order):
     """Orders of the seven holohedries: International Tables A, 3.1."""
     reduced, bases = reduced_bases(lattice)
     assert len(bases) == order
@@ -37,7 +37,7 @@ def test_as_many_bases_as_the_lattice_has_symmetries(lattice, order):
 
 @pytest.mark.parametrize(('lattice', 'order'), HOLOHEDRIES)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_any_cell_gives_the_same_set(lattice, order, seed):
+def test_the_set_of_bases_does_not_depend_on_the_cell(lattice, order, seed):
     rng = np.random.default_rng(seed)
     while True:
         matrix = rng.integers(-2, 3, (3, 3))
@@ -59,7 +59,7 @@ def test_reduced_vectors_are_the_shortest():
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-def test_polar_rotation_turns_with_the_crystal(seed):
+def test_polar_rotation_rotates_with_the_crystal(seed):
     rng = np.random.default_rng(seed)
     lattice = np.eye(3) * 3 + rng.uniform(-1, 1, (3, 3))
     turn = np.linalg.qr(rng.normal(size=(3, 3)))[0] * rng.choice([-1, 1])

@@ -1,8 +1,7 @@
-"""Each way to be no crystal, by name; and the search for close atoms against a brute-force one."""
+"""Validation: a code for each fault, and the search for close atoms compared with brute force."""
 
 from __future__ import annotations
 
-import re
 import time
 from itertools import product
 
@@ -22,59 +21,59 @@ from .builders import crystal_of, crystals, rocksalt
 TWO = [[0, 0, 0], [0.5, 0.5, 0.5]]
 
 
-def test_good_crystals_pass():
+def test_valid_crystals():
     assert check_crystal(rocksalt()) is None
     assert check_crystal(crystal_of(TWO)) is None
 
 
-def test_a_left_handed_lattice_and_atoms_outside_the_cell_pass():
+def test_left_handed_lattices_and_atoms_outside_the_cell_are_valid():
     assert check_crystal(crystal_of(TWO, np.diag([5, 5, -5]))) is None
     assert check_crystal(crystal_of([[7, -3, 0], [0.5, 12.5, -0.5]])) is None
 
 
 @pytest.mark.parametrize(
-    ('crystal', 'code', 'message'),
+    ('crystal', 'code', 'named'),
     [
-        (crystal_of([]), 'no_atoms', 'no atom'),
-        (crystal_of(TWO, np.eye(2)), 'bad_shape', r'\(2, 2\)'),
-        (crystal_of(TWO, numbers=[14]), 'bad_shape', r'positions \(2, 3\)'),
-        (crystal_of(TWO, np.diag([5, np.nan, 5])), 'not_finite', 'lattice holds NaN'),
-        (crystal_of(TWO, np.diag([5, np.inf, 5])), 'not_finite', 'lattice holds NaN or infinity'),
-        (crystal_of([[0, 0, 0], [0.5, np.nan, 0]]), 'not_finite', r'atom 2 .*nan'),
-        (crystal_of([[0, 0, 0], [0.5, np.inf, 0]]), 'not_finite', r'atom 2 .*inf'),
-        (crystal_of([[1e12, 0, 0], [0.5, 0, 0]]), 'not_finite', r'atom 1 .*1e\+06'),
-        (crystal_of(TWO, np.zeros((3, 3))), 'bad_lattice', 'spans no volume'),
-        (crystal_of(TWO, [[5, 0, 0], [0, 5, 0], [5, 5, 0]]), 'bad_lattice', 'spans no volume'),
-        (crystal_of(TWO, [[5, 0, 0], [0, 5, 0], [5, 5, 1e-7]]), 'bad_lattice', 'spans no volume'),
-        (crystal_of(TWO, np.diag([5e5, 5, 5])), 'bad_lattice', 'are the units Å'),
-        (crystal_of(TWO, np.eye(3) * 1e200), 'bad_lattice', 'are the units Å'),
-        (crystal_of(TWO, np.eye(3) * 0.5), 'bad_lattice', 'do not fit into'),
+        (crystal_of([]), 'no_atoms', ''),
+        (crystal_of(TWO, np.eye(2)), 'bad_shape', '(2, 2)'),
+        (crystal_of(TWO, numbers=[14]), 'bad_shape', '(2, 3)'),
+        (crystal_of(TWO, np.diag([5, np.nan, 5])), 'not_finite', 'nan'),
+        (crystal_of(TWO, np.diag([5, np.inf, 5])), 'not_finite', 'inf'),
+        (crystal_of([[0, 0, 0], [0.5, np.nan, 0]]), 'not_finite', 'atom 2'),
+        (crystal_of([[0, 0, 0], [0.5, np.inf, 0]]), 'not_finite', 'atom 2'),
+        (crystal_of([[1e12, 0, 0], [0.5, 0, 0]]), 'not_finite', 'atom 1'),
+        (crystal_of(TWO, np.zeros((3, 3))), 'bad_lattice', '0 Å³'),
+        (crystal_of(TWO, [[5, 0, 0], [0, 5, 0], [5, 5, 0]]), 'bad_lattice', '0 Å³'),
+        (crystal_of(TWO, [[5, 0, 0], [0, 5, 0], [5, 5, 1e-7]]), 'bad_lattice', '2.5e-06 Å³'),
+        (crystal_of(TWO, np.diag([5e5, 5, 5])), 'bad_lattice', '5e+05 Å'),
+        (crystal_of(TWO, np.eye(3) * 1e200), 'bad_lattice', '1e+200 Å'),
+        (crystal_of(TWO, np.eye(3) * 0.5), 'bad_lattice', '2 atoms'),
         (crystal_of(TWO, numbers=[14, 0]), 'unknown_element', 'atom 2 has the atomic number 0'),
         (crystal_of(TWO, numbers=[119, 14]), 'unknown_element', 'atom 1 has the atomic number 119'),
         (crystal_of(TWO, numbers=[-1, 14]), 'unknown_element', '-1'),
         (crystal_of(TWO, numbers=[70000, 14]), 'unknown_element', '70000'),
         (crystal_of(TWO, numbers=[14.0, 14.5]), 'unknown_element', 'float64'),
-        (crystal_of([[0, 0, 0], [0, 0, 0]]), 'atoms_too_close', r'atoms 1 \(Si\) and 2 \(Si\) are 0.000 Å apart'),
+        (crystal_of([[0, 0, 0], [0, 0, 0]]), 'atoms_too_close', 'atoms 1 (Si) and 2 (Si) are 0.000 Å apart'),
         (crystal_of([[0, 0, 0], [0.0998, 0, 0]]), 'atoms_too_close', '0.499 Å'),
-        (crystal_of([[0.01, 0.5, 0.99], [0.99, 0.5, 0.01]]), 'atoms_too_close', '0.141 Å apart'),
-        (crystal_of([[0, 0, 0], [3, -2, 5]]), 'atoms_too_close', '0.000 Å apart'),
-        (crystal_of([[0, 0, 0]], np.diag([0.4, 5, 5])), 'atoms_too_close', '0.400 Å from its own periodic image'),
+        (crystal_of([[0.01, 0.5, 0.99], [0.99, 0.5, 0.01]]), 'atoms_too_close', '0.141 Å'),
+        (crystal_of([[0, 0, 0], [3, -2, 5]]), 'atoms_too_close', '0.000 Å'),
+        (crystal_of([[0, 0, 0]], np.diag([0.4, 5, 5])), 'atoms_too_close', '0.400 Å'),
     ],
 )
-def test_each_fault_has_its_code_and_a_message(crystal, code, message):
+def test_each_fault_has_a_code(crystal, code, named):
     failure = check_crystal(crystal)
     assert failure is not None
     assert (failure.id, failure.code) == ('x', code)
-    assert re.search(message, failure.message), failure.message
+    assert named in failure.message
 
 
-def test_just_above_the_limit_passes():
+def test_distances_just_above_the_limit_are_valid():
     assert check_crystal(crystal_of([[0, 0, 0], [0.1001, 0, 0]])) is None
     assert check_crystal(crystal_of([[0, 0, 0]], np.diag([0.51, 5, 5]))) is None
 
 
 def brute_force(crystal, reach):
-    """Return the shortest distance between any two atoms, images within ±reach included."""
+    """Return the shortest distance of two atoms, including images within ±reach cells."""
     shifts = np.array([shift for shift in product(range(-reach, reach + 1), repeat=3)])
     positions = crystal.fractional_positions - np.floor(crystal.fractional_positions)
     delta = (positions[:, None] - positions)[:, :, None] + shifts
@@ -86,7 +85,7 @@ def brute_force(crystal, reach):
 @given(crystals(max_atoms=12), st.booleans())
 @settings(max_examples=150)
 def test_close_atoms_are_found_as_by_brute_force(crystal, squeeze):
-    if squeeze:  # a flat cell, whose images beyond the nearest count
+    if squeeze:  # a flat cell, where images beyond the nearest ones matter
         crystal = crystal._replace(lattice=crystal.lattice * np.array([[1.0], [1.0], [0.2]]))
     shortest = brute_force(crystal, 4)
     assume(abs(shortest - MIN_DISTANCE) > 1e-9)
@@ -98,7 +97,7 @@ def test_close_atoms_are_found_as_by_brute_force(crystal, squeeze):
 
 @given(crystals(max_atoms=5), st.lists(st.integers(-3, 3), min_size=3, max_size=3))
 @settings(max_examples=60)
-def test_the_choice_of_cell_does_not_matter(crystal, shears):
+def test_the_code_does_not_depend_on_the_cell(crystal, shears):
     a, b, c = shears
     change = np.array([[1, a, b], [0, 1, c], [0, 0, 1]]) @ np.array([[1, 0, 0], [c, 1, 0], [a, b, 1]])
     skewed = crystal._replace(
@@ -108,7 +107,7 @@ def test_the_choice_of_cell_does_not_matter(crystal, shears):
     assert (first and first.code) == (second and second.code)
 
 
-def test_a_large_cell_is_searched_in_pieces():
+def test_close_atoms_in_a_large_cell():
     rng = np.random.default_rng(0)
     grid = np.array(list(product(range(13), repeat=3))) / 13
     positions = grid + rng.uniform(-0.01, 0.01, grid.shape)
@@ -119,7 +118,7 @@ def test_a_large_cell_is_searched_in_pieces():
     assert 'atoms 8 (Si) and 2001 (Si)' in failure.message
 
 
-def test_split_valid_keeps_order_properties_and_reasons_together():
+def test_split_valid_keeps_order_properties_and_failures():
     rows = [rocksalt('a'), crystal_of([], id='b'), rocksalt('c'), crystal_of(TWO, numbers=[14, 0], id='d')]
     split = split_valid(
         rows, {'gap': [1.0, 2.0, 3.0, 4.0], 'name': list('abcd')}, [Failure('z', 'unreadable_file', '')]
@@ -134,7 +133,7 @@ def test_split_valid_keeps_order_properties_and_reasons_together():
     ]
 
 
-def test_split_valid_of_generators_and_of_nothing():
+def test_split_valid_of_a_generator_and_without_valid_crystals():
     assert len(split_valid(rocksalt(str(number)) for number in range(3))) == 3
     nothing = split_valid([crystal_of([])], {'gap': [1.0]})
     assert len(nothing) == 0
@@ -142,7 +141,7 @@ def test_split_valid_of_generators_and_of_nothing():
 
 
 def test_split_valid_refuses_columns_of_another_length():
-    with pytest.raises(FormatError, match="'gap' has 1 values for 2 crystals"):
+    with pytest.raises(FormatError, match="'gap'"):
         split_valid([rocksalt('a'), rocksalt('b')], {'gap': [1.0]})
 
 

@@ -1,0 +1,58 @@
+"""Symmetry search: crystal systems, failures, and the table of space groups."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from aiida_goectp.core.crystals import Crystal, CrystalSet, read_structures
+from aiida_goectp.core.crystals.symmetry_search import (
+    SYSTEMS,
+    crystal_system,
+    crystal_systems,
+    find_symmetry,
+    hall_operations,
+    hall_settings,
+)
+from tests.core.datasets.disguise import disguised, low_symmetry, rotation, rutile
+from tests.rows import PETOUSIS
+
+
+def test_systems_of_textbook_structures(crystal_set):
+    found = dict(zip(crystal_set.ids.tolist(), crystal_systems(crystal_set).tolist(), strict=True))
+    cubic = dict.fromkeys(['Si', 'MgO', 'GaAs', 'SrTiO3'], 'cubic')
+    assert found == {**cubic, 'TiO2': 'tetragonal', 'AlN': 'hexagonal'}
+    assert crystal_system(low_symmetry()) == 'triclinic'
+    assert crystal_systems(crystal_set.take([])).tolist() == []
+
+
+def test_the_system_does_not_depend_on_the_cell():
+    other, _ = disguised(rutile(), rotation(1), np.array([[1, 1, 0], [0, 2, 0], [0, 1, 1]]))
+    assert crystal_system(other) == 'tetragonal'
+
+
+def test_failures_are_none_without_a_warning(recwarn):
+    flat = Crystal('x', np.zeros((3, 3)), np.array([8], np.int16), np.zeros((1, 3)))
+    assert find_symmetry(flat.lattice, flat.fractional_positions, flat.atomic_numbers) is None
+    assert crystal_systems(CrystalSet.from_crystals([flat])).tolist() == ['unknown']
+    assert not recwarn.list
+
+
+def test_a_rutile_supercell():
+    other, _ = disguised(rutile(), rotation(1), np.diag([2, 1, 1]))
+    found = find_symmetry(other.lattice, other.fractional_positions, other.atomic_numbers)
+    assert found.number == 136
+    assert found.mapping_to_primitive.max() + 1 == 6
+    assert abs(np.linalg.det(found.primitive_lattice)) * 2 == pytest.approx(abs(np.linalg.det(other.lattice)))
+
+
+def test_the_table_contains_all_space_groups_with_their_operations():
+    assert [setting.hall_number for setting in hall_settings()] == list(range(1, 531))
+    assert {setting.number for setting in hall_settings()} == set(range(1, 231))
+    rotations, translations = hall_operations(hall_settings()[-1].hall_number)
+    assert (len(rotations), len(translations)) == (96, 96)  # I a -3 d
+
+
+def test_all_systems_occur_in_the_published_table():
+    crystals = read_structures([PETOUSIS])
+    assert set(crystal_systems(crystals).tolist()) == set(SYSTEMS)
