@@ -117,9 +117,9 @@ class PredictCalculation(ExecutableCalculation):
         crystals = self.inputs.crystals
         start, stop = shard_rows(crystals, self.inputs.get('shard'))
         calcinfo = CalcInfo()
-        calcinfo.local_copy_list = [(self.inputs.model.uuid, ModelData._FILE, self.MODEL)]
+        calcinfo.local_copy_list = [(self.inputs.model.uuid, ModelData.FILE, self.MODEL)]
         if (start, stop) == (0, len(crystals)):
-            calcinfo.local_copy_list.append((crystals.uuid, CrystalsData._FILE, self.INPUT))
+            calcinfo.local_copy_list.append((crystals.uuid, CrystalsData.FILE, self.INPUT))
         else:
             with folder.open(self.INPUT, 'wb') as stream:
                 self._slice(crystals.crystals, start, stop).save(stream)

@@ -162,10 +162,10 @@ class TrainCalculation(ExecutableCalculation):
         with folder.open(self.SETTINGS, 'w') as stream:
             json.dump(self.inputs.settings.get_dict(), stream)
         calcinfo = CalcInfo()
-        calcinfo.local_copy_list = [(self.inputs.dataset.uuid, DatasetData._FILE, self.INPUT)]
+        calcinfo.local_copy_list = [(self.inputs.dataset.uuid, DatasetData.FILE, self.INPUT)]
         arguments = ['train', self.INPUT, '--output', self.OUTPUT, '--settings', self.SETTINGS]
         if 'model' in self.inputs:
-            calcinfo.local_copy_list.append((self.inputs.model.uuid, ModelData._FILE, self.INITIAL))
+            calcinfo.local_copy_list.append((self.inputs.model.uuid, ModelData.FILE, self.INITIAL))
             arguments += ['--initial', self.INITIAL]
         for name in ('split', 'name', 'processes'):
             if name in self.inputs:

@@ -1,1 +1,1 @@
-"""AiiDA data types: one node for a whole table of crystals, predictions or ranks, and one for a model."""
+"""AiiDA data types: one node for a whole table of crystals, labels, predictions or ranks, and one for a model."""

@@ -1,8 +1,7 @@
-"""``goectp.dataset``: crystals with labels, what may be learnt from each, and fixed splits, in one node."""
+"""``goectp.dataset``: crystals with labels, failed gates and fixed splits in one node."""
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
@@ -17,37 +16,26 @@ __all__ = ('DatasetData',)
 class DatasetData(TableData):
     """A :class:`~aiida_goectp.core.datasets.dataset.Dataset` as one node, refused rows included.
 
-    Attributes: ``number`` of rows, ``atoms`` in all, ``failures`` (rows that could not be read), ``trainable`` rows,
-    ``electronic`` and ``ionic`` (rows with that label among the trainable ones), ``born_charges`` (rows that have
-    them), ``functionals`` (rows of each), ``splits`` (rows of each part), ``columns`` (property columns), ``elements``
-    (symbols), ``content_hash``.
+    Attributes: ``number`` of rows, ``atoms`` (total number), ``failures`` (rows that could not be read), ``trainable``
+    rows, ``electronic`` and ``ionic`` (trainable rows with that label), ``born_charges`` (rows with Born charges),
+    ``functionals`` (number of rows of each), ``splits`` (number of trainable rows of each part), ``columns`` (property
+    columns), ``elements`` (symbols), ``content_hash``.
 
     :param table: the dataset
     """
 
-    _FILE = 'dataset.npz'
-    _KIND = 'dataset'
-    _VERSION = 2
+    _TABLE = Dataset
 
     @property
     def dataset(self) -> Dataset:
         """Crystals, labels, charges, gates and splits; each tensor in the frame of its crystal."""
-        table: Dataset = self._read()
+        table: Dataset = self._table()
         return table
 
     @property
     def splits(self) -> dict[str, dict[str, int]]:
-        """Rows in each part of each split."""
+        """Number of trainable rows in each part of each split."""
         return dict(self.base.attributes.get('splits', {}))
-
-    @classmethod
-    def _load(cls, stream: Any) -> Dataset:
-        return Dataset.load(stream)
-
-    @classmethod
-    def _hash(cls, stream: io.BytesIO) -> str:
-        stream.seek(0)
-        return cls._load(stream).hash
 
     @classmethod
     def _summary(cls, table: Dataset) -> dict[str, Any]:

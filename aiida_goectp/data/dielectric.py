@@ -1,4 +1,4 @@
-"""``goectp.dielectric``: one dielectric response with its cell in one node."""
+"""``goectp.dielectric``: one dielectric response with its cell."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from aiida.orm import StructureData
 
 from aiida_goectp.core.crystals.elements import formula
 from aiida_goectp.core.dielectric.response import DielectricResponse
+from aiida_goectp.core.dielectric.tensors import PARTS
 from aiida_goectp.data.crystals import structure_from_crystal
 from aiida_goectp.data.table import TableData
 
@@ -19,22 +20,22 @@ class DielectricData(TableData):
     """A :class:`~aiida_goectp.core.dielectric.response.DielectricResponse` as one node.
 
     Attributes: ``formula``, ``atoms``, ``engine``, ``functional``, ``settings``, ``electronic``, ``ionic`` and
-    ``total`` (polycrystalline averages, missing if not known), ``band_gap`` (eV), ``scf_converged``, ``content_hash``.
-    What the gates say is no part of it: thresholds change, numbers do not. It is the ``quality`` output beside it.
+    ``total`` (polycrystalline averages, absent if unknown), ``band_gap`` (eV), ``scf_converged``, ``content_hash``.
+    The verdict of the gates is not included, because it depends on thresholds; it is the output ``quality`` of the
+    workflow.
 
     :param table: the response
     """
 
-    _FILE = 'dielectric.npz'
-    _KIND = 'dielectric'
+    _TABLE = DielectricResponse
 
     def __len__(self) -> int:
         return 1
 
     @property
     def dielectric(self) -> DielectricResponse:
-        """Tensors, charges, frequencies, and the cell in whose frame they stand."""
-        table: DielectricResponse = self._read()
+        """Tensors, Born charges, frequencies, and the cell that defines their frame."""
+        table: DielectricResponse = self._table()
         return table
 
     def structure(self) -> StructureData:
@@ -42,16 +43,8 @@ class DielectricData(TableData):
         return structure_from_crystal(self.dielectric.crystal)
 
     @classmethod
-    def _load(cls, stream: Any) -> DielectricResponse:
-        return DielectricResponse.load(stream)
-
-    @classmethod
     def _summary(cls, table: DielectricResponse) -> dict[str, Any]:
-        averages = {
-            name: float(np.trace(tensor) / 3)
-            for name in ('electronic', 'ionic', 'total')
-            if (tensor := getattr(table, name)) is not None
-        }
+        averages = {name: float(np.trace(tensor) / 3) for name in PARTS if (tensor := getattr(table, name)) is not None}
         gap = {} if table.band_gap is None else {'band_gap': table.band_gap}
         return {
             'formula': formula(table.crystal.atomic_numbers),

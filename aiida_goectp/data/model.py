@@ -1,4 +1,4 @@
-"""``goectp.model``: a trained network, its card in the attributes; equal content is stored once."""
+"""``goectp.model``: a trained network with its model card; equal content is stored once."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Any
 
 from aiida.common.exceptions import ValidationError
 from aiida.orm import Data, QueryBuilder
-from aiida.orm.implementation.utils import clean_value
 
 from aiida_goectp.core.formats.model_card import ModelCard, model_hash, read_card, resolve_model
 from aiida_goectp.core.formats.npz import FormatError
-from aiida_goectp.data.table import ContentCaching
+from aiida_goectp.data.table import ContentCaching, check_attributes
 
 __all__ = ('ModelData',)
 
@@ -21,17 +20,18 @@ __all__ = ('ModelData',)
 class ModelData(Data):
     """A model file: safetensors weights with the model card.
 
-    Attributes: ``card`` (all that :class:`.ModelCard` holds) and ``content_hash``, which covers
-    architecture and weights, not the prose of the card; caching keys on it.
+    Attributes: ``card`` (the fields of :class:`.ModelCard`) and ``content_hash``, which covers architecture and weights
+    but not the descriptive text of the card; it is the key of caching.
 
-    Use :meth:`get_or_create`: it returns the node that is there if the same model has been stored before.
+    Use :meth:`get_or_create`: it returns the existing node if the same model has been stored before.
 
     :param path: a model file, or the name of a shipped model
-    :raises FormatError: not a model of this package; the message says what it is and what to do
+    :raises FormatError: not a model file of this package
     """
 
     _CLS_NODE_CACHING = ContentCaching
-    _FILE = 'model.safetensors'
+    FILE = 'model.safetensors'
+    """name of the file in the repository"""
 
     def __init__(self, path: str | Path | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -39,19 +39,19 @@ class ModelData(Data):
             source = resolve_model(path)
             card = read_card(source)
             self.base.attributes.set_many({'card': card.model_dump(mode='json'), 'content_hash': model_hash(source)})
-            self.base.repository.put_object_from_file(str(source), self._FILE)
+            self.base.repository.put_object_from_file(str(source), self.FILE)
             self.label = self.label or card.name[:255]
 
     @classmethod
     def get_or_create(cls, path: str | Path) -> ModelData:
-        """Return the stored node of a model; one is made only if no node with the same content is there.
+        """Return the stored node of a model; a new one is stored only if none has the same content.
 
         :param path: a model file, or the name of a shipped model
         :raises FormatError: not a model of this package
         """
         source = resolve_model(path)
-        there = cls.find(model_hash(source))
-        return there if there is not None else cls(source).store()
+        existing = cls.find(model_hash(source))
+        return existing if existing is not None else cls(source).store()
 
     @classmethod
     def find(cls, content_hash: str) -> ModelData | None:
@@ -63,7 +63,7 @@ class ModelData(Data):
 
     @property
     def card(self) -> ModelCard:
-        """What a user must know of the model."""
+        """The model card."""
         return ModelCard.model_validate(self.base.attributes.get('card'))
 
     @property
@@ -74,29 +74,26 @@ class ModelData(Data):
     @property
     def content(self) -> bytes:
         """The bytes of the model file."""
-        return bytes(self.base.repository.get_object_content(self._FILE, mode='rb'))
+        return bytes(self.base.repository.get_object_content(self.FILE, mode='rb'))
 
     @contextmanager
     def as_path(self) -> Iterator[Path]:
-        """Give the model file on disk as long as the context lasts."""
-        with self.base.repository.as_path(self._FILE) as path:
+        """Provide the model file on disk within the context."""
+        with self.base.repository.as_path(self.FILE) as path:
             yield Path(path)
 
     def _validate(self) -> bool:
         """Compare file and attributes.
 
-        :raises aiida.common.exceptions.ValidationError: no model file, or attributes of another one
+        :raises aiida.common.exceptions.ValidationError: no model file, or attributes of another model
         """
         super()._validate()
-        if self.base.repository.list_object_names() != [self._FILE]:
-            raise ValidationError(f'a model node holds exactly one file, {self._FILE}; give the path when it is made')
+        if self.base.repository.list_object_names() != [self.FILE]:
+            raise ValidationError(f'ModelData contains exactly one file, {self.FILE}; pass a path to the constructor')
         try:
             with self.as_path() as path:
                 found = {'card': read_card(path).model_dump(mode='json'), 'content_hash': model_hash(path)}
         except FormatError as error:
             raise ValidationError(f'ModelData: {error}') from error
-        for name, value in found.items():
-            # AiiDA keeps fourteen digits of a number, from some moment on
-            if clean_value(self.base.attributes.get(name, None)) != clean_value(value):
-                raise ValidationError(f'ModelData: the attribute {name!r} does not fit the file')
+        check_attributes(self, found, self.FILE)
         return True

@@ -1,4 +1,4 @@
-"""``goectp.predictions``: what a model says of many crystals, in one node."""
+"""``goectp.predictions``: predicted dielectric tensors of many crystals in one node."""
 
 from __future__ import annotations
 
@@ -13,30 +13,24 @@ __all__ = ('PredictionsData',)
 class PredictionsData(TableData):
     """A :class:`~aiida_goectp.core.dielectric.predictions.Predictions` as one node, failed rows included.
 
-    Attributes: ``number`` of rows, ``failed`` rows, ``model_hash``, ``settings`` (how it was computed),
+    Attributes: ``number`` of rows, ``failed`` rows, ``model_hash``, ``settings`` (device, precision, versions),
     ``content_hash``.
 
     :param table: the predictions
     """
 
-    _FILE = 'predictions.npz'
-    _KIND = 'predictions'
-    _VERSION = 2
+    _TABLE = Predictions
 
     @property
     def predictions(self) -> Predictions:
-        """The tensors with their standard deviations, flags and errors; each in the frame of its crystal."""
-        table: Predictions = self._read()
+        """Tensors with standard deviations, flags and errors; each in the frame of its crystal."""
+        table: Predictions = self._table()
         return table
 
     @property
     def model_hash(self) -> str:
-        """Content hash of the model that made them."""
+        """Content hash of the model."""
         return str(self.base.attributes.get('model_hash'))
-
-    @classmethod
-    def _load(cls, stream: Any) -> Predictions:
-        return Predictions.load(stream)
 
     @classmethod
     def _summary(cls, table: Predictions) -> dict[str, Any]:

@@ -25,18 +25,18 @@ def from_pymatgen(structure: Structure, id: str | None = None) -> Crystal:
     lattice = structure.lattice
     if not all(lattice.pbc):
         raise CrystalError(
-            'not_periodic', f'the structure is periodic along {lattice.pbc} only; a crystal is along all'
+            'not_periodic', f'the structure is periodic along {lattice.pbc}; a crystal is periodic in three directions'
         )
     numbers = []
     for place, site in enumerate(structure, start=1):
         if not site.is_ordered:
             raise CrystalError(
-                'partial_occupancy', f'site {place} is occupied by {site.species_string}; give an ordered structure'
+                'partial_occupancy', f'site {place} is occupied by {site.species_string}; order the structure first'
             )
         element = getattr(site.specie, 'element', site.specie)
         number = ATOMIC_NUMBERS.get(getattr(element, 'symbol', ''))
         if number is None:
-            raise CrystalError('unknown_element', f'site {place} holds {site.species_string}, no chemical element')
+            raise CrystalError('unknown_element', f'site {place}: {site.species_string} is not a chemical element')
         numbers.append(number)
     atoms = np.array(numbers, dtype=np.int16)
     return Crystal(formula(atoms) if id is None else id, lattice.matrix.copy(), atoms, structure.frac_coords.copy())

@@ -1,13 +1,11 @@
-"""``goectp.ranking``: every crystal with its place, or with the reason why it has none, in one node."""
+"""``goectp.ranking``: every crystal with its rank or the reason for its exclusion, in one node."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from aiida_goectp.core.selection.ranking import Ranking
 from aiida_goectp.data.table import TableData
-
-if TYPE_CHECKING:
-    from aiida_goectp.core.selection.ranking import Ranking
 
 __all__ = ('RankingData',)
 
@@ -15,27 +13,19 @@ __all__ = ('RankingData',)
 class RankingData(TableData):
     """A :class:`~aiida_goectp.core.selection.ranking.Ranking` as one node.
 
-    Attributes: ``number`` of rows, ``ranked`` (how many are in), ``figure_of_merit``, ``settings`` (filters and the
+    Attributes: ``number`` of rows, ``ranked`` (rows with a rank), ``figure_of_merit``, ``settings`` (filters and the
     hash of the model), ``content_hash``.
 
     :param table: the ranking
     """
 
-    _FILE = 'ranking.npz'
-    _KIND = 'ranking'
-    _VERSION = 2
+    _TABLE = Ranking
 
     @property
     def ranking(self) -> Ranking:
-        """Scores, ranks and reasons, in the order of the crystals."""
-        table: Ranking = self._read()
+        """Scores, ranks and reasons in the order of the crystals."""
+        table: Ranking = self._table()
         return table
-
-    @classmethod
-    def _load(cls, stream: Any) -> Ranking:
-        from aiida_goectp.core.selection.ranking import Ranking
-
-        return Ranking.load(stream)
 
     @classmethod
     def _summary(cls, table: Ranking) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The base of the columnar nodes: one versioned npz file in the repository, its summary in the attributes."""
+"""Base of the columnar nodes: one versioned npz file in the repository, its summary in the attributes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from aiida.orm import Data
 from aiida.orm.implementation.utils import clean_value
 from aiida.orm.nodes.caching import NodeCaching
 
-from aiida_goectp.core.formats.npz import FormatError, hash_arrays, read_npz
+from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.table import Table
 
-__all__ = ('ContentCaching', 'TableData')
+__all__ = ('ContentCaching', 'TableData', 'check_attributes')
 
 
 class ContentCaching(NodeCaching):
-    """Let caching compare what a node holds: neither file names nor the summary nor the compression."""
+    """Caching by content: file names, the summary and the compression do not count."""
 
     def get_objects_to_hash(self) -> dict[str, Any]:
         """Return the class and the content hash."""
@@ -25,87 +26,85 @@ class ContentCaching(NodeCaching):
 
 
 class TableData(Data):
-    """A table in one npz file; see the subclasses.
+    """A table of the library in one npz file.
 
-    Nothing but the summary stands in the database, so that a node of 10⁵ rows is as cheap there as one of ten.
+    Only the summary is stored in the database: a node of 10⁵ rows is as cheap there as one of ten.
 
-    :param table: the object of the ground floor to store
+    :param table: the table to store
     """
 
     _CLS_NODE_CACHING = ContentCaching
-    _FILE: ClassVar[str]
-    _KIND: ClassVar[str]
-    _VERSION: ClassVar[int] = 1
+    _TABLE: ClassVar[type[Table]]
+    """class of the table"""
+    FILE: ClassVar[str]
+    """name of the file in the repository"""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.FILE = f'{cls._TABLE.KIND}.npz'
 
     def __init__(self, table: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if table is not None:
-            self._write(table)
+            buffer = io.BytesIO()
+            table.save(buffer)
+            self.base.repository.put_object_from_bytes(buffer.getvalue(), self.FILE)
+            self.base.attributes.set_many({**self._summary(table), 'content_hash': table.content_hash})
 
     def __len__(self) -> int:
         return int(self.base.attributes.get('number', 0))
 
     def __bool__(self) -> bool:
-        return True  # a node without rows is still a node
+        return True  # otherwise a node without rows would be false
 
     @property
     def content_hash(self) -> str:
-        """Hash of all that the table holds."""
+        """Content hash of the table."""
         return str(self.base.attributes.get('content_hash'))
 
     @property
     def content(self) -> bytes:
         """The bytes of the npz file."""
-        return bytes(self.base.repository.get_object_content(self._FILE, mode='rb'))
-
-    @classmethod
-    @abstractmethod
-    def _load(cls, stream: Any) -> Any:
-        """Return the object of the ground floor read from a binary stream."""
+        return bytes(self.base.repository.get_object_content(self.FILE, mode='rb'))
 
     @classmethod
     @abstractmethod
     def _summary(cls, table: Any) -> dict[str, Any]:
-        """Return what the attributes say of a table; ``number`` of rows at least."""
+        """Return the attributes of a table; at least the ``number`` of rows."""
 
-    def _write(self, table: Any) -> None:
-        buffer = io.BytesIO()
-        table.save(buffer)
-        self.base.repository.put_object_from_bytes(buffer.getvalue(), self._FILE)
-        self.base.attributes.set_many(self._summary(table))
-        self.base.attributes.set('content_hash', self._hash(buffer))
-
-    def _read(self) -> Any:
-        """Return the table; it is read once for each loaded node that is stored, and so cannot change."""
-        cached = self.__dict__.get('_table')
+    def _table(self) -> Any:
+        """Return the table; a stored node, which cannot change, reads it once."""
+        cached = self.__dict__.get('_cached_table')
         if cached is None:
-            cached = self._load(io.BytesIO(self.content))
+            cached = self._TABLE.load(io.BytesIO(self.content))
             if self.is_stored:
-                self.__dict__['_table'] = cached
+                self.__dict__['_cached_table'] = cached
         return cached
 
-    @classmethod
-    def _hash(cls, stream: io.BytesIO) -> str:
-        stream.seek(0)
-        return hash_arrays(read_npz(stream, cls._KIND, cls._VERSION))
-
     def _validate(self) -> bool:
-        """Read the file as anybody would and compare it with the summary.
+        """Read the file and compare it with the attributes.
 
-        :raises aiida.common.exceptions.ValidationError: no file, another format, or a summary of something else
+        :raises aiida.common.exceptions.ValidationError: no file, another format, or attributes of another table
         """
         super()._validate()
         name = type(self).__name__
-        if self.base.repository.list_object_names() != [self._FILE]:
-            raise ValidationError(f'{name} holds exactly one file, {self._FILE}; pass the table when it is made')
+        if self.base.repository.list_object_names() != [self.FILE]:
+            raise ValidationError(f'{name} contains exactly one file, {self.FILE}; pass a table to the constructor')
         try:
-            stream = io.BytesIO(self.content)
-            summary = self._summary(self._load(stream))
-            content_hash = self._hash(stream)
+            table = self._TABLE.load(io.BytesIO(self.content))
         except FormatError as error:
             raise ValidationError(f'{name}: {error}') from error
-        for key, value in {**summary, 'content_hash': content_hash}.items():
-            # AiiDA keeps fourteen digits of a number, from some moment on
-            if clean_value(self.base.attributes.get(key, None)) != clean_value(value):
-                raise ValidationError(f'{name}: the attribute {key!r} does not fit the file {self._FILE}')
+        check_attributes(self, {**self._summary(table), 'content_hash': table.content_hash}, self.FILE)
         return True
+
+
+def check_attributes(node: Data, expected: dict[str, Any], file: str) -> None:
+    """Compare the attributes of a node with those that belong to its file.
+
+    :param expected: name → value
+    :raises aiida.common.exceptions.ValidationError: an attribute differs
+    """
+    for name, value in expected.items():
+        # AiiDA keeps fourteen digits of a number once it is stored
+        if clean_value(node.base.attributes.get(name, None)) != clean_value(value):
+            raise ValidationError(f'{type(node).__name__}: the attribute {name!r} does not match the file {file}')

@@ -1,10 +1,11 @@
-"""The crystals node and the way to and from ``StructureData``."""
+"""The crystals node, and conversion from and to ``StructureData``."""
 
 import numpy as np
 import pytest
 from aiida.orm import StructureData
 
 from aiida_goectp.core.crystals import Crystal
+from aiida_goectp.core.crystals.validation import CrystalError
 from aiida_goectp.data.crystals import CrystalsData, crystal_from_structure, structure_from_crystal
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')
@@ -38,16 +39,19 @@ def test_structure_of_a_row(crystals):
     assert not structure.is_stored
 
 
-def test_what_is_no_crystal_is_refused_by_name():
+def test_structures_that_are_not_crystals_are_refused():
     slab = StructureData(cell=np.eye(3).tolist(), pbc=(True, True, False))
     slab.append_atom(position=(0, 0, 0), symbols='Si')
-    with pytest.raises(ValueError, match='slab: periodic in 2 directions'):
+    with pytest.raises(CrystalError, match='slab') as caught:
         crystal_from_structure('slab', slab)
+    assert caught.value.code == 'not_periodic'
     alloy = StructureData(cell=np.eye(3).tolist())
     alloy.append_atom(position=(0, 0, 0), symbols=['Si', 'Ge'], weights=[0.5, 0.5])
-    with pytest.raises(ValueError, match=r'alloy: kind .* partially occupied'):
+    with pytest.raises(CrystalError, match='alloy') as caught:
         crystal_from_structure('alloy', alloy)
+    assert caught.value.code == 'partial_occupancy'
     unknown = StructureData(cell=np.eye(3).tolist())
     unknown.append_atom(position=(0, 0, 0), symbols='X')
-    with pytest.raises(ValueError, match='unknown: kind X is no known element'):
+    with pytest.raises(CrystalError, match=r'unknown.*X') as caught:
         crystal_from_structure('unknown', unknown)
+    assert caught.value.code == 'unknown_element'

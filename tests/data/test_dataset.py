@@ -1,4 +1,4 @@
-"""``goectp.dataset``: what the node says of itself."""
+"""The dataset node and its attributes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def data():
 def test_round_trip_and_summary(data):
     node = load_node(DatasetData(data).store().pk)
     back = node.dataset
-    assert back.hash == data.hash
+    assert back.content_hash == data.content_hash
     np.testing.assert_array_equal(back.born_charges, data.born_charges)
     assert back.failed_gates.tolist() == data.failed_gates.tolist()
     assert back.splits['mine'].tolist() == data.splits['mine'].tolist()
@@ -38,7 +38,7 @@ def test_round_trip_and_summary(data):
     assert (len(node), get('trainable'), get('electronic'), get('ionic'), get('born_charges')) == (20, 19, 19, 15, 1)
     assert get('functionals') == {'PBE': 5, 'PBEsol': 15}
     assert node.splits == {'mine': {'train': 15, 'validation': 2, 'test': 2}}
-    assert 'Mg' in get('elements') or 'Li' in get('elements')
+    assert {'O', 'Sr', 'Ti'} <= set(get('elements'))
 
 
 def test_every_column_is_content(data):
@@ -58,13 +58,11 @@ def test_every_column_is_content(data):
     assert reference not in hashes
 
 
-def test_a_summary_of_something_else_is_refused(data):
+def test_attributes_of_another_dataset_are_refused(data):
     node = DatasetData(data)
     node.base.attributes.set('trainable', 20)
-    with pytest.raises(ValidationError, match="'trainable' does not fit"):
+    with pytest.raises(ValidationError, match="'trainable'"):
         node.store()
-    with pytest.raises(ValidationError, match=r'exactly one file, dataset\.npz'):
-        DatasetData().store()
 
 
 def test_a_dataset_without_labels_is_a_node():

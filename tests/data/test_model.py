@@ -17,7 +17,7 @@ def test_equal_models_are_stored_once(write_model):
     first = ModelData.get_or_create(write_model('one'))
     assert ModelData.get_or_create(write_model('one')).pk == first.pk
     assert ModelData.get_or_create(write_model('one', value=1.0)).pk != first.pk
-    # the name is prose; the weights are the model
+    # the name does not count
     assert ModelData.get_or_create(write_model('another-name')).pk == first.pk
 
 
@@ -32,7 +32,7 @@ def test_card_file_and_hash_come_back(write_model):
         assert model_hash(copy) == node.content_hash
 
 
-def test_caching_looks_at_the_weights(write_model):
+def test_caching_depends_on_the_weights(write_model):
     first = ModelData(write_model('one')).store()
     renamed = ModelData(write_model('two')).store()
     other = ModelData(write_model('one', value=2.0)).store()
@@ -43,24 +43,24 @@ def test_caching_looks_at_the_weights(write_model):
 def test_a_pickle_is_refused(tmp_path):
     path = tmp_path / 'model.pt'
     path.write_bytes(pickle.dumps({'weights': list(range(100))}))
-    with pytest.raises(FormatError, match=r'model\.pt: not a safetensors file \(a pickle, or cut off\)'):
+    with pytest.raises(FormatError, match=r'model\.pt: .*pickle'):
         ModelData.get_or_create(path)
 
 
 def test_an_unknown_name_lists_the_shipped_models():
-    with pytest.raises(FormatError, match='no-such-model: no such model file, nor one of the shipped models'):
+    with pytest.raises(FormatError, match=r'no-such-model.*goectp'):
         ModelData.get_or_create('no-such-model')
 
 
 def test_attributes_of_another_model_are_refused(write_model):
     node = ModelData(write_model('one'))
     node.base.attributes.set('content_hash', '0' * 40)
-    with pytest.raises(ValidationError, match="'content_hash' does not fit the file"):
+    with pytest.raises(ValidationError, match="'content_hash'"):
         node.store()
-    with pytest.raises(ValidationError, match='exactly one file'):
+    with pytest.raises(ValidationError, match=r'model\.safetensors'):
         ModelData().store()
 
 
-def test_figures_of_many_digits(write_model):
+def test_metrics_with_many_digits_can_be_stored(write_model):
     node = ModelData(write_model('digits', metrics={'test': {'total': {'mae': 1 / 3 + 1e-16, 'rows': 3}}})).store()
     assert node.card.metrics['test']['total']['mae'] == pytest.approx(1 / 3)

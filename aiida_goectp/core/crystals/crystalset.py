@@ -1,4 +1,4 @@
-"""``CrystalSet``: many crystals as flat arrays, and the file ``crystals.npz``."""
+"""``CrystalSet``: many crystals as flat arrays, and its file format ``crystals.npz``."""
 
 from __future__ import annotations
 
@@ -6,23 +6,21 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import IO, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from aiida_goectp.core.formats.npz import FormatError, check_shape, read_npz, write_npz
+from aiida_goectp.core.formats.npz import FormatError, check_shape
+from aiida_goectp.core.formats.table import Column, ColumnGroup, Stored, Table, TextColumn
 
 __all__ = ('Crystal', 'CrystalSet', 'Failure')
 
-_KIND, _VERSION = 'crystals', 1
-_PROPERTY = 'property:'
-
 
 class Crystal(NamedTuple):
-    """One crystal, in the Cartesian frame in which it was given."""
+    """One crystal in its Cartesian frame."""
 
     id: str
+    """name"""
     lattice: np.ndarray
     """(3, 3) Å, rows a, b, c"""
     atomic_numbers: np.ndarray
@@ -32,21 +30,35 @@ class Crystal(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A row that could not become a crystal."""
+    """A row that could not be read or is not a valid crystal."""
 
     id: str
+    """name of the row"""
     code: str
-    """short name of what is wrong, e.g. ``partial_occupancy``"""
+    """reason, such as ``partial_occupancy``"""
     message: str
-    """what is wrong, where, and what to do"""
+    """reason, file and row, and remedy"""
+
+
+class _Failures(Stored):
+    """Failures, stored as an array of three texts for each."""
+
+    def check(self, label: str, name: str, value: Any, lengths: dict[str, int]) -> tuple[Failure, ...]:
+        """Return the failures, decoded from an array if necessary."""
+        if isinstance(value, np.ndarray):
+            value = check_shape(label, name, value, (None, 3), 'U').tolist()
+        return tuple(Failure(*item) for item in value)
+
+    def encode(self, name: str, value: Any) -> dict[str, np.ndarray]:
+        """Return one array, (m, 3)."""
+        return {name: np.array([tuple(item) for item in value], dtype=np.str_).reshape(-1, 3)}
 
 
 @dataclass(frozen=True, eq=False)
-class CrystalSet:
+class CrystalSet(Table):
     """Many crystals as flat arrays.
 
-    The set holds what it is given; :func:`aiida_goectp.core.crystals.validation.check_crystal` says whether a row is a
-    crystal that can be computed.
+    Shapes are checked; :func:`aiida_goectp.core.crystals.validation.check_crystal` checks the crystals.
 
     :param lattices: (n, 3, 3) Å, rows a, b, c
     :param atom_offsets: (n + 1,) crystal i owns the atoms ``atom_offsets[i]:atom_offsets[i + 1]``
@@ -54,20 +66,29 @@ class CrystalSet:
     :param fractional_positions: (N, 3)
     :param ids: (n,) names, unique within the set
     :param properties: name → column of n numbers, booleans or strings
-    :param failures: the rows that could not be read
-    :raises FormatError: shapes that do not fit together, or an id twice
+    :param failures: rows that could not be read
+    :raises FormatError: inconsistent shapes, or a duplicate id
     """
 
-    lattices: np.ndarray
-    atom_offsets: np.ndarray
-    atomic_numbers: np.ndarray
-    fractional_positions: np.ndarray
-    ids: np.ndarray
-    properties: Mapping[str, np.ndarray] = field(default_factory=dict)
-    failures: tuple[Failure, ...] = ()
+    KIND = 'crystals'
+    IGNORES_UNKNOWN_ARRAYS = True
+
+    lattices: Annotated[np.ndarray, Column('<f8', ('rows', 3, 3))]
+    atom_offsets: Annotated[np.ndarray, Column('<i8', ('offsets',))]
+    atomic_numbers: Annotated[np.ndarray, Column('<i2', ('atoms',))]
+    fractional_positions: Annotated[np.ndarray, Column('<f8', ('atoms', 3))]
+    ids: TextColumn
+    failures: Annotated[tuple[Failure, ...], _Failures()] = field(default=(), kw_only=True)
+    properties: Annotated[Mapping[str, np.ndarray], ColumnGroup('property:', Column())] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check(self)
+        super().__post_init__()
+        n, atoms, offsets = len(self.ids), len(self.atomic_numbers), self.atom_offsets
+        if len(offsets) != n + 1 or offsets[0] != 0 or offsets[-1] != atoms or np.any(np.diff(offsets) < 0):
+            raise FormatError(f'crystals: atom_offsets must be {n + 1} numbers that rise from 0 to {atoms}')
+        unique, counts = np.unique(self.ids, return_counts=True)
+        if len(unique) != n:
+            raise FormatError(f'crystals: duplicate id {str(unique[counts > 1][0])!r}; ids must be unique')
 
     def __len__(self) -> int:
         return len(self.lattices)
@@ -86,7 +107,7 @@ class CrystalSet:
 
     @property
     def atom_counts(self) -> np.ndarray:
-        """(n,) atoms of each crystal."""
+        """(n,) number of atoms of each crystal."""
         return np.diff(self.atom_offsets)
 
     @cached_property
@@ -95,7 +116,11 @@ class CrystalSet:
         return np.array([_hash_row(crystal) for crystal in self], dtype='<U32')
 
     def take(self, rows: Sequence[int] | np.ndarray, *, keep_failures: bool = False) -> CrystalSet:
-        """Return the given rows in the given order; the failures stay behind unless asked for."""
+        """Return the given rows in the given order.
+
+        :param rows: indices
+        :param keep_failures: keep the failures of the set, which are dropped by default
+        """
         chosen = np.asarray(rows, dtype=np.int64)
         counts = self.atom_counts[chosen]
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -107,7 +132,7 @@ class CrystalSet:
             self.fractional_positions[atoms],
             self.ids[chosen],
             {name: column[chosen] for name, column in self.properties.items()},
-            self.failures if keep_failures else (),
+            failures=self.failures if keep_failures else (),
         )
 
     @classmethod
@@ -117,9 +142,12 @@ class CrystalSet:
         properties: Mapping[str, Sequence] | None = None,
         failures: Iterable[Failure] = (),
     ) -> CrystalSet:
-        """Join single crystals to a set.
+        """Return a set of single crystals.
 
+        :param crystals: ids must be unique
         :param properties: name → one value a crystal
+        :param failures: rows that could not be read
+        :raises FormatError: a property of another length, or a duplicate id
         """
         rows = list(crystals)
         counts = [len(row.atomic_numbers) for row in rows]
@@ -130,67 +158,14 @@ class CrystalSet:
             np.concatenate([np.zeros((0, 3)), *(row.fractional_positions for row in rows)]).astype(np.float64),
             np.array([row.id for row in rows], dtype=np.str_).reshape(-1),
             {name: np.asarray(column) for name, column in (properties or {}).items()},
-            tuple(failures),
+            failures=tuple(failures),
         )
-
-    def save(self, target: str | Path | IO[bytes]) -> None:
-        """Write ``crystals.npz``, format version 1; the same content gives the same bytes."""
-        arrays = {
-            'lattices': self.lattices.astype('<f8'),
-            'atom_offsets': self.atom_offsets.astype('<i8'),
-            'atomic_numbers': self.atomic_numbers.astype('<i2'),
-            'fractional_positions': self.fractional_positions.astype('<f8'),
-            'ids': self.ids.astype(np.str_),
-            'failures': np.array([tuple(item) for item in self.failures], dtype=np.str_).reshape(-1, 3),
-        }
-        arrays.update({_PROPERTY + name: column for name, column in sorted(self.properties.items())})
-        write_npz(target, _KIND, _VERSION, arrays)
-
-    @classmethod
-    def load(cls, source: str | Path | IO[bytes]) -> CrystalSet:
-        """Read ``crystals.npz``.
-
-        :raises FormatError: not such a file, another version, shapes that do not fit together
-        """
-        arrays = read_npz(source, _KIND, _VERSION)
-        label = str(source) if isinstance(source, str | Path) else 'crystals.npz'
-        failures = check_shape(label, 'failures', arrays.pop('failures', None), (None, 3), 'U')
-        columns = {
-            name.removeprefix(_PROPERTY): arrays.pop(name) for name in list(arrays) if name.startswith(_PROPERTY)
-        }
-        names = ('lattices', 'atom_offsets', 'atomic_numbers', 'fractional_positions', 'ids')
-        for name in names:
-            if name not in arrays:
-                raise FormatError(f'{label}: array {name!r} is missing')
-        try:
-            lattices, offsets, numbers, positions, ids = (arrays[name] for name in names)
-            failed = tuple(Failure(*map(str, item)) for item in failures)
-            return cls(lattices, offsets, numbers, positions, ids, columns, failed)
-        except FormatError as error:
-            raise FormatError(f'{label}: {error}') from error
-
-
-def _check(crystals: CrystalSet) -> None:
-    label = 'crystals'
-    n = len(crystals.ids)
-    check_shape(label, 'ids', crystals.ids, (None,), 'U')
-    check_shape(label, 'lattices', crystals.lattices, (n, 3, 3), 'f')
-    offsets = check_shape(label, 'atom_offsets', crystals.atom_offsets, (n + 1,), 'iu')
-    numbers = check_shape(label, 'atomic_numbers', crystals.atomic_numbers, (None,), 'iu')
-    check_shape(label, 'fractional_positions', crystals.fractional_positions, (len(numbers), 3), 'f')
-    if offsets[0] != 0 or offsets[-1] != len(numbers) or np.any(np.diff(offsets) < 0):
-        raise FormatError(f'{label}: atom_offsets must rise from 0 to the number of atoms, {len(numbers)}')
-    unique, counts = np.unique(crystals.ids, return_counts=True)
-    if len(unique) != n:
-        raise FormatError(f'{label}: id {str(unique[counts > 1][0])!r} stands twice; ids must be unique')
-    for name, column in crystals.properties.items():
-        check_shape(label, f'property {name}', column, (n,), 'fiubU')
 
 
 def _hash_row(crystal: Crystal) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for array in (crystal.lattice, crystal.fractional_positions):
-        # + 0.0 turns −0.0 into 0.0, so that equal numbers give equal bytes
+        # + 0.0 converts −0.0 to 0.0, so that equal numbers give equal bytes
         digest.update((np.round(np.asarray(array, dtype=np.float64), 8) + 0.0).astype('<f8').tobytes())
     digest.update(crystal.atomic_numbers.astype('<i2').tobytes())
     return digest.hexdigest()

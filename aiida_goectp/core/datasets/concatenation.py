@@ -9,7 +9,7 @@ import numpy as np
 
 from aiida_goectp.core.crystals.concatenate import concatenate_crystals
 from aiida_goectp.core.datasets.dataset import Dataset
-from aiida_goectp.core.datasets.splits import PARTS, reduced_formulas
+from aiida_goectp.core.datasets.splits import SPLIT_PARTS, reduced_formulas
 from aiida_goectp.core.formats.npz import FormatError
 
 __all__ = ('concatenate',)
@@ -27,8 +27,8 @@ def concatenate(parts: Sequence[Dataset], newcomers: str = '') -> Dataset:
     """
     if not parts:
         raise FormatError('no dataset to join; give at least one')
-    if newcomers not in (*PARTS, ''):
-        raise FormatError(f'newcomers go to one of {", ".join(PARTS)}, or to none; found {newcomers!r}')
+    if newcomers not in (*SPLIT_PARTS, ''):
+        raise FormatError(f'newcomers go to one of {", ".join(SPLIT_PARTS)}, or to none; found {newcomers!r}')
     names = dict.fromkeys(name for part in parts for name in part.splits)
     return Dataset(
         concatenate_crystals([part.crystals for part in parts]),

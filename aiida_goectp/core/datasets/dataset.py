@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any
 
 import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.datasets.labelled_jsonl import read_labelled_lines
 from aiida_goectp.core.datasets.row_gates import is_refused
-from aiida_goectp.core.datasets.splits import FRACTIONS, PARTS, given_parts, make_split
-from aiida_goectp.core.formats.npz import FormatError, check_shape, hash_arrays, read_npz, write_npz
+from aiida_goectp.core.datasets.splits import FRACTIONS, SPLIT_PARTS, given_parts, make_split
+from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.table import FILLED, Column, ColumnGroup, Json, Nested, Table
 
 __all__ = ('UNKNOWN', 'Dataset')
-
-_KIND, _VERSION = 'dataset', 2
-_OLDER = (1,)  # crystals, electronic and ionic alone
-_CRYSTALS, _SPLIT, _SETTINGS = 'crystals', 'split:', 'split_settings'
-_TENSORS = ('electronic', 'ionic')
-_TEXTS = ('functional', 'origin', 'failed_gates')
 
 UNKNOWN = 'unknown'
 """functional of a row that does not say"""
 
+_Labels = Annotated[np.ndarray, Column('<f8', ('rows', 3, 3), fill=np.nan)]
+_Texts = Annotated[np.ndarray, Column('U', fill='', since=2)]
+
 
 @dataclass(frozen=True, eq=False)
-class Dataset:
+class Dataset(Table):
     """Crystals with labels; each tensor stands in the frame of its crystal as given.
 
     What is left out when a dataset is made, or given as ``None``, is missing in every row.
@@ -49,37 +44,29 @@ class Dataset:
     :raises FormatError: columns that do not fit the crystals, or a split that is none
     """
 
-    crystals: CrystalSet
-    electronic: np.ndarray = None  # type: ignore[assignment]
-    ionic: np.ndarray = None  # type: ignore[assignment]
-    born_charges: np.ndarray = None  # type: ignore[assignment]
-    functional: np.ndarray = None  # type: ignore[assignment]
-    origin: np.ndarray = None  # type: ignore[assignment]
-    failed_gates: np.ndarray = None  # type: ignore[assignment]
-    splits: Mapping[str, np.ndarray] = field(default_factory=dict)
-    split_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    KIND, VERSION = 'dataset', 2
+
+    crystals: Annotated[CrystalSet, Nested(CrystalSet)]
+    electronic: _Labels = FILLED
+    ionic: _Labels = FILLED
+    born_charges: Annotated[np.ndarray, Column('<f8', ('atoms', 3, 3), fill=np.nan, since=2)] = FILLED
+    functional: Annotated[np.ndarray, Column('U', fill=UNKNOWN, since=2)] = FILLED
+    origin: _Texts = FILLED
+    failed_gates: _Texts = FILLED
+    splits: Annotated[Mapping[str, np.ndarray], ColumnGroup('split:', Column('U'))] = field(default_factory=dict)
+    split_settings: Annotated[Mapping[str, Mapping[str, Any]], Json(since=2)] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        n, atoms = len(self.crystals), len(self.crystals.atomic_numbers)
-        for name in (*_TENSORS, 'born_charges'):
-            shape = (atoms if name == 'born_charges' else n, 3, 3)
-            value = getattr(self, name)
-            array = np.full(shape, np.nan) if value is None else np.asarray(value)
-            object.__setattr__(self, name, check_shape('dataset', name, array, shape, 'f'))
-        for name in _TEXTS:
-            value = getattr(self, name)
-            empty = UNKNOWN if name == 'functional' else ''
-            array = np.full(n, empty, dtype=f'<U{max(len(empty), 1)}') if value is None else _texts(value)
-            object.__setattr__(self, name, check_shape('dataset', name, array, (n,), 'U'))
-        columns = {name: _texts(column) for name, column in self.splits.items()}
-        for name, column in columns.items():
-            check_shape('dataset', f'split {name}', column, (n,), 'U')
-            if strange := sorted(set(column.tolist()) - {*PARTS, ''}):
-                raise FormatError(f'dataset: split {name!r} has a part {strange[0]!r}; parts are {", ".join(PARTS)}')
-        object.__setattr__(self, 'splits', columns)
-        object.__setattr__(
-            self, 'split_settings', {name: dict(self.split_settings.get(name) or {'kind': 'given'}) for name in columns}
-        )
+        super().__post_init__()
+        for name, column in self.splits.items():
+            if unknown := sorted(set(column.tolist()) - {*SPLIT_PARTS, ''}):
+                raise FormatError(
+                    f'dataset: split {name!r} has an unknown part {unknown[0]!r}; parts are {", ".join(SPLIT_PARTS)}'
+                )
+        if wrong := [name for name, value in self.split_settings.items() if not isinstance(value, Mapping)]:
+            raise FormatError(f'dataset: split_settings of {wrong[0]!r} must be a JSON object')
+        settings = {name: dict(self.split_settings.get(name) or {'kind': 'given'}) for name in self.splits}
+        object.__setattr__(self, 'split_settings', settings)
 
     def __len__(self) -> int:
         return len(self.crystals)
@@ -96,28 +83,18 @@ class Dataset:
         refused = [is_refused(names) for names in self.failed_gates.tolist()]
         return labelled & ~np.array(refused, dtype=bool).reshape(-1)
 
-    @cached_property
-    def hash(self) -> str:
-        """Hash of all that the dataset holds."""
-        buffer = io.BytesIO()
-        self.crystals.save(buffer)
-        buffer.seek(0)
-        # the arrays themselves: how well they were compressed is no content
-        crystals = read_npz(buffer, 'crystals', 1)
-        return hash_arrays({**{f'crystals/{name}': array for name, array in crystals.items()}, **self._columns()})
-
     def take(self, rows: Sequence[int] | np.ndarray) -> Dataset:
         """Return the given rows in the given order, with all their columns."""
         chosen = np.asarray(rows, dtype=np.int64)
         counts, offsets = self.crystals.atom_counts[chosen], self.crystals.atom_offsets
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         atoms = np.repeat(offsets[chosen] - starts[:-1], counts) + np.arange(starts[-1])
-        return Dataset(
-            self.crystals.take(chosen),
+        return replace(
+            self,
+            crystals=self.crystals.take(chosen),
             born_charges=self.born_charges[atoms],
-            **{name: getattr(self, name)[chosen] for name in (*_TENSORS, *_TEXTS)},
+            **{name: getattr(self, name)[chosen] for name in self.columns()},
             splits={name: column[chosen] for name, column in self.splits.items()},
-            split_settings=self.split_settings,
         )
 
     def rows_of(self, ids: Sequence[str]) -> np.ndarray:
@@ -139,8 +116,8 @@ class Dataset:
         if split not in self.splits:
             have = ', '.join(self.splits) or 'none'
             raise FormatError(f'the dataset has no split {split!r}; it has {have}; make one with with_split')
-        if name not in PARTS:
-            raise FormatError(f'no split has a part {name!r}; parts are {", ".join(PARTS)}')
+        if name not in SPLIT_PARTS:
+            raise FormatError(f'no split has a part {name!r}; parts are {", ".join(SPLIT_PARTS)}')
         return self.take(np.flatnonzero((self.splits[split] == name) & self.trainable))
 
     def with_split(
@@ -173,42 +150,23 @@ class Dataset:
             self, splits={**self.splits, name: column}, split_settings={**self.split_settings, name: settings}
         )
 
-    def _columns(self) -> dict[str, np.ndarray]:
-        return {
-            **{name: getattr(self, name).astype('<f8') for name in (*_TENSORS, 'born_charges')},
-            **{name: getattr(self, name) for name in _TEXTS},
-            **{_SPLIT + name: column for name, column in sorted(self.splits.items())},
-            _SETTINGS: np.array(json.dumps(self.split_settings, sort_keys=True)),
-        }
-
-    def save(self, target: str | Path | IO[bytes]) -> None:
-        """Write ``dataset.npz``, format version 2: the bytes of a ``crystals.npz`` within, and the columns."""
-        buffer = io.BytesIO()
-        self.crystals.save(buffer)
-        packed = np.frombuffer(buffer.getvalue(), dtype=np.uint8)
-        write_npz(target, _KIND, _VERSION, {_CRYSTALS: packed, **self._columns()})
-
     @classmethod
-    def load(cls, source: str | Path | IO[bytes], functional: str = UNKNOWN) -> Dataset:
+    def load(cls, source: str | Path | IO[bytes], functional: str = UNKNOWN, *, name: str = '') -> Dataset:
         """Read ``dataset.npz``, version 1 or 2, or labelled JSON lines (``*.jsonl``, ``*.jsonl.gz``).
 
-        :param functional: of every row of JSON lines that does not say itself
-        :raises FormatError: neither, or rows that do not fit together
+        :param source: path, or binary stream of an npz file
+        :param functional: of the rows of JSON lines that state none
+        :param name: of the file in error messages; the path if not given
+        :raises FormatError: neither format, or rows that do not fit together
         """
-        if str(source).endswith(('.jsonl', '.jsonl.gz')):
-            path = Path(str(source))
-            try:
-                content = path.read_bytes()
-            except OSError as error:
-                raise FormatError(f'{path}: cannot be read ({error.strerror})') from error
-            return cls.from_lines(str(path), content, functional)
-        arrays = read_npz(source, _KIND, _VERSION, _OLDER)
-        label = str(source) if isinstance(source, str | Path) else 'dataset.npz'
-        packed = check_shape(label, _CRYSTALS, arrays.pop(_CRYSTALS, None), (None,), 'u')
+        if not str(source).endswith(('.jsonl', '.jsonl.gz')):
+            return super().load(source, name=name)
+        path = Path(str(source))
         try:
-            return cls(CrystalSet.load(io.BytesIO(packed.tobytes())), **_checked(arrays))
-        except FormatError as error:
-            raise FormatError(f'{label}: {error}') from error
+            content = path.read_bytes()
+        except OSError as error:
+            raise FormatError(f'{path}: cannot be read ({error.strerror})') from error
+        return cls.from_lines(str(path), content, functional)
 
     @classmethod
     def from_lines(cls, name: str, content: bytes, functional: str = UNKNOWN) -> Dataset:
@@ -218,30 +176,3 @@ class Dataset:
         :raises FormatError: not one crystal, not one label, or a label that is no tensor
         """
         return cls(**read_labelled_lines(name, content, functional))
-
-
-def _texts(values: Any) -> np.ndarray:
-    array = np.asarray(values)
-    return array.astype(np.str_) if array.dtype.kind in 'OU' or not array.size else array
-
-
-def _checked(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Return the columns of a file as arguments.
-
-    :raises FormatError: one is missing or unknown, or settings that are no JSON object
-    """
-    for name in _TENSORS:
-        if name not in arrays:
-            raise FormatError(f'array {name!r} is missing')
-    found: dict[str, Any] = {name: arrays.pop(name) for name in (*_TENSORS, 'born_charges', *_TEXTS) if name in arrays}
-    try:
-        settings = json.loads(str(arrays.pop(_SETTINGS, '{}')))
-        if not isinstance(settings, dict) or not all(isinstance(value, dict) for value in settings.values()):
-            raise TypeError('expected an object of objects')
-    except (ValueError, TypeError, RecursionError) as error:
-        raise FormatError(f'split_settings is no JSON of the form name → settings ({error})') from error
-    names = [name for name in arrays if name.startswith(_SPLIT)]
-    found['splits'] = {name.removeprefix(_SPLIT): arrays.pop(name) for name in names}
-    if arrays:
-        raise FormatError(f'unknown arrays {", ".join(arrays)}')
-    return {**found, 'split_settings': settings}

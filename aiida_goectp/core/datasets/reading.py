@@ -14,7 +14,7 @@ from aiida_goectp.core.datasets.dataset import UNKNOWN, Dataset
 from aiida_goectp.core.datasets.row_gates import failed_row_gates, is_refused
 from aiida_goectp.core.formats.npz import FormatError
 
-__all__ = ('SUFFIXES', 'read_dataset', 'with_split_file')
+__all__ = ('SUFFIXES', 'read_dataset', 'read_splits', 'with_split_file')
 
 SUFFIXES = ('.npz', '.jsonl', '.jsonl.gz')
 """file name endings that are read"""
@@ -34,11 +34,7 @@ def read_dataset(name: str, content: bytes, functional: str = UNKNOWN) -> Datase
         return Dataset.from_lines(name, content, functional)
     if not name.endswith(SUFFIXES[0]):
         raise FormatError(f'{name}: a file of unknown kind; a dataset is one of {", ".join(SUFFIXES)}')
-    try:
-        data = Dataset.load(io.BytesIO(content))
-    except FormatError as error:
-        text = str(error).removeprefix('the stream: ').removeprefix('dataset.npz: ')
-        raise FormatError(f'{name}: {text}') from error
+    data = Dataset.load(io.BytesIO(content), name=name)
     data = _judged(name, _checked(name, data))
     return replace(data, functional=np.where(data.functional == UNKNOWN, functional, data.functional))
 
@@ -75,20 +71,29 @@ def _known(tensor: np.ndarray) -> np.ndarray | None:
     return tensor if np.isfinite(tensor).all() else None
 
 
-def with_split_file(data: Dataset, name: str, content: bytes) -> Dataset:
-    """Return the dataset with the splits of a JSON file: ``splits`` → name → train, validation, test → ids.
+def read_splits(name: str, content: bytes) -> dict[str, dict[str, list[str]]]:
+    """Return the splits of a JSON file: name of a split → part → ids.
 
-    :raises FormatError: no such file, an id that the dataset lacks, a split that is there already
+    :param name: name of the file, for messages
+    :param content: JSON of the form ``splits`` → name → train, validation, test → ids
+    :raises FormatError: another content
     """
     try:
         splits: Any = json.loads(content)['splits']
-        tidy = {
+        return {
             str(split): {str(part): [str(item) for item in ids] for part, ids in parts.items()}
             for split, parts in splits.items()
         }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError(f'{name}: no JSON of the form splits → name → part → ids ({error})') from error
-    for split, parts in tidy.items():
+
+
+def with_split_file(data: Dataset, name: str, content: bytes) -> Dataset:
+    """Return the dataset with the splits of a JSON file; see :func:`read_splits`.
+
+    :raises FormatError: no such file, an id that the dataset lacks, a split that is there already
+    """
+    for split, parts in read_splits(name, content).items():
         try:
             data = data.with_given_split(split, parts)
         except FormatError as error:

@@ -10,9 +10,9 @@ import numpy as np
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.formats.npz import FormatError
 
-__all__ = ('FRACTIONS', 'KINDS', 'PARTS', 'given_parts', 'make_split', 'reduced_formulas')
+__all__ = ('FRACTIONS', 'KINDS', 'SPLIT_PARTS', 'given_parts', 'make_split', 'reduced_formulas')
 
-PARTS = ('train', 'validation', 'test')
+SPLIT_PARTS = ('train', 'validation', 'test')
 """parts of a split"""
 
 KINDS = ('random', 'formula')
@@ -51,8 +51,8 @@ def make_split(
     sizes = np.bincount(members, minlength=len(groups))
     parts = _deal(sizes, order, shares)
     column = np.full(len(crystals), '', dtype='<U10')
-    column[rows] = np.array(PARTS)[parts][members]
-    for name, share in zip(PARTS, shares, strict=True):
+    column[rows] = np.array(SPLIT_PARTS)[parts][members]
+    for name, share in zip(SPLIT_PARTS, shares, strict=True):
         if share and not (column == name).any():
             raise FormatError(f'{len(rows)} trainable rows are too few for a part {name}; leave it out, or add rows')
     return column
@@ -85,8 +85,8 @@ def given_parts(parts: Mapping[str, np.ndarray], eligible: np.ndarray) -> np.nda
     """
     column = np.full(len(eligible), '', dtype='<U10')
     for name, rows in parts.items():
-        if name not in PARTS:
-            raise FormatError(f'a split has no part {name!r}; parts are {", ".join(PARTS)}')
+        if name not in SPLIT_PARTS:
+            raise FormatError(f'a split has no part {name!r}; parts are {", ".join(SPLIT_PARTS)}')
         if (column[rows] != '').any() or len(set(rows.tolist())) < len(rows):
             raise FormatError(f'a row of the part {name} stands twice in the split')
         column[rows] = name

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 __all__ = (
+    'PARTS',
     'anisotropy',
     'birefringence',
     'eigenvalues',
@@ -17,6 +18,9 @@ __all__ = (
     'rotate',
     'symmetrise',
 )
+
+PARTS = ('electronic', 'ionic', 'total')
+"""parts of the static permittivity: clamped ions, ionic contribution, and their sum"""
 
 
 def symmetrise(tensor: np.ndarray) -> np.ndarray:

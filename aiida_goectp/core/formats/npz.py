@@ -13,15 +13,13 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO
 
 import numpy as np
 
-__all__ = ('FormatError', 'check_shape', 'hash_arrays', 'read_npz', 'read_table', 'write_npz')
-
-_Table = TypeVar('_Table')
+__all__ = ('FormatError', 'check_shape', 'hash_arrays', 'read_npz', 'read_versions', 'write_npz')
 
 _DATE = (1980, 1, 1, 0, 0, 0)  # the same content gives the same bytes
 _MAX_BYTES = 32 * 2**30  # a header that promises more than this is refused before memory is taken
@@ -59,65 +57,50 @@ def write_npz(target: str | Path | IO[bytes], kind: str, version: int, arrays: M
             archive.writestr(zipfile.ZipInfo(f'{name}.npy', _DATE), buffer.getvalue(), zipfile.ZIP_DEFLATED)
 
 
-def read_npz(
-    source: str | Path | IO[bytes], kind: str, version: int, older: Collection[int] = ()
-) -> dict[str, np.ndarray]:
-    """Read an npz of the given kind and version.
+def read_npz(source: str | Path | IO[bytes], kind: str, version: int, name: str = '') -> dict[str, np.ndarray]:
+    """Read an npz of the given kind and version; see :func:`read_versions`.
+
+    :return: name → array, without the header
+    """
+    return read_versions(source, kind, (version,), name)[1]
+
+
+def read_versions(
+    source: str | Path | IO[bytes], kind: str, versions: Sequence[int], name: str = ''
+) -> tuple[int, dict[str, np.ndarray]]:
+    """Read an npz of the given kind in one of several versions.
 
     :param source: path or binary stream
-    :param older: versions that the caller can read as well; it tells them by the arrays
-    :return: name → array, without the header
-    :raises FormatError: not an npz, a pickle inside, another kind, a newer version, torn or oversized
+    :param versions: versions that are supported, ascending
+    :param name: of the file in error messages; the path if not given
+    :return: the version, and name → array without the header
+    :raises FormatError: no npz file, a pickle inside, another kind or version, a truncated or an oversized file
     """
-    label = str(source) if isinstance(source, str | Path) else getattr(source, 'name', 'the stream')
+    label = name or (str(source) if isinstance(source, str | Path) else f'{kind}.npz')
     try:
         with zipfile.ZipFile(source) as archive:
             if sum(info.file_size for info in archive.infolist()) > _MAX_BYTES:
                 raise FormatError(f'{label}: larger than {_MAX_BYTES >> 30} GiB when unpacked; split the file')
-            arrays = {name.removesuffix('.npy'): _read_member(archive, name) for name in archive.namelist()}
+            arrays = {item.removesuffix('.npy'): _read_member(archive, item) for item in archive.namelist()}
     except FileNotFoundError as error:
         raise FormatError(f'{label}: no such file') from error
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
-        raise FormatError(f'{label}: not a {kind}.npz of this package, or cut off ({error}); write it anew') from error
+        raise FormatError(f'{label}: not a {kind}.npz file, or truncated ({error}); write it again') from error
     except ValueError as error:
         if isinstance(error, FormatError):
             raise
-        raise FormatError(f'{label}: holds an array that cannot be read safely ({error})') from error
+        raise FormatError(f'{label}: contains an array that cannot be read safely ({error})') from error
     found = str(arrays.pop('format', ''))
     if found != f'aiida-goectp/{kind}':
+        raise FormatError(f'{label}: expected format aiida-goectp/{kind}, found {found or "no format name"!r}')
+    version = arrays.pop('version', np.array(-1))
+    if version.shape != () or version.dtype.kind not in 'iu' or int(version) not in versions:
+        supported = ', '.join(map(str, versions))
         raise FormatError(
-            f'{label}: expected a file of format aiida-goectp/{kind}, found {found or "no format name"!r}'
+            f'{label}: unknown version {version} of the {kind} format; supported: {supported}; '
+            'read the file with the package version that wrote it'
         )
-    held = arrays.pop('version', np.array(-1))
-    if held.shape != () or held.dtype.kind not in 'iu' or int(held) not in (version, *older):
-        raise FormatError(f'{label}: version {held} of the {kind} format; this package reads version {version}')
-    return arrays
-
-
-def read_table(
-    make: Callable[..., _Table],
-    source: str | Path | IO[bytes],
-    kind: str,
-    version: int,
-    older: Collection[int] = (),
-    texts: Collection[str] = (),
-) -> _Table:
-    """Read a table with settings from an npz of the given kind and version.
-
-    :param make: called with the arrays, the texts and ``settings``, each by its name
-    :param texts: names of the arrays that are one text
-    :raises FormatError: as :func:`read_npz`, and what ``make`` refuses; the message names the file
-    """
-    arrays = read_npz(source, kind, version, older)
-    label = str(source) if isinstance(source, str | Path) else f'{kind}.npz'
-    try:
-        settings = json.loads(str(arrays.pop('settings')))
-        words = {name: str(arrays.pop(name)) for name in texts}
-        return make(**arrays, **words, settings=settings)
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise FormatError(f'{label}: a needed array is missing, or an unknown one is there ({error})') from error
-    except FormatError as error:
-        raise FormatError(f'{label}: {error}') from error
+    return int(version), arrays
 
 
 def _read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:

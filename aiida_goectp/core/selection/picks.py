@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO, Any
+from typing import Annotated
 
 import numpy as np
 
-from aiida_goectp.core.formats.npz import FormatError, check_shape, read_table, write_npz
+from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.table import Column, FloatColumn, JsonObject, Table, Text, TextColumn
 from aiida_goectp.core.selection.reasons import count_reasons
 
 __all__ = ('Picks',)
 
-_KIND, _VERSION = 'picks', 1
-_TEXTS = ('ids', 'hashes', 'reason')
-_NUMBERS = ('mean', 'std', 'score')
-_PLACES = ('place', 'pick')
+_Places = Annotated[np.ndarray, Column('<i8')]
 
 
 @dataclass(frozen=True, eq=False)
-class Picks:
+class Picks(Table):
     """One row for each crystal in the order of the crystal set, then one for each failure of the set.
 
     :param ids: (n,) as in the crystal set
@@ -37,33 +32,31 @@ class Picks:
     :param settings: all that decided, with the hash of the model and the round, plain JSON
     """
 
-    ids: np.ndarray
-    hashes: np.ndarray
-    mean: np.ndarray
-    std: np.ndarray
-    score: np.ndarray
-    place: np.ndarray
-    pick: np.ndarray
-    reason: np.ndarray
-    figure_of_merit: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    KIND = 'picks'
+
+    ids: TextColumn
+    hashes: TextColumn
+    reason: TextColumn
+    mean: FloatColumn
+    std: FloatColumn
+    score: FloatColumn
+    place: _Places
+    pick: _Places
+    figure_of_merit: Text
+    settings: JsonObject = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        n, label = len(self.ids), 'picks'
-        for name in _TEXTS:
-            check_shape(label, name, getattr(self, name), (n,), 'U')
-        for name in _NUMBERS:
-            check_shape(label, name, getattr(self, name), (n,), 'f')
-        for name in _PLACES:
-            column = check_shape(label, name, getattr(self, name), (n,), 'iu')
+        super().__post_init__()
+        for name in ('place', 'pick'):
+            column = getattr(self, name)
             used = np.sort(column[column != 0])
             if not np.array_equal(used, np.arange(1, len(used) + 1)):
-                raise FormatError(f'{label}: {name} must be 1 to {len(used)} for the rows that have one, 0 for others')
+                raise FormatError(f'picks: {name} must be 1 to {len(used)} for the rows that have one, 0 for others')
         if ((self.pick > 0) & (self.place == 0)).any():
             row = int(np.argmax((self.pick > 0) & (self.place == 0)))
-            raise FormatError(f'{label}: row {row} ({self.ids[row]}) is picked and yet no candidate')
+            raise FormatError(f'picks: row {row} ({self.ids[row]}) is picked, but is not a candidate')
         if (self.reason == '').any():
-            raise FormatError(f'{label}: row {int(np.argmax(self.reason == ""))} has no reason')
+            raise FormatError(f'picks: row {int(np.argmax(self.reason == ""))} has no reason')
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -87,20 +80,3 @@ class Picks:
     def reason_counts(self) -> dict[str, int]:
         """Return the number of rows of each kind of reason, see :func:`.count_reasons`."""
         return count_reasons(self.reason)
-
-    def save(self, target: str | Path | IO[bytes]) -> None:
-        """Write ``picks.npz``, format version 1; the same content gives the same bytes."""
-        arrays = {name: getattr(self, name).astype(np.str_) for name in _TEXTS}
-        arrays.update({name: getattr(self, name).astype('<f8') for name in _NUMBERS})
-        arrays.update({name: getattr(self, name).astype('<i8') for name in _PLACES})
-        arrays['figure_of_merit'] = np.array(self.figure_of_merit)
-        arrays['settings'] = np.array(json.dumps(dict(self.settings), sort_keys=True))
-        write_npz(target, _KIND, _VERSION, arrays)
-
-    @classmethod
-    def load(cls, source: str | Path | IO[bytes]) -> Picks:
-        """Read ``picks.npz``.
-
-        :raises FormatError: not such a file, another version, or arrays that do not fit together
-        """
-        return read_table(cls, source, _KIND, _VERSION, texts=('figure_of_merit',))

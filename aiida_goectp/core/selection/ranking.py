@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO, Any
+from typing import Annotated
 
 import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.dielectric.predictions import FLAG_NAMES, Predictions
-from aiida_goectp.core.dielectric.tensors import polycrystalline_average
-from aiida_goectp.core.formats.npz import FormatError, check_shape, read_table, write_npz
+from aiida_goectp.core.dielectric.tensors import PARTS, polycrystalline_average
+from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.table import FILLED, Column, FloatColumn, JsonObject, Table, Text, TextColumn
 from aiida_goectp.core.selection.filters import Filters
 from aiida_goectp.core.selection.merit import FigureOfMerit, figure_of_merit
 from aiida_goectp.core.selection.reasons import Reason, ReasonCode, count_reasons, join_reasons, make_reason
 
 __all__ = ('MAX_TOTAL', 'Ranking', 'check_belongs', 'rank')
 
-_KIND, _VERSION = 'ranking', 2
-_OLDER = (1,)  # without standard deviations and flags
-
 MAX_TOTAL = 1000.0
 """Largest ε_total that is ranked. A larger value indicates a soft mode near a phase transition."""
 
-_TEXTS = ('ids', 'hashes', 'reason')
-_DEVIATIONS = ('electronic_std', 'ionic_std', 'total_std')
-_NUMBERS = ('score', 'electronic', 'ionic', 'total', *_DEVIATIONS)
+_Deviations = Annotated[np.ndarray, Column('<f8', fill=np.nan, since=2)]
 
 
 @dataclass(frozen=True, eq=False)
-class Ranking:
+class Ranking(Table):
     """One row for each crystal in the order of the crystal set, then one for each failure of the set.
 
     :param ids: (n,) as in the crystal set
@@ -51,39 +44,30 @@ class Ranking:
     :param flags: (n,) bits of the prediction, named by :data:`aiida_goectp.core.dielectric.predictions.FLAG_NAMES`
     """
 
-    ids: np.ndarray
-    hashes: np.ndarray
-    score: np.ndarray
-    rank: np.ndarray
-    reason: np.ndarray
-    electronic: np.ndarray
-    ionic: np.ndarray
-    total: np.ndarray
-    figure_of_merit: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    electronic_std: np.ndarray = None  # type: ignore[assignment]
-    ionic_std: np.ndarray = None  # type: ignore[assignment]
-    total_std: np.ndarray = None  # type: ignore[assignment]
-    flags: np.ndarray = None  # type: ignore[assignment]
+    KIND, VERSION = 'ranking', 2
+
+    ids: TextColumn
+    hashes: TextColumn
+    reason: TextColumn
+    score: FloatColumn
+    electronic: FloatColumn
+    ionic: FloatColumn
+    total: FloatColumn
+    electronic_std: _Deviations = field(default=FILLED, kw_only=True)
+    ionic_std: _Deviations = field(default=FILLED, kw_only=True)
+    total_std: _Deviations = field(default=FILLED, kw_only=True)
+    rank: Annotated[np.ndarray, Column('<i8')]
+    flags: Annotated[np.ndarray, Column('<u4', fill=0, since=2)] = field(default=FILLED, kw_only=True)
+    figure_of_merit: Text
+    settings: JsonObject = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        n, label = len(self.ids), 'ranking'
-        for name in _DEVIATIONS:
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, np.full(n, np.nan))
-        if self.flags is None:
-            object.__setattr__(self, 'flags', np.zeros(n, dtype=np.uint32))
-        for name in _TEXTS:
-            check_shape(label, name, getattr(self, name), (n,), 'U')
-        for name in _NUMBERS:
-            check_shape(label, name, getattr(self, name), (n,), 'f')
-        check_shape(label, 'rank', self.rank, (n,), 'iu')
-        check_shape(label, 'flags', self.flags, (n,), 'iu')
+        super().__post_init__()
         included = self.reason == ''
         ranked = self.rank[included]
         if not np.array_equal(np.sort(ranked), np.arange(1, len(ranked) + 1)) or np.any(self.rank[~included]):
             raise FormatError(
-                f'{label}: ranks must be 1 to {len(ranked)} for the rows that are in, and 0 for the others'
+                f'ranking: ranks must be 1 to {len(ranked)} for the rows that are in, and 0 for the others'
             )
 
     def __len__(self) -> int:
@@ -103,24 +87,6 @@ class Ranking:
     def reason_counts(self) -> dict[str, int]:
         """Return the number of rows excluded by each kind of reason, see :func:`.count_reasons`."""
         return count_reasons(self.reason)
-
-    def save(self, target: str | Path | IO[bytes]) -> None:
-        """Write ``ranking.npz``, format version 2; the same content gives the same bytes."""
-        arrays = {name: getattr(self, name).astype(np.str_) for name in _TEXTS}
-        arrays.update({name: getattr(self, name).astype('<f8') for name in _NUMBERS})
-        arrays['rank'] = self.rank.astype('<i8')
-        arrays['flags'] = self.flags.astype('<u4')
-        arrays['figure_of_merit'] = np.array(self.figure_of_merit)
-        arrays['settings'] = np.array(json.dumps(dict(self.settings), sort_keys=True))
-        write_npz(target, _KIND, _VERSION, arrays)
-
-    @classmethod
-    def load(cls, source: str | Path | IO[bytes]) -> Ranking:
-        """Read ``ranking.npz``, version 1 or 2.
-
-        :raises FormatError: not such a file, another version, or arrays that do not fit together
-        """
-        return read_table(cls, source, _KIND, _VERSION, _OLDER, texts=('figure_of_merit',))
 
 
 def rank(
@@ -149,7 +115,7 @@ def rank(
     check_belongs(crystals, predictions)
     predicted = np.ones(len(crystals), dtype=bool) if predicted is None else predicted
     score = figure.evaluate(predictions, crystals.properties)
-    averages = {part: polycrystalline_average(getattr(predictions, part)) for part in ('electronic', 'ionic', 'total')}
+    averages = {part: polycrystalline_average(getattr(predictions, part)) for part in PARTS}
     reasons = _reasons(crystals, predictions, figure, filters, predicted, score, averages['total'])
     passes = np.array([not items for items in reasons], dtype=bool).reshape(-1)
     if len(missing := np.flatnonzero(passes & ~predicted)):
@@ -175,7 +141,7 @@ def rank(
         **{part: np.concatenate([column, nothing]) for part, column in averages.items()},
         figure_of_merit=figure.name,
         settings={'filters': filters.model_dump(mode='json', exclude_defaults=True), 'model': predictions.model_hash},
-        **{name: np.concatenate([predictions.average_std[:, k], nothing]) for k, name in enumerate(_DEVIATIONS)},
+        **{f'{part}_std': np.concatenate([predictions.average_std[:, k], nothing]) for k, part in enumerate(PARTS)},
         flags=np.concatenate([predictions.flags, np.zeros(len(failures))]).astype(np.uint32),
     )
 

@@ -1,4 +1,4 @@
-"""Labelled crystals and their files."""
+"""The dataset, its files and splits, and datasets in JSON lines."""
 
 from __future__ import annotations
 
@@ -26,17 +26,8 @@ def load(folder, lines, name='data.jsonl'):
     return Dataset.load(folder / name)
 
 
-def test_a_file_keeps_everything(tmp_path):
-    data = tiny.some_dataset(9)
-    data.save(tmp_path / 'data.npz')
-    back = Dataset.load(tmp_path / 'data.npz')
-    assert back.crystals.hashes.tolist() == data.crystals.hashes.tolist()
-    np.testing.assert_array_equal(back.electronic, data.electronic)
-    np.testing.assert_array_equal(back.ionic, data.ionic)
-
-
 def full(count=9):
-    """Return a dataset in which every column tells the rows apart."""
+    """Return a dataset in which every column differs between rows."""
     data = tiny.some_dataset(count)
     atoms = np.repeat(np.arange(count), data.crystals.atom_counts)
     names = np.array([f'row {row}' for row in range(count)])
@@ -47,18 +38,18 @@ def full(count=9):
     return replace(data, born_charges=charges, **more, split_settings={'mine': {'kind': 'given', 'by': 'hand'}})
 
 
-def test_a_file_keeps_every_column(tmp_path):
+def test_round_trip(tmp_path):
     data = full()
     data.save(tmp_path / 'data.npz')
     back = Dataset.load(tmp_path / 'data.npz')
-    for name in ('born_charges', 'functional', 'origin', 'failed_gates'):
+    assert back.crystals.hashes.tolist() == data.crystals.hashes.tolist()
+    for name in ('electronic', 'ionic', 'born_charges', 'functional', 'origin', 'failed_gates'):
         np.testing.assert_array_equal(getattr(back, name), getattr(data, name))
     assert back.splits['mine'].tolist() == data.splits['mine'].tolist()
     assert back.split_settings == {'mine': {'kind': 'given', 'by': 'hand'}}
-    assert back.hash == data.hash
-    (tmp_path / 'again').write_bytes((tmp_path / 'data.npz').read_bytes())
-    back.save(tmp_path / 'data.npz')
-    assert (tmp_path / 'data.npz').read_bytes() == (tmp_path / 'again').read_bytes()
+    assert back.content_hash == data.content_hash
+    back.save(tmp_path / 'again.npz')
+    assert (tmp_path / 'again.npz').read_bytes() == (tmp_path / 'data.npz').read_bytes()
 
 
 def test_take_keeps_rows_together():
@@ -71,23 +62,13 @@ def test_take_keeps_rows_together():
     assert len(data.take([]).born_charges) == len(data.take([])) == 0
 
 
-def test_what_may_be_learnt_from():
+def test_trainable_rows():
     data = full()
     assert data.trainable.tolist() == [True, False, True] * 3
     unlabelled = np.full((9, 3, 3), np.nan)
     assert not Dataset(data.crystals, unlabelled, unlabelled).trainable.any()
-    assert replace(data, electronic=unlabelled).trainable.tolist() == [
-        False,
-        False,
-        True,
-        True,
-        False,
-        False,
-        True,
-        False,
-        True,
-    ]
-    # a refused row is in no part, even if a split that came from elsewhere says so
+    assert np.flatnonzero(replace(data, electronic=unlabelled).trainable).tolist() == [2, 3, 6, 8]
+    # a refused row is in no part, even if a given split contains it
     assert data.part('mine', 'train').crystals.ids.tolist() == ['c0', 'c3', 'c6']
     assert data.part('mine', 'test').crystals.ids.tolist() == ['c2', 'c5', 'c8']
     assert len(data.part('mine', 'validation')) == 0
@@ -96,21 +77,21 @@ def test_what_may_be_learnt_from():
     assert given.splits['given'].tolist()[:4] == ['train', '', 'test', '']
 
 
-def test_splits_that_are_none():
+def test_invalid_splits_are_refused():
     data = full()
-    for make, words in (
-        (lambda: data.part('other', 'train'), "no split 'other'; it has mine"),
-        (lambda: data.part('mine', 'holdout'), "no split has a part 'holdout'"),
-        (lambda: data.with_split('mine'), "has a split 'mine' already"),
-        (lambda: data.with_split(''), 'a split needs a name'),
-        (lambda: data.with_given_split('x', {'train': ['c0'], 'test': ['nobody']}), 'not in the dataset: nobody'),
-        (lambda: replace(data, splits={'mine': np.array(['train'])}), 'split mine'),
+    for make, name in (
+        (lambda: data.part('other', 'train'), "'other'.*mine"),
+        (lambda: data.part('mine', 'holdout'), 'holdout'),
+        (lambda: data.with_split('mine'), 'mine'),
+        (lambda: data.with_split(''), 'split'),
+        (lambda: data.with_given_split('x', {'train': ['c0'], 'test': ['nobody']}), 'nobody'),
+        (lambda: replace(data, splits={'mine': np.array(['train'])}), 'split:mine'),
     ):
-        with pytest.raises(FormatError, match=words):
+        with pytest.raises(FormatError, match=name):
             make()
 
 
-def test_what_is_not_given_is_missing():
+def test_columns_that_are_not_given_are_missing():
     data = Dataset(tiny.some_crystals(3))
     assert np.isnan(data.electronic).all()
     assert np.isnan(data.born_charges).all()
@@ -126,7 +107,7 @@ def test_rows_by_id(tmp_path):
     assert taken.crystals.ids.tolist() == ['c4', 'c0']
     np.testing.assert_array_equal(taken.electronic, data.electronic[[4, 0]])
     assert data.rows_of([]).tolist() == []
-    with pytest.raises(FormatError, match='1 ids of the split are not in the dataset: c9'):
+    with pytest.raises(FormatError, match='c9'):
         data.rows_of(['c1', 'c9'])
 
 
@@ -148,7 +129,7 @@ def test_json_lines(tmp_path, name):
 
 
 def test_every_label_stays_with_its_crystal(tmp_path):
-    """Ids may be missing or stand twice, and rows between may be no crystals: no label may wander."""
+    """Also if ids are missing or duplicate, and if rows in between are invalid."""
     edges = np.linspace(4, 5, 7)
     lines = [line(edge, electronic=edge) for edge in edges]
     lines[1]['id'] = lines[4]['id'] = 'twice'
@@ -162,55 +143,53 @@ def test_every_label_stays_with_its_crystal(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('lines', 'words'),
+    ('lines', 'name'),
     [
-        ([line(id='a', eps_electronic=[[1, 2], [3, 4]])], r'row a: eps_electronic has shape \(2, 2\)'),
-        ([line(id='a', eps_ionic=[['x'] * 3] * 3)], 'row a: eps_ionic is no table of numbers'),
-        ([line(id='a', eps_electronic=None, eps_ionic_fd=None)], 'no row carries a label'),
-        (['{'], 'not one crystal could be read; unreadable_row'),
-        ([], 'the file is empty'),
+        ([line(id='a', eps_electronic=[[1, 2], [3, 4]])], r'row a: eps_electronic.*\(2, 2\)'),
+        ([line(id='a', eps_ionic=[['x'] * 3] * 3)], 'row a: eps_ionic'),
+        ([line(id='a', eps_electronic=None, eps_ionic_fd=None)], 'eps_electronic'),
+        (['{'], 'unreadable_row'),
+        ([], 'empty'),
     ],
 )
-def test_bad_lines_are_refused(tmp_path, lines, words):
-    with pytest.raises(FormatError, match=words) as caught:
+def test_invalid_lines_are_refused(tmp_path, lines, name):
+    with pytest.raises(FormatError, match=rf'data\.jsonl.*{name}'):
         load(tmp_path, lines)
-    assert 'data.jsonl' in str(caught.value)
 
 
 @pytest.mark.parametrize('content', [b'no gzip', gzip.compress(b'{}' * 999, mtime=0)[:-9]])
-def test_a_damaged_archive(tmp_path, content):
+def test_damaged_gzip_files_are_refused(tmp_path, content):
     (tmp_path / 'data.jsonl.gz').write_bytes(content)
-    with pytest.raises(FormatError, match=r'data\.jsonl\.gz: cannot be read, or cut off'):
+    with pytest.raises(FormatError, match=r'data\.jsonl\.gz'):
         Dataset.load(tmp_path / 'data.jsonl.gz')
 
 
 @pytest.mark.parametrize(
-    ('change', 'words'),
+    ('change', 'name'),
     [
-        ({'electronic': np.zeros((8, 3, 3))}, "'electronic' has shape"),
-        ({'ionic': None}, "array 'ionic' is missing"),
-        ({'crystals': np.zeros(30, np.uint8)}, 'not a crystals.npz'),
-        ({'crystals': np.zeros((2, 2))}, "'crystals' has shape"),
-        ({'born_charges': np.zeros((9, 3, 3))}, "'born_charges' has shape"),
-        ({'functional': np.array(['PBE'] * 8)}, "'functional' has shape"),
-        ({'failed_gates': np.zeros(9)}, "'failed_gates' has shape"),
-        ({'split:mine': np.array(['train'] * 8 + ['holdout'])}, "split 'mine' has a part 'holdout'"),
-        ({'split:mine': np.zeros(9)}, 'split mine'),
-        ({'split_settings': np.array('[1]')}, 'split_settings is no JSON of the form'),
-        ({'split_settings': np.array('{"mine": 3}')}, 'split_settings is no JSON of the form'),
-        ({'surprise': np.zeros(3)}, 'unknown arrays surprise'),
+        ({'electronic': np.zeros((8, 3, 3))}, 'electronic'),
+        ({'ionic': None}, 'ionic'),
+        ({'crystals': np.zeros(30, np.uint8)}, 'crystals'),
+        ({'born_charges': np.zeros((9, 3, 3))}, 'born_charges'),
+        ({'functional': np.array(['PBE'] * 8)}, 'functional'),
+        ({'failed_gates': np.zeros(9)}, 'failed_gates'),
+        ({'split:mine': np.array(['train'] * 8 + ['holdout'])}, "'mine'.*'holdout'"),
+        ({'split:mine': np.zeros(9)}, 'split:mine'),
+        ({'split_settings': np.array('[1]')}, 'split_settings'),
+        ({'split_settings': np.array('{"mine": 3}')}, 'split_settings'),
+        ({'unknown': np.zeros(3)}, 'unknown'),
     ],
 )
-def test_a_bad_file_is_refused(tmp_path, change, words):
+def test_invalid_files_are_refused(tmp_path, change, name):
     path = tmp_path / 'data.npz'
     tiny.some_dataset(9).save(path)
     arrays = {**read_npz(path, 'dataset', 2), **change}
-    write_npz(path, 'dataset', 2, {name: array for name, array in arrays.items() if array is not None})
-    with pytest.raises(FormatError, match=words):
+    write_npz(path, 'dataset', 2, {key: array for key, array in arrays.items() if array is not None})
+    with pytest.raises(FormatError, match=rf'data\.npz: .*{name}'):
         Dataset.load(path)
 
 
-def test_the_labelled_set(shared):
+def test_published_labels(shared):
     data = Dataset.load(shared / 'data' / 'phonondb_born.jsonl.gz')
     known = [np.isfinite(labels).all(axis=(1, 2)) for labels in (data.electronic, data.ionic)]
     assert (known[0] & known[1]).sum() == 4119

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def test_rows_of_unknown_origin_are_judged():
     data = read_dataset('mine.npz', packed(told), 'PBE')
     assert data.failed_gates.tolist() == [''] * 3
     assert data.functional.tolist() == ['PBEsol'] * 3
-    assert data.hash == told.hash
+    assert data.content_hash == told.content_hash
 
 
 def test_the_gap_of_a_table_counts():
@@ -64,7 +65,7 @@ def test_version_1_is_read(tmp_path):
     assert set(data.functional.tolist()) == {'unknown'}
     assert read_dataset('old.npz', (tmp_path / 'old.npz').read_bytes()).origin.tolist() == ['old.npz'] * 6
     write_npz(tmp_path / 'new.npz', 'dataset', 3, arrays)
-    with pytest.raises(FormatError, match='version 3 of the dataset format; this package reads version 2'):
+    with pytest.raises(FormatError, match=r'new\.npz.*version 3'):
         Dataset.load(tmp_path / 'new.npz')
 
 
@@ -76,35 +77,35 @@ def test_rows_that_are_no_crystals_become_failures():
     data = read_dataset('x.npz', packed(Dataset(CrystalSet.from_crystals(rows), labels, labels)))
     assert len(data) == 1
     assert {failure.code for failure in data.crystals.failures} == set(bad)
-    with pytest.raises(FormatError, match=r'x\.npz: not one row is a crystal; not_finite'):
+    with pytest.raises(FormatError, match=r'x\.npz.*not_finite'):
         read_dataset('x.npz', packed(Dataset(CrystalSet.from_crystals(rows[1:]), labels[1:], labels[1:])))
 
 
 @pytest.mark.parametrize(
-    ('name', 'content', 'words'),
+    ('name', 'content'),
     [
-        ('data.csv', b'', r'data\.csv: a file of unknown kind; a dataset is one of \.npz'),
-        ('data.npz', b'PK nonsense', r'data\.npz: not a dataset\.npz of this package, or cut off'),
-        ('data.npz', b'', r'data\.npz: not a dataset'),
-        ('data.jsonl.gz', gzip.compress(b'{}' * 99, mtime=0)[:-9], r'data\.jsonl\.gz: cannot be read, or cut off'),
-        ('data.jsonl', b'\xff\xfe', 'not one crystal could be read'),
+        ('data.csv', b''),
+        ('data.npz', b'PK nonsense'),
+        ('data.npz', b''),
+        ('data.jsonl.gz', gzip.compress(b'{}' * 99, mtime=0)[:-9]),
+        ('data.jsonl', b'\xff\xfe'),
     ],
 )
-def test_what_is_no_dataset_is_refused(name, content, words):
-    with pytest.raises(FormatError, match=words):
+def test_files_of_other_kinds_are_refused(name, content):
+    with pytest.raises(FormatError, match=f'^{re.escape(name)}: '):
         read_dataset(name, content)
 
 
-def test_crystals_are_no_dataset():
+def test_crystals_without_labels_are_refused():
     stream = io.BytesIO()
     tiny.some_crystals(3).save(stream)
-    with pytest.raises(FormatError, match='expected a file of format aiida-goectp/dataset'):
+    with pytest.raises(FormatError, match=r'crystals\.npz: .*aiida-goectp/dataset'):
         read_dataset('crystals.npz', stream.getvalue())
 
 
 def test_a_file_with_a_pickle_is_refused(tmp_path):
     np.savez(tmp_path / 'evil.npz', format='aiida-goectp/dataset', version=2, crystals=np.array([{}], dtype=object))
-    with pytest.raises(FormatError, match='cannot be read safely'):
+    with pytest.raises(FormatError, match=r'evil\.npz: .*safely'):
         read_dataset('evil.npz', (tmp_path / 'evil.npz').read_bytes())
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aiida_goectp.core.crystals import Crystal, CrystalSet
-from aiida_goectp.core.datasets.splits import PARTS, given_parts, make_split, reduced_formulas
+from aiida_goectp.core.datasets.splits import SPLIT_PARTS, given_parts, make_split, reduced_formulas
 from aiida_goectp.core.formats.npz import FormatError
 from tests import tiny
 
@@ -24,7 +24,7 @@ def many(count=200):
 
 
 def sizes(column):
-    return [int((column == part).sum()) for part in PARTS]
+    return [int((column == part).sum()) for part in SPLIT_PARTS]
 
 
 def test_random_parts_have_the_sizes_that_were_asked_for():

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from aiida_goectp.core.dielectric.predictions import DEVIATIONS, TENSORS, Predictions, flag_names
+from aiida_goectp.core.dielectric.predictions import DEVIATIONS, Predictions, flag_names
 from aiida_goectp.core.formats.npz import FormatError, read_npz, write_npz
 from tests import tiny
 
@@ -18,7 +18,7 @@ def table(crystal_set, predict_by_hand):
     return replace(predict_by_hand(crystal_set, failed=[2]), settings={'device': 'cpu', 'precision': 'float32'})
 
 
-def test_a_file_keeps_everything(table, tmp_path):
+def test_round_trip(table, tmp_path):
     table.save(tmp_path / 'out.npz')
     back = Predictions.load(tmp_path / 'out.npz')
     tiny.same(back, table, tolerance=0)
@@ -34,58 +34,50 @@ def test_equal_tables_give_equal_bytes(table):
 
 
 def test_take_keeps_rows_together(table):
-    turned = table.take([5, 2, 0])
-    assert turned.ids.tolist() == [table.ids[5], table.ids[2], table.ids[0]]
-    assert turned.failed.tolist() == [False, True, False]
-    np.testing.assert_array_equal(turned.total, table.total[[5, 2, 0]])
+    taken = table.take([5, 2, 0])
+    assert taken.ids.tolist() == [table.ids[5], table.ids[2], table.ids[0]]
+    assert taken.failed.tolist() == [False, True, False]
+    np.testing.assert_array_equal(taken.total, table.total[[5, 2, 0]])
 
 
-def test_a_row_that_is_not_finite_must_say_why(table):
+def test_a_row_that_is_not_finite_needs_an_error(table):
     broken = table.total.copy()
     broken[4] = np.nan
-    with pytest.raises(FormatError, match=r'total of row 4 \(TiO2\) is not finite, yet carries no error'):
+    with pytest.raises(FormatError, match=r'total of row 4 \(TiO2\)'):
         replace(table, total=broken)
-    # a column that the model does not predict is no error
+    # a column that the model does not predict is all NaN
     assert np.isnan(replace(table, electronic=np.full_like(table.electronic, np.nan)).electronic).all()
 
 
 @pytest.mark.parametrize(
-    ('change', 'words'),
+    ('change', 'name'),
     [
-        ({'total': np.zeros((5, 3, 3))}, "'total' has shape"),
-        ({'ionic': np.zeros((6, 9))}, "'ionic' has shape"),
-        ({'flags': np.zeros(6)}, "'flags' has shape"),
-        ({'errors': np.zeros(6)}, "'errors' has shape"),
-        ({'hashes': None}, "'hashes' is missing|needed array is missing"),
-        ({'surprise': np.zeros(1)}, 'an unknown one is there'),
-        ({'settings': np.array('{')}, 'unknown one is there'),
+        ({'total': np.zeros((5, 3, 3))}, 'total'),
+        ({'ionic': np.zeros((6, 9))}, 'ionic'),
+        ({'flags': np.zeros(6)}, 'flags'),
+        ({'errors': np.zeros(6)}, 'errors'),
+        ({'hashes': None}, 'hashes'),
+        ({'settings': np.array('{')}, 'settings'),
     ],
 )
-def test_a_bad_file_is_refused(table, tmp_path, change, words):
+def test_invalid_files_are_refused(table, tmp_path, change, name):
     path = tmp_path / 'out.npz'
     table.save(path)
     arrays = {**read_npz(path, 'predictions', 2), **change}
-    write_npz(path, 'predictions', 2, {name: array for name, array in arrays.items() if array is not None})
-    with pytest.raises(FormatError, match=words) as caught:
-        Predictions.load(path)
-    assert str(path) in str(caught.value)
-
-
-def test_another_version_is_refused(table, tmp_path):
-    write_npz(tmp_path / 'out.npz', 'predictions', 9, {})
-    with pytest.raises(FormatError, match='version 9 of the predictions format; this package reads version 2'):
-        Predictions.load(tmp_path / 'out.npz')
+    for version in (1, 2):
+        write_npz(path, 'predictions', version, {key: array for key, array in arrays.items() if array is not None})
+        with pytest.raises(FormatError, match=rf'out\.npz: .*{name}'):
+            Predictions.load(path)
 
 
 def test_flags_have_names():
     assert flag_names(0) == ()
     assert flag_names(np.uint32(1)) == ('unseen_element',)
     assert flag_names(np.uint32(3)) == ('unseen_element', 'symmetry_unknown')
-    assert TENSORS[:3] == ('electronic', 'ionic', 'total')
 
 
-def test_version_1_is_still_read(table, tmp_path):
-    """It lacks the deviations of average, anisotropy and principal values; the first had the mean of the others."""
+def test_version_1_is_read(table, tmp_path):
+    """The standard deviation of the average is then the mean of those of the principal values; the others are NaN."""
     path = tmp_path / 'out.npz'
     certain = replace(
         table, total_std=np.broadcast_to(np.diag([1.0, 2.0, 3.0]), table.total.shape).copy(), average_std=None

@@ -1,4 +1,4 @@
-"""The response, its file, and what is refused."""
+"""The dielectric response and its file."""
 
 import io
 from dataclasses import replace
@@ -54,7 +54,7 @@ def test_round_trip(response):
     assert saved(again).getvalue() == saved(response).getvalue()
 
 
-def test_what_is_not_known_stays_unknown():
+def test_unknown_values_are_none():
     again = DielectricResponse.load(saved(DielectricResponse(CRYSTAL, 3 * np.eye(3))))
     assert again.ionic is None
     assert again.total is None
@@ -65,7 +65,7 @@ def test_what_is_not_known_stays_unknown():
     assert again.settings == {}
 
 
-def test_content_hash_sees_everything(response):
+def test_content_hash_covers_every_field(response):
     hashes = {response.content_hash}
     for change in (
         {'electronic': response.electronic + 1e-12},
@@ -80,56 +80,56 @@ def test_content_hash_sees_everything(response):
     assert len(hashes) == 8
 
 
-def test_rotation_turns_everything_together(response):
+def test_rotation_transforms_all_tensors(response):
     turn = np.linalg.qr(np.random.default_rng(2).normal(size=(3, 3)))[0]
     turned = response.rotated(turn)
     np.testing.assert_allclose(turned.crystal.lattice, CRYSTAL.lattice @ turn.T)
     np.testing.assert_allclose(turned.total, turn @ response.total @ turn.T)
     np.testing.assert_allclose(turned.born_charges[1], turn @ response.born_charges[1] @ turn.T)
     np.testing.assert_array_equal(turned.frequencies, response.frequencies)
-    # along a lattice vector nothing has changed
+    # the permittivity along a lattice vector does not change
     axis, image = CRYSTAL.lattice[0], turned.crystal.lattice[0]
     assert axis @ response.electronic @ axis == pytest.approx(image @ turned.electronic @ image)
     np.testing.assert_allclose(turned.rotated(turn.T).electronic, response.electronic)
-    with pytest.raises(ValueError, match='not a rotation'):
+    with pytest.raises(ValueError, match='rotation'):
         response.rotated(2 * np.eye(3))
 
 
 @pytest.mark.parametrize(
-    ('change', 'message'),
+    ('change', 'name'),
     [
-        ({'electronic': np.eye(2)}, r"'electronic' has shape \(2, 2\)"),
-        ({'electronic': None}, "'electronic' is missing"),
-        ({'ionic': np.full((3, 3), np.nan)}, 'ionic holds numbers that are not finite'),
-        ({'born_charges': np.zeros((3, 3, 3))}, r"'born_charges' has shape \(3, 3, 3\)"),
-        ({'frequencies': np.zeros(5)}, r"'frequencies' has shape \(5,\)"),
-        ({'band_gap': float('inf')}, 'band_gap is inf'),
+        ({'electronic': np.eye(2)}, 'electronic'),
+        ({'electronic': None}, 'electronic'),
+        ({'ionic': np.full((3, 3), np.nan)}, 'ionic'),
+        ({'born_charges': np.zeros((3, 3, 3))}, 'born_charges'),
+        ({'frequencies': np.zeros(5)}, r"'frequencies'.*\(6\)"),
+        ({'band_gap': float('inf')}, 'band_gap'),
         ({'crystal': CRYSTAL._replace(fractional_positions=np.zeros((3, 3)))}, 'fractional_positions'),
     ],
 )
-def test_what_does_not_fit_is_refused(response, change, message):
-    with pytest.raises(FormatError, match=message):
+def test_values_that_do_not_fit_are_refused(response, change, name):
+    with pytest.raises(FormatError, match=f'MgO: .*{name}'):
         replace(response, **change)
 
 
 @pytest.mark.parametrize(
-    ('change', 'message'),
+    ('change', 'name'),
     [
-        ({'electronic': None}, "'electronic' is missing"),
-        ({'lattice': None}, "'lattice' is missing"),
-        ({'engine': None}, "'engine' is missing"),
-        ({'scf_converged': np.array(3)}, "'scf_converged' has shape"),
-        ({'surprise': np.zeros(2)}, 'unknown arrays surprise'),
-        ({'settings': np.array('[1]')}, 'settings must be a JSON object, found list'),
-        ({'settings': np.array('{')}, 'dielectric.npz: Expecting'),
-        ({'band_gap': np.zeros(2)}, "'band_gap' has shape"),
+        ({'electronic': None}, 'electronic'),
+        ({'lattice': None}, 'lattice'),
+        ({'atomic_numbers': None}, 'atomic_numbers'),
+        ({'engine': None}, 'engine'),
+        ({'scf_converged': np.array(3)}, 'scf_converged'),
+        ({'unknown': np.zeros(2)}, 'unknown'),
+        ({'settings': np.array('[1]')}, 'settings'),
+        ({'band_gap': np.zeros(2)}, 'band_gap'),
         ({'atomic_numbers': np.zeros(3, np.int16)}, 'fractional_positions'),
     ],
 )
-def test_a_file_from_outside_is_checked(response, change, message):
+def test_invalid_files_are_refused(response, change, name):
     arrays = {**read_npz(saved(response), 'dielectric', 1), **change}
     stream = io.BytesIO()
     write_npz(stream, 'dielectric', 1, {name: array for name, array in arrays.items() if array is not None})
     stream.seek(0)
-    with pytest.raises(FormatError, match=message):
+    with pytest.raises(FormatError, match=rf'dielectric\.npz: .*{name}'):
         DielectricResponse.load(stream)

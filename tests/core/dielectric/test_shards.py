@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiida_goectp.core.dielectric.predictions import TENSORS
-from aiida_goectp.core.selection import MergeError, merge_predictions
+from aiida_goectp.core.dielectric.shards import MergeError, merge_predictions
 from tests.core.selection.builders import crystal_set, predictions_for, rows_of
 
 CRYSTALS = crystal_set(9)

@@ -1,4 +1,4 @@
-"""The container of every table: same content same bytes, atomic, and no hostile file gets past it."""
+"""npz files: equal content gives equal bytes, writing is atomic, hostile files are refused."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import zipfile
 import numpy as np
 import pytest
 
-from aiida_goectp.core.formats.npz import FormatError, check_shape, read_npz, write_npz
+from aiida_goectp.core.formats.npz import FormatError, check_shape, hash_arrays, read_npz, read_versions, write_npz
 
 
 class Bomb:
-    """Unpickling it would raise: the tests would see it."""
+    """Unpickling it raises."""
 
     def __reduce__(self):
         return (exec, ("raise SystemExit('a pickle was run')",))
@@ -51,7 +51,7 @@ def test_round_trip(written):
     assert arrays['text'].tolist() == ['ε', 'Ångström']
 
 
-def test_same_content_gives_the_same_bytes(tmp_path, written):
+def test_equal_content_gives_equal_bytes(tmp_path, written):
     again = tmp_path / 'again.npz'
     write_npz(again, 'thing', 1, {'a': np.arange(1000.0), 'text': np.array(['ε', 'Ångström'])})
     assert again.read_bytes() == written.read_bytes()
@@ -65,20 +65,20 @@ def test_an_existing_file_is_replaced_and_nothing_else_is_left(written):
 
 def test_objects_are_not_written_and_the_old_file_survives(written):
     before = written.read_bytes()
-    with pytest.raises(ValueError, match='Object arrays cannot be saved'):
+    with pytest.raises(ValueError, match='Object'):
         write_npz(written, 'thing', 1, {'a': np.array([{}, None], dtype=object)})
     assert written.read_bytes() == before
 
 
 @pytest.mark.parametrize('length', [0, 1, 100, -200, -1])
-def test_a_cut_off_file_is_named(written, length):
+def test_truncated_files_are_refused(written, length):
     content = written.read_bytes()
     written.write_bytes(content[:length])
-    with pytest.raises(FormatError, match=r'thing\.npz.*(not a thing\.npz|cut off)'):
+    with pytest.raises(FormatError, match=r'thing\.npz: '):
         read_npz(written, 'thing', 1)
 
 
-def test_a_flipped_byte_is_noticed(written):
+def test_a_flipped_byte_is_detected(written):
     content = bytearray(written.read_bytes())
     with zipfile.ZipFile(written) as archive:
         info = archive.getinfo('a.npy')
@@ -91,67 +91,88 @@ def test_a_flipped_byte_is_noticed(written):
 def test_a_plain_pickle_is_refused_and_not_run(tmp_path):
     path = tmp_path / 'evil.npz'
     path.write_bytes(pickle.dumps(Bomb()))
-    with pytest.raises(FormatError, match='not a thing'):
+    with pytest.raises(FormatError, match=r'evil\.npz: '):
         read_npz(path, 'thing', 1)
 
 
 def test_a_pickle_inside_is_refused_and_not_run():
     stream = archive_of({**HEADER, 'a.npy': npy(np.array([Bomb()], dtype=object), allow_pickle=True)})
-    with pytest.raises(FormatError, match='cannot be read safely'):
+    with pytest.raises(FormatError, match='safely'):
         read_npz(stream, 'thing', 1)
 
 
-def test_members_that_are_no_arrays_are_refused():
-    with pytest.raises(FormatError, match='cannot be read safely'):
+def test_members_that_are_not_arrays_are_refused():
+    with pytest.raises(FormatError, match='safely'):
         read_npz(archive_of({**HEADER, 'a.npy': b'no array at all, only a text'}), 'thing', 1)
 
 
 @pytest.mark.parametrize('count', [9, 10**14, -1])
-def test_a_header_that_promises_another_size(count):
-    """The memory of a promised petabyte is not asked for."""
+def test_headers_that_declare_another_size_are_refused(count):
+    """The memory that a header declares is not allocated."""
     start = io.BytesIO()
     np.lib.format.write_array_header_1_0(start, {'descr': '<f8', 'fortran_order': False, 'shape': (count,)})
-    with pytest.raises(FormatError, match='cannot be read safely'):
+    with pytest.raises(FormatError, match='safely'):
         read_npz(archive_of({**HEADER, 'a.npy': start.getvalue() + bytes(64)}), 'thing', 1)
 
 
 @pytest.mark.parametrize(
-    ('members', 'message'),
+    ('members', 'found'),
     [
-        ({}, 'no format name'),
-        ({'version.npy': npy(1)}, 'no format name'),
-        ({**HEADER, 'format.npy': npy('aiida-goectp/other')}, "found 'aiida-goectp/other'"),
-        ({**HEADER, 'version.npy': npy(2)}, 'version 2 of the thing format; this package reads version 1'),
-        ({**HEADER, 'version.npy': npy('1')}, 'version 1 of the thing format'),
+        ({}, 'format'),
+        ({'version.npy': npy(1)}, 'format'),
+        ({**HEADER, 'format.npy': npy('aiida-goectp/other')}, "'aiida-goectp/other'"),
+        ({**HEADER, 'version.npy': npy(2)}, 'version 2'),
+        ({**HEADER, 'version.npy': npy('1')}, 'version 1'),
         ({**HEADER, 'version.npy': npy([1, 1])}, r'version \[1 1\]'),
         ({'format.npy': npy('aiida-goectp/thing')}, 'version -1'),
     ],
 )
-def test_another_kind_or_version(members, message):
-    with pytest.raises(FormatError, match=message):
+def test_other_formats_and_versions_are_refused(members, found):
+    with pytest.raises(FormatError, match=found):
         read_npz(archive_of(members), 'thing', 1)
 
 
-def test_no_such_file(tmp_path):
-    with pytest.raises(FormatError, match='no such file'):
+def test_several_versions(written):
+    version, arrays = read_versions(written, 'thing', (1, 2))
+    assert (version, set(arrays)) == (1, {'a', 'text'})
+    with pytest.raises(FormatError, match='2, 3'):
+        read_versions(written, 'thing', (2, 3))
+
+
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(FormatError, match=r'none\.npz'):
         read_npz(tmp_path / 'none.npz', 'thing', 1)
 
 
 @pytest.mark.parametrize(
-    ('array', 'message'),
+    ('array', 'found'),
     [
-        (None, "x: array 'a' is missing"),
-        (np.zeros((2, 4)), r'has shape \(2, 4\) of float64, expected shape \(any, 3\)'),
-        (np.zeros(3), r'has shape \(3,\)'),
+        (None, ''),
+        (np.zeros((2, 4)), r'\(2, 4\) of float64.*\(any, 3\)'),
+        (np.zeros(3), r'\(3,\)'),
         (np.zeros((2, 3), dtype=complex), 'complex128'),
         (np.zeros((2, 3), dtype='U1'), '<U1'),
     ],
 )
-def test_check_shape_says_what_is_wrong(array, message):
-    with pytest.raises(FormatError, match=message):
+def test_check_shape_names_array_and_shape(array, found):
+    with pytest.raises(FormatError, match=f"x: array 'a'.*{found}"):
         check_shape('x', 'a', array, (None, 3), 'f')
 
 
-def test_check_shape_passes_what_fits():
+def test_check_shape_returns_the_array():
     array = np.zeros((0, 3), dtype=np.float32)
     assert check_shape('x', 'a', array, (None, 3), 'f') is array
+
+
+def test_hash_depends_on_content_only():
+    arrays = {'a': np.array(['x', 'yy']), 'b': np.arange(3.0)}
+    wider = {'b': np.arange(3.0), 'a': np.array(['x', 'yy'], dtype='<U9')}
+    assert hash_arrays(arrays) == hash_arrays(wider)
+    assert hash_arrays(arrays) == hash_arrays({**arrays, 'b': np.arange(3.0).astype('>f8')})
+    for other in (
+        {**arrays, 'b': np.arange(3)},
+        {**arrays, 'b': np.arange(3.0).reshape(3, 1)},
+        {'a': np.array(['xy', 'y']), 'b': np.arange(3.0)},
+        {'c': arrays['a'], 'b': arrays['b']},
+    ):
+        assert hash_arrays(other) != hash_arrays(arrays)

@@ -47,9 +47,9 @@ def test_round_trip(picks, tmp_path):
         ({'pick': np.array([0, 0, 0, 0, 1])}, r'row 4 \(broken\)'),
         ({'reason': np.array(['a', '', 'c', 'd', 'e'])}, 'row 1'),
         ({'score': np.zeros(3)}, "'score'"),
-        ({'settings': np.array('{')}, 'a needed array is missing'),
-        ({'mean': None}, 'a needed array is missing'),
-        ({'extra': np.zeros(2)}, 'an unknown one is there'),
+        ({'settings': np.array('{')}, 'settings'),
+        ({'mean': None}, "'mean'"),
+        ({'extra': np.zeros(2)}, 'extra'),
     ],
 )
 def test_invalid_files_are_refused(picks, change, message, tmp_path):

@@ -217,10 +217,10 @@ def test_round_trip(ranking, tmp_path):
         ({'rank': np.array([1.0, 2.0])}, "'rank'"),
         ({'reason': np.array(['', 'out'])}, 'ranks must be 1 to 1'),
         ({'score': np.zeros(3)}, "'score'"),
-        ({'settings': np.array('{')}, 'a needed array is missing'),
-        ({'settings': None}, 'a needed array is missing'),
-        ({'total': None}, 'a needed array is missing'),
-        ({'extra': np.zeros(2)}, 'an unknown one is there'),
+        ({'settings': np.array('{')}, 'settings'),
+        ({'settings': None}, "'settings'"),
+        ({'total': None}, "'total'"),
+        ({'extra': np.zeros(2)}, 'extra'),
     ],
 )
 def test_invalid_files_are_refused(change, message, tmp_path):

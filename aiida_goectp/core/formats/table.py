@@ -1,0 +1,312 @@
+"""Declarative tables in npz files.
+
+A table is a frozen dataclass that inherits from :class:`Table`. Each field is annotated with the way it is stored:
+
+.. code-block:: python
+
+    @dataclass(frozen=True, eq=False)
+    class Scores(Table):
+        KIND, VERSION = 'scores', 2
+
+        ids: TextColumn
+        score: FloatColumn
+        flags: Annotated[np.ndarray, Column('<u4', fill=0, since=2)] = FILLED
+        settings: JsonObject = field(default_factory=dict)
+
+The base checks types and shapes when an instance is made, writes the fields in the order of the class body, reads the
+files of this version and of all earlier ones, and hashes the content.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache, cached_property
+from pathlib import Path
+from typing import IO, Annotated, Any, ClassVar, TypeVar, get_type_hints
+
+import numpy as np
+
+from aiida_goectp.core.formats.npz import FormatError, check_shape, hash_arrays, read_versions, write_npz
+
+__all__ = (
+    'FILLED',
+    'Column',
+    'ColumnGroup',
+    'FloatColumn',
+    'JsonObject',
+    'Nested',
+    'Scalar',
+    'Stored',
+    'Table',
+    'Text',
+    'TextColumn',
+)
+
+FILLED: Any = None
+"""default of a field whose column is filled with :attr:`Column.fill` if it is not given"""
+
+_KINDS = {'f': 'f', 'i': 'iu', 'u': 'iu', 'U': 'U'}
+"""numpy dtype kinds that are admitted for a column, by the kind of its stored dtype"""
+
+_AnyTable = TypeVar('_AnyTable', bound='Table')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored(ABC):
+    """How a field is stored in the file of its table."""
+
+    since: int = 1
+    """first version of the format that contains the field; in older files it has its default"""
+    optional: bool = False
+    """whether the field may be ``None``, which is not written"""
+
+    @abstractmethod
+    def check(self, label: str, name: str, value: Any, lengths: dict[str, int]) -> Any:
+        """Return the value that the table keeps.
+
+        :param label: begins error messages
+        :param name: of the field
+        :param lengths: lengths of named axes; the first column with an axis sets its length
+        :raises FormatError: another type or shape
+        """
+
+    @abstractmethod
+    def encode(self, name: str, value: Any) -> dict[str, np.ndarray]:
+        """Return the arrays of the file."""
+
+    def content(self, name: str, value: Any) -> dict[str, np.ndarray]:
+        """Return the arrays that are hashed."""
+        return self.encode(name, value)
+
+    def decode(self, name: str, arrays: dict[str, np.ndarray]) -> Any:
+        """Remove the arrays of the field and return its value for :meth:`check`; ``None`` if it is absent.
+
+        :raises FormatError: the arrays cannot be decoded
+        """
+        return arrays.pop(name, None)
+
+
+@dataclass(frozen=True)
+class Column(Stored):
+    """One array."""
+
+    dtype: str | None = None
+    """dtype in the file; ``U`` for text; ``None`` keeps the dtype of numbers, booleans and text"""
+    shape: tuple[int | str, ...] = ('rows',)
+    """length of each axis: a number, or the name of a length that columns share"""
+    fill: Any = field(default=None, kw_only=True)
+    """value of all elements if no array is given; ``None`` if one must be given"""
+    kinds: str = field(default='', kw_only=True)
+    """admitted numpy dtype kinds, if more than the dtype suggests"""
+
+    def check(self, label: str, name: str, value: Any, lengths: dict[str, int]) -> np.ndarray:
+        """Return the array; whole numbers in a float column become floats."""
+        kind = np.dtype(self.dtype).kind if self.dtype else ''
+        kinds = self.kinds or _KINDS.get(kind, 'fiubU')
+        if value is None and self.fill is not None:
+            shape = [lengths[axis] if isinstance(axis, str) else axis for axis in self.shape]
+            value = np.full(shape, self.fill, dtype=None if kind == 'U' else self.dtype)
+        array = None if value is None else np.asarray(value)
+        if array is not None and kind == 'U' and (array.dtype.kind == 'O' or not array.size):
+            array = array.astype(np.str_)
+        wanted = tuple(lengths.get(axis) if isinstance(axis, str) else axis for axis in self.shape)
+        array = check_shape(label, name, array, wanted, kinds)
+        for axis, length in zip(self.shape, array.shape, strict=True):
+            if isinstance(axis, str):
+                lengths.setdefault(axis, length)
+        return array.astype(self.dtype) if kind == 'f' and array.dtype.kind != 'f' else array
+
+    def encode(self, name: str, value: Any) -> dict[str, np.ndarray]:
+        """Return the array in the dtype of the file."""
+        return {name: value if self.dtype is None else value.astype(self.dtype)}
+
+
+@dataclass(frozen=True)
+class ColumnGroup(Stored):
+    """Named columns of a mapping; each is stored under a common prefix and its name."""
+
+    prefix: str
+    column: Column
+
+    def check(self, label: str, name: str, value: Any, lengths: dict[str, int]) -> dict[str, np.ndarray]:
+        """Return the mapping with checked columns."""
+        return {key: self.column.check(label, self.prefix + key, column, lengths) for key, column in value.items()}
+
+    def encode(self, name: str, value: Any) -> dict[str, np.ndarray]:
+        """Return the columns in the order of their names."""
+        return {
+            stored: array
+            for key, column in sorted(value.items())
+            for stored, array in self.column.encode(self.prefix + key, column).items()
+        }
+
+    def decode(self, name: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Remove and return all columns with the prefix."""
+        names = [stored for stored in arrays if stored.startswith(self.prefix)]
+        return {stored.removeprefix(self.prefix): arrays.pop(stored) for stored in names}
+
+
+@dataclass(frozen=True)
+class Scalar(Stored):
+    """One text (dtype ``U``), number or boolean."""
+
+    dtype: str
+
+    def check(self, label: str, name: str, value: Any, lengths: dict[str, int]) -> Any:
+        """Return a Python object."""
+        kind = np.dtype(self.dtype).kind
+        array = None if value is None else np.asarray(value)
+        return check_shape(label, name, array, (), 'fiu' if kind == 'f' else kind).astype(self.dtype).item()
+
+    def encode(self, name: str, value: Any) -> dict[str, np.ndarray]:
+        """Return an array without axes."""
+        return {name: np.array(value, dtype=self.dtype)}
+
+
+@dataclass(frozen=True)
+class Json(Stored):
+    """A mapping, stored as the text of a JSON object."""
+
+    def check(self, label: str, name: str, value: Any, lengths: dict[str, int]) -> Mapping[str, Any]:
+        """Return the mapping."""
+        if not isinstance(value, Mapping):
+            raise FormatError(f'{label}: {name} must be a JSON object, found {type(value).__name__}')
+        return value
+
+    def encode(self, name: str, value: Any) -> dict[str, np.ndarray]:
+        """Return the text with sorted keys."""
+        return {name: np.array(json.dumps(dict(value), sort_keys=True))}
+
+    def decode(self, name: str, arrays: dict[str, np.ndarray]) -> Any:
+        """Remove and parse the text."""
+        if name not in arrays:
+            return None
+        try:
+            return json.loads(str(arrays.pop(name)))
+        except (ValueError, RecursionError) as error:
+            raise FormatError(f'{name} is not valid JSON ({error})') from error
+
+
+@dataclass(frozen=True)
+class Nested(Stored):
+    """Another table, stored as the bytes of its own file."""
+
+    table: type[Table]
+
+    def check(self, label: str, name: str, value: Any, lengths: dict[str, int]) -> Table:
+        """Return the table, read from its bytes if necessary."""
+        if not isinstance(value, self.table):
+            value = self.table.load(io.BytesIO(check_shape(label, name, value, (None,), 'u').tobytes()))
+        lengths.update(value.axis_lengths)
+        return value
+
+    def encode(self, name: str, value: Any) -> dict[str, np.ndarray]:
+        """Return the bytes of the file of the table."""
+        buffer = io.BytesIO()
+        value.save(buffer)
+        return {name: np.frombuffer(buffer.getvalue(), dtype=np.uint8)}
+
+    def content(self, name: str, value: Any) -> dict[str, np.ndarray]:
+        """Return the arrays of the table: the hash does not depend on their compression."""
+        return {f'{name}/{key}': array for key, array in value.arrays().items()}
+
+
+TextColumn = Annotated[np.ndarray, Column('U')]
+FloatColumn = Annotated[np.ndarray, Column('<f8')]
+Text = Annotated[str, Scalar('U')]
+JsonObject = Annotated[Mapping[str, Any], Json()]
+
+
+class Table:
+    """Base of all tables; see the module for an example.
+
+    :raises FormatError: a field of another type or shape than declared
+    """
+
+    KIND: ClassVar[str]
+    """name of the format"""
+    VERSION: ClassVar[int] = 1
+    """version of the format that is written; all from 1 on are read"""
+    IGNORES_UNKNOWN_ARRAYS: ClassVar[bool] = False
+    """whether a file may contain arrays that belong to no field"""
+
+    axis_lengths: dict[str, int]
+    """length of each named axis"""
+
+    def __post_init__(self) -> None:
+        label = self._label()
+        lengths: dict[str, int] = {}
+        for name, stored in self.stored_fields().items():
+            value = getattr(self, name)
+            if value is not None or not stored.optional:
+                object.__setattr__(self, name, stored.check(label, name, value, lengths))
+        object.__setattr__(self, 'axis_lengths', lengths)
+
+    def _label(self) -> str:
+        """Return the beginning of error messages about the content."""
+        return self.KIND
+
+    @classmethod
+    @cache
+    def stored_fields(cls) -> dict[str, Stored]:
+        """Return how each field is stored, in the order of the file."""
+        hints = get_type_hints(cls, include_extras=True)
+        return {item.name: hints[item.name].__metadata__[0] for item in fields(cls)}  # type: ignore[arg-type]
+
+    @classmethod
+    def columns(cls, axis: str = 'rows') -> tuple[str, ...]:
+        """Return the names of the columns whose first axis has the given name."""
+        stored = cls.stored_fields().items()
+        return tuple(name for name, item in stored if isinstance(item, Column) and item.shape[:1] == (axis,))
+
+    def arrays(self, unpacked: bool = False) -> dict[str, np.ndarray]:
+        """Return all arrays of the file, in its order, without the header.
+
+        :param unpacked: nested tables as single arrays instead of the bytes of their files
+        """
+        arrays: dict[str, np.ndarray] = {}
+        for name, stored in self.stored_fields().items():
+            if (value := getattr(self, name)) is not None:
+                arrays |= stored.content(name, value) if unpacked else stored.encode(name, value)
+        return arrays
+
+    @cached_property
+    def content_hash(self) -> str:
+        """Hash of the content."""
+        return hash_arrays(self.arrays(unpacked=True))
+
+    def save(self, target: str | Path | IO[bytes]) -> None:
+        """Write the npz file; equal content gives equal bytes.
+
+        :param target: path or binary stream
+        """
+        write_npz(target, self.KIND, self.VERSION, self.arrays())
+
+    @classmethod
+    def load(cls: type[_AnyTable], source: str | Path | IO[bytes], *, name: str = '') -> _AnyTable:
+        """Read an npz file of this version or an earlier one.
+
+        :param source: path or binary stream
+        :param name: of the file in error messages; the path if not given
+        :raises FormatError: another format, a version of the future, an array that is missing or unknown, or arrays
+            that do not fit together
+        """
+        label = name or (str(source) if isinstance(source, str | Path) else f'{cls.KIND}.npz')
+        version, arrays = read_versions(source, cls.KIND, range(1, cls.VERSION + 1), label)
+        values: dict[str, Any] = {}
+        try:
+            for field_name, stored in cls.stored_fields().items():
+                value = stored.decode(field_name, arrays)
+                if value is not None:
+                    values[field_name] = value
+                elif stored.since <= version and not stored.optional:
+                    raise FormatError(f'array {field_name!r} is missing')
+            if arrays and not cls.IGNORES_UNKNOWN_ARRAYS:
+                raise FormatError(f'unknown arrays: {", ".join(arrays)}')
+            return cls(**values)
+        except FormatError as error:
+            raise FormatError(f'{label}: {error}') from error
