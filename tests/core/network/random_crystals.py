@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from aiida_goectp.core.crystals.spacegroups import operations_of
 
 from aiida_goectp.core.crystals import Crystal
-from aiida_goectp.core.crystals.spacegroups import operations_of
 from aiida_goectp.core.crystals.validation import check_crystal
 from aiida_goectp.core.network.graph import build_graphs
 

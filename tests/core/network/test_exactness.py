@@ -11,6 +11,7 @@ from aiida_goectp.core.crystals.symmetry import canonical_cell
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.preparation import prepare
 from tests.core.network.random_crystals import SETTINGS, random_crystal
+from tests.rows import PHONONDB, read_rows, response_of
 
 TOLERANCE = 1e-5
 
@@ -101,18 +102,21 @@ def test_a_cubic_crystal_is_isotropic(sharp, crystal_set):
 
 
 @pytest.mark.slow
-def test_all_changes_at_once_on_many_real_crystals(sharp, shared):
-    """One crystal in twelve of four sources, up to 60 atoms."""
-    from aiida_goectp.core.crystals.readers import read_structures
-
+def test_all_changes_at_once_on_many_real_crystals(sharp, many_crystals):
     rng = np.random.default_rng(3)
-    for name in ('phonondb_born', 'petousis2017_mp', 'mp20_val', 'phonondb_unlabelled'):
-        found = read_structures([shared / 'data' / f'{name}.jsonl.gz'])
-        rows = [found[row] for row in range(0, len(found), 12) if found.atom_counts[row] <= 60]
-        for start in range(0, len(rows), 40):
-            part = rows[start : start + 40]
-            turn, changed = random_orthogonal(rng), described_otherwise(part, rng)
-            expected = predict(sharp, part)
-            deviations = deviation(predict(sharp, [rotate(c, turn) for c in changed]), turn @ expected @ turn.T)
-            worst = int(deviations.argmax())
-            assert deviations[worst] < TOLERANCE, (name, part[worst].id, deviations[worst])
+    for start in range(0, len(many_crystals), 40):
+        part = many_crystals[start : start + 40]
+        turn, changed = random_orthogonal(rng), described_otherwise(part, rng)
+        expected = predict(sharp, part)
+        deviations = deviation(predict(sharp, [rotate(c, turn) for c in changed]), turn @ expected @ turn.T)
+        worst = int(deviations.argmax())
+        assert deviations[worst] < TOLERANCE, (part[worst].id, deviations[worst])
+
+
+@pytest.mark.xfail(strict=True, reason='one draw of charges does not span all allowed ones: infrared_directions')
+def test_rotation_of_a_crystal_whose_charges_have_one_orbit(sharp):
+    """Born charges of the Bg representation alone: fluorine molecules in C2/c."""
+    fluorine = response_of(read_rows(PHONONDB)['mp-561203']).crystal
+    turn = random_orthogonal(np.random.default_rng(0))
+    found = predict(sharp, [fluorine, rotate(fluorine, turn)])
+    assert deviation(found[1:], turn @ found[:1] @ turn.T).max() < TOLERANCE
