@@ -11,13 +11,16 @@ import numpy as np
 from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet, Failure
 from aiida_goectp.core.crystals.validation import split_valid
 
-__all__ = ('Entry', 'clean_text', 'collect', 'scalars', 'unique_ids')
+__all__ = ('Entry', 'clean_text', 'collect', 'decoded', 'scalars', 'unique_ids')
 
 _MAX_TEXT = 200
 """characters; every row of a text column takes the memory of the longest one"""
 
 _MAX_MESSAGE = 400
 """characters"""
+
+_MAX_COLUMNS = 200
+"""property columns of a set; each takes memory for every row"""
 
 
 class Entry(NamedTuple):
@@ -28,6 +31,14 @@ class Entry(NamedTuple):
     """numbers, booleans and strings by name"""
     where: str = ''
     """file, and line or frame, for messages"""
+
+
+def decoded(content: bytes) -> str:
+    """Return the text of a file: UTF-8 with or without byte order mark, else the Windows code page 1252."""
+    try:
+        return content.decode('utf-8-sig')
+    except UnicodeDecodeError:
+        return content.decode('cp1252', errors='replace')
 
 
 def scalars(values: Mapping[str, Any], leave_out: Iterable[str] = ()) -> dict[str, Any]:
@@ -55,18 +66,22 @@ def collect(entries: Iterable[Entry]) -> CrystalSet:
     """Return the valid crystals of all entries in order, with the failures of the others.
 
     Duplicate ids are made unique by :func:`unique_ids`. A property that a row does not have is NaN, or empty in a text
-    column.
+    column. A row that would add more than the 200th property column is a failure.
     """
     listed = list(entries)
     ids = unique_ids([clean_text(entry.row.id) for entry in listed])
     crystals, failures, properties = [], [], []
+    names: dict[str, None] = {}
     for name, (row, columns, _) in zip(ids, listed, strict=True):
         if isinstance(row, Failure):
             failures.append(row._replace(id=name))
+        elif len(names.keys() | columns.keys()) > _MAX_COLUMNS:
+            text = f'its properties make more than {_MAX_COLUMNS} columns; leave some out'
+            failures.append(Failure(name, 'unreadable_row', text))
         else:
             crystals.append(row._replace(id=name))
             properties.append(columns)
-    names = dict.fromkeys(name for columns in properties for name in columns)
+            names |= dict.fromkeys(columns)
     checked = split_valid(
         crystals, {name: _column([columns.get(name) for columns in properties]) for name in names}, failures
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -30,7 +31,7 @@ def read_jsonlines(name: str, stem: str, content: bytes) -> Iterator[Entry]:
     :param content: content of the file
     """
     row = 0
-    for number, line in enumerate(content.split(b'\n'), start=1):
+    for number, line in enumerate(io.BytesIO(content), start=1):
         if not line.strip():
             continue
         label = f'{stem}@{row}'

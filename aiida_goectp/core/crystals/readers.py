@@ -22,7 +22,6 @@ from __future__ import annotations
 import io
 import re
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 
@@ -35,7 +34,6 @@ from aiida_goectp.core.formats.npz import FormatError
 
 __all__ = (
     'SUFFIXES',
-    'describe_failures',
     'read_bytes',
     'read_contents',
     'read_structures',
@@ -43,8 +41,13 @@ __all__ = (
     'unpack',
 )
 
-_MAX_BYTES = 4 * 2**30
-"""largest uncompressed content of a gzip file"""
+_MAX_RATIO, _ALLOWANCE = 100, 64 * 2**20
+"""a gzip file may unpack to this multiple of its size plus an allowance in bytes; real tables stay below 20"""
+
+_CHUNK = 2**20
+
+_MAX_FAILURES = 10_000
+"""rows of one file that may fail, besides ten for each crystal that was read; the rest of the file is not read then"""
 
 _Reader = Callable[[str, str, bytes], Iterator[Entry]]
 
@@ -114,12 +117,6 @@ def read_bytes(name: str, content: bytes) -> CrystalSet:
     return read_contents([(name, content)])
 
 
-def describe_failures(failures: Iterable[Failure]) -> str:
-    """Return the number of failures of each code, most frequent first: ``3 bad_lattice, 1 unknown_element``."""
-    counts = Counter(failure.code for failure in failures)
-    return ', '.join(f'{count} {code}' for code, count in counts.most_common())
-
-
 def structure_files(path: Path) -> list[Path]:
     """Return the structure files of a folder sorted by name, without subfolders; a file is returned itself.
 
@@ -168,25 +165,38 @@ def _entries(name: str, content: bytes | Failure) -> Iterator[Entry]:
         except ValueError as error:
             yield Entry(Failure(stem, 'unreadable_file', f'{error}; fetch the file again'), {}, name)
             return
-        yield from reader(name, stem, plain)
+        yield from _limited(reader(name, stem, plain), stem, name)
+
+
+def _limited(entries: Iterator[Entry], stem: str, name: str) -> Iterator[Entry]:
+    """Yield the entries of a file until nearly all of many have failed: each failure takes memory."""
+    room = _MAX_FAILURES
+    for entry in entries:
+        yield entry
+        room += -1 if isinstance(entry.row, Failure) else 10
+        if room < 0:
+            text = f'more than {_MAX_FAILURES} rows failed; the rest of the file is not read'
+            yield Entry(Failure(stem, 'unreadable_file', text), {}, name)
+            return
 
 
 def unpack(content: bytes) -> bytes:
     """Return the uncompressed content of a gzip file of one or more members.
 
-    :raises ValueError: not a gzip file, damaged, cut off, or larger than 4 GiB
+    :raises ValueError: not a gzip file, damaged, cut off, or larger than 100 times its size plus 64 MiB
     """
-    pieces, size = [], 0
+    pieces, size, limit = [], 0, _MAX_RATIO * len(content) + _ALLOWANCE
     rest = content
     while rest:
         unpacker = zlib.decompressobj(wbits=31)
         try:
-            pieces.append(unpacker.decompress(rest, _MAX_BYTES - size + 1))
+            while rest and not unpacker.eof:
+                pieces.append(unpacker.decompress(rest, _CHUNK))
+                rest, size = unpacker.unconsumed_tail, size + len(pieces[-1])
+                if size > limit:
+                    raise ValueError(f'larger than {limit >> 20} MiB when unpacked, {_MAX_RATIO} times the file')
         except zlib.error as error:
             raise ValueError(f'not a gzip file, or damaged ({error})') from error
-        size += len(pieces[-1])
-        if size > _MAX_BYTES:
-            raise ValueError(f'larger than {_MAX_BYTES >> 30} GiB uncompressed')
         if not unpacker.eof:
             raise ValueError('the gzip stream is cut off')
         rest = unpacker.unused_data.lstrip(b'\0')

@@ -1,8 +1,13 @@
-"""Readers of POSCAR and extended XYZ files, parsed by ASE; the Cartesian frame of the file is kept."""
+"""Crystals from POSCAR and extended XYZ files, parsed by ASE; the Cartesian frame of the file is kept.
+
+What ASE would guess is checked before it is asked: the species of a POSCAR, and the columns of an extended XYZ frame.
+Memory is bounded by a small multiple of the file.
+"""
 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 
 from numpy.linalg import LinAlgError
@@ -10,40 +15,51 @@ from numpy.linalg import LinAlgError
 from aiida_goectp.core.crystals.convert import from_ase
 from aiida_goectp.core.crystals.crystalset import Failure
 from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS
-from aiida_goectp.core.crystals.entries import Entry, scalars
+from aiida_goectp.core.crystals.entries import Entry, decoded, scalars
 from aiida_goectp.core.crystals.validation import CrystalError
 
 __all__ = ('read_extxyz', 'read_poscar')
 
+_ISOTOPES = {'D': 'H', 'T': 'H'}
+
 
 def read_poscar(name: str, stem: str, content: bytes) -> Iterator[Entry]:
-    """Read a VASP POSCAR or CONTCAR; velocities and other blocks after the positions are ignored.
+    """Read a VASP POSCAR or CONTCAR; velocities and anything else after the positions are ignored.
 
     :param name: file name for messages
-    :param stem: stem of the file name, the id
-    :param content: content of the file
+    :param stem: the id
     """
     from ase.io.vasp import read_vasp_configuration
 
-    text = content.decode('utf-8', errors='replace')
     try:
-        _check_poscar(text.splitlines())
-        yield Entry(from_ase(read_vasp_configuration(io.StringIO(text)), stem), {}, name)
-    except Exception as error:  # ASE raises various errors for damaged files
+        lines = _checked_poscar(decoded(content).splitlines())
+        yield Entry(from_ase(read_vasp_configuration(io.StringIO('\n'.join(lines) + '\n')), stem), {}, name)
+    except Exception as error:  # ASE has no error class of its own for damaged files
         yield _failed(stem, name, error, 'unreadable_file', 'not a POSCAR, or cut off')
 
 
-def _check_poscar(lines: list[str]) -> None:
-    """Compare the number of atoms with the number of lines before ASE allocates memory for them."""
-    index = next((index for index in (5, 6) if len(lines) > index and _is_number(lines[index].split()[:1])), None)
-    if index is None:
+def _checked_poscar(lines: list[str]) -> list[str]:
+    """Return the lines with species that ASE reads: the numbers of atoms fit the file and the symbols.
+
+    A POSCAR of VASP 4 has no line of species. Its title is taken only if it lists one element for each number of atoms.
+    """
+    place = next((place for place in (5, 6) if len(lines) > place and _is_number(lines[place].split()[:1])), None)
+    if place is None:
         raise CrystalError('unreadable_file', 'not a POSCAR, or cut off: no numbers of atoms on line 6 or 7')
-    if index == 5 and not any(word in ATOMIC_NUMBERS for word in lines[0].split()):
-        raise CrystalError('unknown_element', 'no chemical symbols; write them on the line before the numbers of atoms')
-    count = sum(int(word) for word in lines[index].split('!')[0].split() if _is_number([word]))
-    selective = len(lines) > index + 1 and lines[index + 1].strip()[:1].lower() == 's'
-    if count > len(lines) - (index + 2 + selective):
-        raise CrystalError('unreadable_file', f'cut off: {count} atoms declared, {len(lines)} lines in the file')
+    counts = [word for word in lines[place].split('!')[0].split() if _is_number([word])]
+    row = 0 if place == 5 else 5
+    symbols = re.split('[!#]', lines[row])[0].split()
+    if place == 5 and not (len(symbols) == len(counts) and all(word in ATOMIC_NUMBERS for word in symbols)):
+        raise CrystalError(
+            'unknown_element',
+            f'line 6 has {len(counts)} numbers of atoms, and no line lists as many chemical symbols; write '
+            'the symbols on the line before the numbers',
+        )
+    selective = len(lines) > place + 1 and lines[place + 1].strip()[:1].lower() == 's'
+    announced = sum(map(int, counts))
+    if announced > len(lines) - (place + 2 + selective):
+        raise CrystalError('unreadable_file', f'cut off: {announced} atoms announced, {len(lines)} lines in the file')
+    return [*lines[:row], ' '.join(_ISOTOPES.get(word, word) for word in symbols), *lines[row + 1 :]]
 
 
 def _is_number(words: list[str]) -> bool:
@@ -51,33 +67,56 @@ def _is_number(words: list[str]) -> bool:
 
 
 def read_extxyz(name: str, stem: str, content: bytes) -> Iterator[Entry]:
-    """Read an extended XYZ file frame by frame; scalars in the comment line become properties.
+    """Read an extended XYZ file frame by frame; the scalars of a comment line become properties.
 
     :param name: file name for messages
-    :param stem: stem of the file name, for ids; ``@0``, ``@1``, … are appended if there are several frames, as in ASE
-    :param content: content of the file
+    :param stem: for ids; ``@0``, ``@1``, … are appended if there are several frames
     """
     from ase.io.extxyz import read_xyz
 
-    frames, fault = _frames(content.decode('utf-8', errors='replace').splitlines())
-    several = len(frames) + bool(fault) > 1
+    frames, torn = _frames(decoded(content).splitlines())
+    several = len(frames) + bool(torn) > 1
     for number, lines in enumerate(frames):
         label = f'{stem}@{number}' if several else stem
         where = f'{name}, frame {number}'
         try:
-            if 'lattice=' not in lines[1].lower().replace(' ', ''):
-                raise CrystalError('bad_lattice', 'no Lattice="ax ay az bx …" in the comment line; it is required')
-            atoms = next(iter(read_xyz(io.StringIO('\n'.join(lines) + '\n'), index=0)))
+            atoms = next(iter(read_xyz(io.StringIO('\n'.join(_checked_frame(lines)) + '\n'), index=0)))
             yield Entry(from_ase(atoms, label), scalars(atoms.info), where)
-        except Exception as error:  # as above
+        except Exception as error:  # ASE has no error class of its own for damaged files
             yield _failed(label, where, error, 'unreadable_row', 'not a frame of extended XYZ')
-    if fault:
+    if torn:
         label = f'{stem}@{len(frames)}' if several else stem
-        yield Entry(Failure(label, 'unreadable_file', fault), {}, f'{name}, frame {len(frames)}')
+        yield Entry(Failure(label, 'unreadable_file', torn), {}, f'{name}, frame {len(frames)}')
+
+
+def _checked_frame(lines: list[str]) -> list[str]:
+    """Return the lines of a frame whose announced columns exist, with hydrogen for its isotopes.
+
+    ASE takes memory for the announced columns before it reads the first row.
+    """
+    if 'lattice=' not in lines[1].lower().replace(' ', ''):
+        raise CrystalError('bad_lattice', 'no Lattice="ax ay az bx …" in the comment line; a crystal needs one')
+    match = re.search(r'\bproperties\s*=\s*["{]?([^\s"}]+)', lines[1], flags=re.IGNORECASE)
+    fields = match[1].split(':') if match else ['species', 'S', '1', 'pos', 'R', '3']
+    names, widths = fields[::3], fields[2::3]
+    if len(fields) % 3 or not all(_is_number([width]) for width in widths):
+        raise CrystalError('unreadable_row', f'Properties={match[1] if match else "":.80} is not name:type:columns, …')
+    columns, present = sum(int(width[:9]) for width in widths), len(lines[2].split()) if len(lines) > 2 else 0
+    if columns > present:
+        raise CrystalError('unreadable_row', f'Properties announces {columns} columns, the first row has {present}')
+    lowered = [name.lower() for name in names]
+    if 'species' not in lowered:
+        return lines
+    place = sum(int(width) for width in widths[: lowered.index('species')])
+    rows = [row.split() for row in lines[2:]]
+    for row in rows:
+        if len(row) > place and row[place] in _ISOTOPES:
+            row[place] = _ISOTOPES[row[place]]
+    return [*lines[:2], *(' '.join(row) for row in rows)]
 
 
 def _frames(lines: list[str]) -> tuple[list[list[str]], str]:
-    """Return the lines of each complete frame, and the fault of the rest of the file, empty if there is none."""
+    """Return the lines of each complete frame, and the fault of the rest of the file if there is one."""
     frames: list[list[str]] = []
     start = 0
     while start < len(lines):
@@ -87,16 +126,15 @@ def _frames(lines: list[str]) -> tuple[list[list[str]], str]:
             continue
         if not _is_number([head]):
             return frames, f'line {start + 1}: expected a number of atoms, found {head!r:.40}; the rest is not read'
-        stop = start + 2 + int(head)
+        stop = start + 2 + int(head[:9])
         if stop > len(lines):
-            return frames, f'cut off: {head} atoms declared on line {start + 1}, {len(lines)} lines in the file'
+            return frames, f'cut off: {head:.20} atoms announced on line {start + 1}, {len(lines)} lines in the file'
         frames.append(lines[start:stop])
         start = stop
     return frames, '' if frames else 'the file is empty'
 
 
 def _failed(label: str, where: str, error: Exception, code: str, text: str) -> Entry:
-    """Return the failure for an error of ASE; ``code`` and ``text`` if the error has no known meaning."""
     if isinstance(error, CrystalError):
         return Entry(Failure(label, error.code, str(error)), {}, where)
     if isinstance(error, LinAlgError):
@@ -104,5 +142,5 @@ def _failed(label: str, where: str, error: Exception, code: str, text: str) -> E
     symbol = error.args[0] if isinstance(error, KeyError) and error.args else None
     if isinstance(symbol, str) and symbol.isalpha() and symbol not in ATOMIC_NUMBERS:
         return Entry(Failure(label, 'unknown_element', f'{symbol!r:.40} is not a chemical element'), {}, where)
-    message = f'{text} ({type(error).__name__}: {error}); fetch the file again'
-    return Entry(Failure(label, code, message), {}, where)
+    reason = f'{type(error).__name__}: {error}' if str(error) else type(error).__name__
+    return Entry(Failure(label, code, f'{text} ({reason:.200})'), {}, where)

@@ -1,4 +1,4 @@
-"""Symmetry search, Niggli reduction and table of space groups: the only module that calls spglib.
+"""Symmetry search, Niggli reduction and type of a space group: the only module that calls spglib.
 
 Source: A. Togo, K. Shinohara and I. Tanaka, Sci. Technol. Adv. Mater. Meth. 4, 2384822 (2024). spglib is imported at
 the first call, since every AiiDA command loads this module.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,13 +17,11 @@ from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet
 __all__ = (
     'SYMPREC',
     'SYSTEMS',
-    'HallSetting',
     'Symmetry',
     'crystal_system',
     'crystal_systems',
     'find_symmetry',
-    'hall_operations',
-    'hall_settings',
+    'group_number',
     'niggli_reduce',
 )
 
@@ -36,8 +33,6 @@ SYSTEMS = ('triclinic', 'monoclinic', 'orthorhombic', 'tetragonal', 'trigonal', 
 
 _FIRST = (1, 3, 16, 75, 143, 168, 195)
 """number of the first space group of each system; International Tables for Crystallography A"""
-
-_HALL_NUMBERS = range(1, 531)
 
 
 class Symmetry(NamedTuple):
@@ -55,22 +50,6 @@ class Symmetry(NamedTuple):
     """(n,) index of the atom of the primitive cell that each atom is equivalent to by a lattice translation"""
     standard_rotation: np.ndarray
     """(3, 3) rotation of column vectors to the standard orientation, as spglib defines it"""
-
-
-class HallSetting(NamedTuple):
-    """One of the 530 settings of space groups."""
-
-    hall_number: int
-    """1 to 530"""
-    number: int
-    """number of the space group, 1 to 230"""
-    choice: str
-    """axes or origin: ``''``, ``'1'``, ``'2'``, ``'H'``, ``'R'``, ``'b1'``, …"""
-    hall_symbol: str
-    full_symbol: str
-    """full Hermann-Mauguin symbol, such as ``P 1 21/n 1``"""
-    symbol: str
-    """Hermann-Mauguin symbols, such as ``P 2_1/c = P 1 2_1/c 1``"""
 
 
 def find_symmetry(
@@ -109,35 +88,18 @@ def niggli_reduce(lattice: np.ndarray) -> np.ndarray | None:
     return _call(lambda: spglib.niggli_reduce(lattice, eps=1e-5))
 
 
-@lru_cache(maxsize=1)
-def hall_settings() -> tuple[HallSetting, ...]:
-    """Return all settings of the space groups in the order of Hall numbers."""
-    import spglib
+def group_number(rotations: np.ndarray, translations: np.ndarray, lattice: np.ndarray | None = None) -> int | None:
+    """Return the number of the space group of operations in any setting; None if it cannot be determined.
 
-    types = [(number, spglib.get_spacegroup_type(number)) for number in _HALL_NUMBERS]
-    return tuple(
-        HallSetting(
-            hall_number,
-            item.number,
-            item.choice,
-            ' '.join(item.hall_symbol.split()),
-            item.international_full,
-            item.international,
-        )
-        for hall_number, item in types
-        if item is not None
-    )
-
-
-def hall_operations(hall_number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return rotations (g, 3, 3) and translations (g, 3) of a setting in fractional coordinates.
-
-    :param hall_number: 1 to 530
+    :param rotations: (m, 3, 3) in fractional coordinates
+    :param translations: (m, 3)
+    :param lattice: (3, 3) Å, rows; needed for oblique settings
     """
     import spglib
 
-    found: Any = spglib.get_symmetry_from_database(hall_number)
-    return found['rotations'], found['translations']
+    integers = np.rint(rotations).astype(np.intc)
+    found = _call(lambda: spglib.get_spacegroup_type_from_symmetry(integers, translations, lattice))
+    return None if found is None else int(found.number)
 
 
 def _call(function: Callable[[], Any]) -> Any:

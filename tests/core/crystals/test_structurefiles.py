@@ -115,7 +115,7 @@ def test_symbols_are_not_taken_from_other_files(tmp_path, monkeypatch):
     """ASE reads a POTCAR in the current folder."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'POTCAR').write_text(' TITEL  = PAW_PBE Mg 13Apr2007\n TITEL  = PAW_PBE O 08Apr2002\n')
-    assert_fails(poscar(POSCAR.replace('Mg O\n1', '1').replace('MgO', 'O')), 'unreadable_file')
+    assert_fails(poscar(POSCAR.replace('Mg O\n1', '1').replace('MgO', 'O')), 'unknown_element')
 
 
 def test_lattice_positions_and_scalars_of_a_frame():
@@ -186,3 +186,26 @@ def test_complete_frames_of_a_truncated_file_are_kept():
 @pytest.mark.parametrize('text', ['', '99999999999\n', '\0\1', '²\n'])
 def test_a_file_without_frames(text):
     assert_fails(xyz(text), 'unreadable_file')
+
+
+def test_title_is_no_list_of_species_unless_it_fits_the_numbers():
+    text = POSCAR.replace('Mg O\n1 1', '1 1')
+    assert_fails(poscar(text.replace('MgO', 'In plane strained Mg O film')), 'unknown_element')
+    assert poscar(text.replace('MgO', 'Mg O'))[0].atomic_numbers.tolist() == [12, 8]
+
+
+@pytest.mark.parametrize('isotope', ['D', 'T'])
+def test_isotopes_of_hydrogen(isotope):
+    assert poscar(POSCAR.replace('Mg O', f'Mg {isotope}'))[0].atomic_numbers.tolist() == [12, 1]
+    assert xyz(FRAME.replace('O 2.1', f'{isotope} 2.1'))[0].atomic_numbers.tolist() == [12, 1]
+
+
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'latin-1'])
+def test_encodings_and_line_ends(encoding):
+    for name, text in (('POSCAR', POSCAR.replace('MgO', 'MgO é')), ('some.extxyz', FRAME.replace('periclase', 'é'))):
+        assert len(read_bytes(name, text.replace('\n', '\r\n').encode(encoding))) == 1
+
+
+def test_announced_columns_must_exist():
+    crystals = xyz(FRAME.replace('pos:R:3', 'pos:R:3:foo:R:100000000'))
+    assert [failure.code for failure in crystals.failures] == ['unreadable_row']

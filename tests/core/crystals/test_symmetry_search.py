@@ -1,4 +1,4 @@
-"""Symmetry search: crystal systems, failures, and the table of space groups."""
+"""Symmetry search: crystal systems, failures, and the type of listed operations."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from aiida_goectp.core.crystals.symmetry_search import (
     crystal_system,
     crystal_systems,
     find_symmetry,
-    hall_operations,
-    hall_settings,
+    group_number,
 )
 from tests.core.datasets.disguise import disguised, low_symmetry, rotation, rutile
 from tests.rows import PETOUSIS
@@ -46,11 +45,13 @@ def test_a_rutile_supercell():
     assert abs(np.linalg.det(found.primitive_lattice)) * 2 == pytest.approx(abs(np.linalg.det(other.lattice)))
 
 
-def test_the_table_contains_all_space_groups_with_their_operations():
-    assert [setting.hall_number for setting in hall_settings()] == list(range(1, 531))
-    assert {setting.number for setting in hall_settings()} == set(range(1, 231))
-    rotations, translations = hall_operations(hall_settings()[-1].hall_number)
-    assert (len(rotations), len(translations)) == (96, 96)  # I a -3 d
+def test_group_of_operations_in_a_setting_that_no_table_has():
+    found = find_symmetry(rutile().lattice, rutile().fractional_positions, rutile().atomic_numbers)
+    shift = np.array([0.1, 0.2, 0.3])
+    moved = found.translations + shift - found.rotations @ shift
+    assert group_number(found.rotations, found.translations, rutile().lattice) == 136
+    assert group_number(found.rotations, moved, rutile().lattice) == 136
+    assert group_number(found.rotations[:3], found.translations[:3], rutile().lattice) != 136
 
 
 def test_all_systems_occur_in_the_published_table():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from itertools import product
 
 import numpy as np
@@ -145,11 +144,8 @@ def test_split_valid_refuses_columns_of_another_length():
         split_valid([rocksalt('a'), rocksalt('b')], {'gap': [1.0]})
 
 
-def test_real_crystals_pass_within_a_millisecond_each():
-    """1e5 crystals take well under a minute; the limit is high because the machine may be busy."""
+def test_published_crystals_are_valid():
     crystal_set = read_structures([PHONONDB, PHONONDB_LARGE, PETOUSIS, MP20])
     assert len(crystal_set) > 500
     assert not crystal_set.failures
-    start = time.perf_counter()
     assert not split_valid(crystal_set).failures
-    assert (time.perf_counter() - start) / len(crystal_set) < 1e-3

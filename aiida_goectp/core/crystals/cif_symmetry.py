@@ -1,0 +1,307 @@
+"""Symmetry operations of a CIF data block, from listed operations, space-group names or numbers.
+
+gemmi parses the operations and holds the table of space groups (564 settings). What is not understood in full, or
+contradicts something else in the block, is refused; a block with symmetry items is never read as P1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from aiida_goectp.core.crystals.symmetry_search import group_number
+from aiida_goectp.core.crystals.validation import CrystalError
+
+if TYPE_CHECKING:
+    import gemmi
+
+__all__ = ('symmetry_operations',)
+
+
+class _Group(NamedTuple):
+    """A space group in one setting."""
+
+    name: str
+    number: int | None
+    rotations: np.ndarray
+    translations: np.ndarray
+
+
+Items = Mapping[str, Sequence[str]]
+"""tag in lower case with underscores in place of dots → values, quotes removed"""
+
+_MAX_OPERATIONS = 1000
+"""a group of 192 operations in a cell of a few centrings; more are not a crystallographic description"""
+
+_METRIC_TOLERANCE = 0.02
+"""of the largest element of the metric tensor; refined cells obey their symmetry far better, other settings do not"""
+
+_OPERATIONS = ('_space_group_symop_operation_xyz', '_symmetry_equiv_pos_as_xyz')
+_MAGNETIC = ('_space_group_symop_magn_operation_xyz', '_space_group_symop_magn_operation_mxmymz_xyz')
+_MAGNETIC_CENTRINGS = ('_space_group_symop_magn_centering_xyz',)
+_HALL = ('_space_group_name_hall', '_symmetry_space_group_name_hall')
+_SYMBOL = (
+    '_space_group_name_h-m_alt',
+    '_space_group_name_h-m_ref',
+    '_space_group_name_h-m_full',
+    '_space_group_name_h-m',
+    '_symmetry_space_group_name_h-m',
+    '_symmetry_space_group_name_h_m',
+)
+_NUMBER = ('_space_group_it_number', '_symmetry_int_tables_number')
+_CHOICE = ('_space_group_it_coordinate_system_code', '_space_group_coordinate_system_code')
+_OPERATION = re.compile(r'\s*[-+xyzXYZ0-9./ ]+,[-+xyzXYZ0-9./ ]+,[-+xyzXYZ0-9./ ]+\s*')
+_EXTENSIONS = {'s': '1', 'z': '2', 'h': 'H', 'r': 'R', '1': '1', '2': '2'}
+"""suffix of a Hermann-Mauguin symbol: origin choice (1 or S, 2 or Z) or axes (H or R)"""
+_HARMLESS = ('_symmetry_equiv_pos_site_id', '_space_group_symop_id', '_space_group_id', '_space_group_symop_sg_id')
+
+
+def symmetry_operations(items: Items, lattice: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return rotations (m, 3, 3) and translations (m, 3) in fractional coordinates, the identity first.
+
+    Listed operations are taken if there are any; the names and the number beside them must denote the same type of
+    space group. Otherwise the Hall symbol, the Hermann-Mauguin symbol or the number determines the operations. A block
+    without any symmetry item is P1.
+
+    :param lattice: (3, 3) Å, rows a, b, c
+    :raises CrystalError: ``symmetry_mismatch`` for contradictions, for operations that do not leave the cell unchanged
+        or form no group, and for symmetry that is stated but not understood
+    """
+    named = _named_group(items, lattice)
+    listed = _listed(items)
+    if listed is not None:
+        _check_metric(listed[0], lattice, 'the listed operations')
+        _check_group(*listed)
+        if named is not None:
+            _check_same_type(listed, named, lattice)
+        return listed
+    if named is not None:
+        return named.rotations, named.translations
+    stated = sorted(tag for tag in items if tag.startswith(('_symmetry_', '_space_group')) and tag not in _HARMLESS)
+    if [tag for tag in stated if [value.lower() for value in items[tag]] != ['triclinic']]:
+        raise CrystalError(
+            'symmetry_mismatch',
+            f'{stated[0]} is stated, but no item gives the symmetry operations; list the operations '
+            '(_space_group_symop_operation_xyz) or give the number (_space_group_IT_number)',
+        )
+    return np.eye(3)[None], np.zeros((1, 3))
+
+
+def _values(items: Items, tags: Sequence[str]) -> list[str]:
+    """Return the values of the first of some tags that has any other than unknown."""
+    for tag in tags:
+        values = [text for value in items.get(tag, ()) if (text := value.strip()) not in ('?', '.', '')]
+        if values:
+            return values
+    return []
+
+
+def _listed(items: Items) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the operations that the block lists; the spatial parts of magnetic ones, times their centrings."""
+    texts = _values(items, _OPERATIONS)
+    if texts:
+        return _distinct(*_parse(texts))
+    texts = _values(items, _MAGNETIC)
+    if not texts:
+        return None
+    rotations, translations = _parse([_spatial_part(text) for text in texts])
+    centrings = _parse([_spatial_part(text) for text in _values(items, _MAGNETIC_CENTRINGS) or ['x,y,z,+1']])[1]
+    shifted = translations[None] + centrings[:, None]
+    return _distinct(np.tile(rotations, (len(centrings), 1, 1)), shifted.reshape(-1, 3))
+
+
+def _spatial_part(text: str) -> str:
+    """Return a magnetic operation ``x,y,z,+1`` without its time reversal."""
+    body, _, reversal = text.rpartition(',')
+    if reversal.strip() not in ('+1', '-1', '1') or body.count(',') != 2:
+        raise CrystalError('symmetry_mismatch', f'{text!r:.60} is not a magnetic symmetry operation x,y,z,±1')
+    return body
+
+
+def _parse(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    import gemmi
+
+    operations = []
+    for text in texts:
+        try:
+            if not _OPERATION.fullmatch(text):
+                raise ValueError('allowed are x, y, z, digits, + - . / and two commas')
+            operations.append(gemmi.Op(text))
+        except (ValueError, RuntimeError) as error:
+            raise CrystalError(
+                'symmetry_mismatch', f'{text!r:.60} is not a symmetry operation such as -x+1/2,y,z ({error})'
+            ) from error
+    rotations = np.array([operation.rot for operation in operations], dtype=np.float64) / gemmi.Op.DEN
+    translations = np.array([operation.tran for operation in operations], dtype=np.float64) / gemmi.Op.DEN
+    return rotations, translations
+
+
+def _distinct(rotations: np.ndarray, translations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return each operation once (translations modulo 1), the identity first."""
+    rows = np.concatenate([rotations.reshape(-1, 9), np.mod(np.round(translations * 24), 24) / 24], axis=1)
+    identity = np.concatenate([np.eye(3).reshape(-1), np.zeros(3)])
+    _, first = np.unique(np.concatenate([identity[None], rows]), axis=0, return_index=True)
+    rows = np.concatenate([identity[None], rows])[np.sort(first)]
+    if len(rows) > _MAX_OPERATIONS:
+        raise CrystalError(
+            'symmetry_mismatch', f'{len(rows)} different symmetry operations; at most {_MAX_OPERATIONS} are read'
+        )
+    return rows[:, :9].reshape(-1, 3, 3), rows[:, 9:]
+
+
+def _group(setting: gemmi.SpaceGroup) -> _Group:
+    return _Group(setting.xhm(), setting.number, *_arrays(setting.operations()))
+
+
+def _arrays(operations: gemmi.GroupOps) -> tuple[np.ndarray, np.ndarray]:
+    found = list(operations)
+    rotations = np.array([operation.rot for operation in found], dtype=np.float64) / 24
+    translations = np.array([operation.tran for operation in found], dtype=np.float64) / 24
+    return _distinct(rotations, translations)
+
+
+def _fits(rotations: np.ndarray, lattice: np.ndarray) -> bool:
+    metric = lattice @ lattice.T
+    moved = np.einsum('mki,kl,mlj->mij', rotations, metric, rotations)
+    return bool(np.abs(moved - metric).max() < _METRIC_TOLERANCE * np.abs(metric).max())
+
+
+def _check_metric(rotations: np.ndarray, lattice: np.ndarray, what: str) -> None:
+    if not _fits(rotations, lattice):
+        raise CrystalError('symmetry_mismatch', f'{what} do not leave the cell unchanged; is it another setting?')
+
+
+def _check_group(rotations: np.ndarray, translations: np.ndarray) -> None:
+    """Refuse operations whose products are not among them: a list that is cut off, or mixes two settings."""
+    if np.abs(np.abs(np.linalg.det(rotations)) - 1).max() > 1e-6:
+        raise CrystalError('symmetry_mismatch', 'a listed operation does not preserve volume')
+    weights = 3 ** np.arange(9)
+
+    def keys(linear: np.ndarray, shift: np.ndarray) -> np.ndarray:
+        digits = np.clip(np.rint(linear).reshape(*linear.shape[:-2], 9) + 1, 0, 2) @ weights
+        steps = np.mod(np.rint(shift * 24), 24)
+        return digits * 24**3 + steps @ np.array([576, 24, 1])
+
+    known = keys(rotations, translations)
+    for rotation, translation in zip(rotations, translations, strict=True):
+        product = keys(rotation @ rotations, translations @ rotation.T + translation)
+        if not np.isin(product, known).all():
+            raise CrystalError(
+                'symmetry_mismatch',
+                f'the {len(rotations)} listed operations are not a group: products of them are missing; is the list '
+                'cut off?',
+            )
+
+
+def _named_group(items: Items, lattice: np.ndarray) -> _Group | None:
+    """Return the space group in the setting that Hall symbol, Hermann-Mauguin symbol or number denote.
+
+    :raises CrystalError: ``symmetry_mismatch`` if they contradict each other, denote no group, or leave two origins
+    """
+    hall, symbol, number = (' '.join(_values(items, tags)[:1]) for tags in (_HALL, _SYMBOL, _NUMBER))
+    choice = _EXTENSIONS.get(' '.join(_values(items, _CHOICE)[:1]).lower(), '')
+    found = {
+        text: groups(text, choice)
+        for text, groups in ((hall, _by_hall), (symbol, _by_symbol), (number, _by_number))
+        if text
+    }
+    if not found:
+        return None
+    for text, groups in found.items():
+        if not groups:
+            raise CrystalError(
+                'symmetry_mismatch', f'{text!r:.40} denotes no space group; correct it, or list the operations'
+            )
+    if len({group.number for groups in found.values() for group in groups}) > 1:
+        shown = ', '.join(f'{text!r:.40} ({groups[0].number})' for text, groups in found.items())
+        raise CrystalError('symmetry_mismatch', f'the space-group items contradict each other: {shown}')
+    text, groups = next(iter(found.items()))
+    fitting = [group for group in groups if _fits(group.rotations, lattice)]
+    if not fitting:
+        raise CrystalError('symmetry_mismatch', f'the space group {text!r} does not leave the cell unchanged')
+    if len(fitting) > 1:
+        raise CrystalError(
+            'symmetry_mismatch',
+            f'the space group {text!r} has several settings ({", ".join(group.name for group in fitting)}); list the '
+            'operations, or append the setting to the symbol',
+        )
+    return fitting[0]
+
+
+def _by_hall(hall: str, _: str) -> list[_Group]:
+    import gemmi
+
+    try:
+        operations = _arrays(gemmi.symops_from_hall(hall))
+    except (ValueError, RuntimeError):
+        return []
+    return [_Group(hall, _type_number(*operations), *operations)]
+
+
+def _by_number(text: str, choice: str) -> list[_Group]:
+    """Return the standard setting of a group number, or both of its origins or kinds of axes."""
+    import gemmi
+
+    if not text.isdigit():
+        return []
+    settings = [setting for setting in gemmi.spacegroup_table() if setting.number == int(text)]
+    return _choose([item for item in settings if item.hm == settings[0].hm], choice)
+
+
+def _by_symbol(symbol: str, choice: str) -> list[_Group]:
+    """Return the settings that a Hermann-Mauguin symbol may denote: one, or one for each origin or kind of axes."""
+    import gemmi
+
+    body = symbol.replace('_', '').strip()
+    match = re.fullmatch(r'(.+?)(?:\s*:\s*|\s+)([HRSZhrsz12])', body)
+    if match and (':' in body or match[2].lower() in 'hrsz'):
+        body, choice = match[1], _EXTENSIONS[match[2].lower()]
+    group = gemmi.find_spacegroup_by_name(body)
+    if group is None:
+        return []
+    same = (group.number, group.hm, group.qualifier)
+    return _choose(
+        [item for item in gemmi.spacegroup_table() if (item.number, item.hm, item.qualifier) == same], choice
+    )
+
+
+def _choose(settings: list[gemmi.SpaceGroup], choice: str) -> list[_Group]:
+    """Return the settings of one origin or kind of axes if it is given, and exists."""
+    chosen = [setting for setting in settings if setting.ext == choice] or settings
+    return [_group(setting) for setting in chosen]
+
+
+def _check_same_type(listed: tuple[np.ndarray, np.ndarray], named: _Group, lattice: np.ndarray) -> None:
+    """Refuse listed operations of another type of space group than the one that is named beside them."""
+    number = _type_number(*listed, lattice)
+    if None not in (number, named.number) and number != named.number:
+        raise CrystalError(
+            'symmetry_mismatch',
+            f'the {len(listed[0])} listed operations are those of space group {number}, the named group '
+            f'{named.name} is {named.number}; correct one of them',
+        )
+    orders = [len(np.unique(rotations.reshape(-1, 9), axis=0)) for rotations in (listed[0], named.rotations)]
+    if orders[0] != orders[1]:
+        raise CrystalError(
+            'symmetry_mismatch',
+            f'the listed operations have {orders[0]} rotations, the named group {named.name} has {orders[1]}',
+        )
+
+
+def _type_number(rotations: np.ndarray, translations: np.ndarray, lattice: np.ndarray | None = None) -> int | None:
+    """Return the space-group number of operations in any setting; ``None`` if it cannot be determined."""
+    import gemmi
+
+    operations = []
+    for rotation, translation in zip(rotations, translations, strict=True):
+        operation = gemmi.Op()
+        operation.rot = np.rint(rotation * 24).astype(int).tolist()
+        operation.tran = np.rint(translation * 24).astype(int).tolist()
+        operations.append(operation)
+    group = gemmi.find_spacegroup_by_ops(gemmi.GroupOps(operations))
+    if group is not None:
+        return int(group.number)
+    return group_number(rotations, translations, lattice)

@@ -1,0 +1,107 @@
+"""Damaged and hostile structure files: each is one failure, in bounded memory, and never an exception."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aiida_goectp.core.crystals import CrystalSet, read_bytes
+from tests.core.crystals.test_cif import QUARTZ
+from tests.core.crystals.test_structurefiles import FRAME, POSCAR
+
+ROW = json.dumps(
+    {'id': 'a', 'lattice': (np.eye(3) * 4).tolist(), 'species': ['Po'], 'frac_coords': [[0, 0, 0]], 'x': 1}
+)
+SAMPLES = {'some.cif': QUARTZ, 'POSCAR': POSCAR, 'some.extxyz': FRAME + FRAME, 'some.jsonl': f'{ROW}\n{ROW}\n'}
+
+_MEASURE = """
+import resource, sys
+from aiida_goectp.core.crystals import read_bytes
+import gemmi, ase.io.vasp, ase.io.extxyz, ase.geometry, spglib
+content = open(sys.argv[2], 'rb').read()
+read_bytes('POSCAR', b'')
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+read_bytes(sys.argv[1], content)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def is_a_result(crystals) -> bool:
+    return isinstance(crystals, CrystalSet) and all(failure.code and failure.message for failure in crystals.failures)
+
+
+@pytest.mark.parametrize('name', SAMPLES)
+@given(data=st.data())
+@settings(max_examples=80)
+def test_changed_bytes_are_a_crystal_or_a_failure(name, data):
+    content = bytearray(SAMPLES[name].encode())
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(content) - 1))
+        length = data.draw(st.integers(0, 12))
+        content[place : place + length] = data.draw(st.binary(max_size=12))
+        if not content:
+            break
+    assert is_a_result(read_bytes(name, bytes(content)))
+
+
+@pytest.mark.parametrize('name', [*SAMPLES, 'some.npz', 'some.jsonl.gz', 'some.unknown'])
+@given(content=st.binary(max_size=300))
+@settings(max_examples=60)
+def test_any_bytes_are_a_failure(name, content):
+    assert is_a_result(read_bytes(name, content))
+
+
+_WORDS = st.sampled_from(
+    [
+        *('data_x', 'loop_', '_cell_length_a', '_atom_site_label', '_symmetry_Int_Tables_number', '225', "'x,y,z'"),
+        *('Lattice="4 0 0 0 4 0 0 0 4"', 'Properties=species:S:1:pos:R:3', 'nan', '-1', '1e999', '0.5', ';', '?', '.'),
+        *('{', '}', '[', ']', ':', '"id"', ',', 'Direct', 'Si', '4', '\n', '\n', '\n'),
+    ]
+)
+
+
+@pytest.mark.parametrize('name', SAMPLES)
+@given(words=st.lists(_WORDS, max_size=40))
+@settings(max_examples=100)
+def test_words_of_the_formats_in_any_order(name, words):
+    assert is_a_result(read_bytes(name, ' '.join(words).encode()))
+
+
+def hostile_files() -> dict[str, tuple[str, bytes]]:
+    operations = '\n'.join(f"'x+{k % 24}/24,y+{k // 24 % 24}/24,z+{k // 576 % 24}/24'" for k in range(10_000))
+    cubic = QUARTZ[: QUARTZ.index('loop_')] + 'loop_\n_symmetry_equiv_pos_as_xyz\n' + operations
+    keys = '\n'.join(ROW.replace('"x"', f'"x{k}"') for k in range(20_000))
+    return {
+        'operations': ('a.cif', (cubic + '\n' + QUARTZ[QUARTZ.index('loop_\n_atom_site') :]).encode()),
+        'columns': ('a.extxyz', FRAME.replace('pos:R:3', 'pos:R:3:foo:R:100000000').encode()),
+        'blanks': ('a.jsonl.gz', gzip.compress(b'\n' * 2**30, 1)),
+        'brackets': ('a.jsonl', b'[' * 2**22),
+        'properties': ('a.jsonl', keys.encode()),
+        'newlines': ('POSCAR', b'\n' * 2**24),
+        'frames': ('a.xyz', b'0\n\n' * 2**20),
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', hostile_files())
+def test_memory_is_bounded_by_a_multiple_of_the_file(kind, tmp_path):
+    """40 times the file (100 times if it is compressed) plus 200 MB, as docs/explanation/robustness.md states."""
+    name, content = hostile_files()[kind]
+    path = tmp_path / 'file'
+    path.write_bytes(content)
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30, 16 * 2**30))
+
+    command = [sys.executable, '-c', _MEASURE, name, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, preexec_fn=limit, check=True)
+    used = int(done.stdout) * 1024
+    assert used < (100 if name.endswith('.gz') else 40) * len(content) + 200e6
