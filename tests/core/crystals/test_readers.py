@@ -73,12 +73,6 @@ def test_rows_and_properties_of_a_published_table():
     assert len(set(crystals.hashes.tolist())) == 210
 
 
-def test_reading_takes_a_few_milliseconds_a_crystal():
-    """The limit is high because the machine may be busy."""
-    files = [(f'{number}.jsonl.gz', MP20.read_bytes()) for number in range(10)]
-    assert len(read_contents(files)) == 2100
-
-
 def test_arrays_of_a_labelled_file_are_no_properties():
     crystals = read_structures([PETOUSIS])
     assert len(crystals) == 109
