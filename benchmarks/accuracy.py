@@ -21,7 +21,8 @@ from accuracy_table import print_tables
 
 from aiida_goectp.core.datasets.concatenation import concatenate
 from aiida_goectp.core.datasets.dataset import Dataset
-from aiida_goectp.core.datasets.splits import reduced_formulas
+from aiida_goectp.core.datasets.reading import read_splits
+from aiida_goectp.core.datasets.splits import SPLIT_PARTS, reduced_formulas
 from aiida_goectp.core.formats.model_card import ModelCard
 from aiida_goectp.core.learning.calibrate import training_hash
 from aiida_goectp.core.learning.settings import PUBLISHED_RECIPE, TrainSettings
@@ -39,8 +40,8 @@ def parts_of(options: Namespace) -> dict[str, Dataset]:
     formula stands among the validation or test rows.
     """
     data = Dataset.load(options.data, options.functional)
-    ids = json.loads(options.splits.read_text())['splits'][options.split]
-    parts = {part: data.take(data.rows_of(ids[part])) for part in ('train', 'validation', 'test')}
+    ids = read_splits(str(options.splits), options.splits.read_bytes())[options.split]
+    parts = {part: data.take(data.rows_of(ids[part])) for part in SPLIT_PARTS}
     if not options.extra:
         return parts
     held = {formula for part in ('validation', 'test') for formula in reduced_formulas(parts[part].crystals)}

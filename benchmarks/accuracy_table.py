@@ -11,11 +11,12 @@ import numpy as np
 
 from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.datasets.reading import read_splits
 from aiida_goectp.core.dielectric.metrics import table
+from aiida_goectp.core.dielectric.tensors import PARTS
 from aiida_goectp.core.formats.model_card import read_card
 from aiida_goectp.core.network.elements import element_scales
 
-TARGETS = ('electronic', 'ionic', 'total')
 _SHARES = (25, 10, 5, 2)
 
 
@@ -26,7 +27,7 @@ def print_tables(data: Path, splits: Path, runs: Path, models: Sequence[str] = (
     """
     results = [json.loads(path.read_text()) for path in sorted(runs.glob('*.json'))]
     results += [of_card(*item.split('=', 1)) for item in models]
-    dataset, given = Dataset.load(data), json.loads(splits.read_text())['splits']
+    dataset, given = Dataset.load(data), read_splits(str(splits), splits.read_bytes())
     for split in sorted({result['split'] for result in results}):
         print(f'\n{split}\n')
         print('| recipe | rows | epochs | target | MAE | Frobenius | EwT 25 / 10 / 5 / 2 % | MAE of the average |')
@@ -52,7 +53,7 @@ def of_card(split: str, file: str) -> dict[str, Any]:
 
 def print_rows(begin: str, figures: dict[str, Any]) -> None:
     """Print one line a target."""
-    for target in TARGETS:
+    for target in PARTS:
         found = figures[target]
         within = ' / '.join(f'{found[f"ewt_{share}"]:.1f}' for share in _SHARES)
         print(
@@ -63,8 +64,8 @@ def print_rows(begin: str, figures: dict[str, Any]) -> None:
 
 def baselines(training: Dataset, test: Dataset) -> dict[str, dict[str, Any]]:
     """Return the figures of the constant, and of extra trees on composition and volume where scikit-learn is there."""
-    labels = {name: getattr(test, name) for name in TARGETS}
-    known = {name: np.trace(getattr(training, name), axis1=1, axis2=2) / 3 for name in TARGETS}
+    labels = {name: getattr(test, name) for name in PARTS}
+    known = {name: np.trace(getattr(training, name), axis1=1, axis2=2) / 3 for name in PARTS}
     constant = {name: np.full(len(test), np.nanmedian(averages)) for name, averages in known.items()}
     found = {'constant': figures_of(constant, labels)}
     try:

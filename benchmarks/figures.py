@@ -10,7 +10,6 @@ the same rows), and examples.md: predicted and computed values of named crystals
 
 from __future__ import annotations
 
-import json
 import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -22,24 +21,27 @@ import torch
 from aiida_goectp.core.crystals import Crystal, CrystalSet
 from aiida_goectp.core.crystals.elements import formula
 from aiida_goectp.core.crystals.layers import Layers, find_layers, vacuum_averaged, with_vacuum_scaled
-from aiida_goectp.core.crystals.systems import SYSTEMS, crystal_systems
+from aiida_goectp.core.crystals.symmetry_search import SYSTEMS, crystal_systems
 from aiida_goectp.core.datasets.dataset import Dataset
-from aiida_goectp.core.dielectric.coverage import QUANTITIES, quantities
+from aiida_goectp.core.datasets.reading import read_splits
+from aiida_goectp.core.datasets.splits import SPLIT_PARTS
+from aiida_goectp.core.dielectric.coverage import QUANTITIES, coverage_by_level, quantities
+from aiida_goectp.core.dielectric.tensors import PARTS
 from aiida_goectp.core.figures import (
     Dilution,
     Parity,
     calibration_figure,
     dilution_figure,
     learning_curve_figure,
-    observed_coverage,
     parity_figure,
     save_figure,
 )
+from aiida_goectp.core.figures.calibration import LEVELS
 from aiida_goectp.core.formats.model_card import read_card
 from aiida_goectp.core.formats.numbers import with_deviation
-from aiida_goectp.core.learning.calibrate import labels_of, raw_of
+from aiida_goectp.core.learning.calibrate import dataset_output, stacked_labels
 from aiida_goectp.core.learning.settings import TrainSettings
-from aiida_goectp.core.learning.uncertainty import TARGETS, Deviations, Raw, deviations
+from aiida_goectp.core.learning.uncertainty import CommitteeOutput, Deviations, deviations
 from aiida_goectp.core.network.checkpoint import LoadedModel, load_model
 
 SHARES = np.linspace(0, 1, 9)
@@ -52,7 +54,7 @@ class Said(NamedTuple):
     """What the model says of labelled rows."""
 
     data: Dataset
-    raw: Raw
+    raw: CommitteeOutput
     mean: np.ndarray
     """(n, 3, 3, 3) electronic, ionic, total"""
     sure: Deviations
@@ -63,7 +65,7 @@ class Said(NamedTuple):
 def ask(model: LoadedModel, data: Dataset) -> Said:
     """Predict labelled rows, told the functional of each label."""
     functionals = model.card.architecture.get('functionals', [])
-    raw = raw_of(model, data, TrainSettings(preset=model.card.preset, functionals=functionals))
+    raw = dataset_output(model, data, TrainSettings(preset=model.card.preset, functionals=functionals))
     strange = raw.leverage > model.card.uncertainty.get('unlike_above', np.inf)
     return Said(data, raw, raw.members.mean(axis=0), deviations(raw, model.card.uncertainty), strange)
 
@@ -75,15 +77,15 @@ def states_deviations(said: Said) -> bool:
 
 def calibration(said: Said) -> Any:
     """Return the calibration plot."""
-    labels = labels_of(said.data)
+    labels = stacked_labels(said.data)
     observed: dict[str, dict[str, np.ndarray]] = {name: {} for name in QUANTITIES}
-    for place, target in enumerate(TARGETS):
+    for place, target in enumerate(PARTS):
         known = np.isfinite(labels[:, place]).all(axis=(1, 2)) & np.isfinite(said.mean[:, place]).all(axis=(1, 2))
         found, truth = (quantities(tensors[known, place]) for tensors in (said.mean, labels))
         for name in QUANTITIES:
             stated = getattr(said.sure, name)[known, place]
             if np.isfinite(stated).any():
-                observed[name][target] = observed_coverage(found[name] - truth[name], stated)
+                observed[name][target] = coverage_by_level(found[name] - truth[name], stated, LEVELS)
     return calibration_figure(observed)
 
 
@@ -94,11 +96,11 @@ def averages(tensors: np.ndarray) -> np.ndarray:
 
 def parity(said: Said) -> Any:
     """Return the parity plot of the polycrystalline average."""
-    computed, predicted = averages(labels_of(said.data)), averages(said.mean)
+    computed, predicted = averages(stacked_labels(said.data)), averages(said.mean)
     return parity_figure(
         {
             target: Parity(computed[:, place], predicted[:, place], said.sure.average[:, place], said.strange)
-            for place, target in enumerate(TARGETS)
+            for place, target in enumerate(PARTS)
         }
     )
 
@@ -139,11 +141,11 @@ def dilution(model: LoadedModel, data: Dataset, row: int, layers: Layers) -> Dil
 
 def learning_curve(models: list[Path], part: str) -> Any:
     """Return the learning curve from what the cards of models say."""
-    rows, errors = [], {target: [] for target in TARGETS}  # type: ignore[var-annotated]
+    rows, errors = [], {target: [] for target in PARTS}  # type: ignore[var-annotated]
     for path in models:
         card = read_card(path)
         rows.append(card.training['rows']['train'])
-        for target in TARGETS:
+        for target in PARTS:
             errors[target].append(card.metrics.get(part, {}).get(target, {}).get('mae', np.nan))
     return learning_curve_figure(rows, errors, title=f'{part} rows')
 
@@ -151,7 +153,7 @@ def learning_curve(models: list[Path], part: str) -> Any:
 def examples(said: Said) -> str:
     """Return a table of named crystals, some of each system, predicted ± standard deviation beside computed."""
     systems = crystal_systems(said.data.crystals)
-    computed, predicted = averages(labels_of(said.data)), averages(said.mean)
+    computed, predicted = averages(stacked_labels(said.data)), averages(said.mean)
     known = np.isfinite(computed).all(axis=1)
     lines = ['| system | crystal | ε∞ predicted | DFPT | ε ionic predicted | DFPT | total predicted | DFPT | |']
     lines.append('|' + '---|' * 9)
@@ -159,7 +161,7 @@ def examples(said: Said) -> str:
         for row in np.flatnonzero((systems == system) & known)[:EXAMPLES]:
             crystal = said.data.crystals[int(row)]
             cells = [system, f'{reduced_formula(crystal)} ({crystal.id})']
-            for place in range(len(TARGETS)):
+            for place in range(len(PARTS)):
                 stated = with_deviation(predicted[row, place], said.sure.average[row, place], '.3g')
                 cells += [stated, f'{computed[row, place]:.3g}']
             lines.append('| ' + ' | '.join([*cells, 'unlike training' if said.strange[row] else '']) + ' |')
@@ -169,7 +171,7 @@ def examples(said: Said) -> str:
 def held_out(options: Namespace) -> tuple[Dataset, Dataset]:
     """Return all rows, and those of the part that is asked for."""
     data = Dataset.load(options.data, options.functional)
-    ids = json.loads(options.splits.read_text())['splits'][options.split]
+    ids = read_splits(str(options.splits), options.splits.read_bytes())[options.split]
     return data, data.take(data.rows_of(ids[options.part]))
 
 
@@ -180,7 +182,7 @@ def main() -> None:
     parser.add_argument('data', type=Path, help='labelled JSON lines or dataset.npz')
     parser.add_argument('splits', type=Path, help='JSON: splits → name → part → ids')
     parser.add_argument('--split', default='random-0')
-    parser.add_argument('--part', default='test', choices=['train', 'validation', 'test'])
+    parser.add_argument('--part', default='test', choices=SPLIT_PARTS)
     parser.add_argument('--functional', default='PBEsol', help='of the labels')
     parser.add_argument('--out', type=Path, required=True, help='folder for the figures')
     parser.add_argument('--format', default='png', choices=['png', 'svg', 'pdf'])

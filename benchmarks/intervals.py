@@ -9,7 +9,6 @@ four hundred rows that judge and as much in those that calibrate.
 
 from __future__ import annotations
 
-import json
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -18,25 +17,29 @@ import torch
 from common import one_thread
 
 from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.datasets.reading import read_splits
 from aiida_goectp.core.dielectric.coverage import QUANTITIES
-from aiida_goectp.core.learning.calibrate import coverage, labels_of, raw_of
+from aiida_goectp.core.dielectric.tensors import PARTS
+from aiida_goectp.core.learning.calibrate import coverage, dataset_output, stacked_labels
 from aiida_goectp.core.learning.settings import TrainSettings, settings_like
-from aiida_goectp.core.learning.uncertainty import TARGETS, Raw, calibrate
+from aiida_goectp.core.learning.uncertainty import CommitteeOutput, calibrate
 from aiida_goectp.core.network.checkpoint import load_model
 
 
-def said_and_known(options: Namespace) -> tuple[Raw, np.ndarray]:
+def said_and_known(options: Namespace) -> tuple[CommitteeOutput, np.ndarray]:
     """Return what the members say of the held-out rows, and the labels."""
     data = Dataset.load(options.data, options.functional)
-    ids = json.loads(options.splits.read_text())['splits'][options.split]
+    ids = read_splits(str(options.splits), options.splits.read_bytes())[options.split]
     held = data.take(data.rows_of([*ids['validation'], *ids['test']]))
     model = load_model(options.model)
-    return raw_of(model, held, TrainSettings.model_validate(settings_like({}, model.card))), labels_of(held)
+    return dataset_output(model, held, TrainSettings.model_validate(settings_like({}, model.card))), stacked_labels(
+        held
+    )
 
 
-def part(raw: Raw, rows: np.ndarray) -> Raw:
+def part(raw: CommitteeOutput, rows: np.ndarray) -> CommitteeOutput:
     """Return some rows."""
-    return Raw(raw.members[:, rows], raw.leverage[rows], raw.density[rows])
+    return CommitteeOutput(raw.members[:, rows], raw.leverage[rows], raw.density[rows])
 
 
 def main() -> None:
@@ -62,7 +65,7 @@ def main() -> None:
                 shares.setdefault((target, name), []).append(share)
     print(f'{options.split}: {len(labels)} rows, {options.draws} draws; % within the 90 % interval, mean ± deviation\n')
     print(f'| | {" | ".join(QUANTITIES)} |\n|---|---|---|---|')
-    for target in TARGETS:
+    for target in PARTS:
         columns = [shares.get((target, name)) for name in QUANTITIES]
         cells = ['' if column is None else f'{np.mean(column):.1f} ± {np.std(column):.1f}' for column in columns]
         print(f'| {target} | {" | ".join(cells)} |')

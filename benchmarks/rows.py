@@ -11,7 +11,6 @@ ones, and the same validation and test rows.
 
 from __future__ import annotations
 
-import json
 from argparse import ArgumentParser
 from pathlib import Path
 
@@ -19,7 +18,8 @@ import numpy as np
 
 from aiida_goectp.core.datasets.concatenation import concatenate
 from aiida_goectp.core.datasets.dataset import Dataset
-from aiida_goectp.core.datasets.splits import reduced_formulas
+from aiida_goectp.core.datasets.reading import read_splits
+from aiida_goectp.core.datasets.splits import SPLIT_PARTS, reduced_formulas
 
 
 def column_of(data: Dataset, given: dict[str, list[str]]) -> list[str]:
@@ -52,7 +52,7 @@ def main() -> None:
     options = parser.parse_args()
     sources = [Dataset.load(options.data, options.functional), *(Dataset.load(*i.split('=')) for i in options.extra)]
     data = concatenate(sources)
-    given = json.loads(options.splits.read_text())['splits']
+    given = read_splits(str(options.splits), options.splits.read_bytes())
     columns = {name: column_of(data, given[name]) for name in options.split}
     columns |= {f'{name}.{size}': subsampled(columns[name], size) for name in options.split for size in options.sizes}
     columns['all'] = ['train' if good else '' for good in data.trainable]
@@ -65,7 +65,7 @@ def main() -> None:
     )
     made.save(options.out)
     for name, column in splits.items():
-        print(name, {part: int((column == part).sum()) for part in ('train', 'validation', 'test')})
+        print(name, {part: int((column == part).sum()) for part in SPLIT_PARTS})
 
 
 if __name__ == '__main__':

@@ -12,6 +12,9 @@ from aiida.common.folders import Folder
 from aiida.engine.processes.process_spec import CalcJobProcessSpec
 
 from aiida_goectp.calculations.base import ExecutableCalculation, validate_positive
+from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.settings import read_settings
+from aiida_goectp.core.learning.settings import FEW_LABELS, TrainSettings
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 
@@ -24,33 +27,27 @@ _CARD = ('licence', 'citation', 'notes')
 def all_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a training with the defaults of those that are not given.
 
-    :raises pydantic.ValidationError: what is no setting
+    :raises FormatError: unknown or invalid settings
     """
-    from aiida_goectp.core.learning.settings import TrainSettings
-
-    return TrainSettings.model_validate(dict(settings)).model_dump()
+    return read_settings(TrainSettings, dict(settings), 'settings').model_dump()
 
 
 def few_labels_settings() -> dict[str, Any]:
     """Return the settings of a training for few labels."""
-    from aiida_goectp.core.learning.settings import FEW_LABELS
-
     return FEW_LABELS.model_dump(exclude_unset=True)
 
 
 def settings_error(settings: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with the settings of a training, None if nothing is."""
-    from pydantic import ValidationError
-
+    """Return the errors in the settings of a training, None without errors."""
     try:
         all_settings(settings)
-    except ValidationError as error:
-        return '; '.join(f'settings.{".".join(map(str, item["loc"]))}: {item["msg"]}' for item in error.errors())
+    except FormatError as error:
+        return str(error)
     return None
 
 
 def validate_settings(value: orm.Dict | None, _: Any) -> str | None:
-    """Refuse what is no setting."""
+    """Refuse unknown and invalid settings."""
     return None if value is None else settings_error(value.get_dict())
 
 

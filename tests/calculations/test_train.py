@@ -43,15 +43,15 @@ def test_settings():
     assert all_settings({'epochs': 3})['epochs'] == 3
     assert all_settings({})['members'] == 1
     assert settings_error({'epochs': 3}) is None
-    assert settings_error({'epochs': 0, 'speed': 1}).startswith('settings.epochs: ')
-    assert 'settings.speed: Extra inputs' in settings_error({'epochs': 0, 'speed': 1})
+    wrong = settings_error({'epochs': 0, 'speed': 1})
+    assert [item.partition(':')[0] for item in wrong.split('; settings')] == ['settings.epochs', '.speed']
 
 
 @pytest.mark.parametrize(
     ('inputs', 'message'),
     [
-        ({'settings': {'epochs': 0}}, 'settings.epochs: Input should be greater than or equal to 1'),
-        ({'settings': {'speed': 1}}, 'settings.speed: Extra inputs are not permitted'),
+        ({'settings': {'epochs': 0}}, 'settings.epochs: '),
+        ({'settings': {'speed': 1}}, 'settings.speed: '),
         ({'split': 'other'}, "split 'other': the dataset has mine"),
         ({'device': 'gpu'}, "device 'gpu': give auto, cpu, cuda or cuda:N"),
         ({'card': {'price': '1'}}, "card: no field is named 'price'; there are licence"),

@@ -8,14 +8,13 @@ import numpy as np
 
 from aiida_goectp.core.crystals.symmetry_search import crystal_systems
 from aiida_goectp.core.datasets.dataset import Dataset
-from aiida_goectp.core.dielectric.coverage import QUANTITIES, shares_within
+from aiida_goectp.core.dielectric.coverage import QUANTITIES, coverage_by_target
 from aiida_goectp.core.dielectric.metrics import evaluate
 from aiida_goectp.core.dielectric.predictions import Predictions
+from aiida_goectp.core.dielectric.tensors import PARTS
 from aiida_goectp.core.formats.npz import FormatError
 
 __all__ = ('evaluate_predictions',)
-
-_TARGETS = ('electronic', 'ionic', 'total')
 
 
 def evaluate_predictions(predictions: Predictions, dataset: Dataset) -> dict[str, Any]:
@@ -48,28 +47,19 @@ def evaluate_predictions(predictions: Predictions, dataset: Dataset) -> dict[str
             f'{int(predictions.failed.sum())} could not be predicted'
         )
     chosen = labelled.take(rows)
-    found = {name: getattr(predictions, name)[rows] for name in _TARGETS}
+    found = {name: getattr(predictions, name)[rows] for name in PARTS}
     figures = evaluate(
         {name: tensors for name, tensors in found.items() if np.isfinite(tensors).any()},
-        {name: getattr(chosen, name) for name in _TARGETS},
+        {name: getattr(chosen, name) for name in PARTS},
         {'crystal_system': crystal_systems(chosen.crystals), 'functional': chosen.functional},
     )
+    deviations = {name: getattr(predictions, f'{name}_std')[rows] for name in QUANTITIES}
+    labels = np.stack([getattr(chosen, name) for name in PARTS], axis=1)
     return {
         'rows': len(rows),
         'failed': int((predictions.failed & trainable).sum()),
         'refused': int((~trainable).sum()),
         'model_hash': predictions.model_hash,
         **figures,
-        'coverage_90': _coverage(predictions.take(rows), chosen),
+        'coverage_90': coverage_by_target(np.stack([found[name] for name in PARTS], axis=1), labels, deviations),
     }
-
-
-def _coverage(predictions: Predictions, labels: Dataset) -> dict[str, dict[str, float]]:
-    found = {}
-    for place, target in enumerate(_TARGETS):
-        said, truth = getattr(predictions, target), getattr(labels, target)
-        known = np.flatnonzero(np.isfinite(said).all(axis=(1, 2)) & np.isfinite(truth).all(axis=(1, 2)))
-        sigmas = {name: getattr(predictions, f'{name}_std')[known, place] for name in QUANTITIES}
-        if len(known) and (shares := shares_within(said[known], truth[known], sigmas)):
-            found[target] = shares
-    return found

@@ -9,13 +9,12 @@ import numpy as np
 
 from aiida_goectp.core.crystals.reduction import polar_rotation
 from aiida_goectp.core.dielectric.response import DielectricResponse
+from aiida_goectp.core.dielectric.tensors import PARTS
 
 __all__ = ('MAX_STRAIN', 'compare', 'in_frame_of', 'rotation_and_strain')
 
 MAX_STRAIN = 0.3
 """a relaxation that stretches a cell more than this has led to another crystal"""
-
-_PARTS = ('electronic', 'ionic', 'total')
 
 
 def rotation_and_strain(lattice: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, float]:
@@ -67,7 +66,7 @@ def compare(
     turned = response.rotated(rotation.T)
     cosine = np.clip((np.trace(rotation) - 1) / 2, -1, 1)
     result: dict[str, Any] = {'strain': strain, 'angle': float(np.degrees(np.arccos(cosine)))}
-    for name in _PARTS:
+    for name in PARTS:
         result[name] = _compare_part(getattr(turned, name), predicted.get(name))
     return result
 

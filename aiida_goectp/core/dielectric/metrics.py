@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from aiida_goectp.core.dielectric.tensors import anisotropy
+from aiida_goectp.core.dielectric.tensors import PARTS, anisotropy
 
-__all__ = ('TARGETS', 'WITHIN', 'compare', 'evaluate', 'table')
+__all__ = ('WITHIN', 'compare', 'evaluate', 'table')
 
 WITHIN = (25, 10, 5, 2)
 """limits of EwT in %"""
-
-TARGETS = ('electronic', 'ionic', 'total')
 
 
 def compare(predicted: np.ndarray, labelled: np.ndarray, with_anisotropy: bool = False) -> dict[str, float]:
@@ -64,7 +62,7 @@ def table(predicted: Mapping[str, np.ndarray], labelled: Mapping[str, np.ndarray
         if {'electronic', 'ionic'} <= set(tensors):
             tensors.setdefault('total', tensors['electronic'] + tensors['ionic'])
     return {
-        name: compare(found[name], known[name], name != 'ionic') for name in TARGETS if name in found and name in known
+        name: compare(found[name], known[name], name != 'ionic') for name in PARTS if name in found and name in known
     }
 
 

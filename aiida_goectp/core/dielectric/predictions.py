@@ -108,7 +108,9 @@ class Predictions(Table):
     @classmethod
     def join(cls, parts: Sequence[Predictions]) -> Predictions:
         """Return the rows of all parts, one after the other, with model hash and settings of the first part."""
-        columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in cls.columns()}
+        columns: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in parts]) for name in cls.columns()
+        }
         return replace(parts[0], **columns)
 
     def take(self, rows: Sequence[int] | np.ndarray | slice) -> Predictions:

@@ -1,6 +1,6 @@
 """Figures: pure functions from arrays to a matplotlib figure, and from a figure to a file."""
 
-from aiida_goectp.core.figures.calibration import calibration_figure, observed_coverage
+from aiida_goectp.core.figures.calibration import calibration_figure
 from aiida_goectp.core.figures.curve import learning_curve_figure
 from aiida_goectp.core.figures.dilution import Dilution, dilution_figure
 from aiida_goectp.core.figures.discovery import discovery_figure
@@ -14,7 +14,6 @@ __all__ = (
     'dilution_figure',
     'discovery_figure',
     'learning_curve_figure',
-    'observed_coverage',
     'parity_figure',
     'save_figure',
 )

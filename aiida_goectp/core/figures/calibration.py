@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aiida_goectp.core.figures.style import COLOURS, DASHES, MARKERS, NAMES, TARGETS, new_figure, styled
+from aiida_goectp.core.dielectric.tensors import PARTS
+from aiida_goectp.core.figures.style import COLOURS, DASHES, MARKERS, NAMES, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ('LEVELS', 'calibration_figure', 'observed_coverage')
+__all__ = ('LEVELS', 'calibration_figure')
 
 LEVELS = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99])
 """stated coverages that are looked at"""
@@ -21,38 +22,13 @@ _AIM = (88, 92)
 """% that stated 90 % are to hold"""
 
 
-def observed_coverage(errors: np.ndarray, deviations: np.ndarray, levels: np.ndarray = LEVELS) -> np.ndarray:
-    """Return the share of values within the stated intervals.
-
-    An interval of coverage p reaches z(p) standard deviations to either side, z that of a normal distribution. What has
-    no deviation, or one of zero since symmetry leaves no freedom, does not count.
-
-    :param errors: predicted − label, any shape; NaN where there is no label
-    :param deviations: standard deviations, the same shape
-    :param levels: (k,) stated coverages between 0 and 1
-    :return: (k,) between 0 and 1; NaN if nothing counts
-    :raises ValueError: other shapes
-    """
-    from scipy.special import ndtri
-
-    errors, deviations = np.asarray(errors, float), np.asarray(deviations, float)
-    if errors.shape != deviations.shape:
-        raise ValueError(f'errors of shape {errors.shape} and deviations of shape {deviations.shape} do not fit')
-    counted = np.isfinite(errors) & np.isfinite(deviations) & (deviations > 0)
-    if not counted.any():
-        return np.full(len(levels), np.nan)
-    ratios = np.abs(errors[counted]) / deviations[counted]
-    reach = ndtri((1 + np.asarray(levels)) / 2)
-    return np.array((ratios[None] <= reach[:, None]).mean(axis=1))
-
-
 @styled
 def calibration_figure(
     observed: Mapping[str, Mapping[str, np.ndarray]], levels: np.ndarray = LEVELS, title: str = ''
 ) -> Figure:
     """Return a panel for each quantity with a line for each target; on the diagonal the model is as sure as it may be.
 
-    :param observed: quantity (average, anisotropy, eigenvalues) → target → (k,) from :func:`observed_coverage`
+    :param observed: quantity (average, anisotropy, eigenvalues) → target → (k,) from :func:`.coverage_by_level`
     :param levels: (k,) stated coverages between 0 and 1
     """
     figure, axes = new_figure(1, len(observed))
@@ -67,7 +43,7 @@ def calibration_figure(
             solid_capstyle='butt',
             label='aim: 88 to 92 % at 90 %',
         )
-        for target in (name for name in TARGETS if name in by_target):
+        for target in (name for name in PARTS if name in by_target):
             axis.plot(
                 100 * np.asarray(levels),
                 100 * by_target[target],

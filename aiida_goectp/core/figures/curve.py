@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aiida_goectp.core.figures.style import COLOURS, DASHES, MARKERS, NAMES, TARGETS, new_figure, styled
+from aiida_goectp.core.dielectric.tensors import PARTS
+from aiida_goectp.core.figures.style import COLOURS, DASHES, MARKERS, NAMES, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +35,7 @@ def learning_curve_figure(
     order = np.argsort(counts, kind='stable')
     figure, axes = new_figure(1, 1)
     axis = axes[0, 0]
-    for target in (name for name in TARGETS if name in errors):
+    for target in (name for name in PARTS if name in errors):
         values = np.asarray(errors[target], dtype=float)
         if len(values) != len(counts):
             raise ValueError(f'{target}: {len(values)} errors for {len(counts)} numbers of rows')

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from aiida_goectp.core.figures.style import COLOURS, NAMES, TARGETS, new_figure, styled
+from aiida_goectp.core.dielectric.tensors import PARTS
+from aiida_goectp.core.figures.style import COLOURS, NAMES, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,7 +39,7 @@ def parity_figure(parts: Mapping[str, Parity], quantity: str = 'polycrystalline 
     :param parts: target → what is compared; rows that lack either value are left out
     """
     figure, axes = new_figure(1, len(parts))
-    for axis, target in zip(axes[0], (name for name in TARGETS if name in parts), strict=True):
+    for axis, target in zip(axes[0], (name for name in PARTS if name in parts), strict=True):
         _panel(axis, target, parts[target])
         axis.set_xlabel(f'{quantity}, DFPT')
     axes[0, 0].set_ylabel(f'{quantity}, predicted')

@@ -12,11 +12,9 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ('COLOURS', 'DASHES', 'MARKERS', 'NAMES', 'TARGETS', 'new_figure', 'save_figure', 'styled')
+__all__ = ('COLOURS', 'DASHES', 'MARKERS', 'NAMES', 'new_figure', 'save_figure', 'styled')
 
 _P = ParamSpec('_P')
-
-TARGETS = ('electronic', 'ionic', 'total')
 
 NAMES = {
     'electronic': r'electronic, $\varepsilon_\infty$',

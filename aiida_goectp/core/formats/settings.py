@@ -1,4 +1,4 @@
-"""Settings that refuse what they do not know, and say which key is wrong and what to write instead."""
+"""Settings that refuse unknown keys and name the wrong key with what is allowed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from aiida_goectp.core.formats.npz import FormatError
 __all__ = ('Settings', 'read_settings', 'settings_errors')
 
 _Model = TypeVar('_Model', bound=BaseModel)
+_MAX_LENGTH = 60
+"""characters of a wrong value that a message shows"""
 
 
 class Settings(BaseModel):
-    """Base of all settings: unknown keys and values that are not finite are refused, nothing changes afterwards."""
+    """Base of immutable settings that refuse unknown keys and values that are not finite."""
 
     model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
 
@@ -25,9 +27,9 @@ def read_settings(model: type[_Model], values: Any, where: str) -> _Model:
     """Return validated settings.
 
     :param model: class of the settings
-    :param values: what was given: a mapping, JSON text, or settings of this class
-    :param where: what the settings are of, e.g. ``acquisition``; begins each message
-    :raises FormatError: with one sentence for each wrong key, joined by semicolons
+    :param values: a mapping, JSON text, or settings of this class
+    :param where: name of the settings, such as ``acquisition``; begins each message
+    :raises FormatError: one message for each wrong key, joined by semicolons
     """
     try:
         return model.model_validate_json(values) if isinstance(values, str | bytes) else model.model_validate(values)
@@ -35,28 +37,32 @@ def read_settings(model: type[_Model], values: Any, where: str) -> _Model:
         raise FormatError('; '.join(settings_errors(model, error, where))) from error
 
 
-def settings_errors(model: type[BaseModel], error: ValidationError, where: str) -> list[str]:
-    """Return one sentence for each wrong key: where it stands, what is wrong, what there is instead."""
-    found = []
+def settings_errors(model: type[BaseModel], error: ValidationError, where: str = '') -> list[str]:
+    """Return one message for each wrong key: its path, what is wrong, and what is allowed.
+
+    :param model: class of the settings
+    :param error: of the validation
+    :param where: name of the settings, which begins each path; none if empty
+    """
+    messages = []
     for item in error.errors():
-        place = '.'.join([where, *map(str, item['loc'])])
+        path = '.'.join(filter(None, [where, *map(str, item['loc'])]))
         if item['type'] == 'extra_forbidden':
             known = _fields(model, item['loc'][:-1])
-            near = get_close_matches(str(item['loc'][-1]), known, n=1)
-            hint = f' (did you mean {near[0]!r}?)' if near else ''
-            found.append(f'{place}: no such setting{hint}; there are: {", ".join(known) or "none"}')
-            continue
-        if item['type'] == 'missing':
-            found.append(f'{place}: is missing; give a value')
-            continue
-        message = item['msg'].removeprefix('Value error, ').replace('Input should be', 'should be')
-        given = '' if item['type'] in ('value_error', 'json_invalid') else f', found {_short(item["input"])}'
-        found.append(f'{place}: {message}{given}')
-    return found
+            close = get_close_matches(str(item['loc'][-1]), known, n=1)
+            hint = f' (did you mean {close[0]!r}?)' if close else ''
+            messages.append(f'{path}: unknown setting{hint}; known settings: {", ".join(known) or "none"}')
+        elif item['type'] == 'missing':
+            messages.append(f'{path}: missing; set a value')
+        else:
+            message = item['msg'].removeprefix('Value error, ').replace('Input should be', 'should be')
+            found = '' if item['type'] in ('value_error', 'json_invalid') else f', found {_short(item["input"])}'
+            messages.append(f'{path}: {message}{found}')
+    return messages
 
 
 def _fields(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """Return the names of the settings at a place within a model."""
+    """Return the names of the settings at a path within a model."""
     for name in path:
         if isinstance(name, int):
             continue
@@ -69,7 +75,7 @@ def _fields(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """Return the model that an annotation such as ``Model | None`` or ``tuple[Model, ...]`` holds."""
+    """Return the model in an annotation such as ``Model | None`` or ``tuple[Model, ...]``."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for part in getattr(annotation, '__args__', ()) if (found := _model_in(part))), None)
@@ -77,4 +83,4 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 def _short(value: Any) -> str:
     text = 'an object of settings' if isinstance(value, Mapping) else repr(value)
-    return text if len(text) <= 60 else text[:59] + '…'
+    return text if len(text) <= _MAX_LENGTH else text[: _MAX_LENGTH - 1] + '…'

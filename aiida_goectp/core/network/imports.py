@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from aiida_goectp.core.dielectric.tensors import PARTS
 from aiida_goectp.core.formats.model_card import ModelCard
 from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.network.checkpoint import save_model
@@ -32,7 +33,7 @@ def import_published(
     :return: the model card
     :raises FormatError: unknown target, a file with other content than tensors, or weights of another network
     """
-    if target not in ('electronic', 'ionic', 'total'):
+    if target not in PARTS:
         raise FormatError(f'target: unknown value {target!r}; allowed: electronic, ionic, total')
     network = GoeCTP(ARCHITECTURES['published'], [target])
     load_published_weights(network, _read_state_dict(Path(source)), str(source))

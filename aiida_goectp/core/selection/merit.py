@@ -48,7 +48,6 @@ class _Rows:
 
 
 _GAP = ('band_gap',)
-_PLACES = ('electronic', 'ionic', 'total')  # along the axis of the deviations
 _STEP = 1e-2  # of a standard deviation: a central difference is then right to some 1e-5 of itself
 _Function = Callable[[TensorRows, np.ndarray], np.ndarray]
 
@@ -98,7 +97,7 @@ class FigureOfMerit:
         """
         gap = self._gap(rows, properties)
         self._check_rows(rows)
-        place = _PLACES.index(self.tensor)
+        place = tensors.PARTS.index(self.tensor)
         if self.uncertain == 'anisotropy':
             scored = np.isfinite(self.function(rows, gap))
             return np.where(scored, rows.anisotropy_std[:, place], np.nan)
@@ -152,7 +151,7 @@ def label_rows(electronic: np.ndarray, ionic: np.ndarray) -> TensorRows:
 
 def _moved(rows: TensorRows, tensor: str, by: np.ndarray) -> _Rows:
     """Return the rows with one tensor moved by a multiple (n,) of the identity, which moves its average as much."""
-    parts = {name: getattr(rows, name) for name in _PLACES}
+    parts = {name: getattr(rows, name) for name in tensors.PARTS}
     parts[tensor] = parts[tensor] + by[:, None, None] * np.eye(3)
     return _Rows(**parts, average_std=rows.average_std, failed=rows.failed)
 

@@ -1,4 +1,4 @@
-"""Messages on wrong settings: each names the key, what is wrong with it, and what there is."""
+"""Validation of settings: the message names the wrong key, the error and what is allowed."""
 
 from __future__ import annotations
 
@@ -9,47 +9,44 @@ from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.formats.settings import Settings, read_settings
 
 
-class _Inner(Settings):
+class Inner(Settings):
     kappa: float = Field(default=1.0, ge=0)
     name: str = 'a'
 
 
-class _Outer(Settings):
+class Outer(Settings):
     number: int = Field(ge=1)
-    inner: _Inner | None = None
-    many: tuple[_Inner, ...] = ()
+    inner: Inner | None = None
+    many: tuple[Inner, ...] = ()
 
 
-def test_good_settings_come_back():
-    found = read_settings(_Outer, {'number': 2, 'inner': {'kappa': 2}}, 'campaign')
+def test_valid_settings():
+    found = read_settings(Outer, {'number': 2, 'inner': {'kappa': 2}}, 'campaign')
     assert (found.number, found.inner.kappa) == (2, 2.0)
-    assert read_settings(_Outer, found, 'campaign') == found
-    assert read_settings(_Outer, found.model_dump_json(), 'campaign') == found
+    assert read_settings(Outer, found, 'campaign') == found
+    assert read_settings(Outer, found.model_dump_json(), 'campaign') == found
 
 
 @pytest.mark.parametrize(
     ('values', 'message'),
     [
-        (
-            {'number': 1, 'numbr': 2},
-            r"campaign.numbr: no such setting \(did you mean 'number'\?\); there are: number, inn",
-        ),
-        ({'number': 1, 'inner': {'kapa': 2}}, r"campaign.inner.kapa: no such setting \(did you mean 'kappa'\?\)"),
-        ({'number': 1, 'many': [{}, {'x': 2}]}, r'campaign.many.1.x: no such setting; there are: kappa, name'),
-        ({}, 'campaign.number: is missing; give a value$'),
-        ({'number': 0}, 'campaign.number: should be greater than or equal to 1, found 0$'),
-        ({'number': 1, 'inner': {'kappa': float('inf')}}, 'campaign.inner.kappa: should be a finite number, found inf'),
-        ({'number': 'x' * 100}, "found 'x{58}…$"),
-        ({'number': {'a': 1}}, 'found an object of settings$'),
-        ('{', 'campaign: Invalid JSON'),
-        ([], 'campaign: should be a valid dictionary'),
+        ({'number': 1, 'numbr': 2}, r"^campaign\.numbr: .*'number'\?.*: number, inner, many$"),
+        ({'number': 1, 'inner': {'kapa': 2}}, r"^campaign\.inner\.kapa: .*'kappa'\?"),
+        ({'number': 1, 'many': [{}, {'x': 2}]}, r'^campaign\.many\.1\.x: .*: kappa, name$'),
+        ({}, r'^campaign\.number: missing'),
+        ({'number': 0}, r'^campaign\.number: .* 1, found 0$'),
+        ({'number': 1, 'inner': {'kappa': float('inf')}}, r'^campaign\.inner\.kappa: .*found inf$'),
+        ({'number': 'x' * 100}, 'x{58}…$'),
+        ({'number': {'a': 1}}, r'^campaign\.number: '),
+        ('{', '^campaign: Invalid JSON'),
+        ([], r'^campaign: .*found \[\]$'),
     ],
 )
-def test_what_is_wrong_is_named(values, message):
+def test_wrong_keys_are_named(values, message):
     with pytest.raises(FormatError, match=message):
-        read_settings(_Outer, values, 'campaign')
+        read_settings(Outer, values, 'campaign')
 
 
 def test_every_wrong_key_is_named():
-    with pytest.raises(FormatError, match=r'campaign.inner.kappa: .*; campaign.other: '):
-        read_settings(_Outer, {'number': 1, 'other': 1, 'inner': {'kappa': -1}}, 'campaign')
+    with pytest.raises(FormatError, match=r'campaign\.inner\.kappa: .*; campaign\.other: '):
+        read_settings(Outer, {'number': 1, 'other': 1, 'inner': {'kappa': -1}}, 'campaign')
