@@ -1,6 +1,6 @@
-"""A third engine in full: it looks the answer up in a table, by a job or at once.
+"""A complete DFPT engine that reads responses from a table, with a job or without.
 
-This is all that an engine needs. It lives with the tests since no table holds the answer to a question worth asking.
+It is an example for further engines, and replaces a DFT code in tests.
 """
 
 import json
@@ -17,7 +17,7 @@ from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.workflows.dfpt.base import DfptWorkChain
 
 NAME = f'{__name__}:TableDfptWorkChain'
-"""how `VerifyWorkChain` calls it"""
+"""Name of the engine for ``load_engine``."""
 
 
 def key_of(structure):
@@ -26,7 +26,7 @@ def key_of(structure):
 
 
 class ReadTable(WorkChain):
-    """Find the answer in the table at once."""
+    """Read the response from the table within the work chain."""
 
     @classmethod
     def define(cls, spec):
@@ -45,7 +45,7 @@ class ReadTable(WorkChain):
 
 
 class ReadTableJob(CalcJob):
-    """Find the answer in the table by a job, which may take its time."""
+    """Read the response from the table with a job that sleeps first."""
 
     @classmethod
     def define(cls, spec):
@@ -73,7 +73,7 @@ def take_answer(structure, table):
 
 @calcfunction
 def response_of(structure, electronic_only, answer=None, retrieved=None):
-    """Return the response of an answer or of what a job brought back; missing entries are not known."""
+    """Return the response of a table row, from a node or from the file of a job; missing entries are unknown."""
     values = json.loads(retrieved.get_object_content('answer.json')) if answer is None else answer.get_dict()
     if electronic_only.value:
         values |= {'ionic': None, 'frequencies': None}
@@ -96,7 +96,7 @@ def response_of(structure, electronic_only, answer=None, retrieved=None):
 
 @calcfunction
 def stretch(structure, factor):
-    """Return the structure with its cell stretched: what a relaxation may do."""
+    """Return the structure with its cell scaled, as a relaxation might do."""
     stretched = orm.StructureData(cell=(np.array(structure.cell) * factor.value).tolist())
     for site in structure.sites:
         position = (np.array(site.position) * factor.value).tolist()
@@ -105,7 +105,7 @@ def stretch(structure, factor):
 
 
 class Stretch(WorkChain):
-    """Relax."""
+    """Relaxation that scales the cell."""
 
     @classmethod
     def define(cls, spec):
@@ -113,12 +113,12 @@ class Stretch(WorkChain):
         spec.input('structure', valid_type=orm.StructureData)
         spec.input('factor', valid_type=orm.Float)
         spec.output('structure', valid_type=orm.StructureData, required=False)
-        spec.exit_code(310, 'ERROR_WENT_WRONG', message='The factor is negative.')
+        spec.exit_code(310, 'ERROR_NEGATIVE_FACTOR', message='The factor is negative.')
         spec.outline(cls.relax)
 
     def relax(self):
         if self.inputs.factor.value < 0:
-            return self.exit_codes.ERROR_WENT_WRONG
+            return self.exit_codes.ERROR_NEGATIVE_FACTOR
         if self.inputs.factor.value > 0:
             self.out('structure', stretch(self.inputs.structure, self.inputs.factor))
         return None
@@ -130,7 +130,7 @@ def gap_of(answer):
 
 
 class TableDfptWorkChain(DfptWorkChain):
-    """Answer from a table. With a code it runs a job that sleeps, without one it reads at once."""
+    """Responses from a table: with a code from a job, else within the work chain."""
 
     @classmethod
     def define(cls, spec):
@@ -143,7 +143,7 @@ class TableDfptWorkChain(DfptWorkChain):
     @classmethod
     def get_builder_from_protocol(cls, structure, table, code=None, relax=False, factor=1.0, seconds=0.0):
         if 'Xe' in structure.get_symbols_set():
-            raise ValueError('the table has no potential for Xe')
+            raise ValueError('no potential for Xe')
         builder = cls.get_builder()
         builder.structure, builder.table = structure, orm.Dict(table)
         builder.factor, builder.seconds, builder.relax = orm.Float(factor), orm.Float(seconds), orm.Bool(relax)
@@ -156,7 +156,7 @@ class TableDfptWorkChain(DfptWorkChain):
 
     def relaxed_structure(self, node):
         if 'structure' not in node.outputs:
-            raise ValueError('there is no output structure')
+            raise ValueError('no structure in the outputs')
         return node.outputs.structure
 
     def dfpt_process(self):
@@ -176,5 +176,5 @@ class TableDfptWorkChain(DfptWorkChain):
         if 'answer' in outputs:
             return response_of(self.ctx.structure, self.inputs.electronic_only, answer=outputs.answer)
         if 'answer.json' not in outputs.retrieved.list_object_names():
-            raise ValueError('the job wrote no answer.json')
+            raise ValueError('no answer.json in the retrieved files')
         return response_of(self.ctx.structure, self.inputs.electronic_only, retrieved=outputs.retrieved)

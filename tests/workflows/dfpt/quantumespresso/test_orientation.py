@@ -1,3 +1,5 @@
+"""Orientation of cells for pw.x, and k-point meshes."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -15,7 +17,7 @@ ALONG_X = np.array([[1, 0, 0], [0.5, 3**0.5 / 2, 0], [0.5, 3**0.5 / 6, (2 / 3) *
 FCC = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) * 2.106
 HEXAGONAL = np.array([[3.112, 0, 0], [-1.556, 1.556 * 3**0.5, 0], [0, 0, 4.982]])
 WURTZITE = [[1 / 3, 2 / 3, 0], [2 / 3, 1 / 3, 0.5], [1 / 3, 2 / 3, 0.382], [2 / 3, 1 / 3, 0.882]]
-TURN = np.array([[0.36, 0.48, -0.8], [-0.8, 0.6, 0.0], [0.48, 0.64, 0.6]])
+ROTATION = np.array([[0.36, 0.48, -0.8], [-0.8, 0.6, 0.0], [0.48, 0.64, 0.6]])
 
 
 def rocksalt(lattice):
@@ -26,36 +28,35 @@ def wurtzite(lattice=HEXAGONAL):
     return Crystal('AlN', np.array(lattice), np.array([13, 13, 7, 7]), np.array(WURTZITE))
 
 
-@pytest.mark.parametrize('lattice', [ALONG_X, FCC @ TURN.T, FCC])
-def test_cubic_axes_come_to_lie_along_x_y_z(lattice):
+@pytest.mark.parametrize('lattice', [ALONG_X, FCC @ ROTATION.T, FCC])
+def test_cubic_axes_are_rotated_to_x_y_z(lattice):
     rotation = standard_rotation(rocksalt(lattice))
     assert rotation @ rotation.T == pytest.approx(np.eye(3), abs=1e-9)
     assert np.linalg.det(rotation) == pytest.approx(1)
-    # the conventional axes of a rocksalt cell are sums and differences of the primitive vectors, halves along axes
-    turned = lattice @ rotation.T
-    steps = np.abs(turned) / 2.106
+    # components of the primitive vectors are multiples of half the cubic lattice constant
+    steps = np.abs(lattice @ rotation.T) / 2.106
     assert steps == pytest.approx(np.round(steps), abs=1e-3)
 
 
-def test_a_cell_that_lies_well_is_left_alone():
+def test_standard_orientation_is_not_changed():
     assert (standard_rotation(wurtzite()) == np.eye(3)).all()
 
 
-def test_sixfold_axis_comes_to_lie_along_z():
-    turned = (HEXAGONAL @ TURN.T) @ standard_rotation(wurtzite(HEXAGONAL @ TURN.T)).T
-    assert np.abs(turned[2]) == pytest.approx([0, 0, 4.982], abs=1e-6)
+def test_sixfold_axis_is_rotated_to_z():
+    rotated = (HEXAGONAL @ ROTATION.T) @ standard_rotation(wurtzite(HEXAGONAL @ ROTATION.T)).T
+    assert np.abs(rotated[2]) == pytest.approx([0, 0, 4.982], abs=1e-6)
 
 
-def test_turning_back_restores_every_atom(aiida_profile):
+def test_rotating_back_restores_all_positions(aiida_profile):
     from tests.workflows.dfpt.quantumespresso.quantum_espresso import crystal
 
-    structure = crystal(('Al', 'Al', 'N', 'N'), HEXAGONAL @ TURN.T, WURTZITE)
-    turned = align_symmetry_axes(structure)
-    assert np.array(turned['structure'].cell) != pytest.approx(np.array(structure.cell), abs=0.1)
-    back = rotate_back(turned['structure'], turned['rotation'])
+    structure = crystal(('Al', 'Al', 'N', 'N'), HEXAGONAL @ ROTATION.T, WURTZITE)
+    aligned = align_symmetry_axes(structure)
+    assert np.array(aligned['structure'].cell) != pytest.approx(np.array(structure.cell), abs=0.1)
+    back = rotate_back(aligned['structure'], aligned['rotation'])
     assert np.array(back.cell) == pytest.approx(np.array(structure.cell), abs=1e-9)
-    places = [np.array([site.position for site in cell.sites]) for cell in (structure, back)]
-    assert places[0] == pytest.approx(places[1], abs=1e-9)
+    positions = [np.array([site.position for site in cell.sites]) for cell in (structure, back)]
+    assert positions[0] == pytest.approx(positions[1], abs=1e-9)
     assert [site.kind_name for site in back.sites] == [site.kind_name for site in structure.sites]
 
 
@@ -71,12 +72,12 @@ def test_mesh_is_shifted_where_the_symmetry_allows(crystal, mesh, offset):
     assert special_points(crystal, 0.65) == (mesh, offset)
 
 
-def test_mesh_has_no_step_larger_than_asked_for():
+def test_steps_of_the_mesh_do_not_exceed_the_distance():
     mesh, _ = special_points(wurtzite(), 0.3)
     lengths = 2 * np.pi * np.linalg.norm(np.linalg.inv(HEXAGONAL), axis=0)
     assert (lengths / mesh <= 0.3).all()
 
 
-def test_no_distance_is_refused():
-    with pytest.raises(ValueError, match='give a positive one'):
+def test_distance_of_zero_is_refused():
+    with pytest.raises(ValueError, match='kpoints_distance'):
         special_points(wurtzite(), 0.0)

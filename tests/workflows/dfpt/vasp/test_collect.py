@@ -13,6 +13,8 @@ from aiida_goectp.core.crystals import Crystal
 from aiida_goectp.core.dielectric.gates import judge
 from aiida_goectp.core.dielectric.outcar import read_outcar
 from aiida_goectp.workflows.dfpt.vasp.collect import CollectError, collect_vasp, dielectric_from_vasp, functional_name
+from tests.rows import DATA, PHONONDB, read_rows
+from tests.workflows.dfpt.vasp.nodes import crystal, replay
 from tests.workflows.dfpt.vasp.runs import LENIENT, parse, read
 
 LEPSILON = {'lepsilon': True, 'ibrion': -1, 'encut': 359.7399, 'gga': 'PS', 'nelm': 60}
@@ -22,10 +24,6 @@ SI = np.array([[3.348898, 0, 1.933487], [1.116299, 3.157372, 1.933487], [0, 0, 3
 @pytest.fixture
 def runs(shared):
     return shared / 'vasp_outputs'
-
-
-def _structure(content):
-    return orm.StructureData(ase=read_ase(io.StringIO(content.decode()), format='vasp'))
 
 
 def _from_vasprun(content):
@@ -44,15 +42,13 @@ def _collect(outputs, structure, incar, **settings):
     )
 
 
-def _zn6p4s16(computer, runs, **changes):
-    folder = runs / 'zn6p4s16_lepsilon'
-    files = {name: (folder / name).read_bytes() for name in ('OUTCAR', 'vasprun.xml')}
-    files |= {'vasp_output': b' vasp.5.4.4\n', 'CONTCAR': (folder / 'POSCAR').read_bytes(), **changes}
-    return parse(computer, files, LEPSILON), _structure((folder / 'POSCAR').read_bytes())
-
-
 def test_complete_run_without_ionic_part(aiida_profile, aiida_localhost, runs):
-    (outputs, status), structure = _zn6p4s16(aiida_localhost, runs)
+    folder = runs / 'zn6p4s16_lepsilon'
+    poscar = (folder / 'POSCAR').read_bytes()
+    files = {name: (folder / name).read_bytes() for name in ('OUTCAR', 'vasprun.xml')}
+    files |= {'vasp_output': b' vasp.5.4.4\n', 'CONTCAR': poscar}
+    outputs, status = parse(aiida_localhost, files, LEPSILON)
+    structure = orm.StructureData(ase=read_ase(io.StringIO(poscar.decode()), format='vasp'))
     assert status == 0
     node = _collect(outputs, structure, LEPSILON, protocol='balanced')
     found = node.dielectric
@@ -61,7 +57,7 @@ def test_complete_run_without_ionic_part(aiida_profile, aiida_localhost, runs):
     assert found.born_charges.shape == (26, 3, 3)
     assert np.allclose(found.crystal.lattice, structure.cell)
     assert found.scf_converged
-    assert found.band_gap == pytest.approx(read_outcar((runs / 'zn6p4s16_lepsilon' / 'OUTCAR').read_text()).band_gap)
+    assert found.band_gap == pytest.approx(2.2305)
     assert found.max_force < 0.1
     assert (found.engine, found.functional) == ('vasp', 'PBEsol')
     assert found.settings['protocol'] == 'balanced'
@@ -115,16 +111,16 @@ def test_unconverged_silicon_fails_its_gate(aiida_profile, aiida_localhost, runs
     assert [gate.name for gate in verdict.gates if gate.passed is False] == ['scf_converged']
 
 
-def test_tensors_are_read_from_outcar_if_vasprun_is_truncated(aiida_profile, aiida_localhost, runs):
-    whole = (runs / 'zn6p4s16_lepsilon' / 'vasprun.xml').read_bytes()
-    cut = whole[: whole.index(b'<varray name="epsilon" >')]
-    (outputs, status), structure = _zn6p4s16(aiida_localhost, runs, **{'vasprun.xml': cut})
+def test_tensors_are_read_from_outcar_if_vasprun_is_truncated(aiida_profile, aiida_localhost, tmp_path):
+    row = read_rows(PHONONDB)['mp-22862']  # NaCl
+    files = replay(tmp_path, crystal(row), LEPSILON, 'truncated', ('Na', 'Cl'))
+    outputs, status = parse(aiida_localhost, files, LEPSILON)
     assert status == 0  # the parser checks OUTCAR only, which is complete
     assert 'epsilon' not in (outputs['dielectrics'].get_arraynames() if 'dielectrics' in outputs else [])
-    found = _collect(outputs, structure, LEPSILON).dielectric
-    assert np.allclose(found.electronic, np.diag([5.894056, 5.894056, 6.171821]))
-    assert found.born_charges.shape == (26, 3, 3)
-    assert found.band_gap == pytest.approx(2.2305)
+    found = _collect(outputs, orm.StructureData(ase=crystal(row)), LEPSILON).dielectric
+    assert np.allclose(found.electronic, row['eps_electronic'], atol=1e-6)
+    assert np.allclose(found.born_charges, row['born'], atol=1e-5)
+    assert found.band_gap == pytest.approx(read_outcar(files['OUTCAR'].decode()).band_gap)
     assert 'OUTCAR' in found.settings['notes'][0]
 
 
@@ -191,9 +187,9 @@ def test_imaginary_mode_is_kept_by_the_projection():
     assert np.allclose(found.frequencies[3:], 0, atol=1e-5)
 
 
-def test_unit_of_the_hessian_is_determined_from_outcar(runs):
+def test_unit_of_the_hessian_is_determined_from_outcar():
     """VASP 6 writes THz² or eV/Å²/amu."""
-    text = read(runs / 'si_ibrion8_lepsilon' / 'OUTCAR.gz')
+    text = read(DATA / 'OUTCAR.si.gz')
     relative = np.kron(np.array([[1, -1], [-1, 1]]) / 2, np.eye(3))
     for value in (15.47108**2, (15.47108 / 15.633302) ** 2):
         arrays = {'epsilon': 3 * np.eye(3), 'hessian': -value * relative}

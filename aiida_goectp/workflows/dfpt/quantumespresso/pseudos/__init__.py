@@ -1,8 +1,8 @@
-"""Norm-conserving pseudopotentials that ``ld1.x`` makes on the spot, for machines that can download none.
+"""Generation of norm-conserving pseudopotentials with ``ld1.x``, for machines without network access.
 
-Quantum ESPRESSO's atomic code turns a dozen lines into a UPF file in a second. This package carries such recipes for
-the light elements (PBEsol, scalar relativistic), renders them, runs the code, and hands over only files that have
-passed their checks.
+``ld1.x``, the atomic code of Quantum ESPRESSO, generates a UPF file from an input of a dozen lines within a second.
+This package contains recipes for light elements (PBEsol, scalar relativistic), writes the inputs, runs the code and
+checks the files.
 """
 
 from aiida_goectp.workflows.dfpt.quantumespresso.pseudos.family import generate_family

@@ -1,4 +1,4 @@
-"""What a generated file must show before anybody gets it: charge, norms, transferability, no ghosts."""
+"""Checks of a generated pseudopotential: header, norms, transferability, ghost states."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ __all__ = (
 )
 
 MAX_LEVEL_ERROR = 0.040
-"""Ry: largest error of a level in any tested configuration (2s of Mg needs most of it, 0.030)."""
+"""Largest error of a level in a tested configuration, Ry; the largest found is 0.030, of 2s of Mg."""
 MAX_EXCITATION_ERROR = 0.020
-"""Ry: largest error of an excitation or ionisation energy."""
+"""Largest error of an excitation or ionisation energy, Ry."""
 MAX_PHASE_ERROR = 0.15
-"""rad: largest difference of arctan of the logarithmic derivatives at 2.2 bohr, −2 to 1 Ry."""
+"""Largest difference of the arctan of the logarithmic derivatives at 2.2 bohr from −2 to 1 Ry, rad."""
 
 _NORM_TOLERANCE = 2e-3
-_GHOST_TOLERANCE = 0.1  # Ry: the sphere of the Bessel functions pushes outer levels up by several hundredths
+_GHOST_TOLERANCE = 0.1  # Ry; the confinement of the Bessel functions raises outer levels by some hundredths
 
 
 def _numbers(element: ElementTree.Element | None) -> np.ndarray:
@@ -37,9 +37,9 @@ def _numbers(element: ElementTree.Element | None) -> np.ndarray:
 
 
 def file_problems(path: Path, recipe: Recipe) -> list[str]:
-    """Return what is wrong with a UPF file: header, valence charge, norms of the pseudo-wave functions."""
+    """Return the failed checks of a UPF file: header, valence charge, norms of the pseudo-wave functions."""
     try:
-        # ld1.x writes its input, ampersands and all, as plain text into PP_INPUTFILE
+        # ld1.x copies its input, with unescaped ampersands, into PP_INPUTFILE
         text = re.sub(r'<PP_INFO>.*?</PP_INFO>', '', path.read_text(encoding='utf-8', errors='replace'), flags=re.S)
         root = ElementTree.fromstring(text)
     except (OSError, ElementTree.ParseError) as error:
@@ -62,9 +62,9 @@ def file_problems(path: Path, recipe: Recipe) -> list[str]:
 
 
 def comparison_problems(tested: list[Comparison], recipe: Recipe) -> list[str]:
-    """Return what the test run finds wrong: levels, excitation energies, ghosts."""
+    """Return the failed checks of the test run: levels, excitation energies, ghost states."""
     if len(tested) != len(recipe.tests):
-        return [f'{len(tested)} of {len(recipe.tests)} configurations were tested']
+        return [f'only {len(tested)} of {len(recipe.tests)} configurations in the output']
     problems = []
     for index, (name, configuration) in enumerate(zip(recipe.tests, tested, strict=True)):
         if not configuration.levels or not configuration.bessel:
@@ -79,21 +79,21 @@ def comparison_problems(tested: list[Comparison], recipe: Recipe) -> list[str]:
 
 
 def _ghosts(configuration: Comparison, neutral: bool) -> list[str]:
-    """Return the eigenvalues, of the whole separable Hamiltonian, that lie below the level that should be there."""
+    """Return the eigenvalues of the separable Hamiltonian that are below the expected levels."""
     ghosts = []
     for momentum, eigenvalues in configuration.bessel.items():
         expected = sorted(level.pseudo for level in configuration.levels if level.angular_momentum == momentum)
-        # beyond its last level a neutral atom has nothing but weakly bound states; an ion has a Rydberg series
+        # above its last level a neutral atom has weakly bound states only, an ion has a Rydberg series
         expected += [-_GHOST_TOLERANCE if neutral else -np.inf] * max(len(eigenvalues) - len(expected), 0)
         for level, eigenvalue in zip(expected, eigenvalues, strict=False):
             if eigenvalue < level - _GHOST_TOLERANCE:
-                ghosts.append(f'a ghost at {eigenvalue:.3f} Ry with l = {momentum}')
+                ghosts.append(f'ghost state at {eigenvalue:.3f} Ry with l = {momentum}')
                 break
     return ghosts
 
 
 def phase_error(all_electron: Path, pseudo: Path) -> float:
-    """Return the largest difference, rad, of arctan of two files of logarithmic derivatives that ``ld1.x`` wrote."""
+    """Return the largest difference in rad of the arctan of the logarithmic derivatives in two files of ``ld1.x``."""
     exact, approximate = (np.arctan(np.loadtxt(path)[:, 1:]) for path in (all_electron, pseudo))
     difference = exact - approximate
     return float(np.abs((difference + math.pi / 2) % math.pi - math.pi / 2).max())

@@ -1,4 +1,4 @@
-"""Run ``ld1.x``: UPF files from recipes, each checked before it is handed over."""
+"""Execution of ``ld1.x``: UPF files from recipes, returned only if they pass the checks."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from aiida_goectp.workflows.dfpt.quantumespresso.pseudos.recipes import RECIPES,
 
 __all__ = ('PseudoError', 'generate', 'run_ld1')
 
-_TIMEOUT = 300  # seconds; one second is usual
-# Debian's ld1.x is linked with Open MPI, which refuses root otherwise
+_TIMEOUT = 300  # seconds; the usual time is one second
+# ld1.x of Debian is linked with Open MPI, which does not start as root without these variables
 _ENVIRONMENT = {'OMP_NUM_THREADS': '1', 'OMPI_ALLOW_RUN_AS_ROOT': '1', 'OMPI_ALLOW_RUN_AS_ROOT_CONFIRM': '1'}
 
 
 class PseudoError(ValueError):
-    """A pseudopotential cannot be made, or the one that was made fails its checks."""
+    """A pseudopotential cannot be generated, or it fails a check."""
 
 
 def _command(ld1: str) -> list[str]:
-    """Return the words of the command: a path that may hold spaces, or a whole command such as 'mpirun -n 1 ld1.x'."""
+    """Return the arguments of a command: a path, spaces allowed, or a command such as 'mpirun -n 1 ld1.x'."""
     if path := shutil.which(ld1):
         return [str(Path(path).absolute())]
     words = shlex.split(ld1)
     if not words or shutil.which(words[0]) is None:
         raise PseudoError(
-            f'{ld1!r} cannot be run: install Quantum ESPRESSO (Debian: quantum-espresso) or give the path of its ld1.x'
+            f'ld1: {ld1!r} is not executable; install Quantum ESPRESSO (Debian: quantum-espresso) or give another path'
         )
     return words
 
 
 def run_ld1(command: list[str], name: str, content: str, folder: Path) -> str:
-    """Run ``ld1.x`` on one input in a folder and return its output.
+    """Run ``ld1.x`` with one input in a folder and return its standard output.
 
     :param name: stem of the input and output files
-    :raises PseudoError: it cannot be started, takes too long or reports an error
+    :raises PseudoError: ld1.x cannot be started, exceeds the time limit or reports an error
     """
     (folder / f'{name}.in').write_text(content, encoding='utf-8')
     try:
@@ -72,37 +72,37 @@ def run_ld1(command: list[str], name: str, content: str, folder: Path) -> str:
 
 
 def _generate_one(recipe: Recipe, command: list[str], folder: Path) -> Path:
-    """Make, test and check one file in a folder of its own, and return it."""
+    """Generate, test and check one file in a folder, and return its path."""
     run_ld1(command, 'generate', generation_input(recipe), folder)
     path = folder / f'{recipe.symbol}.UPF'
     if not path.is_file():
-        raise PseudoError(f'{recipe.symbol}: ld1.x ended without an error but wrote no {path.name}')
+        raise PseudoError(f'{recipe.symbol}: ld1.x ended without an error, but {path.name} is missing')
     problems = file_problems(path, recipe)
     tested = read_comparisons(run_ld1(command, 'test', comparison_input(recipe), folder))
     problems += comparison_problems(tested, recipe)
     phase = phase_error(folder / 'ld11.dlog', folder / 'ld11ps.dlog')
     if not phase <= MAX_PHASE_ERROR:
-        problems.append(f'the logarithmic derivatives differ by {phase:.2f} rad')
+        problems.append(f'logarithmic derivatives differ by {phase:.2f} rad')
     if problems:
-        raise PseudoError(f'{recipe.symbol}: the pseudopotential fails its checks: ' + '; '.join(problems))
+        raise PseudoError(f'{recipe.symbol}: the pseudopotential fails the checks: ' + '; '.join(problems))
     return path
 
 
 def generate(symbols: Iterable[str], folder: str | Path, ld1: str = 'ld1.x') -> list[Path]:
-    """Make norm-conserving PBEsol pseudopotentials, a second or two an element.
+    """Generate norm-conserving PBEsol pseudopotentials, within one or two seconds per element.
 
-    Each is compared by ``ld1.x`` itself with all-electron atoms (levels and excitation energies of three
-    configurations, logarithmic derivatives, eigenvalues in a basis of Bessel functions, which shows ghosts).
+    ``ld1.x`` compares each with all-electron atoms: levels and excitation energies of three configurations, logarithmic
+    derivatives, and eigenvalues in a basis of Bessel functions, which reveal ghost states.
 
-    :param symbols: chemical symbols, all among ``RECIPES``
-    :param folder: where ``<symbol>.UPF`` and the log ``<symbol>.log`` go; made if it does not exist
-    :param ld1: path or command of Quantum ESPRESSO's ``ld1.x``
-    :return: the UPF files, in the order of the symbols
-    :raises PseudoError: an element without recipe, no ``ld1.x``, or a check failed; nothing is written for that element
+    :param symbols: chemical symbols, all in ``RECIPES``
+    :param folder: folder of ``<symbol>.UPF`` and the log ``<symbol>.log``; created if it does not exist
+    :param ld1: path or command of ``ld1.x``
+    :return: UPF files, in the order of the symbols
+    :raises PseudoError: no recipe for an element, no ``ld1.x``, or a failed check, in which case no file is written
     """
     wanted = list(dict.fromkeys(symbols))
     if unknown := [symbol for symbol in wanted if symbol not in RECIPES]:
-        raise PseudoError(f'no recipe for {", ".join(unknown)}; there are recipes for {", ".join(RECIPES)}')
+        raise PseudoError(f'symbols: no recipe for {", ".join(unknown)}; available: {", ".join(RECIPES)}')
     command = _command(ld1)
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)

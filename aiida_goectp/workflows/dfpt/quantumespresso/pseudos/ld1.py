@@ -1,4 +1,4 @@
-"""Input and output of ``ld1.x``: inputs rendered from a recipe, results read back. No process is started here."""
+"""Inputs of ``ld1.x`` from recipes, and parser of its output."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from aiida_goectp.workflows.dfpt.quantumespresso.pseudos.recipes import FUNCTION
 __all__ = ('BOX_RADIUS', 'Comparison', 'Level', 'comparison_input', 'generation_input', 'read_comparisons')
 
 BOX_RADIUS = 8.0
-"""Radius in bohr of the sphere in which the spherical Bessel functions stand that look for ghosts."""
+"""Radius in bohr of the sphere of the spherical Bessel functions in the search for ghost states."""
 
-# A larger sphere is sampled too coarsely by the logarithmic mesh at 150 Ry, a smaller one pushes outer states up.
+# In a larger sphere the logarithmic mesh is too coarse at 150 Ry, in a smaller one the outer states are raised.
 _BESSEL_CUTOFFS = (140, 150)
 _LEVEL = re.compile(r'^ +\d+ (\d) {5}(\d[SPD]) +\d\( *(\S+)\) +(\S+) +(\S+) +(\S+) *!?$', re.MULTILINE)
 
@@ -28,15 +28,15 @@ class Level(NamedTuple):
 
     @property
     def error(self) -> float:
-        """Pseudo-energy less all-electron energy, Ry."""
+        """Pseudo-energy minus all-electron energy, Ry."""
         return self.pseudo - self.all_electron
 
 
 class Comparison(NamedTuple):
-    """What the separable potential gives for one configuration of the atom.
+    """Results of the separable potential for one configuration of the atom.
 
     :param excitation_error: error of the total energy relative to the first configuration, Ry; 0 for the first
-    :param bessel: for each angular momentum the lowest eigenvalues in a basis of Bessel functions, Ry
+    :param bessel: lowest eigenvalues in a basis of Bessel functions for each angular momentum, Ry
     """
 
     levels: tuple[Level, ...]
@@ -45,8 +45,8 @@ class Comparison(NamedTuple):
 
 
 def generation_input(recipe: Recipe, author: str = 'aiida-goectp') -> str:
-    """Return the input that writes ``<symbol>.UPF``."""
-    # ld1.x takes the local channel from the last line
+    """Return the input that generates ``<symbol>.UPF``."""
+    # the last line must be the local channel
     channels = sorted(recipe.channels, key=lambda channel: channel.angular_momentum == recipe.local)
     rows = [
         f'{c.label} {c.angular_momentum + 1} {c.angular_momentum} {c.occupation} {c.energy} {c.radius} {c.radius}'
@@ -64,7 +64,7 @@ def generation_input(recipe: Recipe, author: str = 'aiida-goectp') -> str:
 
 
 def comparison_input(recipe: Recipe) -> str:
-    """Return the input that compares the UPF file with all-electron atoms: levels, energies, phases, ghosts."""
+    """Return the input of the test run: levels, energies, logarithmic derivatives, ghost states."""
     cases = ''.join(f" configts({i})='{case}'\n" for i, case in enumerate(recipe.tests, 1))
     low, high = _BESSEL_CUTOFFS
     return (
@@ -77,13 +77,13 @@ def comparison_input(recipe: Recipe) -> str:
 
 
 def read_comparisons(output: str) -> list[Comparison]:
-    """Return the configurations that an output of the test run reports, in order.
+    """Return the configurations in the output of a test run, in order.
 
-    :raises ValueError: a number is no number (``ld1.x`` prints stars for what overflows)
+    :raises ValueError: an invalid number (``ld1.x`` prints asterisks on overflow)
     """
     tested = []
     for block in output.split('Testing the pseudopotential')[1:]:
-        # the next configuration's all-electron part follows in the same block and has levels of another layout
+        # the all-electron levels of the next configuration follow in the same block, with another layout
         block, *_ = block.split('All-electron run')
         levels = tuple(
             Level(label, int(momentum), float(occupation), float(ae), float(ps))

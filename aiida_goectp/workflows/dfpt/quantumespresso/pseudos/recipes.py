@@ -1,10 +1,10 @@
-"""The recipes: what is valence, where each channel is cut, which channel is local, which cutoff to use.
+"""Recipes of the pseudopotentials: valence states, matching radii, local channel, cutoffs.
 
-How they were chosen. 2s and 2p of Na and Mg, and 1s of Li, are valence: with them in the core the optical modes of MgO
-come out a third too stiff. ``ld1.x`` knows one projector a channel, so the two s states of such an atom share one
-potential. It is made from the deeper one **in the ion** (Na⁺, Mg²⁺, Li⁺ are the reference, the states of compounds),
-taken as the local potential, which cannot make a ghost in s; the upper state is then a test and comes out within
-22 mRy. Si, Al, Cl have d local so that s and p both keep a projector; the others have p local.
+2s and 2p of Na and Mg, and 1s of Li, are valence states: with them in the core, the optical modes of MgO are a third
+too stiff. ``ld1.x`` generates one projector per channel, so both s states of such an atom share one potential. It is
+generated for the deeper state of the **ion** (Na⁺, Mg²⁺ and Li⁺, as in compounds) and used as the local potential,
+which excludes a ghost state in s; the upper state is a test and agrees within 22 mRy. For Si, Al and Cl, d is local, so
+that s and p both have a projector; for the other elements, p is local.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ STRINGENCIES = ('low', 'normal', 'high')
 class Channel(NamedTuple):
     """One pseudo-state: ``label`` such as '2P', occupation, matching radius in bohr.
 
-    A negative occupation marks an unbound state that only shapes the potential, at ``energy`` in Ry; an energy of 0
-    stands for the eigenvalue of the all-electron atom.
+    A negative occupation denotes an unbound state at ``energy`` (Ry); an energy of 0 denotes the all-electron
+    eigenvalue.
     """
 
     label: str
@@ -33,22 +33,22 @@ class Channel(NamedTuple):
 
     @property
     def angular_momentum(self) -> int:
-        """0, 1, 2 for s, p, d."""
+        """Angular momentum quantum number: 0, 1, 2 for s, p, d."""
         return 'SPD'.index(self.label[1])
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that ``ld1.x`` needs for one element.
+    """Input of ``ld1.x`` for one element.
 
-    :param configuration: reference of the generation, core included
-    :param channels: one a angular momentum
-    :param local: angular momentum of the channel whose potential is the local one
-    :param method: 'rrkj' (softer) or 'tm' (Troullier-Martins; the only one of the two for unbound states)
-    :param valence: charge of the pseudo-ion, electrons
-    :param cutoffs: plane-wave cutoffs in Ry: low, normal, high; four times as much for the density
+    :param configuration: reference configuration of the generation, core included
+    :param channels: one channel for each angular momentum
+    :param local: angular momentum of the local channel
+    :param method: 'rrkj' (softer) or 'tm' (Troullier-Martins, required for unbound states)
+    :param valence: number of valence electrons
+    :param cutoffs: low, normal and high plane-wave cutoff in Ry; the density cutoff is four times as large
     :param tests: valence configurations that the potential must reproduce
-    :param core_radius: where the frozen core density is smoothed for the core correction, bohr; None without one
+    :param core_radius: matching radius of the nonlinear core correction in bohr; None without correction
     """
 
     symbol: str
@@ -64,7 +64,7 @@ class Recipe:
 
 
 def _semicore(symbol: str, number: int, radii: tuple[float, float], cutoffs: tuple[float, float, float]) -> Recipe:
-    """Return the recipe of an atom of the third row with 2s, 2p and 3s in the valence, made from its ion."""
+    """Return the recipe of a third-period atom with 2s, 2p and 3s as valence states, generated from its ion."""
     outer = number - 10
     return Recipe(
         symbol,
@@ -87,7 +87,7 @@ def _second_row(
     method: Literal['rrkj', 'tm'] = 'rrkj',
     core_radius: float | None = None,
 ) -> Recipe:
-    """Return the recipe of an atom from B to F: the p potential is local."""
+    """Return the recipe of an atom from B to F; p is local."""
     p = number - 4
     return Recipe(
         symbol,
@@ -110,7 +110,7 @@ def _third_row(
     cutoffs: tuple[float, float, float],
     core_radius: float | None = None,
 ) -> Recipe:
-    """Return the recipe of an atom from Al to Cl: the d potential, made for an unbound state, is local."""
+    """Return the recipe of an atom from Al to Cl; d, generated for an unbound state, is local."""
     p = number - 12
     return Recipe(
         symbol,
@@ -159,4 +159,4 @@ RECIPES: MappingProxyType[str, Recipe] = MappingProxyType(
         )
     }
 )
-"""The recipes by chemical symbol."""
+"""Recipes by chemical symbol."""

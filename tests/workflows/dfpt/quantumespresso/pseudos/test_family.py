@@ -1,4 +1,4 @@
-"""A family of generated potentials in a real profile."""
+"""Family of generated potentials in a profile."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(shutil.which('ld1.x') is None, reason='needs ld1
 
 
 @pytest.mark.usefixtures('aiida_profile_clean')
-def test_family_has_files_cutoffs_and_a_default():
+def test_family_has_potentials_and_cutoffs():
     family = generate_family(['H', 'O'], 'light')
     assert family.is_stored
     assert sorted(family.elements) == ['H', 'O']
@@ -21,5 +21,5 @@ def test_family_has_files_cutoffs_and_a_default():
     assert family.get_default_stringency() == 'normal'
     assert set(family.get_cutoff_stringencies()) == {'low', 'normal', 'high'}
     assert family.get_recommended_cutoffs(elements=('H', 'O'), unit='Ry') == (80.0, 320.0)
-    with pytest.raises(PseudoError, match="there is a family 'light' already"):
+    with pytest.raises(PseudoError, match="'light'"):
         generate_family(['H'], 'light')

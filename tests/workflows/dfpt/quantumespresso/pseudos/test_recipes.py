@@ -1,4 +1,4 @@
-"""The table itself and the inputs that are rendered from it; no ld1.x needed."""
+"""Table of recipes, and the inputs of ld1.x."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _electrons(configuration):
     return sum(CORES.get(shell) or max(float(shell[2:]), 0) for shell in shells)
 
 
-def test_the_elements_of_the_quickstart_have_recipes():
+def test_elements_of_the_quickstart_have_recipes():
     assert set(QUICKSTART) <= set(RECIPES)
 
 
@@ -37,7 +37,7 @@ def test_charges_add_up(symbol):
 
 
 @pytest.mark.parametrize('symbol', RECIPES)
-def test_the_local_channel_is_the_last_line(symbol):
+def test_local_channel_is_the_last_line(symbol):
     recipe = RECIPES[symbol]
     lines = generation_input(recipe).strip().splitlines()
     assert int(lines[-1].split()[2]) == recipe.local
@@ -52,12 +52,12 @@ def test_cutoffs_have_the_form_of_aiida_pseudo():
         assert low < normal < high
 
 
-def test_an_element_without_recipe_is_refused_before_anything_runs(tmp_path):
-    with pytest.raises(PseudoError, match='no recipe for U, Fe'):
+def test_element_without_recipe_is_refused_before_any_run(tmp_path):
+    with pytest.raises(PseudoError, match='U, Fe'):
         generate(['Si', 'U', 'Fe'], tmp_path / 'out', ld1='/nowhere/ld1.x')
     assert not (tmp_path / 'out').exists()
 
 
-def test_a_missing_ld1_is_named_with_the_remedy(tmp_path):
-    with pytest.raises(PseudoError, match=r"'/nowhere/ld1.x' cannot be run: install Quantum ESPRESSO"):
+def test_missing_ld1_is_named(tmp_path):
+    with pytest.raises(PseudoError, match='/nowhere/ld1'):
         generate(['Si'], tmp_path, ld1='/nowhere/ld1.x')
