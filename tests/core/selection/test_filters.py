@@ -10,6 +10,7 @@ from aiida_goectp.core.crystals import Crystal, CrystalSet, read_structures
 from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.selection.filters import Filters
 from aiida_goectp.core.selection.reasons import join_reasons
+from tests.rows import MP20
 
 NUMBERS = [[12, 8], [11, 17], [38, 22, 8, 8, 8], [14]]  # MgO, NaCl, SrTiO3, Si
 
@@ -113,10 +114,10 @@ def test_empty_crystal_set():
     assert Filters(elements_all=['O'], max_atoms=3).passes(CrystalSet.from_crystals([])).shape == (0,)
 
 
-def test_common_filters_on_materials_project_crystals(shared):
-    crystals = read_structures([shared / 'data' / 'mp20_val.jsonl.gz'])
+def test_common_filters_on_materials_project_crystals():
+    crystals = read_structures([MP20])
     passed = Filters(min_gap=0.1, max_hull=0.05, elements_none=('Pb',)).passes(crystals)
     gaps, hulls = crystals.properties['band_gap'], crystals.properties['e_above_hull']
     lead = np.array([82 in crystal.atomic_numbers for crystal in crystals])
-    assert 1000 < passed.sum() < 4000
+    assert [int(rule.sum()) for rule in (gaps < 0.1, hulls > 0.05, lead, passed)] == [105, 32, 9, 84]
     assert np.array_equal(passed, (gaps >= 0.1) & (hulls <= 0.05) & ~lead)
