@@ -14,6 +14,7 @@ from aiida_goectp.core.crystals.entries import clean_text, collect
 from aiida_goectp.core.crystals.jsonlines import read_jsonlines
 from aiida_goectp.core.crystals.readers import unpack
 from aiida_goectp.core.datasets.row_gates import failed_row_gates, is_refused, join_names
+from aiida_goectp.core.dielectric.gate_codes import GateCode
 from aiida_goectp.core.dielectric.tensors import symmetrise
 from aiida_goectp.core.formats.npz import FormatError
 
@@ -80,7 +81,7 @@ def _row(name: str, crystal: Crystal, line: dict[str, Any]) -> dict[str, Any]:
     labels = {part: symmetrise(unknown if table is None else table) for part, table in found.items()}
     for part in _NAMES:
         if not line.get(f'{part}_ok', True):
-            failed = join_names(f'{part}_ok', failed)
+            failed = join_names(GateCode(f'{part}_ok'), failed)
             labels[part][:] = np.nan
     if failed and not is_refused(failed):
         labels['ionic'][:] = np.nan

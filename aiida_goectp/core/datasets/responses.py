@@ -1,4 +1,4 @@
-"""Computed responses with their verdicts as rows of a dataset."""
+"""Datasets from computed responses and the results of their gates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.crystals.entries import unique_ids
 from aiida_goectp.core.datasets.dataset import UNKNOWN, Dataset
 from aiida_goectp.core.datasets.row_gates import failed_names, is_refused, join_names
-from aiida_goectp.core.dielectric.gates import ACCEPTED, ELECTRONIC_ONLY, LABELS, REFUSED
+from aiida_goectp.core.dielectric.gate_codes import GateCode, VerdictLabel
 from aiida_goectp.core.dielectric.response import DielectricResponse
 from aiida_goectp.core.dielectric.tensors import symmetrise
 from aiida_goectp.core.formats.npz import FormatError
@@ -20,26 +20,26 @@ __all__ = ('JudgedResponse', 'dataset_from_responses')
 
 
 class JudgedResponse(NamedTuple):
-    """A response and what the gates say of it."""
+    """A response with the result of its gates."""
 
     response: DielectricResponse
     verdict: Mapping[str, Any]
-    """as :meth:`aiida_goectp.core.dielectric.gates.Verdict.as_dict` gives it"""
+    """of :meth:`aiida_goectp.core.dielectric.gates.Verdict.as_dict`"""
     origin: str
-    """where the label comes from, e.g. the UUID of a node"""
+    """source of the label, such as the UUID of a node"""
 
 
 def dataset_from_responses(judged: Sequence[JudgedResponse]) -> Dataset:
     """Return one row for each response, in order, in the frame of its cell.
 
-    ``accepted`` gives both labels, ``electronic-only`` the electronic one; what is ``refused`` keeps its labels and
-    carries the names of the gates that it failed, so that nothing trains on it. Tensors are symmetrised, the band gap
-    becomes a property. An id that stood before gets ``#2`` appended.
+    A row has both labels if ``accepted``, and the electronic label if ``electronic-only``. A ``refused`` row keeps its
+    labels and the names of the failed gates, and is not trainable. Tensors are symmetrised, the band gap becomes a
+    property. ``#2`` is appended to a duplicate id.
 
-    :raises FormatError: no response, or a verdict that is none
+    :raises FormatError: no response, or an invalid verdict
     """
     if not judged:
-        raise FormatError('no dielectric response to make a dataset of; give at least one')
+        raise FormatError('no dielectric response given; a dataset needs at least one')
     crystals = [item.response.crystal for item in judged]
     names = unique_ids([crystal.id for crystal in crystals])
     rows = [_row(item) for item in judged]
@@ -63,20 +63,23 @@ def dataset_from_responses(judged: Sequence[JudgedResponse]) -> Dataset:
 def _row(item: JudgedResponse) -> dict[str, Any]:
     response, verdict = item.response, item.verdict
     where = f'verdict on {response.crystal.id} ({item.origin})'
-    label, gates = verdict.get('label'), verdict.get('gates')
-    if label not in LABELS or not isinstance(gates, list | tuple):
-        raise FormatError(f'{where}: label {label!r} and gates expected, as gates.judge gives them')
     try:
-        failed = failed_names(gates)
-    except (KeyError, TypeError) as error:
-        raise FormatError(f'{where}: a gate without name, part and passed ({error})') from error
-    if label == REFUSED and not is_refused(failed):
-        failed = join_names('refused', failed)  # by a verdict from elsewhere, which names no gate
-    fits = {ACCEPTED: not failed, ELECTRONIC_ONLY: not is_refused(failed), REFUSED: True}
-    if not fits[label]:
-        raise FormatError(f'{where}: it says {label}, yet these gates failed: {failed}')
+        label, failed = VerdictLabel(verdict['label']), failed_names(verdict['gates'])
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(
+            f'{where}: expected label ({", ".join(VerdictLabel)}) and gates with name, part and passed ({error})'
+        ) from error
+    if label is VerdictLabel.REFUSED and not is_refused(failed):
+        failed = join_names(GateCode.REFUSED, failed)  # a verdict of another program that names no gate
+    consistent = {
+        VerdictLabel.ACCEPTED: not failed,
+        VerdictLabel.ELECTRONIC_ONLY: not is_refused(failed),
+        VerdictLabel.REFUSED: True,
+    }
+    if not consistent[label]:
+        raise FormatError(f'{where}: the label is {label}, but these gates failed: {failed}')
     unknown = np.full((3, 3), np.nan)
-    ionic = response.ionic if label != ELECTRONIC_ONLY else None
+    ionic = None if label is VerdictLabel.ELECTRONIC_ONLY else response.ionic
     charges = response.born_charges
     return {
         'electronic': symmetrise(response.electronic),

@@ -1,16 +1,18 @@
-"""Quality gates on the rows of a dataset: those of ``core.dielectric.gates`` that need no full calculation.
+"""Quality gates of dataset rows: the gates of ``core.dielectric.gates`` that need no full calculation.
 
-The failed gates of a row are written as names joined by ``, ``. A name in :data:`IONIC_GATES` concerns the ionic label
-alone; any other refuses the row. ``ionic_below_limit`` is the gate ``below_limit`` where the ionic part is its fault.
+The failed gates of a row are the values of :class:`.GateCode` joined by ``, ``. Codes in :data:`IONIC_GATES` concern
+the ionic label only; any other code, known or not, refuses the row.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import Crystal
+from aiida_goectp.core.dielectric.gate_codes import GATES, GateCode
 from aiida_goectp.core.dielectric.gates import DEFAULT_THRESHOLDS, Gate, judge
 from aiida_goectp.core.dielectric.response import DielectricResponse
 
@@ -18,45 +20,46 @@ __all__ = ('IONIC_GATES', 'failed_names', 'failed_row_gates', 'is_refused', 'joi
 
 IONIC_GATES = frozenset(
     {
-        'ionic_below_limit',
-        'ionic_not_negative',
-        'ionic_ok',
-        'ionic_point_group',
-        'ionic_symmetric',
-        'neutral_born_charges',
-        'no_imaginary_mode',
+        *(code for code, rule in GATES.items() if rule.part == 'ionic' and code is not GateCode.BELOW_LIMIT),
+        GateCode.IONIC_BELOW_LIMIT,
+        GateCode.IONIC_OK,
     }
 )
-"""what leaves the electronic label good"""
+"""gates that leave the electronic label valid"""
 
-_UNKNOWABLE = ('scf_converged', 'no_imaginary_mode')  # a table says nothing of them
+_SEPARATOR = ', '
 
 
 def is_refused(names: str) -> bool:
     """Return whether failed gates refuse the whole row.
 
-    :param names: joined by ``, ``; empty if there are none
+    :param names: joined by ``, ``; empty if no gate failed
     """
-    return any(name not in IONIC_GATES for name in names.split(', ') if name)
+    return any(name not in IONIC_GATES for name in _split(names))
 
 
 def join_names(*names: str) -> str:
-    """Return lists of names as one, each name once."""
-    return ', '.join(dict.fromkeys(name for item in names for name in item.split(', ') if name))
+    """Return the names of several lists as one list, each name once."""
+    return _SEPARATOR.join(dict.fromkeys(name for item in names for name in _split(item)))
 
 
-def failed_names(gates: Any) -> str:
-    """Return the names of the gates that failed.
+def _split(names: str) -> list[str]:
+    return [name for name in names.split(_SEPARATOR) if name]
 
-    :param gates: :class:`aiida_goectp.core.dielectric.gates.Gate`, or dictionaries of the same entries
+
+def failed_names(gates: Iterable[Gate | Mapping[str, Any]]) -> str:
+    """Return the names of the gates that failed, joined by ``, ``.
+
+    :param gates: :class:`.Gate`, or dictionaries with the same entries
+    :raises KeyError: a dictionary without name, part or passed
     """
     found = []
     for item in gates:
         gate = item._asdict() if isinstance(item, Gate) else item
         if gate['passed'] is False:
-            shared = gate['name'] == 'below_limit' and gate['part'] == 'ionic'
-            found.append(f'ionic_{gate["name"]}' if shared else str(gate['name']))
-    return ', '.join(found)
+            by_ionic = gate['name'] == GateCode.BELOW_LIMIT and gate['part'] == 'ionic'
+            found.append(str(GateCode.IONIC_BELOW_LIMIT if by_ionic else gate['name']))
+    return _SEPARATOR.join(found)
 
 
 def failed_row_gates(
@@ -68,37 +71,36 @@ def failed_row_gates(
 ) -> str:
     """Return the names of the gates that a row of a table fails.
 
-    Convergence and frequencies are taken on trust; the gap is judged where it is known.
+    Convergence and frequencies are not checked; the gap is checked where it is known.
 
     :param electronic: (3, 3) as published, not symmetrised; ``None`` where missing
     :param ionic: (3, 3) likewise
-    :param born_charges: (atoms, 3, 3)
+    :param born_charges: (atoms, 3, 3) e: atom, field, displacement
     :param band_gap: eV
     """
-    off: dict[str, float | None] = dict.fromkeys(_UNKNOWABLE)
+    disabled: set[GateCode] = {GateCode.SCF_CONVERGED, GateCode.NO_IMAGINARY_MODE}
     if band_gap is None:
-        off['insulating'] = None
+        disabled.add(GateCode.INSULATING)
     if electronic is None:
         if ionic is None:
             return ''
-        # nothing is known of the electronic part: it counts as nothing, and its gates are off
+        # an unknown electronic part is taken as zero, and its gates are disabled
         electronic = np.zeros((3, 3))
-        kept = IONIC_GATES | {'below_limit'}
-        off |= dict.fromkeys(name for name in DEFAULT_THRESHOLDS if name not in kept)
+        disabled |= {code for code, rule in GATES.items() if rule.part == 'electronic'}
     total = electronic if ionic is None else electronic + ionic
     parts = (
-        (electronic, electronic, 'point_group'),
-        (electronic if ionic is None else ionic, total, 'ionic_point_group'),
+        (electronic, electronic, GateCode.POINT_GROUP),
+        (electronic if ionic is None else ionic, total, GateCode.IONIC_POINT_GROUP),
     )
-    if all(_nearly_isotropic(tensor, scale, DEFAULT_THRESHOLDS[name]) for tensor, scale, name in parts):
-        off |= dict.fromkeys(name for _, _, name in parts)
+    if all(_nearly_isotropic(tensor, scale, DEFAULT_THRESHOLDS[code]) for tensor, scale, code in parts):
+        disabled |= {code for _, _, code in parts}
     response = DielectricResponse(crystal, electronic, ionic, born_charges, band_gap=band_gap)
-    return failed_names(judge(response, off).gates)
+    return failed_names(judge(response, {code.value: None for code in disabled}).gates)
 
 
 def _nearly_isotropic(tensor: np.ndarray, scale: np.ndarray, threshold: float) -> bool:
-    """Return whether a tensor passes the gate on the point group whatever the group is.
+    """Return whether a tensor passes the point-group gate for every group, so that the group need not be determined.
 
-    The isotropic part obeys every group, and a projection makes nothing longer. To find the group takes milliseconds.
+    The isotropic part is invariant under every group, and a projection increases no norm.
     """
     return bool(np.linalg.norm(tensor - np.trace(tensor) / 3 * np.eye(3)) <= threshold * np.linalg.norm(scale))

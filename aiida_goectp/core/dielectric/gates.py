@@ -1,9 +1,8 @@
-"""Gates: what makes a dielectric response a label that may be learnt from.
+"""Quality gates of a dielectric response: whether it can be used as a label for training.
 
-Each gate is one number, one threshold, one sentence. A failed gate is a result with a name: the response stays, the
-verdict says why, and nothing may train on what it refuses. No number depends on the frame: deviations are spectral
-norms, the largest over all directions. Thresholds follow the practice of the published tables, see
-``docs/explanation/gates.md``.
+Each gate compares one number with one threshold. A failed gate is a result, not an error: the response is kept, and the
+verdict states the reason. No number depends on the frame: deviations are spectral norms, that is the largest deviation
+over all directions. The thresholds follow published tables, see ``docs/explanation/gates.md``.
 """
 
 from __future__ import annotations
@@ -14,241 +13,184 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from aiida_goectp.core.dielectric.gate_codes import GATES, GateCode, Part, VerdictLabel
 from aiida_goectp.core.dielectric.response import DielectricResponse
 from aiida_goectp.core.dielectric.tensors import eigenvalues
 
-__all__ = (
-    'ACCEPTED',
-    'DEFAULT_THRESHOLDS',
-    'ELECTRONIC_ONLY',
-    'LABELS',
-    'REFUSED',
-    'Gate',
-    'Verdict',
-    'check_thresholds',
-    'judge',
-    'judge_gap',
-)
+__all__ = ('DEFAULT_THRESHOLDS', 'Gate', 'Verdict', 'check_thresholds', 'judge', 'judge_gap')
 
-ACCEPTED, ELECTRONIC_ONLY, REFUSED = LABELS = ('accepted', 'electronic-only', 'refused')
-"""the labels that a verdict can give"""
-
-DEFAULT_THRESHOLDS: Mapping[str, float] = MappingProxyType(
-    {
-        'scf_converged': 1.0,  # 1: must be; there is nothing in between
-        'insulating': 0.0,  # eV, the gap must be larger
-        'sufficient_cutoff': 0.9,  # of the cutoff that is recommended for the potentials
-        'residual_forces': 0.05,  # eV/Å on any atom
-        'symmetric': 0.1,  # |ε − εᵀ|, spectral norm
-        'point_group': 0.1,  # |ε − projected ε| / |ε|, Frobenius norms
-        'electronic_at_least_one': 1.0,  # smallest eigenvalue of ε_∞
-        'electronic_not_identity': 0.01,  # |ε_∞ − 1|, spectral norm: below, nothing was computed
-        'below_limit': 1000.0,  # largest eigenvalue of the total: beyond, a soft mode
-        'ionic_symmetric': 0.1,
-        'ionic_point_group': 0.1,  # of the ionic residual in the norm of the total
-        'ionic_not_negative': -0.1,  # smallest eigenvalue of the ionic tensor
-        'no_imaginary_mode': -0.3,  # THz, lowest optical frequency at Γ
-        'neutral_born_charges': 0.1,  # e an atom, |Σ Z*| / n, spectral norm
-    }
-)
+DEFAULT_THRESHOLDS: Mapping[str, float] = MappingProxyType({code.value: rule.threshold for code, rule in GATES.items()})
 """threshold of each gate by its name"""
 
-_NEEDED = ('scf_converged', 'insulating', 'no_imaginary_mode')  # not to know is not good enough
+_Finding = tuple[float | None, str]
 
 
 class Gate(NamedTuple):
-    """What one gate says."""
+    """Result of one gate."""
 
-    name: str
+    name: GateCode
     value: float | None
-    """the number, ``None`` if it is not known"""
+    """the number, ``None`` if unknown"""
     threshold: float
     passed: bool | None
-    """``None`` if it could not be judged and need not be"""
+    """``None`` if the number is unknown and not required"""
     message: str
-    part: str
-    """``electronic`` or ``ionic``: what cannot be trusted if it fails"""
+    part: Part
+    """what is unreliable if the gate fails"""
 
 
 class Verdict(NamedTuple):
-    """What all gates say together."""
+    """Result of all gates."""
 
-    label: str
-    """accepted, electronic-only (the ionic part is missing or failed), or refused"""
+    label: VerdictLabel
     gates: tuple[Gate, ...]
     reason: str
-    """why it is not accepted; empty if it is"""
+    """failed gates; empty if accepted"""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON: label, reason, and one dictionary a gate."""
-        return {'label': self.label, 'reason': self.reason, 'gates': [gate._asdict() for gate in self.gates]}
+        """Return plain JSON: label, reason, and one dictionary for each gate."""
+        gates = [{**gate._asdict(), 'name': gate.name.value} for gate in self.gates]
+        return {'label': self.label.value, 'reason': self.reason, 'gates': gates}
 
 
 def judge(dielectric: DielectricResponse, thresholds: Mapping[str, float | None] | None = None) -> Verdict:
-    """Return what the gates say of a response.
+    """Evaluate all gates of a response.
 
-    :param thresholds: take precedence over :data:`DEFAULT_THRESHOLDS`; ``None`` switches a gate off
-    :raises ValueError: a threshold for a gate that does not exist, or one that is no number
+    :param thresholds: override :data:`DEFAULT_THRESHOLDS`; ``None`` disables a gate
+    :raises ValueError: an unknown gate, or an invalid threshold
     """
     limits = check_thresholds(thresholds)
-    operations = _operations(dielectric) if {'point_group', 'ionic_point_group'} & set(limits) else None
-    findings = {**_electronic(dielectric, operations), **_ionic(dielectric, operations)}
-    judged = [
-        _gate(name, value, limits[name], message, part)
-        for name, (value, message, part) in findings.items()
-        if name in limits
-    ]
-    failed = [gate for gate in judged if gate.passed is False]
+    needs_symmetry = {GateCode.POINT_GROUP, GateCode.IONIC_POINT_GROUP} & set(limits)
+    operations = _operations(dielectric) if needs_symmetry else None
+    findings = {**_electronic_findings(dielectric, operations), **_ionic_findings(dielectric, operations)}
+    limit_part = _part_of_limit(dielectric)
+    gates = tuple(
+        _gate(code, *finding, limits[code], limit_part if code is GateCode.BELOW_LIMIT else GATES[code].part)
+        for code, finding in findings.items()
+        if code in limits
+    )
+    failed = [gate for gate in gates if gate.passed is False]
     reason = '; '.join(f'{gate.name}: {gate.message}' for gate in failed)
     if any(gate.part == 'electronic' for gate in failed):
-        return Verdict(REFUSED, tuple(judged), reason)
+        return Verdict(VerdictLabel.REFUSED, gates, reason)
     if failed:
-        return Verdict(ELECTRONIC_ONLY, tuple(judged), reason)
+        return Verdict(VerdictLabel.ELECTRONIC_ONLY, gates, reason)
     if dielectric.ionic is None:
-        return Verdict(ELECTRONIC_ONLY, tuple(judged), 'the ionic part was not computed')
-    return Verdict(ACCEPTED, tuple(judged), '')
+        return Verdict(VerdictLabel.ELECTRONIC_ONLY, gates, 'the ionic part was not computed')
+    return Verdict(VerdictLabel.ACCEPTED, gates, '')
 
 
 def judge_gap(gap: float, thresholds: Mapping[str, float | None] | None = None) -> Verdict:
-    """Return what the gate on the gap says before any response is computed; the response of a metal has no limit.
+    """Evaluate the gap gate before a response is computed; the static response of a metal has no limit for q → 0.
 
     :param gap: eV, Kohn-Sham; 0 for a metal
     :return: refused, or accepted as far as the gap is concerned
-    :raises ValueError: thresholds that :func:`judge` would refuse
+    :raises ValueError: as :func:`judge`
     """
     limits = check_thresholds(thresholds)
-    if 'insulating' not in limits:
-        return Verdict(ACCEPTED, (), '')
-    gate = _gate('insulating', gap, limits['insulating'], f'band gap {gap:.3f} eV', 'electronic')
-    label, reason = (ACCEPTED, '') if gate.passed else (REFUSED, f'{gate.name}: {gate.message}')
-    return Verdict(label, (gate,), reason)
+    if GateCode.INSULATING not in limits:
+        return Verdict(VerdictLabel.ACCEPTED, (), '')
+    gate = _gate(GateCode.INSULATING, gap, f'band gap {gap:.3f} eV', limits[GateCode.INSULATING], 'electronic')
+    if gate.passed:
+        return Verdict(VerdictLabel.ACCEPTED, (gate,), '')
+    return Verdict(VerdictLabel.REFUSED, (gate,), f'{gate.name}: {gate.message}')
 
 
 def check_thresholds(thresholds: Mapping[str, float | None] | None) -> dict[str, float]:
-    """Return all thresholds that are in force.
+    """Return the thresholds of all gates that are enabled.
 
-    :raises ValueError: an unknown gate, or no number
+    :raises ValueError: an unknown gate, or a threshold that is not a finite number
     """
     limits: dict[str, float] = dict(DEFAULT_THRESHOLDS)
     for name, value in (thresholds or {}).items():
         if name not in DEFAULT_THRESHOLDS:
-            raise ValueError(f'no gate is named {name!r}; there are: {", ".join(DEFAULT_THRESHOLDS)}')
+            raise ValueError(f'unknown gate {name!r}; known gates: {", ".join(DEFAULT_THRESHOLDS)}')
         if value is None:
             limits.pop(name)
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-            raise ValueError(f'threshold of the gate {name}: {value!r} is no number; null switches the gate off')
+            raise ValueError(f'threshold of the gate {name}: expected a number, or null to disable it; found {value!r}')
         limits[name] = float(value)
     return limits
 
 
-_Finding = tuple[float | None, str, str]
-_AT_MOST = frozenset(
-    {
-        'below_limit',
-        'ionic_point_group',
-        'ionic_symmetric',
-        'neutral_born_charges',
-        'point_group',
-        'residual_forces',
-        'symmetric',
-    }
-)
-_MORE_THAN = ('insulating', 'electronic_not_identity')
-
-
-def _gate(name: str, value: float | None, threshold: float, message: str, part: str) -> Gate:
+def _gate(code: GateCode, value: float | None, message: str, threshold: float, part: Part) -> Gate:
+    rule = GATES[code]
     if value is None:
-        return Gate(name, None, threshold, False if name in _NEEDED else None, message, part)
-    if name in _AT_MOST:
-        passed, sign = value <= threshold, '≤'
-    elif name in _MORE_THAN:
-        passed, sign = value > threshold, '>'
-    else:
-        passed, sign = value >= threshold, '≥'
-    return Gate(name, value, threshold, bool(passed), f'{message} (must be {sign} {threshold:g})', part)
+        return Gate(code, None, threshold, False if rule.required else None, message, part)
+    passed = {'≥': value >= threshold, '≤': value <= threshold, '>': value > threshold}[rule.comparison]
+    return Gate(code, value, threshold, bool(passed), f'{message} (required: {rule.comparison} {threshold:g})', part)
 
 
-def _electronic(response: DielectricResponse, operations: np.ndarray | None) -> dict[str, _Finding]:
-    """Return number and message of the gates on which all of the response hangs."""
-    part = 'electronic'
-    electronic = response.electronic
-    smallest = float(eigenvalues(electronic)[0])
-    asymmetry = _asymmetry(electronic)
-    identity = float(np.linalg.norm(electronic - np.eye(3), 2))
-    gap, force = response.band_gap, response.max_force
-    ratio = _cutoff_ratio(response)
+def _electronic_findings(response: DielectricResponse, operations: np.ndarray | None) -> dict[GateCode, _Finding]:
+    """Return number and message of the gates on the whole response."""
+    electronic, total = response.electronic, response.total
+    smallest, largest = (float(eigenvalues(electronic)[place]) for place in (0, 2))
+    asymmetry, identity = _norm(electronic - electronic.T), _norm(electronic - np.eye(3))
+    gap, force, ratio = response.band_gap, response.max_force, _cutoff_ratio(response)
     residual = _point_group_residual(operations, electronic, electronic)
-    converged = 'converged' if response.scf_converged else 'the electrons did not converge'
+    if total is not None:
+        largest = float(eigenvalues(total)[2])
     return {
-        'scf_converged': (float(response.scf_converged), converged, part),
-        'insulating': (gap, 'the band gap is not known' if gap is None else f'band gap {gap:.3f} eV', part),
-        'sufficient_cutoff': (
+        GateCode.SCF_CONVERGED: (
+            float(response.scf_converged),
+            'converged' if response.scf_converged else 'ground state or response not converged',
+        ),
+        GateCode.INSULATING: (gap, 'unknown band gap' if gap is None else f'band gap {gap:.3f} eV'),
+        GateCode.SUFFICIENT_CUTOFF: (
             ratio,
-            'cutoff or its recommendation is not known' if ratio is None else f'cutoff {ratio:.2f} of the recommended',
-            part,
+            'unknown cutoff or recommended cutoff' if ratio is None else f'ratio of cutoff to recommended {ratio:.2f}',
         ),
-        'residual_forces': (
-            force,
-            'the forces are not known' if force is None else f'largest force {force:.4f} eV/Å',
-            part,
-        ),
-        'symmetric': (asymmetry, f'electronic tensor off its transpose by {asymmetry:.3g}', part),
-        'point_group': (
+        GateCode.RESIDUAL_FORCES: (force, 'unknown forces' if force is None else f'largest force {force:.4f} eV/Å'),
+        GateCode.SYMMETRIC: (asymmetry, f'asymmetry of the electronic tensor {asymmetry:.3g}'),
+        GateCode.POINT_GROUP: (
             residual,
-            'the symmetry of the crystal is not known'
-            if residual is None
-            else f'electronic tensor breaks the point group by {residual:.1%}',
-            part,
+            'unknown symmetry' if residual is None else f'electronic tensor violates the point group by {residual:.1%}',
         ),
-        'electronic_at_least_one': (smallest, f'smallest electronic eigenvalue {smallest:.3f}', part),
-        'electronic_not_identity': (identity, f'electronic tensor off the identity by {identity:.3g}', part),
-        'below_limit': _limit(response),
+        GateCode.ELECTRONIC_AT_LEAST_ONE: (smallest, f'smallest electronic eigenvalue {smallest:.3f}'),
+        GateCode.ELECTRONIC_NOT_IDENTITY: (identity, f'electronic tensor differs from the identity by {identity:.3g}'),
+        GateCode.BELOW_LIMIT: (
+            largest,
+            f'largest eigenvalue of the {"electronic tensor" if total is None else "total"} {largest:.1f}',
+        ),
     }
 
 
-def _ionic(response: DielectricResponse, operations: np.ndarray | None) -> dict[str, _Finding]:
-    """Return number and message of the gates that concern the ionic part alone; none if there is no such part."""
-    if response.ionic is None or response.total is None:
+def _ionic_findings(response: DielectricResponse, operations: np.ndarray | None) -> dict[GateCode, _Finding]:
+    """Return number and message of the gates on the ionic part; none without ionic part."""
+    ionic, total = response.ionic, response.total
+    if ionic is None or total is None:
         return {}
-    part = 'ionic'
-    smallest = float(eigenvalues(response.ionic)[0])
-    asymmetry = _asymmetry(response.ionic)
-    residual = _point_group_residual(operations, response.ionic, response.total)
-    charges = response.born_charges
-    charge = None if charges is None else float(np.linalg.norm(charges.sum(axis=0), 2) / len(charges))
-    lowest = None if response.frequencies is None else _lowest_optical(response.frequencies)
+    smallest, asymmetry = float(eigenvalues(ionic)[0]), _norm(ionic - ionic.T)
+    residual = _point_group_residual(operations, ionic, total)
+    charges, frequencies = response.born_charges, response.frequencies
+    charge = None if charges is None else _norm(charges.sum(axis=0)) / len(charges)
+    lowest = None if frequencies is None else _lowest_optical(frequencies)
     return {
-        'ionic_symmetric': (asymmetry, f'ionic tensor off its transpose by {asymmetry:.3g}', part),
-        'ionic_point_group': (
+        GateCode.IONIC_SYMMETRIC: (asymmetry, f'asymmetry of the ionic tensor {asymmetry:.3g}'),
+        GateCode.IONIC_POINT_GROUP: (
             residual,
-            'the symmetry of the crystal is not known'
+            'unknown symmetry'
             if residual is None
-            else f'ionic tensor breaks the point group by {residual:.1%} of the total',
-            part,
+            else f'ionic tensor violates the point group by {residual:.1%} of the total',
         ),
-        'ionic_not_negative': (smallest, f'smallest ionic eigenvalue {smallest:.3f}', part),
-        'no_imaginary_mode': (
+        GateCode.IONIC_NOT_NEGATIVE: (smallest, f'smallest ionic eigenvalue {smallest:.3f}'),
+        GateCode.NO_IMAGINARY_MODE: (
             lowest,
-            'the frequencies at Γ are not known' if lowest is None else f'lowest optical frequency {lowest:.2f} THz',
-            part,
+            'unknown frequencies at Γ' if lowest is None else f'lowest optical frequency {lowest:.2f} THz',
         ),
-        'neutral_born_charges': (
+        GateCode.NEUTRAL_BORN_CHARGES: (
             charge,
-            'the Born charges are not known' if charge is None else f'Born charges add up to {charge:.3f} e an atom',
-            part,
+            'unknown Born charges' if charge is None else f'sum of the Born charges {charge:.3f} e per atom',
         ),
     }
 
 
-def _limit(response: DielectricResponse) -> _Finding:
-    """A total beyond the limit is the fault of the ionic part, unless the electronic one is as large itself."""
-    electronic = float(eigenvalues(response.electronic)[2])
+def _part_of_limit(response: DielectricResponse) -> Part:
+    """Return the part that causes a total beyond the limit: electronic if it is the only part or more than half."""
     if response.total is None:
-        return electronic, f'largest electronic eigenvalue {electronic:.1f}', 'electronic'
-    total = float(eigenvalues(response.total)[2])
-    part = 'electronic' if electronic > total / 2 else 'ionic'
-    return total, f'largest eigenvalue of the total {total:.1f}', part
+        return 'electronic'
+    return 'electronic' if eigenvalues(response.electronic)[2] > eigenvalues(response.total)[2] / 2 else 'ionic'
 
 
 def _cutoff_ratio(response: DielectricResponse) -> float | None:
@@ -258,31 +200,33 @@ def _cutoff_ratio(response: DielectricResponse) -> float | None:
     return cutoff / recommended
 
 
-def _asymmetry(tensor: np.ndarray) -> float:
-    return float(np.linalg.norm(tensor - tensor.T, 2))
+def _norm(matrix: np.ndarray) -> float:
+    """Return the spectral norm."""
+    return float(np.linalg.norm(matrix, 2))
 
 
 def _operations(response: DielectricResponse) -> np.ndarray | None:
-    """Return the point group as orthogonal matrices (g, 3, 3) in the frame of the response; None if it is not known."""
-    from aiida_goectp.core.crystals.symmetry import canonical_cell  # numba takes a second to import
+    """Return the point group as orthogonal matrices (g, 3, 3) in the frame of the response; None if it is unknown."""
+    from aiida_goectp.core.crystals.symmetry import canonical_cell  # importing numba takes a second
 
     cell = canonical_cell(response.crystal)
     return cell.operations if cell.symmetry_known else None
 
 
 def _point_group_residual(operations: np.ndarray | None, tensor: np.ndarray, scale: np.ndarray) -> float | None:
-    """Return |T − mean over the point group of g T gᵀ| / |scale|, Frobenius norms; None without known symmetry."""
+    """Return |T − mean over the point group of g T gᵀ| / |scale|, Frobenius norms; None if the symmetry is unknown."""
     from aiida_goectp.core.crystals.symmetry import project
 
     if operations is None:
         return None
-    return float(np.linalg.norm(tensor - project(tensor, operations)) / np.linalg.norm(scale))
+    residual, norm = np.linalg.norm(tensor - project(tensor, operations)), np.linalg.norm(scale)
+    return float(residual / norm) if norm else 0.0
 
 
 def _lowest_optical(frequencies: np.ndarray) -> float | None:
-    """Return the lowest frequency in THz when the three closest to zero, the acoustic ones, are left out.
+    """Return the lowest optical frequency in THz; the three frequencies closest to zero are the acoustic ones.
 
-    A crystal of one atom has no optical mode; infinity would be no JSON, so its lowest is zero.
+    A crystal with one atom has no optical mode; zero is returned, because JSON has no infinity.
     """
     optical = frequencies[np.argsort(np.abs(frequencies), kind='stable')[3:]]
     return float(optical.min()) if len(optical) else 0.0

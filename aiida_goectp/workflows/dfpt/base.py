@@ -46,6 +46,7 @@ from aiida.engine import ExitCode, Process, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.core.crystals.validation import check_crystal
+from aiida_goectp.core.dielectric.gate_codes import VerdictLabel
 from aiida_goectp.core.dielectric.gates import check_thresholds
 from aiida_goectp.data.crystals import crystal_from_structure
 from aiida_goectp.data.dielectric import DielectricData
@@ -277,7 +278,7 @@ class DfptWorkChain(ProtocolMixin, SubmitOnceMixin):
         if 'band_gap' not in self.ctx:
             return True
         self.ctx.quality = evaluate_gap_gate(self.ctx.band_gap, **self._thresholds())
-        return bool(self.ctx.quality['label'] == 'accepted')
+        return bool(self.ctx.quality['label'] == VerdictLabel.ACCEPTED)
 
     def collect(self) -> ExitCode | None:
         """Create the response from the outputs of the processes."""

@@ -1,4 +1,4 @@
-"""Gates on rows of tables: which are named, and what a name does to the row."""
+"""Gates of dataset rows, and the meaning of their names."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from aiida_goectp.core.datasets.row_gates import IONIC_GATES, failed_names, failed_row_gates, is_refused, join_names
+from aiida_goectp.core.dielectric.gate_codes import GateCode
 from aiida_goectp.core.dielectric.gates import DEFAULT_THRESHOLDS, judge
 from tests.core.datasets.disguise import rutile
 from tests.rows import PETOUSIS, PHONONDB, read_rows, response_of
@@ -13,7 +14,7 @@ from tests.rows import PETOUSIS, PHONONDB, read_rows, response_of
 GOOD, IONIC = np.diag([6.0, 6.0, 9.0]), np.diag([90.0, 90.0, 150.0])
 
 
-def broken(tensor, place, value):
+def with_entry(tensor, place, value):
     result = tensor.copy()
     result[place] = value
     return result
@@ -27,14 +28,14 @@ def broken(tensor, place, value):
         ((None, IONIC), '', False),
         ((None, None), '', False),
         ((np.eye(3), IONIC), 'electronic_not_identity', True),
-        ((broken(GOOD, (0, 0), 0.5), IONIC), 'point_group, electronic_at_least_one', True),
-        ((broken(GOOD, (0, 1), 0.5), IONIC), 'symmetric', True),
+        ((with_entry(GOOD, (0, 0), 0.5), IONIC), 'point_group, electronic_at_least_one', True),
+        ((with_entry(GOOD, (0, 1), 0.5), IONIC), 'symmetric', True),
         ((GOOD * 200, None), 'below_limit', True),
         ((GOOD, IONIC * 9), 'ionic_below_limit', False),
         ((None, IONIC * 9), 'ionic_below_limit', False),
         ((GOOD, -IONIC / 90), 'ionic_not_negative', False),
         ((None, -IONIC / 90), 'ionic_not_negative', False),
-        # the fourfold axis is along z: a tensor in another frame shows at once
+        # the fourfold axis is along z: a tensor in another frame violates the point group
         ((np.diag([9.0, 6.0, 6.0]), None), 'point_group', True),
         ((GOOD, np.diag([150.0, 90.0, 90.0])), 'ionic_point_group', False),
         ((None, np.diag([150.0, 90.0, 90.0])), 'ionic_point_group', False),
@@ -43,13 +44,13 @@ def broken(tensor, place, value):
         ((GOOD, IONIC, None, 1.2), '', False),
     ],
 )
-def test_rows(row, failed, refused):
+def test_failed_gates_of_rows(row, failed, refused):
     assert failed_row_gates(rutile(), *row) == failed
     assert is_refused(failed) == refused
 
 
-def test_names_and_parts_agree_with_the_gates():
-    """A gate that judge counts as electronic must refuse the row, any other must not."""
+def test_gates_of_the_electronic_part_refuse_the_row():
+    """A failed gate of the electronic part refuses the row, any other does not."""
     response = response_of(
         {
             'id': 'x',
@@ -69,18 +70,18 @@ def test_names_and_parts_agree_with_the_gates():
     for gate in gates:
         assert is_refused(failed_names([gate._replace(passed=False)])) == (gate.part == 'electronic'), gate.name
         assert failed_names([gate._replace(passed=True), gate._replace(passed=None)]) == ''
-    assert IONIC_GATES - {'ionic_ok', 'ionic_below_limit'} <= set(DEFAULT_THRESHOLDS)
+    assert IONIC_GATES - {GateCode.IONIC_OK, GateCode.IONIC_BELOW_LIMIT} <= set(DEFAULT_THRESHOLDS)
 
 
-def test_one_bad_name_among_harmless_ones_refuses():
+def test_one_name_refuses_the_row():
     assert is_refused('ionic_ok, insulating')
-    assert is_refused('a gate that nobody knows')
+    assert is_refused('an unknown gate')
     assert not is_refused('ionic_ok, no_imaginary_mode')
     assert join_names('a, b', '', 'b, c') == 'a, b, c'
 
 
 def test_published_rows():
-    """Rows of the published tables that break a gate; see docs/explanation/gates.md."""
+    """Rows of published tables that fail a gate; see docs/explanation/gates.md."""
     cases = {
         PETOUSIS: {'mp-871': 'symmetric', 'mp-441': ''},
         PHONONDB: {

@@ -1,11 +1,14 @@
-"""Each gate with the number that it judges; real rows of published tables that pass, and some that break one."""
+"""Each gate with its number, and rows of published tables that pass or fail a gate."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from aiida_goectp.core.crystals import Crystal
+from aiida_goectp.core.dielectric.gate_codes import GateCode, VerdictLabel
 from aiida_goectp.core.dielectric.gates import DEFAULT_THRESHOLDS, check_thresholds, judge, judge_gap
 from aiida_goectp.core.dielectric.response import DielectricResponse
 from tests.rows import PETOUSIS, PHONONDB, read_rows, response_of
@@ -16,7 +19,7 @@ UNKNOWN_GAP = {'insulating': None, 'no_imaginary_mode': None}
 
 @pytest.fixture
 def good():
-    """MgO as Quantum ESPRESSO gives it."""
+    """MgO computed with Quantum ESPRESSO."""
     lattice = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0.0]]) * 2.106
     crystal = Crystal('MgO', lattice, np.array([12, 8], np.int16), np.array([[0, 0, 0], [0.5, 0.5, 0.5]]))
     charge = 1.985 * np.eye(3)
@@ -34,16 +37,19 @@ def good():
     )
 
 
-def test_a_good_label_passes_every_gate(good):
+def test_all_gates_pass(good):
     verdict = judge(good)
-    assert verdict.label == 'accepted'
+    assert verdict.label is VerdictLabel.ACCEPTED
     assert verdict.reason == ''
     assert {gate.name for gate in verdict.gates} == set(DEFAULT_THRESHOLDS)
     assert all(gate.passed for gate in verdict.gates)
-    assert verdict.as_dict()['gates'][0]['name'] == 'scf_converged'
+    stored = verdict.as_dict()
+    assert json.loads(json.dumps(stored)) == stored
+    assert {type(stored['label']), type(stored['gates'][0]['name'])} == {str}
+    assert stored['gates'][0]['name'] == 'scf_converged'
 
 
-def off(matrix, place, value):
+def with_offset(matrix, place, value):
     result = matrix.copy()
     result[place] += value
     return result
@@ -52,20 +58,20 @@ def off(matrix, place, value):
 E, ION = 3.236 * np.eye(3), 7.19 * np.eye(3)
 CHARGE = 1.985 * np.eye(3)
 
-# gate, what is changed, the number it must give, label
+# gate, change, value, label
 BROKEN = [
     ('scf_converged', {'scf_converged': False}, 0.0, 'refused'),
     ('insulating', {'band_gap': 0.0}, 0.0, 'refused'),
     ('insulating', {'band_gap': None}, None, 'refused'),
     ('sufficient_cutoff', {'settings': {'cutoff': 680.0, 'recommended_cutoff': 1142.0}}, 680 / 1142, 'refused'),
     ('residual_forces', {'max_force': 0.051}, 0.051, 'refused'),
-    ('symmetric', {'electronic': off(E, (0, 1), 0.11)}, 0.11, 'refused'),
+    ('symmetric', {'electronic': with_offset(E, (0, 1), 0.11)}, 0.11, 'refused'),
     ('point_group', {'electronic': np.diag([3.0, 3.0, 4.0])}, np.sqrt(2 / 3) / np.sqrt(34), 'refused'),
     ('electronic_at_least_one', {'electronic': 0.99 * np.eye(3)}, 0.99, 'refused'),
     ('electronic_not_identity', {'electronic': np.eye(3)}, 0.0, 'refused'),
     ('below_limit', {'ionic': 1000 * np.eye(3)}, 1003.236, 'electronic-only'),
     ('below_limit', {'electronic': 1001 * np.eye(3), 'ionic': None}, 1001.0, 'refused'),
-    ('ionic_symmetric', {'ionic': off(ION, (2, 0), -0.11)}, 0.11, 'electronic-only'),
+    ('ionic_symmetric', {'ionic': with_offset(ION, (2, 0), -0.11)}, 0.11, 'electronic-only'),
     (
         'ionic_point_group',
         {'ionic': np.diag([5.0, 5.0, 15.0])},
@@ -87,7 +93,7 @@ def test_each_gate_fails_on_its_number(good, name, change, value, label):
     assert gate.threshold == DEFAULT_THRESHOLDS[name]
     assert verdict.label == label
     assert f'{name}: {gate.message}' in verdict.reason
-    # a gate that is switched off says nothing
+    # a disabled gate is not evaluated
     assert name not in {gate.name for gate in judge(replace(good, **change), {name: None}).gates}
 
 
@@ -95,30 +101,30 @@ def test_each_gate_fails_on_its_number(good, name, change, value, label):
     ('change', 'label'),
     [
         ({'max_force': 0.05}, 'accepted'),
-        ({'electronic': off(E, (0, 1), 0.09)}, 'accepted'),
+        ({'electronic': with_offset(E, (0, 1), 0.09)}, 'accepted'),
         ({'ionic': -0.05 * np.eye(3)}, 'accepted'),
         ({'frequencies': np.array([0, 0, 0, -0.29, 12, 12])}, 'accepted'),
-        ({'max_force': None, 'born_charges': None, 'settings': {}}, 'accepted'),  # not known, and need not be
+        ({'max_force': None, 'born_charges': None, 'settings': {}}, 'accepted'),  # unknown, and not required
         ({'ionic': None, 'frequencies': None, 'born_charges': None}, 'electronic-only'),
     ],
 )
-def test_just_within(good, change, label):
+def test_values_within_the_thresholds(good, change, label):
     assert judge(replace(good, **change)).label == label
 
 
-def test_the_acoustic_modes_are_not_judged(good):
-    # translations that were not quite projected out
+def test_acoustic_modes_do_not_count(good):
+    # translations that were not completely projected out
     assert judge(replace(good, frequencies=np.array([-0.4, -0.4, -0.4, 11.9, 11.9, 11.9]))).label == 'accepted'
 
 
-def test_a_crystal_of_one_atom_has_no_optical_mode(good):
+def test_a_crystal_with_one_atom_has_no_optical_mode(good):
     crystal = Crystal('Ar', 2.6 * (np.ones((3, 3)) - np.eye(3)), np.array([18], np.int16), np.zeros((1, 3)))
     argon = replace(good, crystal=crystal, born_charges=None, frequencies=np.zeros(3))
     gate = next(gate for gate in judge(argon).gates if gate.name == 'no_imaginary_mode')
     assert (gate.value, gate.passed) == (0.0, True)
 
 
-def test_a_verdict_does_not_depend_on_the_frame(good):
+def test_verdicts_do_not_depend_on_the_frame(good):
     turn = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))[0]
     tilted = replace(good, electronic=np.diag([3.0, 3.2, 3.4]), ionic=np.diag([7.0, 7.1, 7.2]))
     here, there = judge(tilted), judge(tilted.rotated(turn))
@@ -131,17 +137,17 @@ def test_thresholds(good):
     assert judge(good, {'insulating': 5.0}).label == 'refused'
     assert judge(good, {'insulating': 4.0}).label == 'accepted'
     assert check_thresholds(None) == dict(DEFAULT_THRESHOLDS)
-    for wrong, message in (
-        ({'beauty': 1.0}, "no gate is named 'beauty'; there are: scf_converged"),
-        ({'insulating': 'high'}, "'high' is no number"),
-        ({'insulating': True}, 'True is no number'),
-        ({'insulating': float('nan')}, 'nan is no number'),
+    for wrong, found in (
+        ({'beauty': 1.0}, "'beauty'.*scf_converged"),
+        ({'insulating': 'high'}, "insulating.*'high'"),
+        ({'insulating': True}, 'insulating.*True'),
+        ({'insulating': float('nan')}, 'insulating.*nan'),
     ):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=found):
             judge(good, wrong)
 
 
-def test_a_metal_is_judged_by_its_gap_alone():
+def test_gap_gate_of_a_metal():
     verdict = judge_gap(0.0)
     assert (verdict.label, [gate.name for gate in verdict.gates]) == ('refused', ['insulating'])
     assert judge_gap(1.0).label == 'accepted'
@@ -156,11 +162,15 @@ def test_rows_of_petousis():
     assert values['insulating'] == 1.88
     assert values['electronic_at_least_one'] == pytest.approx(3.441, abs=1e-3)
     assert values['point_group'] < 1e-4
-    assert judge(response_of(rows['mp-441'])).reason == 'no_imaginary_mode: the frequencies at Γ are not known'
+    assert [gate.name for gate in judge(response_of(rows['mp-441'])).gates if gate.passed is False] == [
+        'no_imaginary_mode'
+    ]
     # FeSi: a published tensor that is not symmetric
     fesi = judge(response_of(rows['mp-871']), UNKNOWN_MODES)
     assert fesi.label == 'refused'
-    assert fesi.reason.startswith('symmetric: electronic tensor off its transpose by 0.612')
+    (asymmetry,) = [gate.value for gate in fesi.gates if gate.name is GateCode.SYMMETRIC]
+    assert asymmetry == pytest.approx(0.612, abs=1e-3)
+    assert fesi.reason.startswith('symmetric: ')
 
 
 def test_rows_of_phonondb():
@@ -170,15 +180,13 @@ def test_rows_of_phonondb():
     failed = {name: {gate.name for gate in item.gates if gate.passed is False} for name, item in verdicts.items()}
     assert 'ionic_not_negative' in failed['mp-10175']  # KCdF3, unstable as a cubic perovskite
     assert failed['mp-12010'] == {'below_limit'}  # BaSeO4, a soft mode: 1141
-    assert 'ionic_point_group' in failed['mp-675022']  # CsPbCl3, a soft mode and displacements that do not fit it
+    assert 'ionic_point_group' in failed['mp-675022']  # CsPbCl3, a soft mode
     assert {verdicts[name].label for name in ('mp-10175', 'mp-12010', 'mp-675022')} == {'electronic-only'}
-    # ReO3, a metal, for which the electronic tensor itself is beyond any sense
+    # ReO3, a metal: the electronic tensor itself exceeds the limit
     assert verdicts['mp-190'].label == 'refused'
 
 
-def test_the_manual_gives_every_gate_with_its_threshold():
-    from pathlib import Path
-
+def test_the_manual_lists_every_gate_with_its_threshold():
     text = (Path(__file__).parents[3] / 'docs' / 'explanation' / 'gates.md').read_text(encoding='utf-8')
     for name, threshold in DEFAULT_THRESHOLDS.items():
         (line,) = [line for line in text.splitlines() if line.startswith(f'| `{name}` |')]

@@ -12,6 +12,7 @@ from aiida.engine import ExitCode, Process
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.plugins import GroupFactory
 
+from aiida_goectp.core.dielectric.gate_codes import GateCode
 from aiida_goectp.core.dielectric.gates import DEFAULT_THRESHOLDS
 from aiida_goectp.core.dielectric.phonons import response_converged
 from aiida_goectp.data.dielectric import DielectricData
@@ -198,7 +199,7 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
             return code
         cutoff = self.inputs.scf.pw.parameters.get_dict().get('SYSTEM', {}).get('ecutwfc', 0.0)
         recommended = self.inputs.recommended_cutoff.value / _RYDBERG
-        if cutoff >= DEFAULT_THRESHOLDS['sufficient_cutoff'] * recommended:
+        if cutoff >= DEFAULT_THRESHOLDS[GateCode.SUFFICIENT_CUTOFF] * recommended:
             return code
         return code._replace(
             message=f'{code.message} The cutoff ecutwfc = {cutoff:g} Ry is below the recommended {recommended:g} Ry: '
