@@ -1,21 +1,31 @@
-"""Retraining as provenance: folds dealt, members to begin with, two models compared, the decision written down."""
+"""Calcfunctions of a retraining: folds, settings and initial weights of the members, comparison, decision."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiida import orm
 from aiida.engine import calcfunction
 
 from aiida_goectp.calculations.campaign import read_history, write_history
+from aiida_goectp.core.formats.settings import read_settings
+from aiida_goectp.core.selection import retraining as decisions
+from aiida_goectp.core.selection.folds import with_folds
+from aiida_goectp.core.selection.model_errors import comparison_errors
+from aiida_goectp.core.selection.picking import PickSettings
+from aiida_goectp.core.selection.retraining import (
+    Comparison,
+    DecisionCode,
+    RetrainingPolicy,
+    RetrainingResult,
+    decide_retraining,
+)
+from aiida_goectp.core.selection.rounds import retrained_round
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
-
-if TYPE_CHECKING:
-    from aiida_goectp.core.selection.retraining import Comparison
 
 __all__ = ('MEMBER', 'assign_members', 'compare_models', 'extract_members', 'member_settings', 'record_retraining')
 
@@ -27,61 +37,64 @@ MEMBER = 'member_{:02d}'
 def assign_members(
     dataset: DatasetData, start: DatasetData, split: orm.Str, retraining: orm.Dict, seed: orm.Int
 ) -> DatasetData:
-    """Give the dataset one split for each member of a committee, see :func:`.with_folds`.
+    """Return the dataset with one split for each member of a committee, see :func:`.with_folds`.
 
-    :param dataset: what has grown
+    :param dataset: with the labels of the campaign
     :param start: the starting dataset, with the base split
     :param split: the base split
     :param retraining: fields of :class:`aiida_goectp.core.selection.retraining.RetrainingPolicy`
-    :raises ValueError: no such split
+    :raises ValueError: an unknown split
     """
-    from aiida_goectp.core.selection import RetrainingPolicy, read_settings, with_folds
-
-    policy = read_settings(RetrainingPolicy, retraining.get_dict(), 'retraining')
+    policy = _policy(retraining)
     return DatasetData(with_folds(dataset.dataset, start.dataset, split.value, policy.folds, seed.value))
+
+
+def _policy(retraining: orm.Dict) -> RetrainingPolicy:
+    return read_settings(RetrainingPolicy, retraining.get_dict(), 'retraining')
 
 
 @calcfunction
 def member_settings(
     settings: orm.Dict, retraining: orm.Dict, seed: orm.Int, dataset: DatasetData, model: ModelData | None = None
 ) -> dict[str, orm.Dict]:
-    """Return the settings of each member and of the committee.
+    """Return the training settings of each member and of the committee.
 
     See :func:`aiida_goectp.core.learning.committee_settings.committee_settings`.
 
-    :param settings: fields of :class:`.TrainSettings`; their seed is that of the campaign
-        if they give none
-    :param dataset: what is learnt from
-    :param model: the one so far; the networks are like its own where the settings say nothing else
+    :param settings: fields of :class:`.TrainSettings`; the seed is that of the campaign if they contain none
+    :param retraining: fields of :class:`aiida_goectp.core.selection.retraining.RetrainingPolicy`
+    :param dataset: training data
+    :param model: model in use, whose architecture is used unless the settings contain another
     :return: ``member_00``, …, and ``committee``
     """
+    # numba and ASE take a second to import
     from aiida_goectp.core.learning.committee_settings import committee_settings
-    from aiida_goectp.core.selection import RetrainingPolicy, read_settings
 
-    folds = read_settings(RetrainingPolicy, retraining.get_dict(), 'retraining').folds
-    begun = None if model is None else model.card
-    alone, together = committee_settings(
-        settings.get_dict(), seed.value, folds, begun, dataset.base.attributes.get('functionals')
+    members, committee = committee_settings(
+        settings.get_dict(),
+        seed.value,
+        _policy(retraining).folds,
+        None if model is None else model.card,
+        dataset.base.attributes.get('functionals'),
     )
-    members = {MEMBER.format(member): orm.Dict(values) for member, values in enumerate(alone)}
-    return {**members, 'committee': orm.Dict(together)}
+    nodes = {MEMBER.format(place): orm.Dict(values) for place, values in enumerate(members)}
+    return {**nodes, 'committee': orm.Dict(committee)}
 
 
 @calcfunction
 def extract_members(model: ModelData, retraining: orm.Dict) -> dict[str, ModelData]:
-    """Return what each new member begins with: member k of the model, beginning anew after its last.
+    """Return the initial model of each new member: the members of the model in turn.
 
-    :return: ``member_00``, …, as many as there are folds
-    :raises ValueError: a model that cannot be read
+    :param retraining: fields of :class:`aiida_goectp.core.selection.retraining.RetrainingPolicy`
+    :return: ``member_00``, …, one for each fold
+    :raises ValueError: the model cannot be read
     """
-    # torch takes seconds to import, and loading this module must not
+    # torch takes seconds to import
     from aiida_goectp.core.learning.committee import extract_member
-    from aiida_goectp.core.selection import RetrainingPolicy, read_settings
 
-    folds = read_settings(RetrainingPolicy, retraining.get_dict(), 'retraining').folds
     content, members = model.content, {}
     with TemporaryDirectory() as folder:
-        for place in range(folds):
+        for place in range(_policy(retraining).folds):
             path = Path(folder) / f'{place}.safetensors'
             extract_member(content, place, path)
             members[MEMBER.format(place)] = ModelData(path)
@@ -90,8 +103,8 @@ def extract_members(model: ModelData, retraining: orm.Dict) -> dict[str, ModelDa
 
 @calcfunction
 def compare_models(
-    dealt: DatasetData,
-    seen: DatasetData,
+    dataset: DatasetData,
+    previous: DatasetData,
     split: orm.Str,
     picking: orm.Dict,
     retraining: orm.Dict,
@@ -99,35 +112,35 @@ def compare_models(
     new: ModelData,
     **members: ModelData,
 ) -> orm.Dict:
-    """Say whether a new model replaces the old, by predictions in this process, on its CPU.
+    """Return whether a new model replaces the old one, by predictions in this process on the CPU.
 
     See :func:`aiida_goectp.core.selection.model_errors.comparison_errors` and
     :func:`aiida_goectp.core.selection.retraining.compare_models`.
 
-    :param dealt: the dataset with its folds
-    :param seen: what the old model was trained on
+    :param dataset: with folds, on which the members were trained
+    :param previous: on which the old model was trained
     :param split: the base split
-    :param members: those of the new model, in the order of their names
+    :param picking: fields of :class:`aiida_goectp.core.selection.picking.PickSettings`
+    :param retraining: fields of :class:`aiida_goectp.core.selection.retraining.RetrainingPolicy`
+    :param members: of the new model, in the order of their names
     :return: ``replace``, ``reason``, and ``comparisons`` by set of rows
-    :raises ValueError: nothing to compare by, or a model that cannot be read
+    :raises ValueError: no row to compare, or a model that cannot be read
     """
+    # torch takes seconds to import
     from aiida_goectp.core.learning.predict import predict_crystals
-    from aiida_goectp.core.selection import PickSettings, RetrainingPolicy, comparison_errors, read_settings
-    from aiida_goectp.core.selection.retraining import compare_models as compare
 
-    policy = read_settings(RetrainingPolicy, retraining.get_dict(), 'retraining')
     figure = read_settings(PickSettings, picking.get_dict(), 'picking').figure_of_merit
-    before, after, *alone = (
+    old_model, new_model, *each = (
         partial(predict_crystals, model=node.content, device='cpu')
         for node in (old, new, *(members[name] for name in sorted(members)))
     )
-    errors = comparison_errors(dealt.dataset, seen.dataset, split.value, figure, before, after, alone)
-    verdict = compare(*errors, policy)
+    errors = comparison_errors(dataset.dataset, previous.dataset, split.value, figure, old_model, new_model, each)
+    result = decisions.compare_models(*errors, _policy(retraining))
     comparisons = {
         name: {key: value if value == value else None for key, value in item._asdict().items()}
-        for name, item in verdict.comparisons.items()
+        for name, item in result.comparisons.items()
     }
-    return orm.Dict({'replace': verdict.replace, 'reason': verdict.reason, 'comparisons': comparisons})
+    return orm.Dict({'replace': result.replace, 'reason': result.reason, 'comparisons': comparisons})
 
 
 @calcfunction
@@ -135,39 +148,33 @@ def record_retraining(
     history: orm.Dict,
     retraining: orm.Dict,
     record: orm.Dict,
-    verdict: orm.Dict | None = None,
+    comparison: orm.Dict | None = None,
     model: ModelData | None = None,
 ) -> orm.Dict:
-    """Write into the last round what was decided on retraining.
+    """Record the decision on retraining in the last round of the history.
 
-    :param record: what the work chain noted: ``core_hours`` of the training, and ``failure``, why there is no verdict
-    :param verdict: see :func:`compare_models`
-    :param model: what the training gave
+    :param retraining: fields of :class:`aiida_goectp.core.selection.retraining.RetrainingPolicy`
+    :param record: noted by the work chain: ``core_hours`` of the training; ``failure``, why there is no comparison;
+        ``has_training``, false if the campaign has no inputs of a training
+    :param comparison: see :func:`compare_models`
+    :param model: the trained model
     """
-    from aiida_goectp.core.selection import RetrainingPolicy, decide_retraining, read_settings, retrained_round
-    from aiida_goectp.core.selection.retraining import RetrainingResult
-    from aiida_goectp.core.selection.retraining import compare_models as compare
-
-    done = read_history(history)
-    policy = read_settings(RetrainingPolicy, retraining.get_dict(), 'retraining')
-    due = decide_retraining(done, policy)
-    if 'waits' in record.get_dict():  # whatever the policy says, there is nothing to train with
-        due = due._replace(retrain=False, reason=record['waits'])
-    found = None
-    if due.retrain and verdict is None:
-        found = compare({}, None, policy, record['failure'])
-    elif verdict is not None:
-        found = RetrainingResult(verdict['replace'], verdict['reason'], _comparisons(verdict['comparisons']))
+    done, policy, noted = read_history(history), _policy(retraining), record.get_dict()
+    decision = decide_retraining(done, policy)
+    if not noted.get('has_training', True):
+        decision = decision._replace(code=DecisionCode.NO_TRAINING)
+    result = None
+    if comparison is not None:
+        result = RetrainingResult(comparison['replace'], _comparisons(comparison['comparisons']))
+    elif decision.retrain:
+        result = RetrainingResult(False, {}, noted['failure'])
     new_hash = None if model is None else model.content_hash
-    return write_history(retrained_round(done, due, found, new_hash, record['core_hours']))
+    return write_history(retrained_round(done, decision, result, new_hash, noted['core_hours']))
 
 
 def _comparisons(found: dict[str, dict[str, Any]]) -> dict[str, Comparison]:
-    """Return what :func:`compare_models` said of each set of rows; a number that there is none of is NaN."""
-    from aiida_goectp.core.selection.retraining import Comparison
-
-    made = {}
-    for name, item in found.items():
-        values: dict[str, Any] = {key: float('nan') if value is None else value for key, value in item.items()}
-        made[name] = Comparison(**values)
-    return made
+    """Return the comparisons of :func:`compare_models`; null numbers become NaN."""
+    return {
+        name: Comparison(**{key: float('nan') if value is None else value for key, value in item.items()})
+        for name, item in found.items()
+    }

@@ -1,22 +1,25 @@
-"""Select the best crystals: an ordered list, and structures for these alone."""
+"""Calcfunctions that select the best crystals: an ordered list, and structures of the selected crystals only."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
+import numpy as np
 from aiida import orm
 from aiida.engine import calcfunction
 
+from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.crystals.elements import formula
-from aiida_goectp.core.dielectric.predictions import flag_names
+from aiida_goectp.core.dielectric.predictions import TENSORS, flag_names
 from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.data.crystals import CrystalsData, structure_from_crystal
 from aiida_goectp.data.ranking import RankingData
 
-__all__ = ('select_top',)
+__all__ = ('make_selection', 'select_top', 'take_first')
 
-_NUMBERS = ('score', 'electronic', 'ionic', 'total', 'electronic_std', 'ionic_std', 'total_std')
+_NUMBERS = ('score', *TENSORS)
 
 
 @calcfunction
@@ -24,37 +27,63 @@ def select_top(ranking: RankingData, crystals: CrystalsData, number: orm.Int) ->
     """Return the best crystals of a ranking, best first.
 
     :param ranking: the ranking of these crystals
-    :param number: how many; fewer are returned if fewer are in
-    :return: ``selection``, a list with one dictionary a crystal (rank, id, formula, row in the crystals, content hash,
-        score, averages and their standard deviations, flags, name of its structure), and ``structures``, a namespace
-        whose names sort by rank
+    :param number: maximum number of crystals
+    :return: ``selection`` and ``structures``, see :func:`make_selection`
     :raises ValueError: a number below one, or the ranking of other crystals
     """
     if number.value < 1:
-        raise ValueError(f'number to select: {number.value}; give one at least')
-    table, crystal_set = ranking.ranking, crystals.crystals
-    n = len(crystal_set)
-    if len(table) < n or (table.hashes[:n] != crystal_set.hashes).any() or (table.ids[:n] != crystal_set.ids).any():
-        raise FormatError('the ranking is one of other crystals; rank these')
-    selection, structures = [], {}
-    for row in table.top(number.value).tolist():
-        name = f'rank_{table.rank[row]:05d}'
-        structures[name] = structure_from_crystal(crystal_set[row])
-        selection.append(
+        raise ValueError(f'number of crystals to select: {number.value}; give one or more')
+    table, rows = ranking.ranking, crystals.crystals
+    n = len(rows)
+    if len(table) < n or (table.hashes[:n] != rows.hashes).any() or (table.ids[:n] != rows.ids).any():
+        raise FormatError('the ranking belongs to other crystals; rank these crystals')
+    columns = {name: getattr(table, name) for name in (*_NUMBERS, 'flags')}
+    return make_selection('rank', rows, table.top(number.value).tolist(), columns)
+
+
+@calcfunction
+def take_first(selection: orm.List, number: orm.Int) -> orm.List:
+    """Return the first items of a selection.
+
+    :param number: maximum number of items
+    :raises ValueError: a number below one
+    """
+    if number.value < 1:
+        raise ValueError(f'number of crystals to take: {number.value}; give one or more')
+    return orm.List(selection.get_list()[: number.value])
+
+
+def make_selection(
+    kind: str, crystals: CrystalSet, rows: Sequence[int], columns: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """Return unstored nodes of a selection: a list of items, and a structure for each item.
+
+    An item has the keys ``rank``, ``id``, ``formula``, ``row`` (in the crystals), ``hash`` (content hash), ``score``,
+    the polycrystalline averages ``electronic``, ``ionic`` and ``total``, their standard deviations ``electronic_std``,
+    …, ``flags``, and ``structure`` (name of the structure).
+
+    :param kind: ``rank`` or ``pick``, the first part of the names of the structures, which sort by rank
+    :param crystals: n crystals
+    :param rows: rows of the selected crystals, best first
+    :param columns: ``score``, averages, standard deviations and ``flags``, each (n,) or longer
+    :return: ``selection``, and the namespace ``structures``
+    """
+    items: list[dict[str, Any]] = []
+    structures = {}
+    for rank, row in enumerate(rows, start=1):
+        name = f'{kind}_{rank:05d}'
+        structures[name] = structure_from_crystal(crystals[row])
+        items.append(
             {
-                'rank': int(table.rank[row]),
-                'id': str(table.ids[row]),
-                'formula': formula(crystal_set[row].atomic_numbers),
+                'rank': rank,
+                'id': str(crystals.ids[row]),
+                'formula': formula(crystals[row].atomic_numbers),
                 'row': row,
-                'hash': str(table.hashes[row]),
-                **{name: _number(getattr(table, name)[row]) for name in _NUMBERS},
-                'flags': list(flag_names(table.flags[row])),
+                'hash': str(crystals.hashes[row]),
+                # JSON has no NaN: a part that the model does not predict is null
+                **{key: float(columns[key][row]) if isfinite(columns[key][row]) else None for key in _NUMBERS},
+                'flags': list(flag_names(columns['flags'][row])),
                 'structure': name,
             }
         )
-    return {'selection': orm.List(selection), 'structures': structures}
-
-
-def _number(value: Any) -> float | None:
-    """Return a number that JSON knows; a part that the model does not predict is none."""
-    return float(value) if isfinite(value) else None
+    return {'selection': orm.List(items), 'structures': structures}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiida import orm
-from aiida.engine import ExitCode
+from aiida.engine import ExitCode, ProcessBuilder
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.calculations.datasets import dataset_crystals, evaluate_predictions
@@ -16,9 +16,6 @@ from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.workflows.failures import failure_reason
 from aiida_goectp.workflows.predict import PredictWorkChain
 from aiida_goectp.workflows.submit_once import SubmitOnceMixin
-
-if TYPE_CHECKING:
-    from aiida.engine import ProcessBuilder
 
 __all__ = ('EvaluateWorkChain',)
 

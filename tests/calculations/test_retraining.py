@@ -1,4 +1,4 @@
-"""Retraining as provenance: settings, members to begin with, the comparison, what is written down."""
+"""Calcfunctions of a retraining: settings, initial members, comparison, record."""
 
 from dataclasses import replace
 
@@ -14,7 +14,8 @@ from aiida_goectp.calculations.retraining import (
     member_settings,
     record_retraining,
 )
-from aiida_goectp.core.selection import PickRecord, Round, add_labels, with_base_split
+from aiida_goectp.core.selection.folds import add_labels, with_base_split
+from aiida_goectp.core.selection.history import PickRecord, Round
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 from tests import tiny
@@ -31,13 +32,13 @@ def committee(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def data():
-    """Return a starting dataset with its base split, and the same with five labels more."""
+    """Return a starting dataset with its base split, and the same dataset with five more labels."""
     whole = tiny.some_dataset(40)
     start, split = with_base_split(whole.take(range(30)))
     return start, add_labels(start, whole.take(range(33, 38)), split)[0]
 
 
-def test_settings_of_members(committee, data):
+def test_settings_of_members_and_committee(committee, data):
     rows = DatasetData(data[0])
     found = member_settings(orm.Dict({'epochs': 3}), orm.Dict(POLICY), orm.Int(7), rows)
     assert found['member_02'].get_dict() == {'epochs': 3, 'members': 1, 'seed': 9}
@@ -48,15 +49,15 @@ def test_settings_of_members(committee, data):
     assert (found['member_00']['preset'], found['member_01']['seed']) == ('goectp', 2)
 
 
-def test_a_model_of_two_functionals_is_told_which_the_labels_have(data, tmp_path):
+def test_functionals_of_labels_and_model_are_combined(data, tmp_path):
     labels = replace(data[0], functional=np.full(len(data[0]), 'PBE'))
     model = ModelData(tiny.write_mixed_model(tmp_path / 'mixed.safetensors', ['PBEsol', 'PBE']))
     found = member_settings(orm.Dict({}), orm.Dict(POLICY), orm.Int(7), DatasetData(labels), model)
     assert found['committee']['functionals'] == found['member_01']['functionals'] == ['PBE', 'PBEsol']
 
 
-def test_members_begin_where_those_of_the_model_are(committee):
-    from aiida_goectp.core.learning.predict import cached_model
+def test_initial_members_are_those_of_the_model_in_turn(committee):
+    from aiida_goectp.core.learning.model_cache import cached_model
 
     model = ModelData(committee)
     members = extract_members(model, orm.Dict(POLICY))
@@ -71,26 +72,26 @@ def test_members_begin_where_those_of_the_model_are(committee):
     assert members['member_00'].content_hash == members['member_02'].content_hash
 
 
-def test_two_models_are_compared_on_the_dealt_labels(committee, data, tmp_path):
+def test_comparison_of_two_models_on_hold_out_and_new_labels(committee, data, tmp_path):
     start, grown = (DatasetData(table) for table in data)
     split, picking, policy = orm.Str('campaign'), orm.Dict({}), orm.Dict(POLICY)
-    dealt = assign_members(grown, start, split, policy, orm.Int(0))
-    assert len(dealt.splits) == 4
+    folded = assign_members(grown, start, split, policy, orm.Int(0))
+    assert len(folded.splits) == 4
     models = [ModelData(tiny.write_model(tmp_path / f'{seed}.safetensors', seed=seed)) for seed in range(4)]
     members = {f'member_{place:02d}': model for place, model in enumerate(models[1:])}
-    verdict = compare_models(dealt, start, split, picking, policy, models[0], models[0], **members)
-    held, new = (verdict['comparisons'][name] for name in ('hold-out', 'new labels'))
+    result = compare_models(folded, start, split, picking, policy, models[0], models[0], **members)
+    held, new = (result['comparisons'][name] for name in ('hold-out', 'new labels'))
     assert held['old'] == pytest.approx(held['new'])
     assert 0 < new['rows'] <= 5
-    assert isinstance(verdict['replace'], bool)
-    # a model that has seen all labels is judged on the hold-out alone
-    verdict = compare_models(dealt, grown, split, picking, policy, models[0], models[0], **members)
-    assert verdict['comparisons']['new labels']['rows'] == 0
-    assert verdict['comparisons']['new labels']['old'] is None
-    assert verdict['replace'] is True
+    assert isinstance(result['replace'], bool)
+    # a model that was trained on all labels is compared on the hold-out only
+    result = compare_models(folded, grown, split, picking, policy, models[0], models[0], **members)
+    assert result['comparisons']['new labels']['rows'] == 0
+    assert result['comparisons']['new labels']['old'] is None
+    assert result['replace'] is True
 
 
-def test_what_is_written_down(committee):
+def test_record_of_a_retraining(committee):
     history = read_history(begin_history(orm.Dict({'figure_of_merit': 'gap_total'})))
     assert history.figure_of_merit == 'gap_total'
     pick = PickRecord(id='a', hash='h', mean=1.0, outcome='accepted', value=2.0)
@@ -99,10 +100,12 @@ def test_what_is_written_down(committee):
     (one,) = read_history(record_retraining(node, policy, record)).rounds
     assert (one.retrained, one.adopted, one.core_hours) == (True, False, 1.5)
     assert one.retraining_reason.endswith('(no memory)')
-    verdict = {'replace': True, 'reason': 'better', 'comparisons': {}}
+    better = {'rows': 3, 'old': 2.0, 'new': 1.0, 'allowed': 2.1, 'worse': False, 'lost': 0}
+    result = {'replace': True, 'reason': '', 'comparisons': {'hold-out': better}}
     model = ModelData(committee)
-    (one,) = read_history(record_retraining(node, policy, record, orm.Dict(verdict), model)).rounds
+    (one,) = read_history(record_retraining(node, policy, record, orm.Dict(result), model)).rounds
     assert (one.adopted, one.new_model_hash) == (True, model.content_hash)
-    waits = orm.Dict({'core_hours': 0.0, 'waits': 'nothing to train with'})
-    (one,) = read_history(record_retraining(node, policy, waits)).rounds
-    assert (one.retrained, one.retraining_reason) == (False, 'nothing to train with')
+    assert one.metrics['hold-out: new'] == 1.0
+    without = orm.Dict({'core_hours': 0.0, 'has_training': False})
+    (one,) = read_history(record_retraining(node, policy, without)).rounds
+    assert (one.retrained, one.adopted) == (False, False)

@@ -1,4 +1,4 @@
-"""The selection: ordered, with structures for the chosen alone."""
+"""Selection of the best crystals and their structures."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import pytest
 from aiida import orm
 
 from aiida_goectp.calculations.rank import rank_crystals
-from aiida_goectp.calculations.select import select_top
+from aiida_goectp.calculations.select import select_top, take_first
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.predictions import PredictionsData
 
@@ -19,7 +19,7 @@ def ranking(crystals, predict_by_hand):
     return rank_crystals(crystals, PredictionsData(predict_by_hand(crystals.crystals, failed=[4])), orm.Str('total'))
 
 
-def test_the_best_come_first(ranking, crystals):
+def test_best_crystals_in_the_order_of_their_ranks(ranking, crystals):
     results = select_top(ranking, crystals, orm.Int(3))
     selection = results['selection'].get_list()
     assert [item['id'] for item in selection] == ['AlN', 'SrTiO3', 'GaAs']
@@ -31,7 +31,7 @@ def test_the_best_come_first(ranking, crystals):
     assert all(results['structures'][name].creator == results['selection'].creator for name in names)
 
 
-def test_how_sure_the_model_is_stays_with_the_selection(crystals, predict_by_hand):
+def test_standard_deviations_and_flags_are_part_of_the_selection(crystals, predict_by_hand):
     table = predict_by_hand(crystals.crystals)
     stated = np.arange(18.0).reshape(6, 3)
     table = replace(table, average_std=stated, flags=np.array([4, 0, 0, 0, 0, 6], np.uint32))
@@ -42,12 +42,19 @@ def test_how_sure_the_model_is_stays_with_the_selection(crystals, predict_by_han
     assert second['flags'] == []
 
 
-def test_fewer_if_fewer_are_in(ranking, crystals):
+def test_fewer_ranked_crystals_than_requested(ranking, crystals):
     assert len(select_top(ranking, crystals, orm.Int(50))['selection'].get_list()) == 5
 
 
-def test_what_cannot_be_selected_is_refused(ranking, crystals, crystal_set):
-    with pytest.raises(ValueError, match='number to select: 0'):
+def test_invalid_numbers_and_rankings_are_refused(ranking, crystals, crystal_set):
+    with pytest.raises(ValueError, match='0'):
         select_top(ranking, crystals, orm.Int(0))
-    with pytest.raises(ValueError, match='one of other crystals'):
+    with pytest.raises(ValueError, match='ranking'):
         select_top(ranking, CrystalsData(crystal_set.take([1, 0, 2, 3, 4, 5])), orm.Int(1))
+
+
+def test_first_items_of_a_selection(ranking, crystals):
+    selection = select_top(ranking, crystals, orm.Int(3))['selection']
+    assert take_first(selection, orm.Int(2)).get_list() == selection.get_list()[:2]
+    with pytest.raises(ValueError, match='0'):
+        take_first(selection, orm.Int(0))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import gcd
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
 from aiida_goectp.core.crystals.crystalset import Crystal
+from aiida_goectp.core.crystals.symmetry_search import find_symmetry
 from aiida_goectp.core.formats.settings import Settings
 
 if TYPE_CHECKING:
@@ -122,15 +123,10 @@ def _volume_ratio(first: Crystal, second: Crystal) -> float:
 
 
 def _space_group(cell: CanonicalCell) -> int:
-    import spglib
-
-    from aiida_goectp.core.crystals.symmetry import SYMPREC
-
     if not cell.symmetry_known:
         return 0
-    given: Any = (cell.lattice, cell.fractional_positions, cell.atomic_numbers)
-    found = spglib.get_spacegroup(given, symprec=SYMPREC)
-    return int(found.split('(')[1].rstrip(')')) if found else 0
+    found = find_symmetry(cell.lattice, cell.fractional_positions, cell.atomic_numbers)
+    return found.number if found else 0
 
 
 def _orbits(cell: CanonicalCell) -> tuple[tuple[int, int], ...]:

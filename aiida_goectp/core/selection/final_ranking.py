@@ -9,7 +9,7 @@ import numpy as np
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.dielectric.predictions import Predictions
-from aiida_goectp.core.dielectric.tensors import polycrystalline_average
+from aiida_goectp.core.dielectric.tensors import PARTS, polycrystalline_average
 from aiida_goectp.core.selection.filters import Filters
 from aiida_goectp.core.selection.history import History
 from aiida_goectp.core.selection.merit import figure_of_merit, label_rows
@@ -17,8 +17,6 @@ from aiida_goectp.core.selection.ranking import Ranking, rank
 from aiida_goectp.core.selection.reasons import ReasonCode, make_reason
 
 __all__ = ('rank_verified',)
-
-_PARTS = ('electronic', 'ionic', 'total')
 
 
 def rank_verified(
@@ -44,10 +42,10 @@ def rank_verified(
     table = rank(crystals, predictions, figure, filters)
     passes = (filters or Filters()).passes(crystals)
     score, reason = table.score.copy(), table.reason.astype(object)
-    averages = {name: getattr(table, name).copy() for name in _PARTS}
-    deviations = {name: getattr(table, f'{name}_std').copy() for name in _PARTS}
+    averages = {name: getattr(table, name).copy() for name in PARTS}
+    deviations = {name: getattr(table, f'{name}_std').copy() for name in PARTS}
     for row, (value, parts) in _labels(crystals, dataset, history).items():
-        for name, average in zip(_PARTS, parts, strict=True):
+        for name, average in zip(PARTS, parts, strict=True):
             averages[name][row], deviations[name][row] = average, 0.0 if np.isfinite(average) else np.nan
         if passes[row]:
             score[row], reason[row] = value, ''
@@ -86,7 +84,7 @@ def _labels(
             continue
         labels = label_rows(dataset.electronic[[place]], dataset.ionic[[place]])
         properties = {name: crystals.properties[name][[row]] for name in figure.columns}
-        parts = [float(polycrystalline_average(getattr(labels, name)[0])) for name in _PARTS]
+        parts = [float(polycrystalline_average(getattr(labels, name)[0])) for name in PARTS]
         value = float(figure.evaluate(labels, properties)[0])
         if np.isfinite(value):
             found[row] = (value, (parts[0], parts[1], parts[2]))

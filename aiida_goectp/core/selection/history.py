@@ -1,73 +1,92 @@
-"""``History``: what a campaign did, round by round, as plain JSON."""
+"""History of a campaign: picks, outcomes and retraining of each round, as plain JSON."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
+from aiida_goectp.core.dielectric.coverage import within_interval
+from aiida_goectp.core.dielectric.gate_codes import VerdictLabel
 from aiida_goectp.core.formats.settings import Settings, read_settings
 
-__all__ = ('OUTCOMES', 'CandidateSummary', 'History', 'PickRecord', 'Round')
+__all__ = ('FAILED', 'LABELLED', 'OUTCOMES', 'UNFINISHED', 'CandidateSummary', 'History', 'PickRecord', 'Round')
 
-OUTCOMES = ('accepted', 'electronic-only', 'refused', 'failed', 'unfinished')
-"""what became of a pick: a label of both parts or of one, a label that gates refuse, none for good, none yet"""
+_Outcome = Literal['accepted', 'electronic-only', 'refused', 'failed', 'unfinished']
+
+OUTCOMES: tuple[str, ...] = get_args(_Outcome)
+"""label that the gates give to the response of a pick; or no response, permanently or so far"""
+FAILED, UNFINISHED = OUTCOMES[3:]
+LABELLED = (VerdictLabel.ACCEPTED.value, VerdictLabel.ELECTRONIC_ONLY.value)
+"""outcomes with a label for training"""
 
 
 class PickRecord(Settings):
-    """One pick: what was predicted, and what came of it."""
+    """Prediction and outcome of one pick."""
 
     id: str = Field(min_length=1)
     hash: str = Field(min_length=1, description='content hash of the crystal')
     mean: float = Field(description='predicted figure of merit')
-    std: float | None = Field(default=None, ge=0, description='its standard deviation')
+    std: float | None = Field(default=None, ge=0, description='standard deviation of the prediction')
     value: float | None = Field(default=None, description='figure of merit of the label')
-    electronic: float | None = Field(default=None, description='polycrystalline average of the label')
-    ionic: float | None = Field(default=None, description='likewise')
-    outcome: Literal['accepted', 'electronic-only', 'refused', 'failed', 'unfinished'] = 'unfinished'
+    electronic: float | None = Field(default=None, description='polycrystalline average of the electronic label')
+    ionic: float | None = Field(default=None, description='polycrystalline average of the ionic label')
+    outcome: _Outcome = 'unfinished'
     reason: str = Field(default='', description='why it was picked')
     failure: str = Field(default='', description='why there is no label, or why it is refused')
     core_hours: float = Field(default=0.0, ge=0)
 
     @model_validator(mode='after')
-    def _consistent(self) -> PickRecord:
-        if self.value is not None and self.outcome in ('failed', 'unfinished'):
-            raise ValueError(f'{self.id} is {self.outcome} and yet has a value; leave out one of the two')
+    def _check_value(self) -> PickRecord:
+        if self.value is not None and self.outcome in (FAILED, UNFINISHED):
+            raise ValueError(f'{self.id}: outcome {self.outcome!r} with a value; leave out one of them')
         return self
+
+    @property
+    def relative_error(self) -> float | None:
+        """(predicted − verified) / verified; None without a label, or if it is zero."""
+        return (self.mean - self.value) / self.value if self.value else None
+
+    @property
+    def within_interval(self) -> bool | None:
+        """Whether the label is within the 90 % interval of the prediction; None without label or interval."""
+        if self.value is None or self.std is None:
+            return None
+        return bool(within_interval(self.mean - self.value, self.std))
 
 
 class CandidateSummary(Settings):
-    """What the present model says of what is left."""
+    """Predictions of the candidates that are left, as the stop rules need them."""
 
-    candidates: int = Field(ge=0, description='not verified, not failed for good, not out by filters')
-    best: float | None = Field(default=None, description='highest μ + κσ among them')
+    candidates: int = Field(ge=0, description='neither verified, nor failed permanently, nor excluded by filters')
+    best: float | None = Field(default=None, description='highest μ + κσ of the candidates')
 
 
 class Round(Settings):
-    """One round: predict, pick, verify, perhaps retrain."""
+    """One round: predict, pick, verify, possibly retrain."""
 
     number: int = Field(ge=1, description='from 1')
-    model_hash: str = Field(description='of the model that picked')
+    model_hash: str = Field(description='content hash of the model whose predictions were used')
     picks: tuple[PickRecord, ...] = ()
-    core_hours: float = Field(default=0.0, ge=0, description='of predictions and training; picks have their own')
-    outlook: CandidateSummary | None = Field(default=None, description='when the round picked')
-    top: tuple[str, ...] = Field(default=(), description='content hashes of the best that are verified after the round')
+    core_hours: float = Field(default=0.0, ge=0, description='of predictions and training, without those of the picks')
+    outlook: CandidateSummary | None = Field(default=None, description='candidates when the round was picked')
+    top: tuple[str, ...] = Field(default=(), description='content hashes of the best verified crystals after the round')
     retrained: bool = False
-    new_model_hash: str | None = Field(default=None, description='of what the retraining gave, adopted or not')
-    adopted: bool = Field(default=False, description='whether the new model replaces the old')
+    new_model_hash: str | None = Field(default=None, description='content hash of the trained model, adopted or not')
+    adopted: bool = Field(default=False, description='whether the new model replaces the old one')
     retraining_reason: str = ''
-    metrics: dict[str, float | None] = Field(default_factory=dict, description='any numbers worth keeping')
+    metrics: dict[str, float | None] = Field(default_factory=dict, description='further numbers, by name')
 
     @model_validator(mode='after')
-    def _consistent(self) -> Round:
+    def _check_retraining(self) -> Round:
         if self.adopted and not (self.retrained and self.new_model_hash):
-            raise ValueError(f'round {self.number} adopted a model; give retrained and new_model_hash as well')
+            raise ValueError(f'round {self.number}: adopted requires retrained and new_model_hash')
         return self
 
     @property
     def labels(self) -> int:
-        """Number of picks that gave a label to learn from."""
-        return sum(pick.outcome in ('accepted', 'electronic-only') for pick in self.picks)
+        """Number of picks with a label for training."""
+        return sum(pick.outcome in LABELLED for pick in self.picks)
 
 
 class History(Settings):
@@ -78,10 +97,10 @@ class History(Settings):
     rounds: tuple[Round, ...] = ()
 
     @model_validator(mode='after')
-    def _consistent(self) -> History:
+    def _check_rounds(self) -> History:
         numbers = [item.number for item in self.rounds]
         if numbers != list(range(1, len(numbers) + 1)):
-            raise ValueError(f'rounds must be numbered 1 to {len(numbers)} in order; they are {numbers}')
+            raise ValueError(f'rounds must be numbered 1 to {len(numbers)} in order; found {numbers}')
         seen: dict[str, int] = {}
         for item in self.rounds:
             for pick in item.picks:
@@ -90,14 +109,14 @@ class History(Settings):
                         f'{pick.id} ({pick.hash}) is picked in rounds {seen[pick.hash]} and {item.number}; '
                         'only an unfinished pick can be picked again'
                     )
-                if pick.outcome != 'unfinished':
+                if pick.outcome != UNFINISHED:
                     seen[pick.hash] = item.number
         return self
 
     @property
     def calculations(self) -> int:
-        """Number of picks of all rounds that were begun, whatever became of them."""
-        return sum(pick.outcome != 'unfinished' or pick.core_hours > 0 for item in self.rounds for pick in item.picks)
+        """Number of picks of all rounds whose calculation was started."""
+        return sum(pick.outcome != UNFINISHED or pick.core_hours > 0 for item in self.rounds for pick in item.picks)
 
     @property
     def core_hours(self) -> float:
@@ -106,25 +125,25 @@ class History(Settings):
 
     @property
     def labels(self) -> int:
-        """Number of labels to learn from."""
+        """Number of labels for training."""
         return sum(item.labels for item in self.rounds)
 
     def outcomes(self) -> dict[str, str]:
-        """Return content hash → why it failed for good, empty if it is verified, of all picks that are finished.
+        """Return content hash → why the pick failed permanently, empty if it is verified, of all finished picks.
 
-        A label without the tensor that the figure of merit needs is a failure too: it would be picked for ever.
+        A label without the tensor that the figure of merit needs counts as a failure: its crystal is not picked again.
         """
         return {
             pick.hash: _failure(pick, self.figure_of_merit)
             for item in self.rounds
             for pick in item.picks
-            if pick.outcome != 'unfinished'
+            if pick.outcome != UNFINISHED
         }
 
     def with_round(self, item: Round) -> History:
-        """Return the history with one more round, or with the last one replaced by its new state.
+        """Return the history with a new round, or with the last round replaced by one of the same number.
 
-        :raises FormatError: a round out of order, or a pick that was picked before
+        :raises FormatError: a wrong number, or a pick that was finished before
         """
         rounds = self.rounds[:-1] if self.rounds and self.rounds[-1].number == item.number else self.rounds
         values = {**self.model_dump(), 'rounds': [*(one.model_dump() for one in rounds), item.model_dump()]}
@@ -138,12 +157,12 @@ class History(Settings):
     def from_json(cls, text: str | bytes) -> History:
         """Read JSON text.
 
-        :raises FormatError: what is wrong, and where
+        :raises FormatError: each invalid key
         """
         return read_settings(cls, text, 'history')
 
 
 def _failure(pick: PickRecord, figure_of_merit: str) -> str:
-    if pick.outcome in ('failed', 'refused'):
+    if pick.outcome not in LABELLED:
         return pick.failure or pick.outcome
     return '' if pick.value is not None else f'{pick.outcome}, without a value of {figure_of_merit}'

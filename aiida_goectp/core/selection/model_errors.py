@@ -1,4 +1,4 @@
-"""Errors of an old and a new model on the same rows: what ``compare_models`` decides by."""
+"""Errors of an old and a new model on the same rows, the input of ``compare_models``."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from aiida_goectp.core.selection.retraining import FOLDS, HOLD_OUT
 __all__ = ('Predict', 'comparison_errors', 'tensor_errors')
 
 Predict = Callable[[CrystalSet], Predictions]
-"""a model: crystals → one row each"""
+"""a model: crystals → one row for each"""
 
 _SMALLEST = float(np.sqrt(3.0))
-"""norm of the tensor of the vacuum; an ionic part may vanish, and a relative error with it"""
+"""norm of the unit tensor; an ionic part may vanish, which would make its relative error infinite"""
 
 
 def tensor_errors(predictions: Predictions, labels: Dataset, tensor: str) -> np.ndarray:
-    """Return the relative error of each row (n,), NaN where there is no prediction or no label.
+    """Return the relative error of each row (n,), NaN without a prediction or a label.
 
-    It is the Frobenius distance of the tensors over the norm of the label, at least that of the unit tensor. Large
-    permittivities count no more than small ones, unlike in an absolute error, which a few of them would decide.
+    It is the Frobenius norm of the difference divided by that of the label, the latter at least that of the unit
+    tensor. In contrast to absolute errors, a mean of these is not dominated by a few large permittivities.
 
     :param predictions: of the crystals of the labels, in their order
     :param tensor: electronic, ionic or total
@@ -43,47 +43,48 @@ def tensor_errors(predictions: Predictions, labels: Dataset, tensor: str) -> np.
 
 
 def comparison_errors(
-    dealt: Dataset,
-    seen: Dataset,
+    dataset: Dataset,
+    previous: Dataset,
     split: str,
     merit: str | FigureOfMerit,
     old: Predict,
     new: Predict,
     members: Sequence[Predict],
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return the errors of the old and of the new model, as :func:`.retraining.compare_models` takes them.
+    """Return the errors of the old and of the new model, see :func:`.retraining.compare_models`.
 
-    ``hold-out`` are the test rows of the base split, which both models predict. ``new labels`` are the rows that the
-    old model never saw: there the new model's error is that of the one member that was trained without the row's fold.
+    :data:`.HOLD_OUT` are the test rows of the base split. :data:`.FOLDS` are the rows that were not in the training of
+    the old model; there the error of the new model is that of the member that was trained without the fold of the row.
     Rows without the tensor that the figure of merit needs are left out.
 
-    :param dealt: the dataset with its folds, see :func:`.folds.with_folds`, on which the members were trained
-    :param seen: the dataset that the old model was trained on; the starting dataset if it came from elsewhere
+    :param dataset: with folds, see :func:`.folds.with_folds`, on which the members were trained
+    :param previous: dataset that the old model was trained on; the starting dataset if it is not known
     :param split: the base split
+    :param merit: figure of merit, or its name
     :param old: the model in use
-    :param new: the joined committee
-    :param members: its members, each alone, in the order of the folds
-    :raises FormatError: the dataset has no fold, or not one for each member
+    :param new: the new committee
+    :param members: its members, in the order of the folds
+    :raises FormatError: fewer members than folds
     """
     figure = figure_of_merit(merit) if isinstance(merit, str) else merit
-    fold = folds_of(dealt, split)
+    fold = folds_of(dataset, split)
     if fold.max(initial=-1) >= len(members):
-        raise FormatError(f'{len(members)} members for a dataset of {fold.max() + 1} folds; give one a fold')
-    labelled = np.isfinite(getattr(dealt, figure.tensor)).all(axis=(1, 2)) & dealt.trainable
-    held = np.flatnonzero(labelled & (dealt.splits[split] == 'test'))
-    fresh = np.flatnonzero(labelled & new_rows(dealt, seen, split) & (fold >= 0))
+        raise FormatError(f'{len(members)} members for {fold.max() + 1} folds of the dataset; give one member a fold')
+    labelled = np.isfinite(getattr(dataset, figure.tensor)).all(axis=(1, 2)) & dataset.trainable
+    hold_out = np.flatnonzero(labelled & (dataset.splits[split] == 'test'))
+    fresh = np.flatnonzero(labelled & new_rows(dataset, previous, split) & (fold >= 0))
 
     def errors(model: Predict, rows: np.ndarray) -> np.ndarray:
         if not len(rows):
             return np.zeros(0)
-        labels = replace(dealt.take(rows), splits={}, split_settings={})
+        labels = replace(dataset.take(rows), splits={}, split_settings={})
         return tensor_errors(model(labels.crystals), labels, figure.tensor)
 
-    after = np.full(len(fresh), np.nan)
+    new_errors = np.full(len(fresh), np.nan)
     for member, model in enumerate(members):
-        mine = fold[fresh] == member
-        after[mine] = errors(model, fresh[mine])
+        in_fold = fold[fresh] == member
+        new_errors[in_fold] = errors(model, fresh[in_fold])
     return (
-        {HOLD_OUT: errors(old, held), FOLDS: errors(old, fresh)},
-        {HOLD_OUT: errors(new, held), FOLDS: after},
+        {HOLD_OUT: errors(old, hold_out), FOLDS: errors(old, fresh)},
+        {HOLD_OUT: errors(new, hold_out), FOLDS: new_errors},
     )

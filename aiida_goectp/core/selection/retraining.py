@@ -1,18 +1,16 @@
-"""Retraining: when, from which weights, and whether the new model replaces the old."""
+"""Retraining: when it is due, from which weights, and whether the new model replaces the old one."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
+from enum import Enum
 from typing import Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
-from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.formats.settings import Settings
-from aiida_goectp.core.selection.diversity import composition
 from aiida_goectp.core.selection.history import History
 
 __all__ = (
@@ -20,10 +18,10 @@ __all__ = (
     'FROM_LABELS',
     'HOLD_OUT',
     'Comparison',
+    'DecisionCode',
     'RetrainingDecision',
     'RetrainingPolicy',
     'RetrainingResult',
-    'assign_folds',
     'compare_models',
     'decide_retraining',
 )
@@ -33,75 +31,104 @@ HOLD_OUT, FOLDS = 'hold-out', 'new labels'
 
 
 class RetrainingPolicy(Settings):
-    """When to retrain, how, and what a new model must prove."""
+    """When and how to retrain, and how much worse a new model may be."""
 
     mode: Literal['fine-tune', 'scratch'] = Field(
-        default='fine-tune', description='go on from the weights in use, or from random ones'
+        default='fine-tune', description='start from the weights in use, or from random ones'
     )
-    every_rounds: int | None = Field(default=1, ge=1, description='null: the number of rounds does not matter')
+    every_rounds: int | None = Field(default=1, ge=1, description='retrain after this number of rounds; null: never')
     every_labels: int | None = Field(
-        default=None, ge=1, description='as soon as there are that many new labels; null: their number does not matter'
+        default=None, ge=1, description='retrain as soon as there are this many new labels; null: never'
     )
     scratch_every: int | None = Field(
-        default=None, ge=1, description='of fine-tuned models, each that many-th is trained from scratch instead'
+        default=None, ge=1, description='in fine-tune mode, train every n-th model from scratch'
     )
     tolerance: float = Field(
-        default=0.02, ge=0, description='by which share the mean error may be larger and yet count as not worse'
+        default=0.02, ge=0, description='relative increase of the mean error that counts as not worse'
     )
     standard_errors: float = Field(
-        default=2.0, ge=0, description='by how many standard errors of the mean difference it may be larger'
+        default=2.0, ge=0, description='increase in standard errors of the mean difference that counts as not worse'
     )
-    folds: int = Field(default=5, ge=2, description='into which the new labels are dealt for the comparison')
+    folds: int = Field(default=5, ge=2, description='number of folds of the new labels, and of committee members')
 
 
 FROM_LABELS = RetrainingPolicy(mode='scratch')
-"""of a campaign whose models know nothing but its labels"""
+"""policy of a campaign without a starting model"""
+
+
+class DecisionCode(Enum):
+    """Why a retraining is due or not."""
+
+    NO_NEW_LABEL = 'no_new_label'
+    ENOUGH_LABELS = 'enough_labels'
+    ENOUGH_ROUNDS = 'enough_rounds'
+    WAITING = 'waiting'
+    NO_TRAINING = 'no_training'
+    """the campaign has no inputs of a training"""
 
 
 class RetrainingDecision(NamedTuple):
-    """Whether to retrain now."""
+    """Whether a retraining is due."""
 
-    retrain: bool
+    code: DecisionCode
+    policy: RetrainingPolicy
     mode: Literal['fine-tune', 'scratch']
-    reason: str
+    labels: int
+    """new labels since the last training"""
+    rounds: int
+    """rounds since the last training"""
+
+    @property
+    def retrain(self) -> bool:
+        """Whether to retrain now."""
+        return self.code in (DecisionCode.ENOUGH_LABELS, DecisionCode.ENOUGH_ROUNDS)
+
+    @property
+    def reason(self) -> str:
+        """Text of code and numbers."""
+        rounds = _rounds(self.rounds)
+        if self.code is DecisionCode.NO_NEW_LABEL:
+            return 'no new label since the last training'
+        if self.code is DecisionCode.NO_TRAINING:
+            return 'no inputs of a training were given'
+        if self.code is DecisionCode.ENOUGH_LABELS:
+            return f'{self.labels} new labels, {self.policy.every_labels} are enough'
+        if self.code is DecisionCode.ENOUGH_ROUNDS:
+            return f'{rounds} with {self.labels} new labels since the last training'
+        limits = []
+        if self.policy.every_labels is not None:
+            limits.append(f'{self.policy.every_labels} labels')
+        if self.policy.every_rounds is not None:
+            limits.append(_rounds(self.policy.every_rounds))
+        due = f'retraining is due after {" or ".join(limits)}' if limits else 'the policy disables retraining'
+        return f'{self.labels} new labels in {rounds}; {due}'
 
 
 def decide_retraining(history: History, policy: RetrainingPolicy) -> RetrainingDecision:
-    """Return whether the round that was verified last is followed by a retraining.
+    """Return whether a retraining follows the last round.
 
-    Rounds and labels count from the last retraining, adopted or not: a model that failed once is not trained on the
-    same labels again. Without a new label there is nothing to learn.
+    Rounds and labels count from the last retraining, adopted or not: a training is not repeated with the same labels.
+    Without a new label it is not due.
     """
-    past = [place for place, item in enumerate(history.rounds) if item.retrained]
-    since = history.rounds[past[-1] + 1 :] if past else history.rounds
+    trained = [place for place, item in enumerate(history.rounds) if item.retrained]
+    since = history.rounds[trained[-1] + 1 :] if trained else history.rounds
     rounds, labels = len(since), sum(item.labels for item in since)
     mode = policy.mode
-    if policy.scratch_every is not None and (len(past) + 1) % policy.scratch_every == 0:
+    if policy.scratch_every is not None and (len(trained) + 1) % policy.scratch_every == 0:
         mode = 'scratch'
     if not labels:
-        return RetrainingDecision(False, mode, 'no new label since the last training')
-    if policy.every_labels is not None and labels >= policy.every_labels:
-        return RetrainingDecision(True, mode, f'{labels} new labels, {policy.every_labels} are enough')
-    if policy.every_rounds is not None and rounds >= policy.every_rounds:
-        return RetrainingDecision(
-            True, mode, f'{rounds} {_rounds(rounds)} with {labels} new labels since the last training'
-        )
-    waits = []
-    if policy.every_labels is not None:
-        waits.append(f'{policy.every_labels} labels')
-    if policy.every_rounds is not None:
-        waits.append(f'{policy.every_rounds} {_rounds(policy.every_rounds)}')
-    return RetrainingDecision(
-        False, mode, f'{labels} new labels in {rounds} {_rounds(rounds)}; retraining waits for {_either(waits)}'
-    )
+        code = DecisionCode.NO_NEW_LABEL
+    elif policy.every_labels is not None and labels >= policy.every_labels:
+        code = DecisionCode.ENOUGH_LABELS
+    elif policy.every_rounds is not None and rounds >= policy.every_rounds:
+        code = DecisionCode.ENOUGH_ROUNDS
+    else:
+        code = DecisionCode.WAITING
+    return RetrainingDecision(code, policy, mode, labels, rounds)
 
 
 def _rounds(number: int) -> str:
-    return 'round' if number == 1 else 'rounds'
-
-
-def _either(waits: list[str]) -> str:
-    return ' or '.join(waits) or 'nothing: the policy never retrains'
+    return f'{number} round' if number == 1 else f'{number} rounds'
 
 
 class Comparison(NamedTuple):
@@ -109,57 +136,71 @@ class Comparison(NamedTuple):
 
     rows: int
     old: float
-    """mean error"""
+    """mean error of the old model"""
     new: float
+    """mean error of the new model"""
     allowed: float
     """largest mean error of the new model that counts as not worse"""
     worse: bool
     lost: int
-    """rows that the old model predicts and the new one cannot"""
+    """rows with a prediction of the old model and without one of the new model"""
+
+    @property
+    def text(self) -> str:
+        """The numbers as text."""
+        lost = f', {self.lost} rows without prediction' if self.lost else ''
+        return f'mean error {self.new:.4g} after {self.old:.4g} (up to {self.allowed:.4g}, {self.rows} rows{lost})'
 
 
 class RetrainingResult(NamedTuple):
-    """Whether the new model replaces the old."""
+    """Whether the new model replaces the old one."""
 
     replace: bool
-    reason: str
     comparisons: Mapping[str, Comparison]
+    """by set of rows; empty if the training failed"""
+    failure: str = ''
+    """why the training failed"""
+
+    @property
+    def reason(self) -> str:
+        """Text of the comparisons, or of the failure."""
+        if not self.comparisons:
+            return f'the old model stays: the retraining failed{f" ({self.failure})" if self.failure else ""}'
+        if self.replace:
+            sets = [f'{name}: {item.text}' for name, item in self.comparisons.items() if item.rows]
+            return f'the new model replaces the old one and is not worse: {"; ".join(sets)}'
+        sets = [f'worse on the {name}: {item.text}' for name, item in self.comparisons.items() if item.worse]
+        return f'the old model stays: the new one is {"; ".join(sets)}'
 
 
 def compare_models(
     old: Mapping[str, np.ndarray], new: Mapping[str, np.ndarray] | None, policy: RetrainingPolicy, failure: str = ''
 ) -> RetrainingResult:
-    """Say whether a new model replaces the old: it must not be worse on any set of rows.
+    """Return whether a new model replaces the old one: it must not be worse on any set of rows.
 
-    Not worse is a mean error of at most the old one plus the larger of ``tolerance`` times the old one and
-    ``standard_errors`` standard errors of the mean of the differences, row by row. A row that the old model predicts
-    and the new one does not makes it worse; rows that the old one cannot predict are left out.
+    Not worse is a mean error of at most that of the old model plus the larger of ``tolerance`` times that error and
+    ``standard_errors`` standard errors of the mean of the differences, row by row. A row with a prediction of the old
+    model and without one of the new model makes the new one worse; rows without a prediction of the old model do not
+    count.
 
-    :param old: name of the set (``hold-out``, ``new labels``) → (n,) absolute errors, NaN where there is no
-        prediction. The new labels are those of the old model before it saw them
-    :param new: the same of the new model; for the new labels, of models that were trained without the fold of the row.
+    :param old: name of the set (:data:`HOLD_OUT`, :data:`FOLDS`) → (n,) absolute errors of the old model, NaN without
+        a prediction; on new labels, of the old model before it was trained on them
+    :param new: the same of the new model; on new labels, of the member that was trained without the fold of the row.
         None if the training failed
-    :param failure: why the training failed, in words
-    :raises FormatError: sets of different names or lengths, or nothing to compare by
+    :param failure: why the training failed
+    :raises FormatError: sets of different names or lengths, or no row to compare
     """
     if new is None:
-        return RetrainingResult(
-            False, f'the old model stays: the retraining failed{f" ({failure})" if failure else ""}', {}
-        )
+        return RetrainingResult(False, {}, failure)
     if set(old) != set(new) or not old:
         raise FormatError(
-            f'comparison of models: errors on {_names(old)} against {_names(new)}; give both models the same sets, '
-            'one at least'
+            f'comparison of models: errors on {_names(old)} and on {_names(new)}; give both models the same sets, '
+            'at least one'
         )
     found = {name: _compare(name, old[name], new[name], policy) for name in sorted(old)}
     if not any(item.rows for item in found.values()):
-        raise FormatError('comparison of models: no row that the old model predicts; give labelled rows to compare by')
-    worse = [name for name, item in found.items() if item.worse]
-    if worse:
-        said = '; '.join(f'worse on the {_said(name, found[name])}' for name in worse)
-        return RetrainingResult(False, f'the old model stays: the new one is {said}', found)
-    said = '; '.join(_said(name, item) for name, item in found.items() if item.rows)
-    return RetrainingResult(True, f'the new model replaces the old, not being worse: {said}', found)
+        raise FormatError('comparison of models: no row with a prediction of the old model; give labelled rows')
+    return RetrainingResult(not any(item.worse for item in found.values()), found)
 
 
 def _names(sets: Mapping[str, np.ndarray]) -> str:
@@ -171,7 +212,7 @@ def _compare(name: str, old: np.ndarray, new: np.ndarray, policy: RetrainingPoli
     if before.ndim != 1 or before.shape != after.shape:
         raise FormatError(f'comparison of models: {name} has {before.shape} old and {after.shape} new errors')
     if (before < 0).any() or (after < 0).any():
-        raise FormatError(f'comparison of models: {name} has a negative error; give absolute ones')
+        raise FormatError(f'comparison of models: {name} has a negative error; give absolute errors')
     known = np.isfinite(before)
     lost = int(np.count_nonzero(known & ~np.isfinite(after)))
     both = known & np.isfinite(after)
@@ -184,31 +225,3 @@ def _compare(name: str, old: np.ndarray, new: np.ndarray, policy: RetrainingPoli
     return Comparison(
         count, mean, float(after[both].mean()), allowed, lost > 0 or float(difference.mean()) > allowed - mean, lost
     )
-
-
-def _said(name: str, item: Comparison) -> str:
-    lost = f', {item.lost} rows without prediction' if item.lost else ''
-    return f'{name}: mean error {item.new:.4g} after {item.old:.4g} (up to {item.allowed:.4g}, {item.rows} rows{lost})'
-
-
-def assign_folds(crystals: CrystalSet, count: int, seed: int = 0) -> np.ndarray:
-    """Return the fold of each crystal (n,), from 0; all crystals of one reduced formula are in one fold.
-
-    It hangs on the crystals and the seed, not on the order of the rows. Large formulas are dealt first, each to the
-    fold that holds fewest; with fewer formulas than folds, some folds stay empty.
-
-    :raises FormatError: fewer than two folds, or a negative seed
-    """
-    if count < 2:
-        raise FormatError(f'{count} folds: give two or more')
-    if seed < 0:
-        raise FormatError(f'seed {seed}: give zero or more')
-    formulas = [composition(crystal) for crystal in crystals]
-    distinct = sorted(set(formulas))
-    chance = dict(zip(distinct, np.random.default_rng(seed).random(len(distinct)).tolist(), strict=True))
-    sizes = Counter(formulas)
-    filled, folds = [0] * count, {}
-    for name in sorted(distinct, key=lambda name: (-sizes[name], chance[name])):
-        folds[name] = filled.index(min(filled))
-        filled[folds[name]] += sizes[name]
-    return np.array([folds[name] for name in formulas], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""From picks and what came of them to a round of the history; the seed of a campaign."""
+"""Rounds of the history, made of picks and their outcomes; the seed of a campaign."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.dielectric.tensors import polycrystalline_average
-from aiida_goectp.core.selection.history import CandidateSummary, History, PickRecord, Round
+from aiida_goectp.core.selection.history import LABELLED, UNFINISHED, CandidateSummary, History, PickRecord, Round
 from aiida_goectp.core.selection.known import KnownCrystals
 from aiida_goectp.core.selection.merit import figure_of_merit, label_rows
 from aiida_goectp.core.selection.picking import PickSettings
@@ -22,7 +22,7 @@ __all__ = ('Outcome', 'retrained_round', 'summarise_candidates', 'verified_round
 
 
 class Outcome(NamedTuple):
-    """What became of a pick."""
+    """Outcome of a pick."""
 
     outcome: str
     """one of :data:`.history.OUTCOMES`"""
@@ -30,12 +30,13 @@ class Outcome(NamedTuple):
     """why there is no label, or why it is refused"""
     core_hours: float = 0.0
     electronic: np.ndarray | None = None
-    """(3, 3) label, None if there is none to be used"""
+    """(3, 3) electronic label, None without a label for training"""
     ionic: np.ndarray | None = None
+    """(3, 3) ionic label"""
 
 
 def with_seeds(settings: PickSettings, seed: int) -> PickSettings:
-    """Return the settings with the seed of the campaign for the random acquisition, unless they give one."""
+    """Return the settings with the seed of the campaign for the random acquisition, unless they contain one."""
     if 'seed' in settings.acquisition.model_fields_set:
         return settings
     acquisition = settings.acquisition.model_copy(update={'seed': seed})
@@ -43,7 +44,7 @@ def with_seeds(settings: PickSettings, seed: int) -> PickSettings:
 
 
 def summarise_candidates(picks: Picks, rules: StopRules) -> CandidateSummary:
-    """Return what the model says of what is left, as the stop rules want to know it."""
+    """Return the summary of the candidates that the stop rules need."""
     return CandidateSummary(candidates=picks.candidates, best=picks.best(rules.kappa))
 
 
@@ -56,20 +57,21 @@ def verified_round(
     rules: StopRules,
     core_hours: float = 0.0,
 ) -> History:
-    """Return the history with a new round: what was picked and what came of it; whether to retrain is not asked yet.
+    """Return the history with a new round of picks and their outcomes, without a decision on retraining.
 
-    The figure of merit of a label is that of its tensors and of the crystal's property columns in the pool, the band
-    gap by which it was ranked among them.
+    The figure of merit of a label is computed with its tensors and with the property columns of the pool, as the band
+    gap by which the crystal was ranked.
 
-    :param outcomes: content hash in the pool → what became of the pick; a pick that is missing is unfinished
-    :param dataset: after the round
-    :param core_hours: of predictions in this round
-    :raises FormatError: a pick that was picked before
+    :param outcomes: content hash in the pool → outcome of the pick; a missing pick is unfinished
+    :param dataset: with the labels of the round
+    :param rules: they define the numbers that are recorded: ``kappa`` of the candidates, length of the top
+    :param core_hours: of the predictions in this round
+    :raises FormatError: a pick that was finished before
     """
     records = []
     for row in picks.rows.tolist():
         name = str(picks.hashes[row])
-        found = outcomes.get(name, Outcome('unfinished'))
+        found = outcomes.get(name, Outcome(UNFINISHED))
         std = float(picks.std[row])
         records.append(
             PickRecord(
@@ -81,7 +83,7 @@ def verified_round(
                 **_label(found, pool, row, history.figure_of_merit),
             )
         )
-    past = KnownCrystals.of_dataset(dataset, history.figure_of_merit, pool)
+    known = KnownCrystals.of_dataset(dataset, history.figure_of_merit, pool)
     return history.with_round(
         Round(
             number=len(history.rounds) + 1,
@@ -89,15 +91,15 @@ def verified_round(
             picks=tuple(records),
             core_hours=core_hours,
             outlook=summarise_candidates(picks, rules),
-            top=past.top(rules.stable_top.k if rules.stable_top is not None else 10),
+            top=known.top(rules.stable_top.k if rules.stable_top is not None else 10),
         )
     )
 
 
 def _label(found: Outcome, pool: CrystalSet, row: int, merit: str) -> dict[str, Any]:
-    """Return the fields of a record that say what came of a pick."""
+    """Return the fields of a record that are about the outcome."""
     fields: dict[str, Any] = {'outcome': found.outcome, 'failure': found.failure, 'core_hours': found.core_hours}
-    if found.outcome not in ('accepted', 'electronic-only') or found.electronic is None:
+    if found.outcome not in LABELLED or found.electronic is None:
         return fields
     nothing = np.full((3, 3), np.nan)
     electronic, ionic = (nothing if part is None else np.asarray(part) for part in (found.electronic, found.ionic))
@@ -116,30 +118,30 @@ def _number(value: Any) -> float | None:
 
 def retrained_round(
     history: History,
-    due: RetrainingDecision,
-    verdict: RetrainingResult | None = None,
+    decision: RetrainingDecision,
+    result: RetrainingResult | None = None,
     new_model: str | None = None,
     core_hours: float = 0.0,
 ) -> History:
-    """Return the history with what was decided on retraining in its last round.
+    """Return the history with the decision on retraining in its last round.
 
-    :param due: whether it was due, and why
-    :param verdict: on the new model, or on a training that failed; None if none was due
-    :param new_model: content hash of what the training gave
+    :param decision: whether a retraining was due
+    :param result: of the training; None if none was due
+    :param new_model: content hash of the trained model
     :param core_hours: of the training
     """
     last = history.rounds[-1]
-    if not due.retrain or verdict is None:
-        return history.with_round(last.model_copy(update={'retraining_reason': due.reason}))
+    if not decision.retrain or result is None:
+        return history.with_round(last.model_copy(update={'retraining_reason': decision.reason}))
     metrics: dict[str, float | None] = dict(last.metrics)
-    for name, item in verdict.comparisons.items():
+    for name, item in result.comparisons.items():
         for field in ('rows', 'old', 'new', 'allowed'):
             metrics[f'{name}: {field}'] = _number(getattr(item, field))
     changes = {
         'retrained': True,
         'new_model_hash': new_model,
-        'adopted': verdict.replace,
-        'retraining_reason': f'{due.reason}; {verdict.reason}',
+        'adopted': result.replace,
+        'retraining_reason': f'{decision.reason}; {result.reason}',
         'core_hours': last.core_hours + core_hours,
         'metrics': metrics,
     }

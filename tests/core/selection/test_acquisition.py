@@ -185,7 +185,7 @@ def test_arrays_that_do_not_fit_are_refused():
 @pytest.mark.parametrize(
     ('values', 'message'),
     [
-        ({'kapa': 1}, r"acquisition.kapa: no such setting \(did you mean 'kappa'\?\)"),
+        ({'kapa': 1}, r"acquisition.kapa: unknown setting \(did you mean 'kappa'\?\)"),
         ({'kappa': -1}, 'acquisition.kappa: should be greater than or equal to 0, found -1'),
         ({'incumbent_rank': 0}, 'acquisition.incumbent_rank: '),
         ({'seed': -2}, 'acquisition.seed: '),

@@ -1,4 +1,4 @@
-"""The pieces as one loop: a small campaign to its end, interrupted or not."""
+"""A small campaign with the functions of this package, from its start to a stop rule."""
 
 from __future__ import annotations
 
@@ -25,56 +25,56 @@ from .builders import crystal_set, predictions_for
 
 POOL = crystal_set(30)
 TRUE = 5.0 + (np.arange(30) * 7 % 30)  # ε_total, 5 to 34
-BROKEN = {3, 11}  # never give a label
+FAILING = {3, 11}  # rows whose calculations fail
 
 
 def labels(rows) -> Dataset:
-    """The dataset after these rows were computed."""
-    good = sorted(row for row in rows if row not in BROKEN)
+    """Return the dataset after these rows were computed."""
+    good = sorted(row for row in rows if row not in FAILING)
     tensors = TRUE[good, None, None] / 2 * np.eye(3)
     return Dataset(POOL.take(good), tensors, tensors)
 
 
 def predicted(round_number):
-    """A model that is wrong by up to 6, and by less in each round."""
+    """Return predictions with errors of up to 6 in the first round, smaller in each later one."""
     error = np.sin(np.arange(30) * 3.0) * 6 / round_number
     predictions = predictions_for(POOL, electronic=(TRUE + error) / 2, ionic=(TRUE + error) / 2)
     return replace(predictions, average_std=np.full((30, 3), 6.0 / round_number))
 
 
 def one_round(history, settings, rules):
-    """Return the next state of the history, or the rule that fired."""
+    """Return the history with one more round, or the rule that is met."""
     rows = {str(name): row for row, name in enumerate(POOL.hashes)}
     done = [rows[item.hash] for one in history.rounds for item in one.picks]
-    past = KnownCrystals.of_dataset(labels(done), 'total', POOL, history.outcomes())
+    known = KnownCrystals.of_dataset(labels(done), 'total', POOL, history.outcomes())
     number = len(history.rounds) + 1
     picks = pick(
         POOL,
         predicted(number),
-        past,
+        known,
         settings,
         round_number=number,
         number=allowed_picks(history, rules, settings.batch_size),
     )
-    outlook = CandidateSummary(candidates=picks.candidates, best=picks.best(rules.kappa))
-    fired = should_stop(history, rules, outlook)
-    if fired:
-        return fired
+    candidates = CandidateSummary(candidates=picks.candidates, best=picks.best(rules.kappa))
+    stop = should_stop(history, rules, candidates)
+    if stop:
+        return stop
     records = tuple(
         PickRecord(
             id=str(picks.ids[row]),
             hash=str(picks.hashes[row]),
             mean=float(picks.mean[row]),
             std=float(picks.std[row]),
-            value=None if row in BROKEN else float(TRUE[row]),
-            outcome='failed' if row in BROKEN else 'accepted',
+            value=None if row in FAILING else float(TRUE[row]),
+            outcome='failed' if row in FAILING else 'accepted',
             reason=str(picks.reason[row]),
-            failure='no convergence' if row in BROKEN else '',
+            failure='no convergence' if row in FAILING else '',
         )
         for row in picks.rows.tolist()
     )
     after = KnownCrystals.of_dataset(labels([*done, *picks.rows.tolist()]), 'total', POOL)
-    made = Round(number=number, model_hash=f'm{number}', picks=records, outlook=outlook, top=after.top(5))
+    made = Round(number=number, model_hash=f'm{number}', picks=records, outlook=candidates, top=after.top(5))
     return history.with_round(made)
 
 
@@ -90,9 +90,9 @@ def run(rules, interrupted=False, **values):
 
 
 @pytest.mark.parametrize('name', ['greedy', 'expected_improvement', 'random'])
-def test_a_campaign_takes_each_crystal_once_and_ends(name):
-    history, fired = run(StopRules(max_rounds=30), acquisition={'name': name})
-    assert fired.rule == 'no_candidates'
+def test_each_crystal_is_picked_once(name):
+    history, stop = run(StopRules(max_rounds=30), acquisition={'name': name})
+    assert stop.rule == 'no_candidates'
     taken = [item.id for one in history.rounds for item in one.picks]
     assert sorted(taken) == sorted(POOL.ids.tolist())
     assert history.labels == 28
@@ -108,22 +108,22 @@ def test_a_campaign_takes_each_crystal_once_and_ends(name):
         ({'calibrated_error': {'error': 0.08, 'rounds': 2}}, 'calibrated_error'),
     ],
 )
-def test_each_rule_ends_it_in_time(rules, rule):
-    history, fired = run(StopRules.model_validate(rules))
-    assert fired.rule == rule
+def test_each_rule_ends_a_campaign(rules, rule):
+    history, stop = run(StopRules.model_validate(rules))
+    assert stop.rule == rule
     assert 0 < history.calculations < 30
     if rule == 'max_calculations':
-        assert history.calculations == 10  # the last batch is cut to what is left
+        assert history.calculations == 10  # the last batch is limited to the remaining budget
 
 
-def test_an_interruption_changes_nothing():
+def test_interruptions_do_not_change_the_history():
     rules = StopRules(max_rounds=4)
     values = {'acquisition': {'name': 'random', 'seed': 5}}
     assert run(rules, **values) == run(rules, interrupted=True, **values)
 
 
-def test_greedy_finds_the_best_sooner_than_chance():
-    best = {f'c{row}' for row in np.argsort(-TRUE)[:5].tolist()} - {f'c{row}' for row in BROKEN}
+def test_greedy_finds_the_best_sooner_than_random():
+    best = {f'c{row}' for row in np.argsort(-TRUE)[:5].tolist()} - {f'c{row}' for row in FAILING}
     found = {}
     for name in ('greedy', 'random'):
         history, _ = run(StopRules(max_calculations=12), acquisition={'name': name})

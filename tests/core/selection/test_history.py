@@ -1,4 +1,4 @@
-"""The history: what it counts, what it refuses, and that it comes back from JSON as it was."""
+"""History: counts, invalid histories, round trip through JSON."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def history():
     return History(figure_of_merit='total', rounds=(first, second))
 
 
-def test_what_is_counted(history):
+def test_counts_and_outcomes(history):
     assert history.calculations == 6
     assert history.labels == 2
     assert history.core_hours == pytest.approx(2.75)
@@ -53,50 +53,60 @@ def test_round_trip(history):
     assert json.loads(text)['rounds'][0]['picks'][0]['std'] is None
 
 
-def test_a_round_is_added_or_brought_up_to_date(history):
+def test_round_is_added_or_replaced(history):
     third = Round(number=3, model_hash='m2', picks=(record('new', 'unfinished'),))
     longer = history.with_round(third)
     assert len(longer.rounds) == 3
     done = longer.with_round(third.model_copy(update={'picks': (record('new'),)}))
     assert (len(done.rounds), done.labels) == (3, 3)
-    with pytest.raises(FormatError, match=r'rounds must be numbered 1 to 3 in order; they are \[1, 2, 4\]'):
+    with pytest.raises(FormatError, match=r'1 to 3 .*\[1, 2, 4\]'):
         history.with_round(third.model_copy(update={'number': 4}))
-    with pytest.raises(FormatError, match=r'accepted \(haccepted\) is picked in rounds 1 and 3'):
+    with pytest.raises(FormatError, match=r'haccepted.* rounds 1 and 3'):
         history.with_round(third.model_copy(update={'picks': (record('accepted'),)}))
 
 
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        ({'version': 2}, 'history.version: should be 1, found 2'),
-        ({'figure_of_merit': None}, 'history.figure_of_merit: should be a valid string'),
-        ({'extra': 1}, 'history.extra: no such setting; there are: version, figure_of_merit, rounds'),
-        ({'rounds': [{'number': 1}]}, r'history.rounds.0.model_hash: is missing'),
+        ({'version': 2}, 'history.version: '),
+        ({'figure_of_merit': None}, 'history.figure_of_merit: '),
+        ({'extra': 1}, 'history.extra: '),
+        ({'rounds': [{'number': 1}]}, 'history.rounds.0.model_hash: '),
         (
             {
                 'rounds': [
                     {'number': 1, 'model_hash': 'm', 'picks': [{'id': 'a', 'hash': 'a', 'mean': 1, 'outcome': 'x'}]}
                 ]
             },
-            r"history.rounds.0.picks.0.outcome: should be 'accepted', .*, found 'x'",
+            "history.rounds.0.picks.0.outcome: .*'x'",
         ),
         (
             {'rounds': [{'number': 1, 'model_hash': 'm', 'picks': [{'id': 'a', 'hash': 'a', 'mean': 1, 'value': 2}]}]},
-            'a is unfinished and yet has a value',
+            "a: outcome 'unfinished'",
         ),
-        ({'rounds': [{'number': 1, 'model_hash': 'm', 'adopted': True}]}, 'round 1 adopted a model; give retrained'),
+        ({'rounds': [{'number': 1, 'model_hash': 'm', 'adopted': True}]}, 'round 1: .*new_model_hash'),
         (
             {'rounds': [{'number': 1, 'model_hash': 'm', 'metrics': {'a': float('nan')}}]},
-            'metrics.a: should be a finite',
+            'metrics.a: ',
         ),
     ],
 )
-def test_what_is_no_history(history, change, message):
+def test_invalid_histories_are_refused(history, change, message):
     values = json.loads(history.to_json()) | change
     with pytest.raises(FormatError, match=message):
         History.from_json(json.dumps(values))
 
 
-def test_torn_text_is_refused(history):
-    with pytest.raises(FormatError, match='history: Invalid JSON'):
+def test_truncated_text_is_refused(history):
+    with pytest.raises(FormatError, match='history: '):
         History.from_json(history.to_json()[:-5])
+
+
+def test_error_and_interval_of_a_pick():
+    pick = record('a', value=2.5, std=0.31)
+    assert (pick.relative_error, pick.within_interval) == (pytest.approx(-0.2), True)
+    assert record('a', value=2.5, std=0.3).within_interval is False
+    assert record('a', value=0.0).relative_error is None
+    assert record('a').within_interval is None  # without a standard deviation
+    failed = record('a', 'failed', std=0.3)
+    assert (failed.relative_error, failed.within_interval) == (None, None)

@@ -1,4 +1,4 @@
-"""Errors of old and new models: whose prediction counts on which row."""
+"""Errors of an old and a new model on the hold-out and on new labels."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def labelled(rows) -> Dataset:
 
 START, SPLIT = with_base_split(labelled(range(30)))
 GROWN = add_labels(START, labelled(range(40, 46)), SPLIT)[0]
-DEALT = with_folds(GROWN, START, SPLIT, 2)
+FOLDED = with_folds(GROWN, START, SPLIT, 2)
 
 
 class Model:
-    """It is wrong by the same share everywhere, and remembers what it was asked."""
+    """Predictions with one relative error; the ids of all predicted crystals are recorded."""
 
     def __init__(self, error):
-        self.error, self.asked = error, []
+        self.error, self.predicted = error, []
 
     def __call__(self, crystals):
-        self.asked += crystals.ids.tolist()
+        self.predicted += crystals.ids.tolist()
         values = np.full(len(crystals), 5 * (1 + self.error))
         return predictions_for(crystals, values, values)
 
@@ -53,39 +53,39 @@ def test_relative_error_of_the_tensor():
         tensor_errors(predictions_for(CRYSTALS.take([0, 1, 3])), labels, 'total')
 
 
-def test_new_labels_are_judged_by_members_that_never_saw_them():
+def test_new_labels_are_predicted_by_members_trained_without_them():
     old, new, members = Model(0.4), Model(0.1), [Model(0.2), Model(0.3)]
-    before, after = comparison_errors(DEALT, START, SPLIT, 'total', old, new, members)
+    before, after = comparison_errors(FOLDED, START, SPLIT, 'total', old, new, members)
     held = START.part(SPLIT, 'test').crystals.ids.tolist()
     np.testing.assert_allclose(before[HOLD_OUT], [0.4] * len(held))
     np.testing.assert_allclose(after[HOLD_OUT], [0.1] * len(held))
     fresh = [f'c{row}' for row in range(40, 46)]
-    assert old.asked == held + fresh
-    assert new.asked == held
-    fold = folds_of(DEALT, SPLIT)[30:]
+    assert old.predicted == held + fresh
+    assert new.predicted == held
+    fold = folds_of(FOLDED, SPLIT)[30:]
     np.testing.assert_allclose(after[FOLDS], np.where(fold == 0, 0.2, 0.3))
-    assert members[0].asked + members[1].asked == [fresh[row] for row in np.argsort(fold, kind='stable')]
+    assert members[0].predicted + members[1].predicted == [fresh[row] for row in np.argsort(fold, kind='stable')]
     assert compare_models(before, after, RetrainingPolicy()).replace
 
 
-def test_only_what_the_old_model_never_saw_counts_as_new():
-    seen = add_labels(START, labelled(range(40, 44)), SPLIT)[0]
-    before, after = comparison_errors(DEALT, seen, SPLIT, 'total', Model(0.4), Model(0.1), [Model(0.2)] * 2)
+def test_labels_in_the_training_of_the_old_model_are_not_new():
+    previous = add_labels(START, labelled(range(40, 44)), SPLIT)[0]
+    before, after = comparison_errors(FOLDED, previous, SPLIT, 'total', Model(0.4), Model(0.1), [Model(0.2)] * 2)
     assert len(before[FOLDS]) == len(after[FOLDS]) == 2
-    before, after = comparison_errors(DEALT, DEALT, SPLIT, 'total', Model(0.4), Model(0.1), [Model(0.2)] * 2)
+    before, after = comparison_errors(FOLDED, FOLDED, SPLIT, 'total', Model(0.4), Model(0.1), [Model(0.2)] * 2)
     assert len(before[FOLDS]) == 0
     assert compare_models(before, after, RetrainingPolicy()).replace
 
 
-def test_rows_without_the_tensor_do_not_count():
-    ionic = DEALT.ionic.copy()
+def test_rows_without_the_tensor_are_left_out():
+    ionic = FOLDED.ionic.copy()
     ionic[-1] = np.nan
-    lacking = replace(DEALT, ionic=ionic)
+    lacking = replace(FOLDED, ionic=ionic)
     for merit, count in (('total', 5), ('refractive_index', 6)):
         before, _ = comparison_errors(lacking, START, SPLIT, merit, Model(0.4), Model(0.1), [Model(0.2)] * 2)
         assert len(before[FOLDS]) == count
 
 
-def test_each_fold_needs_its_member():
-    with pytest.raises(FormatError, match='1 members for a dataset of 2 folds'):
-        comparison_errors(DEALT, START, SPLIT, 'total', Model(0.4), Model(0.1), [Model(0.2)])
+def test_fewer_members_than_folds_are_refused():
+    with pytest.raises(FormatError, match='1 members for 2 folds'):
+        comparison_errors(FOLDED, START, SPLIT, 'total', Model(0.4), Model(0.1), [Model(0.2)])

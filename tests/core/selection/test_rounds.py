@@ -1,4 +1,4 @@
-"""From picks and outcomes to rounds of the history."""
+"""Rounds of the history from picks and outcomes."""
 
 from __future__ import annotations
 
@@ -9,18 +9,15 @@ from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.selection import (
     History,
     KnownCrystals,
-    Outcome,
     PickSettings,
     RetrainingPolicy,
     StopRules,
-    compare_models,
     pick,
-    retrained_round,
     summarise_candidates,
-    verified_round,
     with_seeds,
 )
-from aiida_goectp.core.selection.retraining import FOLDS, HOLD_OUT, RetrainingDecision
+from aiida_goectp.core.selection.retraining import FOLDS, HOLD_OUT, DecisionCode, RetrainingDecision, compare_models
+from aiida_goectp.core.selection.rounds import Outcome, retrained_round, verified_round
 
 from .builders import crystal_set, predictions_for
 
@@ -28,7 +25,7 @@ POOL = crystal_set(8, {'band_gap': np.full(8, 2.0)})
 RULES = StopRules()
 
 
-def made(merit='total', outcomes=None, labels=None, number=3):
+def round_of(merit='total', outcomes=None, labels=None, number=3):
     settings = PickSettings(batch_size=number, figure_of_merit=merit)
     predictions = predictions_for(POOL, np.arange(8.0) + 2, np.arange(8.0) + 2, std=0.5)
     picks = pick(POOL, predictions, KnownCrystals.empty(), settings)
@@ -37,57 +34,59 @@ def made(merit='total', outcomes=None, labels=None, number=3):
     return history, picks
 
 
-def test_a_round_says_what_was_picked_and_what_came_of_it():
+def test_round_contains_picks_and_outcomes():
     name = POOL.hashes.tolist()
     outcomes = {
         name[7]: Outcome('accepted', '', 2.0, 4 * np.eye(3), 5 * np.eye(3)),
         name[6]: Outcome('refused', 'symmetry: broken', 1.0, 4 * np.eye(3), 5 * np.eye(3)),
     }
     labels = Dataset(POOL.take([7]), 4 * np.eye(3)[None], 5 * np.eye(3)[None])
-    history, picks = made('gap_total', outcomes, labels)
+    history, picks = round_of('gap_total', outcomes, labels)
     (one,) = history.rounds
     assert [item.id for item in one.picks] == ['c7', 'c6', 'c5']
     assert [item.outcome for item in one.picks] == ['accepted', 'refused', 'unfinished']
     first, second, third = one.picks
-    assert (first.value, first.electronic, first.ionic) == (18.0, 4.0, 5.0)  # Eg = 2 eV, of the pool
+    assert (first.value, first.electronic, first.ionic) == (18.0, 4.0, 5.0)  # the band gap of the pool is 2 eV
     assert (first.mean, first.std) == (pytest.approx(36.0), pytest.approx(1.0))
     assert (second.value, second.electronic, second.failure) == (None, None, 'symmetry: broken')
     assert third.core_hours == 0
     assert history.core_hours == 4.5
     assert one.top == (name[7],)
     assert one.outlook == summarise_candidates(picks, RULES)
-    assert first.reason.startswith('picked: place 1 of 8')
+    assert first.reason == str(picks.reason[7])
 
 
-def test_a_label_without_the_tensor_has_no_value():
+def test_label_without_the_tensor_has_no_value():
     name = str(POOL.hashes[7])
     outcome = {name: Outcome('electronic-only', '', 1.0, 4 * np.eye(3), None)}
-    (first, *_) = made('total', outcome)[0].rounds[0].picks
+    (first, *_) = round_of('total', outcome)[0].rounds[0].picks
     assert (first.value, first.electronic, first.ionic) == (None, 4.0, None)
-    (first, *_) = made('refractive_index', outcome)[0].rounds[0].picks
+    (first, *_) = round_of('refractive_index', outcome)[0].rounds[0].picks
     assert first.value == 2.0
 
 
-def test_what_was_decided_on_retraining():
-    history, _ = made()
-    waiting = retrained_round(history, RetrainingDecision(False, 'fine-tune', 'no new label'))
-    assert waiting.rounds[0].retraining_reason == 'no new label'
+def test_decisions_on_retraining():
+    history, _ = round_of()
+    decision = RetrainingDecision(DecisionCode.NO_NEW_LABEL, RetrainingPolicy(), 'fine-tune', 0, 1)
+    waiting = retrained_round(history, decision)
+    assert waiting.rounds[0].retraining_reason == decision.reason
     assert not waiting.rounds[0].retrained
-    due = RetrainingDecision(True, 'fine-tune', 'five labels')
-    failed = retrained_round(history, due, compare_models({}, None, RetrainingPolicy(), 'no memory'), core_hours=2.0)
+    due = decision._replace(code=DecisionCode.ENOUGH_ROUNDS, labels=5)
+    result = compare_models({}, None, RetrainingPolicy(), 'no memory')
+    failed = retrained_round(history, due, result, core_hours=2.0)
     assert (failed.rounds[0].retrained, failed.rounds[0].adopted) == (True, False)
-    assert failed.rounds[0].retraining_reason.endswith('the retraining failed (no memory)')
+    assert failed.rounds[0].retraining_reason == f'{due.reason}; {result.reason}'
     assert failed.core_hours == history.core_hours + 2.0
     errors = {HOLD_OUT: np.full(4, 0.2), FOLDS: np.zeros(0)}
-    verdict = compare_models(errors, errors, RetrainingPolicy())
-    adopted = retrained_round(history, due, verdict, 'hash', 1.0).rounds[0]
+    result = compare_models(errors, errors, RetrainingPolicy())
+    adopted = retrained_round(history, due, result, 'hash', 1.0).rounds[0]
     assert (adopted.adopted, adopted.new_model_hash) == (True, 'hash')
     assert adopted.metrics['hold-out: old'] == pytest.approx(0.2)
     assert adopted.metrics['new labels: new'] is None
     assert History.from_json(History(figure_of_merit='total', rounds=(adopted,)).to_json()).rounds == (adopted,)
 
 
-def test_the_seed_of_the_campaign_gives_way_to_that_of_the_settings():
+def test_seed_of_the_settings_precedes_that_of_the_campaign():
     assert with_seeds(PickSettings(), 7).acquisition.seed == 7
     given = PickSettings.model_validate({'acquisition': {'name': 'random', 'seed': 0}})
     assert with_seeds(given, 7).acquisition.seed == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aiida_goectp.core.formats.npz import FormatError
-from aiida_goectp.core.selection import read_settings
+from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.selection.backtest import BacktestSettings, read_acquisition
 
 
@@ -19,7 +19,7 @@ from aiida_goectp.core.selection.backtest import BacktestSettings, read_acquisit
         ({'acquisitions': ('greedy', 'greedy')}, 'named twice'),
         ({'acquisitions': ('greedi',)}, 'is not there; there are: greedy'),
         ({'policy': {'fold': 3}}, "did you mean 'folds'"),
-        ({'labels': 3}, 'no such setting'),
+        ({'labels': 3}, 'unknown setting'),
     ],
 )
 def test_what_is_wrong_is_named(values, message):
