@@ -1,23 +1,31 @@
-"""What a campaign writes down: its dataset, its rounds, why it ends, and the last ranking; as provenance."""
+"""Calcfunctions of a campaign: its dataset, its history, its end, and the final ranking."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import Any
 
 from aiida import orm
 from aiida.engine import calcfunction
 
+from aiida_goectp.calculations.datasets import responses_by_name
+from aiida_goectp.calculations.verification import NOT_RUN
+from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.datasets.responses import JudgedResponse, dataset_from_responses
+from aiida_goectp.core.formats.settings import read_settings
+from aiida_goectp.core.selection import final_ranking, folds
+from aiida_goectp.core.selection.history import LABELLED, UNFINISHED, History
+from aiida_goectp.core.selection.picking import PickSettings
+from aiida_goectp.core.selection.rounds import Outcome, summarise_candidates, verified_round
+from aiida_goectp.core.selection.stopping import StopRules, should_stop
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.data.picks import PicksData
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.data.ranking import RankingData
-
-if TYPE_CHECKING:
-    from aiida_goectp.core.datasets.dataset import Dataset
-    from aiida_goectp.core.selection import History
 
 __all__ = (
     'begin_dataset',
@@ -31,74 +39,75 @@ __all__ = (
     'write_history',
 )
 
-_NOT_RUN = 'not run'
-
 
 def read_history(node: orm.Dict) -> History:
-    """Return the history that a node holds.
+    """Return the history that a node contains; that of a stored node is parsed once.
 
-    :raises FormatError: it holds none
+    :raises FormatError: the node contains no valid history
     """
-    from aiida_goectp.core.selection import History, read_settings
+    return _read_stored(node.uuid) if node.is_stored else read_settings(History, node.get_dict(), 'history')
 
-    return read_settings(History, node.get_dict(), 'history')
+
+@lru_cache(maxsize=8)
+def _read_stored(uuid: str) -> History:
+    return read_settings(History, orm.load_node(uuid).get_dict(), 'history')
 
 
 def write_history(history: History) -> orm.Dict:
-    """Return an unstored node of a history; it is plain data, and anybody can read and query it."""
+    """Return an unstored node of a history."""
     return orm.Dict(history.model_dump(mode='json'))
 
 
 @calcfunction
 def begin_dataset(dataset: DatasetData, seed: orm.Int, split: orm.Str | None = None) -> DatasetData:
-    """Prepare a starting dataset, see :func:`aiida_goectp.core.selection.folds.with_base_split`.
+    """Return a starting dataset with a base split, see :func:`aiida_goectp.core.selection.folds.with_base_split`.
 
-    :param split: its base split; made if not given
-    :raises ValueError: too few rows, or a part of the split without any
+    :param seed: of the base split
+    :param split: base split of the dataset; made if not given
+    :raises ValueError: too few rows, or a part of the split without rows
     """
-    from aiida_goectp.core.selection import with_base_split
-
-    return DatasetData(with_base_split(dataset.dataset, None if split is None else split.value, seed.value)[0])
+    name = None if split is None else split.value
+    return DatasetData(folds.with_base_split(dataset.dataset, name, seed.value)[0])
 
 
 @calcfunction
 def begin_history(picking: orm.Dict) -> orm.Dict:
-    """Return the history of a campaign that has done nothing yet."""
-    from aiida_goectp.core.selection import History, PickSettings, read_settings
+    """Return the history of a campaign without rounds.
 
+    :param picking: fields of :class:`aiida_goectp.core.selection.picking.PickSettings`
+    """
     settings = read_settings(PickSettings, picking.get_dict(), 'picking')
     return write_history(History(figure_of_merit=settings.figure_of_merit))
 
 
 @calcfunction
-def collect_labels(pool: CrystalsData, selection: orm.List, **nodes: DielectricData | orm.Dict) -> DatasetData:
-    """Make a dataset of what was computed in a round, with the verdicts of the gates; refused rows included.
+def collect_labels(
+    pool: CrystalsData, selection: orm.List, **nodes: Mapping[str, DielectricData | orm.Dict]
+) -> DatasetData:
+    """Make a dataset of the responses of a round and their gate results, refused responses included.
 
-    Ids and property columns are those of the pool: a label is judged by the gap by which its crystal was ranked, not by
-    the one that DFT gave, which stays in the response. The origin of a row is the content hash of the response, so that
-    a response that was taken over makes the same dataset, and caching knows it.
+    Ids and property columns are those of the pool, so that the figure of merit of a label is computed with the band gap
+    by which its crystal was ranked; the gap of the DFPT calculation is in the response. The origin of a row contains
+    the content hash of the response, so that equal responses give equal datasets, which caching requires.
 
-    :param selection: as :func:`aiida_goectp.calculations.picks.pick_batch` gives it
-    :param nodes: for each response ``dielectric_NAME`` and ``quality_NAME``, by the name of the structure
-    :raises ValueError: no response, or one that belongs to no structure of the selection
+    :param selection: see :func:`aiida_goectp.calculations.picks.pick_batch`
+    :param nodes: two namespaces by the names of the structures, ``responses`` and ``qualities``
+    :raises ValueError: no response, a name in one namespace only, or one that is not in the selection
     """
-    from aiida_goectp.core.datasets.responses import JudgedResponse, dataset_from_responses
-
-    items = {item['structure']: item for item in selection.get_list()}
-    names = [name for name in items if f'dielectric_{name}' in nodes]
-    wanted = {f'{kind}_{name}' for name in names for kind in ('dielectric', 'quality')}
-    if not names or set(nodes) != wanted:
-        odd = ', '.join(sorted(set(nodes) ^ wanted)) or 'nothing was given'
-        raise ValueError(f'each response needs dielectric_NAME and quality_NAME; missing or unknown: {odd}')
-    judged = []
-    for name in names:
-        response: Any = nodes[f'dielectric_{name}']
+    found = responses_by_name(nodes)
+    items = [item for item in selection.get_list() if item['structure'] in found]
+    if unknown := sorted(set(found) - {item['structure'] for item in items}):
+        raise ValueError(f'responses: {", ".join(unknown)} is not in the selection')
+    labels = []
+    for item in items:
+        response, quality = found[item['structure']]
         origin = f'dielectric {response.content_hash}'
-        judged.append(JudgedResponse(response.dielectric, nodes[f'quality_{name}'].get_dict(), origin))
-    return DatasetData(_as_in_pool(dataset_from_responses(judged), pool, [items[name]['row'] for name in names]))
+        labels.append(JudgedResponse(response.dielectric, quality.get_dict(), origin))
+    return DatasetData(_as_in_pool(dataset_from_responses(labels), pool, [item['row'] for item in items]))
 
 
 def _as_in_pool(labels: Dataset, pool: CrystalsData, rows: list[int]) -> Dataset:
+    """Return labels with ids and property columns of the pool."""
     table = pool.crystals
     properties = {**labels.crystals.properties, **{name: table.properties[name][rows] for name in table.properties}}
     return replace(labels, crystals=replace(labels.crystals, ids=table.ids[rows], properties=properties))
@@ -106,14 +115,13 @@ def _as_in_pool(labels: Dataset, pool: CrystalsData, rows: list[int]) -> Dataset
 
 @calcfunction
 def grow_dataset(dataset: DatasetData, labels: DatasetData, split: orm.Str) -> dict[str, Any]:
-    """Join labels to the dataset of a campaign, see :func:`aiida_goectp.core.selection.folds.add_labels`.
+    """Add labels to the dataset of a campaign, see :func:`aiida_goectp.core.selection.folds.add_labels`.
 
-    :return: ``dataset``, and ``report``: duplicates, labels that were filled in, labels that disagree
-    :raises ValueError: the dataset has no such split
+    :param split: the base split
+    :return: ``dataset``, and ``report``: duplicates, labels that were filled in, labels that differ
+    :raises ValueError: an unknown split
     """
-    from aiida_goectp.core.selection import add_labels
-
-    grown, report = add_labels(dataset.dataset, labels.dataset, split.value)
+    grown, report = folds.add_labels(dataset.dataset, labels.dataset, split.value)
     return {'dataset': DatasetData(grown), 'report': orm.Dict(report)}
 
 
@@ -129,39 +137,36 @@ def record_round(
     record: orm.Dict,
     labels: DatasetData | None = None,
 ) -> orm.Dict:
-    """Write a round into the history: what was picked, and what came of each pick.
+    """Add a round to the history: picks and their outcomes.
 
     :param selection: of the picks
-    :param summary: of ``goectp.verify``
-    :param dataset: after the round
-    :param record: what the work chain noted: ``core_hours`` of the predictions
-    :param labels: of the round, see :func:`collect_labels`; none if nothing was computed
+    :param summary: output of ``goectp.verify``
+    :param dataset: with the labels of the round
+    :param record: noted by the work chain: ``core_hours`` of the predictions
+    :param labels: of the round, see :func:`collect_labels`; not given if nothing was computed
     """
-    from aiida_goectp.core.selection import StopRules, read_settings, verified_round
-
     rules = read_settings(StopRules, stop_rules.get_dict(), 'stop_rules')
     outcomes = _outcomes(selection.get_list(), summary.get_dict(), None if labels is None else labels.dataset)
-    done = verified_round(
-        read_history(history), picks.picks, pool.crystals, outcomes, dataset.dataset, rules, record['core_hours']
+    done = read_history(history)
+    return write_history(
+        verified_round(done, picks.picks, pool.crystals, outcomes, dataset.dataset, rules, record['core_hours'])
     )
-    return write_history(done)
 
 
-def _outcomes(selection: list[dict[str, Any]], summary: dict[str, Any], labels: Dataset | None) -> dict[str, Any]:
-    from aiida_goectp.core.selection import Outcome
-
+def _outcomes(selection: list[dict[str, Any]], summary: dict[str, Any], labels: Dataset | None) -> dict[str, Outcome]:
+    """Return content hash in the pool → outcome of the pick."""
     rows = {} if labels is None else {str(name): row for row, name in enumerate(labels.crystals.ids)}
-    lines = {line['structure']: line for line in summary['rows']}
+    summaries = {row['structure']: row for row in summary['rows']}
     found = {}
     for item in selection:
-        line = lines[item['structure']]
-        label = 'unfinished' if line['label'] == _NOT_RUN else line['label']
+        noted = summaries[item['structure']]
+        outcome = UNFINISHED if noted['label'] == NOT_RUN else noted['label']
         row = rows.get(item['id'])
         tensors = {}
-        if labels is not None and row is not None and label in ('accepted', 'electronic-only'):
+        if labels is not None and row is not None and outcome in LABELLED:
             tensors = {'electronic': labels.electronic[row], 'ionic': labels.ionic[row]}
-        failure = '' if tensors else str(line.get('reason') or '')
-        found[item['hash']] = Outcome(label, failure, float(line.get('core_hours') or 0.0), **tensors)
+        failure = '' if tensors else str(noted.get('reason') or '')
+        found[item['hash']] = Outcome(outcome, failure, float(noted.get('core_hours') or 0.0), **tensors)
     return found
 
 
@@ -169,25 +174,23 @@ def _outcomes(selection: list[dict[str, Any]], summary: dict[str, Any], labels: 
 def conclude_campaign(
     history: orm.Dict, stop_rules: orm.Dict, record: orm.Dict, picks: PicksData | None = None
 ) -> dict[str, Any]:
-    """Say why a campaign ends, and what it cost.
+    """Return the rule that ends a campaign, and its core-hours.
 
-    :param record: what the work chain noted: ``core_hours`` of predictions after the last round; ``rule`` and
-        ``reason`` if it was asked to stop
-    :param picks: of a round that was not begun, since its candidates were not worth it
+    :param record: noted by the work chain: ``core_hours`` of predictions after the last round; ``rule`` and ``reason``
+        if the campaign was stopped on request
+    :param picks: of a round that was not started because of its candidates
     :return: ``stop``: rule and reason; ``core_hours``
-    :raises ValueError: no rule fires, and nobody has noted another reason
+    :raises ValueError: no rule is met, and no other is noted
     """
-    from aiida_goectp.core.selection import StopRules, read_settings, should_stop, summarise_candidates
-
     done = read_history(history)
     rules = read_settings(StopRules, stop_rules.get_dict(), 'stop_rules')
     if 'rule' in record.get_dict():
         stop = {key: record[key] for key in ('rule', 'reason')}
     else:
-        fired = should_stop(done, rules, None if picks is None else summarise_candidates(picks.picks, rules))
-        if fired is None:
-            raise ValueError('no rule fires: the campaign goes on')
-        stop = {'rule': fired.rule, 'reason': fired.reason}
+        met = should_stop(done, rules, None if picks is None else summarise_candidates(picks.picks, rules))
+        if met is None:
+            raise ValueError('no stop rule is met: the campaign continues')
+        stop = met._asdict()
     return {'stop': orm.Dict(stop), 'core_hours': orm.Float(done.core_hours + record['core_hours'])}
 
 
@@ -195,13 +198,11 @@ def conclude_campaign(
 def rank_verified(
     pool: CrystalsData, predictions: PredictionsData, dataset: DatasetData, history: orm.Dict, picking: orm.Dict
 ) -> RankingData:
-    """Rank the pool by its labels where there are any, else by predictions.
+    """Rank the pool by labels where there are any, otherwise by predictions.
 
     See :func:`aiida_goectp.core.selection.final_ranking.rank_verified`.
     """
-    from aiida_goectp.core.selection import PickSettings, read_settings
-    from aiida_goectp.core.selection.final_ranking import rank_verified as ranked
-
     filters = read_settings(PickSettings, picking.get_dict(), 'picking').filters
     done = read_history(history)
-    return RankingData(ranked(pool.crystals, predictions.predictions, dataset.dataset, done, filters))
+    ranking = final_ranking.rank_verified(pool.crystals, predictions.predictions, dataset.dataset, done, filters)
+    return RankingData(ranking)

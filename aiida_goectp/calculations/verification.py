@@ -1,100 +1,122 @@
-"""What a verification comes to: responses taken over, predictions compared, verdicts collected; as provenance."""
+"""Calcfunctions of a verification: responses that are reused, comparison with predictions, summary."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from aiida import orm
 from aiida.engine import calcfunction
 
+from aiida_goectp.core.crystals import CrystalSet
+from aiida_goectp.core.dielectric.frames import compare
+from aiida_goectp.core.dielectric.gate_codes import VerdictLabel
+from aiida_goectp.core.dielectric.tensors import PARTS
 from aiida_goectp.data.crystals import crystal_from_structure
 from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.data.predictions import PredictionsData
 
-__all__ = ('adopt_dielectric', 'compare_predictions', 'conclude', 'content_hash')
+__all__ = (
+    'COMPUTED',
+    'DUPLICATE',
+    'FAILED',
+    'NOT_RUN',
+    'REUSED',
+    'RUNNING',
+    'WAITING',
+    'adopt_dielectric',
+    'compare_predictions',
+    'conclude',
+    'content_hash',
+)
 
-_PARTS = ('electronic', 'ionic', 'total')
+WAITING, RUNNING, COMPUTED, REUSED, DUPLICATE, FAILED, NOT_RUN = (
+    'waiting',
+    'running',
+    'computed',
+    'reused',
+    'duplicate',
+    'failed',
+    'not run',
+)
+"""states of a selected crystal in a verification"""
 
 
 @calcfunction
 def adopt_dielectric(structure: orm.StructureData, dielectric: DielectricData) -> DielectricData:
-    """Return the response that was computed earlier for an equal structure as that of this one.
+    """Return the response of an equal structure, computed earlier, as that of this structure.
 
-    The caller has compared the structures by content. The node that comes out has both behind it: where this structure
-    comes from, and where the response comes from.
+    The caller has compared the content hashes of both structures. The new node links structure and response.
     """
     return DielectricData(dielectric.dielectric)
 
 
 @calcfunction
 def compare_predictions(
-    selection: orm.List, predictions: PredictionsData | None = None, **nodes: orm.StructureData | DielectricData
+    selection: orm.List,
+    predictions: PredictionsData | None = None,
+    **nodes: Mapping[str, orm.StructureData | DielectricData],
 ) -> orm.Dict:
     """Compare predictions with responses, each in the frame of the structure that was predicted.
 
-    :param selection: as :func:`aiida_goectp.calculations.select.select_top` gives it
-    :param predictions: the tensors; without them, only the averages that stand in the selection are compared
-    :param nodes: for each crystal that was computed ``structure_NAME``, the selected one, and ``dielectric_NAME``
-    :return: ``rows``, one dictionary a computed crystal in the order of the selection, see
-        :func:`aiida_goectp.core.dielectric.frames.compare`
+    :param selection: see :func:`aiida_goectp.calculations.select.make_selection`
+    :param predictions: the tensors; without them, only the averages in the selection are compared
+    :param nodes: two namespaces by the names of the computed structures: ``structures`` and ``responses``
+    :return: ``rows``, one dictionary for each computed crystal in the order of the selection, see
+        :func:`aiida_goectp.core.dielectric.frames.compare`; ``problem`` if the frames cannot be compared
     """
-    from aiida_goectp.core.dielectric.frames import compare
-
-    found = _prediction_rows(predictions)
+    structures: Mapping[str, Any] = nodes.get('structures', {})
+    responses: Mapping[str, Any] = nodes.get('responses', {})
+    table = None if predictions is None else predictions.predictions
+    keys = [] if table is None else zip(table.ids.tolist(), table.hashes.tolist(), strict=True)
+    places = {key: place for place, key in enumerate(keys)}
     rows = []
     for item in selection.get_list():
         name = item['structure']
-        if f'dielectric_{name}' not in nodes:
+        if name not in responses:
             continue
         row = {key: item.get(key) for key in ('structure', 'rank', 'id')}
-        response = nodes[f'dielectric_{name}'].dielectric
-        lattice = np.array(nodes[f'structure_{name}'].cell)
-        predicted: dict[str, Any] = {part: item.get(part) for part in _PARTS}
-        if predictions is not None and (place := found.get((item.get('id'), item.get('hash')))) is not None:
-            predicted = {part: getattr(predictions.predictions, part)[place] for part in _PARTS}
+        response = responses[name].dielectric
+        predicted: dict[str, Any] = {part: item.get(part) for part in PARTS}
+        if table is not None and (place := places.get((item.get('id'), item.get('hash')))) is not None:
+            predicted = {part: getattr(table, part)[place] for part in PARTS}
         try:
-            row |= compare(response, lattice, predicted)
+            row |= compare(response, np.array(structures[name].cell), predicted)
         except ValueError as error:
             row['problem'] = str(error)
         rows.append(row | {'engine': response.engine, 'functional': response.functional})
     return orm.Dict({'rows': rows})
 
 
-def _prediction_rows(predictions: PredictionsData | None) -> dict[tuple[str, str], int]:
-    if predictions is None:
-        return {}
-    table = predictions.predictions
-    return {key: row for row, key in enumerate(zip(table.ids.tolist(), table.hashes.tolist(), strict=True))}
-
-
 @calcfunction
-def conclude(selection: orm.List, record: orm.Dict, **qualities: orm.Dict) -> dict[str, orm.Dict]:
-    """Collect the verdicts on all selected crystals.
+def conclude(selection: orm.List, record: orm.Dict, **nodes: Mapping[str, orm.Dict]) -> dict[str, orm.Dict]:
+    """Summarise the gate results of all selected crystals.
 
-    :param record: what the work chain noted: ``rows``, by name of the structure ``{state, pk, reason, core_hours}``,
-        and the budget
-    :param qualities: the verdict on each crystal that was computed, by name of its structure
-    :return: ``refused``: id, label and reason by name, of every crystal that gave no label at all; ``summary``: counts
-        and cost, and one line a crystal in the order of the selection
+    :param record: noted by the work chain: ``rows``, by name of the structure ``{state, pk, reason, core_hours}``, and
+        ``calculations``, ``core_hours`` and ``budget``
+    :param nodes: the namespace ``qualities``: gate results of each computed crystal by the name of its structure
+    :return: ``refused``: id, label and reason by name, of each crystal without a label; ``summary``: counts and cost,
+        and one row for each crystal in the order of the selection
     """
+    qualities = nodes.get('qualities', {})
     refused, rows = {}, []
     for item in selection.get_list():
         name = item['structure']
         noted = record['rows'][name]
-        line = {key: item.get(key) for key in ('rank', 'id')} | {'structure': name, **noted}
+        row = {key: item.get(key) for key in ('rank', 'id')} | {'structure': name, **noted}
         if name in qualities:
-            line |= {key: qualities[name][key] for key in ('label', 'reason')}
+            row |= {key: qualities[name][key] for key in ('label', 'reason')}
         else:
-            line['label'] = noted['state']
-        rows.append(line)
-        if line['label'] not in ('accepted', 'electronic-only'):
-            refused[name] = {key: line[key] for key in ('id', 'label', 'reason', 'pk')}
-    labels = [line['label'] for line in rows]
+            row['label'] = noted['state']
+        rows.append(row)
+        if row['label'] not in (VerdictLabel.ACCEPTED, VerdictLabel.ELECTRONIC_ONLY):
+            refused[name] = {key: row[key] for key in ('id', 'label', 'reason', 'pk')}
+    labels = [row['label'] for row in rows]
     summary = {
         'counts': {label: labels.count(label) for label in sorted(set(labels))},
         'calculations': record['calculations'],
-        'reused': sum(line['state'] in ('reused', 'duplicate') for line in rows),
+        'reused': sum(row['state'] in (REUSED, DUPLICATE) for row in rows),
         'core_hours': record['core_hours'],
         'budget': record['budget'],
         'rows': rows,
@@ -103,7 +125,5 @@ def conclude(selection: orm.List, record: orm.Dict, **qualities: orm.Dict) -> di
 
 
 def content_hash(structure: orm.StructureData) -> str:
-    """Return the content hash of a structure's crystal: lattice and positions to 1e-8, atomic numbers."""
-    from aiida_goectp.core.crystals import CrystalSet
-
+    """Return the content hash of the crystal of a structure: lattice and positions to 1e-8, atomic numbers."""
     return str(CrystalSet.from_crystals([crystal_from_structure('x', structure)]).hashes[0])

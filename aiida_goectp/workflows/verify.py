@@ -11,7 +11,20 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.calculations.base import validate_positive
 from aiida_goectp.calculations.select import select_top
-from aiida_goectp.calculations.verification import adopt_dielectric, compare_predictions, conclude, content_hash
+from aiida_goectp.calculations.verification import (
+    COMPUTED,
+    DUPLICATE,
+    FAILED,
+    NOT_RUN,
+    REUSED,
+    RUNNING,
+    WAITING,
+    adopt_dielectric,
+    compare_predictions,
+    conclude,
+    content_hash,
+)
+from aiida_goectp.core.dielectric.gate_codes import VerdictLabel
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.data.predictions import PredictionsData
@@ -25,9 +38,11 @@ from aiida_goectp.workflows.submit_once import SubmitOnceMixin
 
 __all__ = ('VerifyWorkChain',)
 
-_WAITING, _RUNNING, _COMPUTED, _REUSED = 'waiting', 'running', 'computed', 'reused'
-_DUPLICATE, _FAILED, _NOT_RUN = 'duplicate', 'failed', 'not run'
-_NAMESPACES = {'accepted': 'accepted', 'electronic-only': 'electronic_only', 'refused': 'refused_responses'}
+_NAMESPACES = {
+    VerdictLabel.ACCEPTED: 'accepted',
+    VerdictLabel.ELECTRONIC_ONLY: 'electronic_only',
+    VerdictLabel.REFUSED: 'refused_responses',
+}
 """output namespace of a response by the label that the gates give it"""
 _CALCULATION = 'dfpt_{}'
 """label of the call, and key in the context, of the calculation of a structure"""
@@ -187,7 +202,7 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
         for name in self.ctx.order:
             first.setdefault(hashes[name], name)
         self.ctx.rows = {
-            name: {'state': _WAITING, 'pk': None, 'reason': '', 'core_hours': 0.0, 'same_as': first[hashes[name]]}
+            name: {'state': WAITING, 'pk': None, 'reason': '', 'core_hours': 0.0, 'same_as': first[hashes[name]]}
             for name in self.ctx.order
         }
         self.ctx.earlier = {}
@@ -207,16 +222,16 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
 
     def should_continue(self) -> bool:
         """Return whether calculations are running or waiting."""
-        return bool(self._names(_RUNNING) or self._names(_WAITING))
+        return bool(self._names(RUNNING) or self._names(WAITING))
 
     def run_calculations(self) -> None:
         """Record the calculations that have ended, and submit as many as may run at the same time."""
-        for name in self._names(_RUNNING):
+        for name in self._names(RUNNING):
             node = orm.load_node(self.ctx.rows[name]['pk'])
             if node.is_terminated:
                 self._record(name, node)
-        free = self.inputs.max_concurrent.value - len(self._names(_RUNNING))
-        for name in self._names(_WAITING):
+        free = self.inputs.max_concurrent.value - len(self._names(RUNNING))
+        for name in self._names(WAITING):
             # a worker that was killed in this step may have submitted it already, when the budget still allowed it
             if submitted := self.find_calls(_CALCULATION.format(name)):
                 self._track(name, submitted[0])
@@ -225,14 +240,14 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
                 if free < 1:
                     break
                 free -= self._submit(name)
-        running = {_CALCULATION.format(name): self.ctx.rows[name]['pk'] for name in self._names(_RUNNING)}
+        running = {_CALCULATION.format(name): self.ctx.rows[name]['pk'] for name in self._names(RUNNING)}
         self.to_context(**{key: orm.load_node(pk) for key, pk in running.items()})
 
     def _settle_without_calculation(self, name: str) -> bool:
         """Return whether a crystal needs no calculation: a duplicate, an earlier response, or invalid inputs."""
         row = self.ctx.rows[name]
         if row['same_as'] != name:
-            row['state'] = _DUPLICATE
+            row['state'] = DUPLICATE
             return True
         earlier = self.ctx.earlier.get(name, [])
         inputs = self._engine_inputs(name) if earlier else {}
@@ -240,7 +255,7 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
             return True
         for pk in earlier:
             if same_settings(orm.load_node(pk), self._engine, inputs):
-                row.update(state=_REUSED, pk=pk)
+                row.update(state=REUSED, pk=pk)
                 self.report(f'{name}: reuses the response of process {pk}')
                 return True
         return False
@@ -249,7 +264,7 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
         """Submit a calculation if the budget allows it; return how many were submitted."""
         row = self.ctx.rows[name]
         if reason := self._exhausted_budget():
-            row.update(state=_NOT_RUN, reason=reason)
+            row.update(state=NOT_RUN, reason=reason)
             return 0
         inputs = self._engine_inputs(name)
         if inputs is None:
@@ -257,13 +272,13 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
         try:
             node = self.submit_once(_CALCULATION.format(name), self._engine, inputs)
         except ValueError as error:
-            row.update(state=_FAILED, reason=f'not submitted: {error}')
+            row.update(state=FAILED, reason=f'not submitted: {error}')
             return 0
         self._track(name, node)
         return 1
 
     def _track(self, name: str, node: orm.ProcessNode) -> None:
-        self.ctx.rows[name].update(state=_RUNNING, pk=node.pk)
+        self.ctx.rows[name].update(state=RUNNING, pk=node.pk)
         self.ctx.submitted += 1
 
     def _engine_inputs(self, name: str) -> dict[str, Any] | None:
@@ -276,16 +291,16 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
                 self.inputs.get('thresholds', None),
             )
         except ValueError as error:
-            self.ctx.rows[name].update(state=_FAILED, reason=f'not submitted: {error}')
+            self.ctx.rows[name].update(state=FAILED, reason=f'not submitted: {error}')
             return None
 
     def _record(self, name: str, node: orm.ProcessNode) -> None:
         row = self.ctx.rows[name]
         row['core_hours'] = self._engine.core_hours(node)
         if node.is_finished_ok:
-            row['state'] = _COMPUTED
+            row['state'] = COMPUTED
         else:
-            row.update(state=_FAILED, reason=failure_reason(node))
+            row.update(state=FAILED, reason=failure_reason(node))
             self.report(f'{name}: failed, {row["reason"]}')
 
     def _core_hours(self) -> float:
@@ -314,15 +329,15 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
         for name in self.ctx.order:
             row = self.ctx.rows[name]
             origin = self.ctx.rows[row['same_as']]
-            if row['state'] == _DUPLICATE:
+            if row['state'] == DUPLICATE:
                 row['pk'] = origin['pk']
-                if origin['state'] not in (_COMPUTED, _REUSED):
+                if origin['state'] not in (COMPUTED, REUSED):
                     row.update(state=origin['state'], reason=origin['reason'])
-            if row['state'] not in (_COMPUTED, _REUSED, _DUPLICATE):
+            if row['state'] not in (COMPUTED, REUSED, DUPLICATE):
                 continue
             outputs = orm.load_node(row['pk']).outputs
             quality, response = outputs.quality, outputs.dielectric if 'dielectric' in outputs else None
-            if response is not None and row['state'] != _COMPUTED:
+            if response is not None and row['state'] != COMPUTED:
                 structure = orm.load_node(self.ctx.structures[name])
                 response = self.call_once(
                     f'adopt_{name}', adopt_dielectric, structure=structure, dielectric=response
@@ -368,7 +383,7 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
             self.out(name, outputs[name])
         counts = outputs['summary']['counts']
         self.report(', '.join(f'{number} {label}' for label, number in counts.items()))
-        failed = self._names(_FAILED)
+        failed = self._names(FAILED)
         if not failed or self.ctx.qualities:
             return None
         first = failed[0]

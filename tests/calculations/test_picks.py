@@ -1,4 +1,4 @@
-"""A batch as provenance: picks, selection and structures belong together."""
+"""Picks of a round, their selection and structures, and the record of the round."""
 
 import numpy as np
 import pytest
@@ -45,25 +45,34 @@ def test_picks_selection_and_structures(pick, crystal_set):
     assert selection[0]['total_std'] is None
 
 
-def test_a_budget_cuts_the_batch(pick):
+def test_budget_limits_the_batch(pick):
     assert len(pick(max_calculations=1)[0]['selection'].get_list()) == 1
     assert sorted(pick(max_calculations=0)[0]) == ['picks']
 
 
-def test_from_responses_to_the_next_round(pick, crystals, crystal_set):
+def test_responses_become_labels_and_a_round_of_the_history(pick, crystals, crystal_set):
     found, known = pick()
     first, _ = found['selection'].get_list()
     response = DielectricResponse(
         crystal_set[first['row']], electronic=4 * np.eye(3), ionic=6 * np.eye(3), band_gap=1.0, functional='PBE'
     )
-    verdict = orm.Dict({'label': 'accepted', 'reason': '', 'gates': []})
-    nodes = {'dielectric_pick_00001': DielectricData(response), 'quality_pick_00001': verdict}
-    labels = collect_labels(crystals, found['selection'], **nodes)
+    quality = orm.Dict({'label': 'accepted', 'reason': '', 'gates': []})
+    responses = {'pick_00001': DielectricData(response)}
+    labels = collect_labels(crystals, found['selection'], responses=responses, qualities={'pick_00001': quality})
     assert labels.dataset.crystals.ids.tolist() == ['AlN']
-    assert labels.dataset.crystals.properties['band_gap'].tolist() == [6.0]  # of the pool
-    assert labels.dataset.origin.tolist() == [f'dielectric {nodes["dielectric_pick_00001"].content_hash}']
-    with pytest.raises(ValueError, match='missing or unknown: quality_pick_00001'):
-        collect_labels(crystals, found['selection'], dielectric_pick_00001=nodes['dielectric_pick_00001'])
+    assert labels.dataset.crystals.properties['band_gap'].tolist() == [6.0]  # that of the pool
+    assert labels.dataset.origin.tolist() == [f'dielectric {responses["pick_00001"].content_hash}']
+    links = labels.creator.base.links.get_incoming().all_link_labels()
+    assert sorted(links) == ['pool', 'qualities__pick_00001', 'responses__pick_00001', 'selection']
+    with pytest.raises(ValueError, match='pick_00001'):
+        collect_labels(crystals, found['selection'], responses=responses)
+    with pytest.raises(ValueError, match='pick_00009'):
+        collect_labels(
+            crystals,
+            found['selection'],
+            responses={'pick_00009': responses['pick_00001']},
+            qualities={'pick_00009': quality},
+        )
 
     rows = [
         {'structure': 'pick_00001', 'label': 'accepted', 'reason': '', 'core_hours': 2.0},
@@ -87,7 +96,7 @@ def test_from_responses_to_the_next_round(pick, crystals, crystal_set):
         ('MgO', 'unfinished', None),
     ]
     assert (done.calculations, done.core_hours) == (1, 2.5)
-    # what the budget did not reach may be picked again, what is verified may not
+    # an unfinished pick may be picked again, a verified one not
     again, _ = pick(write_history(done))
     assert [item['id'] for item in again['selection'].get_list()] == ['MgO', 'TiO2']
     assert again['picks'].picks.settings['round'] == 2
