@@ -91,19 +91,25 @@ def infrared_directions(operations: np.ndarray, permutations: np.ndarray) -> np.
     Born charges obey Z(image of the atom) = g Z gᵀ and sum to zero (acoustic sum rule). If these conditions leave no
     charge that couples to a direction, as in diamond or with one atom in the primitive cell, the ionic permittivity
     along it is zero (M. Born and K. Huang, Dynamical Theory of Crystal Lattices, 1954). The directions are those of
-    random charges averaged over the group.
+    random charges averaged over the group; charges are drawn until a further draw adds no direction.
 
     :param operations: (g, 3, 3) orthogonal Cartesian matrices
     :param permutations: (g, n) index of the atom to which each operation maps each atom
     """
-    n = permutations.shape[1]
-    charges = np.random.default_rng(0).normal(size=(n, 3, 3))
-    average = np.zeros_like(charges)
-    images = np.einsum('gab,nbc,gdc->gnad', operations, charges, operations) / len(operations)
-    np.add.at(average, permutations, images)
-    average -= average.mean(axis=0)
-    directions, strength, _ = np.linalg.svd(average.transpose(1, 0, 2).reshape(3, -1), full_matrices=False)
-    active = directions[:, strength > 1e-6 * np.sqrt(n)]
+    n, rng = permutations.shape[1], np.random.default_rng(0)
+    active, allowed = np.zeros((3, 0)), np.zeros((3, 0))
+    while active.shape[1] < 3:
+        charges = rng.normal(size=(n, 3, 3))
+        average = np.zeros_like(charges)
+        images = np.einsum('gab,nbc,gdc->gnad', operations, charges, operations) / len(operations)
+        np.add.at(average, permutations, images)
+        average -= average.mean(axis=0)
+        allowed = np.hstack([allowed, average.transpose(1, 0, 2).reshape(3, -1)])
+        directions, strength, _ = np.linalg.svd(allowed, full_matrices=False)
+        found = directions[:, strength > 1e-6 * np.sqrt(n)]
+        if found.shape[1] == active.shape[1]:
+            break
+        active = found
     return active @ active.T
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import gemmi
 import numpy as np
-from aiida_goectp.core.crystals.spacegroups import operations_of
 
 from aiida_goectp.core.crystals import Crystal
 from aiida_goectp.core.crystals.validation import check_crystal
@@ -35,7 +35,9 @@ def _lattice(system, rng):
 
 def random_crystal(system, hall, rng):
     """Return a random crystal of a space group: one or two general positions, at 14 Å³ an atom."""
-    rotations, translations = operations_of(hall, None, None, lambda _: True)
+    operations = list(gemmi.symops_from_hall(hall))
+    rotations = np.array([operation.rot for operation in operations]) / gemmi.Op.DEN
+    translations = np.array([operation.tran for operation in operations]) / gemmi.Op.DEN
     while True:
         orbits = [(rotations @ rng.uniform(size=3) + translations) % 1 for _ in range(1 if len(rotations) > 12 else 2)]
         positions = np.concatenate(orbits)

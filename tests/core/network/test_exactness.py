@@ -113,9 +113,8 @@ def test_all_changes_at_once_on_many_real_crystals(sharp, many_crystals):
         assert deviations[worst] < TOLERANCE, (part[worst].id, deviations[worst])
 
 
-@pytest.mark.xfail(strict=True, reason='one draw of charges does not span all allowed ones: infrared_directions')
-def test_rotation_of_a_crystal_whose_charges_have_one_orbit(sharp):
-    """Born charges of the Bg representation alone: fluorine molecules in C2/c."""
+def test_rotation_of_a_crystal_with_charges_of_rank_two(sharp):
+    """F2 molecules in C2/c: each set of Born charges couples to two directions, all sets together to three."""
     fluorine = response_of(read_rows(PHONONDB)['mp-561203']).crystal
     turn = random_orthogonal(np.random.default_rng(0))
     found = predict(sharp, [fluorine, rotate(fluorine, turn)])
