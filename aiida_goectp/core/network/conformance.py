@@ -123,7 +123,7 @@ def example_crystals() -> list[Crystal]:
     rutile = [[0, 0, 0], [0.5] * 3, [x, x, 0], [-x, -x, 0], [0.5 + x, 0.5 - x, 0.5], [0.5 - x, 0.5 + x, 0.5]]
     wurtzite = [[1 / 3, 2 / 3, 0], [2 / 3, 1 / 3, 0.5], [1 / 3, 2 / 3, u], [2 / 3, 1 / 3, 0.5 + u]]
     triclinic = [[0, 0, 0], [0.31, 0.44, 0.52], [0.72, 0.13, 0.61], [0.45, 0.81, 0.17]]
-    rows: dict[str, tuple[Any, list[int], list[list[float]]]] = {
+    rows: dict[str, tuple[Any, list[int], Any]] = {
         'GaAs': (fcc * 5.653, [31, 33], [[0, 0, 0], [0.25] * 3]),
         'TiO2': (np.diag([4.594, 4.594, 2.959]), [22, 22, 8, 8, 8, 8], rutile),
         'AlN': (hexagonal * [[3.112], [3.112], [4.982]], [13, 13, 7, 7], wurtzite),
@@ -154,10 +154,11 @@ def _random_network(name: str, options: dict[str, Any], seed: int) -> GoeCTP:
     """Return a network with anisotropic output, in evaluation mode; parameters initialised to zero are changed, too."""
     torch.manual_seed(seed)
     network = GoeCTP({'backbone': name, 'options': options, 'head': 'physical'}, _TARGETS).double().eval()
+    layers: Any = network.head.layers
     with torch.no_grad():
         for parameter in network.backbone.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-        network.head.layers[2].weight.mul_(30)
+        layers[2].weight.mul_(30)
     return network
 
 
