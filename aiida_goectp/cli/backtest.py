@@ -6,120 +6,108 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from aiida.cmdline.params.types import DataParamType
 from aiida.cmdline.utils import echo
 
+from aiida_goectp.cli.params import FILE, DatasetOrFileParam
+
 if TYPE_CHECKING:
-    from aiida_goectp.core.datasets.dataset import Dataset
     from aiida_goectp.core.learning.settings import TrainSettings
     from aiida_goectp.core.selection.backtest import BacktestSettings
 
 __all__ = ('backtest',)
 
 _ONE = click.IntRange(min=1)
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-
-class _DatasetParam(DataParamType):
-    """A dataset.npz or labelled JSON lines, else the PK, UUID or label of a node."""
-
-    name = 'DATASET'
-
-    def __init__(self) -> None:
-        super().__init__(sub_classes=('aiida.data:goectp.dataset',))
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path of a file, or the node."""
-        if isinstance(value, Path) or Path(str(value)).is_file():
-            return Path(value)
-        from aiida.cmdline.utils.decorators import load_backend_if_not_loaded
-
-        load_backend_if_not_loaded()
-        return super().convert(value, param, ctx)
 
 
 @click.command()
-@click.argument('dataset', type=_DatasetParam())
+@click.argument('dataset', type=DatasetOrFileParam())
 @click.option(
-    '--output', required=True, type=click.Path(file_okay=False, path_type=Path), help='Folder of the results.'
+    '--output', required=True, type=click.Path(file_okay=False, path_type=Path), help='Folder for the results.'
 )
-@click.option('--figure-of-merit', default='total', show_default=True, help='What is looked for, more is better.')
-@click.option('--top-k', type=_ONE, default=100, show_default=True, help='So many of the best are to be found.')
-@click.option('--start', type=_ONE, default=200, show_default=True, help='Labels that a campaign begins with.')
-@click.option('--batch', type=_ONE, default=40, show_default=True, help='Labels that a round buys.')
-@click.option('--budget', type=_ONE, default=600, show_default=True, help='Labels that a campaign buys.')
+@click.option('--figure-of-merit', default='total', show_default=True, help='Figure of merit to maximise.')
+@click.option('--top-k', type=_ONE, default=100, show_default=True, help='Number of top candidates to recover.')
+@click.option('--start', type=_ONE, default=200, show_default=True, help='Number of labels at the start.')
+@click.option('--batch', type=_ONE, default=40, show_default=True, help='Number of labels acquired per round.')
+@click.option('--budget', type=_ONE, default=600, show_default=True, help='Number of labels acquired in all rounds.')
 @click.option(
     '--acquisition',
     'acquisitions',
     multiple=True,
     metavar='NAME[:SETTING=NUMBER,…]',
-    help='Several times for several, e.g. upper_confidence_bound:kappa=0.5.  [default: greedy, upper_confidence_bound]',
+    help='Acquisition function, e.g. upper_confidence_bound:kappa=0.5; may be given several times.  '
+    '[default: greedy, upper_confidence_bound]',
 )
-@click.option('--seeds', type=_ONE, default=5, show_default=True, help='Campaigns of each acquisition.')
+@click.option('--seeds', type=_ONE, default=5, show_default=True, help='Number of campaigns per acquisition function.')
 @click.option(
     '--unseen-elements/--no-unseen-elements',
     default=True,
     show_default=True,
-    help='Whether crystals with elements that no label has shown yet may be picked.',
+    help='Pick crystals with elements that occur in no label so far, or not.',
 )
-@click.option('--settings', type=_FILE, help='JSON object: settings of the training.')
-@click.option('--policy', type=_FILE, help='JSON object: when and how to retrain.')
+@click.option('--settings', type=FILE, help='JSON file of training settings.')
+@click.option('--policy', type=FILE, help='JSON file of the retraining policy.')
 @click.option(
-    '--model', metavar='MODEL', help='Begin with a model: a file or a shipped one. It must not know the labels.'
+    '--model',
+    metavar='MODEL',
+    help='Initial model: a file or a shipped model. Its training set must not contain the labels of DATASET.',
 )
-@click.option('--functional', default='unknown', help='Of rows of JSON lines that do not say.')
-@click.option('--device', default='auto', show_default=True, help='auto, cpu, cuda, cuda:1, …')
-@click.option('--processes', type=_ONE, default=1, show_default=True, help='Seeds at the same time.')
-@click.option('--quiet', is_flag=True, help='No progress.')
+@click.option('--functional', default='unknown', help='Functional of JSON lines without one.')
+@click.option('--device', default='auto', show_default=True, help='Device: auto, cpu, cuda or cuda:N.')
+@click.option('--processes', type=_ONE, default=1, show_default=True, help='Number of seeds to run in parallel.')
+@click.option('--quiet', is_flag=True, help='Print no progress.')
 def backtest(dataset: Any, output: Path, model: str | None, processes: int, quiet: bool, **values: Any) -> None:
-    """Hide the labels of DATASET, and count how many of its best crystals a campaign finds with how many labels.
+    """Count the labels that a campaign needs to find the best crystals of DATASET, whose labels are hidden.
 
-    The functions that decide in a campaign ask for the labels, and networks are trained as a campaign retrains them, in
-    this process and without a job. DATASET is a dataset.npz, labelled JSON lines (.jsonl, .jsonl.gz), or a node.
+    The picking and retraining functions are those of a campaign; the networks are trained in this process. DATASET is a
+    dataset.npz, labelled JSON lines (.jsonl, .jsonl.gz), or a node.
 
-    Each round is kept: a backtest that was killed goes on where it stopped when the same command is given again.
-    OUTPUT gets results.json and discovery.png.
+    An interrupted backtest is resumed after its last complete round by the same command. The results are results.json
+    and discovery.png in the output folder.
     """
-    from aiida_goectp.cli.views.backtests import discovery_table, shown_progress
+    from aiida_goectp.cli.views.backtests import discovery_table, report_progress
     from aiida_goectp.cli.views.tables import show_table
+    from aiida_goectp.core.datasets.dataset import Dataset
     from aiida_goectp.core.figures import discovery_figure, save_figure
+    from aiida_goectp.core.formats.model_card import model_hash, resolve_model
     from aiida_goectp.core.selection.backtest import BacktestStore, make_hidden_pool, run_backtest
 
     try:
         settings = _settings(values, model)
-        content = _model(model)
-        data = _load(dataset, values['functional'])
-        training = _training(values['settings'], model, set(data.functional.tolist()))
-        problem = make_hidden_pool(data, settings)
+        path = None if model is None else resolve_model(model)
+        data = Dataset.load(dataset, values['functional']) if isinstance(dataset, Path) else dataset.dataset
+        training = _training(values['settings'], path, set(data.functional.tolist()))
+        pool = make_hidden_pool(data, settings)
         identity = {
-            'dataset': data.hash,
+            'dataset': data.content_hash,
             'backtest': settings.model_dump(mode='json', exclude={'seeds', 'acquisitions'}),
             'training': training.model_dump(mode='json', exclude_unset=True),
-            'model': _hash(model),
+            'model': None if path is None else model_hash(path),
         }
-        folder = BacktestStore(output)
-        resumed = folder.claim(identity)
+        store = BacktestStore(output)
+        resumed = store.claim(identity)
         surrogate = _surrogate(training, values['device'], processes)
-        pool = len(problem.dataset) - settings.start
+        candidates = len(pool.dataset) - settings.start
         if not quiet:
-            _announce(problem.left_out, pool, settings, resumed, model)
-        with shown_progress(settings, quiet) as report:
+            _announce(pool.left_out, candidates, settings, resumed, model)
+        content = None if path is None else path.read_bytes()
+        with report_progress(settings, quiet) as report:
             options: Any = {'model': content, 'processes': processes, 'report': report}
-            summaries = run_backtest(problem, surrogate, settings, folder, **options)
+            summaries = run_backtest(pool, surrogate, settings, store, **options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    show_table(discovery_table(summaries, pool, settings.budget))
-    title = f'{settings.figure_of_merit}, {settings.start} labels to begin with'
-    figure = save_figure(discovery_figure(summaries, pool, title), output / 'discovery.png')
-    echo.echo_success(f'wrote {folder.results} and {figure}')
+    show_table(discovery_table(summaries, candidates, settings.budget))
+    title = f'{settings.figure_of_merit}, {settings.start} labels at the start'
+    figure = save_figure(discovery_figure(summaries, candidates, title), output / 'discovery.png')
+    echo.echo_success(f'wrote {store.results} and {figure}')
 
 
 def _settings(values: dict[str, Any], model: str | None) -> BacktestSettings:
-    """Return what the options ask for.
+    """Return the settings of the backtest.
 
-    :raises FormatError: an option that is wrong
+    :raises FormatError: invalid option values
     """
-    from aiida_goectp.core.selection import FROM_LABELS, RetrainingPolicy, read_settings
+    from aiida_goectp.core.formats.settings import read_settings
+    from aiida_goectp.core.selection import FROM_LABELS, RetrainingPolicy
     from aiida_goectp.core.selection.backtest import BacktestSettings
 
     fields = {name: values[name] for name in ('figure_of_merit', 'top_k', 'start', 'budget', 'seeds')}
@@ -127,7 +115,7 @@ def _settings(values: dict[str, Any], model: str | None) -> BacktestSettings:
     fields['filters'] = {'unseen_elements': values['unseen_elements']}
     if values['acquisitions']:
         fields['acquisitions'] = values['acquisitions']
-    # a model that was given is gone on from; one that the labels alone have made is made anew
+    # an initial model is fine-tuned; without one, each model is trained from scratch
     policy = FROM_LABELS if model is None else RetrainingPolicy()
     if values['policy'] is not None:
         given = read_settings(RetrainingPolicy, values['policy'].read_bytes(), str(values['policy']))
@@ -136,59 +124,40 @@ def _settings(values: dict[str, Any], model: str | None) -> BacktestSettings:
     return read_settings(BacktestSettings, fields, 'backtest')
 
 
-def _training(file: Path | None, model: str | None, found: set[str]) -> TrainSettings:
-    """Return the settings of the training; a model gives the network, if the file says nothing of it.
+def _training(file: Path | None, model: Path | None, functionals: set[str]) -> TrainSettings:
+    """Return the training settings; the architecture is that of the initial model unless the file contains one.
 
-    :param found: functionals of the labels
-    :raises FormatError: settings that are wrong
+    :param functionals: functionals of the labels
+    :raises FormatError: invalid settings
     """
-    from aiida_goectp.core.formats.model_card import read_card, resolve_model
+    from aiida_goectp.core.formats.model_card import read_card
+    from aiida_goectp.core.formats.settings import read_settings
     from aiida_goectp.core.learning.settings import FEW_LABELS, TrainSettings, settings_like
-    from aiida_goectp.core.selection import read_settings
 
     given = FEW_LABELS if file is None else read_settings(TrainSettings, file.read_bytes(), str(file))
     values = given.model_dump(exclude_unset=True)
     if model is not None:
         if file is None:
             values.pop('preset')
-        card = read_card(resolve_model(model))
-        values = settings_like(values, card, found)
+        values = settings_like(values, read_card(model), functionals)
     return read_settings(TrainSettings, values, 'settings')
 
 
-def _model(model: str | None) -> bytes | None:
-    from aiida_goectp.core.formats.model_card import resolve_model
-
-    return None if model is None else resolve_model(model).read_bytes()
-
-
-def _hash(model: str | None) -> str | None:
-    from aiida_goectp.core.formats.model_card import model_hash, resolve_model
-
-    return None if model is None else model_hash(resolve_model(model))
-
-
-def _load(dataset: Any, functional: str) -> Dataset:
-    from aiida_goectp.core.datasets.dataset import Dataset
-
-    return Dataset.load(dataset, functional) if isinstance(dataset, Path) else dataset.dataset
-
-
 def _surrogate(training: TrainSettings, device: str, processes: int) -> Any:
-    # torch takes seconds to import, and what was given wrongly is known before
+    # torch takes seconds to import: after all checks of the input
     from aiida_goectp.core.learning.device import choose_device
     from aiida_goectp.core.learning.surrogate import NetworkSurrogate
 
-    # processes share the cores; threads of several would wait for one another
+    # one thread per process: several processes share the cores
     return NetworkSurrogate(training, choose_device(device), 1 if processes > 1 else None)
 
 
 def _announce(
-    left_out: dict[str, int], pool: int, settings: BacktestSettings, resumed: bool, model: str | None
+    left_out: dict[str, int], candidates: int, settings: BacktestSettings, resumed: bool, model: str | None
 ) -> None:
     counts = ''.join(f'; {count} rows left out: {reason}' for reason, count in left_out.items())
-    echo.echo_report(f'{settings.start} labels to begin with, {pool:,} crystals to choose from{counts}')
+    echo.echo_report(f'{settings.start} labels at the start, {candidates:,} candidates{counts}')
     if resumed:
-        echo.echo_report('going on where the backtest stopped')
+        echo.echo_report('resuming the interrupted backtest')
     if model is not None:
-        echo.echo_warning(f'the counts mean something only if {model} was trained without the labels of this dataset')
+        echo.echo_warning(f'the counts are valid only if {model} was trained without the labels of this dataset')

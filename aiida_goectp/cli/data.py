@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,10 +11,13 @@ from aiida.cmdline.groups import VerdiCommandGroup
 from aiida.cmdline.params import options
 from aiida.cmdline.params.types import DataParamType
 from aiida.cmdline.utils import decorators, echo
+from aiida.plugins import DataFactory
+
+from aiida_goectp.cli.options import FORCE, OUTPUT, ROWS, write_output
 
 __all__ = ('data_goectp',)
 
-# of each type: the attributes that `list` shows, and the formats that `export` writes, the native one first
+# type → attributes in the list, and formats of the export, the native one first
 _TYPES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     'crystals': (('number', 'atoms', 'failures'), ('npz', 'json', 'csv', 'cif', 'extxyz')),
     'dataset': (('number', 'trainable', 'functionals', 'splits'), ('npz', 'jsonl', 'csv')),
@@ -39,36 +44,44 @@ def _add_group(kind: str, columns: tuple[str, ...], formats: tuple[str, ...]) ->
     @options.RAW()
     @decorators.with_dbenv()
     def list_(past_days: int | None, raw: bool) -> None:
-        """List the stored nodes."""
+        """List stored nodes."""
         _list(kind, columns, past_days, raw)
 
     @group.command('show')
     @click.argument('node', type=node_type)
-    @click.option('-n', '--rows', default=20, show_default=True, type=click.IntRange(min=1), help='Rows of a table.')
+    @ROWS
     @decorators.with_dbenv()
     def show(node: Any, rows: int) -> None:
-        """Show a node."""
+        """Show the content of a node."""
         from aiida_goectp.cli.views.nodes import show_node
 
         show_node(node, rows)
 
     @group.command('export')
     @click.argument('node', type=node_type)
-    @click.option('-F', '--format', 'file_format', type=click.Choice(formats), default=formats[0], show_default=True)
-    @click.option('-o', '--output', type=click.Path(dir_okay=False, writable=True), help='File to write.')
-    @options.FORCE(help='Overwrite the file if it is there.')
+    @click.option(
+        '-F',
+        '--format',
+        'file_format',
+        type=click.Choice(formats),
+        default=formats[0],
+        show_default=True,
+        help='Format of the file.',
+    )
+    @OUTPUT(help=f'File to write.  [default: {kind}-PK.FORMAT]')
+    @FORCE
     @decorators.with_dbenv()
-    def export(node: Any, file_format: str, output: str | None, force: bool) -> None:
+    def export(node: Any, file_format: str, output: Path | None, force: bool) -> None:
         """Write a node to a file."""
-        _export(node, file_format, output or f'{kind}-{node.pk}.{file_format}', force)
+        from aiida_goectp.cli.views.exports import export_bytes
+
+        path = output or Path(f'{kind}-{node.pk}.{file_format}')
+        write_output(path, export_bytes(node, file_format), force)
 
 
 def _list(kind: str, columns: tuple[str, ...], past_days: int | None, raw: bool) -> None:
-    from datetime import timedelta
-
     from aiida.common import timezone
     from aiida.orm import QueryBuilder
-    from aiida.plugins import DataFactory
 
     from aiida_goectp.cli.views.tables import make_table, show_table
 
@@ -83,22 +96,10 @@ def _list(kind: str, columns: tuple[str, ...], past_days: int | None, raw: bool)
             echo.echo('\t'.join(map(str, row)))
         return
     if not rows:
-        echo.echo(f'no nodes of type goectp.{kind}')
+        echo.echo(f'no node of type goectp.{kind}')
         return
     names = ['pk', 'label', *(name.removeprefix('card.').replace('_', ' ') for name in columns)]
     show_table(make_table(f'goectp.{kind}', names, ([str(row[0]), *row[1:]] for row in rows), 2))
-
-
-def _export(node: Any, file_format: str, output: str, force: bool) -> None:
-    from pathlib import Path
-
-    from aiida_goectp.cli.views.exports import export_bytes
-
-    path = Path(output)
-    if path.exists() and not force:
-        raise click.BadParameter(f'{path} is there already; overwrite it with --force', param_hint='--output')
-    path.write_bytes(export_bytes(node, file_format))
-    echo.echo_success(f'wrote {path}')
 
 
 for _kind, (_columns, _formats) in _TYPES.items():

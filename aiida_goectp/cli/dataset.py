@@ -2,80 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from aiida.cmdline.groups import VerdiCommandGroup
-from aiida.cmdline.params.types import DataParamType, NodeParamType
+from aiida.cmdline.params.types import NodeParamType
 from aiida.cmdline.utils import decorators, echo
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from aiida_goectp.cli.options import FORCE, LABEL, OUTPUT, ROWS, write_output
+from aiida_goectp.cli.params import DATASET, FILE, SPLIT_PART
 
 __all__ = ('dataset',)
-
-_DATASET = DataParamType(sub_classes=('aiida.data:goectp.dataset',))
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_LABEL = click.option('--label', default='', help='Label of the new node.')
 
 
 @click.group('dataset', cls=VerdiCommandGroup)
 def dataset() -> None:
-    """Crystals with labels to learn from: made from files, from computed responses, from one another."""
+    """Create, split, show and export datasets of crystals with labels."""
 
 
 @dataset.command('import')
-@click.argument('file', type=_FILE)
-@click.option('--functional', help='Of the rows that do not say: PBEsol, PBE, PBE+U, …')
-@click.option('--split-file', type=_FILE, help='JSON of splits: splits → name → train, validation, test → ids.')
-@_LABEL
+@click.argument('file', type=FILE)
+@click.option('--functional', help='Functional of rows without one: PBEsol, PBE, PBE+U, …')
+@click.option('--split-file', type=FILE, help='JSON file of splits: splits → name → train, validation, test → ids.')
+@LABEL
 @decorators.with_dbenv()
 def dataset_import(file: Path, functional: str | None, split_file: Path | None, label: str) -> None:
-    """Read FILE, a dataset.npz or labelled JSON lines (.jsonl, .jsonl.gz); every row is put to the gates."""
+    """Import FILE, a dataset.npz or labelled JSON lines (.jsonl, .jsonl.gz), and evaluate the gates on every row."""
     from aiida import orm
 
     from aiida_goectp.calculations.datasets import import_dataset
+    from aiida_goectp.cli.files import single_file
 
-    inputs: dict[str, Any] = {'file': orm.SinglefileData(file.absolute())}
+    inputs: dict[str, Any] = {'file': single_file(file)}
     if functional is not None:
         inputs['functional'] = orm.Str(functional)
     if split_file is not None:
-        inputs['splits'] = orm.SinglefileData(split_file.absolute())
-    _made(import_dataset, inputs, label)
+        inputs['splits'] = single_file(split_file)
+    _create(import_dataset, inputs, label)
 
 
 @dataset.command('from-dielectric')
 @click.argument('nodes', nargs=-1, required=True, type=NodeParamType())
-@_LABEL
+@LABEL
 @decorators.with_dbenv()
 def dataset_from_dielectric(nodes: tuple[Any, ...], label: str) -> None:
-    """Make a dataset of what was computed, each row with the verdict of the gates on it.
+    """Create a dataset of computed dielectric tensors, with the gate results of each row.
 
-    NODES: dielectric responses, work chains of an engine, or whole verifications; PK, UUID or label.
+    NODES: dielectric responses, work chains of an engine, or verifications, given by PK, UUID or label.
     """
-    from aiida_goectp.calculations.datasets import dataset_from_dielectric as make
-    from aiida_goectp.cli.judged import judged_responses
+    from aiida_goectp.calculations import datasets
+    from aiida_goectp.cli.queries import responses_with_gates
 
-    inputs: dict[str, Any] = {}
-    for index, (response, quality) in enumerate(judged_responses(nodes)):
-        inputs[f'dielectric_{index:05d}'] = response
-        inputs[f'quality_{index:05d}'] = quality
-    _made(make, inputs, label)
+    inputs: dict[str, Any] = {'responses': {}, 'qualities': {}}
+    for index, (response, gates) in enumerate(responses_with_gates(nodes)):
+        name = f'row_{index:05d}'
+        inputs['responses'][name], inputs['qualities'][name] = response, gates
+    _create(datasets.dataset_from_dielectric, inputs, label)
 
 
 @dataset.command('join')
-@click.argument('datasets', nargs=-1, required=True, type=_DATASET)
-@click.option('--tolerance', type=float, help='Relative distance beyond which labels disagree.  [default: 0.1]')
+@click.argument('datasets', nargs=-1, required=True, type=DATASET)
+@click.option(
+    '--tolerance', type=float, help='Report labels whose relative difference is larger than this.  [default: 0.1]'
+)
 @click.option(
     '--newcomers',
-    type=click.Choice(['train', 'validation', 'test']),
-    help='Part of the splits for rows of a dataset without that split; none if not given.',
+    type=SPLIT_PART,
+    help='Part of a split for the rows of datasets without that split.  [default: none]',
 )
-@_LABEL
+@LABEL
 @decorators.with_dbenv()
 def dataset_join(datasets: tuple[Any, ...], tolerance: float | None, newcomers: str | None, label: str) -> None:
-    """Join DATASETS to one in which no crystal stands twice; where labels disagree, the first one wins."""
+    """Join DATASETS into one without duplicate crystals; of different labels, that of the first dataset is kept."""
     from aiida import orm
 
     from aiida_goectp.calculations.datasets import join_datasets
@@ -86,92 +86,107 @@ def dataset_join(datasets: tuple[Any, ...], tolerance: float | None, newcomers: 
         inputs['tolerance'] = orm.Float(tolerance)
     if newcomers is not None:
         inputs['newcomers'] = orm.Str(newcomers)
-    show_node(_made(join_datasets, inputs, label).creator.outputs.report, 20)
+    show_node(_create(join_datasets, inputs, label).creator.outputs.report, 20)
 
 
 @dataset.command('split')
-@click.argument('node', metavar='DATASET', type=_DATASET)
-@click.option('--name', help='Name of the split; KIND-SEED if not given.')
-@click.option('--kind', type=click.Choice(['random', 'formula']), default='random', show_default=True)
-@click.option('--seed', type=click.IntRange(min=0), default=0, show_default=True)
+@click.argument('node', metavar='DATASET', type=DATASET)
+@click.option('--name', help='Name of the split.  [default: KIND-SEED]')
+@click.option(
+    '--kind',
+    type=click.Choice(['random', 'formula']),
+    default='random',
+    show_default=True,
+    help='Assign single rows, or all rows of a reduced formula together.',
+)
+@click.option('--seed', type=click.IntRange(min=0), default=0, show_default=True, help='Seed of the random numbers.')
 @click.option(
     '--fractions',
     type=float,
     nargs=3,
     metavar='TRAIN VALIDATION TEST',
-    help='They add up to 1.  [default: 0.8 0.1 0.1]',
+    help='Fractions of the rows, which add up to 1.  [default: 0.8 0.1 0.1]',
 )
-@click.option('--split-file', type=_FILE, help='Take the splits of this JSON file instead.')
-@_LABEL
+@click.option('--split-file', type=FILE, help='Add the splits of this JSON file instead.')
+@LABEL
 @decorators.with_dbenv()
 def dataset_split(node: Any, label: str, split_file: Path | None, **values: Any) -> None:
-    """Make a dataset with one more split: train, validation and test, fixed for good.
+    """Create a dataset with an additional split into train, validation and test.
 
-    `formula` deals out all crystals of one reduced formula together, so that no composition stands in two parts.
+    With the kind `formula`, no reduced formula occurs in two parts.
     """
     from aiida import orm
 
     from aiida_goectp.calculations.datasets import add_splits, split_dataset
+    from aiida_goectp.cli.files import single_file
 
     if split_file is not None:
-        _made(add_splits, {'dataset': node, 'splits': orm.SinglefileData(split_file.absolute())}, label)
+        _create(add_splits, {'dataset': node, 'splits': single_file(split_file)}, label)
         return
     name = values['name'] or f'{values["kind"]}-{values["seed"]}'
     inputs = {'dataset': node, 'name': orm.Str(name), 'kind': orm.Str(values['kind']), 'seed': orm.Int(values['seed'])}
     if values['fractions']:
         inputs['fractions'] = orm.List(list(values['fractions']))
-    _made(split_dataset, inputs, label)
+    _create(split_dataset, inputs, label)
 
 
 @dataset.command('show')
-@click.argument('node', metavar='DATASET', type=_DATASET)
-@click.option('-n', '--rows', default=20, show_default=True, type=click.IntRange(min=1), help='Rows of a table.')
+@click.argument('node', metavar='DATASET', type=DATASET)
+@ROWS
 @decorators.with_dbenv()
 def dataset_show(node: Any, rows: int) -> None:
-    """Show what a dataset holds: labels, functionals, gates and splits."""
+    """Show labels, functionals, failed gates and splits of a dataset."""
     from aiida_goectp.cli.views.nodes import show_node
 
     show_node(node, rows)
 
 
 @dataset.command('export')
-@click.argument('node', metavar='DATASET', type=_DATASET)
+@click.argument('node', metavar='DATASET', type=DATASET)
 @click.option(
-    '-F', '--format', 'file_format', type=click.Choice(['npz', 'jsonl', 'csv']), default='npz', show_default=True
+    '-F',
+    '--format',
+    'file_format',
+    type=click.Choice(['npz', 'jsonl', 'csv']),
+    default='npz',
+    show_default=True,
+    help='Format of the file.',
 )
-@click.option('-o', '--output', type=click.Path(dir_okay=False, writable=True, path_type=Path), help='File to write.')
-@click.option('-f', '--force', is_flag=True, help='Overwrite the file if it is there.')
+@OUTPUT(help='File to write.  [default: dataset-PK.FORMAT]')
+@FORCE
 @decorators.with_dbenv()
 def dataset_export(node: Any, file_format: str, output: Path | None, force: bool) -> None:
-    """Write a dataset to a file that `goectp train` reads; csv holds averages alone."""
+    """Write a dataset to a file.
+
+    `goectp train` reads npz and jsonl; csv contains only polycrystalline averages of the tensors.
+    """
     from aiida_goectp.cli.views.exports import export_bytes
 
-    path = output or Path(f'dataset-{node.pk}.{file_format}')
-    if path.exists() and not force:
-        raise click.BadParameter(f'{path} is there already; overwrite it with --force', param_hint='--output')
-    path.write_bytes(export_bytes(node, file_format))
-    echo.echo_success(f'wrote {path}')
+    write_output(output or Path(f'dataset-{node.pk}.{file_format}'), export_bytes(node, file_format), force)
 
 
-def _made(make: Callable[..., Any], inputs: dict[str, Any], label: str) -> Any:
-    """Run a calcfunction, say what came of it, and return the dataset.
+def _create(process: Callable[..., Any], inputs: dict[str, Any], label: str) -> Any:
+    """Run a calcfunction, print counts of its dataset, and return the dataset.
 
-    :raises click.UsageError: it refused its inputs; nothing was made
+    :raises click.UsageError: invalid inputs; nothing is stored
     """
     try:
-        result = make(**inputs)
+        result = process(**inputs)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     node = result['dataset'] if isinstance(result, dict) else result
     node.label = label
     get = node.base.attributes.get
-    parts = '; '.join(
-        f'{name}: ' + ', '.join(f'{n} {part}' for part, n in of.items()) for name, of in node.splits.items()
+    splits = '; '.join(
+        f'{name}: ' + ', '.join(f'{number} {part}' for part, number in counts.items())
+        for name, counts in node.splits.items()
     )
     echo.echo_success(
         f'dataset node {node.pk}: {len(node)} rows, {get("trainable")} trainable ({get("electronic")} with electronic, '
-        f'{get("ionic")} with ionic label)' + (f'; splits {parts}' if parts else '')
+        f'{get("ionic")} with ionic label)' + (f'; splits {splits}' if splits else '')
     )
     if get('failures'):
-        echo.echo_warning(f'{get("failures")} rows are no crystals; `aiida-goectp show {node.pk}` says why')
+        echo.echo_warning(
+            f'{get("failures")} rows are not valid crystals; see the reasons with `aiida-goectp show {node.pk}`'
+        )
     return node

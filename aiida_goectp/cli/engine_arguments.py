@@ -1,4 +1,4 @@
-"""Arguments of an engine, from what somebody asked for by options or in a file."""
+"""Arguments of the builder of an engine, from options or a configuration."""
 
 from __future__ import annotations
 
@@ -6,72 +6,81 @@ import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from aiida import orm
+from aiida.common.exceptions import MultipleObjectsError, NotExistent
+
 __all__ = ('engine_arguments',)
 
 
-def engine_arguments(engine: Any, name: str, asked: Mapping[str, Any], called: Mapping[str, str]) -> dict[str, Any]:
-    """Return the arguments of the engine's ``get_builder_from_protocol``, whose signature says what there is.
+def engine_arguments(
+    engine: Any, name: str, requested: Mapping[str, Any], option_names: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the arguments of ``get_builder_from_protocol`` of an engine, as its signature defines them.
 
-    An argument ``code`` or ``ROLE_code`` takes a code, one that ends in ``_family`` the potentials.
+    An argument ``code`` or ``ROLE_code`` is a code; one whose name ends with ``_family`` is the pseudopotential family.
 
     :param engine: work chain of the engine
-    :param name: by which it is called
-    :param asked: ``codes`` as ``ROLE=LABEL``, ``potentials``, ``protocol``, ``relax``, ``electronic_only``,
-        ``processes``, ``options`` of each job, ``overrides``, and ``arguments`` by their own names; any may be missing
-    :param called: how codes and potentials are asked for, for messages
-    :raises ValueError: with what is wrong
+    :param name: name of the engine
+    :param requested: ``codes`` as ``ROLE=LABEL``, ``potentials``, ``protocol``, ``relax``, ``electronic_only``,
+        ``processes``, ``options`` of each job, ``overrides``, and ``arguments`` by name; each may be missing
+    :param option_names: how the user gives ``codes`` and ``potentials``, for messages
+    :raises ValueError: an unknown argument, role or code
     """
     parameters = dict(inspect.signature(engine.get_builder_from_protocol).parameters)
     parameters.pop('structure', None)
-    known = list(parameters)
-    needed = [key for key, item in parameters.items() if item.default is inspect.Parameter.empty]
-    arguments: dict[str, Any] = dict(_codes(known, needed, name, asked.get('codes') or (), called['codes']))
-    if asked.get('potentials') is not None:
-        family = next((key for key in known if key.endswith('_family')), None)
+    required = {key for key, item in parameters.items() if item.default is inspect.Parameter.empty}
+    code_roles = _code_roles(list(parameters), name)
+    arguments: dict[str, Any] = _codes(code_roles, required, requested.get('codes') or (), option_names['codes'])
+    if requested.get('potentials') is not None:
+        family = next((key for key in parameters if key.endswith('_family')), None)
         if family is None:
-            raise ValueError(f'the engine {name} takes no {called["potentials"]}')
-        arguments[family] = asked['potentials']
-    if asked.get('protocol') is not None:
-        arguments['protocol'] = asked['protocol']
-    overrides = dict(asked.get('overrides') or {})
-    overrides |= {key: asked[key] for key in ('relax', 'electronic_only') if asked.get(key) is not None}
-    options = dict(asked.get('options') or {})
-    if asked.get('processes'):
-        options['resources'] = {'num_machines': 1, 'num_mpiprocs_per_machine': asked['processes']}
-        options['withmpi'] = asked['processes'] > 1
+            raise ValueError(f'engine {name}: unknown argument {option_names["potentials"]}')
+        arguments[family] = requested['potentials']
+    if requested.get('protocol') is not None:
+        arguments['protocol'] = requested['protocol']
+    overrides = dict(requested.get('overrides') or {})
+    overrides |= {key: requested[key] for key in ('relax', 'electronic_only') if requested.get(key) is not None}
+    options = dict(requested.get('options') or {})
+    if requested.get('processes'):
+        options['resources'] = {'num_machines': 1, 'num_mpiprocs_per_machine': requested['processes']}
+        options['withmpi'] = requested['processes'] > 1
     arguments |= {key: value for key, value in {'overrides': overrides, 'options': options}.items() if value}
-    arguments |= asked.get('arguments') or {}
-    unknown = [key for key in arguments if key not in known]
+    arguments |= requested.get('arguments') or {}
+    unknown = [key for key in arguments if key not in parameters]
     if unknown:
-        raise ValueError(f'the engine {name} takes no {", ".join(unknown)}; it takes {", ".join(known)}')
+        raise ValueError(f'engine {name}: unknown argument {", ".join(unknown)}; available: {", ".join(parameters)}')
     return arguments
 
 
-def _codes(known: list[str], needed: list[str], engine: str, given: Iterable[str], called: str) -> dict[str, Any]:
-    """Return the code for each role: as given, else that of the same name on localhost.
+def _code_roles(parameters: list[str], engine: str) -> dict[str, str]:
+    """Return role → name of the argument; the role of an argument ``code`` is the last part of the engine's name."""
+    own_role = engine.rpartition('.')[2].rpartition(':')[2]
+    return {own_role if key == 'code' else key.removesuffix('_code'): key for key in parameters if key.endswith('code')}
 
-    :param known: names of all arguments
-    :param needed: names of those without default
+
+def _codes(roles: Mapping[str, str], required: set[str], given: Iterable[str], option: str) -> dict[str, Any]:
+    """Return the code of each role: the one given, or for a required argument ROLE@localhost.
+
+    :param roles: role → name of the argument
+    :param required: names of the arguments without default
+    :param given: ``ROLE=LABEL``, or ``LABEL`` if there is one role
+    :param option: how the user gives codes, for messages
     """
-    from aiida.common.exceptions import MultipleObjectsError, NotExistent
-    from aiida.orm import load_code
-
-    own = engine.rpartition('.')[2].rpartition(':')[2]
-    roles = {own if key == 'code' else key.removesuffix('_code'): key for key in known if key.endswith('code')}
-    labels = {role: f'{role}@localhost' for role, key in roles.items() if key in needed}
+    labels = {role: f'{role}@localhost' for role, key in roles.items() if key in required}
     for text in given:
         role, _, label = text.rpartition('=')
         if role == '' and len(roles) == 1:
             role = next(iter(roles))
         if role not in roles:
-            raise ValueError(f'{called} {text}: say for which role: {", ".join(f"{item}=…" for item in roles)}')
+            raise ValueError(f'{option} {text}: unknown role {role!r}; give {", ".join(f"{item}=…" for item in roles)}')
         labels[role] = label
     codes = {}
     for role, label in labels.items():
         try:
-            codes[roles[role]] = load_code(label)
+            codes[roles[role]] = orm.load_code(label)
         except (NotExistent, MultipleObjectsError) as error:
             raise ValueError(
-                f'no code {label} for {role} ({error}); name one with {called} {role}=…, or see `aiida-goectp setup`'
+                f'code {label} for the role {role}: {error}; give one with {option} {role}=…, or run '
+                '`aiida-goectp setup dfpt`'
             ) from error
     return codes

@@ -5,35 +5,33 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from aiida.cmdline.params.types import DataParamType
-from aiida.cmdline.utils import decorators, echo
+from aiida.cmdline.utils import decorators
 
-from aiida_goectp.cli.jobs import checked, default_code, job_options, scheduler_options, submit
-from aiida_goectp.cli.params import ModelParam
+from aiida_goectp.cli.options import job_options, scheduler_options
+from aiida_goectp.cli.params import DATASET, SPLIT_PART, ModelParam
 
 __all__ = ('evaluate',)
 
 
 @click.command()
 @click.argument('model', type=ModelParam())
-@click.argument('dataset', type=DataParamType(sub_classes=('aiida.data:goectp.dataset',)))
-@click.option('--split', help='Split of the dataset; without, all rows with a label that may be used.')
+@click.argument('dataset', type=DATASET)
+@click.option('--split', help='Split of the dataset.  [default: no split, all rows with a usable label]')
 @click.option(
     '--part',
-    type=click.Choice(['train', 'validation', 'test']),
+    type=SPLIT_PART,
     default='test',
     show_default=True,
-    help='Of the split.',
+    help='Part of the split to evaluate on.',
 )
 @job_options
 @decorators.with_dbenv()
 def evaluate(model: Any, dataset: Any, split: str | None, part: str, run: bool, label: str, **values: Any) -> None:
-    """Compare what MODEL predicts with the labels of DATASET, in all and by crystal system and functional.
+    """Compute the errors of MODEL on DATASET: overall, by crystal system, and by functional.
 
     MODEL is a node, the name of a shipped model, or a file.
     """
-    from aiida_goectp.cli.views.nodes import show_node
-    from aiida_goectp.cli.views.progress import run_and_report
+    from aiida_goectp.cli.jobs import default_code, launch, validated
     from aiida_goectp.workflows.evaluate import EvaluateWorkChain
 
     overrides = {'goectp': {'device': values['device']}} if values['device'] is not None else {}
@@ -51,11 +49,5 @@ def evaluate(model: Any, dataset: Any, split: str | None, part: str, run: bool, 
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    checked(builder).metadata.label = label
-    if not run:
-        submit(builder)
-        return
-    node = run_and_report(builder)
-    show_node(node, 20)
-    if not node.is_finished_ok:
-        echo.echo_critical(f'the work chain failed; `verdi process report {node.pk}` tells more')
+    validated(builder).metadata.label = label
+    launch(builder, run, f'evaluating {model.card.name} on dataset node {dataset.pk}')

@@ -1,78 +1,51 @@
-"""What all commands that start jobs have in common: options, the code, and the daemon."""
+"""Launching of work chains: the default code, validation of inputs, the daemon."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
-from aiida.cmdline.params.types import CodeParamType
+from aiida import engine, orm
 from aiida.cmdline.utils import echo
+from aiida.common.exceptions import ConfigurationError, NotExistent
+from aiida.engine.daemon.client import get_daemon_client
 
-__all__ = ('checked', 'default_code', 'job_options', 'needs_daemon', 'scheduler_options', 'submit')
+from aiida_goectp.cli.views.nodes import show_node
+from aiida_goectp.cli.views.progress import run_and_report
+from aiida_goectp.workflows.aiida_private import builder_inputs
 
-
-def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of a job: code, protocol, device, and what the scheduler is told."""
-    options = (
-        click.option('--code', type=CodeParamType(), help='goectp@localhost if not given.'),
-        click.option('--protocol', help='fast, balanced or stringent.'),
-        click.option('--device', help='auto, cpu, cuda or cuda:N.'),
-        click.option('--gpus', type=click.IntRange(min=0), default=0, help='GPUs to ask the scheduler for, each job.'),
-        click.option('--queue', help='Queue or partition.'),
-        click.option('--account', help='Account to charge.'),
-        click.option('--wall-time', type=click.IntRange(min=60), help='Seconds a job may take.'),
-        click.option('--label', default='', help='Label of the work chain.'),
-        click.option(
-            '--run/--submit',
-            default=True,
-            help='Wait here for the result, or leave it to the daemon.  [default: run]',
-        ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
+__all__ = ('default_code', 'launch', 'require_daemon', 'run', 'submit', 'validated')
 
 
-def scheduler_options(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a job that were given."""
-    names = {'queue_name': 'queue', 'account': 'account', 'max_wallclock_seconds': 'wall_time'}
-    return {name: values[option] for name, option in names.items() if values[option] is not None}
-
-
-def default_code() -> Any:
+def default_code() -> orm.AbstractCode:
     """Return the code goectp@localhost.
 
-    :raises click.UsageError: there is none
+    :raises click.UsageError: it does not exist
     """
-    from aiida.common.exceptions import NotExistent
-    from aiida.orm import load_code
-
     try:
-        return load_code('goectp@localhost')
+        return orm.load_code('goectp@localhost')
     except NotExistent as error:
-        raise click.UsageError('there is no code goectp@localhost; make it with `aiida-goectp setup`') from error
+        raise click.UsageError(
+            'the code goectp@localhost does not exist; create it with `aiida-goectp setup`'
+        ) from error
 
 
-def checked(builder: Any) -> Any:
-    """Return a builder whose inputs the work chain accepts.
+def validated(builder: Any) -> Any:
+    """Return a builder whose inputs are valid.
 
-    :raises click.UsageError: with what is wrong
+    :raises click.UsageError: the message of the first invalid input
     """
-    complaint = builder.process_class.spec().inputs.validate(dict(builder._inputs(prune=True)))
-    if complaint is not None:
-        raise click.UsageError(complaint.message)
+    error = builder.process_class.spec().inputs.validate(builder_inputs(builder))
+    if error is not None:
+        raise click.UsageError(error.message)
     return builder
 
 
-def needs_daemon() -> None:
-    """Make sure that there is a daemon to leave something to.
+def require_daemon() -> None:
+    """Check that the daemon runs.
 
-    :raises click.UsageError: there is none
+    :raises click.UsageError: it does not run, or the profile has none
     """
-    from aiida.common.exceptions import ConfigurationError
-    from aiida.engine.daemon.client import get_daemon_client
-
     try:
         running = get_daemon_client().is_daemon_running
     except ConfigurationError as error:
@@ -81,17 +54,41 @@ def needs_daemon() -> None:
         raise click.UsageError('the daemon is not running; start it with `verdi daemon start`, or use --run')
 
 
-def submit(builder: Any, look: str = 'aiida-goectp show') -> Any:
-    """Leave a work chain to the daemon.
+def submit(builder: Any, status_command: str = 'aiida-goectp show') -> None:
+    """Submit a work chain to the daemon.
 
-    :param builder: of the work chain
-    :param look: command that says how it is getting on
-    :return: node of the work chain
-    :raises click.UsageError: there is no daemon
+    :param status_command: command that prints the progress of the work chain
+    :raises click.UsageError: the daemon does not run
     """
-    from aiida import engine
-
-    needs_daemon()
+    require_daemon()
     node = engine.submit(builder)
-    echo.echo_success(f'submitted {node.process_label}<{node.pk}>; `{look} {node.pk}` says how it is getting on')
-    return node
+    echo.echo_success(f'submitted {node.process_label}<{node.pk}>; see its progress with `{status_command} {node.pk}`')
+
+
+def run(builder: Any) -> orm.ProcessNode:
+    """Run a work chain in this process, and print its progress.
+
+    :raises click.UsageError: invalid inputs
+    """
+    try:
+        return run_and_report(builder)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def launch(builder: Any, here: bool, message: str, rows: int = 20) -> None:
+    """Run a work chain and print its result, or submit it to the daemon.
+
+    :param here: run in this process
+    :param message: printed before the run
+    :param rows: maximum number of rows per table
+    :raises click.UsageError: invalid inputs, or the daemon does not run
+    """
+    if not here:
+        submit(builder)
+        return
+    echo.echo_report(message)
+    node = run(builder)
+    show_node(node, rows)
+    if not node.is_finished_ok:
+        echo.echo_critical(f'the work chain failed; print its log with `verdi process report {node.pk}`')

@@ -9,102 +9,85 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from aiida.cmdline.groups import VerdiCommandGroup
-from aiida.cmdline.params import options
-from aiida.cmdline.params.types import DataParamType
 from aiida.cmdline.utils import decorators, echo
 
+from aiida_goectp.cli.options import FORCE, OUTPUT, write_output
+from aiida_goectp.cli.params import FILE, TENSOR_PART, ModelOrNameParam
+
 if TYPE_CHECKING:
-    from aiida_goectp.cli.views.models import Known
-    from aiida_goectp.data.model import ModelData
+    from aiida_goectp.cli.views.models import ModelEntry
 
 __all__ = ('model',)
 
 
-class _AnyModel(DataParamType):
-    """A stored model by PK, UUID or label, or else a shipped one by name, which is not stored for that."""
-
-    name = 'MODEL'
-
-    def __init__(self) -> None:
-        super().__init__(sub_classes=('aiida.data:goectp.model',))
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the node, or the name of a shipped model."""
-        from aiida_goectp.core.formats.model_card import shipped_models
-
-        return value if value in shipped_models() else super().convert(value, param, ctx)
-
-
 @click.group('model', cls=VerdiCommandGroup)
 def model() -> None:
-    """Models that are stored in the profile, or ship with the package."""
+    """List, show, import and export models: stored in the profile, or shipped with the package."""
 
 
 @model.command('list')
 @decorators.with_dbenv()
 def model_list() -> None:
-    """List the models that ship and those that are stored, side by side, with what each reached."""
+    """List shipped and stored models with their errors on the test data."""
     from aiida.orm import QueryBuilder
 
-    from aiida_goectp.cli.views.models import Known, model_table
+    from aiida_goectp.cli.views.models import ModelEntry, model_table
     from aiida_goectp.cli.views.tables import show_table
     from aiida_goectp.core.formats.model_card import shipped_models
     from aiida_goectp.data.model import ModelData
 
-    known = {item.content_hash: item for item in map(_shipped, shipped_models())}
+    models = {entry.content_hash: entry for entry in map(_shipped, shipped_models())}
     stored = QueryBuilder().append(ModelData).order_by({ModelData: {'id': 'asc'}}).all(flat=True)
     for node in stored:
-        before = known.get(node.content_hash, Known(node.card, node.content_hash))
-        known[node.content_hash] = before._replace(pks=[*before.pks, node.pk])
-    if not known:
-        echo.echo('no models; store one with `aiida-goectp model import FILE`')
+        entry = models.get(node.content_hash, ModelEntry(node.card, node.content_hash))
+        models[node.content_hash] = entry._replace(pks=[*entry.pks, node.pk])
+    if not models:
+        echo.echo('no model is stored; store one with `aiida-goectp model import FILE`')
         return
-    show_table(model_table(list(known.values())))
-    if any(item.ships and not item.pks for item in known.values()):
-        echo.echo('a model that ships is stored by `aiida-goectp model install NAME`, or when it is used first')
+    show_table(model_table(list(models.values())))
+    if any(entry.ships and not entry.pks for entry in models.values()):
+        echo.echo('shipped models are stored when first used, or with `aiida-goectp model install NAME`')
 
 
-def _shipped(name: str) -> Known:
-    from aiida_goectp.cli.views.models import Known
+def _shipped(name: str) -> ModelEntry:
+    from aiida_goectp.cli.views.models import ModelEntry
     from aiida_goectp.core.formats.model_card import model_hash, read_card, resolve_model
 
     path = resolve_model(name)
-    return Known(read_card(path), model_hash(path), ships=True)
+    return ModelEntry(read_card(path), model_hash(path), ships=True)
 
 
 @model.command('show')
-@click.argument('which', metavar='MODEL', type=_AnyModel())
+@click.argument('which', metavar='MODEL', type=ModelOrNameParam())
 @decorators.with_dbenv()
 def model_show(which: Any) -> None:
-    """Print the card of MODEL: what it was trained on, how good it is, and how well it knows that.
+    """Print the model card of MODEL: training data, settings, metrics, calibration.
 
     MODEL is a node, or the name of a shipped model.
     """
-    from aiida_goectp.cli.views.models import Known, show_card
+    from aiida_goectp.cli.views.models import ModelEntry, show_card
+    from aiida_goectp.data.model import ModelData
 
     if isinstance(which, str):
-        from aiida_goectp.data.model import ModelData
-
-        known = _shipped(which)
-        node = ModelData.find(known.content_hash)
-        show_card(known._replace(pks=[node.pk] if node is not None and node.pk else []))
+        entry = _shipped(which)
+        node = ModelData.find(entry.content_hash)
+        show_card(entry._replace(pks=[node.pk] if node is not None and node.pk else []))
     else:
-        show_card(Known(which.card, which.content_hash, [which.pk]))
+        show_card(ModelEntry(which.card, which.content_hash, [which.pk]))
 
 
 @model.command('install')
 @click.argument('names', nargs=-1, metavar='[NAME]...')
 @decorators.with_dbenv()
 def model_install(names: tuple[str, ...]) -> None:
-    """Store shipped models in the profile, all of them if none is named; a model is stored only once."""
+    """Store shipped models in the profile, all of them without NAME; a model that is stored is not stored again."""
     from aiida_goectp.core.formats.model_card import resolve_model, shipped_models
 
     unknown = [name for name in names if name not in shipped_models()]
     if unknown or not shipped_models():
-        listed = ', '.join(shipped_models()) or 'none'
         raise click.BadParameter(
-            f'{", ".join(unknown)}: no such shipped model; there are: {listed}. A file is stored by '
-            '`aiida-goectp model import FILE`',
+            f'{", ".join(unknown)}: unknown shipped model; available: {", ".join(shipped_models()) or "none"}. Store a '
+            'file with `aiida-goectp model import FILE`',
             param_hint='NAME',
         )
     for name in names or shipped_models():
@@ -112,33 +95,33 @@ def model_install(names: tuple[str, ...]) -> None:
 
 
 @model.command('import')
-@click.argument('path', type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument('path', type=FILE)
 @click.option(
     '--target',
-    type=click.Choice(['electronic', 'ionic', 'total']),
-    help="PATH is a checkpoint of the authors' code, trained on this part.",
+    type=TENSOR_PART,
+    help='PATH is a checkpoint of the published GoeCTP code, trained on this tensor.',
 )
-@click.option('--name', help='Of the imported checkpoint; the name of the file if not given.')
+@click.option('--name', help='Name of the model from a published checkpoint.  [default: name of the file]')
 @decorators.with_dbenv()
 def model_import(path: Path, target: str | None, name: str | None) -> None:
-    """Store the model file PATH; the same model is stored only once.
+    """Store the model file PATH; a model that is stored is not stored again.
 
-    A checkpoint that was trained with the authors' code is taken as well, with --target. Tensors are read from it and
-    nothing else; a file that holds more is refused.
+    With --target, PATH is a checkpoint of the published GoeCTP code. Only tensors are read from it; a file with other
+    content is refused.
     """
     from aiida_goectp.core.formats.npz import FormatError
 
     try:
         if target is None:
             if name is not None:
-                raise click.UsageError('--name goes with --target: a model file has its name in its card')
+                raise click.UsageError('--name requires --target; a model file contains its name')
             _refuse_checkpoint(path)
             _store(path)
             return
+        from aiida_goectp.core.network.imports import import_published
+
         with TemporaryDirectory() as folder:
             converted = Path(folder) / 'model.safetensors'
-            from aiida_goectp.core.network.imports import import_published
-
             import_published(path, converted, target, name or path.stem)
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             _store(converted, f'imported from the checkpoint {path.name}, sha256 {digest}')
@@ -147,41 +130,41 @@ def model_import(path: Path, target: str | None, name: str | None) -> None:
 
 
 def _refuse_checkpoint(path: Path) -> None:
-    """Say what to do with a checkpoint of torch: a zip archive, or a bare pickle of protocol 2 and above."""
+    """Refuse a checkpoint of torch: a zip archive, or a pickle of protocol 2 or later.
+
+    :raises click.UsageError: the file is one
+    """
     with path.open('rb') as stream:
-        beginning = stream.read(4)
-    if beginning == b'PK\x03\x04' or beginning[:1] == b'\x80':
+        magic = stream.read(4)
+    if magic == b'PK\x03\x04' or magic[:1] == b'\x80':
         raise click.UsageError(
-            f"{path} looks like a checkpoint of torch, not like a model of this package; if the authors' code wrote "
-            'it, say what that network was trained on: --target electronic, ionic or total'
+            f'{path} is a checkpoint of torch, not a model file of this package; for a checkpoint of the published '
+            'GoeCTP code, give the tensor it was trained on: --target electronic, ionic or total'
         )
 
 
-def _store(path: Path, description: str = '') -> ModelData:
-    """Store a model file unless it has been, and say which of the two it was."""
+def _store(path: Path, description: str = '') -> None:
+    """Store a model file unless it is stored, and report the node."""
     from aiida_goectp.core.formats.model_card import model_hash
     from aiida_goectp.data.model import ModelData
 
-    there = ModelData.find(model_hash(path))
-    if there is not None:
-        echo.echo_report(f'model node {there.pk} holds it already: {there.card.name}, {there.content_hash[:10]}')
-        return there
+    stored = ModelData.find(model_hash(path))
+    if stored is not None:
+        echo.echo_report(f'model node {stored.pk} is already stored: {stored.card.name}, {stored.content_hash[:10]}')
+        return
     node = ModelData(path)
     node.description = description
     node.store()
     echo.echo_success(f'model node {node.pk}: {node.card.name}, {node.content_hash[:10]}')
-    return node
 
 
 @model.command('export')
-@click.argument('which', metavar='MODEL', type=_AnyModel())
-@click.option(
-    '-o', '--output', type=click.Path(dir_okay=False, path_type=Path), help='File to write; NAME.safetensors.'
-)
-@options.FORCE(help='Overwrite the file if it is there.')
+@click.argument('which', metavar='MODEL', type=ModelOrNameParam())
+@OUTPUT(help='File to write.  [default: NAME.safetensors]')
+@FORCE
 @decorators.with_dbenv()
 def model_export(which: Any, output: Path | None, force: bool) -> None:
-    """Write MODEL to a file, which `goectp predict --model FILE` and `aiida-goectp model import` read.
+    """Write MODEL to a file for `goectp predict --model FILE` and `aiida-goectp model import`.
 
     MODEL is a node, or the name of a shipped model.
     """
@@ -191,13 +174,6 @@ def model_export(which: Any, output: Path | None, force: bool) -> None:
         name, content = which, resolve_model(which).read_bytes()
     else:
         name, content = which.card.name, which.content
-    path = output or Path(f'{_plain(name)}.safetensors')
-    if path.exists() and not force:
-        raise click.BadParameter(f'{path} is there already; overwrite it with --force', param_hint='--output')
-    path.write_bytes(content)
-    echo.echo_success(f'wrote {path}')
-
-
-def _plain(name: str) -> str:
-    """Return a name that is one of a file here, whatever a card from outside says."""
-    return ''.join(char if char.isalnum() or char in '-_.' else '_' for char in name).lstrip('.') or 'model'
+    # the name in a card may contain path separators
+    stem = ''.join(char if char.isalnum() or char in '-_.' else '_' for char in name).lstrip('.') or 'model'
+    write_output(output or Path(f'{stem}.safetensors'), content, force)

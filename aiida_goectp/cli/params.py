@@ -1,4 +1,4 @@
-"""Types of arguments that become nodes, and the way to say what was wrong with one."""
+"""Parameter types: arguments and options that name nodes, models, files or elements."""
 
 from __future__ import annotations
 
@@ -7,17 +7,35 @@ from typing import Any
 
 import click
 from aiida.cmdline.params.types import DataParamType
+from aiida.cmdline.utils.decorators import load_backend_if_not_loaded
 
-__all__ = ('ElementsParam', 'ModelParam', 'crystals_type', 'latest', 'latest_screen')
+__all__ = (
+    'CRYSTALS',
+    'DATASET',
+    'FILE',
+    'SPLIT_PART',
+    'TENSOR_PART',
+    'DatasetOrFileParam',
+    'ElementsParam',
+    'ModelOrNameParam',
+    'ModelParam',
+)
+
+CRYSTALS = DataParamType(sub_classes=('aiida.data:goectp.crystals',))
+"""PK, UUID or label of a node of crystals"""
+DATASET = DataParamType(sub_classes=('aiida.data:goectp.dataset',))
+"""PK, UUID or label of a dataset node"""
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+"""an existing file"""
+# The choices are those of `core`, which imports numpy: help would be slow. tests/cli/test_params.py compares them.
+SPLIT_PART = click.Choice(['train', 'validation', 'test'])
+"""a part of a split"""
+TENSOR_PART = click.Choice(['electronic', 'ionic', 'total'])
+"""a part of a dielectric tensor"""
 
 
-def crystals_type() -> DataParamType:
-    """Return the type of an argument that names a node of crystals by PK, UUID or label."""
-    return DataParamType(sub_classes=('aiida.data:goectp.crystals',))
-
-
-class ModelParam(DataParamType):
-    """A model: PK, UUID or label of a node, the name of a shipped model, or a file."""
+class ModelOrNameParam(DataParamType):
+    """PK, UUID or label of a model node, or the name of a shipped model, which is not stored."""
 
     name = 'MODEL'
 
@@ -25,9 +43,22 @@ class ModelParam(DataParamType):
         super().__init__(sub_classes=('aiida.data:goectp.model',))
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the node; a shipped model or a file is stored first, unless it has been."""
-        from aiida.cmdline.utils.decorators import load_backend_if_not_loaded
+        """Return the node, or the name of a shipped model."""
+        from aiida_goectp.core.formats.model_card import shipped_models
 
+        return value if value in shipped_models() else super().convert(value, param, ctx)
+
+
+class ModelParam(DataParamType):
+    """PK, UUID or label of a model node, the name of a shipped model, or a model file."""
+
+    name = 'MODEL'
+
+    def __init__(self) -> None:
+        super().__init__(sub_classes=('aiida.data:goectp.model',))
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the node; a shipped model or a file is stored if it is not stored yet."""
         from aiida_goectp.core.formats.model_card import shipped_models
         from aiida_goectp.core.formats.npz import FormatError
 
@@ -42,41 +73,27 @@ class ModelParam(DataParamType):
             raise click.BadParameter(str(error), ctx, param) from error
 
 
+class DatasetOrFileParam(DataParamType):
+    """A dataset.npz or labelled JSON lines, or the PK, UUID or label of a dataset node."""
+
+    name = 'DATASET'
+
+    def __init__(self) -> None:
+        super().__init__(sub_classes=('aiida.data:goectp.dataset',))
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path of a file, or the node."""
+        if isinstance(value, Path) or Path(str(value)).is_file():
+            return Path(value)
+        load_backend_if_not_loaded()
+        return super().convert(value, param, ctx)
+
+
 class ElementsParam(click.ParamType):
-    """Element symbols, separated by commas or blanks."""
+    """Element symbols, separated by commas or spaces."""
 
     name = 'SYMBOLS'
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
-        """Return the symbols; the filters say which of them are none."""
+        """Return the symbols; the filters check that they are elements."""
         return list(value) if isinstance(value, list | tuple) else value.replace(',', ' ').split()
-
-
-def latest(entry_point: str) -> Any:
-    """Return the node of a type that was stored last, or None.
-
-    :param entry_point: of the type, e.g. ``goectp.crystals``
-    """
-    from aiida.orm import QueryBuilder
-    from aiida.plugins import DataFactory
-
-    cls = DataFactory(entry_point)
-    query = QueryBuilder().append(cls).order_by({cls: {'id': 'desc'}}).limit(1)
-    return query.first(flat=True)
-
-
-def latest_screen() -> Any:
-    """Return the screen that selected something last.
-
-    :raises click.UsageError: there is none
-    """
-    from aiida.orm import List, QueryBuilder
-    from aiida.plugins import WorkflowFactory
-
-    screen: Any = WorkflowFactory('goectp.screen')
-    query = QueryBuilder().append(screen, tag='screen', project='*')
-    query.append(List, with_incoming='screen', edge_filters={'label': 'selection'})
-    node = query.order_by({'screen': {'id': 'desc'}}).limit(1).first(flat=True)
-    if node is None:
-        raise click.UsageError('there is no screen that selected anything yet; make one with `aiida-goectp screen`')
-    return node

@@ -1,4 +1,4 @@
-"""Entry of ``aiida-goectp``; a command imports what it needs when it runs, so that ``--help`` is quick."""
+"""Entry point of ``aiida-goectp``. Commands import AiiDA's ORM, numpy and torch when they run, so that help is fast."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ __all__ = ('main',)
 @options.PROFILE(type=types.ProfileParamType(load_profile=True), expose_value=False)
 @click.version_option(__version__, prog_name='aiida-goectp')
 def main() -> None:
-    """Screen crystals by their dielectric tensors, with provenance.
+    """Predict, rank and verify dielectric tensors of crystals, with provenance.
 
     \b
-    A first session:  aiida-goectp setup
-                      aiida-goectp import my-structures/
-                      aiida-goectp screen
-                      aiida-goectp verify --engine quantumespresso
+    First session:  aiida-goectp setup
+                    aiida-goectp import my-structures/
+                    aiida-goectp screen
+                    aiida-goectp verify --engine quantumespresso
     """
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
-from aiida.cmdline.params.types import DataParamType
-from aiida.cmdline.utils import decorators, echo
+from aiida.cmdline.utils import decorators
 
-from aiida_goectp.cli.jobs import checked, default_code, job_options, scheduler_options, submit
-from aiida_goectp.cli.params import ModelParam, latest
+from aiida_goectp.cli.options import job_options, parse_json_settings, scheduler_options
+from aiida_goectp.cli.params import DATASET, ModelParam
 
 __all__ = ('train',)
 
@@ -19,64 +17,68 @@ _ONE = click.IntRange(min=1)
 
 
 @click.command()
-@click.argument('dataset', required=False, type=DataParamType(sub_classes=('aiida.data:goectp.dataset',)))
-@click.option('--split', help='Split of the dataset; without, a tenth is held out twice, by the seed.')
-@click.option('--model', type=ModelParam(), help='Go on from a model (fine-tuning): node, shipped name or file.')
+@click.argument('dataset', required=False, type=DATASET)
+@click.option(
+    '--split', help='Split of the dataset.  [default: random by the seed, one tenth each for validation and test]'
+)
+@click.option('--model', type=ModelParam(), help='Fine-tune this model: a node, shipped model or model file.')
 @click.option('--name', help='Name of the new model.')
-@click.option('--preset', type=click.Choice(['goectp', 'published', 'descriptors']), help='Of network and graph.')
-@click.option('--members', type=_ONE, help='Networks of the committee.')
-@click.option('--parallel', type=_ONE, help='Train the members in jobs of their own, so many at the same time.')
-@click.option('--epochs', type=_ONE)
-@click.option('--batch-size', type=click.IntRange(min=2), help='Crystals in a step.')
-@click.option('--learning-rate', type=float, help='Peak of the learning rate.')
-@click.option('--patience', type=_ONE, help='Stop after so many epochs without a better validation.')
-@click.option('--keep', type=click.Choice(['last', 'best']), help='Weights of the last epoch, or of the best one.')
-@click.option('--precision', type=click.Choice(['float32', 'bfloat16']), help='bfloat16: mixed precision.')
-@click.option('--seed', type=click.IntRange(min=0), help='Of weights, order and the random split.')
-@click.option('--set', 'more', type=(str, str), multiple=True, metavar='SETTING JSON', help='Any other setting.')
-@click.option('--licence', help='For the model card.')
-@click.option('--citation', help='For the model card.')
-@click.option('--notes', help='For the model card.')
+@click.option(
+    '--preset', type=click.Choice(['goectp', 'published', 'descriptors']), help='Preset of network and graph.'
+)
+@click.option('--members', type=_ONE, help='Number of networks in the committee.')
+@click.option('--parallel', type=_ONE, help='Train each member in its own job, with at most this many concurrent jobs.')
+@click.option('--epochs', type=_ONE, help='Number of epochs.')
+@click.option('--batch-size', type=click.IntRange(min=2), help='Number of crystals per optimisation step.')
+@click.option('--learning-rate', type=float, help='Peak learning rate.')
+@click.option('--patience', type=_ONE, help='Stop after this many epochs without a lower validation error.')
+@click.option('--keep', type=click.Choice(['last', 'best']), help='Keep the weights of the last or of the best epoch.')
+@click.option(
+    '--precision', type=click.Choice(['float32', 'bfloat16']), help='Numerical precision; bfloat16 is mixed precision.'
+)
+@click.option('--seed', type=click.IntRange(min=0), help='Seed of the weights, the batches and the random split.')
+@click.option(
+    '--set',
+    'more',
+    type=(str, str),
+    multiple=True,
+    metavar='SETTING JSON',
+    help='Any other training setting; may be given several times.',
+)
+@click.option('--licence', help='Licence in the model card.')
+@click.option('--citation', help='Citation in the model card.')
+@click.option('--notes', help='Notes in the model card.')
 @job_options
 @decorators.with_dbenv()
 def train(dataset: Any, run: bool, label: str, **values: Any) -> None:
-    """Train a model on DATASET, a node made by `aiida-goectp dataset`; the newest one if not given.
+    """Train a model on DATASET, a node created by `aiida-goectp dataset`; the default is the latest one.
 
-    Jobs that end too early go on where they stopped. The model is a node whose history leads back to every label.
+    Interrupted jobs are resumed. The result is a model node whose provenance contains every label.
     """
-    from aiida_goectp.cli.views.progress import run_and_report
+    from aiida_goectp.cli.jobs import launch
+    from aiida_goectp.cli.queries import latest_node
 
-    dataset = dataset if dataset is not None else latest('goectp.dataset')
+    dataset = dataset if dataset is not None else latest_node('goectp.dataset')
     if dataset is None:
-        raise click.UsageError('there is no dataset yet; make one with `aiida-goectp dataset`')
+        raise click.UsageError('no dataset is stored; create one with `aiida-goectp dataset`')
     builder = _builder(dataset, values)
     builder.metadata.label = label
-    if not run:
-        submit(builder)
-        return
-    echo.echo_report(f'training on the {len(dataset)} crystals of node {dataset.pk}')
-    try:
-        node = run_and_report(builder)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    from aiida_goectp.cli.views.nodes import show_node
-
-    show_node(node, 20)
-    if not node.is_finished_ok:
-        echo.echo_critical(f'the work chain failed; `verdi process report {node.pk}` tells more')
+    launch(builder, run, f'training on the {len(dataset)} crystals of node {dataset.pk}')
 
 
 def _builder(dataset: Any, values: dict[str, Any]) -> Any:
-    """Return the builder that the options ask for.
+    """Return the builder of the training.
 
-    :raises click.UsageError: with what is wrong
+    :raises click.UsageError: invalid option values
     """
     from aiida import orm
 
+    from aiida_goectp.cli.jobs import default_code, validated
     from aiida_goectp.workflows.committee import TrainCommitteeWorkChain
     from aiida_goectp.workflows.train import TrainWorkChain
 
-    settings = {name: values[name] for name in _SETTINGS if values[name] is not None} | _more(values['more'])
+    settings = {name: values[name] for name in _SETTINGS if values[name] is not None}
+    settings |= parse_json_settings(values['more'])
     overrides: dict[str, Any] = {'goectp': {'settings': settings}}
     if values['device'] is not None:
         overrides['goectp']['device'] = values['device']
@@ -87,7 +89,7 @@ def _builder(dataset: Any, values: dict[str, Any]) -> Any:
         'model': values['model'],
         'card': orm.Dict(card) if card else None,
     }
-    job = (
+    arguments = (
         values['code'] or default_code(),
         dataset,
         values['protocol'],
@@ -97,20 +99,9 @@ def _builder(dataset: Any, values: dict[str, Any]) -> Any:
     )
     try:
         if values['parallel'] is None:
-            return checked(TrainWorkChain.get_builder_from_protocol(*job, **nodes))
-        return checked(
-            TrainCommitteeWorkChain.get_builder_from_protocol(*job, max_concurrent=values['parallel'], **nodes)
+            return validated(TrainWorkChain.get_builder_from_protocol(*arguments, **nodes))
+        return validated(
+            TrainCommitteeWorkChain.get_builder_from_protocol(*arguments, max_concurrent=values['parallel'], **nodes)
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-
-
-def _more(pairs: tuple[tuple[str, str], ...]) -> dict[str, Any]:
-    """Return the settings that were given as JSON."""
-    settings = {}
-    for name, text in pairs:
-        try:
-            settings[name] = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise click.UsageError(f'--set {name}: not JSON ({error}); text needs quotes: \'"text"\'') from error
-    return settings

@@ -1,4 +1,4 @@
-"""The command line as users have it: a fresh profile, the daemon, and what is killed behind its back."""
+"""The command line in a new profile with a daemon."""
 
 import os
 import re
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.services, pytest.mark.slow]
 
 @pytest.fixture(scope='module')
 def shell(tmp_path_factory):
-    """Return a function that runs a command in a profile of its own; its daemon is stopped at the end."""
+    """Return a function that runs a command in a new profile with a running daemon."""
     folder = tmp_path_factory.mktemp('profile')
     environment = {**os.environ, 'AIIDA_PATH': str(folder)}
     environment.pop('AIIDA_PROFILE', None)
@@ -37,7 +37,7 @@ def shell(tmp_path_factory):
 
 
 @pytest.mark.skipif(not shipped_models(), reason='no model is shipped with this checkout')
-def test_submit_and_watch(shell, crystal_set, tmp_path):
+def test_submitted_screen_finishes(shell, crystal_set, tmp_path):
     crystal_set.save(tmp_path / 'textbook.npz')
     shell('aiida-goectp', 'setup')
     shell('aiida-goectp', 'import', str(tmp_path / 'textbook.npz'))

@@ -5,7 +5,6 @@ import json
 import ase.io
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from aiida_goectp.calculations.rank import rank_crystals
 from aiida_goectp.cli.data import data_goectp
@@ -13,6 +12,7 @@ from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.formats.model_card import model_hash
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
+from tests.cli import runner
 
 
 @pytest.fixture
@@ -27,48 +27,43 @@ def nodes(crystals, predict_by_hand, write_model):
     }
 
 
-def invoke(*arguments):
-    result = CliRunner().invoke(data_goectp, [str(item) for item in arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
+def invoke(*arguments, status=0):
+    return runner.invoke(*arguments, status=status, command=data_goectp)
 
 
 @pytest.mark.parametrize(
-    ('kind', 'shown'),
+    ('kind', 'text'),
     [('crystals', '6'), ('predictions', 'aaaaaaa'), ('model', 'tiny'), ('ranking', 'total')],
 )
-def test_list(nodes, kind, shown):
-    result = invoke(kind, 'list')
-    assert result.exit_code == 0
-    assert str(nodes[kind].pk) in result.output
-    assert shown in result.output
-    raw = invoke(kind, 'list', '--raw').output.splitlines()
+def test_list(nodes, kind, text):
+    output = invoke(kind, 'list')
+    assert str(nodes[kind].pk) in output
+    assert text in output
+    raw = invoke(kind, 'list', '--raw').splitlines()
     assert str(nodes[kind].pk) in [line.split('\t')[0] for line in raw]
 
 
 @pytest.mark.parametrize(
-    ('kind', 'shown'),
+    ('kind', 'texts'),
     [
-        ('crystals', ['SrTiO3', 'band_gap', '7.8', 'broken.cif', 'unreadable_file']),
+        ('crystals', ['SrTiO3', 'band_gap', '7.8', 'broken.cif', 'unreadable file', 'cut off']),
         ('predictions', ['made to fail', '1 of 6 rows failed', '10.5']),
         ('model', ['tiny', 'goectp', '"width": 1']),
         ('ranking', ['AlN', 'prediction failed', 'import failed', '10.5']),
     ],
 )
-def test_show(nodes, kind, shown):
-    output = invoke(kind, 'show', nodes[kind].pk).output
-    for text in shown:
+def test_show(nodes, kind, texts):
+    output = invoke(kind, 'show', nodes[kind].pk)
+    for text in texts:
         assert text in output
 
 
 def test_export_of_the_stored_file(nodes, tmp_path):
     path = tmp_path / 'c.npz'
-    assert invoke('crystals', 'export', nodes['crystals'].pk, '-o', path).exit_code == 0
+    invoke('crystals', 'export', nodes['crystals'].pk, '-o', path)
     assert list(CrystalSet.load(path).hashes) == list(nodes['crystals'].crystals.hashes)
-    again = invoke('crystals', 'export', nodes['crystals'].pk, '-o', path)
-    assert again.exit_code == 2
-    assert '--force' in again.output
-    assert invoke('crystals', 'export', nodes['crystals'].pk, '-o', path, '-f').exit_code == 0
+    assert '--force' in invoke('crystals', 'export', nodes['crystals'].pk, '-o', path, status=2)
+    invoke('crystals', 'export', nodes['crystals'].pk, '-o', path, '-f')
     path = tmp_path / 'm.safetensors'
     invoke('model', 'export', nodes['model'].pk, '-o', path)
     assert model_hash(path) == nodes['model'].content_hash
@@ -77,7 +72,7 @@ def test_export_of_the_stored_file(nodes, tmp_path):
 def test_export_for_other_programs(nodes, tmp_path):
     def export(kind, file_format):
         path = tmp_path / f'{kind}.{file_format}'
-        assert invoke(kind, 'export', nodes[kind].pk, '-F', file_format, '-o', path).exit_code == 0
+        invoke(kind, 'export', nodes[kind].pk, '-F', file_format, '-o', path)
         return path
 
     rows = json.loads(export('crystals', 'json').read_text())
@@ -102,6 +97,5 @@ def test_export_for_other_programs(nodes, tmp_path):
     assert [len(atoms) for atoms in cells] == [2, 2, 2, 5, 6, 4]
 
 
-def test_a_node_of_another_type_is_refused(nodes):
-    result = invoke('ranking', 'show', nodes['model'].pk)
-    assert result.exit_code == 2
+def test_node_of_another_type_is_refused(nodes):
+    invoke('ranking', 'show', nodes['model'].pk, status=2)

@@ -1,34 +1,41 @@
-"""The command line as a whole: quick help, no torch, readable errors."""
+"""``aiida-goectp`` as a whole: help of every command, import time, suggestions."""
 
 import subprocess
 import sys
 
+import click
 import pytest
-from click.testing import CliRunner
 
 from aiida_goectp.cli import main
+from aiida_goectp.cli.data import data_goectp
+from tests.cli.runner import invoke
 
-HEAVY = ('torch', 'pymatgen', 'ase', 'numba', 'aiida.orm', 'sqlalchemy')
+HEAVY = ('torch', 'pymatgen', 'ase', 'numba', 'numpy', 'rich', 'aiida.orm', 'sqlalchemy')
+
+
+def commands(command, path=()):
+    yield path, command
+    for name, child in getattr(command, 'commands', {}).items():
+        yield from commands(child, (*path, name))
 
 
 @pytest.mark.parametrize(
-    'command',
-    [
-        [],
-        ['setup'],
-        ['import'],
-        ['screen'],
-        ['show'],
-        ['model'],
-        ['model', 'list'],
-        ['campaign'],
-        ['campaign', 'start'],
-    ],
+    ('path', 'command'), commands(main), ids=lambda item: ' '.join(item) if isinstance(item, tuple) else ''
 )
-def test_help(command):
-    result = CliRunner().invoke(main, [*command, '--help'])
-    assert result.exit_code == 0
-    assert 'Usage: ' in result.output
+def test_help_of_each_command(path, command):
+    assert command.help
+    assert 'Usage: ' in invoke(*path, '--help')
+
+
+@pytest.mark.parametrize('command', [main, data_goectp], ids=lambda command: command.name)
+def test_each_option_has_a_help_text(command):
+    silent = [
+        (*path, parameter.name)
+        for path, item in commands(command)
+        for parameter in item.params
+        if isinstance(parameter, click.Option) and not parameter.help
+    ]
+    assert not silent
 
 
 def test_help_imports_nothing_heavy():
@@ -42,7 +49,5 @@ def test_help_imports_nothing_heavy():
     assert result.returncode == 0, result.stderr
 
 
-def test_a_wrong_command_suggests_the_right_one():
-    result = CliRunner().invoke(main, ['sceen'])
-    assert result.exit_code == 2
-    assert 'screen' in result.output
+def test_misspelt_command_is_corrected():
+    assert 'screen' in invoke('sceen', status=2)

@@ -1,4 +1,4 @@
-"""A selection verified with the VASP engine against the replay of published tensors, from the command line."""
+"""A verification from the command line, by the VASP engine on a replay of published tensors."""
 
 import re
 
@@ -28,7 +28,7 @@ def test_predicted_and_computed_side_by_side(replay_code, potcar_family, replaye
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     text = re.sub(r'[^\S\n]+', ' ', result.output)
-    assert '2 accepted; 2 calculations, 0 taken over' in text
+    assert '2 accepted; 2 calculations, 0 reused' in text
     line = next(line for line in text.splitlines() if line.strip().startswith('1 mp-856 ε∞'))
     expected = '  '.join(f'{value:.2f}' for value in diagonals['mp-856'])
     assert re.sub(r'\s+', ' ', expected) in line
@@ -36,7 +36,7 @@ def test_predicted_and_computed_side_by_side(replay_code, potcar_family, replaye
 
     # the same once more costs nothing, and from the label the way leads to the imported file
     again = CliRunner().invoke(main, arguments)
-    assert '2 accepted; 0 calculations, 2 taken over' in re.sub(r'[^\S\n]+', ' ', again.output), again.output
+    assert '2 accepted; 0 calculations, 2 reused' in re.sub(r'[^\S\n]+', ' ', again.output), again.output
     node = orm.QueryBuilder().append(orm.WorkChainNode, filters={'attributes.process_label': 'VerifyWorkChain'})
     node = node.order_by({orm.WorkChainNode: {'id': 'desc'}}).first(flat=True)
     waiting, files, jobs = [node.outputs.accepted['rank_00001']], set(), set()

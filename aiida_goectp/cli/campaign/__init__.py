@@ -1,1 +1,1 @@
-"""The command group ``aiida-goectp campaign``."""
+"""``aiida-goectp campaign``: configuration, plan, start, report, extension."""

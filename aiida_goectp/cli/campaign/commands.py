@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,135 +11,133 @@ from aiida.cmdline.groups import VerdiCommandGroup
 from aiida.cmdline.params.types import WorkflowParamType
 from aiida.cmdline.utils import decorators, echo
 
+from aiida_goectp.cli.campaign.template import TEMPLATE
+from aiida_goectp.cli.options import FORCE, ROWS, check_overwrite, run_or_submit
+from aiida_goectp.cli.params import FILE
+
 __all__ = ('campaign',)
 
 _CAMPAIGN = click.argument('campaign', metavar='CAMPAIGN', type=WorkflowParamType())
-_LOOK = 'aiida-goectp campaign status'
-
-
-def _run_or_submit(default: bool) -> Any:
-    name = 'run' if default else 'submit'
-    return click.option(
-        '--run/--submit', default=default, help=f'Wait here for the end, or leave it to the daemon.  [default: {name}]'
-    )
+_STATUS_COMMAND = 'aiida-goectp campaign status'
 
 
 @click.group('campaign', cls=VerdiCommandGroup)
 def campaign() -> None:
-    """Search by rounds: predict, pick, verify by DFPT, retrain, until a rule says stop.
+    """Active learning: predict, pick, verify by DFPT, retrain, until a stop rule applies.
 
     \b
-    A first campaign:  aiida-goectp campaign template > campaign.yaml
-                       aiida-goectp campaign start campaign.yaml --dry-run
-                       aiida-goectp campaign start campaign.yaml
-                       aiida-goectp campaign status
+    First campaign:  aiida-goectp campaign template > campaign.yaml
+                     aiida-goectp campaign start campaign.yaml --dry-run
+                     aiida-goectp campaign start campaign.yaml
+                     aiida-goectp campaign status
     """
 
 
 @campaign.command('template')
 def campaign_template() -> None:
-    """Print a configuration to begin with, commented."""
-    from aiida_goectp.cli.campaign.template import TEMPLATE
-
+    """Print a commented configuration."""
     click.echo(TEMPLATE, nl=False)
 
 
 @campaign.command('start')
-@click.argument('config', type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option('--dry-run', is_flag=True, help='Say what would run, and store and start nothing.')
-@click.option('--label', help='Label of the work chain, over that of the file.')
-@_run_or_submit(False)
+@click.argument('config', type=FILE)
+@click.option('--dry-run', is_flag=True, help='Print what would run, without storing or starting anything.')
+@click.option('--label', help='Label of the work chain.  [default: label in CONFIG]')
+@run_or_submit(False)
 @decorators.with_dbenv()
 def campaign_start(config: Path, dry_run: bool, label: str | None, run: bool) -> None:
-    """Start the campaign that the file CONFIG describes; `campaign template` prints one to begin with.
+    """Start the campaign that the file CONFIG describes; `campaign template` prints an example.
 
-    All that is wrong with it is said at once, each line with its key, and before anything is stored.
+    All errors in CONFIG are reported together, each with its key, before anything is stored.
     """
-    from aiida_goectp.cli.campaign.config import read_config
+    from aiida_goectp.cli.campaign.config import configuration_error, read_config
     from aiida_goectp.cli.campaign.plan import make_plan
     from aiida_goectp.cli.campaign.plan_text import plan_text
-    from aiida_goectp.cli.jobs import needs_daemon
+    from aiida_goectp.cli.jobs import require_daemon
 
     try:
         settings = read_config(config)
     except ValueError as error:
-        raise click.UsageError(
-            f'the campaign cannot be started:\n  {str(error).replace(chr(10), chr(10) + "  ")}'
-        ) from error
+        raise configuration_error(str(error).splitlines()) from error
     plan = make_plan(settings, config.resolve().parent)
     if dry_run:
-        echo.echo_success(f'{config.name} is in order; nothing is stored or started. It would run:')
+        echo.echo_success(f'{config.name} is valid; nothing is stored or started. The campaign:')
         click.echo(plan_text(plan))
         return
     if not run:
-        needs_daemon()
+        require_daemon()
     builder = plan.store()
     if label is not None:
         builder.metadata.label = label
     _launch(builder, run)
 
 
-def _launch(builder: Any, run: bool) -> None:
-    from aiida_goectp.cli.jobs import submit
+def _launch(builder: Any, here: bool) -> None:
+    from aiida_goectp.cli.jobs import run, submit
 
-    if not run:
-        submit(builder, _LOOK)
+    if not here:
+        submit(builder, _STATUS_COMMAND)
         return
-    from aiida_goectp.cli.campaign.report import campaign_report, show_campaign
-    from aiida_goectp.cli.views.progress import run_and_report, status_line
-
-    try:
-        node = run_and_report(builder)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    click.echo(status_line(node))
-    show_campaign(campaign_report(node), 20)
+    node = run(builder)
+    _print_report(node, 20)
     if not node.is_finished_ok:
-        echo.echo_critical(f'the campaign failed; `verdi process report {node.pk}` tells more')
-    echo.echo(f'again: aiida-goectp campaign report {node.pk}')
+        echo.echo_critical(f'the campaign failed; print its log with `verdi process report {node.pk}`')
+    echo.echo(f'print this report with `aiida-goectp campaign report {node.pk}`')
+
+
+def _print_report(node: Any, rows: int) -> None:
+    from aiida_goectp.cli.campaign.report import campaign_report
+    from aiida_goectp.cli.views.campaigns import show_campaign
+    from aiida_goectp.cli.views.progress import status_line
+
+    click.echo(status_line(node))
+    show_campaign(campaign_report(node), rows)
 
 
 @campaign.command('status')
 @click.argument('campaign', metavar='[CAMPAIGN]', required=False, type=WorkflowParamType())
-@click.option('-n', '--number', default=5, show_default=True, type=click.IntRange(min=1), help='The latest so many.')
+@click.option(
+    '-n',
+    '--number',
+    default=5,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help='Number of latest campaigns, without CAMPAIGN.',
+)
 @decorators.with_dbenv()
 def campaign_status(campaign: Any, number: int) -> None:
-    """Say in one line where CAMPAIGN is: round, stage, found, spent, next; the latest ones if none is named."""
+    """Print round, stage, best value and cost of CAMPAIGN in one line; without CAMPAIGN, of the latest ones."""
+    from aiida_goectp.cli.queries import latest_campaigns
     from aiida_goectp.cli.views.progress import status_line
 
-    nodes = [_checked(campaign)] if campaign is not None else _latest(number)
+    nodes = [_checked(campaign)] if campaign is not None else latest_campaigns(number)
     if not nodes:
-        raise click.UsageError('there is no campaign yet; begin one with `aiida-goectp campaign start`')
+        raise click.UsageError('no campaign is stored; start one with `aiida-goectp campaign start`')
     for node in nodes:
         click.echo(status_line(node))
 
 
 @campaign.command('report')
 @_CAMPAIGN
-@click.option('-n', '--rows', default=20, show_default=True, type=click.IntRange(min=1), help='Rows of a table.')
-@click.option('--json', 'as_json', is_flag=True, help='Everything as JSON.')
+@ROWS
+@click.option('--json', 'as_json', is_flag=True, help='Print all data as JSON.')
 @decorators.with_dbenv()
 def campaign_report(campaign: Any, rows: int, as_json: bool) -> None:
-    """Show what CAMPAIGN came to: rounds, models, the best that is verified, why it ended, what it cost."""
-    import json
+    """Show rounds, models, best verified crystals, stop rule and cost of CAMPAIGN."""
+    from aiida_goectp.cli.campaign import report
 
-    from aiida_goectp.cli.campaign.report import campaign_report as report
-    from aiida_goectp.cli.campaign.report import show_campaign
-    from aiida_goectp.cli.views.progress import status_line
-
-    found = report(_checked(campaign))
+    node = _checked(campaign)
     if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
-        return
-    click.echo(status_line(campaign))
-    show_campaign(found, rows)
+        click.echo(json.dumps(report.campaign_report(node), indent=2, ensure_ascii=False))
+    else:
+        _print_report(node, rows)
 
 
 @campaign.command('stop')
 @_CAMPAIGN
 @decorators.with_dbenv()
 def campaign_stop(campaign: Any) -> None:
-    """Ask CAMPAIGN to stop after the round that it is in; it ends as if a rule had fired, and can be extended."""
+    """Stop CAMPAIGN after its current round; it has all outputs and can be extended."""
     from aiida_goectp.workflows.campaign.stop import request_stop
 
     try:
@@ -146,30 +145,39 @@ def campaign_stop(campaign: Any) -> None:
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     echo.echo_success(
-        f'campaign {campaign.pk} stops after its round; `{_LOOK} {campaign.pk}` says how it is getting on'
+        f'campaign {campaign.pk} will stop after its current round; see its progress with '
+        f'`{_STATUS_COMMAND} {campaign.pk}`'
     )
 
 
 @campaign.command('extend')
 @_CAMPAIGN
-@click.option('--max-rounds', type=click.IntRange(min=0), help='Rounds in all, those that are done included.')
-@click.option('--max-calculations', type=click.IntRange(min=0), help='Calculations in all.')
-@click.option('--max-core-hours', type=click.FloatRange(min=0), help='Core-hours in all.')
+@click.option('--max-rounds', type=click.IntRange(min=0), help='Maximum number of rounds, those of CAMPAIGN included.')
 @click.option(
-    '--rule', 'rules', multiple=True, metavar='KEY=VALUE', help='Any stop rule: stable_top.k=5, threshold=null.'
+    '--max-calculations',
+    type=click.IntRange(min=0),
+    help='Maximum number of calculations, including those of CAMPAIGN.',
 )
-@click.option('--label', help='Label of the new work chain; that of the old one if not given.')
-@_run_or_submit(False)
+@click.option('--max-core-hours', type=click.FloatRange(min=0), help='Maximum core-hours, those of CAMPAIGN included.')
+@click.option(
+    '--rule',
+    'rules',
+    multiple=True,
+    metavar='KEY=VALUE',
+    help='Any stop rule, e.g. stable_top.k=5 or threshold=null; may be given several times.',
+)
+@click.option('--label', help='Label of the new work chain.  [default: label of CAMPAIGN]')
+@run_or_submit(False)
 @decorators.with_dbenv()
 def campaign_extend(campaign: Any, rules: tuple[str, ...], label: str | None, run: bool, **bounds: Any) -> None:
-    """Go on with CAMPAIGN, which has ended, by new rules; nothing that it has done is done again.
+    """Continue CAMPAIGN, which has ended, with changed stop rules; finished work is not repeated.
 
-    Rules that are not named stay. The new campaign has the whole history.
+    The other stop rules are kept. The new campaign contains the whole history.
     """
-    from aiida_goectp.cli.campaign.extend import extended, parse_rules
+    from aiida_goectp.cli.campaign.extend import extension_builder, parse_rules
 
     changes = parse_rules(rules) | {name: value for name, value in bounds.items() if value is not None}
-    builder = extended(_checked(campaign), changes)
+    builder = extension_builder(_checked(campaign), changes)
     if label is not None:
         builder.metadata.label = label
     _launch(builder, run)
@@ -178,45 +186,34 @@ def campaign_extend(campaign: Any, rules: tuple[str, ...], label: str | None, ru
 @campaign.command('export')
 @_CAMPAIGN
 @click.argument('file', type=click.Path(dir_okay=False, writable=True, path_type=Path))
-@click.option('-f', '--force', is_flag=True, help='Overwrite the file if it is there.')
+@FORCE
 @decorators.with_dbenv()
 def campaign_export(campaign: Any, file: Path, force: bool) -> None:
-    """Write CAMPAIGN with everything behind it to the AiiDA archive FILE; `verdi archive import` reads it anywhere."""
+    """Write CAMPAIGN with its provenance to the AiiDA archive FILE, which `verdi archive import` reads."""
     from aiida.tools.archive import create_archive
     from aiida.tools.archive.exceptions import ArchiveExportError
 
     node = _checked(campaign)
     if not node.is_sealed:
-        raise click.UsageError(f'campaign {node.pk} is running; an archive holds what has ended')
-    if file.exists() and not force:
-        raise click.BadParameter(f'{file} is there already; overwrite it with --force', param_hint='FILE')
+        raise click.UsageError(f'campaign {node.pk} is running; export it when it has ended')
+    check_overwrite(file, force, 'FILE')
     try:
         create_archive([node], filename=file, overwrite=force)
     except ArchiveExportError as error:
         raise click.UsageError(str(error)) from error
-    echo.echo_success(f'wrote {file}; elsewhere: verdi archive import {file.name}')
-    echo.echo(f'then: aiida-goectp campaign report {node.uuid}')
+    echo.echo_success(f'wrote {file}; import it with `verdi archive import {file.name}`')
+    echo.echo(f'then print the report with `aiida-goectp campaign report {node.uuid}`')
 
 
 def _checked(node: Any) -> Any:
     """Return a campaign.
 
-    :raises click.UsageError: it is something else
+    :raises click.UsageError: another process
     """
-    from aiida_goectp.cli.campaign.status import is_campaign
+    from aiida_goectp.cli.queries import is_campaign
 
     if not is_campaign(node):
         raise click.UsageError(
-            f'process {node.pk} is a {node.process_label}, no campaign; `aiida-goectp campaign status` lists those'
+            f'process {node.pk} is a {node.process_label}; give a campaign, listed by `{_STATUS_COMMAND}`'
         )
     return node
-
-
-def _latest(number: int) -> list[Any]:
-    from aiida import orm
-
-    query = orm.QueryBuilder()
-    query.append(orm.WorkChainNode, filters={'attributes.process_label': 'ActiveLearningWorkChain'})
-    query.order_by({orm.WorkChainNode: {'id': 'desc'}}).limit(number)
-    found: list[Any] = query.all(flat=True)
-    return found

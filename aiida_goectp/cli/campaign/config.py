@@ -1,11 +1,12 @@
-"""The file that a campaign is started from: what may stand in it, and what is said of what may not."""
+"""Configuration file of a campaign: its keys, and its validation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import click
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
@@ -18,105 +19,117 @@ from aiida_goectp.core.selection.picking import PickSettings
 from aiida_goectp.core.selection.retraining import RetrainingPolicy
 from aiida_goectp.core.selection.stopping import StopRules
 
-__all__ = ('CampaignConfig', 'DatasetSource', 'DfptSettings', 'PoolSource', 'read_config')
+__all__ = ('CampaignConfig', 'DatasetSource', 'DfptSettings', 'PoolSource', 'configuration_error', 'read_config')
 
 
-def _text(value: Any) -> Any:
-    """Return a PK as the text that it is elsewhere; YAML reads a number."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
-Name = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
+# YAML reads a PK as a number
+Name = Annotated[str, BeforeValidator(lambda value: str(value) if _is_integer(value) else value), Field(min_length=1)]
 """PK, UUID or label of a node, or a path"""
 
-
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str | int) and not isinstance(value, bool) else value
-
-
-Names = Annotated[tuple[Name, ...], BeforeValidator(_listed), Field(min_length=1)]
+Names = Annotated[
+    tuple[Name, ...],
+    BeforeValidator(lambda value: [value] if isinstance(value, str) or _is_integer(value) else value),
+    Field(min_length=1),
+]
+"""one name or a list of names"""
 
 
 class PoolSource(Settings):
-    """The crystals to search in."""
+    """The crystals to search."""
 
-    source: Names = Field(description='PK, UUID or label of a node of crystals; or files and folders of structures')
-    properties: str | None = Field(default=None, description='CSV table of property columns, for files')
+    source: Names = Field(description='PK, UUID or label of a node of crystals, or files and folders of structures')
+    properties: str | None = Field(default=None, description='CSV table of property columns; only with files')
 
 
 class DatasetSource(Settings):
-    """Labels that are known beforehand."""
+    """The starting dataset."""
 
-    source: Name = Field(description='PK, UUID or label of a dataset; or a dataset.npz or labelled JSON lines')
-    functional: str | None = Field(default=None, description='of rows that do not say, for a file')
-    split_file: str | None = Field(default=None, description='JSON file of splits, for a file')
+    source: Name = Field(description='PK, UUID or label of a dataset node, or a dataset.npz or labelled JSON lines')
+    functional: str | None = Field(default=None, description='functional of rows without one; only with a file')
+    split_file: str | None = Field(default=None, description='JSON file of splits; only with a file')
 
 
 class DfptSettings(Settings):
-    """What the engine is told, as ``aiida-goectp verify`` takes it."""
+    """Arguments of the engine, as in ``aiida-goectp verify``."""
 
-    codes: dict[str, Name] = Field(default_factory=dict, description='role: label of the code, e.g. pw: pw@cluster')
+    codes: dict[str, Name] = Field(default_factory=dict, description='role → label of the code, e.g. pw: pw@cluster')
     potentials: str | None = Field(default=None, description='family of pseudopotentials or POTCARs')
-    protocol: str | None = Field(default=None, description='fast, balanced or stringent, of the engine')
-    relax: bool | None = Field(default=None, description='relax first, or compute the structures as they are')
-    electronic_only: bool | None = Field(default=None, description='compute the electronic part alone')
-    processes: int | None = Field(default=None, ge=1, description='MPI processes of each job')
-    queue: str | None = Field(default=None, description='queue or partition')
-    account: str | None = Field(default=None, description='account to charge')
-    wall_time: int | None = Field(default=None, ge=60, description='seconds a job may take')
-    options: dict[str, Any] = Field(default_factory=dict, description='further options of each job')
-    overrides: dict[str, Any] = Field(default_factory=dict, description='over the protocol of the engine')
+    protocol: str | None = Field(default=None, description='protocol of the engine: fast, balanced or stringent')
+    relax: bool | None = Field(default=None, description='whether to relax the structures first')
+    electronic_only: bool | None = Field(default=None, description='whether to compute only the electronic part')
+    processes: int | None = Field(default=None, ge=1, description='MPI processes per job')
+    queue: str | None = Field(default=None, description='queue or partition of the scheduler')
+    account: str | None = Field(default=None, description='account that the scheduler charges')
+    wall_time: int | None = Field(default=None, ge=60, description='time limit of a job in seconds')
+    options: dict[str, Any] = Field(default_factory=dict, description='further `metadata.options` of each job')
+    overrides: dict[str, Any] = Field(default_factory=dict, description='overrides of the protocol of the engine')
     arguments: dict[str, Any] = Field(default_factory=dict, description='any other argument of the engine, by name')
 
 
 class CampaignConfig(Settings):
-    """All that a campaign is told; what is left out is as the protocol has it."""
+    """Configuration of a campaign; the protocol gives the keys that are left out."""
 
-    label: str = Field(default='', description='of the work chain')
-    description: str = Field(default='', description='of the work chain')
+    label: str = Field(default='', description='label of the work chain')
+    description: str = Field(default='', description='description of the work chain')
     pool: PoolSource
     dataset: DatasetSource
     split: str | None = Field(
-        default=None, description='base split of the dataset; one by formula is made if not given'
+        default=None, description='base split of the dataset; without it, a split by formula is created'
     )
-    model: Name | None = Field(default=None, description='node, shipped model or file; trained first if not given')
-    predictions: Name | None = Field(default=None, description='node: of the pool by that model, for the first round')
+    model: Name | None = Field(
+        default=None, description='node, shipped model or file of the initial model; without it, one is trained first'
+    )
+    predictions: Name | None = Field(
+        default=None, description='node of predictions of the pool by the initial model, for the first round'
+    )
     labels: Name | None = Field(
-        default=None, description='node: a dataset of labels of your own, as if of earlier rounds'
+        default=None, description='node of a dataset with further labels, as if of earlier rounds'
     )
     engine: str = Field(description='quantumespresso, vasp, or the entry point of another engine')
     dfpt: DfptSettings = Field(default_factory=DfptSettings)
-    thresholds: dict[str, float | None] = Field(default_factory=dict, description='of gates; off for none')
-    reuse: bool = Field(default=True, description='take over what was computed before')
+    thresholds: dict[str, float | None] = Field(
+        default_factory=dict, description='gate → threshold; `off` disables the gate'
+    )
+    reuse: bool = Field(default=True, description='whether to use stored responses of equal calculations')
     protocol: str | None = Field(default=None, description='fast, balanced or stringent')
-    code: Name | None = Field(default=None, description='label of the code goectp; goectp@localhost if not given')
+    code: Name | None = Field(default=None, description='label of the code of goectp; goectp@localhost by default')
     device: str | None = Field(default=None, description='auto, cpu, cuda or cuda:N')
-    gpus: int = Field(default=0, ge=0, description='to ask the scheduler for, each prediction and each training')
-    options: dict[str, Any] = Field(default_factory=dict, description='of each prediction and each training')
+    gpus: int = Field(default=0, ge=0, description='GPUs to request per prediction and training')
+    options: dict[str, Any] = Field(
+        default_factory=dict, description='`metadata.options` of each prediction and training'
+    )
     picking: PickSettings = Field(default_factory=PickSettings)
     stop_rules: StopRules = Field(default_factory=StopRules)
     retraining: RetrainingPolicy = Field(default_factory=RetrainingPolicy)
-    training: TrainSettings = Field(default_factory=TrainSettings, description='of each member of the committee')
-    max_concurrent: int | None = Field(default=None, ge=1, description='DFPT calculations at the same time')
-    max_trainings: int | None = Field(default=None, ge=1, description='members in training at the same time')
+    training: TrainSettings = Field(
+        default_factory=TrainSettings, description='training settings of each member of the committee'
+    )
+    max_concurrent: int | None = Field(default=None, ge=1, description='maximum number of concurrent calculations')
+    max_trainings: int | None = Field(default=None, ge=1, description='maximum number of concurrent trainings')
     seed: int | None = Field(default=None, ge=0)
-    overrides: dict[str, Any] = Field(default_factory=dict, description='of predict and train, as in the protocol')
+    overrides: dict[str, Any] = Field(
+        default_factory=dict, description='overrides of predict and train, nested as in the protocol'
+    )
 
     @field_validator('pool', 'dataset', mode='before')
     @classmethod
-    def _short(cls, value: Any) -> Any:
+    def _source_alone(cls, value: Any) -> Any:
         return value if isinstance(value, Mapping) else {'source': value}
 
     @field_validator('picking')
     @classmethod
-    def _known(cls, picking: PickSettings) -> PickSettings:
+    def _acquisition_exists(cls, picking: PickSettings) -> PickSettings:
         acquisition(picking.acquisition.name)
         return picking
 
     @field_validator('thresholds', mode='before')
     @classmethod
-    def _off(cls, value: Any) -> Any:
-        """Let YAML's ``off``, which is false, switch a gate off."""
+    def _off_is_none(cls, value: Any) -> Any:
+        """Replace ``off``, which YAML reads as false, by None."""
         if not isinstance(value, Mapping):
             return value
         values = {key: None if item is False or item == 'off' else item for key, item in value.items()}
@@ -125,65 +138,67 @@ class CampaignConfig(Settings):
 
     @model_validator(mode='before')
     @classmethod
-    def _empty(cls, values: Any) -> Any:
-        """Take a key without a value as one that is not given."""
-        return (
-            {key: item for key, item in values.items() if item is not None} if isinstance(values, Mapping) else values
-        )
+    def _without_empty_keys(cls, values: Any) -> Any:
+        """Leave out keys without a value."""
+        if not isinstance(values, Mapping):
+            return values
+        return {key: item for key, item in values.items() if item is not None}
 
-    def given(self, name: str) -> dict[str, Any]:
-        """Return what a section says itself, without the defaults."""
-        section: dict[str, Any] = getattr(self, name).model_dump(mode='json', exclude_unset=True)
-        return section
+    def given(self, section: str) -> dict[str, Any]:
+        """Return the keys of a section that the file contains, without the defaults."""
+        values: dict[str, Any] = getattr(self, section).model_dump(mode='json', exclude_unset=True)
+        return values
+
+
+def configuration_error(messages: Iterable[str]) -> click.UsageError:
+    """Return the error of an invalid configuration.
+
+    :param messages: one line per invalid key
+    """
+    return click.UsageError('\n  '.join(['Invalid campaign configuration:', *messages]))
 
 
 def read_config(path: Path) -> CampaignConfig:
     """Read a configuration.
 
-    :raises FormatError: with one line for each wrong key: file, line, key, what is wrong and what there is instead
+    :raises FormatError: one line per invalid key: file, line, key, error, and what is allowed
     """
     try:
         text = path.read_text(encoding='utf-8')
         tree, values = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
     except UnicodeDecodeError as error:
-        raise FormatError(f'{path.name}: no text ({error}); give a YAML file') from error
+        raise FormatError(f'{path.name}: not a text file ({error}); give a YAML file') from error
     except yaml.YAMLError as error:
-        raise FormatError(f'{path.name}: no YAML: {" ".join(str(error).split())}') from error
+        raise FormatError(f'{path.name}: invalid YAML: {" ".join(str(error).split())}') from error
     if not isinstance(tree, yaml.MappingNode):
-        raise FormatError(f'{path.name}: holds no settings; `aiida-goectp campaign template` prints some to begin with')
-    lines = dict(_lines(tree))
-    twice = [f'{path.name}:{line}: {key}: stands there twice' for key, line in _twice(tree)]
+        raise FormatError(f'{path.name}: no keys found; print an example with `aiida-goectp campaign template`')
+    lines: dict[str, int] = {}
+    errors = []
+    for key, line in _key_lines(tree):
+        if key in lines:  # YAML takes the last one
+            errors.append(f'{path.name}:{line}: {key}: duplicate key')
+        lines[key] = line
     try:
         config = CampaignConfig.model_validate(values)
     except ValidationError as error:
-        wrong = [item.removeprefix('.') for item in settings_errors(CampaignConfig, error, '')]
-        raise FormatError('\n'.join([*twice, *(_placed(path.name, lines, item) for item in wrong)])) from error
-    if twice:
-        raise FormatError('\n'.join(twice))
+        for message in settings_errors(CampaignConfig, error):
+            errors.append(f'{path.name}{_line_number(lines, message.partition(": ")[0])}: {message}')
+    if errors:
+        raise FormatError('\n'.join(errors))
     return config
 
 
-def _placed(name: str, lines: Mapping[str, int], complaint: str) -> str:
-    """Return a complaint with the line of its key, or of the section that the key is missing from."""
-    key = complaint.partition(': ')[0]
+def _key_lines(tree: yaml.MappingNode, prefix: str = '') -> Iterator[tuple[str, int]]:
+    """Yield the dotted name and the line, from 1, of each key."""
+    for key, value in tree.value:
+        name = f'{prefix}{key.value}'
+        yield name, key.start_mark.line + 1
+        if isinstance(value, yaml.MappingNode):
+            yield from _key_lines(value, f'{name}.')
+
+
+def _line_number(lines: Mapping[str, int], key: str) -> str:
+    """Return ``:LINE`` of a key, or of the section in which it is missing; empty without a section."""
     while key and key not in lines:
         key = key.rpartition('.')[0]
-    return f'{name}:{lines[key]}: {complaint}' if key else f'{name}: {complaint}'
-
-
-def _lines(tree: yaml.MappingNode, path: str = '') -> Iterator[tuple[str, int]]:
-    """Return the line of each key, from 1, by its dotted name."""
-    for key, value in tree.value:
-        place = f'{path}{key.value}'
-        yield place, key.start_mark.line + 1
-        if isinstance(value, yaml.MappingNode):
-            yield from _lines(value, f'{place}.')
-
-
-def _twice(tree: yaml.MappingNode) -> Iterator[tuple[str, int]]:
-    """Return keys that stand in one section twice, of which YAML takes the last without a word."""
-    seen: set[str] = set()
-    for place, line in _lines(tree):
-        if place in seen:
-            yield place, line
-        seen.add(place)
+    return f':{lines[key]}' if key else ''

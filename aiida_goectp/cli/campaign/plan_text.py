@@ -1,69 +1,65 @@
-"""What a campaign would do, in words, before it does anything."""
+"""Plan of a campaign as text."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from aiida import orm
 
 from aiida_goectp.cli.campaign.plan import Plan, candidates
+from aiida_goectp.core.formats.settings import read_settings
+from aiida_goectp.core.learning.settings import TrainSettings
+from aiida_goectp.core.selection import PickSettings, RetrainingPolicy, StopRules
 
-if TYPE_CHECKING:
-    from aiida_goectp.core.selection.retraining import RetrainingPolicy
-    from aiida_goectp.core.selection.stopping import StopRules
+__all__ = ('plan_text',)
 
-__all__ = ('plan_text', 'rules_text')
+_MAX_ARGUMENT = 60
+"""characters of an argument of the engine"""
 
 
 def plan_text(plan: Plan) -> str:
-    """Return what would run: pool and candidates, budget, trainings, rules."""
-    from aiida_goectp.core.learning.settings import TrainSettings
-    from aiida_goectp.core.selection import PickSettings, RetrainingPolicy, StopRules, read_settings
-
+    """Return candidates, budget, trainings and stop rules of a plan, one line each."""
     builder = plan.builder
     picking = read_settings(PickSettings, builder.picking.get_dict(), 'picking')
     rules = read_settings(StopRules, builder.stop_rules.get_dict(), 'stop_rules')
     policy = read_settings(RetrainingPolicy, builder.retraining.get_dict(), 'retraining')
+    epochs = TrainSettings(**builder.train['goectp']['settings'].get_dict()).epochs
     passes, known = candidates(builder)
     left = int((passes & ~known).sum())
-    dataset = builder.dataset
-    functionals = dataset.base.attributes.get('functionals')
-    split = f'split {builder.split.value}' if builder.split is not None else 'a split by formula is made'
-    arguments = ', '.join(f'{name} {_said(value)}' for name, value in sorted(dict(builder.dfpt).items()))
-    epochs = TrainSettings(**builder.train['goectp']['settings'].get_dict()).epochs
+    get = builder.dataset.base.attributes.get
+    split = f'split {builder.split.value}' if builder.split is not None else 'new split by formula'
+    if 'model' in plan.found:
+        model = f'{plan.found["model"].node.card.name} ({plan.found["model"].origin})'
+    else:
+        model = f'trained on the dataset, {policy.folds} members, {epochs} epochs'
+    arguments = ', '.join(f'{name} {_argument(value)}' for name, value in sorted(dict(builder.dfpt).items()))
     lines = {
         'pool': f'{len(builder.pool)} crystals ({plan.found["pool"].origin}), {int(passes.sum())} pass the filters, '
-        f'{int((passes & known).sum())} of these are known: {left} candidates',
-        'looks for': f'{picking.figure_of_merit}, by {picking.acquisition.name}',
-        'dataset': f'{len(dataset)} rows ({plan.found["dataset"].origin}), '
-        f'{dataset.base.attributes.get("trainable")} to learn from, of {", ".join(functionals)}, {split}',
-        'begins with': _model(plan, policy.folds, epochs),
-        'DFPT': f'{builder.engine.value}, {arguments or "no arguments"}; {builder.max_concurrent.value} at a time',
+        f'{int((passes & known).sum())} of these known, {left} candidates',
+        'objective': f'{picking.figure_of_merit}, acquisition {picking.acquisition.name}',
+        'dataset': f'{len(builder.dataset)} rows ({plan.found["dataset"].origin}), {get("trainable")} trainable, '
+        f'{", ".join(get("functionals"))}, {split}',
+        'model': model,
+        'DFPT': f'{builder.engine.value}, {arguments or "no arguments"}, {builder.max_concurrent.value} at a time',
         'budget': _budget(rules, picking.batch_size, left),
-        'retrains': _retraining(policy, epochs),
-        'stops by': rules_text(rules),
+        'retraining': _retraining(policy, epochs),
+        'stop rules': ', '.join(f'{key} {_value(rule)}' for key, rule in rules.model_dump(exclude_none=True).items()),
     }
     return '\n'.join(f'  {name:<12} {text}' for name, text in lines.items())
 
 
-def _said(value: Any) -> str:
-    """Return an argument of the engine on one line."""
-    from aiida import orm
-
+def _argument(value: Any) -> str:
+    """Return an argument of the engine in one line."""
     if isinstance(value, orm.AbstractCode):
         return str(value.full_label)
     plain = value.value if hasattr(value, 'value') else getattr(value, 'get_dict', lambda: value)()
     text = str(plain)
-    return text if len(text) <= 60 else f'{text[:59]}…'
-
-
-def _model(plan: Plan, folds: int, epochs: int) -> str:
-    if 'model' in plan.found:
-        return f'{plan.found["model"].node.card.name} ({plan.found["model"].origin})'
-    return f'a training on the dataset: {folds} members of {epochs} epochs'
+    return text if len(text) <= _MAX_ARGUMENT else f'{text[: _MAX_ARGUMENT - 1]}…'
 
 
 def _budget(rules: StopRules, batch: int, left: int) -> str:
-    """Return how many calculations there can be at most, and what else bounds them."""
+    """Return the maximum number of calculations, and the core-hours."""
     bounds = [left]
     if rules.max_rounds is not None:
         bounds.append(rules.max_rounds * batch)
@@ -76,22 +72,16 @@ def _budget(rules: StopRules, batch: int, left: int) -> str:
 def _retraining(policy: RetrainingPolicy, epochs: int) -> str:
     when = []
     if policy.every_labels is not None:
-        when.append(f'as soon as there are {policy.every_labels} new labels')
+        when.append(f'after {policy.every_labels} new labels')
     if policy.every_rounds is not None:
         when.append('after each round' if policy.every_rounds == 1 else f'every {policy.every_rounds} rounds')
     if not when:
         return 'never'
-    how = 'fine-tunes' if policy.mode == 'fine-tune' else 'trains from scratch'
-    return f'{" or ".join(when)}; {how} {policy.folds} members of {epochs} epochs'
+    mode = 'fine-tuning' if policy.mode == 'fine-tune' else 'from scratch'
+    return f'{" or ".join(when)}, {mode}, {policy.folds} members, {epochs} epochs'
 
 
-def rules_text(rules: StopRules) -> str:
-    """Return the rules that are set."""
-    given = rules.model_dump(exclude_none=True)
-    return ', '.join(f'{name} {_numbers(value)}' for name, value in given.items())
-
-
-def _numbers(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return '(' + ', '.join(f'{name} {_numbers(item)}' for name, item in value.items()) + ')'
-    return f'{value:g}'
+def _value(rule: Any) -> str:
+    if isinstance(rule, Mapping):
+        return '(' + ', '.join(f'{key} {_value(item)}' for key, item in rule.items()) + ')'
+    return f'{rule:g}'

@@ -1,1 +1,1 @@
-"""The command group ``aiida-goectp setup``."""
+"""``aiida-goectp setup``: computer, codes, models, and pseudopotentials."""

@@ -1,4 +1,4 @@
-"""Find ``pw.x``, ``ph.x`` and ``ld1.x``, or install them."""
+"""Finding and installing the programs ``pw.x``, ``ph.x`` and ``ld1.x`` of Quantum ESPRESSO."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from aiida.cmdline.utils import echo
 __all__ = (
     'PROGRAMS',
     'InstallError',
+    'apt_prefix',
     'environment_lines',
     'find_programs',
     'install_with_apt',
     'install_with_qepy',
-    'may_use_apt',
 )
 
 PROGRAMS = ('pw.x', 'ph.x', 'ld1.x')
@@ -29,14 +29,14 @@ exec '{python}' -m qepy --{program} "$@"
 
 
 class InstallError(RuntimeError):
-    """An installation failed; the message says what was run and what it answered."""
+    """An installation failed; the message contains the command and its output."""
 
 
 def find_programs(folder: Path, given: dict[str, Path | None] | None = None) -> dict[str, Path]:
-    """Return those programs that are there: given ones first, then those in PATH, then those installed by us.
+    """Return the path of each program that exists: the given one, that in PATH, or that of :func:`install_with_qepy`.
 
-    :param folder: where :func:`install_with_qepy` puts its wrappers
-    :param given: program → path or ``None``
+    :param folder: folder of :func:`install_with_qepy`
+    :param given: program → path or None
     """
     found = {}
     for program in PROGRAMS:
@@ -47,37 +47,35 @@ def find_programs(folder: Path, given: dict[str, Path | None] | None = None) -> 
     return found
 
 
-def may_use_apt() -> list[str] | None:
-    """Return what must stand before ``apt-get``: nothing for root, ``sudo -n`` if that asks no password; else None."""
+def apt_prefix() -> list[str] | None:
+    """Return the command before ``apt-get``: empty for root, or ``sudo -n``; None if apt-get cannot be used."""
     if shutil.which('apt-get') is None:
         return None
     if os.geteuid() == 0:
         return []
-    if (
-        shutil.which('sudo')
-        and subprocess.run(['sudo', '-n', 'true'], capture_output=True, check=False).returncode == 0
-    ):
-        return ['sudo', '-n']
-    return None
+    if not shutil.which('sudo'):
+        return None
+    sudo = subprocess.run(['sudo', '-n', 'true'], capture_output=True, check=False)
+    return ['sudo', '-n'] if sudo.returncode == 0 else None
 
 
-def install_with_apt(before: Sequence[str]) -> None:
-    """Install the system's package ``quantum-espresso``.
+def install_with_apt(prefix: Sequence[str]) -> None:
+    """Install the system package ``quantum-espresso``.
 
-    :param before: what :func:`may_use_apt` returned
+    :param prefix: of :func:`apt_prefix`
     :raises InstallError: apt-get failed
     """
-    _run([*before, 'apt-get', 'update', '-qq'])
+    _run([*prefix, 'apt-get', 'update', '-qq'])
     options = ['-o', 'DPkg::Lock::Timeout=300', '--yes', '-qq', '--no-install-recommends']
-    _run([*before, 'env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get', 'install', *options, 'quantum-espresso'])
+    _run([*prefix, 'env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get', 'install', *options, 'quantum-espresso'])
 
 
 def install_with_qepy(folder: Path) -> None:
-    """Install the PyPI package qepy, which holds Quantum ESPRESSO, in an environment of its own, with wrappers.
+    """Install the PyPI package qepy, which contains Quantum ESPRESSO, in a separate environment, with wrapper scripts.
 
-    It needs numpy < 2, which this environment need not have: hence one of its own. No root is needed.
+    The environment is separate because qepy requires numpy < 2. Root is not required.
 
-    :param folder: gets ``env`` and ``bin``
+    :param folder: folder for the environment ``env`` and the wrappers ``bin``
     :raises InstallError: venv or pip failed, or the programs do not start
     """
     python = folder / 'env' / 'bin' / 'python'
@@ -94,7 +92,7 @@ def install_with_qepy(folder: Path) -> None:
 
 
 def environment_lines() -> str:
-    """Return what a job script sets before a program: one thread, and leave for root to use Open MPI."""
+    """Return shell lines before a program in a job script: one thread; for root, permission to run Open MPI."""
     lines = ['export OMP_NUM_THREADS=1']
     if os.geteuid() == 0:
         lines += ['export OMPI_ALLOW_RUN_AS_ROOT=1', 'export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1']
@@ -105,5 +103,5 @@ def _run(command: list[str]) -> None:
     echo.echo_report(f'running: {" ".join(command)}')
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = (done.stderr or done.stdout).strip()[-2000:]
-        raise InstallError(f'`{" ".join(command)}` ended with status {done.returncode}: {said}')
+        output = (done.stderr or done.stdout).strip()[-2000:]
+        raise InstallError(f'`{" ".join(command)}` failed with exit status {done.returncode}: {output}')

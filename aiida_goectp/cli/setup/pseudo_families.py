@@ -1,4 +1,4 @@
-"""Pseudopotential families for Quantum ESPRESSO: from an archive, downloaded, or generated on the spot."""
+"""Pseudopotential families for Quantum ESPRESSO: from an archive, downloaded, or generated with ld1.x."""
 
 from __future__ import annotations
 
@@ -13,38 +13,57 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aiida import orm
+from aiida.cmdline.utils import echo
+from aiida.manage import get_manager
+from aiida.plugins import GroupFactory
+
 if TYPE_CHECKING:
     from aiida_pseudo.groups.family import PseudoPotentialFamily
 
-__all__ = ('DOJO', 'GENERATED', 'FamilyError', 'download_family', 'install_family', 'installed_family', 'read_cutoffs')
+__all__ = (
+    'DOJO',
+    'GENERATED',
+    'FamilyError',
+    'download_family',
+    'generate_small_family',
+    'install_family',
+    'installed_family',
+    'label_of_archive',
+    'read_cutoffs',
+)
 
 DOJO = 'PseudoDojo/0.4/PBEsol/SR/standard/upf'
-"""label that aiida-pseudo gives to the table that the protocols prefer"""
+"""label of the family in aiida-pseudo that the protocols prefer"""
 
 GENERATED = 'goectp-ld1'
-"""label of the family that ld1.x generates from the inputs of this package"""
+"""label of the family generated with ld1.x from the inputs in this package"""
 
 _DEFAULT = 'normal'
+"""default stringency of the cutoffs"""
 
 
 class FamilyError(ValueError):
-    """A family cannot be installed; the message says why and what to do."""
+    """A pseudopotential family cannot be installed; the message contains the reason and the remedy."""
 
 
 def installed_family(label: str) -> PseudoPotentialFamily | None:
-    """Return the installed family of this label, ``None`` if there is none."""
-    from aiida.orm import QueryBuilder
-    from aiida.plugins import GroupFactory
+    """Return the installed family of this label, None without one."""
+    query = orm.QueryBuilder().append(GroupFactory('pseudo.family'), filters={'label': label})
+    family: PseudoPotentialFamily | None = query.first(flat=True)
+    return family
 
-    query = QueryBuilder().append(GroupFactory('pseudo.family'), filters={'label': label})
-    found = query.first(flat=True)
-    return found
+
+def label_of_archive(path: Path) -> str:
+    """Return the label of the family in an archive or folder: its name, or that of PseudoDojo in aiida-pseudo."""
+    stem = path.name.removesuffix('.gz').removesuffix('.tar').removesuffix('.zip').removesuffix('.tgz')
+    return DOJO if stem == 'pseudo-dojo-0.4-pbesol-sr-standard-upf' else stem
 
 
 def read_cutoffs(path: Path) -> dict[str, dict[str, dict[str, float]]]:
     """Read recommended cutoffs: stringency → element → ``cutoff_wfc`` and ``cutoff_rho`` in Ry.
 
-    :raises FamilyError: not JSON, or not of that shape
+    :raises FamilyError: invalid JSON, or another structure
     """
     try:
         content = json.loads(path.read_text())
@@ -57,7 +76,7 @@ def read_cutoffs(path: Path) -> dict[str, dict[str, dict[str, float]]]:
         }
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise FamilyError(
-            f'{path}: no cutoffs ({type(error).__name__}: {error}); expected JSON such as '
+            f'{path}: invalid cutoffs ({type(error).__name__}: {error}); expected JSON such as '
             '{"normal": {"Si": {"cutoff_wfc": 36, "cutoff_rho": 144}}}, in Ry'
         ) from error
 
@@ -65,18 +84,18 @@ def read_cutoffs(path: Path) -> dict[str, dict[str, dict[str, float]]]:
 def install_family(
     source: Path, label: str, cutoffs: Mapping[str, Mapping[str, Any]] | None = None
 ) -> PseudoPotentialFamily:
-    """Install the UPF files of an archive or a folder as a family, with the cutoffs recommended for them.
+    """Install the UPF files of an archive or folder as a family with recommended cutoffs.
 
-    :param source: folder, tar or zip archive; the files may lie one folder below the top
+    :param source: folder, tar or zip archive; the files may be in a subfolder
     :param label: of the family
-    :param cutoffs: stringency → element → cutoffs in Ry; other elements than those of the family are left out
-    :raises FamilyError: nothing to install there, a label that is taken, or an element without cutoff
+    :param cutoffs: stringency → element → cutoffs in Ry; elements that are not in the family are ignored
+    :raises FamilyError: no UPF files, an existing label, or an element without cutoff
     """
     from aiida_pseudo.data.pseudo import UpfData
     from aiida_pseudo.groups.family.cutoffs import CutoffsPseudoPotentialFamily
 
     if installed_family(label) is not None:
-        raise FamilyError(f'a family {label!r} is there already: choose another --label')
+        raise FamilyError(f'family {label!r} exists; give another --label')
     with tempfile.TemporaryDirectory() as folder:
         files = _upf_files(source, Path(folder))
         flat = Path(folder) / 'flat'
@@ -86,12 +105,12 @@ def install_family(
         try:
             family = CutoffsPseudoPotentialFamily.create_from_folder(flat, label, pseudo_type=UpfData)
         except (ValueError, OSError) as error:
-            raise FamilyError(f'{source}: not a set of UPF files, one for each element: {error}') from error
+            raise FamilyError(f'{source}: invalid set of UPF files, one per element is needed: {error}') from error
     try:
         for stringency, elements in (cutoffs or {}).items():
             missing = set(family.elements) - set(elements)
             if missing:
-                raise FamilyError(f'cutoffs {stringency!r} lack {", ".join(sorted(missing))}')
+                raise FamilyError(f'cutoffs {stringency!r}: missing {", ".join(sorted(missing))}')
             family.set_cutoffs({name: dict(elements[name]) for name in family.elements}, stringency, unit='Ry')
         if _DEFAULT in (cutoffs or {}):
             family.set_default_stringency(_DEFAULT)
@@ -102,7 +121,7 @@ def install_family(
 
 
 def _upf_files(source: Path, folder: Path) -> list[Path]:
-    """Return the UPF files of a folder or an archive, which is unpacked into the folder given."""
+    """Return the UPF files of a folder or archive; an archive is unpacked into ``folder``."""
     if source.is_file():
         unpacked = folder / 'archive'
         unpacked.mkdir()
@@ -118,17 +137,15 @@ def _upf_files(source: Path, folder: Path) -> list[Path]:
     paths = [path for path in source.glob('*') if path.suffix.lower() == '.upf']
     paths = paths or [path for path in source.glob('*/*') if path.suffix.lower() == '.upf']
     if not paths:
-        raise FamilyError(f'{source}: holds no UPF file')
+        raise FamilyError(f'{source}: no UPF file found')
     return sorted(paths)
 
 
 def download_family() -> PseudoPotentialFamily:
-    """Let aiida-pseudo download PseudoDojo 0.4, PBEsol, scalar relativistic, standard, as UPF.
+    """Download PseudoDojo 0.4, PBEsol, scalar relativistic, standard, UPF, with aiida-pseudo.
 
-    :raises FamilyError: it failed, most often for want of a network
+    :raises FamilyError: the download failed
     """
-    from aiida.manage import get_manager
-
     profile = get_manager().get_profile()
     program = 'from aiida_pseudo.cli import cmd_root; cmd_root()'
     command = [sys.executable, '-c', program, *(['-p', profile.name] if profile else []), 'install']
@@ -138,7 +155,25 @@ def download_family() -> PseudoPotentialFamily:
     if done.returncode or family is None:
         lines = (done.stderr + done.stdout).strip().splitlines()
         raise FamilyError(
-            f'aiida-pseudo could not download {DOJO}: {lines[-1] if lines else "no answer"}; give an archive with '
-            '--pseudos, or let ld1.x generate a small family with --generate'
+            f'aiida-pseudo could not download {DOJO}: {lines[-1] if lines else "no output"}; give an archive with '
+            '--pseudos, or generate a small family with --generate'
         )
     return family
+
+
+def generate_small_family(programs: Mapping[str, Path]) -> PseudoPotentialFamily:
+    """Generate the family of light elements with ld1.x.
+
+    :param programs: program → path
+    :raises FamilyError: ld1.x is missing or failed
+    """
+    # not at the top: requires the extra `quantumespresso`
+    from aiida_goectp.workflows.dfpt.quantumespresso.pseudos import PseudoError, generate_family
+
+    if 'ld1.x' not in programs:
+        raise FamilyError('ld1.x is not in PATH; Quantum ESPRESSO contains it, also with --install qepy')
+    echo.echo_report(f'generating {GENERATED} with {programs["ld1.x"]}')
+    try:
+        return generate_family(label=GENERATED, ld1=str(programs['ld1.x']))
+    except PseudoError as error:
+        raise FamilyError(str(error)) from error

@@ -1,1 +1,1 @@
-"""Tables, lines and exports that the commands print."""
+"""Tables, status lines and exports."""

@@ -1,4 +1,4 @@
-"""Datasets as files that other programs read."""
+"""Rows of a dataset as plain objects, for export."""
 
 from __future__ import annotations
 
@@ -9,63 +9,66 @@ import numpy as np
 from aiida_goectp.core.crystals.elements import symbols_of
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.datasets.row_gates import is_refused
+from aiida_goectp.core.dielectric.gate_codes import GateCode
+from aiida_goectp.core.dielectric.tensors import PARTS
 
-__all__ = ('dataset_lines', 'dataset_scalars')
+__all__ = ('dataset_lines', 'dataset_scalars', 'to_json_value')
 
 
 def dataset_lines(data: Dataset) -> list[dict[str, Any]]:
-    """Return one object a row, as labelled JSON lines are read; NaN becomes null.
+    """Return one object per row, in the format of labelled JSON lines; NaN becomes null.
 
-    A row that is refused carries both flags ``electronic_ok`` and ``ionic_ok`` as false: whoever reads the lines again
-    may know less than the gates did, and must not train on it.
+    A refused row has both flags ``electronic_ok`` and ``ionic_ok`` false, so that a reader that cannot evaluate the
+    failed gates does not train on it.
     """
     offsets = data.crystals.atom_offsets
     rows = []
     for row, crystal in enumerate(data.crystals):
         failed = str(data.failed_gates[row])
-        flags = {'electronic_ok': not is_refused(failed), 'ionic_ok': not failed}
+        flags = {GateCode.ELECTRONIC_OK.value: not is_refused(failed), GateCode.IONIC_OK.value: not failed}
         line = {
             'id': crystal.id,
             'lattice': crystal.lattice.tolist(),
             'species': symbols_of(crystal.atomic_numbers),
             'frac_coords': crystal.fractional_positions.tolist(),
-            'eps_electronic': _known(data.electronic[row]),
-            'eps_ionic': _known(data.ionic[row]),
-            'born': _known(data.born_charges[offsets[row] : offsets[row + 1]]),
+            'eps_electronic': _complete(data.electronic[row]),
+            'eps_ionic': _complete(data.ionic[row]),
+            'born': _complete(data.born_charges[offsets[row] : offsets[row + 1]]),
             'functional': str(data.functional[row]),
             'origin': str(data.origin[row]),
             'failed_gates': failed,
             **(flags if failed else {}),
         }
-        extras = {name: _scalar(column[row]) for name, column in data.crystals.properties.items()}
-        rows.append({**extras, **line})
+        properties = {name: to_json_value(column[row]) for name, column in data.crystals.properties.items()}
+        rows.append({**properties, **line})
     return rows
 
 
 def dataset_scalars(data: Dataset) -> list[dict[str, Any]]:
-    """Return one object a row with the tensors, for a table of their averages."""
-    usable = data.trainable
+    """Return one object per row with tensors, labels and splits, for a table of scalars."""
+    trainable = data.trainable
     return [
         {
             'id': str(data.crystals.ids[row]),
             'hash': str(data.crystals.hashes[row]),
-            **{name: _entries(getattr(data, name)[row]) for name in ('electronic', 'ionic', 'total')},
+            **{name: to_json_value(getattr(data, name)[row]) for name in PARTS},
             **{name: str(getattr(data, name)[row]) for name in ('functional', 'origin', 'failed_gates')},
-            'trainable': bool(usable[row]),
+            'trainable': bool(trainable[row]),
             **{f'split {name}': str(column[row]) for name, column in data.splits.items()},
         }
         for row in range(len(data))
     ]
 
 
-def _known(tensor: np.ndarray) -> list[Any] | None:
+def _complete(tensor: np.ndarray) -> list[Any] | None:
+    """Return a tensor as lists, None if an entry is missing."""
     return tensor.tolist() if np.isfinite(tensor).all() else None
 
 
-def _entries(tensor: np.ndarray) -> list[list[float | None]]:
-    return [[float(value) if np.isfinite(value) else None for value in line] for line in tensor]
-
-
-def _scalar(value: Any) -> Any:
-    plain = value.item() if isinstance(value, np.generic) else value
-    return None if isinstance(plain, float) and not np.isfinite(plain) else plain
+def to_json_value(value: Any) -> Any:
+    """Return a scalar, array or list of numbers as JSON values; NaN and infinity become None."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [to_json_value(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

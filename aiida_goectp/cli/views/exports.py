@@ -1,4 +1,4 @@
-"""Nodes as files that other programs read."""
+"""Export of nodes to files."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
-from aiida_goectp.cli.views.dataset_exports import dataset_lines, dataset_scalars
+from aiida_goectp.cli.views.dataset_exports import dataset_lines, dataset_scalars, to_json_value
 from aiida_goectp.core.crystals import CrystalSet
+from aiida_goectp.core.crystals.elements import symbols_of
 from aiida_goectp.core.dielectric.predictions import DEVIATIONS, TENSORS, Predictions, flag_names
+from aiida_goectp.core.dielectric.tensors import PARTS
 from aiida_goectp.core.selection.ranking import Ranking
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.dataset import DatasetData
@@ -25,11 +25,11 @@ __all__ = ('export_bytes',)
 def export_bytes(node: Any, file_format: str) -> bytes:
     """Return the content of a file.
 
-    ``json``: one object a row, in a list; NaN becomes null. ``csv``: one line a row, scalars only. ``cif`` and
-    ``extxyz``: the structures, one after the other; a CIF holds no Cartesian frame. ``jsonl``: a dataset as it is read.
+    ``json``: a list of one object per row; NaN becomes null. ``csv``: one line per row, scalars only. ``cif`` and
+    ``extxyz``: all structures; a CIF contains no Cartesian frame. ``jsonl``: labelled JSON lines of a dataset.
 
     :param node: crystals, a dataset, a model, predictions or a ranking
-    :param file_format: npz or safetensors (the stored file itself), json, jsonl, csv, cif or extxyz
+    :param file_format: npz or safetensors (the stored file), json, jsonl, csv, cif or extxyz
     """
     if file_format in ('npz', 'safetensors'):
         return bytes(node.content)
@@ -52,23 +52,12 @@ def export_bytes(node: Any, file_format: str) -> bytes:
     return _json(rows) if file_format == 'json' else _csv(rows)
 
 
-def _plain(value: Any) -> Any:
-    """Return what JSON knows."""
-    if isinstance(value, np.ndarray):
-        return [_plain(item) for item in value.tolist()]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
 def _json(content: Any) -> bytes:
     return (json.dumps(content, indent=1, ensure_ascii=False) + '\n').encode()
 
 
 def _csv(rows: Sequence[dict[str, Any]]) -> bytes:
-    """Return a table; lists are left out, but a tensor gives its polycrystalline average."""
+    """Return a table of scalars: of a tensor the polycrystalline average, without other lists."""
     stream = io.StringIO()
     lines = [dict(_scalars(row)) for row in rows]
     names = list(dict.fromkeys(name for line in lines for name in line))
@@ -82,7 +71,7 @@ def _scalars(row: dict[str, Any]) -> Iterable[tuple[str, Any]]:
     for name, value in row.items():
         if not isinstance(value, list):
             yield name, '' if value is None else value
-        elif name in ('electronic', 'ionic', 'total'):
+        elif name in PARTS:
             trace = [value[axis][axis] for axis in range(3)]
             yield name, '' if None in trace else sum(trace) / 3
         elif name == 'flags':
@@ -90,17 +79,15 @@ def _scalars(row: dict[str, Any]) -> Iterable[tuple[str, Any]]:
 
 
 def _crystal_rows(crystals: CrystalSet) -> list[dict[str, Any]]:
-    from ase.data import chemical_symbols
-
     return [
         {
             'id': crystal.id,
             'hash': str(crystals.hashes[row]),
             'atoms': len(crystal.atomic_numbers),
             'lattice': crystal.lattice.tolist(),
-            'species': [chemical_symbols[number] for number in crystal.atomic_numbers],
+            'species': symbols_of(crystal.atomic_numbers),
             'frac_coords': crystal.fractional_positions.tolist(),
-            **{name: _plain(column[row]) for name, column in crystals.properties.items()},
+            **{name: to_json_value(column[row]) for name, column in crystals.properties.items()},
         }
         for row, crystal in enumerate(crystals)
     ]
@@ -113,7 +100,7 @@ def _prediction_rows(predictions: Predictions) -> list[dict[str, Any]]:
             'id': str(predictions.ids[row]),
             'hash': str(predictions.hashes[row]),
             'error': str(predictions.errors[row]),
-            **{name: _plain(getattr(predictions, name)[row]) for name in columns},
+            **{name: to_json_value(getattr(predictions, name)[row]) for name in columns},
             'flags': list(flag_names(predictions.flags[row])),
         }
         for row in range(len(predictions))
@@ -121,12 +108,12 @@ def _prediction_rows(predictions: Predictions) -> list[dict[str, Any]]:
 
 
 def _ranking_rows(ranking: Ranking) -> list[dict[str, Any]]:
-    names = ('rank', 'score', 'electronic', 'ionic', 'total', 'electronic_std', 'ionic_std', 'total_std')
+    names = ('rank', 'score', *TENSORS)
     return [
         {
             'id': str(ranking.ids[row]),
             'hash': str(ranking.hashes[row]),
-            **{name: _plain(getattr(ranking, name)[row]) for name in names},
+            **{name: to_json_value(getattr(ranking, name)[row]) for name in names},
             'flags': list(flag_names(ranking.flags[row])),
             'reason': str(ranking.reason[row]),
         }

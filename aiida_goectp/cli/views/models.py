@@ -1,47 +1,44 @@
-"""Models side by side, and the card of one in full."""
+"""Tables of models, and the model card in full."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
+from rich.table import Table
 
-from aiida_goectp.cli.views.datasets import COVERAGE, FIGURES, coverage_table
+from aiida_goectp.cli.views.metrics import COVERAGE, coverage_table, metrics_table
 from aiida_goectp.cli.views.tables import make_table, show_table
+from aiida_goectp.core.crystals.elements import symbols_of
+from aiida_goectp.core.dielectric.tensors import PARTS
+from aiida_goectp.core.formats.model_card import ModelCard
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from aiida_goectp.core.formats.model_card import ModelCard
-
-__all__ = ('Known', 'metrics_table', 'model_table', 'show_card')
-
-_TARGETS = ('electronic', 'ionic', 'total')
+__all__ = ('ModelEntry', 'model_table', 'show_card')
 
 
-class Known(NamedTuple):
-    """A model that ships, is stored, or both."""
+class ModelEntry(NamedTuple):
+    """A model that is shipped, stored, or both."""
 
     card: ModelCard
     content_hash: str
     pks: Sequence[int] = ()
-    """of its nodes; none if it ships and is not stored"""
+    """of its nodes; empty if it is not stored"""
     ships: bool = False
 
 
-def model_table(models: Sequence[Known]) -> Table:
-    """Return one line a model, with what it reached on the rows that it was judged by."""
+def model_table(models: Sequence[ModelEntry]) -> Table:
+    """Return one line per model, with its errors on the test data, or on the last part of the data in its card."""
     lines = []
     for model in models:
         card = model.card
-        part = _judged_by(card)
-        figures = card.metrics.get(part, {}) if part else {}
-        rows = max((figures[target].get('rows', 0) for target in _TARGETS if target in figures), default=0)
+        part = _evaluated_on(card)
+        metrics = card.metrics.get(part, {}) if part else {}
+        rows = max((metrics[target].get('rows', 0) for target in PARTS if target in metrics), default=0)
         where = ['ships'] * model.ships + [f'pk {pk}' for pk in model.pks]
-        errors = [figures.get(target, {}).get('mae_average') for target in _TARGETS]
+        errors = [metrics.get(target, {}).get('mae_average') for target in PARTS]
         lines.append(
             [
                 card.name,
@@ -54,67 +51,56 @@ def model_table(models: Sequence[Known]) -> Table:
                 'yes' if card.uncertainty or card.members > 1 else 'no',
             ]
         )
-    columns = ['name', 'where', 'targets', 'functional', 'members', 'judged by', 'ε∞ / ionic / total', '± σ']
+    columns = ['name', 'where', 'targets', 'functional', 'members', 'evaluated on', 'ε∞ / ionic / total', '± σ']
     table = make_table('Models; mean absolute error of the polycrystalline average', columns, lines, 4)
     for place in (0, 1, 6):
         table.columns[place].no_wrap = True
     return table
 
 
-def _judged_by(card: ModelCard) -> str | None:
-    """Return the rows whose figures say most: those that nothing was tuned on."""
-    parts = [part for part, figures in card.metrics.items() if _of_targets(figures)]
+def _evaluated_on(card: ModelCard) -> str | None:
+    """Return the part of the data whose metrics are shown: test, or else the last one."""
+    parts = [part for part, metrics in card.metrics.items() if _by_target(metrics)]
     return 'test' if 'test' in parts else (parts[-1] if parts else None)
 
 
-def _of_targets(figures: Any) -> dict[str, dict[str, Any]]:
-    """Return the figures by target; empty where a card holds something else."""
-    if not isinstance(figures, dict):
+def _by_target(metrics: Any) -> dict[str, dict[str, Any]]:
+    """Return target → metrics; empty if the card contains something else."""
+    if not isinstance(metrics, dict):
         return {}
-    return {target: figures[target] for target in _TARGETS if isinstance(figures.get(target), dict)}
+    return {target: metrics[target] for target in PARTS if isinstance(metrics.get(target), dict)}
 
 
-def metrics_table(card: ModelCard) -> Table:
-    """Return what the model reached: one line for each part of the data and target; EwT in % of the crystals."""
-    lines = [
-        [part if first == 0 else '', target, *(figures.get(key) for key in FIGURES)]
-        for part, targets in card.metrics.items()
-        for first, (target, figures) in enumerate(_of_targets(targets).items())
-    ]
-    return make_table('Metrics', ['rows of', 'target', *FIGURES.values()], lines, 2)
-
-
-def show_card(model: Known) -> None:
-    """Print the card: metrics and coverage as tables, all else below."""
-    from aiida_goectp.core.crystals.elements import symbols_of
-
+def show_card(model: ModelEntry) -> None:
+    """Print a model card: metrics and coverage as tables, then all other entries."""
     card = model.card
     show_table(model_table([model]))
-    if any(_of_targets(figures) for figures in card.metrics.values()):
-        show_table(metrics_table(card))
-    table = coverage_table(
-        {part: figures.get(COVERAGE) for part, figures in card.metrics.items() if isinstance(figures, dict)}
+    if any(map(_by_target, card.metrics.values())):
+        groups = ((part, _by_target(metrics)) for part, metrics in card.metrics.items())
+        show_table(metrics_table('Metrics', 'rows of', groups))
+    coverage = coverage_table(
+        {part: metrics.get(COVERAGE) for part, metrics in card.metrics.items() if isinstance(metrics, dict)}
     )
-    if table is not None:
-        show_table(table)
+    if coverage is not None:
+        show_table(coverage)
     elif not card.uncertainty:
-        how = 'the bare spread of its members' if card.members > 1 else 'no standard deviations'
-        click.echo(f'uncertainty: not calibrated; it states {how}')
+        source = 'standard deviations are the spread of the members' if card.members > 1 else 'no standard deviations'
+        click.echo(f'uncertainty: not calibrated, {source}')
     click.echo(f'preset: {card.preset}')
     if card.elements:
         click.echo(f'elements, {len(card.elements)}: {" ".join(symbols_of(np.array(card.elements)))}')
-    for name, value in _rest(card):
+    for name, value in _other_entries(card):
         click.echo(f'{name}: {value}')
     click.echo(f'hash: {model.content_hash}')
 
 
-def _rest(card: ModelCard) -> Iterator[tuple[str, str]]:
+def _other_entries(card: ModelCard) -> Iterator[tuple[str, str]]:
     for name in ('architectures' if card.architectures else 'architecture', 'training', 'uncertainty'):
         if getattr(card, name):
             yield name, json.dumps(getattr(card, name), indent=2, ensure_ascii=False)
-    others = {part: figures for part, figures in card.metrics.items() if not _of_targets(figures)}
+    others = {part: metrics for part, metrics in card.metrics.items() if not _by_target(metrics)}
     if others:
-        yield 'further figures', json.dumps(others, indent=2, ensure_ascii=False)
+        yield 'other metrics', json.dumps(others, indent=2, ensure_ascii=False)
     for name in ('licence', 'citation', 'notes'):
         if getattr(card, name):
             yield name, getattr(card, name)

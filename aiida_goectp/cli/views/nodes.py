@@ -1,4 +1,4 @@
-"""What ``aiida-goectp show`` prints for each kind of node."""
+"""Output of ``aiida-goectp show`` for each type of node."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ from typing import Any
 
 import click
 from aiida import orm
+from aiida.common.links import LinkType
 
-from aiida_goectp.cli.views import datasets as dataset_tables
-from aiida_goectp.cli.views import tables
+from aiida_goectp.cli.queries import gate_results
+from aiida_goectp.cli.views.crystals import crystals_table, failure_table
+from aiida_goectp.cli.views.datasets import is_join_report, show_dataset, show_join_report
+from aiida_goectp.cli.views.metrics import COVERAGE, coverage_table, evaluation_table, is_evaluation
+from aiida_goectp.cli.views.models import ModelEntry, show_card
+from aiida_goectp.cli.views.picks import picks_table
+from aiida_goectp.cli.views.predictions import predictions_table
 from aiida_goectp.cli.views.progress import status_line
-from aiida_goectp.cli.views.responses import gates_table, show_response, show_verification
+from aiida_goectp.cli.views.rankings import ranking_table, reasons_table, selection_table
+from aiida_goectp.cli.views.responses import gates_table, show_response
+from aiida_goectp.cli.views.tables import show_table
+from aiida_goectp.cli.views.verifications import show_verification
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.dielectric import DielectricData
@@ -21,109 +30,100 @@ from aiida_goectp.data.ranking import RankingData
 
 __all__ = ('show_node',)
 
+_HIDDEN_OUTPUTS = ('structures__', 'accepted__', 'electronic_only__')
+"""output namespaces with one node per crystal, which are not listed"""
+
 
 def show_node(node: Any, rows: int) -> None:
-    """Print a node.
+    """Print the content of a node.
 
-    :param rows: of a table
-    :raises click.UsageError: a node that this package knows nothing about
+    :param rows: maximum number of rows per table
+    :raises click.UsageError: a node that is not of this package
     """
     if isinstance(node, CrystalsData):
-        _show_crystals(node, rows)
+        show_table(crystals_table(node.crystals, rows))
+        if node.crystals.failures:
+            show_table(failure_table(node.crystals.failures, rows))
     elif isinstance(node, DatasetData):
-        dataset_tables.show_dataset(node, rows)
+        show_dataset(node, rows)
     elif isinstance(node, ModelData):
-        _show_model(node)
+        show_card(ModelEntry(node.card, node.content_hash, [node.pk or 0]))
     elif isinstance(node, PredictionsData):
         click.echo(f'model {node.model_hash[:10]}, {node.base.attributes.get("failed")} of {len(node)} rows failed')
-        tables.show_table(tables.predictions_table(node.predictions, rows))
+        show_table(predictions_table(node.predictions, rows))
     elif isinstance(node, RankingData):
-        tables.show_table(tables.ranking_table(node.ranking, rows))
-        if node.ranking.ranked_count < len(node):
-            tables.show_table(tables.reasons_table(node.ranking))
+        show_table(ranking_table(node.ranking, rows))
+        _show_reasons(node)
     elif isinstance(node, PicksData):
-        tables.show_table(tables.picks_table(node.picks, rows))
+        show_table(picks_table(node.picks, rows))
     elif isinstance(node, DielectricData):
-        _show_dielectric(node)
-    elif isinstance(node, orm.Dict) and {'label', 'reason', 'gates'} <= set(node.keys()):
-        tables.show_table(gates_table(node.get_dict()))
-    elif isinstance(node, orm.Dict) and dataset_tables.is_report(node.get_dict()):
-        dataset_tables.show_report(node.get_dict(), rows)
-    elif isinstance(node, orm.Dict) and dataset_tables.is_metrics(node.get_dict()):
-        tables.show_table(dataset_tables.metrics_table(node.get_dict()))
-        stated = dataset_tables.coverage_table({'all': node.get_dict().get(dataset_tables.COVERAGE)})
-        if stated is not None:
-            tables.show_table(stated)
-    elif isinstance(node, orm.List) and _is_selection(node):
-        _show_selection(node, rows)
+        show_response(node)
+        for result in gate_results(node):
+            show_table(gates_table(result.get_dict()))
     elif isinstance(node, orm.ProcessNode):
         _show_process(node, rows)
+    elif not (isinstance(node, orm.List | orm.Dict) and _show_plain(node, rows)):
+        raise click.UsageError(f'node {node.pk} is a {type(node).__name__}; show it with `verdi node show {node.pk}`')
+
+
+def _show_reasons(node: RankingData) -> None:
+    if node.ranking.ranked_count < len(node):
+        show_table(reasons_table(node.ranking))
+
+
+def _show_plain(node: orm.List | orm.Dict, rows: int) -> bool:
+    """Print a selection, gate results, the report of a join, or metrics; return false for other content."""
+    if isinstance(node, orm.List):
+        return _show_selection(node, rows)
+    content = node.get_dict()
+    if {'label', 'reason', 'gates'} <= set(content):
+        show_table(gates_table(content))
+    elif is_join_report(content):
+        show_join_report(content, rows)
+    elif is_evaluation(content):
+        show_table(evaluation_table(content))
+        coverage = coverage_table({'all': content.get(COVERAGE)})
+        if coverage is not None:
+            show_table(coverage)
     else:
-        raise click.UsageError(f'node {node.pk} is a {type(node).__name__}; `verdi node show {node.pk}` shows it')
+        return False
+    return True
 
 
-def _show_crystals(node: CrystalsData, rows: int) -> None:
-    crystals = node.crystals
-    tables.show_table(tables.crystals_table(crystals, rows))
-    if crystals.failures:
-        tables.show_table(tables.failure_table(crystals.failures, rows))
-
-
-def _show_model(node: ModelData) -> None:
-    from aiida_goectp.cli.views.models import Known, show_card
-
-    show_card(Known(node.card, node.content_hash, [node.pk or 0]))
-
-
-def _is_selection(node: orm.List) -> bool:
+def _show_selection(node: orm.List, rows: int) -> bool:
+    """Print a selection; return false for another list."""
     items = node.get_list()
-    return all(isinstance(item, dict) and {'rank', 'id', 'score', 'structure'} <= set(item) for item in items)
-
-
-def _show_selection(node: orm.List, rows: int) -> None:
+    if not all(isinstance(item, dict) and {'rank', 'id', 'score', 'structure'} <= set(item) for item in items):
+        return False
     pks = {}
     if node.creator is not None:
         for link in node.creator.base.links.get_outgoing(node_class=orm.StructureData).all():
             pks[link.link_label.removeprefix('structures__')] = link.node.pk
-    tables.show_table(tables.selection_table(node.get_list()[:rows], pks))
-
-
-def _show_dielectric(node: DielectricData) -> None:
-    """Print a response, and the verdicts that it got."""
-    show_response(node)
-    links = node.base.links.get_outgoing(node_class=orm.CalcFunctionNode, link_label_filter='dielectric').all()
-    for link in links:
-        if link.node.process_label == 'evaluate_gates' and 'result' in link.node.outputs:
-            tables.show_table(gates_table(link.node.outputs.result.get_dict()))
+    show_table(selection_table(items[:rows], pks))
+    return True
 
 
 def _show_process(node: orm.ProcessNode, rows: int) -> None:
     click.echo(status_line(node))
-    if 'comparison' in node.outputs and 'summary' in node.outputs:
-        show_verification(node.outputs, rows)
-    elif 'quality' in node.outputs:
+    outputs = node.outputs
+    if 'comparison' in outputs and 'summary' in outputs:
+        show_verification(outputs, rows)
+    elif 'quality' in outputs:
         for name in ('dielectric', 'quality'):
-            if name in node.outputs:
-                show_node(node.outputs[name], rows)
-    elif node.process_label == 'EvaluateWorkChain' and 'metrics' in node.outputs:
-        show_node(node.outputs.metrics, rows)
-    elif 'selection' in node.outputs:
-        show_node(node.outputs.selection, rows)
-        if node.outputs.ranking.ranking.ranked_count < len(node.outputs.ranking):
-            tables.show_table(tables.reasons_table(node.outputs.ranking.ranking))
-    elif 'ranking' in node.outputs:
-        show_node(node.outputs.ranking, rows)
-    elif 'predictions' in node.outputs:
-        show_node(node.outputs.predictions, rows)
-    elif 'model' in node.outputs:
-        show_node(node.outputs.model, rows)
-    outputs = [f'{link.link_label} {link.node.pk}' for link in node.base.links.get_outgoing().all() if _is_output(link)]
-    if outputs:
-        click.echo('outputs: ' + ', '.join(outputs))
-
-
-def _is_output(link: Any) -> bool:
-    from aiida.common.links import LinkType
-
-    plain = not link.link_label.startswith(('structures__', 'accepted__', 'electronic_only__'))
-    return plain and link.link_type in (LinkType.CREATE, LinkType.RETURN)
+            if name in outputs:
+                show_node(outputs[name], rows)
+    elif node.process_label == 'EvaluateWorkChain' and 'metrics' in outputs:
+        show_node(outputs.metrics, rows)
+    elif 'selection' in outputs:
+        show_node(outputs.selection, rows)
+        _show_reasons(outputs.ranking)
+    else:
+        for name in [name for name in ('ranking', 'predictions', 'model') if name in outputs][:1]:
+            show_node(outputs[name], rows)
+    listed = [
+        f'{link.link_label} {link.node.pk}'
+        for link in node.base.links.get_outgoing(link_type=(LinkType.CREATE, LinkType.RETURN)).all()
+        if not link.link_label.startswith(_HIDDEN_OUTPUTS)
+    ]
+    if listed:
+        click.echo('outputs: ' + ', '.join(listed))

@@ -1,4 +1,4 @@
-"""How a training is getting on, in words."""
+"""Status line of a training."""
 
 from __future__ import annotations
 
@@ -10,53 +10,52 @@ from aiida import orm
 
 from aiida_goectp.calculations.monitors import read_remote
 from aiida_goectp.calculations.train import TrainCalculation
+from aiida_goectp.cli.views.words import counted, duration
 
 __all__ = ('training_line',)
 
 
 def training_line(node: orm.ProcessNode) -> str:
-    """Return epoch, loss, best validation and time left of a job, of a work chain, or of each member of a committee.
+    """Return epoch, loss, best validation error and time left of a job or work chain, of each member of a committee.
 
-    A running job is looked at where it runs.
+    The status file of a running job is read from its working folder.
     """
     if node.process_label == 'TrainCommitteeWorkChain':
-        return _committee(node)
+        return _committee_line(node)
     jobs = [node] if isinstance(node, orm.CalcJobNode) else sorted(node.called, key=lambda job: job.ctime)
-    for job in reversed(jobs):  # a job that has just begun says nothing yet
+    for job in reversed(jobs):  # the last job may not have written its status file yet
         status = _status(job)
         if status.get('epoch'):
-            return _words(status, node.is_terminated)
-    return 'no epoch done yet' if not node.is_terminated else ''
+            return _status_text(status, node.is_terminated)
+    return '' if node.is_terminated else 'no epoch finished'
 
 
-def _committee(node: orm.ProcessNode) -> str:
+def _committee_line(node: orm.ProcessNode) -> str:
     members = sorted(
         (child for child in node.called if child.process_label == 'TrainWorkChain'), key=lambda child: child.ctime
     )
-    done = sum(1 for member in members if member.is_terminated)
-    parts = [f'{done} members trained']
+    parts = [f'{counted(sum(member.is_terminated for member in members), "member")} trained']
     parts += [f'member {place}: {training_line(item)}' for place, item in enumerate(members) if not item.is_terminated]
     return '; '.join(parts)
 
 
-def _words(status: Mapping[str, Any], ended: bool) -> str:
-    place = f'epoch {status["epoch"]} of {status["epochs"]}'
+def _status_text(status: Mapping[str, Any], terminated: bool) -> str:
+    epoch = f'epoch {status["epoch"]} of {status["epochs"]}'
     if status.get('members', 1) > 1:
-        place = f'member {status["member"] + 1} of {status["members"]}, {place}'
-    parts = [place]
+        epoch = f'member {status["member"] + 1} of {status["members"]}, {epoch}'
+    parts = [epoch]
     if status.get('loss') is not None:
         parts.append(f'loss {status["loss"]:.4g}')
     if status.get('best_validation'):
-        figures = ' '.join(f'{name} {mae:.3g}' for name, mae in status['best_validation'].items() if mae is not None)
-        parts.append(f'best validation MAE {figures} (epoch {status["best_epoch"]})')
-    if not ended and status.get('seconds_left') is not None:
-        seconds = int(status['seconds_left'])
-        parts.append(f'{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d} left')
+        errors = ' '.join(f'{name} {mae:.3g}' for name, mae in status['best_validation'].items() if mae is not None)
+        parts.append(f'best validation MAE {errors} (epoch {status["best_epoch"]})')
+    if not terminated and status.get('seconds_left') is not None:
+        parts.append(f'{duration(status["seconds_left"])} left')
     return ', '.join(parts)
 
 
 def _status(job: Any) -> dict[str, Any]:
-    """Return what a job says of itself, from its outputs or, while it runs, from its working folder."""
+    """Return the status of a job from its outputs or, while it runs, from its working folder; empty without one."""
     if 'output_parameters' in job.outputs:
         return dict(job.outputs.output_parameters.get_dict())
     if job.is_terminated or job.get_remote_workdir() is None:

@@ -1,4 +1,4 @@
-"""``aiida-goectp campaign``: a whole campaign from the command line, watched while it runs, and what is said of it."""
+"""``aiida-goectp campaign``: start, status, report, stop, extension and export."""
 
 import json
 import os
@@ -6,49 +6,42 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 from aiida import orm
 from aiida.common.links import LinkType
 from aiida.engine import ProcessState
-from click.testing import CliRunner
 
 from aiida_goectp.calculations.campaign import write_history
-from aiida_goectp.cli import main
 from aiida_goectp.cli.campaign.extend import parse_rules
+from aiida_goectp.cli.queries import latest_campaigns
 from aiida_goectp.cli.views.progress import status_line
 from aiida_goectp.core.selection import CandidateSummary, History, PickRecord, Round
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
+from tests.cli.runner import flat, invoke
 from tests.workflows.campaign import searching
 from tests.workflows.dfpt.table_engine import TableDfptWorkChain
 
-SEEN = []
-"""what the command line said while the campaign ran"""
+OUTPUTS = {}
+"""command → output while the campaign was running"""
 
 
-class WatchedEngine(TableDfptWorkChain):
-    """Look at the campaign from the outside while it computes."""
+class ObservedEngine(TableDfptWorkChain):
+    """Invoke commands on the campaign while its first calculation runs."""
 
     def setup(self):
         super().setup()
         pk = self.node.caller.caller.pk
-        if not SEEN:
-            SEEN.append(invoke('campaign', 'status', pk).output)
-            SEEN.append(invoke('campaign', 'report', pk).output)
-            SEEN.append(invoke('campaign', 'extend', pk, '--max-rounds', 9).output)
-            SEEN.append(invoke('campaign', 'export', pk, '/tmp/never.aiida').output)
-            SEEN.append(invoke('campaign', 'stop', pk).output)
-            SEEN.append(invoke('campaign', 'status', pk).output)
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(main, [str(item) for item in arguments])
-
-
-def flat(result):
-    return ' '.join((result if isinstance(result, str) else result.output).split())
+        if not OUTPUTS:
+            OUTPUTS['status'] = invoke('campaign', 'status', pk)
+            OUTPUTS['report'] = invoke('campaign', 'report', pk)
+            OUTPUTS['extend'] = invoke('campaign', 'extend', pk, '--max-rounds', 9, status=2)
+            OUTPUTS['export'] = invoke('campaign', 'export', pk, 'never.aiida', status=2)
+            OUTPUTS['stop'] = invoke('campaign', 'stop', pk)
+            OUTPUTS['status after stop'] = invoke('campaign', 'status', pk)
 
 
 @pytest.fixture
@@ -58,7 +51,7 @@ def any_code(aiida_profile, aiida_code_installed):
 
 @pytest.fixture
 def config(any_code, write_model, predict_by_hand, tmp_path):
-    """Write the configuration of a campaign whose first predictions are given, and that trains nothing."""
+    """Write the configuration of a campaign with predictions for its first round and without retraining."""
     pool = searching.some_pool()
     model = ModelData.get_or_create(write_model('search'))
     predictions = PredictionsData(predict_by_hand(pool.crystals, model.content_hash)).store()
@@ -69,7 +62,7 @@ def config(any_code, write_model, predict_by_hand, tmp_path):
         'model': model.pk,
         'predictions': predictions.pk,
         'code': any_code.full_label,
-        'engine': f'{__name__}:WatchedEngine',
+        'engine': f'{__name__}:ObservedEngine',
         'dfpt': {'arguments': {'table': searching.table_of(pool)}},
         'picking': {'batch_size': 2},
         'stop_rules': {'max_rounds': 2},
@@ -80,128 +73,108 @@ def config(any_code, write_model, predict_by_hand, tmp_path):
     return path
 
 
-def latest():
-    query = orm.QueryBuilder().append(
-        orm.WorkChainNode, filters={'attributes.process_label': 'ActiveLearningWorkChain'}
-    )
-    return query.order_by({orm.WorkChainNode: {'id': 'desc'}}).first(flat=True)
-
-
-def test_a_campaign_from_its_file_to_another_profile(config, tmp_path):
-    SEEN.clear()
-    result = invoke('campaign', 'start', config, '--run')
-    assert result.exit_code == 0, result.output
-    node = latest()
-    running, so_far, extend, export, stop, asked = (flat(text) for text in SEEN)
+def test_start_stop_extend_and_export(config, tmp_path):
+    OUTPUTS.clear()
+    invoke('campaign', 'start', config, '--run')
+    (node,) = latest_campaigns(1)
+    running = flat(OUTPUTS['status'])
     assert running.startswith(
-        f'ActiveLearningWorkChain<{node.pk}> running, "in small", round 1 of at most 2, verifying, 0 '
+        f'ActiveLearningWorkChain<{node.pk}> running, "in small", round 1 of at most 2, verifying, 0 of 2 finished, '
     )
-    assert (
-        'nothing verified yet, 2 calculations and 0.00 core-hours spent, next: learn from the labels, for ' in running
-    )
-    assert 'why it ended: it has not ended' in so_far
-    assert 'is running; wait, or ask it to stop' in extend
-    assert 'is running; an archive holds what has ended' in export
-    assert 'stops after its round' in stop
-    assert 'next: stops after this round, as asked' in asked
+    assert '2 calculations, 0.00 core-hours, next: collect labels, for ' in running
+    assert 'end: not finished' in OUTPUTS['report']
+    for command in ('extend', 'export'):
+        assert f'campaign {node.pk} is running' in flat(OUTPUTS[command])
+    assert 'next: collect labels' not in flat(OUTPUTS['status after stop'])
 
-    # it stopped as it was asked to
     line = f'ActiveLearningWorkChain<{node.pk}> finished, "in small", 1 round, best total '
     for command in (('campaign', 'status', node.pk), ('show', node.pk), ('campaign', 'report', node.pk)):
-        said = flat(invoke(*command))
-        assert line in said, command
-        assert 'ended by requested: it was asked to stop after round 1, took 0:' in said
+        output = flat(invoke(*command))
+        assert line in output, command
+        assert 'stopped by requested: ' in output
     assert line in flat(invoke('campaign', 'status'))
     picks = flat(invoke('show', node.outputs.picks.round_01.pk))
     assert 'Candidates, 12, 2 picked' in picks
     assert 'p23 picked: place 1 of 12 by greedy 19.5' in picks
-    assert 'has ended already' in flat(invoke('campaign', 'stop', node.pk))
+    assert str(node.pk) in flat(invoke('campaign', 'stop', node.pk, status=2))
 
-    further = _extended(node)
-    _exported(further, tmp_path)
+    extension = _extend(node)
+    _export(extension, tmp_path)
 
 
-def _extended(node):
-    """Go on for one more round."""
-    result = invoke('campaign', 'extend', node.pk, '--max-rounds', 1, '--run')
-    assert 'nothing would be done, since 1 rounds are done, 1 were allowed (max_rounds)' in flat(result)
-    result = invoke('campaign', 'extend', node.pk, '--run')
-    assert 'give a rule to go on by' in flat(result)
-    result = invoke('campaign', 'extend', node.pk, '--rule', 'max_round=3')
-    assert "stop_rules.max_round: no such setting (did you mean 'max_rounds'?)" in flat(result)
-    result = invoke('campaign', 'extend', node.pk, '--max-rounds', 3, '--rule', 'max_calculations=4', '--run')
-    assert result.exit_code == 0, result.output
-    further = latest()
-    assert further.inputs.extend.history.uuid == node.outputs.history.uuid
-    assert further.inputs.stop_rules.get_dict() == {'max_rounds': 3, 'max_calculations': 4}
-    assert [child.process_label for child in further.called if isinstance(child, orm.WorkChainNode)] == [
-        'VerifyWorkChain'
-    ]
-    report = json.loads(invoke('campaign', 'report', further.pk, '--json').output)
+def _extend(node):
+    """Extend a campaign by one round of two picks."""
+    assert 'max_rounds' in flat(invoke('campaign', 'extend', node.pk, '--max-rounds', 1, '--run', status=2))
+    assert '--rule' in flat(invoke('campaign', 'extend', node.pk, '--run', status=2))
+    assert "'max_rounds'" in flat(invoke('campaign', 'extend', node.pk, '--rule', 'max_round=3', status=2))
+    arguments = ('--max-rounds', 3, '--rule', 'max_calculations=4', '--run')
+    output = flat(invoke('campaign', 'extend', node.pk, *arguments))
+    (extension,) = latest_campaigns(1)
+    assert extension.inputs.extend.history.uuid == node.outputs.history.uuid
+    assert extension.inputs.stop_rules.get_dict() == {'max_rounds': 3, 'max_calculations': 4}
+    called = [child.process_label for child in extension.called if isinstance(child, orm.WorkChainNode)]
+    assert called == ['VerifyWorkChain']
+    report = json.loads(invoke('campaign', 'report', extension.pk, '--json'))
     assert [item['picks'] for item in report['rounds']] == [2, 2]
-    assert [item['round'] for item in report['best']] == [2, 1, 2, 1] or len(report['best']) == 4
+    rounds = {'p23': 1, 'p21': 1, 'p19': 2, 'p17': 2}  # the predictions increase with the row of the pool
+    epsilon = {crystal.id: searching.epsilon(crystal) for crystal in node.inputs.pool.crystals}
+    best = sorted(rounds, key=lambda name: -epsilon[name])
+    assert [(item['id'], item['round']) for item in report['best']] == [(name, rounds[name]) for name in best]
     values = [item['value'] for item in report['best']]
     assert values == sorted(values, reverse=True)
     assert report['rounds'][-1]['best'] == pytest.approx(values[0])
-    assert report['stop'] == {'rule': 'max_calculations', 'reason': '4 calculations are done, 4 were allowed'}
-    assert report['cost']['labels'] == 4
-    text = flat(result)
-    for part in ('Rounds, 2;', 'not retrained', 'Best verified by total, 4', report['best'][0]['id'], 'cost: 4 calcul'):
-        assert part in text, part
-    assert 'why it ended: 4 calculations are done, 4 were allowed (max_calculations)' in text
-    return further
+    assert report['stop']['rule'] == 'max_calculations'
+    assert report['cost'] | {'core_hours': 0.0} == {'calculations': 4, 'labels': 4, 'trainings': 0, 'core_hours': 0.0}
+    for text in ('Rounds, 2;', 'not retrained', 'Best verified by total, 4', 'cost: 4 calculations, 4 labels'):
+        assert text in output, text
+    assert 'end: max_calculations: ' in output
+    return extension
 
 
-def _exported(node, tmp_path):
-    """Export it, import it into a profile of its own, and report there."""
+def _export(node, tmp_path):
+    """Export a campaign, import it into another profile, and compare the reports."""
     archive = tmp_path / 'campaign.aiida'
-    result = invoke('campaign', 'export', node.pk, archive)
-    assert result.exit_code == 0, result.output
-    assert 'is there already; overwrite it with --force' in flat(invoke('campaign', 'export', node.pk, archive))
-    here = json.loads(invoke('campaign', 'report', node.pk, '--json').output)
-    elsewhere = {**os.environ, 'AIIDA_PATH': str(tmp_path / 'elsewhere')}
-    elsewhere.pop('AIIDA_PROFILE', None)
+    invoke('campaign', 'export', node.pk, archive)
+    assert '--force' in flat(invoke('campaign', 'export', node.pk, archive, status=2))
+    here = json.loads(invoke('campaign', 'report', node.pk, '--json'))
+    environment = {**os.environ, 'AIIDA_PATH': str(tmp_path / 'elsewhere')}
+    environment.pop('AIIDA_PROFILE', None)
     (tmp_path / 'elsewhere').mkdir()
     folder = Path(sys.executable).parent
 
     def run(program, *arguments):
         command = [folder / program, *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, env=elsewhere, check=False, timeout=300)
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    run(
-        'verdi',
-        *['profile', 'setup', 'core.sqlite_dos', '-n', '--profile-name', 'other', '--email', 'a@b', '--set-as-default'],
-    )
+    profile = ['core.sqlite_dos', '-n', '--profile-name', 'other', '--email', 'a@b', '--set-as-default']
+    run('verdi', 'profile', 'setup', *profile)
     run('verdi', 'archive', 'import', archive)
     there = json.loads(run('aiida-goectp', 'campaign', 'report', node.uuid, '--json'))
-    for report in (here, there):
-        for name in ('pk', 'outputs'):
-            (report['campaign'] if name == 'pk' else report).pop(name)
+    for report in (here, there):  # PKs differ between profiles
+        report['campaign'].pop('pk')
+        report.pop('outputs')
     assert there == here
 
 
-def test_what_is_no_campaign(config):
-    pool = orm.load_node(yaml.safe_load(config.read_text())['pool'])
-    for command in ('status', 'report', 'stop', 'extend'):
-        result = invoke('campaign', command, pool.creator.pk)
-        assert result.exit_code == 2
+def test_other_processes_are_refused(config):
+    calculation = orm.load_node(yaml.safe_load(config.read_text())['pool']).creator
     other = orm.WorkChainNode()
     other.set_process_label('ScreenWorkChain')
-    result = invoke('campaign', 'report', other.store().pk)
-    assert f'process {other.pk} is a ScreenWorkChain, no campaign' in flat(result)
+    other.store()
+    for command in ('status', 'report', 'stop', 'extend'):
+        assert str(calculation.pk) in invoke('campaign', command, calculation.pk, status=2)
+        assert f'process {other.pk} is a ScreenWorkChain' in flat(invoke('campaign', command, other.pk, status=2))
 
 
-def test_no_campaign_yet(aiida_profile_clean):
-    result = invoke('campaign', 'status')
-    assert result.exit_code == 2
-    assert 'there is no campaign yet' in flat(result)
+def test_status_without_campaigns(aiida_profile_clean):
+    assert 'aiida-goectp campaign start' in flat(invoke('campaign', 'status', status=2))
 
 
 @pytest.fixture
-def begun(aiida_profile):
-    """Return a function that makes the node of a campaign which has called some processes and waits."""
+def waiting_campaign(aiida_profile):
+    """Return a function that stores the node of a campaign with the calls of given labels."""
 
     def make(*labels):
         node = orm.WorkChainNode(process_type='aiida.workflows:goectp.active_learning')
@@ -223,14 +196,17 @@ def begun(aiida_profile):
     return make
 
 
-def _call(node, label):
-    """Let a campaign have called a process; one that records gives a history."""
-    training = 'train_member' in label
-    call = orm.WorkChainNode() if training else orm.CalcFunctionNode()
-    link = LinkType.CALL_WORK if training else LinkType.CALL_CALC
+def _call(node, path):
+    """Add a call to a process, with the calls below it by a path of labels; one that records creates a history."""
+    label, _, below = path.partition('/')
+    chain = bool(below) or label.startswith('member_')
+    call = orm.WorkChainNode() if chain else orm.CalcFunctionNode()
+    link = LinkType.CALL_WORK if chain else LinkType.CALL_CALC
     call.base.links.add_incoming(node, link_type=link, link_label=label)
-    call.set_process_label('TrainWorkChain' if training else 'record_round' if 'record' in label else 'any')
+    call.set_process_label('record_round' if 'record' in label else 'any')
     call.store()
+    if below:
+        _call(call, below)
     if 'record' in label:
         history = write_history(some_history())
         history.base.links.add_incoming(call, link_type=LinkType.CREATE, link_label='result')
@@ -250,64 +226,73 @@ def some_history():
     return History(figure_of_merit='total', rounds=(last,))
 
 
+BEFORE, ROUND_1 = 'before round 1', 'round 1 of at most 2'
+
+
 @pytest.mark.parametrize(
-    ('labels', 'words'),
+    ('labels', 'parts'),
     [
-        (
-            [],
-            'before round 1, beginning, nothing verified yet, 0 calculations and 0.00 core-hours spent, next: train a',
-        ),
-        (
-            ['round_00_deal', 'round_00_train_member_00'],
-            'before round 1, training, 0 of 2 members done (no epoch done yet)',
-        ),
-        (['round_01_predict'], 'round 1 of at most 2, predicting 12 crystals, nothing verified yet'),
-        (['round_01_predict', 'round_01_pick'], 'round 1 of at most 2, picking, nothing'),
+        ([], [BEFORE, 'starting', 'no verified value', '0 calculations', '0.00 core-hours', 'next: train a model']),
+        (['round_00_retrain/train_committee/member_00'], [BEFORE, 'next: predict the pool']),
+        (['round_01_predict'], [ROUND_1, 'predicting 12 crystals', 'no verified value', 'next: pick']),
+        (['round_01_predict', 'round_01_pick'], [ROUND_1, 'picking', 'next: verify']),
         (
             ['round_01_labels', 'round_01_record'],
-            'round 1 of at most 2, taking labels, best total 10 (p1), 2 calculations and',
+            [ROUND_1, 'collecting labels', 'best total 10 (p1)', '2 calculations', '1.75 core-hours'],
         ),
-        (['round_01_record', 'round_01_deal', 'round_01_train_member_00'], 'training, 0 of 2 members done'),
-        (
-            ['round_01_record', 'round_01_merge'],
-            'comparing models, best total 10 (p1), 2 calculations and 1.75 core-hours',
-        ),
-        (['round_01_record', 'round_01_record_retraining'], 'round 1 of at most 2, round done,'),
-        (['round_01_record', 'round_02_predict'], 'round 2 of at most 2, predicting 12 crystals, best total 10 (p1)'),
-        (['round_01_record', 'round_03_predict'], 'after the last round, predicting'),
-        (['round_01_record', 'rank_verified'], 'round 1 of at most 2, concluding'),
+        (['round_01_record', 'round_01_retrain/compare_models'], [ROUND_1, 'comparing models', 'best total 10 (p1)']),
+        (['round_01_record', 'round_01_record_retraining'], [ROUND_1, 'round finished']),
+        (['round_01_record', 'round_02_predict'], ['round 2 of at most 2', 'predicting 12 crystals']),
+        (['round_01_record', 'round_03_predict'], ['after the last round', 'predicting 12 crystals']),
+        (['round_01_record', 'rank_verified'], [ROUND_1, 'finishing', 'next: end']),
     ],
 )
-def test_the_line_in_each_stage(begun, labels, words):
-    assert words in status_line(begun(*labels))
+def test_status_in_each_stage(waiting_campaign, labels, parts):
+    line = status_line(waiting_campaign(*labels)).split(', ')
+    assert [part for part in line if part in parts] == parts
 
 
-def test_report_on_a_campaign_that_retrained(begun):
-    node = begun('round_01_record')
-    said = flat(invoke('campaign', 'report', node.pk))
-    for part in (
+@pytest.mark.parametrize('before', [[], ['round_01_record']])
+def test_status_of_a_committee_in_training(waiting_campaign, before):
+    number = len(before)
+    node = waiting_campaign(*before, f'round_{number:02d}_retrain/train_committee/member_00')
+    assert 'training, 0 of 2 members finished (' in status_line(node)
+
+
+def test_report_on_a_campaign_with_retraining(waiting_campaign):
+    output = flat(invoke('campaign', 'report', waiting_campaign('round_01_record').pk))
+    for text in (
         'adopted',
         '1 round with 1 new labels',
         'mmmmmmmmmm',
         'Best verified by total, 1',
         '9.00 ± 0.50',
         '-10%',
-        'Picked, and no value of total, 1',
+        'Picks without a value of total, 1',
         'p2 failed [302] no gap',
-        '2 of 8 candidates were picked in 1 round; 1 gave a label to learn from. The best is p1: total = 10, where 9 '
-        'was predicted. The predictions of the picks were wrong by 10% in round 1, on average.',
-        'why it ended: it has not ended',
-        'cost: 2 calculations, which gave 1 labels; 1 retrainings; 1.75 core-hours',
+        'picks: 2 of 8 candidates in 1 round, 1 with a label',
+        'best: p1, total 10 (predicted 9)',
+        '10% in round 1',
+        'end: not finished',
+        'cost: 2 calculations, 1 labels, 1 retrainings, 1.75 core-hours',
     ):
-        assert part in said, part
-    empty = flat(invoke('campaign', 'report', begun().pk))
-    assert 'cost: 0 calculations' in empty
+        assert text in output, text
 
 
-def test_rules_from_words():
+def test_report_before_the_first_round(waiting_campaign):
+    output = invoke('campaign', 'report', waiting_campaign().pk)
+    assert 'cost: 0 calculations' in output
+    assert 'Rounds' not in output
+
+
+def test_parse_rules():
     pairs = ['max_core_hours=1e2', 'stable_top.k=5', 'stable_top.rounds=2', 'threshold=null']
     rules = parse_rules(pairs)
     assert rules == {'max_core_hours': '1e2', 'stable_top': {'k': 5, 'rounds': 2}, 'threshold': None}
-    for wrong in ('max_rounds', '=3', 'a.b=[', 'threshold.value=1'):
-        with pytest.raises(Exception, match='--rule'):
-            parse_rules(['threshold=null', wrong])
+
+
+@pytest.mark.parametrize('pair', ['max_rounds', '=3', 'a.b=[', 'threshold.value=1'])
+def test_invalid_rules_are_named(pair):
+    with pytest.raises(click.UsageError) as caught:
+        parse_rules(['threshold=null', pair])
+    assert f'--rule {pair}' in caught.value.message

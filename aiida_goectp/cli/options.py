@@ -1,0 +1,115 @@
+"""Options that several commands share, and functions that use their values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from aiida.cmdline.params import options
+from aiida.cmdline.params.types import CodeParamType
+from aiida.cmdline.utils import echo
+
+__all__ = (
+    'ACCOUNT',
+    'FORCE',
+    'LABEL',
+    'OUTPUT',
+    'PROTOCOL',
+    'QUEUE',
+    'ROWS',
+    'WALL_TIME',
+    'check_overwrite',
+    'job_options',
+    'parse_json_settings',
+    'run_or_submit',
+    'scheduler_options',
+    'write_output',
+)
+
+ROWS = click.option(
+    '-n', '--rows', default=20, show_default=True, type=click.IntRange(min=1), help='Maximum number of rows per table.'
+)
+LABEL = click.option('--label', default='', help='Label of the new node.')
+OUTPUT = options.OverridableOption(
+    '-o', '--output', type=click.Path(dir_okay=False, writable=True, path_type=Path), help='File to write.'
+)
+FORCE = options.FORCE(help='Overwrite an existing file.')
+PROTOCOL = click.option('--protocol', help='Protocol: fast, balanced or stringent.')
+QUEUE = click.option('--queue', help='Queue or partition of the scheduler.')
+ACCOUNT = click.option('--account', help='Account that the scheduler charges.')
+WALL_TIME = click.option('--wall-time', type=click.IntRange(min=60), help='Time limit of a job in seconds.')
+
+
+def run_or_submit(run: bool = True) -> Callable[..., Any]:
+    """Return the option ``--run/--submit``.
+
+    :param run: default value
+    """
+    return click.option(
+        '--run/--submit',
+        default=run,
+        help=f'Run in this process and wait, or submit to the daemon.  [default: {"run" if run else "submit"}]',
+    )
+
+
+def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of jobs of the executable goectp: code, protocol, device, resources, label, run or submit."""
+    shared = (
+        click.option('--code', type=CodeParamType(), help='Code to run.  [default: goectp@localhost]'),
+        PROTOCOL,
+        click.option('--device', help='Device: auto, cpu, cuda or cuda:N.'),
+        click.option('--gpus', type=click.IntRange(min=0), default=0, help='GPUs to request per job.'),
+        QUEUE,
+        ACCOUNT,
+        WALL_TIME,
+        click.option('--label', default='', help='Label of the work chain.'),
+        run_or_submit(),
+    )
+    for option in reversed(shared):
+        command = option(command)
+    return command
+
+
+def scheduler_options(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``metadata.options`` of a job.
+
+    :param values: values of ``queue``, ``account`` and ``wall_time``, None where not given
+    """
+    names = {'queue_name': 'queue', 'account': 'account', 'max_wallclock_seconds': 'wall_time'}
+    return {name: values[option] for name, option in names.items() if values[option] is not None}
+
+
+def parse_json_settings(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Return the values of ``--set NAME JSON``.
+
+    :raises click.UsageError: invalid JSON
+    """
+    settings = {}
+    for name, text in pairs:
+        try:
+            settings[name] = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise click.UsageError(f'--set {name}: invalid JSON ({error}); quote strings: \'"text"\'') from error
+    return settings
+
+
+def check_overwrite(path: Path, force: bool, param_hint: str = '--output') -> None:
+    """Check that a file does not exist, or may be overwritten.
+
+    :raises click.BadParameter: the file exists and ``force`` is false
+    """
+    if path.exists() and not force:
+        raise click.BadParameter(f'{path} exists; overwrite it with --force', param_hint=param_hint)
+
+
+def write_output(path: Path, content: bytes, force: bool) -> None:
+    """Write a file and report its path.
+
+    :raises click.BadParameter: the file exists and ``force`` is false
+    """
+    check_overwrite(path, force)
+    path.write_bytes(content)
+    echo.echo_success(f'wrote {path}')

@@ -1,0 +1,115 @@
+"""Queries for stored nodes: the latest of a kind, and the responses and gate results that a process created."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import click
+from aiida import orm
+from aiida.plugins import DataFactory, WorkflowFactory
+
+from aiida_goectp.calculations.campaign import read_history
+from aiida_goectp.core.selection.history import History
+from aiida_goectp.data.dielectric import DielectricData
+from aiida_goectp.workflows.dfpt.gates import evaluate_gates
+
+__all__ = (
+    'gate_results',
+    'is_campaign',
+    'last_history',
+    'latest_campaigns',
+    'latest_node',
+    'latest_screen',
+    'responses_with_gates',
+)
+
+_CAMPAIGN = 'ActiveLearningWorkChain'
+_HISTORIES = ('record_retraining', 'record_round', 'begin_history')
+"""calcfunctions that create a history"""
+
+
+def latest_node(entry_point: str) -> Any:
+    """Return the node of a data type that was stored last, None without any.
+
+    :param entry_point: of the data type, e.g. ``goectp.crystals``
+    """
+    cls = DataFactory(entry_point)
+    return orm.QueryBuilder().append(cls).order_by({cls: {'id': 'desc'}}).limit(1).first(flat=True)
+
+
+def latest_screen() -> orm.ProcessNode:
+    """Return the last screen with a selection.
+
+    :raises click.UsageError: no screen has a selection
+    """
+    screen: Any = WorkflowFactory('goectp.screen')
+    query = orm.QueryBuilder().append(screen, tag='screen', project='*')
+    query.append(orm.List, with_incoming='screen', edge_filters={'label': 'selection'})
+    node: orm.ProcessNode | None = query.order_by({'screen': {'id': 'desc'}}).limit(1).first(flat=True)
+    if node is None:
+        raise click.UsageError('no screen with a selection is stored; run `aiida-goectp screen` first')
+    return node
+
+
+def is_campaign(node: Any) -> bool:
+    """Return whether a node is a campaign."""
+    return isinstance(node, orm.WorkChainNode) and node.process_label == _CAMPAIGN
+
+
+def latest_campaigns(number: int) -> list[orm.WorkChainNode]:
+    """Return the latest campaigns, newest first."""
+    query = orm.QueryBuilder().append(orm.WorkChainNode, filters={'attributes.process_label': _CAMPAIGN})
+    found: list[orm.WorkChainNode] = query.order_by({orm.WorkChainNode: {'id': 'desc'}}).limit(number).all(flat=True)
+    return found
+
+
+def last_history(campaign: orm.WorkChainNode) -> History | None:
+    """Return the current history of a campaign: the output, the last one written, or that of the extended campaign."""
+    if 'history' in campaign.outputs:
+        return read_history(campaign.outputs.history)
+    written = [call for call in campaign.called if call.process_label in _HISTORIES and 'result' in call.outputs]
+    if written:
+        return read_history(max(written, key=lambda call: int(call.pk or 0)).outputs.result)
+    return read_history(campaign.inputs.extend.history) if 'extend' in campaign.inputs else None
+
+
+def gate_results(response: DielectricData) -> list[orm.Dict]:
+    """Return the gate results of a response, oldest first."""
+    links = response.base.links.get_outgoing(node_class=orm.CalcFunctionNode, link_label_filter='dielectric')
+    calls = sorted((node for node in links.all_nodes() if _evaluated_gates(node)), key=lambda node: int(node.pk or 0))
+    return [call.outputs.result for call in calls]
+
+
+def responses_with_gates(nodes: Iterable[Any]) -> list[tuple[DielectricData, orm.Dict]]:
+    """Return responses with their gate results, each response once, in the order given.
+
+    A response that is given itself has its newest gate result; the gates are evaluated if there is none. A process has
+    all responses that were evaluated within it, refused ones included.
+
+    :param nodes: dielectric responses, or processes
+    :raises click.UsageError: a node of another type, or a process without evaluated response
+    """
+    found: dict[str, tuple[DielectricData, orm.Dict]] = {}
+    for node in nodes:
+        if isinstance(node, DielectricData):
+            results = gate_results(node)
+            pairs = [(node, results[-1] if results else evaluate_gates(node))]
+        elif isinstance(node, orm.ProcessNode):
+            calls = sorted(filter(_evaluated_gates, [*node.called_descendants, node]), key=lambda call: call.pk or 0)
+            pairs = [(call.inputs.dielectric, call.outputs.result) for call in calls]
+        else:
+            raise click.UsageError(
+                f'node {node.pk} is a {type(node).__name__}; give dielectric responses or processes that computed them'
+            )
+        if not pairs:
+            raise click.UsageError(f'{node.process_label}<{node.pk}> computed no dielectric response')
+        for response, result in pairs:
+            found[response.uuid] = (response, result)
+    return list(found.values())
+
+
+def _evaluated_gates(node: orm.Node) -> bool:
+    return (
+        isinstance(node, orm.CalcFunctionNode) and node.process_label == 'evaluate_gates' and 'result' in node.outputs
+    )

@@ -1,0 +1,68 @@
+"""Tables of rankings and selections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from aiida_goectp.cli.views.tables import make_table, table_title
+from aiida_goectp.cli.views.words import PART_SYMBOLS, flag_words
+from aiida_goectp.core.dielectric.predictions import flag_names
+from aiida_goectp.core.formats.numbers import with_deviation
+from aiida_goectp.core.selection.ranking import Ranking
+
+__all__ = ('ranking_table', 'reasons_table', 'selection_table')
+
+_MAX_REASONS = 15
+"""rows of the table of reasons"""
+
+
+def ranking_table(ranking: Ranking, rows: int) -> Table:
+    """Return the best rows with averages, and standard deviations where known."""
+    top = ranking.top(rows).tolist()
+    lines = [
+        [
+            str(ranking.rank[row]),
+            str(ranking.ids[row]),
+            flag_words(flag_names(ranking.flags[row])),
+            ranking.score[row],
+            *(
+                with_deviation(float(getattr(ranking, part)[row]), float(getattr(ranking, f'{part}_std')[row]))
+                for part in PART_SYMBOLS
+            ),
+        ]
+        for row in top
+    ]
+    excluded = len(ranking) - ranking.ranked_count
+    title = f'{table_title("Ranking", len(top), ranking.ranked_count)} ranked, {excluded} excluded'
+    columns = ['rank', 'id', 'remarks', ranking.figure_of_merit, *PART_SYMBOLS.values()]
+    return make_table(title, columns, lines, 3, optional='remarks')
+
+
+def reasons_table(ranking: Ranking) -> Table:
+    """Return the number of rows excluded by each kind of reason."""
+    return make_table('Excluded', ['reason', 'rows'], list(ranking.reason_counts().items())[:_MAX_REASONS])
+
+
+def selection_table(selection: Sequence[Mapping[str, Any]], pks: Mapping[str, int] | None = None) -> Table:
+    """Return the selected crystals, best first, with averages, and standard deviations where known.
+
+    :param selection: items of the output ``selection`` of a screen
+    :param pks: PK of each structure by its name
+    """
+    lines = [
+        [
+            str(item['rank']),
+            item['id'],
+            item['formula'],
+            flag_words(item.get('flags', [])),
+            item['score'],
+            *(with_deviation(item[part], item.get(f'{part}_std')) for part in PART_SYMBOLS),
+            (pks or {}).get(item['structure'], item['structure']),
+        ]
+        for item in selection
+    ]
+    columns = ['rank', 'id', 'formula', 'remarks', 'score', *PART_SYMBOLS.values(), 'structure']
+    return make_table(f'Selection, {len(lines)}', columns, lines, 4, optional='remarks')

@@ -1,0 +1,60 @@
+"""Text for codes and numbers: parts of a tensor, flags, gate results, outcomes, durations, counts.
+
+Nodes and files contain codes; tables and status lines take their text from here. The text of the reasons in rankings
+and picks is that of :mod:`aiida_goectp.core.selection.reasons`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from aiida_goectp.core.dielectric.tensors import PARTS
+
+__all__ = ('GATE_RESULTS', 'OUTCOME_REASONS', 'PART_SYMBOLS', 'counted', 'duration', 'flag_words', 'percent', 'spaced')
+
+PART_SYMBOLS = dict(zip(PARTS, ('ε∞', 'ε ionic', 'ε total'), strict=True))
+"""symbol of each part of a dielectric tensor"""
+
+GATE_RESULTS = {True: 'passed', False: 'FAILED', None: 'not evaluated'}
+"""result of a gate"""
+
+OUTCOME_REASONS = {'electronic-only': 'the ionic part is missing or failed a gate', 'unfinished': 'not computed yet'}
+"""reason of an outcome of a pick, where the history contains none"""
+
+_FLAGS = {
+    'unseen_element': 'element not in the training set',
+    'symmetry_unknown': 'symmetry unknown',
+    'unlike_training': 'unlike the training set',
+}
+
+
+def flag_words(names: Iterable[str]) -> str:
+    """Return the text of the flags of a prediction.
+
+    :param names: of :data:`aiida_goectp.core.dielectric.predictions.FLAG_NAMES`
+    """
+    return ', '.join(_FLAGS.get(name, name) for name in names)
+
+
+def spaced(code: str) -> str:
+    """Return a code such as ``unreadable_file`` with spaces."""
+    return code.replace('_', ' ')
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless the number is one."""
+    return f'{number} {noun}' if number == 1 else f'{number} {noun}s'
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as h:mm:ss."""
+    whole = int(seconds)
+    return f'{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}'
+
+
+def percent(fraction: float | None, sign: str = '') -> str:
+    """Return a fraction in percent; empty if it is missing.
+
+    :param sign: ``+`` to print the sign of positive values as well
+    """
+    return '' if fraction is None else f'{fraction:{sign}.0%}'

@@ -1,0 +1,34 @@
+"""Text of codes and numbers."""
+
+import pytest
+
+from aiida_goectp.cli.views.words import GATE_RESULTS, counted, duration, flag_words, percent, spaced
+from aiida_goectp.core.dielectric.predictions import FLAG_NAMES
+
+
+def test_every_flag_has_a_text():
+    texts = [flag_words([name]) for name in FLAG_NAMES]
+    assert len(set(texts)) == len(FLAG_NAMES)
+    assert not set(texts) & set(FLAG_NAMES)
+    assert flag_words(FLAG_NAMES[:2]) == ', '.join(texts[:2])
+    assert flag_words(['later_version']) == 'later_version'
+
+
+def test_gate_results_are_distinct():
+    assert len(set(GATE_RESULTS.values())) == 3
+
+
+@pytest.mark.parametrize(
+    ('text', 'expected'),
+    [
+        (counted(1, 'round'), '1 round'),
+        (counted(0, 'round'), '0 rounds'),
+        (duration(3725.9), '1:02:05'),
+        (percent(0.104), '10%'),
+        (percent(0.104, '+'), '+10%'),
+        (percent(None), ''),
+        (spaced('unreadable_file'), 'unreadable file'),
+    ],
+)
+def test_numbers(text, expected):
+    assert text == expected
