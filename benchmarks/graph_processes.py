@@ -11,7 +11,7 @@ from common import arguments, finish, load, one_thread, table
 
 from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.learning.batches import prepared_batches
-from aiida_goectp.core.learning.graphs import cores
+from aiida_goectp.core.learning.workers import available_cores
 
 BATCH_ATOMS = 16384
 """as for a GPU"""
@@ -33,7 +33,7 @@ def main() -> None:
     options = parser.parse_args()
     crystals = load(options)
     seconds_of(crystals.take(range(8)), 0)  # compiles
-    counts = [0, *(count for count in options.processes if count <= cores())]
+    counts = [0, *(count for count in options.processes if count <= available_cores())]
     seconds = {count: seconds_of(crystals, count) for count in counts}
     rows = [
         {
@@ -43,8 +43,8 @@ def main() -> None:
         }
         for count, value in seconds.items()
     ]
-    table(f'{len(crystals)} crystals of {options.file.name}, preset goectp, {cores()} cores', rows)
-    finish(options, {'crystals': len(crystals), 'cores': cores(), 'graphs': rows})
+    table(f'{len(crystals)} crystals of {options.file.name}, preset goectp, {available_cores()} cores', rows)
+    finish(options, {'crystals': len(crystals), 'cores': available_cores(), 'graphs': rows})
 
 
 if __name__ == '__main__':

@@ -14,7 +14,7 @@ from aiida_goectp.core.formats.model_card import read_card
 from tests import tiny
 
 BENCHMARKS = Path(__file__).parents[1] / 'benchmarks'
-SMALL = '{"options": {"width": 8, "layers": 1, "bins": 16}, "batch_size": 16, "stretches": 0}'
+SMALL = '{"options": {"width": 8, "layers": 1, "bins": 16}, "batch_size": 16, "layer_augmentation_copies": 0}'
 
 
 @pytest.fixture

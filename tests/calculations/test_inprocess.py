@@ -30,7 +30,7 @@ def test_provenance_and_cache(model, crystal_set, crystals):
 
 
 def test_the_model_stays_loaded(model, crystals):
-    from aiida_goectp.core.learning.predict import cached_model
+    from aiida_goectp.core.learning.model_cache import cached_model
 
     predict_crystals(crystals, model, orm.Str('cpu'))
     loaded = cached_model(model.content, 'cpu')

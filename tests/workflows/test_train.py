@@ -13,7 +13,7 @@ from tests import tiny
 from tests.workflows.jobs import end_job, faulty_once, jobs_of
 
 CODES = TrainCalculation.spec().exit_codes
-NETWORK = {'options': {'width': 8, 'layers': 1, 'bins': 16}, 'stretches': 0}
+NETWORK = {'options': {'width': 8, 'layers': 1, 'bins': 16}, 'layer_augmentation_copies': 0}
 SMALL = NETWORK | {'batch_size': 8, 'epochs': 4, 'keep': 'last'}
 ONE_CORE = {'num_machines': 1, 'num_mpiprocs_per_machine': 1, 'num_cores_per_mpiproc': 1}
 

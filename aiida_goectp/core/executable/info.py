@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from aiida_goectp.core.executable.status import ExecutableError, report_error
-from aiida_goectp.core.formats.model_card import ModelCard
+from aiida_goectp.core.formats.model_card import ModelCard, model_hash, read_card, resolve_model, shipped_models
 from aiida_goectp.core.formats.npz import FormatError
 
 __all__ = ('info',)
@@ -16,11 +16,9 @@ __all__ = ('info',)
 
 @click.command()
 @click.argument('model', required=False)
-@click.option('--json', 'as_json', is_flag=True, help='The whole card as one JSON object.')
+@click.option('--json', 'as_json', is_flag=True, help='Print the whole card as one JSON object.')
 def info(model: str | None, as_json: bool) -> None:
-    """Describe a MODEL (a file, or the name of a shipped one); without one, list those that ship."""
-    from aiida_goectp.core.formats.model_card import model_hash, read_card, resolve_model, shipped_models
-
+    """Describe a MODEL (a file, or the name of a shipped model); without one, list the shipped models."""
     if model is None:
         for name in shipped_models():
             click.echo(name)
@@ -35,29 +33,30 @@ def info(model: str | None, as_json: bool) -> None:
         return
     click.echo(f'{card.name}: preset {card.preset}, targets {", ".join(card.targets)}, {card.members} member(s)')
     click.echo(f'hash        {model_hash(path)}')
-    for words in backbones(card):
-        click.echo(f'backbone    {words}')
+    for backbone in _backbones(card):
+        click.echo(f'backbone    {backbone}')
     click.echo(f'functional  {card.functional}')
     click.echo(f'elements    {len(card.elements)} in the training set')
     for part, targets in card.metrics.items():
-        for target, figures in (targets if isinstance(targets, dict) else {'': targets}).items():
-            click.echo(f'{part} {target}: {_figures(figures)}'.replace(' :', ':'))
-    for label, text in (('licence', card.licence), ('citation', card.citation), ('notes', card.notes)):
-        if text:
-            click.echo(f'{label:<11} {text}')
+        for target, metrics in (targets if isinstance(targets, dict) else {'': targets}).items():
+            click.echo(f'{part} {target}: {_format_metrics(metrics)}'.replace(' :', ':'))
+    for label, content in (('licence', card.licence), ('citation', card.citation), ('notes', card.notes)):
+        if content:
+            click.echo(f'{label:<11} {content}')
 
 
-def backbones(card: ModelCard) -> list[str]:
-    """Return the backbones in words, with the number of members that have each where they differ."""
-    told = [f'{item.get("backbone")} {item.get("options")}' for item in map(card.architecture_of, range(card.members))]
+def _backbones(card: ModelCard) -> list[str]:
+    """Return backbone and options of the members; where they differ, with the number of members that have each."""
+    each = [f'{item.get("backbone")} {item.get("options")}' for item in map(card.architecture_of, range(card.members))]
     if not card.architectures:
-        return told[:1]
-    return [f'{told.count(words)} × {words}' for words in dict.fromkeys(told)]
+        return each[:1]
+    return [f'{each.count(backbone)} × {backbone}' for backbone in dict.fromkeys(each)]
 
 
-def _figures(figures: Any) -> str:
-    if not isinstance(figures, dict):
-        return json.dumps(figures)
+def _format_metrics(metrics: Any) -> str:
+    if not isinstance(metrics, dict):
+        return json.dumps(metrics)
     return ', '.join(
-        f'{k} {v:.3g}' if isinstance(v, int | float) else f'{k} {json.dumps(v)}' for k, v in figures.items()
+        f'{name} {value:.3g}' if isinstance(value, int | float) else f'{name} {json.dumps(value)}'
+        for name, value in metrics.items()
     )

@@ -1,72 +1,132 @@
-"""``goectp join``."""
+"""``goectp join``: read, calibrate, write."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.executable.model_output import echo_metrics
-from aiida_goectp.core.executable.options import card_options
-from aiida_goectp.core.executable.status import ExecutableError, Status, record_errors, report_error
-
-if TYPE_CHECKING:
-    from aiida_goectp.core.datasets.dataset import Dataset
-    from aiida_goectp.core.formats.model_card import ModelCard
+from aiida_goectp.core.executable.options import FILE, model_options
+from aiida_goectp.core.executable.status import ExecutableError, Status, record_errors
+from aiida_goectp.core.executable.traininputs import split_dataset, with_functional
+from aiida_goectp.core.formats.model_card import ModelCard, member_hashes, read_card, resolve_model
 
 __all__ = ('join',)
 
-_PATH = click.Path(exists=True, dir_okay=False)
-_MOST = 32
-"""members; as a training has at most"""
+_MAX_MEMBERS = 32
+"""as in a training"""
 
 
 @click.command()
 @click.argument('models', nargs=-1, required=True, metavar='MODEL…')
-@click.option('--dataset', required=True, type=_PATH, help='What they were trained on: dataset.npz or JSON lines.')
-@click.option('--output', required=True, type=click.Path(dir_okay=False), help='Model file to write (.safetensors).')
-@click.option('--split', required=True, help='Name of the split of the dataset, or of the file, they were trained on.')
-@click.option('--split-file', type=_PATH, help='JSON: splits → name → part → ids.')
-@click.option('--threads', type=click.IntRange(min=1), help='CPU threads.')
-@click.option('--quiet', is_flag=True, help='No figures.')
-@card_options('committee')
-def join(models: tuple[str, ...], dataset: str, output: str, **options: Any) -> None:
-    """Join models that were trained apart to one committee, of all their members in order.
+@click.option('--dataset', required=True, type=FILE, help='Training data of the models: dataset.npz or JSON lines.')
+@click.option(
+    '--split', required=True, help='Name of the split, of the dataset or of the split file, used in training.'
+)
+@model_options('committee')
+def join(models: tuple[str, ...], dataset: Path, output: Path, **options: Any) -> None:
+    """Join separately trained models to one committee of all their members, in the given order.
 
-    Each MODEL is a file or the name of a shipped model; their networks may differ. The uncertainty of the committee is
-    calibrated on the validation rows of the split, and its figures are those of the test rows: no member may have
-    learnt from either.
+    Each MODEL is a file or the name of a shipped model; the architectures may differ. The uncertainty of the committee
+    is calibrated on the validation rows of the split, and its metrics are those of the test rows; no member may have
+    been trained on either.
 
     Exit status: 0 finished, 2 bad input or model.
     """
-    if not Path(output).parent.is_dir():
-        report_error(ExecutableError('bad_input', f'{output}: there is no folder {Path(output).parent}; make it first'))
     with record_errors(Status(None)):
-        card = _join(models, Path(dataset), Path(output), options)
+        files, cards = _read_models(models)
+        data, functional = with_functional(Dataset.load(dataset), options['functional'])
+        split, parts = split_dataset(data, options['split'], options['split_file'], 0, label=str(dataset))
+        _check_models(cards, functional)
+        _warn(cards, parts)
+        card = _join(files, parts, output, options, f'{dataset.name}, split {split}', functional)
     if not options['quiet']:
-        echo_metrics(card, Path(output))
+        echo_metrics(card, output)
 
 
-def _join(models: tuple[str, ...], source: Path, output: Path, options: dict[str, Any]) -> ModelCard:
-    from aiida_goectp.core.datasets.dataset import Dataset
-    from aiida_goectp.core.executable.traininputs import name_functional, split_dataset
-    from aiida_goectp.core.formats.model_card import member_hashes, read_card, resolve_model
+def _read_models(models: Sequence[str]) -> tuple[list[Path], list[ModelCard]]:
+    """Return files and cards of models that can be joined.
+
+    :raises ExecutableError: not a model, or models that cannot be members of one committee
+    """
     from aiida_goectp.core.learning.committee_settings import check_same_kind
 
     try:
         files = [resolve_model(model) for model in models]
         cards = [read_card(file) for file in files]
         check_same_kind(cards)
-    except ValueError as error:  # FormatError among them
+        hashes = [item for file, card in zip(files, cards, strict=True) for item in member_hashes(file, card.members)]
+    except ValueError as error:  # FormatError included
         raise ExecutableError('bad_model', str(error)) from error
-    weights = [found for file, card in zip(files, cards, strict=True) for found in member_hashes(file, card.members)]
-    if len(set(weights)) < len(weights):
-        raise ExecutableError('bad_model', 'one of the networks is given twice; its weights would count twice')
-    data, functional = name_functional(Dataset.load(source), options['functional'])
-    split, parts = split_dataset(data, options['split'], options['split_file'], 0, label=str(source))
-    _check(cards, parts, functional)
+    if len(set(hashes)) < len(hashes):
+        raise ExecutableError('bad_model', 'duplicate network: each network can be a member only once')
+    if len(hashes) > _MAX_MEMBERS:
+        raise ExecutableError('bad_model', f'{len(hashes)} members; a committee has {_MAX_MEMBERS} at most')
+    return files, cards
+
+
+def _check_models(cards: Sequence[ModelCard], functional: str) -> None:
+    """Check that the targets and functionals of the models are those of the dataset.
+
+    :raises ExecutableError: they differ
+    """
+    first = cards[0]
+    found = functional.split(', ')
+    if first.targets != ['electronic', 'ionic']:
+        raise ExecutableError('bad_model', f'{first.name}: targets {", ".join(first.targets)}; needs electronic, ionic')
+    if not set(found) <= set(first.functional.split(', ')):
+        raise ExecutableError(
+            'bad_model',
+            f'{first.name}: trained on functional {first.functional}; the labels of the dataset have {functional}; '
+            'give the dataset on which the models were trained',
+        )
+    predicted = first.architecture.get('functionals', [])[:1]
+    if not set(predicted) <= set(found):
+        raise ExecutableError(
+            'bad_model',
+            f'{first.name}: predicts functional {predicted[0]}; the dataset has no such labels; give the dataset on '
+            'which the models were trained',
+        )
+
+
+def _warn(cards: Sequence[ModelCard], parts: Mapping[str, Dataset]) -> None:
+    """Print warnings where metrics or uncertainty of the committee may be wrong."""
+    from aiida_goectp.core.learning.calibrate import MIN_CALIBRATION_ROWS, training_hash
+
+    expected = training_hash(parts['train'])
+    for name, record in (item for card in cards for item in _trainings(card.name, card.training)):
+        if 'parent' in record or record.get('hash') != expected:
+            what = 'was fine-tuned from a model that was' if 'parent' in record else 'was'
+            click.echo(
+                f'warning: {name} {what} trained on rows other than the part train of the split; if validation or test '
+                'rows were among them, errors and intervals of the committee are too small',
+                err=True,
+            )
+    if (rows := len(parts['validation'])) < MIN_CALIBRATION_ROWS:
+        click.echo(f'warning: {rows} validation rows; a calibrated uncertainty needs {MIN_CALIBRATION_ROWS}', err=True)
+
+
+def _trainings(name: str, record: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield name and record of each training of a model; those of the members of a joined one."""
+    for member in record.get('joined', []):
+        yield from _trainings(member.get('name', name), member)
+    if 'joined' not in record:
+        yield name, record
+
+
+def _join(
+    files: Sequence[Path],
+    parts: dict[str, Dataset],
+    output: Path,
+    options: Mapping[str, Any],
+    data: str,
+    functional: str,
+) -> ModelCard:
+    """Write the committee and return its card."""
     import torch
 
     from aiida_goectp.core.learning.committee import join_members
@@ -79,55 +139,7 @@ def _join(models: tuple[str, ...], source: Path, output: Path, options: dict[str
         None,
         output,
         name=options['name'] or output.stem,
-        data=f'{source.name}, split {split}',
+        data=data,
         functional=functional,
         **{name: options[name] for name in ('licence', 'citation', 'notes')},
     )
-
-
-def _check(cards: list[ModelCard], parts: dict[str, Dataset], functional: str) -> None:
-    """Refuse models that mean other tensors than the rows, and warn of those that may know the answers."""
-    from aiida_goectp.core.learning.calibrate import FEWEST, training_hash
-
-    first = cards[0]
-    if first.targets != ['electronic', 'ionic']:
-        raise ExecutableError(
-            'bad_model', f'{first.name}: predicts {", ".join(first.targets)}; needs electronic and ionic'
-        )
-    if sum(card.members for card in cards) > _MOST:
-        raise ExecutableError('bad_model', f'a committee has {_MOST} members at most')
-    if not set(functional.split(', ')) <= set(first.functional.split(', ')):
-        raise ExecutableError(
-            'bad_model',
-            f'{first.name}: learnt from labels of {first.functional}, and those of the dataset are of {functional}; '
-            'join models with the rows that taught them',
-        )
-    told = first.architecture.get('functionals', [])
-    if told and told[0] not in functional.split(', '):
-        raise ExecutableError(
-            'bad_model',
-            f'{first.name}: predicts {told[0]}, and the dataset has no label of it to calibrate and judge by; give the '
-            'rows that taught it',
-        )
-    for name, record in (found for card in cards for found in _trainings(card.name, card.training)):
-        if 'parent' in record or record.get('hash') != training_hash(parts['train']):
-            what = 'goes on from a model that' if 'parent' in record else 'has'
-            click.echo(
-                f'warning: {name} {what} learnt from other rows than part train of the split; if validation or '
-                'test rows were among them, its errors look too small and its intervals are too narrow',
-                err=True,
-            )
-    if len(parts['validation']) < FEWEST:
-        click.echo(
-            f'warning: {len(parts["validation"])} validation rows; with fewer than {FEWEST} the committee states no '
-            'calibrated uncertainty',
-            err=True,
-        )
-
-
-def _trainings(name: str, record: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield name and record of each training of a model; what was joined was not trained itself."""
-    for member in record.get('joined', []):
-        yield from _trainings(member.get('name', name), member)
-    if 'joined' not in record:
-        yield name, record

@@ -1,4 +1,4 @@
-"""Run a command of ``goectp`` in several processes, one a GPU of this node, by ``torchrun``."""
+"""A command of ``goectp`` in several processes, one for each GPU of the node, started by ``torchrun``."""
 
 from __future__ import annotations
 
@@ -11,37 +11,39 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from aiida_goectp.core.executable.signals import SIGNALS
 from aiida_goectp.core.executable.status import EXIT_STATUS
 
 __all__ = ('is_launched', 'launch')
 
 
 def is_launched() -> bool:
-    """Return whether this process is one of several that ``torchrun`` started."""
+    """Return whether this process was started by ``torchrun``."""
     return 'LOCAL_RANK' in os.environ
 
 
 def launch(count: int, arguments: Sequence[str], status_file: Path) -> int:
-    """Run the executable in so many processes, hand a signal to stop on to them, and return the exit status.
+    """Run the executable in several processes, forward signals to them, and return the exit status.
 
+    :param count: number of processes
     :param arguments: of the executable
-    :param status_file: written by the first of the processes; it knows what ``torchrun``'s own exit status hides
+    :param status_file: written by the first process; it has the error code, which the exit status of ``torchrun`` lacks
     """
     command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={count}']
     process = subprocess.Popen([*command, sys.argv[0], *arguments])
-    asked = False
+    signalled = False
 
-    def hand_on(number: int, frame: Any) -> None:
-        nonlocal asked
-        asked = True
+    def forward(number: int, frame: Any) -> None:
+        nonlocal signalled
+        signalled = True
         process.terminate()
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-        signal.signal(number, hand_on)
-    code = process.wait()
-    if code == 0:
+    for number in SIGNALS:
+        signal.signal(number, forward)
+    exit_status = process.wait()
+    if exit_status == 0:
         return 0
-    if asked:
+    if signalled:
         return EXIT_STATUS['interrupted']
     try:
         error = json.loads(status_file.read_text())['error'] or {}

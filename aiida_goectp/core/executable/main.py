@@ -1,4 +1,4 @@
-"""Entry of the executable ``goectp``; commands import torch only when they run."""
+"""Entry point of the executable ``goectp``; its commands import torch when they need it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ('main',)
 @click.group(context_settings={'help_option_names': ['-h', '--help'], 'max_content_width': 100})
 @click.version_option(__version__, prog_name='goectp')
 def main() -> None:
-    """Dielectric tensors of crystals by GoeCTP. Needs no AiiDA profile."""
+    """Predict dielectric tensors of crystals with GoeCTP, and train models. Needs no AiiDA."""
 
 
 for command in (predict, train, join, info):

@@ -1,21 +1,19 @@
-"""What a command that writes a model says in the end."""
+"""Output of the commands that write a model."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from aiida_goectp.core.formats.model_card import ModelCard
+from aiida_goectp.core.formats.model_card import ModelCard
 
 __all__ = ('echo_metrics',)
 
 
 def echo_metrics(card: ModelCard, output: Path) -> None:
-    """Print the figures on the test rows, and where the model lies."""
-    for name, figures in card.metrics.get('test', {}).items():
-        shown = [f'{key} {value:.3g}' for key, value in figures.items() if isinstance(value, int | float)]
-        if shown:
-            print(f'test {name}: ' + ', '.join(shown))
+    """Print the metrics on the test rows, and the path of the model."""
+    for target, metrics in card.metrics.get('test', {}).items():
+        numbers = [f'{name} {value:.3g}' for name, value in metrics.items() if isinstance(value, int | float)]
+        if numbers:
+            print(f'test {target}: ' + ', '.join(numbers))
     print(f'wrote {output}', file=sys.stderr)

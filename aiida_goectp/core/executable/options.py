@@ -1,29 +1,80 @@
-"""Options that the commands which write a model share."""
+"""Options that several commands of ``goectp`` have."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-__all__ = ('card_options',)
+from aiida_goectp.core.executable.status import ExecutableError, report_error
+
+__all__ = (
+    'FILE',
+    'POSITIVE',
+    'device_option',
+    'model_options',
+    'output_option',
+    'quiet_option',
+    'resume_option',
+    'threads_option',
+    'time_limit_option',
+)
 
 _Command = TypeVar('_Command', bound=Callable[..., Any])
 
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+POSITIVE = click.IntRange(min=1)
 
-def card_options(what: str) -> Callable[[_Command], _Command]:
-    """Return a decorator that adds the options for the card.
 
-    :param what: what is named, in its help
+def _in_existing_folder(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    if value is not None and not value.parent.is_dir():
+        report_error(ExecutableError('bad_input', f'{value}: folder {value.parent} does not exist; create it first'))
+    return value
+
+
+def output_option(required: bool, help: str) -> Callable[[_Command], _Command]:
+    """Return the option ``--output``, a file in an existing folder."""
+    kind = click.Path(dir_okay=False, path_type=Path)
+    return click.option('--output', required=required, type=kind, callback=_in_existing_folder, help=help)
+
+
+def resume_option(file: str) -> Callable[[_Command], _Command]:
+    """Return the option ``--resume/--no-resume``.
+
+    :param file: name of the file from which the command resumes, for the help
     """
+    return click.option(
+        '--resume/--no-resume', default=True, show_default=True, help=f'Resume from {file} if it exists.'
+    )
+
+
+device_option = click.option('--device', default='auto', show_default=True, help='auto, cpu, cuda or cuda:N.')
+time_limit_option = click.option('--time-limit', type=float, help='Stop cleanly after so many seconds, to be resumed.')
+threads_option = click.option('--threads', type=POSITIVE, help='Number of CPU threads.')
+quiet_option = click.option('--quiet', is_flag=True, help='Print no progress and no results.')
+
+
+def model_options(what: str) -> Callable[[_Command], _Command]:
+    """Return a decorator that adds the options of every command that writes a model.
+
+    :param what: what the model is, for the help
+    """
+    options = (
+        output_option(required=True, help='Model file to write (.safetensors).'),
+        click.option('--split-file', type=FILE, help='JSON file with splits: splits → name → part → ids.'),
+        threads_option,
+        quiet_option,
+        click.option('--name', help=f'Name of the {what} in the model card.'),
+        click.option('--functional', help='Functional of the dataset rows that state none.'),
+        click.option('--licence', default='', help='Licence in the model card.'),
+        click.option('--citation', default='', help='Citation in the model card.'),
+        click.option('--notes', default='', help='Notes in the model card.'),
+    )
 
     def add(command: _Command) -> _Command:
-        for option in (
-            *(click.option(f'--{name}', default='', help='For the card.') for name in ('notes', 'citation', 'licence')),
-            click.option('--functional', help='Functional of the rows that do not say theirs.'),
-            click.option('--name', help=f'Name of the {what}, for its card.'),
-        ):
+        for option in reversed(options):
             command = option(command)
         return command
 

@@ -1,4 +1,4 @@
-"""Predictions for a person's eyes, and as JSON lines."""
+"""Predictions as text and as JSON lines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet, Failure
 from aiida_goectp.core.dielectric.predictions import DEVIATIONS, TENSORS, Predictions, flag_names
-from aiida_goectp.core.dielectric.tensors import anisotropy, eigenvalues, polycrystalline_average
+from aiida_goectp.core.dielectric.tensors import PARTS, anisotropy, eigenvalues, polycrystalline_average
 from aiida_goectp.core.formats.numbers import with_deviation, with_deviations
 
 __all__ = ('json_lines', 'text', 'with_failed_rows')
@@ -22,47 +22,46 @@ def with_failed_rows(predictions: Predictions, failures: Sequence[Failure]) -> P
     if not failures:
         return predictions
     n = len(failures)
-    nothing: dict[str, Any] = {name: np.full((n, 3, 3), np.nan) for name in TENSORS}
-    unread = Predictions(
+    tensors: dict[str, Any] = {name: np.full((n, 3, 3), np.nan) for name in TENSORS}
+    failed = Predictions(
         ids=np.array([failure.id for failure in failures], dtype=np.str_),
         hashes=np.full(n, '', dtype=np.str_),
-        **nothing,
+        **tensors,
         flags=np.zeros(n, dtype=np.uint32),
         errors=np.array([f'{failure.code}: {failure.message}' for failure in failures], dtype=np.str_),
         model_hash=predictions.model_hash,
     )
-    return replace(Predictions.join([predictions, unread]), settings=predictions.settings)
+    return replace(Predictions.join([predictions, failed]), settings=predictions.settings)
 
 
 def json_lines(crystals: CrystalSet, predictions: Predictions) -> Iterator[str]:
     """Yield one JSON object a row: id, lattice, tensors, standard deviations, flags, and error for a failed row.
 
-    Tensors stand in the frame of ``lattice`` (rows a, b, c in Å); a tensor that the model does not predict is null.
+    Tensors are given in the frame of ``lattice`` (rows a, b, c in Å); a tensor that the model does not predict is null.
     ``average_std``, ``anisotropy_std`` and ``eigenvalues_std`` are lists in the order electronic, ionic, total, as in
-    ``predictions.npz``; null where the model does not know how sure it is. The rows that could not be read follow those
-    that could.
+    ``predictions.npz``; null for a model without uncertainty. The rows that could not be read are at the end.
     """
     for row, crystal in enumerate(crystals):
-        record = {'id': crystal.id, 'lattice': _plain(crystal.lattice)}
-        record.update({name: _plain(getattr(predictions, name)[row]) for name in TENSORS})
-        record.update({name: [_plain(part) for part in getattr(predictions, name)[row]] for name in DEVIATIONS})
+        record = {'id': crystal.id, 'lattice': _json_value(crystal.lattice)}
+        record.update({name: _json_value(getattr(predictions, name)[row]) for name in TENSORS})
+        record.update({name: [_json_value(part) for part in getattr(predictions, name)[row]] for name in DEVIATIONS})
         record['flags'] = list(flag_names(predictions.flags[row]))
         if predictions.errors[row]:
             record['error'] = str(predictions.errors[row])
         yield json.dumps(record)
     for failure in crystals.failures:
-        nothing = {name: None for name in ('lattice', *TENSORS, *DEVIATIONS)}
-        yield json.dumps({'id': failure.id, **nothing, 'flags': [], 'error': f'{failure.code}: {failure.message}'})
+        nulls = {name: None for name in ('lattice', *TENSORS, *DEVIATIONS)}
+        yield json.dumps({'id': failure.id, **nulls, 'flags': [], 'error': f'{failure.code}: {failure.message}'})
 
 
-def _plain(array: np.ndarray) -> list | float | None:
-    return array.tolist() if np.isfinite(array).all() else None  # JSON knows no NaN
+def _json_value(array: np.ndarray) -> list | float | None:
+    return array.tolist() if np.isfinite(array).all() else None  # JSON has no NaN
 
 
 def text(crystals: CrystalSet, predictions: Predictions, row: int = 0) -> str:
-    """Return tensors, averages, eigenvalues and anisotropies of one row as lines to read, each ± standard deviation.
+    """Return tensors, averages, eigenvalues and anisotropies of one row as text, each ± standard deviation.
 
-    The deviation of a tensor is a matrix too, with the principal axes of the tensor: it stands to the right of it.
+    The deviation of a tensor is a tensor with the same principal axes, printed to its right.
     """
     if row >= len(crystals):
         return f'{predictions.ids[row]}\nfailed: {predictions.errors[row]}'
@@ -71,29 +70,28 @@ def text(crystals: CrystalSet, predictions: Predictions, row: int = 0) -> str:
     lines += ['  ' + '  '.join(f'{value:10.5f}' for value in vector) for vector in crystal.lattice]
     if predictions.errors[row]:
         return '\n'.join([*lines, f'failed: {predictions.errors[row]}'])
-    for place, name in enumerate(('electronic', 'ionic', 'total')):
+    for place, name in enumerate(PARTS):
         if np.isfinite(getattr(predictions, name)[row]).all():
-            lines += _part(predictions, row, place, name)
+            lines += _tensor_lines(predictions, row, place, name)
     if flags := flag_names(predictions.flags[row]):
         lines.append('flags: ' + ', '.join(flags))
     return '\n'.join(lines)
 
 
-def _part(predictions: Predictions, row: int, place: int, name: str) -> list[str]:
+def _tensor_lines(predictions: Predictions, row: int, place: int, name: str) -> list[str]:
     tensor, deviation = (getattr(predictions, column)[row] for column in (name, f'{name}_std'))
     average = with_deviation(float(polycrystalline_average(tensor)), predictions.average_std[row, place], '.3f')
     values = with_deviations(eigenvalues(tensor), predictions.eigenvalues_std[row, place], '.3f')
     heading = f'{name}: average {average}, eigenvalues {values}'
-    if name != 'ionic':  # whose smallest eigenvalue may vanish
+    if name != 'ionic':  # its smallest eigenvalue may vanish
         heading += f', anisotropy {with_deviation(float(anisotropy(tensor)), predictions.anisotropy_std[row, place])}'
-    known = np.isfinite(deviation).all()
+    has_deviation = np.isfinite(deviation).all()
     lines = [heading]
     for axis, vector in enumerate(tensor):
         line = '  ' + _numbers(vector)
-        lines.append(f'{line}   ±  {_numbers(deviation[axis])}' if known else line)
+        lines.append(f'{line}   ±  {_numbers(deviation[axis])}' if has_deviation else line)
     return lines
 
 
 def _numbers(vector: np.ndarray) -> str:
-    # no -0.0000
-    return '  '.join(f'{value:10.4f}' for value in np.round(vector, 4) + 0.0)
+    return '  '.join(f'{value:10.4f}' for value in np.round(vector, 4) + 0.0)  # + 0.0 turns −0.0 into 0.0

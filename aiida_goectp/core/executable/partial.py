@@ -1,7 +1,7 @@
-"""The partial file of a prediction: finished rows appended as they come, so that a killed run goes on.
+"""The partial file of a prediction: results are appended batch by batch, so that a killed run can be resumed.
 
-A header line (JSON: format, model, crystals, settings), then one record a chunk: a line with its length and checksum,
-then an npz. A torn last record is cut off when the file is opened again.
+A header line (JSON: format, model, crystals, settings), then one record a batch: a line with its length and checksum,
+then an npz. An incomplete last record is cut off when the file is opened again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.dielectric.predictions import TENSORS
 from aiida_goectp.core.formats.npz import FormatError, check_shape, read_npz, write_npz
-from aiida_goectp.core.learning.predict import Chunk
+from aiida_goectp.core.learning.results import PredictedBatch
 
 __all__ = ('PartialFile', 'identity')
 
@@ -27,7 +27,7 @@ _KIND, _VERSION = 'chunk', 2
 
 
 def identity(crystals: CrystalSet, model_hash: str, precision: str) -> dict[str, Any]:
-    """Return what a partial file must agree on before it is continued."""
+    """Return the header of a partial file, which must be equal for a run to be resumed from it."""
     digest = hashlib.sha256()
     for column in (crystals.ids, crystals.hashes):
         digest.update('\n'.join(map(str, column)).encode())
@@ -42,76 +42,61 @@ def identity(crystals: CrystalSet, model_hash: str, precision: str) -> dict[str,
 
 
 class PartialFile:
-    """Chunks on disk.
+    """Batches of results on disk; those of an earlier run are in ``batches`` after opening.
 
-    :param path: of the partial file
-    :param header: as :func:`identity` gives it; a file with another one is moved aside
-    :param resume: go on with a file that lies there
+    :param path: path of the file
+    :param header: as :func:`identity` returns it; a file with another one is moved aside
+    :param resume: keep the results of an existing file
     """
 
     def __init__(self, path: Path, header: dict[str, Any], resume: bool = True) -> None:
-        self.path, self.chunks = path, list[Chunk]()
+        self.path, self.batches = path, list[PredictedBatch]()
         self.moved_aside: Path | None = None
         if path.exists():
-            kept = self._read(header) if resume else None
-            if kept is None:
+            end = self._read(header) if resume else None
+            if end is None:
                 self.moved_aside = path.with_name(path.name + '.old')
                 path.replace(self.moved_aside)
             else:
-                os.truncate(path, kept)
+                os.truncate(path, end)
         if not path.exists():
             path.write_text(json.dumps(header) + '\n')
         self._stream: IO[bytes] = path.open('ab')
 
-    @property
-    def rows_done(self) -> int:
-        """Rows that lie in the file; they are the first ones, in order."""
-        return sum(len(chunk.rows) for chunk in self.chunks)
-
-    def append(self, chunk: Chunk) -> None:
-        """Add a chunk and see it onto the disk."""
+    def append(self, batch: PredictedBatch) -> None:
+        """Append a batch and flush it to the disk."""
         buffer = io.BytesIO()
-        arrays = {
-            'rows': chunk.rows,
-            'tensors': chunk.tensors,
-            'flags': chunk.flags,
-            'errors': np.array(chunk.errors, dtype=np.str_),
-            'deviations': chunk.deviations,
-        }
-        write_npz(buffer, _KIND, _VERSION, arrays)
+        write_npz(buffer, _KIND, _VERSION, {**batch._asdict(), 'errors': np.array(batch.errors, dtype=np.str_)})
         content = buffer.getvalue()
         self._stream.write(f'{len(content)} {zlib.crc32(content)}\n'.encode() + content)
         self._stream.flush()
         os.fsync(self._stream.fileno())
-        self.chunks.append(chunk)
 
-    def close(self, remove: bool = False) -> None:
-        """Close the file, and remove it once its rows are in the final one."""
+    def close(self) -> None:
+        """Close the file."""
         self._stream.close()
-        if remove:
-            self.path.unlink(missing_ok=True)
 
     def _read(self, header: dict[str, Any]) -> int | None:
-        """Read whole chunks and return where they end; None if the file belongs to something else."""
+        """Read all complete batches and return where they end; None if the file belongs to another run."""
         with self.path.open('rb') as stream:
             try:
                 if json.loads(stream.readline(10_000)) != header:
                     return None
             except ValueError:
                 return None
-            end = stream.tell()
-            while (chunk := _read_chunk(stream)) is not None and self._follows(chunk, header['rows']):
-                self.chunks.append(chunk)
+            end, rows = stream.tell(), 0
+            while (batch := _read_batch(stream)) is not None:
+                following = np.arange(rows, rows + len(batch.rows))
+                rows += len(batch.rows)
+                if not len(following) or not np.array_equal(batch.rows, following) or rows > header['rows']:
+                    break
+                self.batches.append(batch)
                 end = stream.tell()
         return end
 
-    def _follows(self, chunk: Chunk, total: int) -> bool:
-        expected = np.arange(self.rows_done, self.rows_done + len(chunk.rows))
-        return len(chunk.rows) > 0 and bool(np.array_equal(chunk.rows, expected)) and expected[-1] < total
 
-
-def _read_chunk(stream: IO[bytes]) -> Chunk | None:
-    """Return the next chunk, or None at the end or where the file is torn."""
+def _read_batch(stream: IO[bytes]) -> PredictedBatch | None:
+    """Return the next batch; None at the end of the file, or if the record is incomplete."""
     try:
         length, checksum = map(int, stream.readline(64).split())
         content = stream.read(length)
@@ -120,7 +105,8 @@ def _read_chunk(stream: IO[bytes]) -> Chunk | None:
         arrays = read_npz(io.BytesIO(content), _KIND, _VERSION)
         n = len(arrays['rows'])
         tensors = check_shape('partial file', 'tensors', arrays['tensors'], (n, len(TENSORS), 3, 3), 'f')
-        sure = check_shape('partial file', 'deviations', arrays['deviations'], (n, 3, 5), 'f')
-        return Chunk(arrays['rows'], tensors, arrays['flags'], [str(error) for error in arrays['errors']], sure)
+        deviations = check_shape('partial file', 'deviations', arrays['deviations'], (n, 3, 5), 'f')
+        errors = [str(error) for error in arrays['errors']]
+        return PredictedBatch(arrays['rows'], tensors, arrays['flags'], errors, deviations)
     except (ValueError, KeyError, FormatError):
         return None

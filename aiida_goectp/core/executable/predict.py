@@ -1,22 +1,39 @@
-"""``goectp predict``."""
+"""``goectp predict``: read, evaluate, collect, write.
+
+:mod:`aiida_goectp.core.learning.predict` describes the stages between reading and writing.
+"""
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from aiida_goectp.core.crystals.crystalset import CrystalSet
+from aiida_goectp.core.crystals.readers import read_structures
+from aiida_goectp.core.dielectric.predictions import Predictions
+from aiida_goectp.core.executable.options import (
+    device_option,
+    output_option,
+    quiet_option,
+    resume_option,
+    threads_option,
+    time_limit_option,
+)
+from aiida_goectp.core.executable.output import json_lines, text, with_failed_rows
+from aiida_goectp.core.executable.partial import PartialFile, identity
+from aiida_goectp.core.executable.progress import Progress
 from aiida_goectp.core.executable.signals import StopSignal
-from aiida_goectp.core.executable.status import ExecutableError, Status, record_errors, report_error
+from aiida_goectp.core.executable.status import ExecutableError, Status, record_errors
+from aiida_goectp.core.formats.model_card import read_card, resolve_model
 from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.learning import testing_hooks
+from aiida_goectp.core.learning.results import PredictedBatch, collect
 
 if TYPE_CHECKING:
-    from aiida_goectp.core.crystals.crystalset import CrystalSet
-    from aiida_goectp.core.dielectric.predictions import Predictions
     from aiida_goectp.core.learning.predict import Predictor
 
 __all__ = ('predict',)
@@ -27,82 +44,77 @@ def _number_or_auto(context: click.Context, parameter: click.Parameter, value: s
     if value == 'auto':
         return None
     if not value.isdigit() or int(value) < least:
-        raise click.BadParameter(f'{value!r}: expected auto or a number from {least}')
+        raise click.BadParameter(f'{value!r}; allowed: auto, or a number from {least}')
     return int(value)
 
 
 @click.command()
-@click.argument('source', metavar='INPUT', type=click.Path())
+@click.argument('source', metavar='INPUT', type=click.Path(path_type=Path))
 @click.option('--model', required=True, help='A model file, or the name of a shipped model (`goectp info` lists them).')
-@click.option('--output', type=click.Path(dir_okay=False), help='predictions.npz to write.')
-@click.option('--device', default='auto', show_default=True, help='auto, cpu, cuda, cuda:1, …')
-@click.option('--batch-atoms', default='auto', show_default=True, callback=_number_or_auto, help='Atoms in a batch.')
+@output_option(required=False, help='predictions.npz to write.')
+@device_option
+@click.option(
+    '--batch-atoms',
+    default='auto',
+    show_default=True,
+    callback=_number_or_auto,
+    help='Largest number of atoms in a batch; auto: by the memory of the device.',
+)
 @click.option(
     '--graph-processes',
     default='auto',
     show_default=True,
     callback=_number_or_auto,
-    help='Processes that make graphs; auto: for a GPU as many as there are cores left, none for the CPU.',
+    help='Number of processes that build graphs; auto: one for each remaining core with a GPU, none on the CPU.',
 )
 @click.option('--json', 'as_json', is_flag=True, help='Print one JSON object a line.')
-@click.option('--time-limit', type=float, help='Seconds after which to stop cleanly, to be resumed.')
-@click.option('--resume/--no-resume', default=True, show_default=True, help='Go on with OUTPUT.partial if it is there.')
-@click.option('--quiet', is_flag=True, help='No progress.')
-@click.option('--threads', type=click.IntRange(min=1), help='CPU threads.')
-def predict(source: str, output: str | None, **options: Any) -> None:
+@time_limit_option
+@resume_option('OUTPUT.partial')
+@quiet_option
+@threads_option
+def predict(source: Path, output: Path | None, **options: Any) -> None:
     """Predict the dielectric tensors of all crystals of INPUT.
 
     INPUT is a crystals.npz, a structure file (CIF, POSCAR, extended XYZ, JSON lines) or a folder of such files. For a
     single structure without --output, tensors, averages and eigenvalues are printed.
 
     Exit status: 0 finished (failed rows included), 2 bad input or model, 3 no such device, 4 out of memory, 75
-    interrupted (the same command goes on).
+    interrupted (the same command resumes).
     """
-    stop_asked = StopSignal(options['time_limit'])
-    if output and not Path(output).parent.is_dir():
-        report_error(ExecutableError('bad_input', f'{output}: there is no folder {Path(output).parent}; make it first'))
-    status = Status(Path(output + '.status.json') if output else None)
+    stop = StopSignal(options['time_limit'])
+    status = Status(Path(f'{output}.status.json') if output else None)
     with record_errors(status):
         status.update(rows_done=0, rows_total=0, rows_failed=0, device='', batch_atoms=0, crystals_per_second=0.0)
-        _predict(Path(source), Path(output) if output else None, options, status, stop_asked)
+        crystals = _read(source, output, options)
+        predictor = _load_predictor(options)
+        status.update(rows_total=len(crystals), device=predictor.device, batch_atoms=predictor.batch_atoms)
+        batches = _evaluate(crystals, predictor, output, options, status, stop)
+        predictions = collect(crystals, batches, predictor.model.hash, predictor.settings())
+        if source.suffix != '.npz' or output is None:  # the author of a crystals.npz already has its failed rows
+            predictions = with_failed_rows(predictions, crystals.failures)
+        _write(crystals, predictions, output, options, status)
 
 
-def _predict(
-    source: Path, output: Path | None, options: dict[str, Any], status: Status, stop_asked: Callable[[], bool]
-) -> None:
-    from aiida_goectp.core.crystals.crystalset import CrystalSet
-    from aiida_goectp.core.crystals.readers import read_structures
-    from aiida_goectp.core.executable.output import with_failed_rows
-    from aiida_goectp.core.formats.model_card import read_card, resolve_model
-
+def _read(source: Path, output: Path | None, options: Mapping[str, Any]) -> CrystalSet:
+    """Return the crystals of the input. A bad model is reported here, before torch is imported."""
     try:
-        read_card(resolve_model(options['model']))  # a bad model is told before torch is imported
+        read_card(resolve_model(options['model']))
     except FormatError as error:
         raise ExecutableError('bad_model', str(error)) from error
-    # the rows of a crystals.npz are kept one by one, bad ones too: whoever made it counts on their order
+    # all rows of a crystals.npz are kept, invalid ones too: the caller expects results in its order
     crystals = CrystalSet.load(source) if source.suffix == '.npz' else read_structures([source])
     rows = len(crystals) + len(crystals.failures)
     if output is None and not options['as_json'] and rows != 1:
-        raise ExecutableError('bad_input', f'{source} holds {rows} crystals; name a file with --output, or use --json')
-    predictor = _predictor(options)
-    status.update(rows_total=len(crystals), device=predictor.device, batch_atoms=predictor.batch_atoms)
-    predictions = _run(crystals, predictor, output, options, status, stop_asked)
-    if source.suffix != '.npz' or output is None:  # whoever wrote a crystals.npz knows which rows failed before
-        predictions = with_failed_rows(predictions, crystals.failures)
-    if output is not None:
-        predictions.save(output)
-        Path(f'{output}.partial').unlink(missing_ok=True)
-    failed = int(predictions.failed.sum())
-    status.update(state='finished', rows_total=len(predictions), rows_done=len(predictions), rows_failed=failed)
-    _print(crystals, predictions, output, options)
+        raise ExecutableError('bad_input', f'{source} has {rows} crystals; name a file with --output, or use --json')
+    return crystals
 
 
-def _predictor(options: dict[str, Any]) -> Predictor:
+def _load_predictor(options: Mapping[str, Any]) -> Predictor:
     import torch
 
     from aiida_goectp.core.learning.device import choose_device
-    from aiida_goectp.core.learning.graphs import cores
     from aiida_goectp.core.learning.predict import Predictor
+    from aiida_goectp.core.learning.workers import available_cores
     from aiida_goectp.core.network.checkpoint import load_model
 
     if options['threads']:
@@ -114,65 +126,64 @@ def _predictor(options: dict[str, Any]) -> Predictor:
         raise ExecutableError('bad_model', str(error)) from error
     processes = options['graph_processes']
     if processes is None:
-        processes = 0 if device == 'cpu' else cores() - 1
+        processes = 0 if device == 'cpu' else available_cores() - 1
     return Predictor(model, device, options['batch_atoms'], processes)
 
 
-def _run(
+def _evaluate(
     crystals: CrystalSet,
     predictor: Predictor,
     output: Path | None,
-    options: dict[str, Any],
+    options: Mapping[str, Any],
     status: Status,
-    stop_asked: Callable[[], bool],
-) -> Predictions:
-    """Predict all rows, those of a partial file excepted, and keep the partial file and the status up to date."""
-    from aiida_goectp.core.executable.partial import PartialFile, identity
-    from aiida_goectp.core.executable.progress import Progress
-    from aiida_goectp.core.learning.device import fault
-    from aiida_goectp.core.learning.predict import assemble
+    stop: Callable[[], bool],
+) -> list[PredictedBatch]:
+    """Return the results of all rows, those of a partial file included; partial file and status are kept up to date.
 
-    chunks, partial, start = [], None, 0
+    :raises ExecutableError: interrupted
+    """
+    partial = None
     if output is not None:
         header = identity(crystals, predictor.model.hash, predictor.settings()['precision'])
         partial = PartialFile(Path(f'{output}.partial'), header, options['resume'])
         if partial.moved_aside and not options['quiet']:
-            print(f'the partial file is of another run; moved to {partial.moved_aside}', file=sys.stderr)
-        chunks, start = list(partial.chunks), partial.rows_done
-    failed = sum(bool(error) for chunk in chunks for error in chunk.errors)
+            print(f'the partial file belongs to another run; moved to {partial.moved_aside}', file=sys.stderr)
+    batches = [] if partial is None else list(partial.batches)
+    start, failed = sum(len(batch.rows) for batch in batches), sum(batch.failed for batch in batches)
     with Progress(len(crystals), start, quiet=options['quiet'] or output is None) as progress:
-        for chunk in predictor.run(crystals, start):
-            chunks.append(chunk)
+        for batch in predictor.run(crystals, start):
+            batches.append(batch)
             if partial is not None:
-                partial.append(chunk)
-            failed += sum(bool(error) for error in chunk.errors)
-            done = int(chunk.rows[-1]) + 1
+                partial.append(batch)
+            failed += batch.failed
+            done = int(batch.rows[-1]) + 1
             rate = progress.update(done, failed)
             status.update(
                 rows_done=done, rows_failed=failed, batch_atoms=predictor.batch_atoms, crystals_per_second=rate
             )
-            if (kill := fault('kill_after')) and done >= int(kill):
-                signal.raise_signal(signal.SIGKILL)
-            if done < len(crystals) and stop_asked():
-                raise ExecutableError(
-                    'interrupted', f'stopped after {done} of {len(crystals)} rows; the same command goes on'
-                )
+            testing_hooks.after_rows(done)
+            if done < len(crystals) and stop():
+                message = f'stopped after {done} of {len(crystals)} rows; the same command resumes'
+                raise ExecutableError('interrupted', message)
     if partial is not None:
         partial.close()
-    return assemble(crystals, chunks, predictor)
+    return batches
 
 
-def _print(crystals: CrystalSet, predictions: Predictions, output: Path | None, options: dict[str, Any]) -> None:
-    from aiida_goectp.core.executable.output import json_lines, text
-
+def _write(
+    crystals: CrystalSet, predictions: Predictions, output: Path | None, options: Mapping[str, Any], status: Status
+) -> None:
+    """Write the table and remove the partial file; print what the options ask for."""
+    if output is not None:
+        predictions.save(output)
+        Path(f'{output}.partial').unlink(missing_ok=True)
+    rows, failed = len(predictions), int(predictions.failed.sum())
+    status.update(state='finished', rows_total=rows, rows_done=rows, rows_failed=failed)
     if options['as_json']:
         for line in json_lines(crystals, predictions):
             print(line)
     elif output is None:
         print(text(crystals, predictions))
     elif not options['quiet']:
-        failed = int(predictions.failed.sum())
-        print(
-            f'{len(predictions)} crystals, {failed} failed, on {predictions.settings["device"]}: {output}',
-            file=sys.stderr,
-        )
+        device = predictions.settings['device']
+        print(f'{rows} crystals, {failed} failed, on {device}: {output}', file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Progress on a terminal as a bar, elsewhere as a plain line now and then."""
+"""Progress as a bar on a terminal, else as plain lines."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ('EpochProgress', 'Progress')
 _SECONDS_BETWEEN_LINES = 30.0
 
 
-class _Shown:
-    """A bar on stderr, where that is a terminal and nobody asked for quiet."""
+class _ProgressBar:
+    """A bar on stderr, where that is a terminal, unless it is to be quiet."""
 
     def __init__(self, what: str, total: int, start: int, quiet: bool) -> None:
         self.total, self.start, self.quiet = total, start, quiet
@@ -39,19 +39,19 @@ class _Shown:
         if self._bar is not None:
             self._bar.stop()
 
-    def _show(self, done: int, note: str) -> bool:
-        """Move the bar, if there is one."""
+    def _draw(self, done: int, note: str) -> bool:
+        """Advance the bar; return False if there is none."""
         if self._bar is not None:
             self._bar.update(self._task, completed=done, note=note)
         return self._bar is not None
 
 
-class Progress(_Shown):
-    """Says on stderr how far a prediction is.
+class Progress(_ProgressBar):
+    """Progress of a prediction on stderr; without a terminal, a line every half minute.
 
-    :param total: rows in all
-    :param start: rows done before
-    :param quiet: say nothing
+    :param total: number of rows
+    :param start: rows done by an earlier run
+    :param quiet: print nothing
     """
 
     def __init__(self, total: int, start: int = 0, quiet: bool = False) -> None:
@@ -59,31 +59,31 @@ class Progress(_Shown):
         self._begun = self._last_line = time.monotonic()
 
     def update(self, done: int, failed: int) -> float:
-        """Note how many rows are done, and return the rate in crystals a second."""
+        """Set the number of rows done and of failed rows; return the rate in crystals a second."""
         now = time.monotonic()
         rate = (done - self.start) / max(now - self._begun, 1e-9)
         note = f'{rate:.0f} crystals/s' + (f', {failed} failed' if failed else '')
-        if not self._show(done, note) and not self.quiet and now - self._last_line > _SECONDS_BETWEEN_LINES:
+        if not self._draw(done, note) and not self.quiet and now - self._last_line > _SECONDS_BETWEEN_LINES:
             self._last_line = now
             print(f'{done} of {self.total} crystals, {note}', file=sys.stderr, flush=True)
         return rate
 
 
-class EpochProgress(_Shown):
-    """Says how far a training is: a bar on a terminal, else a line an epoch on stdout.
+class EpochProgress(_ProgressBar):
+    """Progress of a training; without a terminal, a line an epoch on stdout.
 
-    :param total: epochs of all members
-    :param quiet: say nothing
+    :param total: number of epochs of all members
+    :param quiet: print nothing
     """
 
     def __init__(self, total: int, quiet: bool = False) -> None:
         super().__init__('training', total, 0, quiet)
 
     def update(self, done: int, place: str, note: str) -> None:
-        """Note how many epochs are done.
+        """Set the number of epochs done.
 
         :param place: member and epoch
-        :param note: the figures reached
+        :param note: loss and errors reached
         """
-        if not self._show(done, note) and not self.quiet:
+        if not self._draw(done, note) and not self.quiet:
             print(f'{place}: {note}', flush=True)

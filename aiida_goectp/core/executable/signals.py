@@ -1,4 +1,4 @@
-"""Whether the executable should come to an end before its work is done."""
+"""Requests to stop: signals and the time limit."""
 
 from __future__ import annotations
 
@@ -6,30 +6,31 @@ import signal
 import time
 from typing import Any
 
-__all__ = ('StopSignal',)
+__all__ = ('SIGNALS', 'StopSignal')
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+"""signals by which a scheduler or a user asks for a clean stop"""
 
 
 class StopSignal:
-    """Watches for a scheduler or a person that asks to stop, and for the end of the time.
+    """Whether to stop before the work is done. The second signal ends the process at once.
 
-    A second signal is not waited for.
-
-    :param time_limit: s from now on, None for ever
+    :param time_limit: s from now on, None for no limit
     """
 
     def __init__(self, time_limit: float | None = None) -> None:
         self._end = None if time_limit is None else time.monotonic() + time_limit
-        self._asked = False
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-            signal.signal(number, self._note)
+        self._received = False
+        for number in SIGNALS:
+            signal.signal(number, self._receive)
 
-    def _note(self, number: int, frame: Any) -> None:
-        self._asked = True
+    def _receive(self, number: int, frame: Any) -> None:
+        self._received = True
         signal.signal(number, signal.SIG_DFL)
 
     def __call__(self, ahead: float = 0.0) -> bool:
         """Return whether to stop now.
 
-        :param ahead: s that the next piece of work takes; it is not begun if it would not be done in time
+        :param ahead: duration of the next piece of work, s; it is not begun if it would end after the time limit
         """
-        return self._asked or (self._end is not None and time.monotonic() + ahead > self._end)
+        return self._received or (self._end is not None and time.monotonic() + ahead > self._end)

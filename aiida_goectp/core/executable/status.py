@@ -1,4 +1,4 @@
-"""How the executable says what it does and why it stopped: exit statuses, errors, and the status file."""
+"""Exit statuses, errors and the status file of the executable."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.learning.errors import (
+    DeviceOutOfMemoryError,
+    NoDeviceError,
+    TrainingDiverged,
+    TrainingInputError,
+    TrainingInterrupted,
+)
 
 __all__ = ('EXIT_STATUS', 'ExecutableError', 'Status', 'classify', 'record_errors', 'report_error')
 
@@ -23,7 +30,17 @@ EXIT_STATUS = {
     'diverged': 5,
     'interrupted': 75,
 }
-"""exit status of each error code; 75 is the sysexits value for «try again»"""
+"""exit status of each error code; 75 is EX_TEMPFAIL of sysexits.h"""
+
+_CODES: dict[type[Exception], str] = {
+    NoDeviceError: 'no_device',
+    DeviceOutOfMemoryError: 'out_of_memory',
+    TrainingInterrupted: 'interrupted',
+    TrainingDiverged: 'diverged',
+    TrainingInputError: 'bad_input',
+    FormatError: 'bad_input',
+}
+"""code of each exception; the first that applies, since NoDeviceError is a FormatError"""
 
 
 class ExecutableError(FormatError):
@@ -35,25 +52,12 @@ class ExecutableError(FormatError):
 
 
 def classify(error: Exception) -> ExecutableError:
-    """Return any error as one with a code."""
+    """Return an error with its code; ``internal`` if it is a mistake in the program."""
     if isinstance(error, ExecutableError):
         return error
-    if 'aiida_goectp.core.learning.device' in sys.modules:  # else torch, which takes seconds, was not needed so far
-        from aiida_goectp.core.learning.device import MemoryShortage, NoDeviceError
-
-        if isinstance(error, NoDeviceError):
-            return ExecutableError('no_device', str(error))
-        if isinstance(error, MemoryShortage):
-            return ExecutableError('out_of_memory', str(error))
-    if 'aiida_goectp.core.learning.train' in sys.modules:
-        from aiida_goectp.core.learning.train import Diverged, Interrupted
-
-        if isinstance(error, Interrupted):
-            return ExecutableError('interrupted', f'{error}; the same command goes on')
-        if isinstance(error, Diverged):
-            return ExecutableError('diverged', str(error))
-    if isinstance(error, FormatError):
-        return ExecutableError('bad_input', str(error))
+    for kind, code in _CODES.items():
+        if isinstance(error, kind):
+            return ExecutableError(code, str(error))
     if isinstance(error, OSError):
         return ExecutableError('bad_input', f'{error.filename}: {error.strerror}')
     return ExecutableError('internal', f'{type(error).__name__}: {error}')
@@ -61,7 +65,10 @@ def classify(error: Exception) -> ExecutableError:
 
 @dataclass
 class Status:
-    """The status file: one JSON object, replaced atomically, so that whoever watches reads a whole one."""
+    """The status file: one JSON object, replaced atomically, so that readers never see an incomplete one.
+
+    :param path: None to write nothing
+    """
 
     path: Path | None
     fields: dict[str, Any] = field(default_factory=lambda: {'version': 1, 'state': 'running', 'error': None})
@@ -82,14 +89,14 @@ class Status:
 
 
 def report_error(error: ExecutableError) -> NoReturn:
-    """Print one line for a person and leave with the code's exit status."""
+    """Print the error in one line and exit with the status of its code."""
     print(f'goectp: {error.code}: {error}', file=sys.stderr)
     sys.exit(EXIT_STATUS[error.code])
 
 
 @contextmanager
 def record_errors(status: Status) -> Iterator[None]:
-    """Record any error in the status, and leave with its exit status; an error of our own shows its traceback."""
+    """Record any error in the status file and exit with its status; an internal error is raised with its traceback."""
     try:
         yield
     except Exception as error:

@@ -1,116 +1,103 @@
-"""What ``goectp train`` is given: settings, the parts of a split, and a model to go on from."""
+"""Inputs of ``goectp train`` and ``goectp join``: settings, the parts of a split, and the initial model."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aiida_goectp.core.datasets.dataset import UNKNOWN, Dataset
-from aiida_goectp.core.datasets.splits import FRACTIONS, PARTS
+from aiida_goectp.core.datasets.reading import read_splits
+from aiida_goectp.core.datasets.splits import FRACTIONS, SPLIT_PARTS
 from aiida_goectp.core.executable.status import ExecutableError
 from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.settings import read_settings
+from aiida_goectp.core.learning.settings import TrainSettings, settings_like
 
 if TYPE_CHECKING:
-    from aiida_goectp.core.learning.settings import TrainSettings
+    from aiida_goectp.core.formats.model_card import ModelCard
     from aiida_goectp.core.network.checkpoint import LoadedModel
 
-__all__ = ('name_functional', 'read_initial', 'read_settings', 'split_dataset')
+__all__ = ('TrainInputs', 'read_inputs', 'split_dataset', 'train_settings', 'with_functional')
 
-_FEW = 10
-"""rows below which nothing is held out"""
-_NETWORK = ('width', 'layers')
+_MIN_ROWS_TO_SPLIT = 10
+"""rows below which a random split has no validation and test rows"""
+_BACKBONE_OPTIONS = ('width', 'layers')
 """options of the command line that are options of the backbone"""
 
 
-def read_settings(options: dict[str, Any], initial: LoadedModel | None, found: Collection[str] = ()) -> TrainSettings:
-    """Return the settings of the file, with the options of the command line laid over them.
+@dataclass(frozen=True)
+class TrainInputs:
+    """Inputs of a training."""
 
-    A model to go on from gives preset, options of the backbone and functionals where the file says nothing of them.
+    settings: TrainSettings
+    parts: dict[str, Dataset]
+    """trainable rows of train, validation and test"""
+    origin: str
+    """name of the dataset and description of the split, for the card"""
+    functional: str
+    """functionals of the labels"""
+    initial: LoadedModel | None
+    """model to fine-tune"""
 
+
+def read_inputs(source: Path, options: Mapping[str, Any]) -> TrainInputs:
+    """Read the inputs of a training.
+
+    :param options: of ``goectp train``
+    :raises ExecutableError: ``bad_model``, or ``bad_input`` for an option
+    :raises FormatError: invalid settings, dataset or split
+    """
+    initial = None
+    if options['initial'] is not None:
+        from aiida_goectp.core.network.checkpoint import load_model
+
+        try:
+            initial = load_model(options['initial'])
+        except FormatError as error:
+            raise ExecutableError('bad_model', str(error)) from error
+    data, functional = with_functional(Dataset.load(source), options['functional'])
+    found = set(data.functional.tolist())
+    settings = train_settings(options, None if initial is None else initial.card, found)
+    split, parts = split_dataset(data, options['split'], options['split_file'], settings.seed, label=str(source))
+    return TrainInputs(settings, parts, f'{source.name}, split {split}', functional, initial)
+
+
+def train_settings(
+    options: Mapping[str, Any], initial: ModelCard | None = None, found: Collection[str] = ()
+) -> TrainSettings:
+    """Return the settings of the settings file, overridden by the options of the command line.
+
+    :param initial: card of the initial model; gives preset, options of the backbone and functionals where the file does
+        not
     :param found: functionals of the labels
-    :raises WorkerError: no such settings; the message names the field
+    :raises FormatError: invalid settings
     """
-    from pydantic import ValidationError
-
-    from aiida_goectp.core.learning.settings import TrainSettings, settings_like
-
-    values = _read_json(options['settings']) if options['settings'] else {}
+    values: dict[str, Any] = {}
+    if options['settings'] is not None:
+        try:
+            values = json.loads(options['settings'].read_text())
+        except ValueError as error:
+            raise FormatError(f'{options["settings"]}: not JSON ({error})') from error
+        if not isinstance(values, dict):
+            raise FormatError(f'{options["settings"]}: expected an object of settings')
     if initial is not None:
-        values = settings_like(values, initial.card, found)
+        values = settings_like(values, initial, found)
     values |= {name: options[name] for name in TrainSettings.model_fields if options.get(name) is not None}
-    network = {name: options[name] for name in _NETWORK if options[name] is not None}
-    if network:
-        values['options'] = {**values.get('options', {}), **network}
-    try:
-        return TrainSettings.model_validate(values)
-    except ValidationError as error:
-        settings_errors = (f'{".".join(map(str, item["loc"]))}: {item["msg"]}' for item in error.errors())
-        raise ExecutableError('bad_input', f'settings: {"; ".join(settings_errors)}') from error
+    backbone = {name: options[name] for name in _BACKBONE_OPTIONS if options[name] is not None}
+    if backbone:
+        values['options'] = {**values.get('options', {}), **backbone}
+    return read_settings(TrainSettings, values, 'settings')
 
 
-def _read_json(path: str) -> dict[str, Any]:
-    try:
-        values = json.loads(Path(path).read_text())
-    except ValueError as error:
-        raise ExecutableError('bad_input', f'{path}: no JSON ({error})') from error
-    if not isinstance(values, dict):
-        raise ExecutableError('bad_input', f'{path}: expected an object of settings')
-    return values
+def with_functional(data: Dataset, functional: str | None) -> tuple[Dataset, str]:
+    """Return the dataset with the functional of the rows that state none, and all functionals as text.
 
-
-def read_initial(model: str | None) -> LoadedModel | None:
-    """Return the model to go on from, None for a training from scratch.
-
-    :raises WorkerError: no model of this package
-    """
-    from aiida_goectp.core.network.checkpoint import load_model
-
-    if model is None:
-        return None
-    try:
-        return load_model(model)
-    except FormatError as error:
-        raise ExecutableError('bad_model', str(error)) from error
-
-
-def split_dataset(
-    data: Dataset, split: str | None, split_file: str | None, seed: int, label: str = 'dataset'
-) -> tuple[str, dict[str, Dataset]]:
-    """Return in words how the rows were split, and the trainable rows of train, validation and test.
-
-    :param split: name of a split of the dataset, or of the file; a tenth is held out twice, by the seed, if None
-    :param split_file: JSON, ``splits`` → name → part → ids
-    :param label: of the dataset, for messages
-    :raises FormatError: no such split, or nothing to learn from
-    """
-    words = split or f'random, seed {seed}'
-    if split_file is not None:
-        if split is None:
-            raise ExecutableError('bad_input', f'name a split of {split_file} with --split')
-        column = f'{split} of {Path(split_file).name}'
-        data = data.with_given_split(column, _read_split(Path(split_file), split))
-    elif split is not None:
-        column = split
-    else:
-        column, rows = words, int(data.trainable.sum())
-        if rows < 2:
-            raise ExecutableError('bad_input', f'{label}: {rows} labelled crystals to learn from; give two or more')
-        data = data.with_split(column, 'random', seed, FRACTIONS if rows >= _FEW else (1.0, 0.0, 0.0))
-    parts = {part: data.part(column, part) for part in PARTS}
-    if (rows := len(parts['train'])) < 2:
-        raise ExecutableError('bad_input', f'{label}: {rows} labelled crystals to learn from; give two or more')
-    return words, parts
-
-
-def name_functional(data: Dataset, functional: str | None) -> tuple[Dataset, str]:
-    """Return the dataset with the functional of the rows that do not say, and the functionals in words.
-
-    :param functional: of these rows; they stay unknown if None
+    :param functional: None leaves these rows unknown
     """
     column = data.functional
     if functional:
@@ -118,15 +105,42 @@ def name_functional(data: Dataset, functional: str | None) -> tuple[Dataset, str
     return replace(data, functional=column), ', '.join(sorted(set(column.tolist()))) or UNKNOWN
 
 
+def split_dataset(
+    data: Dataset, split: str | None, split_file: Path | None, seed: int, label: str = 'dataset'
+) -> tuple[str, dict[str, Dataset]]:
+    """Return a description of the split, and the trainable rows of train, validation and test.
+
+    :param split: name of a split of the dataset, or of the file; None for a random split
+    :param split_file: JSON, ``splits`` → name → part → ids
+    :param seed: of a random split
+    :param label: name of the dataset, for messages
+    :raises FormatError: no such split, or fewer than two training rows
+    """
+    column = description = split or f'random, seed {seed}'
+    if split_file is not None:
+        if split is None:
+            raise ExecutableError('bad_input', f'--split is missing; name a split of {split_file}')
+        column = f'{split} of {split_file.name}'
+        data = data.with_given_split(column, _read_split(split_file, split))
+    elif split is None:
+        rows = int(data.trainable.sum())
+        _check_rows(rows, label)
+        fractions = FRACTIONS if rows >= _MIN_ROWS_TO_SPLIT else (1.0, 0.0, 0.0)
+        data = data.with_split(column, 'random', seed, fractions)
+    parts = {part: data.part(column, part) for part in SPLIT_PARTS}
+    _check_rows(len(parts['train']), label)
+    return description, parts
+
+
+def _check_rows(rows: int, label: str) -> None:
+    if rows < 2:
+        raise FormatError(f'{label}: {rows} labelled training crystals; give two or more')
+
+
 def _read_split(path: Path, name: str) -> dict[str, list[str]]:
     """Return the ids of each part of a split."""
-    try:
-        splits = json.loads(path.read_text())['splits']
-        chosen = splits.get(name)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ExecutableError(
-            'bad_input', f'{path}: no JSON of the form splits → name → part → ids ({error})'
-        ) from error
-    if not isinstance(chosen, dict) or not chosen.get('train'):
-        raise ExecutableError('bad_input', f'{path}: no split {name!r} with a part train; has {", ".join(splits)}')
-    return {part: chosen[part] for part in PARTS if part in chosen}
+    splits = read_splits(str(path), path.read_bytes())
+    parts = splits.get(name, {})
+    if not parts.get('train'):
+        raise FormatError(f'{path}: no split {name!r} with a part train; has {", ".join(splits) or "none"}')
+    return {part: parts[part] for part in SPLIT_PARTS if part in parts}

@@ -1,4 +1,4 @@
-"""More rows to learn from, made of those that are there by physics alone."""
+"""Data augmentation: layered crystals with more vacuum between their layers, labelled by electrostatics."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from aiida_goectp.core.datasets.dataset import Dataset
 
 __all__ = ('with_layer_copies',)
 
-_WIDEST = 1.5
-"""share of the gaps by which layers are pulled apart at most"""
+_SHARES = (0.1, 1.5)
+"""range of the increase of the gaps between layers, as a share of the gaps"""
 
 
 def with_layer_copies(data: Dataset, copies: int, seed: int) -> Dataset:
-    """Return the rows with copies of every layered crystal behind them, its layers pulled apart.
+    """Return the rows, followed by copies of each layered crystal with wider gaps between its layers.
 
-    Labels follow what electrostatics demands (:func:`.vacuum_averaged`), the static ones by the same law as
-    the electronic ones.
+    Labels of the copies follow from those of the crystal (:func:`.vacuum_averaged`), electronic and static ones by the
+    same law.
 
-    :param copies: of each layered crystal, each with wider gaps drawn anew
+    :param copies: number of copies of each layered crystal, with gaps drawn at random
     """
     if not copies:
         return data
@@ -31,18 +31,16 @@ def with_layer_copies(data: Dataset, copies: int, seed: int) -> Dataset:
         layers = find_layers(crystal)
         if layers is None or not np.isfinite(data.electronic[row]).all():
             continue
-        for copy, share in enumerate(random.uniform(0.1, _WIDEST, copies), start=1):
-            # two shares may be equal to the digits that a name shows
-            crystals.append(with_vacuum_scaled(crystal, layers, float(share))._replace(id=f'{crystal.id}+{copy}'))
+        for copy, share in enumerate(map(float, random.uniform(*_SHARES, copies)), start=1):
+            crystals.append(with_vacuum_scaled(crystal, layers, share)._replace(id=f'{crystal.id}+{copy}'))
             sources.append(row)
-            electronic.append(vacuum_averaged(data.electronic[row], layers, float(share)))
-            static = (
-                vacuum_averaged(data.total[row], layers, float(share)) if np.isfinite(data.total[row]).all() else np.nan
-            )
-            ionic.append(static - electronic[-1] + np.zeros((3, 3)))
+            electronic.append(vacuum_averaged(data.electronic[row], layers, share))
+            known = np.isfinite(data.total[row]).all()
+            static = vacuum_averaged(data.total[row], layers, share) if known else np.full((3, 3), np.nan)
+            ionic.append(static - electronic[-1])
     if not crystals:
         return data
-    wider = Dataset(
+    augmented = Dataset(
         CrystalSet.from_crystals(crystals),
         electronic=np.array(electronic),
         ionic=np.array(ionic),
@@ -50,4 +48,4 @@ def with_layer_copies(data: Dataset, copies: int, seed: int) -> Dataset:
         origin=data.origin[sources],
         failed_gates=data.failed_gates[sources],
     )
-    return concatenate([data, wider])
+    return concatenate([data, augmented])

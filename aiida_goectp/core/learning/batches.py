@@ -1,146 +1,152 @@
-"""Batches of graphs, made while the network computes the batch before."""
+"""From crystals to batches of graphs: the first two stages of a prediction, prepare and batch."""
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from aiida_goectp.core.crystals.crystalset import CrystalSet
-from aiida_goectp.core.learning.graphs import GraphMaker, Prepared, Task, prepare_all
-from aiida_goectp.core.network.preparation import GraphArrays
+from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet
+from aiida_goectp.core.crystals.validation import check_crystal
+from aiida_goectp.core.learning.workers import Task, WorkerPool, prefetch
+from aiida_goectp.core.network.elements import HEAVIEST
+from aiida_goectp.core.network.preparation import GraphArrays, prepare
 
-__all__ = ('PreparedBatch', 'prepared_batches')
+__all__ = ('PreparedBatch', 'prepare_batch', 'prepared_batches')
 
 _AHEAD = 2
-"""batches that wait for the network at most"""
+"""largest number of batches that wait for the network"""
 _EDGES_AN_ATOM = 40
-"""undirected; a batch of crystals with more is split, so that atoms alone bound the memory"""
+"""undirected; a batch with more is split, so that its number of atoms bounds the memory that it needs"""
 _PIECE_ATOMS = 2048
-"""whose graphs are made in one go"""
+"""atoms of the part of a batch that one call of a worker process prepares, in a second at most"""
 
 
 class PreparedBatch(NamedTuple):
-    """Consecutive rows of a crystal set, with the graphs of those that could be made."""
+    """Consecutive rows of a crystal set, with the graphs of the valid ones."""
 
     rows: np.ndarray
-    """(k,)"""
-    good: np.ndarray
-    """(g,) places within ``rows`` that have graphs, ascending"""
-    graphs: GraphArrays
-    """of the g good rows"""
+    """(k,) indices in the crystal set"""
     errors: list[str]
-    """(k,) empty where good"""
+    """(k,) reason why a row has no graph, empty for a valid row"""
+    graphs: GraphArrays
+    """of the valid rows"""
+
+    @property
+    def valid(self) -> np.ndarray:
+        """Indices within ``rows`` of the rows that have graphs, ascending."""
+        return np.array([place for place, error in enumerate(self.errors) if not error], dtype=np.int64)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[PreparedBatch]) -> PreparedBatch:
+        """Return one batch of consecutive parts."""
+        return cls(
+            np.concatenate([part.rows for part in parts]),
+            [error for part in parts for error in part.errors],
+            GraphArrays.concatenate([part.graphs for part in parts]),
+        )
+
+    def halves(self) -> tuple[PreparedBatch, PreparedBatch]:
+        """Return the first and the second half of the rows."""
+        middle = len(self.rows) // 2
+        graphs, cut = np.arange(len(self.graphs)), sum(not error for error in self.errors[:middle])
+        return (
+            PreparedBatch(self.rows[:middle], self.errors[:middle], self.graphs.take(graphs[:cut])),
+            PreparedBatch(self.rows[middle:], self.errors[middle:], self.graphs.take(graphs[cut:])),
+        )
 
 
 def prepared_batches(
     crystals: CrystalSet, preset: str, batch_atoms: Callable[[], int], start: int = 0, processes: int = 0
 ) -> Iterator[PreparedBatch]:
-    """Yield batches in row order.
+    """Yield batches in row order; the next ones are prepared in the background.
 
-    :param batch_atoms: asked before each batch, so that the size can shrink on the way
+    :param preset: a key of :data:`aiida_goectp.core.network.preparation.PRESETS`
+    :param batch_atoms: returns the largest number of atoms in a batch; called before each, so that it can decrease
     :param start: first row
-    :param processes: that make graphs; 0 for a thread of this one
+    :param processes: number of processes that prepare crystals; 0 for a thread of this process
     """
-    if start < len(crystals) and not processes:
-        rows = _next_rows(crystals, start, batch_atoms())
-        if rows[-1] + 1 == len(crystals):  # nothing to make meanwhile; threads would cost a millisecond
-            batch = _joined(rows, [prepare_all(crystals.take(rows), preset)])
-            yield from _within_edges(batch, _EDGES_AN_ATOM * batch_atoms())
-            return
-    ready: queue.Queue[PreparedBatch | BaseException | None] = queue.Queue(maxsize=_AHEAD)
-    stop = threading.Event()
+    batches = _prepare_all(crystals, preset, batch_atoms, start, processes)
+    atoms_left = crystals.atom_offsets[-1] - crystals.atom_offsets[start]
+    if not processes and (len(crystals) - start == 1 or atoms_left <= batch_atoms()):
+        yield from batches  # a single batch: a thread would cost a millisecond
+    else:
+        yield from prefetch(batches, _AHEAD)
 
-    def produce() -> None:
-        try:
-            with GraphMaker(preset, processes) as maker:
-                for batch in _in_order(crystals, batch_atoms, start, maker):
-                    for part in _within_edges(batch, _EDGES_AN_ATOM * batch_atoms()):
-                        _put(ready, part, stop)
-                    if stop.is_set():
-                        return
-            _put(ready, None, stop)
-        except BaseException as error:  # handed to the consumer, which raises it
-            _put(ready, error, stop)
 
-    thread = threading.Thread(target=produce, name='batches', daemon=True)
-    thread.start()
+def _prepare_all(
+    crystals: CrystalSet, preset: str, batch_atoms: Callable[[], int], start: int, processes: int
+) -> Generator[PreparedBatch, None, None]:
+    """Yield batches in row order. Worker processes prepare pieces of the following batches meanwhile."""
+    pending: deque[list[Task[PreparedBatch]]] = deque()
+    with WorkerPool(processes, __name__) as pool:
+        for rows in _portions(crystals.atom_offsets, start, len(crystals), batch_atoms):
+            pieces = _portions(crystals.atom_offsets, int(rows[0]), int(rows[-1]) + 1, lambda: _PIECE_ATOMS)
+            pending.append([pool.submit(prepare_batch, piece, crystals.take(piece), preset) for piece in pieces])
+            while pending and _unfinished(pending) >= 2 * pool.processes:
+                yield from _collect(pending.popleft(), batch_atoms())
+        while pending:
+            yield from _collect(pending.popleft(), batch_atoms())
+
+
+def _portions(offsets: np.ndarray, start: int, stop: int, atoms: Callable[[], int]) -> Iterator[np.ndarray]:
+    """Yield consecutive rows from ``start`` to ``stop``, as many as have no more than that many atoms, at least one."""
+    while start < stop:
+        end = int(np.searchsorted(offsets, offsets[start] + atoms(), side='right')) - 1
+        end = min(max(end, start + 1), stop)
+        yield np.arange(start, end)
+        start = end
+
+
+def prepare_batch(rows: np.ndarray, crystals: CrystalSet, preset: str) -> PreparedBatch:
+    """Return the graphs of some rows of a crystal set.
+
+    :param rows: (k,) their indices
+    :param crystals: these k crystals alone
+    :param preset: a key of :data:`aiida_goectp.core.network.preparation.PRESETS`
+    """
+    candidates = list(crystals)
+    errors = [_validation_error(crystal) for crystal in candidates]
     try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        thread.join()
+        graphs = prepare(_without_errors(candidates, errors), preset)
+    except Exception:  # one crystal breaks the graph builder: find it, and keep the others
+        for place, crystal in enumerate(candidates):
+            try:
+                if not errors[place]:
+                    prepare([crystal], preset)
+            except Exception as error:
+                errors[place] = f'no graph could be built: {type(error).__name__}: {error}'
+        graphs = prepare(_without_errors(candidates, errors), preset)
+    return PreparedBatch(rows, errors, graphs)
 
 
-def _in_order(
-    crystals: CrystalSet, batch_atoms: Callable[[], int], start: int, maker: GraphMaker
-) -> Iterator[PreparedBatch]:
-    """Yield whole batches; their pieces are made meanwhile, by all processes, a few pieces ahead."""
-    asked: deque[tuple[np.ndarray, list[Task]]] = deque()
-    row = start
-    while row < len(crystals) or asked:
-        while row < len(crystals) and _unfinished(asked) <= 2 * maker.processes:
-            rows = _next_rows(crystals, row, batch_atoms())
-            asked.append((rows, [maker.ask(crystals.take(piece)) for piece in _pieces(crystals, rows)]))
-            row = int(rows[-1]) + 1
-        rows, tasks = asked.popleft()
-        yield _joined(rows, [maker.answer(task) for task in tasks])
+def _validation_error(crystal: Crystal) -> str:
+    failure = check_crystal(crystal)
+    if failure is not None:
+        return f'{failure.code}: {failure.message}'
+    if crystal.atomic_numbers.max() > HEAVIEST:
+        return (
+            f'unknown_element: atomic number {crystal.atomic_numbers.max()}; the network has elements up to {HEAVIEST}'
+        )
+    return ''
 
 
-def _unfinished(asked: Iterable[tuple[np.ndarray, list[Task]]]) -> int:
-    return sum(not task.future.done() for _, tasks in asked for task in tasks)
+def _without_errors(crystals: list[Crystal], errors: list[str]) -> list[Crystal]:
+    return [crystal for crystal, error in zip(crystals, errors, strict=True) if not error]
 
 
-def _pieces(crystals: CrystalSet, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the rows of a batch in portions that keep one process busy for a second at most."""
-    row, stop = int(rows[0]), int(rows[-1]) + 1
-    while row < stop:
-        piece = _next_rows(crystals, row, _PIECE_ATOMS)
-        yield piece[piece < stop]
-        row = int(piece[-1]) + 1
+def _unfinished(pending: deque[list[Task[PreparedBatch]]]) -> int:
+    return sum(not task.future.done() for tasks in pending for task in tasks)
 
 
-def _joined(rows: np.ndarray, pieces: list[Prepared]) -> PreparedBatch:
-    starts = np.cumsum([0, *(len(piece.errors) for piece in pieces)])
-    good = [start + place for start, piece in zip(starts, pieces, strict=False) for place in piece.good]
-    errors = [error for piece in pieces for error in piece.errors]
-    graphs = GraphArrays.concatenate([piece.graphs for piece in pieces])
-    return PreparedBatch(rows, np.array(good, dtype=np.int64), graphs, errors)
-
-
-def _put(ready: queue.Queue, item: PreparedBatch | BaseException | None, stop: threading.Event) -> None:
-    while not stop.is_set():
-        try:
-            ready.put(item, timeout=0.2)
-            return
-        except queue.Full:
-            continue
-
-
-def _next_rows(crystals: CrystalSet, start: int, atoms: int) -> np.ndarray:
-    """Return rows from ``start`` on that together stay below the number of atoms, one at least."""
-    limit = crystals.atom_offsets[start] + atoms
-    stop = int(np.searchsorted(crystals.atom_offsets, limit, side='right')) - 1
-    return np.arange(start, min(max(stop, start + 1), len(crystals)))
-
-
-def _within_edges(batch: PreparedBatch, edges: int) -> Iterator[PreparedBatch]:
-    """Split a batch until none has more edges, or but one crystal."""
-    if len(batch.graphs.source) <= edges or len(batch.rows) == 1:
-        yield batch
-        return
-    middle = len(batch.rows) // 2
-    cut = int(np.searchsorted(batch.good, middle))
-    for rows, good, places, shift in (
-        (slice(0, middle), batch.good[:cut], np.arange(cut), 0),
-        (slice(middle, None), batch.good[cut:], np.arange(cut, len(batch.good)), middle),
-    ):
-        part = PreparedBatch(batch.rows[rows], good - shift, batch.graphs.take(places), batch.errors[rows])
-        yield from _within_edges(part, edges)
+def _collect(pieces: list[Task[PreparedBatch]], batch_atoms: int) -> Iterator[PreparedBatch]:
+    """Wait for the pieces of a batch, join them, and split the batch where it has too many edges."""
+    batches = [PreparedBatch.concatenate([piece.result() for piece in pieces])]
+    while batches:
+        batch = batches.pop()
+        if len(batch.graphs.source) <= _EDGES_AN_ATOM * batch_atoms or len(batch.rows) == 1:
+            yield batch
+        else:
+            batches += batch.halves()[::-1]

@@ -1,4 +1,4 @@
-"""From trained networks to a model: how sure it is, how well it does, and its card."""
+"""From trained networks to a model: calibration of the uncertainty, metrics, and the model card."""
 
 from __future__ import annotations
 
@@ -11,25 +11,31 @@ import numpy as np
 import torch
 
 from aiida_goectp.core.datasets.dataset import Dataset
-from aiida_goectp.core.dielectric.coverage import QUANTITIES, shares_within
+from aiida_goectp.core.dielectric.coverage import QUANTITIES, coverage_by_target
 from aiida_goectp.core.dielectric.metrics import table
 from aiida_goectp.core.formats.model_card import ModelCard
-from aiida_goectp.core.learning.predict import raw_outputs
+from aiida_goectp.core.learning.predict import committee_output
 from aiida_goectp.core.learning.settings import TrainSettings
 from aiida_goectp.core.learning.state import TARGETS
-from aiida_goectp.core.learning.train import functional_places
-from aiida_goectp.core.learning.uncertainty import Raw, calibrate, deviations
-from aiida_goectp.core.network.batch import GraphBatch
+from aiida_goectp.core.learning.train import LabelledGraphs
+from aiida_goectp.core.learning.uncertainty import CommitteeOutput, calibrate, deviations
 from aiida_goectp.core.network.checkpoint import LoadedModel
 from aiida_goectp.core.network.model import GoeCTP
-from aiida_goectp.core.network.preparation import GraphArrays, prepare
 
-__all__ = ('FEWEST', 'calibrate_committee', 'coverage', 'judge', 'raw_of', 'training_hash')
+__all__ = (
+    'MIN_CALIBRATION_ROWS',
+    'calibrate_committee',
+    'coverage',
+    'dataset_output',
+    'evaluate_model',
+    'stacked_labels',
+    'training_hash',
+)
 
-_UNLIKE = 0.995
-"""share of the validation rows that count as like the training set"""
-FEWEST = 30
-"""validation rows without which no uncertainty is stated"""
+_LIKE_TRAINING = 0.995
+"""share of the validation rows that are not flagged as unlike the training set"""
+MIN_CALIBRATION_ROWS = 30
+"""validation rows below which a model states no calibrated uncertainty"""
 
 
 def calibrate_committee(
@@ -48,16 +54,16 @@ def calibrate_committee(
     inherited: LoadedModel | None = None,
     known: Sequence[int] = (),
 ) -> tuple[list[GoeCTP], ModelCard]:
-    """Calibrate the uncertainty on the validation rows, judge on the test rows, and write the card.
+    """Calibrate the uncertainty on the validation rows, evaluate on the test rows, and return the model card.
 
     :param parts: train, validation and test; the latter two may be empty or missing
-    :param data: where the rows come from, for the card
-    :param parent: content hash of the model that the training began with
-    :param inherited: that model: where no validation rows are left to calibrate on, because the last training takes all
-        rows, its calibration holds, what it learnt from counts as known, and its figures stand in the card as those of
-        the parent
-    :param known: atomic numbers of what was learnt before: of the model that the training began with, of the members
-    :return: the networks, with what their uncertainty needs, and the card
+    :param data: origin of the rows, for the card
+    :param parent: content hash of the initial model
+    :param inherited: the initial model, for a final training on all rows, which leaves none to calibrate on: its
+        calibration is kept, its training rows count for the whitening, and its metrics are quoted as those of the
+        parent. Ignored if there are validation rows
+    :param known: atomic numbers of earlier training sets, of the initial model or of the members
+    :return: the networks with their whitening, and the card
     """
     training = parts['train'].take(np.flatnonzero(parts['train'].trainable))
     architectures = [network.architecture for network in networks]
@@ -82,115 +88,108 @@ def calibrate_committee(
         notes=notes,
     )
     model = LoadedModel(card, torch.nn.ModuleList(networks).eval(), '').to(device)
-    held = parts.get('validation')
-    if (held is not None and len(held)) or (inherited is not None and inherited.card.members != len(networks)):
+    validation = parts.get('validation')
+    if (validation is not None and len(validation)) or (
+        inherited is not None and inherited.card.members != len(networks)
+    ):
         inherited = None
-    _learn_leverage(model, prepare(training.crystals, settings.preset), settings, training, device, inherited)
-    _learn_errors(model, held, settings, device, inherited)
+    _set_whitening(model, LabelledGraphs.from_dataset(training, settings), device, inherited)
+    _set_uncertainty(model, validation, settings, device, inherited)
     for part in ('validation', 'test'):
         if part in parts and len(parts[part]):
-            card.metrics[part] = judge(model, parts[part], settings, device)
+            card.metrics[part] = evaluate_model(model, parts[part], settings, device)
     return [network.cpu() for network in networks], card
 
 
-def _learn_errors(
-    model: LoadedModel, held: Dataset | None, settings: TrainSettings, device: str, inherited: LoadedModel | None
+def _set_uncertainty(
+    model: LoadedModel,
+    validation: Dataset | None,
+    settings: TrainSettings,
+    device: str,
+    inherited: LoadedModel | None,
 ) -> None:
-    """Write into the card how its deviations follow from what the members say."""
+    """Write the calibration of the standard deviations to the card, or that of the inherited model."""
     card = model.card
-    if held is not None and len(held) >= FEWEST:
-        raw, labels = raw_of(model, held, settings, device), labels_of(held)
-        limit = np.sort(raw.leverage)[math.ceil(_UNLIKE * len(raw.leverage)) - 1]
-        card.uncertainty = {**calibrate(raw, labels), 'unlike_above': float(limit)}
+    if validation is not None and len(validation) >= MIN_CALIBRATION_ROWS:
+        output = dataset_output(model, validation, settings, device)
+        limit = np.sort(output.leverage)[math.ceil(_LIKE_TRAINING * len(output.leverage)) - 1]
+        card.uncertainty = {**calibrate(output, stacked_labels(validation)), 'unlike_above': float(limit)}
     elif inherited is not None:
         card.uncertainty = inherited.card.uncertainty
-        card.metrics.update({f'{part} of the parent': figures for part, figures in inherited.card.metrics.items()})
+        card.metrics.update({f'{part} of the parent': metrics for part, metrics in inherited.card.metrics.items()})
 
 
 def training_hash(training: Dataset) -> str:
-    """Return what tells whether two trainings saw the same crystals."""
+    """Return a hash of the crystals of a training set, independent of their order."""
     return hashlib.sha256('\n'.join(sorted(training.crystals.hashes)).encode()).hexdigest()
 
 
-def raw_of(model: LoadedModel, data: Dataset, settings: TrainSettings, device: str = 'cpu') -> Raw:
-    """Return what each member says of labelled crystals, told the functional of each label."""
-    graphs, places = prepare(data.crystals, settings.preset), functional_places(data, settings.functionals)
-    chunks = []
-    for rows in _portions(graphs):
-        told = torch.from_numpy(places[rows]).to(device)
-        chunks.append(raw_outputs(model, GraphBatch.from_arrays(graphs.take(rows)).to(device), told))
-    members = np.concatenate([chunk.members for chunk in chunks], axis=1)
-    return Raw(members, *(np.concatenate([chunk[k] for chunk in chunks]) for k in (1, 2)))
+def dataset_output(model: LoadedModel, data: Dataset, settings: TrainSettings, device: str = 'cpu') -> CommitteeOutput:
+    """Return the output of each member for labelled crystals, with the functional of each label as input."""
+    batches = LabelledGraphs.from_dataset(data, settings).batches(device)
+    outputs = [committee_output(model, batch, functional) for batch, functional in batches]
+    return CommitteeOutput(
+        np.concatenate([output.members for output in outputs], axis=1),
+        np.concatenate([output.leverage for output in outputs]),
+        np.concatenate([output.density for output in outputs]),
+    )
 
 
-def labels_of(data: Dataset) -> np.ndarray:
+def stacked_labels(data: Dataset) -> np.ndarray:
     """Return the (n, 3, 3, 3) electronic, ionic and total labels."""
     return np.stack([data.electronic, data.ionic, data.total], axis=1)
 
 
-def judge(model: LoadedModel, data: Dataset, settings: TrainSettings, device: str = 'cpu') -> dict[str, Any]:
-    """Return the metrics of a model on labelled crystals, and the coverage of its intervals where it states any."""
-    raw = raw_of(model, data, settings, device)
-    mean = raw.members.mean(axis=0)
-    found: dict[str, Any] = dict(
-        table({name: mean[:, place] for place, name in enumerate(TARGETS)}, {t: getattr(data, t) for t in TARGETS})
+def evaluate_model(model: LoadedModel, data: Dataset, settings: TrainSettings, device: str = 'cpu') -> dict[str, Any]:
+    """Return the metrics of a model on labelled crystals, and the coverage of its intervals if it is calibrated."""
+    output = dataset_output(model, data, settings, device)
+    mean = output.members.mean(axis=0)
+    metrics: dict[str, Any] = dict(
+        table(
+            {name: mean[:, place] for place, name in enumerate(TARGETS)},
+            {name: getattr(data, name) for name in TARGETS},
+        )
     )
     if model.card.uncertainty:
-        found['coverage_90'] = coverage(raw, labels_of(data), model.card.uncertainty)
-    return found
+        metrics['coverage_90'] = coverage(output, stacked_labels(data), model.card.uncertainty)
+    return metrics
 
 
-def coverage(raw: Raw, labels: np.ndarray, calibration: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Return the share (%) of rows whose label lies in the stated 90 % interval, by target and quantity."""
-    sure, found = deviations(raw, calibration), dict[str, dict[str, float]]()
-    for place, target in enumerate(('electronic', 'ionic', 'total')):
-        if target in calibration:
-            known = np.isfinite(labels[:, place]).all(axis=(1, 2))
-            found[target] = shares_within(
-                raw.members.mean(axis=0)[known, place],
-                labels[known, place],
-                {name: getattr(sure, name)[known, place] for name in QUANTITIES},
-            )
-    return found
+def coverage(output: CommitteeOutput, labels: np.ndarray, calibration: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Return the share (%) of rows whose label lies in the stated 90 % interval, by target and quantity.
+
+    :param labels: (c, 3, 3, 3) as :func:`stacked_labels` returns them
+    :param calibration: as :func:`.calibrate` returns it
+    """
+    std = deviations(output, calibration)
+    found = coverage_by_target(output.members.mean(axis=0), labels, {name: getattr(std, name) for name in QUANTITIES})
+    return {target: shares for target, shares in found.items() if target in calibration}
 
 
 @torch.no_grad()
-def _learn_leverage(
-    model: LoadedModel,
-    graphs: GraphArrays,
-    settings: TrainSettings,
-    training: Dataset,
-    device: str,
-    inherited: LoadedModel | None,
-) -> None:
-    """Give each network the whitening of its features over the training rows.
+def _set_whitening(model: LoadedModel, training: LabelledGraphs, device: str, inherited: LoadedModel | None) -> None:
+    """Set the whitening of the features of each network over the training rows.
 
-    With an inherited calibration those of the rows before count as well: it was made for their whitening, and by a few
-    rows alone nearly everything would be far from what is known.
+    With an inherited calibration, the training rows of that model count as well: the calibration belongs to its
+    whitening, and nearly every crystal would have a large leverage over a few rows.
     """
-    places = functional_places(training, settings.functionals)
     for member, network in enumerate(model.members):
         width, count = network.backbone.width, 0
         second = torch.zeros(width, width, dtype=torch.float64)
-        for rows in _portions(graphs):
-            batch = GraphBatch.from_arrays(graphs.take(rows)).to(device)
-            features = network.features(batch, functional=torch.from_numpy(places[rows]).to(device)).double().cpu()
+        for batch, functional in training.batches(device):
+            features = network.features(batch, functional=functional).double().cpu()
             second += features.T @ features
             count += len(features)
-        if inherited is not None and (before := inherited.members[member].whitening) is not None:
-            known = int(inherited.card.training.get('rows', {}).get('train', 0))
-            second, count = second + known * _second_moment(before), count + known
+        if inherited is not None and (earlier := inherited.members[member].whitening) is not None:
+            rows = int(inherited.card.training.get('rows', {}).get('train', 0))
+            second, count = second + rows * _second_moment(earlier), count + rows
         second /= count
-        second += torch.eye(width) * (1e-6 * second.trace() / width)  # features may be fewer than channels
+        second += torch.eye(width) * (1e-6 * second.trace() / width)  # there may be fewer features than channels
         whitening = torch.linalg.inv(torch.linalg.cholesky(second)) / math.sqrt(width)
         network.whitening = whitening.float().to(device)
 
 
 def _second_moment(whitening: torch.Tensor) -> torch.Tensor:
-    """Return the mean of f fᵀ over the features f (n, C) that a whitening (C, C) was made from."""
+    """Return the mean of f fᵀ over the features f (n, C) from which a whitening (C, C) was computed."""
     factor = torch.linalg.inv(whitening.double().cpu() * math.sqrt(len(whitening)))
     return factor @ factor.T
-
-
-def _portions(graphs: GraphArrays) -> list[np.ndarray]:
-    return np.array_split(np.arange(len(graphs)), max(1, math.ceil(len(graphs) / 64)))

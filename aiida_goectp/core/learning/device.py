@@ -1,67 +1,56 @@
-"""Which device to compute on."""
+"""Choice of the device, and errors of torch that are due to it."""
 
 from __future__ import annotations
 
-import os
+from typing import NoReturn
 
 import torch
 
 from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.learning import testing_hooks
+from aiida_goectp.core.learning.errors import DeviceOutOfMemoryError, NoDeviceError
 
-__all__ = ('MemoryShortage', 'NoDeviceError', 'choose_device', 'fault', 'is_shortage', 'known_failure')
-
-
-class NoDeviceError(FormatError):
-    """The GPU that was asked for is not there, or was lost."""
-
-
-class MemoryShortage(RuntimeError):
-    """Not even the smallest batch fits into the memory of the device."""
+__all__ = ('choose_device', 'is_out_of_memory', 'raise_device_error')
 
 
 def choose_device(wanted: str = 'auto') -> str:
-    """Return a device that is there.
+    """Return the name of an available device.
 
     :param wanted: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``
-    :raises NoDeviceError: a GPU was asked for that is not there
-    :raises FormatError: no name of a device
+    :raises NoDeviceError: the requested GPU does not exist
+    :raises FormatError: not the name of a device
     """
-    gpu = torch.cuda.is_available() and fault('no_device') is None
+    gpu = torch.cuda.is_available() and not testing_hooks.gpu_is_hidden()
     if wanted == 'auto':
         return 'cuda:0' if gpu else 'cpu'
     if wanted == 'cpu':
         return 'cpu'
     name, _, index = wanted.partition(':')
     if name != 'cuda' or not (index.isdigit() or not index):
-        raise FormatError(f'device {wanted!r}: expected auto, cpu, cuda or cuda:N')
+        raise FormatError(f'device: unknown value {wanted!r}; allowed: auto, cpu, cuda, cuda:N')
     count = torch.cuda.device_count() if gpu else 0
     if int(index or 0) >= count:
         raise NoDeviceError(
-            f'device {wanted} is not there ({count} GPUs seen); ask the scheduler for a GPU, or use --device cpu'
+            f'device {wanted} not found ({count} GPUs available); request a GPU from the scheduler, or use --device cpu'
         )
     return f'cuda:{int(index or 0)}'
 
 
-def is_shortage(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error of torch means that memory ran out."""
     signs = ('out of memory', "can't allocate memory", 'ALLOC_FAILED')  # of CUDA, of the CPU, of cuBLAS and its kin
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in str(error) for sign in signs)
 
 
-def known_failure(error: BaseException, device: str) -> NoDeviceError | MemoryShortage | None:
-    """Return what an error of torch means for whoever asked for the work; None if it is a mistake in the program."""
+def raise_device_error(error: BaseException, device: str) -> NoReturn:
+    """Raise an error of torch again, as a :class:`.NoDeviceError` or :class:`.DeviceOutOfMemoryError` where it is one.
+
+    :raises DeviceOutOfMemoryError: memory ran out
+    :raises NoDeviceError: the GPU failed
+    """
     first = str(error).partition('\n')[0]
-    if is_shortage(error):
-        return MemoryShortage(f'the memory of {device} does not suffice ({first}); take smaller batches')
+    if is_out_of_memory(error):
+        raise DeviceOutOfMemoryError(f'{device} is out of memory ({first}); reduce the batch size') from error
     if 'CUDA error' in str(error) or 'cuBLAS' in str(error):
-        return NoDeviceError(f'the GPU {device} failed: {first}')
-    return None
-
-
-def fault(name: str) -> str | None:
-    """Return the value of a fault that a test asks for through the environment variable GOECTP_TEST_FAULT, or None."""
-    for item in os.environ.get('GOECTP_TEST_FAULT', '').split(','):
-        key, _, value = item.partition('=')
-        if key == name:
-            return value
-    return None
+        raise NoDeviceError(f'the GPU {device} failed: {first}') from error
+    raise error

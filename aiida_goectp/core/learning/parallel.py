@@ -1,4 +1,7 @@
-"""Several processes that train one network, one a GPU, as ``torchrun`` starts them; one process needs none of it."""
+"""Training of one network in several processes, one for each GPU, as ``torchrun`` starts them.
+
+All functions also work in a single process, where they return their argument.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ __all__ = ('any_rank', 'is_first', 'join_group', 'local_rows', 'mean', 'wrap')
 
 
 def join_group(device: str) -> str:
-    """Join the processes that ``torchrun`` started, if it did, and return this process's own device."""
+    """Join the process group, if ``torchrun`` started this process, and return the device of this process."""
     if 'LOCAL_RANK' not in os.environ or int(os.environ.get('WORLD_SIZE', '1')) < 2:
         return device
     on_gpu = device.startswith('cuda')
@@ -30,12 +33,12 @@ def _many() -> bool:
 
 
 def is_first() -> bool:
-    """Return whether this process is the one that writes files."""
+    """Return whether this process has rank 0: the one that writes files."""
     return not _many() or distributed.get_rank() == 0
 
 
 def local_rows(rows: np.ndarray) -> np.ndarray:
-    """Return this process's part of a batch, two rows at least, since batch norm needs them."""
+    """Return the rows of a batch for this process, at least two, since batch normalisation needs them."""
     if not _many():
         return rows
     rank, size = distributed.get_rank(), distributed.get_world_size()
@@ -48,11 +51,11 @@ def wrap(network: nn.Module, device: str) -> nn.Module:
     if not _many():
         return network
     ids = [device] if device.startswith('cuda') else None
-    # a backbone of a single layer never reaches its edge layer, and the processes would wait for its gradient
+    # a backbone of a single layer does not use its edge layer, and the processes would wait for its gradient
     return DistributedDataParallel(network, device_ids=ids, find_unused_parameters=True)
 
 
-def _reduced(value: float | torch.Tensor) -> torch.Tensor:
+def _sum(value: float | torch.Tensor) -> torch.Tensor:
     device = f'cuda:{torch.cuda.current_device()}' if distributed.get_backend() == 'nccl' else 'cpu'
     total = torch.as_tensor(value, dtype=torch.float64, device=device)
     distributed.all_reduce(total)
@@ -61,9 +64,9 @@ def _reduced(value: float | torch.Tensor) -> torch.Tensor:
 
 def mean(value: torch.Tensor) -> float:
     """Return the mean of a number over all processes."""
-    return float(_reduced(value) / distributed.get_world_size()) if _many() else float(value)
+    return float(_sum(value) / distributed.get_world_size()) if _many() else float(value)
 
 
-def any_rank(wish: bool) -> bool:
-    """Return whether any process wishes so, the same answer in all."""
-    return bool(_reduced(float(wish)) > 0) if _many() else wish
+def any_rank(condition: bool) -> bool:
+    """Return whether a condition holds in any process; the same answer in all."""
+    return bool(_sum(float(condition)) > 0) if _many() else condition

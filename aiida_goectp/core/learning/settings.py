@@ -1,19 +1,29 @@
-"""What decides the outcome of a training, next to the data; free of torch, so that the AiiDA side checks it too."""
+"""Settings of a training; free of torch, so that the plugin validates them too."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aiida_goectp.core.formats.model_card import ModelCard
 
 __all__ = ('FEW_LABELS', 'PUBLISHED_RECIPE', 'TrainSettings', 'settings_like')
 
+_FORMER_NAMES = {
+    'average_decay': 'ema_decay',
+    'final_learning_rate': 'final_learning_rate_ratio',
+    'largest_gradient': 'gradient_clip_norm',
+    'stretches': 'layer_augmentation_copies',
+    'taming': 'loss_label_exponent',
+    'warm_up': 'warmup_steps',
+}
+"""former name → name, for model cards and settings written before the change"""
+
 
 class TrainSettings(BaseModel):
-    """Settings of a training.
+    """Settings of a training, which determine its result together with the data.
 
     :raises pydantic.ValidationError: an unknown name or a value out of range
     """
@@ -21,76 +31,101 @@ class TrainSettings(BaseModel):
     model_config = ConfigDict(extra='forbid')
 
     preset: Literal['goectp', 'published', 'descriptors'] = 'goectp'
-    options: dict[str, Any] = Field(default_factory=dict, description='options of the backbone, over the preset')
+    options: dict[str, Any] = Field(
+        default_factory=dict, description='options of the backbone, which override those of the preset'
+    )
     functionals: list[str] = Field(
         default_factory=list,
-        description='of the labels, the one to predict first; with two or more, the network is told which it sees',
+        description='functionals of the labels, the one to predict first; with two or more, the functional of a label '
+        'is an input of the network',
     )
-    stretches: int = Field(
-        default=2, ge=0, le=20, description='copies of each layered crystal with its layers pulled apart'
+    layer_augmentation_copies: int = Field(
+        default=2, ge=0, le=20, description='copies of each layered crystal with more vacuum between its layers'
     )
     members: int = Field(
         default=1,
         ge=1,
         le=32,
-        description='size of the committee, seeds seed, seed + 1, …; that of a model to go on from if not given',
+        description='size of the committee, trained with the seeds seed, seed + 1, …; default: that of the initial '
+        'model, if there is one',
     )
     epochs: int = Field(default=60, ge=1)
     batch_size: int = Field(default=32, ge=2, description='crystals in a step')
-    learning_rate: float = Field(default=2e-3, gt=0, description='peak')
-    final_learning_rate: float = Field(default=0.01, ge=0, le=1, description='of the last step, as a share of the peak')
-    schedule: Literal['linear', 'cosine', 'constant'] = 'linear'
-    warm_up: int = Field(default=200, ge=0, description='steps of the first rise, at most a twentieth of all')
+    learning_rate: float = Field(default=2e-3, gt=0, description='peak of the learning rate')
+    final_learning_rate_ratio: float = Field(
+        default=0.01, ge=0, le=1, description='ratio of the learning rate of the last step to the peak'
+    )
+    schedule: Literal['linear', 'cosine', 'constant'] = Field(
+        default='linear', description='decay of the learning rate after the warm-up'
+    )
+    warmup_steps: int = Field(
+        default=200, ge=0, description='steps of linear increase of the learning rate, at most a twentieth of all'
+    )
     weight_decay: float = Field(default=1e-5, ge=0)
     loss: Literal['difference', 'logarithm'] = Field(
         default='difference',
-        description='of prediction and label; logarithm: the difference over the geometric mean of both norms, '
-        'which is that of the logarithms unless it is large',
+        description='argument of the Huber loss: the difference of prediction and label, or (logarithm) this '
+        'difference divided by the geometric mean of their norms, close to a difference of logarithms',
     )
     huber_delta: float = Field(
-        default=1.0, gt=0, description='in units of relative permittivity; of the share, where logarithms are compared'
+        default=1.0, gt=0, description='in units of relative permittivity; dimensionless with loss logarithm'
     )
-    taming: float = Field(
+    loss_label_exponent: float = Field(
         default=0.5,
         ge=0,
         le=1,
-        description='of differences; 0: every error counts alike; 1: errors count by their share of the label',
+        description='with loss difference, the loss is divided by this power of the norm of the label: 0 weights '
+        'absolute errors, 1 relative ones',
     )
-    largest_gradient: float | None = Field(default=5.0, gt=0, description='norm at which a gradient is cut')
-    average_decay: float = Field(
-        default=0.995, ge=0, lt=1, description='of the running mean of weights that is kept, a step'
+    gradient_clip_norm: float | None = Field(
+        default=5.0, gt=0, description='norm above which the gradient is scaled down to it; null: never'
+    )
+    ema_decay: float = Field(
+        default=0.995, ge=0, lt=1, description='decay a step of the exponential moving average of the weights'
     )
     patience: int | None = Field(
-        default=None, ge=1, description='epochs without a better validation after which to stop'
+        default=None, ge=1, description='stop after so many epochs without a better validation score'
     )
-    keep: Literal['last', 'best'] = 'last'
+    keep: Literal['last', 'best'] = Field(
+        default='last', description='weights to return: of the last epoch, or of the one with the best validation score'
+    )
     precision: Literal['float32', 'bfloat16'] = 'float32'
-    compile: bool = Field(default=False, description='let torch compile the network: minutes first, then faster steps')
+    compile: bool = Field(default=False, description='compile the network: takes minutes, then steps are faster')
     seed: int = Field(default=0, ge=0)
 
-    def identity(self) -> dict[str, Any]:
-        """Return what must be equal for one training to go on as another: all that differs from the defaults.
+    @model_validator(mode='before')
+    @classmethod
+    def _rename_former_names(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        for former, name in _FORMER_NAMES.items():
+            if former in values and name in values:
+                raise ValueError(f'{former} is the former name of {name}; give {name} alone')
+        return {_FORMER_NAMES.get(name, name): value for name, value in values.items()}
 
-        ``compile`` is left out, since it changes no formula, and ``patience``, which decides when to stop alone: a
-        training on a plateau ends, with its best weights, when it goes on with patience.
+    def identity(self) -> dict[str, Any]:
+        """Return what must be equal for a training to be resumed: all values that differ from the defaults.
+
+        ``compile`` is excluded, since it does not change the formulas, and so is ``patience``, which only decides when
+        to stop: a training on a plateau ends, with its best weights, when it is resumed with patience.
         """
         return self.model_dump(exclude_defaults=True, exclude={'compile', 'patience'})
 
 
 def settings_like(values: Mapping[str, Any], card: ModelCard, found: Collection[str] = ()) -> dict[str, Any]:
-    """Return settings with preset, options of the backbone, functionals and members of a model to go on from.
+    """Return settings completed by preset, options of the backbone, functionals and members of an initial model.
 
-    What the settings say themselves stays; if they name preset or options, the model gives neither. Of its functionals,
-    one that the labels have comes first: what learns from PBE is to predict PBE.
+    Given settings take precedence; if they name preset or options, neither is taken from the model. Of its functionals,
+    one that the labels have comes first, since the first one is predicted.
 
     :param values: fields of :class:`TrainSettings`
-    :param card: of the model; members of several architectures have no options in common to be named
-    :param found: functionals of the labels; none to leave those of the model in their order
+    :param card: card of the model; members of different architectures have no common options
+    :param found: functionals of the labels; empty to keep the order of the model
     """
-    known = card.architecture.get('functionals', [])
-    if known and found and known[0] not in found:
-        known = sorted(known, key=lambda name: name not in found)
-    values = {'members': card.members, 'functionals': known, **values}
+    functionals = card.architecture.get('functionals', [])
+    if functionals and found and functionals[0] not in found:
+        functionals = sorted(functionals, key=lambda name: name not in found)
+    values = {'members': card.members, 'functionals': functionals, **values}
     if {'preset', 'options'} & set(values):
         return values
     options = {} if card.architectures else card.architecture.get('options', {})
@@ -99,31 +134,31 @@ def settings_like(values: Mapping[str, Any], card: ModelCard, found: Collection[
 
 PUBLISHED_RECIPE = TrainSettings(
     preset='published',
-    stretches=0,
+    layer_augmentation_copies=0,
     epochs=200,
     batch_size=64,
     learning_rate=1e-3,
-    warm_up=0,
-    taming=0.0,
-    largest_gradient=None,
-    average_decay=0.0,
+    warmup_steps=0,
+    loss_label_exponent=0.0,
+    gradient_clip_norm=None,
+    ema_decay=0.0,
 )
-"""The published training: AdamW 1e-3 with linear decay to 1e-5, Huber, batch 64, 200 epochs, last weights."""
+"""The published training: AdamW 1e-3 with linear decay to 1e-5, Huber loss, batch size 64, 200 epochs, last weights."""
 
 FEW_LABELS = TrainSettings(
     preset='descriptors',
-    stretches=0,
+    layer_augmentation_copies=0,
     epochs=60,
     batch_size=128,
     learning_rate=1e-2,
     weight_decay=1e-2,
     loss='logarithm',
     huber_delta=3.0,
-    average_decay=0.95,
+    ema_decay=0.95,
     keep='last',
 )
-"""For some hundred labels: seconds a member on one core, and quick to rank crystals by.
+"""For some hundred labels, to rank crystals: trains in seconds a member on one core.
 
-A difference that counts by its share of the label is cheaper for a prediction that is too small than for one that is as
-much too large. Such a network takes the extraordinary for ordinary; one that compares logarithms does not.
+The loss is symmetric in the logarithm. A relative error costs less below the label than above it, so that a network
+trained with it underestimates extraordinary values.
 """

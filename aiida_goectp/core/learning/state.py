@@ -1,4 +1,4 @@
-"""What a training carries from epoch to epoch, and the file that lets a killed one go on."""
+"""State of a training from epoch to epoch, and the file from which a killed training is resumed."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.learning import parallel
+from aiida_goectp.core.learning.errors import TrainingInputError
 from aiida_goectp.core.learning.settings import TrainSettings
 from aiida_goectp.core.network.checkpoint import LoadedModel
 from aiida_goectp.core.network.model import GoeCTP, architecture_of
 
-__all__ = ('TARGETS', 'TrainingState', 'bounds', 'identity_of')
+__all__ = ('TARGETS', 'TrainingState', 'batch_bounds', 'identity_of', 'rate_factor')
 
 TARGETS = ('electronic', 'ionic')
 
 
 def identity_of(settings: TrainSettings, training: Dataset, initial: LoadedModel | None) -> dict[str, str]:
-    """Return what a state file must agree on before it is continued."""
+    """Return what a state file must have in common with a training to be resumed."""
     labels = np.stack([training.electronic, training.ionic])
     parts = [settings.identity(), training.crystals.hashes.tolist(), initial.hash if initial else '']
     return {
@@ -35,7 +36,7 @@ def identity_of(settings: TrainSettings, training: Dataset, initial: LoadedModel
 
 
 class TrainingState:
-    """The member in training, its optimizer, the running mean of its weights, and the members that are finished."""
+    """The member in training, its optimizer, the moving average of its weights, and the weights of finished members."""
 
     network: GoeCTP
     average: AveragedModel
@@ -57,15 +58,14 @@ class TrainingState:
         self.finished: list[dict[str, torch.Tensor]] = []
 
     def begin_member(self, member: int) -> None:
-        """Make the next member ready to learn."""
+        """Initialise network, optimizer and schedule of a member."""
         settings, initial = self.settings, self.initial
         torch.manual_seed(settings.seed + member)
         network = self._new_network(member)
         if initial is not None:
             network.load_state_dict(initial.networks[member % len(initial.networks)].state_dict())
         self.network = network.to(self.device)
-        decay = settings.average_decay
-        averaging = get_ema_multi_avg_fn(decay)
+        averaging = get_ema_multi_avg_fn(settings.ema_decay)
         self.average = AveragedModel(self.network, multi_avg_fn=averaging, use_buffers=True)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
@@ -82,10 +82,13 @@ class TrainingState:
         settings = self.settings
         if self.initial is not None:
             return GoeCTP(self.initial.card.architecture_of(member), list(TARGETS))
-        return GoeCTP(architecture_of(settings.preset, settings.options, settings.functionals), list(TARGETS))
+        try:
+            return GoeCTP(architecture_of(settings.preset, settings.options, settings.functionals), list(TARGETS))
+        except ValueError as error:
+            raise TrainingInputError(f'options: {error}') from error
 
     def note_score(self, score: float | None) -> bool:
-        """Remember the weights if they are the best so far, and return whether they are."""
+        """Keep the weights if their validation score is the best so far, and return whether it is."""
         if score is None or not score < self.best_score:
             return False
         self.best_score, self.best_epoch = score, self.epoch
@@ -94,7 +97,7 @@ class TrainingState:
         return True
 
     def close_member(self) -> None:
-        """Keep the weights of the member and go on to the next."""
+        """Store the weights of the member, and count on to the next."""
         weights = self.best or self.average.module.state_dict()
         self.finished.append({name: tensor.detach().cpu().clone() for name, tensor in weights.items()})
         self.member += 1
@@ -108,7 +111,7 @@ class TrainingState:
             networks.append(network.eval())
         return networks
 
-    def _parts(self) -> dict[str, Any]:
+    def _stateful(self) -> dict[str, Any]:
         return {
             'network': self.network, 'average': self.average,
             'optimizer': self.optimizer, 'scheduler': self.scheduler,
@@ -116,7 +119,7 @@ class TrainingState:
 
     def store(self, path: Path) -> None:
         """Write the state; the file is replaced atomically."""
-        content: dict[str, Any] = {name: part.state_dict() for name, part in self._parts().items()}
+        content: dict[str, Any] = {name: part.state_dict() for name, part in self._stateful().items()}
         content.update(
             self.identity,
             member=self.member,
@@ -132,23 +135,23 @@ class TrainingState:
         temporary.replace(path)
 
     def restore(self, path: Path) -> None:
-        """Go on from a state file.
+        """Resume from a state file.
 
-        :raises ValueError: damaged, or of a training with other data or settings
+        :raises TrainingInputError: damaged, or of a training with other data or settings
         """
         try:
             content = torch.load(path, map_location='cpu', weights_only=True)
             found = {key: content[key] for key in self.identity}
-        except Exception as error:  # the reader of a damaged pickle may stumble over anything
-            raise ValueError(
+        except Exception as error:  # reading a damaged pickle can raise anything
+            raise TrainingInputError(
                 f'{path}: not the state of a training, or cut off; remove it, or name another output'
             ) from error
         if found != self.identity:
-            raise ValueError(
-                f'{path} belongs to a training with other data or settings; remove it, or name another output'
+            raise TrainingInputError(
+                f'{path}: state of a training with other data or settings; remove it, or name another output'
             )
-        self.begin_member(content['member'])  # its network may be of another kind than that of the first
-        for name, part in self._parts().items():
+        self.begin_member(content['member'])  # whose architecture may differ from that of the first
+        for name, part in self._stateful().items():
             part.load_state_dict(content[name])
         for name in ('member', 'epoch', 'best_score', 'best_epoch', 'best', 'finished'):
             setattr(self, name, content[name])
@@ -156,10 +159,13 @@ class TrainingState:
 
 
 def rate_factor(settings: TrainSettings, rows: int) -> Callable[[int], float]:
-    """Return the learning rate of each step as a share of the peak."""
-    steps = settings.epochs * len(bounds(rows, settings.batch_size))
-    rise = min(steps // 20, settings.warm_up)
-    floor = settings.final_learning_rate
+    """Return the learning rate as a function of the step, divided by the peak.
+
+    :param rows: number of training rows
+    """
+    steps = settings.epochs * len(batch_bounds(rows, settings.batch_size))
+    rise = min(steps // 20, settings.warmup_steps)
+    floor = settings.final_learning_rate_ratio
 
     def factor(step: int) -> float:
         if step < rise:
@@ -171,7 +177,10 @@ def rate_factor(settings: TrainSettings, rows: int) -> Callable[[int], float]:
     return factor
 
 
-def bounds(rows: int, size: int) -> list[tuple[int, int]]:
-    """Return batches; a last one of a single crystal joins the one before, since batch norm needs two."""
+def batch_bounds(rows: int, size: int) -> list[tuple[int, int]]:
+    """Return first and last + 1 row of each batch.
+
+    A last batch of a single row is joined to the one before, since batch normalisation needs two.
+    """
     starts = [start for start in range(0, rows, size) if rows - start > 1 or start == 0]
     return [(start, rows if start == starts[-1] else start + size) for start in starts]

@@ -1,27 +1,27 @@
-"""The networks of this package as the model of a backtest, trained as a campaign retrains them."""
+"""Networks as the model of a backtest, trained as a campaign retrains them."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from torch import nn
+import torch
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
-from aiida_goectp.core.datasets.splits import PARTS
+from aiida_goectp.core.datasets.splits import SPLIT_PARTS
 from aiida_goectp.core.dielectric.predictions import Predictions
-from aiida_goectp.core.formats.training_log import finite
+from aiida_goectp.core.formats.training_log import json_safe
 from aiida_goectp.core.learning.calibrate import calibrate_committee
 from aiida_goectp.core.learning.committee_settings import committee_settings
-from aiida_goectp.core.learning.predict import Predictor, assemble
+from aiida_goectp.core.learning.model_cache import cached_model
+from aiida_goectp.core.learning.predict import predict_crystals
 from aiida_goectp.core.learning.settings import TrainSettings
 from aiida_goectp.core.learning.train import train_committee
-from aiida_goectp.core.network.checkpoint import LoadedModel, load_model, save_model
+from aiida_goectp.core.network.checkpoint import LoadedModel, save_model
 from aiida_goectp.core.network.model import GoeCTP
 from aiida_goectp.core.network.preparation import analysis_cache
 from aiida_goectp.core.selection.backtest.loop import FittedModel
@@ -29,119 +29,99 @@ from aiida_goectp.core.selection.folds import fold_name
 
 __all__ = ('NetworkSurrogate',)
 
-_REMEMBERED = 16
-"""loaded models: the one in use, the new one and its members"""
-
 
 @dataclass
 class NetworkSurrogate:
-    """Committees of networks; fits :class:`aiida_goectp.core.selection.backtest.loop.Surrogate`.
+    """Committees of networks; implements :class:`aiida_goectp.core.selection.backtest.loop.Surrogate`.
 
-    :param settings: of each training; their seed is that of the campaign if they give none
+    :param settings: settings of each training; without a seed, that of the campaign is used
     :param device: as :func:`aiida_goectp.core.learning.device.choose_device` returns it
-    :param threads: CPU threads of torch; as torch has it if None
+    :param threads: number of CPU threads; unchanged if None
     """
 
     settings: TrainSettings
     device: str = 'cpu'
     threads: int | None = None
-    _loaded: dict[str, LoadedModel] = field(default_factory=dict, repr=False)
-    _evaluations: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+    _analyses: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def fit(self, dealt: Dataset, split: str, folds: int, initial: bytes | None, seed: int) -> FittedModel:
-        """Train member k on what is not in fold k, with the seed of the campaign + k, and calibrate the committee.
+        """Train member k without fold k, with the seed of the campaign + k, and calibrate the committee.
 
         :raises ValueError: a training diverged, or the initial model does not fit the settings
         """
         self._set_threads()
-        begun = None if initial is None else self._load(initial)
-        alone, together = self._settings(begun, folds, seed, set(dealt.functional.tolist()))
-        parent = None if begun is None else begun.hash
-        known = [] if begun is None else begun.card.elements
-        with analysis_cache(self._evaluations):
+        parent = None if initial is None else cached_model(initial, 'cpu')
+        each, common = self._settings(parent, folds, seed, set(dealt.functional.tolist()))
+        with analysis_cache(self._analyses):
             networks = [
                 train_committee(
                     dealt.part(fold_name(split, member), 'train'),
-                    _judged_by(dealt.part(fold_name(split, member), 'validation'), settings),
+                    _validation_rows(dealt.part(fold_name(split, member), 'validation'), settings),
                     settings,
                     device=self.device,
-                    initial=None if begun is None else _member(begun, member),
+                    initial=None if parent is None else _member(parent, member),
                 )[0]
-                for member, settings in enumerate(alone)
+                for member, settings in enumerate(each)
             ]
-            parts = {part: dealt.part(split, part) for part in PARTS}
-            model = self._finish(networks, parts, together, parent, known)
-            learnt = {'train': parts['train']}
+            parts = {part: dealt.part(split, part) for part in SPLIT_PARTS}
+            model = self._model_file(networks, parts, common, parent)
+            training = {'train': parts['train']}
             members = tuple(
-                self._finish([network], learnt, settings, parent, known)
-                for network, settings in zip(networks, alone, strict=True)
+                self._model_file([network], training, settings, parent)
+                for network, settings in zip(networks, each, strict=True)
             )
         return FittedModel(model, members)
 
     def predict(self, model: bytes, crystals: CrystalSet) -> Predictions:
         """Return the predictions of a committee or of a member."""
         self._set_threads()
-        with analysis_cache(self._evaluations):
-            predictor = Predictor(self._load(model), self.device)
-            return assemble(crystals, list(predictor.run(crystals)), predictor)
+        with analysis_cache(self._analyses):
+            return predict_crystals(crystals, model, device=self.device)
 
     def _settings(
-        self, begun: LoadedModel | None, folds: int, seed: int, found: set[str]
+        self, parent: LoadedModel | None, folds: int, seed: int, found: set[str]
     ) -> tuple[list[TrainSettings], TrainSettings]:
+        """Return the settings of each member and of the committee."""
         given = self.settings.model_dump(exclude_unset=True)
-        alone, together = committee_settings(given, seed, folds, None if begun is None else begun.card, found)
-        return [TrainSettings.model_validate(values) for values in alone], TrainSettings.model_validate(together)
+        each, common = committee_settings(given, seed, folds, None if parent is None else parent.card, found)
+        return [TrainSettings.model_validate(values) for values in each], TrainSettings.model_validate(common)
 
-    def _finish(
+    def _model_file(
         self,
         networks: Sequence[GoeCTP],
         parts: dict[str, Dataset],
         settings: TrainSettings,
-        parent: str | None,
-        known: Sequence[int],
+        parent: LoadedModel | None,
     ) -> bytes:
-        functional = ', '.join(sorted(set(parts['train'].functional.tolist())))
-        found, card = calibrate_committee(
+        """Return the content of the model file of calibrated networks."""
+        calibrated, card = calibrate_committee(
             list(networks),
             parts,
             settings,
             device=self.device,
             name='backtest',
             data='labels of a backtest',
-            functional=functional,
-            parent=parent,
-            known=known,
+            functional=', '.join(sorted(set(parts['train'].functional.tolist()))),
+            parent=None if parent is None else parent.hash,
+            known=[] if parent is None else parent.card.elements,
         )
-        card.metrics = finite(card.metrics)
+        card.metrics = json_safe(card.metrics)
         with TemporaryDirectory() as folder:
             path = Path(folder) / 'model.safetensors'
-            save_model(path, found, card)
+            save_model(path, calibrated, card)
             return path.read_bytes()
-
-    def _load(self, content: bytes) -> LoadedModel:
-        name = hashlib.sha256(content).hexdigest()
-        if name not in self._loaded:
-            while len(self._loaded) >= _REMEMBERED:
-                self._loaded.pop(next(iter(self._loaded)))
-            with TemporaryDirectory() as folder:
-                path = Path(folder) / 'model.safetensors'
-                path.write_bytes(content)
-                self._loaded[name] = load_model(path)
-        return self._loaded[name]
 
     def _set_threads(self) -> None:
         if self.threads is not None:
-            import torch
-
             torch.set_num_threads(self.threads)
 
 
-def _judged_by(held: Dataset, settings: TrainSettings) -> Dataset | None:
-    """Return the rows that decide which weights are kept and when a training ends, None where nothing asks them."""
-    return held if settings.keep == 'best' or settings.patience is not None else None
+def _validation_rows(validation: Dataset, settings: TrainSettings) -> Dataset | None:
+    """Return the validation rows if the settings need them, which saves their evaluation after each epoch."""
+    return validation if settings.keep == 'best' or settings.patience is not None else None
 
 
-def _member(model: LoadedModel, place: int) -> LoadedModel:
-    """Return one member of a committee; beyond the last it begins again with the first."""
-    network = model.members[place % len(model.members)]
-    return LoadedModel(model.card.of_member(place), nn.ModuleList([network]), model.hash)
+def _member(model: LoadedModel, member: int) -> LoadedModel:
+    """Return a model of one member, counted modulo their number."""
+    network = model.members[member % len(model.members)]
+    return LoadedModel(model.card.of_member(member), torch.nn.ModuleList([network]), model.hash)

@@ -15,32 +15,27 @@ import torch
 
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.dielectric.metrics import table
-from aiida_goectp.core.learning import parallel
+from aiida_goectp.core.learning import parallel, testing_hooks
 from aiida_goectp.core.learning.augment import with_layer_copies
-from aiida_goectp.core.learning.device import NoDeviceError, fault
+from aiida_goectp.core.learning.errors import TrainingDiverged, TrainingInputError, TrainingInterrupted
 from aiida_goectp.core.learning.loss import tensor_loss
 from aiida_goectp.core.learning.settings import TrainSettings
-from aiida_goectp.core.learning.state import TARGETS, TrainingState, bounds, identity_of
+from aiida_goectp.core.learning.state import TARGETS, TrainingState, batch_bounds, identity_of
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.checkpoint import LoadedModel
 from aiida_goectp.core.network.descriptors import precompute_descriptors
 from aiida_goectp.core.network.model import GoeCTP
 from aiida_goectp.core.network.preparation import GraphArrays, prepare
 
-__all__ = ('TrainingDiverged', 'Epoch', 'TrainingInterrupted', 'evaluate', 'train_committee')
+__all__ = ('Epoch', 'LabelledGraphs', 'evaluate', 'train_committee')
 
-
-class TrainingInterrupted(Exception):
-    """The training was asked to stop; its state file holds everything that is needed to go on."""
-
-
-class TrainingDiverged(ValueError):
-    """The loss is no longer a finite number."""
+_EVALUATION_BATCH = 64
+"""crystals that are evaluated at once"""
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of a training's history."""
+    """One line of the history of a training."""
 
     member: int
     members: int
@@ -50,20 +45,62 @@ class Epoch:
     learning_rate: float
     seconds: float
     validation: dict[str, dict[str, float]]
+    """target → metric → value"""
     best: bool
-    """whether no epoch before did better on the validation rows"""
+    """whether the validation score is the best so far"""
 
 
 @dataclass(frozen=True)
-class _Rows:
+class LabelledGraphs:
+    """Graphs and labels of n crystals."""
+
     graphs: GraphArrays
     labels: torch.Tensor
     """(n, targets, 3, 3), NaN where missing"""
     functional: torch.Tensor
-    """(n,) place in the settings' functionals"""
+    """(n,) index of the functional of each label among those of the settings"""
 
     def __len__(self) -> int:
         return len(self.graphs)
+
+    @classmethod
+    def from_dataset(cls, data: Dataset, settings: TrainSettings) -> LabelledGraphs:
+        """Return the graphs of labelled crystals.
+
+        :raises TrainingInputError: labels of several functionals, or of one that the settings do not name
+        """
+        labels = np.stack([data.electronic, data.ionic], axis=1)
+        functional = _functional_indices(data.functional.tolist(), settings.functionals)
+        graphs = prepare(data.crystals, settings.preset)
+        return cls(graphs, torch.from_numpy(labels).float(), torch.from_numpy(functional))
+
+    def with_descriptors(self, networks: torch.nn.Module) -> LabelledGraphs:
+        """Return graphs with their descriptors, if one of the networks uses them: most of its computation."""
+        descriptors = precompute_descriptors(networks, self.graphs)
+        return self if descriptors is None else replace(self, graphs=replace(self.graphs, descriptors=descriptors))
+
+    def batch(self, rows: np.ndarray, device: str) -> tuple[GraphBatch, torch.Tensor]:
+        """Return graphs and functionals of some rows on a device."""
+        graphs = GraphBatch.from_arrays(self.graphs.take(rows)).to(device)
+        return graphs, self.functional[torch.from_numpy(rows)].to(device)
+
+    def batches(self, device: str) -> Iterator[tuple[GraphBatch, torch.Tensor]]:
+        """Yield graphs and functionals of all rows on a device, for evaluation."""
+        for rows in np.array_split(np.arange(len(self)), max(1, math.ceil(len(self) / _EVALUATION_BATCH))):
+            yield self.batch(rows, device)
+
+
+def _functional_indices(found: list[str], functionals: list[str]) -> np.ndarray:
+    """Return the index of the functional of each label among those of the settings."""
+    known = functionals or sorted(set(found))
+    if len(known) > 1 and not functionals:
+        raise TrainingInputError(
+            f'functionals: the labels have several ({", ".join(known)}); name them in the setting functionals, the one '
+            'to predict first, or train on one of them'
+        )
+    if unknown := sorted(set(found) - set(known)):
+        raise TrainingInputError(f'functionals: {", ".join(known)}; the labels also have {", ".join(unknown)}')
+    return np.array([known.index(name) for name in found], dtype=np.int64)
 
 
 def train_committee(
@@ -77,41 +114,43 @@ def train_committee(
     report: Callable[[Epoch], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> list[GoeCTP]:
-    """Train the members of a committee one after the other, or go on where a killed training stopped.
+    """Train the members of a committee one after the other, or resume a training.
 
-    :param training: labels may be missing; a row without any teaches nothing
-    :param validation: judged after each epoch, never learnt from
-    :param initial: a model of the same architecture to go on from (fine-tuning); member k begins as its member k, which
-        may differ from the others. The settings may name its functionals in another order
+    :param training: labels may be missing; rows without any are ignored
+    :param validation: evaluated after each epoch
+    :param initial: a model of the same architecture to fine-tune; member k starts from its member k, which may differ
+        from the others. The settings may name its functionals in another order
     :param state_file: written after each epoch and read at the start
     :param report: called after each epoch
-    :param stop: asked after each epoch
-    :return: networks in evaluation mode on the CPU, with the running mean of their weights
-    :raises ValueError: the state file or the initial model does not fit the data or the settings
-    :raises Interrupted: ``stop`` said so before the end
-    :raises Diverged: the loss became infinite or no number
+    :param stop: called after each epoch; True interrupts the training
+    :return: networks in evaluation mode on the CPU, with the moving average of their weights
+    :raises TrainingInputError: the state file or the initial model does not fit the data or the settings
+    :raises TrainingInterrupted: ``stop`` returned True before the end
+    :raises TrainingDiverged: the loss is not finite
     """
     if initial is not None:
         initial = initial.with_functionals(settings.functionals)
         _check_initial(initial, settings)
     training = training.take(np.flatnonzero(training.trainable))
-    rows = _rows(with_layer_copies(training, settings.stretches, settings.seed), settings)
-    held = _rows(validation, settings) if validation is not None and len(validation) else None
+    augmented = with_layer_copies(training, settings.layer_augmentation_copies, settings.seed)
+    rows = LabelledGraphs.from_dataset(augmented, settings)
     state = TrainingState(settings, identity_of(settings, training, initial), len(rows), device, initial)
     state.begin_member(0)
-    asking = state.network if initial is None else initial.networks
-    rows = _described(rows, asking)
-    held = None if held is None else _described(held, asking)
+    networks = state.network if initial is None else initial.networks
+    rows = rows.with_descriptors(networks)
+    validated = None
+    if validation is not None and len(validation):
+        validated = LabelledGraphs.from_dataset(validation, settings).with_descriptors(networks)
     if state_file is not None and state_file.exists():
         state.restore(state_file)
     while state.member < settings.members:
-        while not _finished(state, settings):
-            line = _advance(state, rows, held, settings, device)
+        while not _is_finished(state, settings):
+            line = _run_epoch(state, rows, validated, settings, device)
             if state_file is not None and parallel.is_first():
                 state.store(state_file)
             if report is not None and parallel.is_first():
                 report(line)
-            if stop is not None and not _finished(state, settings) and parallel.any_rank(stop()):
+            if stop is not None and not _is_finished(state, settings) and parallel.any_rank(stop()):
                 raise TrainingInterrupted(f'stopped after epoch {state.epoch} of {settings.epochs}')
         state.close_member()
         if state.member < settings.members:
@@ -121,114 +160,73 @@ def train_committee(
     return state.networks()
 
 
-def _rows(data: Dataset, settings: TrainSettings) -> _Rows:
-    labels = np.stack([data.electronic, data.ionic], axis=1)
-    places = functional_places(data, settings.functionals)
-    graphs = prepare(data.crystals, settings.preset)
-    return _Rows(graphs, torch.from_numpy(labels).float(), torch.from_numpy(places))
-
-
-def _described(rows: _Rows, networks: torch.nn.Module) -> _Rows:
-    """Return rows whose fixed numbers are known, if a network reads them: most of what a small one computes."""
-    descriptors = precompute_descriptors(networks, rows.graphs)
-    return rows if descriptors is None else replace(rows, graphs=replace(rows.graphs, descriptors=descriptors))
-
-
-def functional_places(data: Dataset, functionals: list[str]) -> np.ndarray:
-    """Return the place of each row's functional among those that the network is told.
-
-    :raises ValueError: labels of several functionals, or of one that the settings do not name
-    """
-    found = sorted(set(data.functional.tolist()))
-    known = functionals or found
-    if len(known) > 1 and not functionals:
-        raise ValueError(
-            f'labels of several functionals ({", ".join(found)}) must not be mixed unknowingly; name them in the '
-            'setting functionals, the one to predict first, or train on one of them'
-        )
-    if unknown := set(found) - set(known):
-        raise ValueError(f'labels of {", ".join(sorted(unknown))} are none of the functionals {", ".join(known)}')
-    return np.array([known.index(name) for name in data.functional.tolist()], dtype=np.int64)
-
-
 def _check_initial(initial: LoadedModel, settings: TrainSettings) -> None:
-    other = initial.card.other_options(settings.options)
+    different = initial.card.differing_options(settings.options)
     if settings.preset != initial.card.preset:
-        other.append('preset')
-    if initial.card.other_functionals(settings.functionals):
-        other.append('functionals')
-    if other or initial.card.targets != list(TARGETS):
-        differs = f' ({", ".join(other)})' if other else ''
-        raise ValueError(
-            f'the initial model {initial.card.name!r} has another architecture or other targets than the settings ask '
-            f'for{differs}; leave preset, options and functionals out to take those of the model, or train from scratch'
+        different.append('preset')
+    if initial.card.functionals_differ(settings.functionals):
+        different.append('functionals')
+    if initial.card.targets != list(TARGETS):
+        different.append('targets')
+    if different:
+        raise TrainingInputError(
+            f'initial model {initial.card.name!r}: its {", ".join(different)} differ from the settings; leave out '
+            'preset, options and functionals to take those of the model, or train from scratch'
         )
 
 
-def _finished(state: TrainingState, settings: TrainSettings) -> bool:
-    tired = settings.patience is not None and state.epoch - state.best_epoch >= settings.patience
-    return state.epoch >= settings.epochs or (tired and state.best_epoch > 0)
+def _is_finished(state: TrainingState, settings: TrainSettings) -> bool:
+    """Return whether the member in training is finished."""
+    plateau = settings.patience is not None and state.epoch - state.best_epoch >= settings.patience
+    return state.epoch >= settings.epochs or (plateau and state.best_epoch > 0)
 
 
-def _advance(state: TrainingState, rows: _Rows, held: _Rows | None, settings: TrainSettings, device: str) -> Epoch:
-    """Train one epoch and judge it."""
+def _run_epoch(
+    state: TrainingState, rows: LabelledGraphs, validated: LabelledGraphs | None, settings: TrainSettings, device: str
+) -> Epoch:
+    """Train one epoch and evaluate the moving average of the weights."""
     begun = time.perf_counter()
-    loss = _one_epoch(state, rows, settings, device)
+    loss = _train_epoch(state, rows, settings, device)
     state.epoch += 1
-    figures = _judge(state.average.module, held, device) if held is not None else {}
-    best = state.note_score(_score(figures))
+    validation = _metrics(state.average.module, validated, device) if validated is not None else {}
+    best = state.note_score(_score(validation))
     rate = state.optimizer.param_groups[0]['lr']
     seconds = time.perf_counter() - begun
-    return Epoch(
-        state.member, settings.members, state.epoch, settings.epochs, loss, rate, seconds, figures, best
-    )  # fmt: skip
+    place = (state.member, settings.members, state.epoch, settings.epochs)
+    return Epoch(*place, loss, rate, seconds, validation, best)
 
 
-def _score(figures: dict[str, dict[str, float]]) -> float | None:
-    """Return the geometric mean of the errors of the parts, so that the larger ionic part does not decide alone."""
-    errors = [figures[name]['mae'] for name in TARGETS if 'mae' in figures.get(name, {})]
+def _score(metrics: dict[str, dict[str, float]]) -> float | None:
+    """Return the geometric mean of the errors of both targets, so that the larger ionic errors do not dominate."""
+    errors = [metrics[name]['mae'] for name in TARGETS if 'mae' in metrics.get(name, {})]
     return math.exp(sum(math.log(max(error, 1e-12)) for error in errors) / len(errors)) if errors else None
 
 
-def _batches(rows: int, state: TrainingState, settings: TrainSettings) -> Iterator[np.ndarray]:
-    seed = [settings.seed + state.member, state.epoch]
-    order = np.random.default_rng(seed).permutation(rows)
-    return (parallel.local_rows(order[start:stop]) for start, stop in bounds(rows, settings.batch_size))
-
-
-def _one_epoch(state: TrainingState, rows: _Rows, settings: TrainSettings, device: str) -> float:
+def _train_epoch(state: TrainingState, rows: LabelledGraphs, settings: TrainSettings, device: str) -> float:
+    """Return the mean loss of an epoch."""
     state.network.train()
+    order = np.random.default_rng([settings.seed + state.member, state.epoch]).permutation(len(rows))
     losses = []
-    for chosen in _batches(len(rows), state, settings):
-        batch = GraphBatch.from_arrays(rows.graphs.take(chosen)).to(device)
-        wanted = rows.labels[torch.from_numpy(chosen)].to(device)
-        _raise_faults(len(chosen))
-        told = rows.functional[torch.from_numpy(chosen)].to(device)
+    for start, stop in batch_bounds(len(rows), settings.batch_size):
+        chosen = parallel.local_rows(order[start:stop])
+        testing_hooks.before_batch(len(chosen))
+        batch, functional = rows.batch(chosen, device)
         with _precision(settings, device):
-            predicted = state.forward(batch, functional=told)
-        loss = tensor_loss(predicted.float(), wanted, settings)
-        if fault('nan_at_epoch') == str(state.epoch + 1):
-            loss = loss * math.nan
+            predicted = state.forward(batch, functional=functional)
+        loss = tensor_loss(predicted.float(), rows.labels[torch.from_numpy(chosen)].to(device), settings)
+        loss = testing_hooks.training_loss(loss, state.epoch + 1)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        if settings.largest_gradient is not None:
-            torch.nn.utils.clip_grad_norm_(state.network.parameters(), settings.largest_gradient)
+        if settings.gradient_clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(state.network.parameters(), settings.gradient_clip_norm)
         state.optimizer.step()
         state.scheduler.step()
         state.average.update_parameters(state.network)
         losses.append(loss.detach())
     mean = parallel.mean(torch.stack(losses).mean())
     if not math.isfinite(mean):
-        raise TrainingDiverged(f'the loss became {mean} in epoch {state.epoch + 1}; lower the learning rate')
+        raise TrainingDiverged(f'the loss is {mean} in epoch {state.epoch + 1}; reduce the learning rate')
     return mean
-
-
-def _raise_faults(crystals: int) -> None:
-    limit = fault('oom_above')
-    if limit and crystals > int(limit):
-        raise MemoryError('a fault was asked for')
-    if fault('gpu_lost') is not None:
-        raise NoDeviceError('the GPU failed: a fault was asked for')
 
 
 def _precision(settings: TrainSettings, device: str) -> Any:
@@ -238,20 +236,14 @@ def _precision(settings: TrainSettings, device: str) -> Any:
 
 
 @torch.no_grad()
-def predict_rows(network: Any, rows: _Rows, device: str) -> np.ndarray:
-    """Return the (n, targets, 3, 3) outputs of a network, 64 crystals at a time."""
+def _metrics(network: Any, rows: LabelledGraphs, device: str) -> dict[str, dict[str, float]]:
+    """Return the metrics of a network by target."""
     network.eval()
-    parts = []
-    for part in np.array_split(np.arange(len(rows)), max(1, math.ceil(len(rows) / 64))):
-        batch = GraphBatch.from_arrays(rows.graphs.take(part)).to(device)
-        parts.append(network(batch, functional=rows.functional[torch.from_numpy(part)].to(device)).float().cpu())
-    return torch.cat(parts).double().numpy()
-
-
-def _judge(network: Any, rows: _Rows, device: str) -> dict[str, dict[str, float]]:
-    found, known = predict_rows(network, rows, device), rows.labels.double().numpy()
+    outputs = [network(batch, functional=functional).float().cpu() for batch, functional in rows.batches(device)]
+    predicted, labels = torch.cat(outputs).double().numpy(), rows.labels.double().numpy()
     return table(
-        {name: found[:, t] for t, name in enumerate(TARGETS)}, {name: known[:, t] for t, name in enumerate(TARGETS)}
+        {name: predicted[:, place] for place, name in enumerate(TARGETS)},
+        {name: labels[:, place] for place, name in enumerate(TARGETS)},
     )
 
 
@@ -259,4 +251,4 @@ def evaluate(
     network: GoeCTP, data: Dataset, settings: TrainSettings, device: str = 'cpu'
 ) -> dict[str, dict[str, float]]:
     """Return the metrics of a network on labelled crystals, by target."""
-    return _judge(network.to(device), _rows(data, settings), device)
+    return _metrics(network.to(device), LabelledGraphs.from_dataset(data, settings), device)

@@ -1,4 +1,4 @@
-"""The executable, in this process where speed matters and as a process of its own where it dies."""
+"""The executable, called in this process, or as a separate process where it is killed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests import tiny
 
 @pytest.fixture(scope='session')
 def model(tmp_path_factory):
-    """A model file of random weights that has seen a few elements."""
+    """A model file with random weights, and a few elements in its training set."""
     tiny.one_thread()
     path = tmp_path_factory.mktemp('models') / 'tiny.safetensors'
     return tiny.write_model(path, elements=[3, 8, 11, 12, 13, 14, 19, 20, 22, 31, 33, 38])
@@ -27,12 +27,12 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def goectp(tmp_path, monkeypatch):
-    """Return a function that runs the command line within this process, in a folder of its own."""
+    """Return a function that runs the command line within this process, in the temporary folder."""
     monkeypatch.chdir(tmp_path)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
 
-    def run(*arguments, status=0, fault=None):
-        monkeypatch.setenv('GOECTP_TEST_FAULT', fault or '')
+    def run(*arguments, status=0, fault=''):
+        monkeypatch.setenv('GOECTP_TEST_FAULT', fault)
         result = CliRunner().invoke(main, [str(item) for item in arguments])
         assert status in (None, result.exit_code), (result.output, result.exception)
         return result
@@ -48,17 +48,17 @@ def start(tmp_path):
     executable = Path(sys.executable).parent / 'goectp'
     if not executable.is_file():
         pytest.skip(f'no executable {executable}; install the package')
-    begun = []
+    processes = []
 
     def launch(*arguments, fault=''):
         command = [str(executable), *map(str, arguments)]
         environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'GOECTP_TEST_FAULT': fault}
         pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}
-        begun.append(subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, **pipes))
-        return begun[-1]
+        processes.append(subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, **pipes))
+        return processes[-1]
 
     yield launch
-    for process in begun:
+    for process in processes:
         process.kill()
         process.communicate()
 
@@ -75,7 +75,7 @@ def status(tmp_path):
 
 @pytest.fixture
 def crystals(tmp_path):
-    """Crystals, saved as crystals.npz in the folder of the run."""
+    """Crystals, saved as crystals.npz in the temporary folder."""
     crystals = tiny.some_crystals()
     crystals.save(tmp_path / 'crystals.npz')
     return crystals
@@ -87,7 +87,7 @@ def predict(goectp, model, tmp_path):
 
     def run(*arguments, source='crystals.npz', output='out.npz', **expected):
         goectp('predict', source, '--model', model, '--output', output, '--device', 'cpu', *arguments, **expected)
-        done = tmp_path / output
-        return Predictions.load(done) if done.exists() else None
+        path = tmp_path / output
+        return Predictions.load(path) if path.exists() else None
 
     return run

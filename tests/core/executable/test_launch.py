@@ -1,4 +1,4 @@
-"""A training in two processes on the CPU, as on two GPUs."""
+"""A training in two processes, on the CPU."""
 
 import json
 
@@ -20,9 +20,9 @@ def data(tmp_path):
 def test_two_processes_write_one_model(start, data, tmp_path):
     arguments = ['train', 'data.npz', '--output', 'model.safetensors', *SMALL, '--epochs', 3]
     process = start(*arguments, '--processes', 2)
-    said = process.communicate(timeout=500)
-    assert process.returncode == 0, said
-    assert said[0].count('epoch 3/3: ') == 1
+    output = process.communicate(timeout=500)
+    assert process.returncode == 0, output
+    assert output[0].count('epoch 3/3: ') == 1
     assert read_card(tmp_path / 'model.safetensors').training['rows']['train'] == 20
     log = TrainingLog.read(tmp_path / 'model.safetensors.log.jsonl')
     assert [line['epoch'] for line in log.lines] == [1, 2, 3]
@@ -30,9 +30,9 @@ def test_two_processes_write_one_model(start, data, tmp_path):
     assert json.loads((tmp_path / 'model.safetensors.status.json').read_text())['state'] == 'finished'
 
 
-def test_what_stops_one_process_stops_all_with_its_exit_status(start, data, tmp_path):
+def test_an_error_in_one_process_is_the_exit_status_of_all(start, data, tmp_path):
     arguments = ['train', 'data.npz', '--output', 'model.safetensors', *SMALL, '--epochs', 3]
     process = start(*arguments, '--processes', 2, fault='nan_at_epoch=2')
-    said = process.communicate(timeout=500)
-    assert process.returncode == 5, said
+    output = process.communicate(timeout=500)
+    assert process.returncode == 5, output
     assert not (tmp_path / 'model.safetensors').exists()

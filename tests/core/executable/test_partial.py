@@ -1,4 +1,4 @@
-"""Interrupted runs of ``goectp predict`` and the file from which they go on."""
+"""Interrupted runs of ``goectp predict``, and the file from which they are resumed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import pytest
 
 from aiida_goectp.core.dielectric.predictions import Predictions
 from aiida_goectp.core.executable.partial import PartialFile, identity
+from aiida_goectp.core.formats.model_card import model_hash
+from aiida_goectp.core.learning.results import PredictedBatch
 from tests import tiny
 
 
-def test_a_killed_run_goes_on_where_it_stopped(predict, start, crystals, model, status, tmp_path):
+def test_a_killed_run_is_resumed(predict, start, crystals, model, status, tmp_path):
     arguments = ['--model', model, '--device', 'cpu', '--batch-atoms', 16]
     process = start('predict', 'crystals.npz', *arguments, '--output', 'out.npz', fault='kill_after=10')
     process.communicate(timeout=120)
@@ -25,10 +27,10 @@ def test_a_killed_run_goes_on_where_it_stopped(predict, start, crystals, model, 
     assert status()['state'] == 'finished'
     assert status()['rows_done'] == len(crystals)
     assert not (tmp_path / 'out.npz.partial').exists()
-    tiny.same(resumed, predict('--batch-atoms', 16, output='unbroken.npz'), tolerance=1e-7)
+    tiny.same(resumed, predict('--batch-atoms', 16, output='uninterrupted.npz'), tolerance=1e-7)
 
 
-def test_a_polite_request_to_stop_is_obeyed(predict, start, crystals, model, status, tmp_path):
+def test_a_signal_interrupts_a_run_cleanly(predict, start, crystals, model, status, tmp_path):
     arguments = ['--model', model, '--device', 'cpu', '--batch-atoms', 8, '--output', 'out.npz']
     process = start('predict', 'crystals.npz', *arguments, fault='slow=0.3')
     until = time.monotonic() + 120
@@ -37,18 +39,16 @@ def test_a_polite_request_to_stop_is_obeyed(predict, start, crystals, model, sta
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    process.communicate(timeout=60)
     assert process.returncode == 75
-    assert 'the same command goes on' in errors
     fields = status()
     assert fields['state'] == 'interrupted'
     assert fields['error']['code'] == 'interrupted'
     assert 0 < fields['rows_done'] < len(crystals)
-    assert f'stopped after {fields["rows_done"]} of {len(crystals)} rows' in fields['error']['message']
-    tiny.same(predict('--batch-atoms', 8), predict(output='unbroken.npz'))
+    tiny.same(predict('--batch-atoms', 8), predict(output='uninterrupted.npz'))
 
 
-def test_every_run_gets_on_however_little_time_it_has(predict, crystals, status):
+def test_every_run_completes_a_batch_within_any_time_limit(predict, crystals, status):
     done = [0]
     for _ in range(len(crystals)):
         if predict('--batch-atoms', 16, '--time-limit', 0, status=None) is not None:
@@ -57,19 +57,16 @@ def test_every_run_gets_on_however_little_time_it_has(predict, crystals, status)
         done.append(status()['rows_done'])
     assert len(done) > 2
     assert done == sorted(set(done))
-    tiny.same(predict(output='unbroken.npz'), predict())
+    tiny.same(predict(output='uninterrupted.npz'), predict())
 
 
 @pytest.fixture
 def half_done(crystals, model, tmp_path):
-    """A partial file whose first ten rows hold numbers that no network gives."""
-    from aiida_goectp.core.formats.model_card import model_hash
-    from aiida_goectp.core.learning.predict import Chunk
-
+    """A partial file whose first ten rows have values that no network returns."""
     partial = PartialFile(tmp_path / 'out.npz.partial', identity(crystals, model_hash(model), 'float32'))
     for rows in (np.arange(4), np.arange(4, 10)):
         partial.append(
-            Chunk(
+            PredictedBatch(
                 rows,
                 np.full((len(rows), 6, 3, 3), 7.0),
                 np.zeros(len(rows), np.uint32),
@@ -85,34 +82,34 @@ def test_finished_rows_are_not_computed_again(predict, half_done, tmp_path):
     table = predict()
     assert (table.total[:10] == 7).all()
     assert (table.average_std[:10] == 0.5).all()
-    tiny.same(table.take(slice(10, None)), predict(output='unbroken.npz').take(slice(10, None)))
+    tiny.same(table.take(slice(10, None)), predict(output='uninterrupted.npz').take(slice(10, None)))
     assert not half_done.exists()
 
 
-def test_rows_are_computed_anew_if_asked_for(predict, half_done):
+def test_no_resume_computes_all_rows(predict, half_done):
     assert not (predict('--no-resume').total == 7).any()
 
 
 @pytest.mark.parametrize('damage', [lambda b: b[:-20], lambda b: b[:-20] + b'x' * 20, lambda b: b + b'900 17\nabc'])
-def test_a_torn_record_is_cut_off(predict, half_done, damage, tmp_path):
+def test_an_incomplete_record_is_cut_off(predict, half_done, damage, tmp_path):
     half_done.write_bytes(damage(half_done.read_bytes()))
     table = predict()
     kept = int((table.total[:, 0, 0] == 7).sum())
     assert kept in (4, 10)
-    tiny.same(table.take(slice(kept, None)), predict(output='unbroken.npz').take(slice(kept, None)))
+    tiny.same(table.take(slice(kept, None)), predict(output='uninterrupted.npz').take(slice(kept, None)))
 
 
 @pytest.mark.parametrize('other', ['crystals', 'model', 'garbage'])
 def test_the_partial_file_of_another_run_is_moved_aside(goectp, predict, half_done, model, tmp_path, other):
     before = half_done.read_bytes()
-    used = model
+    chosen = model
     if other == 'crystals':
         tiny.some_crystals(24, seed=1).save(tmp_path / 'crystals.npz')
     elif other == 'model':
-        used = tiny.write_model(tmp_path / 'other.safetensors', seed=1)
+        chosen = tiny.write_model(tmp_path / 'other.safetensors', seed=1)
     else:
         half_done.write_bytes(before := b'\x00\xff no header')
-    result = goectp('predict', 'crystals.npz', '--model', used, '--output', 'out.npz', '--device', 'cpu')
-    assert 'is of another run; moved to' in result.output
+    result = goectp('predict', 'crystals.npz', '--model', chosen, '--output', 'out.npz', '--device', 'cpu')
+    assert 'out.npz.partial.old' in result.output
     assert (tmp_path / 'out.npz.partial.old').read_bytes() == before
     assert not (Predictions.load(tmp_path / 'out.npz').total == 7).any()

@@ -1,4 +1,4 @@
-"""When to stop: asked by a signal, or in time before the time is up."""
+"""Requests to stop by signals and by the time limit."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from aiida_goectp.core.executable.signals import StopSignal
 
 
 @pytest.fixture(autouse=True)
-def own_handlers():
+def restored_handlers():
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
     handlers = [signal.getsignal(number) for number in numbers]
     yield
@@ -18,22 +18,22 @@ def own_handlers():
         signal.signal(number, handler)
 
 
-def test_nobody_asks():
+def test_without_a_request():
     assert not StopSignal()()
     assert not StopSignal(60)(ahead=10)
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_asks_once_and_ends_it_the_second_time(number):
-    watch = StopSignal()
+def test_the_second_signal_has_its_default_effect(number):
+    stop = StopSignal()
     os.kill(os.getpid(), number)
-    assert watch()
+    assert stop()
     assert signal.getsignal(number) == signal.SIG_DFL
 
 
-def test_what_would_not_be_done_in_time_is_not_begun():
-    watch = StopSignal(0.2)
-    assert not watch()
-    assert watch(ahead=1)
+def test_work_that_would_exceed_the_time_limit_is_not_begun():
+    stop = StopSignal(0.2)
+    assert not stop()
+    assert stop(ahead=1)
     time.sleep(0.25)
-    assert watch()
+    assert stop()

@@ -1,4 +1,4 @@
-"""The status file, and which error gets which code."""
+"""Status file, codes of errors, and progress."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ import threading
 
 import pytest
 
+from aiida_goectp.core.executable import progress
 from aiida_goectp.core.executable.progress import EpochProgress, Progress
 from aiida_goectp.core.executable.status import EXIT_STATUS, ExecutableError, Status, classify, report_error
 from aiida_goectp.core.formats.npz import FormatError
-from aiida_goectp.core.learning.device import MemoryShortage, NoDeviceError
-from aiida_goectp.core.learning.train import Diverged, Interrupted
+from aiida_goectp.core.learning.errors import (
+    DeviceOutOfMemoryError,
+    NoDeviceError,
+    TrainingDiverged,
+    TrainingInputError,
+    TrainingInterrupted,
+)
 
 
 @pytest.mark.parametrize(
@@ -22,41 +28,42 @@ from aiida_goectp.core.learning.train import Diverged, Interrupted
         (FormatError('x'), 'bad_input', 2),
         (FileNotFoundError(2, 'x', 'file'), 'bad_input', 2),
         (NoDeviceError('x'), 'no_device', 3),
-        (MemoryShortage('x'), 'out_of_memory', 4),
-        (Interrupted('x'), 'interrupted', 75),
-        (Diverged('x'), 'diverged', 5),
+        (DeviceOutOfMemoryError('x'), 'out_of_memory', 4),
+        (TrainingInterrupted('x'), 'interrupted', 75),
+        (TrainingDiverged('x'), 'diverged', 5),
+        (TrainingInputError('x'), 'bad_input', 2),
         (ValueError('x'), 'internal', 1),
     ],
 )
-def test_codes(error, code, status, capsys):
+def test_codes_and_exit_statuses(error, code, status, capsys):
     known = classify(error)
     assert known.code == code
     assert EXIT_STATUS[code] == status
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as exit:
         report_error(known)
-    assert left.value.code == status
+    assert exit.value.code == status
     assert capsys.readouterr().err == f'goectp: {code}: {known}\n'
 
 
-def test_whoever_watches_reads_a_whole_file(tmp_path):
+def test_readers_never_see_an_incomplete_file(tmp_path):
     status = Status(tmp_path / 'out.status.json')
     status.update(rows_done=0)
-    torn, done = [], threading.Event()
+    errors, done = [], threading.Event()
 
-    def watch():
+    def read():
         while not done.is_set():
             try:
                 json.loads((tmp_path / 'out.status.json').read_text())
             except ValueError as error:
-                torn.append(error)
+                errors.append(error)
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
+    reader = threading.Thread(target=read)
+    reader.start()
     for row in range(300):
         status.update(rows_done=row, note='x' * 20_000)
     done.set()
-    watcher.join()
-    assert not torn
+    reader.join()
+    assert not errors
 
 
 def test_an_error_is_recorded(tmp_path):
@@ -77,20 +84,19 @@ def test_nothing_is_written_without_a_path(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_progress_is_a_plain_line_now_and_then(capsys, monkeypatch):
-    from aiida_goectp.core.executable import progress
-
+def test_progress_of_a_prediction_without_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr(progress, '_SECONDS_BETWEEN_LINES', 0.0)
     with Progress(10, start=4) as shown:
         assert shown.update(8, 1) > 0
-    assert '8 of 10 crystals, ' in (said := capsys.readouterr().err)
-    assert said.endswith('1 failed\n')
+    line = capsys.readouterr().err
+    assert line.startswith('8 of 10 ')
+    assert line.endswith('1 failed\n')
     with Progress(10, quiet=True) as shown:
         shown.update(8, 1)
     assert capsys.readouterr().err == ''
 
 
-def test_epochs_are_a_plain_line_each(capsys):
+def test_progress_of_a_training_without_a_terminal(capsys):
     with EpochProgress(6) as shown:
         shown.update(2, 'epoch 2/6', 'loss 0.1')
     assert capsys.readouterr().out == 'epoch 2/6: loss 0.1\n'
@@ -99,11 +105,11 @@ def test_epochs_are_a_plain_line_each(capsys):
     assert capsys.readouterr() == ('', '')
 
 
-def test_epochs_are_a_bar_on_a_terminal(monkeypatch, capsys):
+def test_progress_of_a_training_on_a_terminal(monkeypatch, capsys):
     monkeypatch.setenv('FORCE_COLOR', '1')  # rich takes this for a terminal
     with EpochProgress(6) as shown:
         shown.update(6, 'epoch 6/6', 'loss 0.1')
-    said = capsys.readouterr()
-    assert said.out == ''
-    assert '6/6' in said.err
-    assert 'loss 0.1' in said.err
+    output = capsys.readouterr()
+    assert output.out == ''
+    assert '6/6' in output.err
+    assert 'loss 0.1' in output.err

@@ -1,4 +1,4 @@
-"""Pulled-apart copies stand behind the rows, with the labels that electrostatics demands."""
+"""Copies of layered crystals with more vacuum, labelled by electrostatics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def rows(ionic):
     return Dataset(CrystalSet.from_crystals([rocksalt(), mos2()]), electronic, ionic, functional=functional)
 
 
-def test_layered_rows_gain_copies_and_others_do_not():
+def test_layered_crystals_alone_are_copied():
     data = rows(np.array([np.eye(3) * 6.0, np.diag([0.2, 0.2, 0.05])]))
     found = with_layer_copies(data, 3, seed=0)
     assert len(found) == 5
@@ -42,6 +42,6 @@ def test_a_missing_label_stays_missing():
     assert len(with_layer_copies(data, 0, seed=0)) == 2
 
 
-def test_many_copies_keep_names_of_their_own():
+def test_ids_of_many_copies_are_unique():
     data = rows(np.full((2, 3, 3), np.nan))
     assert len(set(with_layer_copies(data, 300, seed=0).crystals.ids.tolist())) == 302

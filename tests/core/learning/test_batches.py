@@ -1,16 +1,15 @@
-"""Batches: every row once and in order, within the limits, whatever the rows are."""
+"""Batches: every row once and in order, within the limits, for valid and invalid rows."""
 
 from __future__ import annotations
 
 import threading
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiida_goectp.core.crystals import CrystalSet
-from aiida_goectp.core.learning import batches, graphs
+from aiida_goectp.core.learning import batches
 from aiida_goectp.core.learning.batches import prepared_batches
 from aiida_goectp.core.network.preparation import prepare
 from tests import tiny
@@ -23,9 +22,8 @@ def test_every_row_comes_once_and_in_order(atoms, start):
     parts = list(prepared_batches(crystals, 'goectp', lambda: atoms, start))
     assert np.concatenate([part.rows for part in parts]).tolist() == list(range(start, len(crystals)))
     for part in parts:
-        held = crystals.atom_counts[part.rows].sum()
-        assert held <= atoms or len(part.rows) == 1
-        assert len(part.graphs) == len(part.good) == len(part.rows)
+        assert crystals.atom_counts[part.rows].sum() <= atoms or len(part.rows) == 1
+        assert len(part.graphs) == len(part.valid) == len(part.rows)
 
 
 def test_graphs_belong_to_their_rows():
@@ -35,23 +33,27 @@ def test_graphs_belong_to_their_rows():
     for part in prepared_batches(crystals, 'goectp', lambda: 20):
         volumes += part.graphs.volumes.tolist()
         errors |= {int(row): error for row, error in zip(part.rows, part.errors, strict=True) if error}
-        assert [place for place, error in enumerate(part.errors) if not error] == part.good.tolist()
+        assert [place for place, error in enumerate(part.errors) if not error] == part.valid.tolist()
     np.testing.assert_allclose(volumes, whole.volumes)
     assert list(errors) == bad.tolist()
-    assert [text.partition(':')[0] for text in errors.values()] == codes
+    assert [error.partition(':')[0] for error in errors.values()] == codes
 
 
-def test_many_edges_split_a_batch(monkeypatch):
-    crystals = tiny.some_crystals()
+def test_batches_with_many_edges_are_split(monkeypatch):
+    crystals, bad, _ = tiny.with_bad_rows()
     few = list(prepared_batches(crystals, 'goectp', lambda: 100))
     monkeypatch.setattr(batches, '_EDGES_AN_ATOM', 2)
     parts = list(prepared_batches(crystals, 'goectp', lambda: 100))
     assert np.concatenate([part.rows for part in parts]).tolist() == list(range(len(crystals)))
     assert all(len(part.graphs.source) <= 200 or len(part.rows) == 1 for part in parts)
     assert len(parts) > len(few)
+    valid = np.concatenate([part.rows[part.valid] for part in parts])
+    assert sorted({*range(len(crystals))} - {*valid.tolist()}) == bad.tolist()
+    volumes = np.concatenate([part.graphs.volumes for part in parts])
+    np.testing.assert_array_equal(volumes, np.concatenate([part.graphs.volumes for part in few]))
 
 
-def test_the_size_may_shrink_on_the_way():
+def test_the_batch_size_can_decrease():
     crystals, size = tiny.some_crystals(40), [60]
     sizes = []
     for part in prepared_batches(crystals, 'goectp', lambda: size[0]):
@@ -61,35 +63,29 @@ def test_the_size_may_shrink_on_the_way():
     assert max(sizes[4:]) <= 15
 
 
-def test_no_thread_stays_behind():
+def test_a_single_batch_is_prepared_without_a_thread():
     before = threading.active_count()
-    for _ in prepared_batches(tiny.some_crystals(), 'goectp', lambda: 4):
-        break  # the generator is closed here, with batches still waiting
-    assert threading.active_count() == before
-
-
-def test_an_error_in_the_thread_reaches_the_caller():
-    def broken():
-        raise RuntimeError('asked for')
-
-    with pytest.raises(RuntimeError, match='asked for'):
-        list(prepared_batches(tiny.some_crystals(), 'goectp', broken))
+    (part,) = (
+        (threading.active_count(), part) for part in prepared_batches(tiny.some_crystals(), 'goectp', lambda: 1000)
+    )
+    assert part[0] == before
+    assert len(part[1].graphs) == 24
 
 
 def test_a_crystal_that_breaks_the_graph_builder_fails_alone(monkeypatch):
-    real, crystals = graphs.prepare, tiny.some_crystals(6)
+    crystals = tiny.some_crystals(6)
 
-    def fussy(rows, preset):
+    def fails_for_c2(rows, preset):
         if any(row.id == 'c2' for row in rows):
-            raise ValueError('not that one')
-        return real(rows, preset)
+            raise ValueError('injected')
+        return prepare(rows, preset)
 
-    monkeypatch.setattr(graphs, 'prepare', fussy)
+    monkeypatch.setattr(batches, 'prepare', fails_for_c2)
     (part,) = prepared_batches(crystals, 'goectp', lambda: 1000)
-    assert part.good.tolist() == [0, 1, 3, 4, 5]
-    assert part.errors[2] == 'no graph could be built: ValueError: not that one'
-    np.testing.assert_allclose(part.graphs.volumes, real(crystals.take(part.good), 'goectp').volumes)
+    assert part.valid.tolist() == [0, 1, 3, 4, 5]
+    assert part.errors[2].endswith('ValueError: injected')
+    np.testing.assert_allclose(part.graphs.volumes, prepare(crystals.take(part.valid), 'goectp').volumes)
 
 
-def test_nothing_in_nothing_out():
+def test_an_empty_set_has_no_batches():
     assert list(prepared_batches(CrystalSet.from_crystals([]), 'goectp', lambda: 10)) == []

@@ -1,4 +1,4 @@
-"""A committee of different networks: its members are taken out, fine-tuned and joined as what each of them is."""
+"""Committees of different architectures: their members are extracted, fine-tuned and joined."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from aiida_goectp.core.formats.model_card import read_card
 from aiida_goectp.core.learning.calibrate import calibrate_committee
 from aiida_goectp.core.learning.committee import extract_member, join_members
 from aiida_goectp.core.learning.committee_settings import committee_settings
+from aiida_goectp.core.learning.errors import TrainingInputError, TrainingInterrupted
 from aiida_goectp.core.learning.predict import predict_crystals
 from aiida_goectp.core.learning.settings import TrainSettings, settings_like
-from aiida_goectp.core.learning.train import Epoch, TrainingInterrupted, train_committee
+from aiida_goectp.core.learning.train import Epoch, train_committee
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.checkpoint import load_model, save_model
 from aiida_goectp.core.network.preparation import prepare
@@ -30,37 +31,35 @@ def data():
 
 @pytest.fixture(scope='module')
 def mixed(tmp_path_factory):
-    """A model file of one network that passes messages, and one on fixed numbers."""
+    """A model file of a message-passing network and a perceptron on descriptors."""
     return tiny.write_mixed_model(tmp_path_factory.mktemp('models') / 'mixed.safetensors', ['PBEsol', 'PBE'])
 
 
-def test_a_round_of_a_campaign(data, mixed, tmp_path):
-    """Each member goes on from the parent's of its kind, under settings that all of them share; then they are one."""
-    wanted = {'epochs': 1, 'batch_size': 16, 'stretches': 0}
-    alone, together = committee_settings(wanted, 3, 2, read_card(mixed))
-    assert alone[1] | {'seed': 3} == alone[0]
+def test_retraining_in_a_campaign(data, mixed, tmp_path):
+    """Each member is fine-tuned from the same member of the parent, with common settings; then they are joined."""
+    values = {'epochs': 1, 'batch_size': 16, 'layer_augmentation_copies': 0}
+    each, common = committee_settings(values, 3, 2, read_card(mixed))
+    assert each[1] | {'seed': 3} == each[0]
     parts = {part: data.part('mine', part) for part in ('train', 'validation', 'test')}
     contents = []
     for place in range(2):
-        begun, tuned = tmp_path / f'begun-{place}.safetensors', tmp_path / f'tuned-{place}.safetensors'
-        extract_member(mixed.read_bytes(), place, begun)
-        parent = load_model(begun)
+        initial, tuned = tmp_path / f'initial-{place}.safetensors', tmp_path / f'tuned-{place}.safetensors'
+        extract_member(mixed.read_bytes(), place, initial)
+        parent = load_model(initial)
         assert parent.card.architecture == read_card(mixed).architecture_of(place)
-        settings = TrainSettings(**alone[place])
+        settings = TrainSettings(**each[place])
         networks = train_committee(parts['train'], parts['validation'], settings, initial=parent)
-        card = parent.card.model_copy(update={'architecture': networks[0].architecture})
-        save_model(tuned, networks, card)
+        save_model(tuned, networks, parent.card.model_copy(update={'architecture': networks[0].architecture}))
         contents.append(tuned.read_bytes())
     path = tmp_path / 'new.safetensors'
-    prose = {'name': 'new', 'data': 'here', 'functional': 'PBEsol'}
-    join_members(contents, parts, TrainSettings(**together), path, **prose)
+    card = {'name': 'new', 'data': 'here', 'functional': 'PBEsol'}
+    join_members(contents, parts, TrainSettings(**common), path, **card)
     new = load_model(path)
     assert [network.architecture for network in new.members] == read_card(mixed).architectures
     assert new.card.training['settings']['members'] == 2
 
 
-def test_joining_leaves_the_models_alone(data, tmp_path):
-    """A daemon keeps models loaded: what one says of its errors must not depend on the committees it has joined."""
+def test_joining_does_not_change_the_cached_models(data, tmp_path):
     parts = {part: data.part('mine', part) for part in ('train', 'validation', 'test')}
     settings = TrainSettings(epochs=1, preset='descriptors', options={'width': 8}, functionals=['PBEsol'])
     files = []
@@ -77,20 +76,20 @@ def test_joining_leaves_the_models_alone(data, tmp_path):
     np.testing.assert_array_equal(predict_crystals(data.crystals, files[0]).average_std, before)
 
 
-def test_settings_that_leave_the_rest_to_the_model(data, tmp_path):
-    """Members of a fine-tuned published network are shown crystals in its way, whatever the settings do not say."""
+def test_a_joined_committee_has_the_preset_of_its_members(data, tmp_path):
     parts = {part: data.part('mine', part) for part in ('train', 'validation', 'test')}
     files = [tiny.write_model(tmp_path / f'{seed}.safetensors', seed=seed, preset='published') for seed in range(2)]
     contents = [path.read_bytes() for path in files]
     output = tmp_path / 'joined.safetensors'
-    told = join_members(contents, parts, TrainSettings(members=2), output, name='', data='', functional='')
-    assert told.preset == read_card(output).preset == 'published'
+    card = join_members(contents, parts, TrainSettings(members=2), output, name='', data='', functional='')
+    assert card.preset == read_card(output).preset == 'published'
 
 
-def test_a_training_killed_in_a_later_member_goes_on(data, mixed, tmp_path):
-    """The state file holds a network of another kind than the first."""
+def test_a_training_is_resumed_in_a_member_of_another_architecture(data, mixed, tmp_path):
     initial, rows = load_model(mixed), data.part('mine', 'train')
-    settings = TrainSettings(**settings_like({'epochs': 2, 'batch_size': 16, 'stretches': 0}, initial.card))
+    settings = TrainSettings(
+        **settings_like({'epochs': 2, 'batch_size': 16, 'layer_augmentation_copies': 0}, initial.card)
+    )
     whole = train_committee(rows, None, settings, initial=initial)
     lines: list[Epoch] = []
     options = {'initial': initial, 'state_file': tmp_path / 'state', 'report': lines.append}
@@ -104,54 +103,54 @@ def test_a_training_killed_in_a_later_member_goes_on(data, mixed, tmp_path):
             np.testing.assert_array_equal(weights.numpy(), other.state_dict()[name].numpy(), err_msg=name)
 
 
-def test_the_functional_to_predict_first(mixed):
-    """In another order the networks say the same of each functional, and the first is what is predicted."""
-    model, told = load_model(mixed), ['PBE', 'PBEsol']
+def test_the_first_functional_is_predicted(mixed):
+    """Reordering changes which functional is predicted, not the output for each."""
+    model, order = load_model(mixed), ['PBE', 'PBEsol']
     for network in model.members:
         torch.nn.init.normal_(network.functional_shift.weight)
-    turned = model.with_functionals(told)
-    assert turned.card.architecture['functionals'] == turned.card.architectures[1]['functionals'] == told
-    assert [network.architecture for network in turned.members] == turned.card.architectures
+    reordered = model.with_functionals(order)
+    assert reordered.card.architecture['functionals'] == reordered.card.architectures[1]['functionals'] == order
+    assert [network.architecture for network in reordered.members] == reordered.card.architectures
     batch = GraphBatch.from_arrays(prepare(list(tiny.some_crystals(3)), 'goectp'))
     second = torch.ones(3, dtype=torch.int64)
-    for before, after in zip(model.members, turned.members, strict=True):
-        assert before.functionals == told[::-1]
+    for before, after in zip(model.members, reordered.members, strict=True):
+        assert before.functionals == order[::-1]
         torch.testing.assert_close(after(batch), before(batch, functional=second))
         torch.testing.assert_close(after(batch, functional=second), before(batch))
         assert not torch.allclose(after(batch), before(batch))
-    for other in ([], ['PBE'], ['PBE', 'r2SCAN'], told[::-1]):
+    for other in ([], ['PBE'], ['PBE', 'r2SCAN'], order[::-1]):
         assert model.with_functionals(other) is model
 
 
-def test_labels_of_the_second_functional_teach_what_is_predicted(data, mixed):
+def test_training_on_the_second_functional_predicts_it(data, mixed):
     initial = load_model(mixed)
     rows = replace(data.part('mine', 'train'), functional=np.full(len(data.part('mine', 'train')), 'PBE'))
-    values = {'epochs': 1, 'batch_size': 16, 'stretches': 0}
+    values = {'epochs': 1, 'batch_size': 16, 'layer_augmentation_copies': 0}
     tuned = train_committee(rows, None, TrainSettings(**settings_like(values, initial.card, ['PBE'])), initial=initial)
     for network in tuned:
         assert network.functionals == ['PBE', 'PBEsol']
         shift = network.functional_shift.weight.detach()
         assert shift[0].abs().max() > 0
-        assert shift[1].abs().max() == 0  # no label of it was seen
-    with pytest.raises(ValueError, match=r'\(functionals\)'):
+        assert shift[1].abs().max() == 0  # it has no labels
+    with pytest.raises(TrainingInputError, match='functionals'):
         train_committee(rows, None, TrainSettings(**values, options={}, functionals=['PBE']), initial=initial)
 
 
-def test_an_option_that_some_member_does_not_have(mixed):
+def test_options_that_some_member_does_not_have(mixed):
     card = read_card(mixed)
-    assert card.other_options({'width': 8}) == []
-    assert card.other_options({'wdith': 8}) == ['wdith']
-    assert card.other_options({'layers': 1}) == ['layers']  # two in the network on fixed numbers
-    assert card.other_options({'bins': 16}) == ['bins']  # which has none
+    assert card.differing_options({'width': 8}) == []
+    assert card.differing_options({'wdith': 8}) == ['wdith']
+    assert card.differing_options({'layers': 1}) == ['layers']  # two in the perceptron
+    assert card.differing_options({'bins': 16}) == ['bins']  # which has none
 
 
-def test_a_place_beyond_the_last_begins_again(mixed, tmp_path):
+def test_members_are_counted_modulo_their_number(mixed, tmp_path):
     extract_member(mixed.read_bytes(), 3, tmp_path / 'one.safetensors')
     assert read_card(tmp_path / 'one.safetensors').architecture['backbone'] == 'descriptors'
 
 
-def test_networks_that_the_card_does_not_speak_of(mixed, tmp_path):
+def test_networks_that_differ_from_the_card_are_not_saved(mixed, tmp_path):
     model = load_model(mixed)
-    with pytest.raises(ValueError, match='the card speaks of 2 networks'):
+    with pytest.raises(ValueError, match='model card'):
         save_model(tmp_path / 'no.safetensors', model.members[::-1], model.card)
     assert not (tmp_path / 'no.safetensors').exists()

@@ -2,62 +2,61 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
 
 from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.formats.npz import FormatError
-from aiida_goectp.core.learning.device import MemoryShortage, NoDeviceError
-from aiida_goectp.core.learning.predict import Predictor, assemble, cached_model, predict_crystals
+from aiida_goectp.core.learning.errors import DeviceOutOfMemoryError, NoDeviceError
+from aiida_goectp.core.learning.predict import Predictor, predict_crystals
+from aiida_goectp.core.learning.results import collect
 from aiida_goectp.core.network.checkpoint import load_model
 from tests import tiny
 
 
-def test_path_and_content_give_the_same_and_stay_loaded(model):
+def predicted(crystals, model):
+    predictor = Predictor(model)
+    return collect(crystals, list(predictor.run(crystals)), model.hash, predictor.settings())
+
+
+def with_networks(model, *networks):
+    return type(model)(model.card, torch.nn.ModuleList(networks), model.hash)
+
+
+def test_path_and_content_of_a_model_give_the_same_predictions(model):
     crystals = tiny.some_crystals(8)
     done = []
     table = predict_crystals(crystals, model, device='cpu', batch_atoms=10, progress=done.append)
     assert done[-1] == 8
     assert done == sorted(set(done))
     tiny.same(predict_crystals(crystals, model.read_bytes(), device='cpu'), table)
-    assert cached_model(model, 'cpu') is cached_model(str(model), 'cpu')
-    assert cached_model(model.read_bytes(), 'cpu') is cached_model(model.read_bytes(), 'cpu')
     assert table.model_hash == load_model(model).hash
-    assert np.isnan(table.total_std).all()  # one network alone knows no spread
+    assert np.isnan(table.total_std).all()  # a single network has no spread
 
 
-def test_the_model_that_was_used_longest_ago_is_forgotten(model, tmp_path):
-    first = cached_model(model, 'cpu')
-    others = [tiny.write_model(tmp_path / f'{seed}.safetensors', seed=seed) for seed in range(1, 13)]
-    for path in others[:11]:
-        cached_model(path, 'cpu')
-    assert cached_model(model, 'cpu') is first
-    for path in others:
-        cached_model(path, 'cpu')
-    assert cached_model(model, 'cpu') is not first
-
-
-def test_total_is_the_sum_and_physical(model):
+def test_total_is_the_sum_of_physical_parts(model):
     table = predict_crystals(tiny.some_crystals(12), model, device='cpu')
     np.testing.assert_allclose(table.total, table.electronic + table.ionic)
     assert np.linalg.eigvalsh(table.electronic).min() >= 1
     assert np.linalg.eigvalsh(table.ionic).min() >= 0
 
 
-def test_a_committee_gives_mean_and_spread(tmp_path):
+def test_a_committee_gives_the_mean_and_the_spread_of_its_members(tmp_path):
     crystals = tiny.some_crystals(6)
     committee = tiny.write_model(tmp_path / 'three.safetensors', members=3)
     table = predict_crystals(crystals, committee, device='cpu')
     loaded = load_model(committee)
     members = []
     for network in loaded.networks:
-        alone = Predictor(type(loaded)(loaded.card, torch.nn.ModuleList([network]), loaded.hash))
-        members.append(assemble(crystals, list(alone.run(crystals)), alone))
+        members.append(predicted(crystals, with_networks(loaded, network)))
     for name in ('electronic', 'ionic', 'total'):
         each = np.stack([getattr(member, name) for member in members])
         np.testing.assert_allclose(getattr(table, name), each.mean(axis=0), rtol=1e-6)
-        # the deviations are of the average, and of what stands along the principal axes
+        # deviations of the average, and of the components along the principal axes
         averages = np.trace(each, axis1=2, axis2=3) / 3
         place = ('electronic', 'ionic', 'total').index(name)
         np.testing.assert_allclose(table.average_std[:, place], averages.std(axis=0, ddof=1), atol=1e-6)
@@ -68,13 +67,13 @@ def test_a_committee_gives_mean_and_spread(tmp_path):
     assert (table.total_std[:, 0, 0] > 1e-4).all()
 
 
-def test_deviations_turn_with_the_crystal(tmp_path):
+def test_deviations_rotate_with_the_crystal(tmp_path):
     crystals = tiny.some_crystals(6)
     committee = tiny.write_model(tmp_path / 'three.safetensors', members=3)
-    turn = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
-    turned = CrystalSet.from_crystals([crystal._replace(lattice=crystal.lattice @ turn.T) for crystal in crystals])
-    first, second = (predict_crystals(rows, committee, device='cpu') for rows in (crystals, turned))
-    np.testing.assert_allclose(second.total_std, turn @ first.total_std @ turn.T, atol=1e-5)
+    rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+    rotated = CrystalSet.from_crystals([crystal._replace(lattice=crystal.lattice @ rotation.T) for crystal in crystals])
+    first, second = (predict_crystals(rows, committee, device='cpu') for rows in (crystals, rotated))
+    np.testing.assert_allclose(second.total_std, rotation @ first.total_std @ rotation.T, atol=1e-5)
     np.testing.assert_allclose(second.average_std, first.average_std, atol=1e-5)
 
 
@@ -82,22 +81,22 @@ def test_an_empty_set(model):
     assert len(predict_crystals(CrystalSet.from_crystals([]), model, device='cpu')) == 0
 
 
-def test_no_model():
-    with pytest.raises(FormatError, match='no such model file'):
+def test_a_missing_model():
+    with pytest.raises(FormatError, match='nonesuch'):
         predict_crystals(tiny.some_crystals(1), 'nonesuch', device='cpu')
 
 
-@pytest.mark.parametrize(('asked', 'limit', 'left'), [(16, 14, 16), (200, 150, 100), (200, 70, 64)])
-def test_a_shortage_never_makes_batches_larger(model, monkeypatch, asked, limit, left):
+@pytest.mark.parametrize(('initial', 'limit', 'final'), [(16, 14, 16), (200, 150, 100), (200, 70, 64)])
+def test_lack_of_memory_never_makes_batches_larger(model, monkeypatch, initial, limit, final):
     monkeypatch.setenv('GOECTP_TEST_FAULT', f'oom_above={limit}')
-    predictor = Predictor(load_model(model), 'cpu', asked)
-    chunks = list(predictor.run(tiny.some_crystals(40)))
-    assert sum(len(chunk.rows) for chunk in chunks) == 40
-    assert predictor.batch_atoms <= left
+    predictor = Predictor(load_model(model), 'cpu', initial)
+    batches = list(predictor.run(tiny.some_crystals(40)))
+    assert sum(len(batch.rows) for batch in batches) == 40
+    assert predictor.batch_atoms <= final
 
 
 class _Broken(torch.nn.Module):
-    """Stands for a device that fails: what PyTorch says then cannot be provoked without one."""
+    """Network that fails with the message of a failing device."""
 
     def __init__(self, message):
         super().__init__()
@@ -111,30 +110,26 @@ class _Broken(torch.nn.Module):
     ('message', 'error'),
     [
         ('CUDA error: an illegal memory access was encountered', NoDeviceError),
-        ('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`', MemoryShortage),
-        ('CUDA error: out of memory', MemoryShortage),
-        ("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes", MemoryShortage),
+        ('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`', DeviceOutOfMemoryError),
+        ('CUDA error: out of memory', DeviceOutOfMemoryError),
+        ("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes", DeviceOutOfMemoryError),
         ('size mismatch', RuntimeError),
     ],
 )
-def test_what_went_wrong_is_told_apart(model, message, error):
-    loaded = load_model(model)
-    predictor = Predictor(type(loaded)(loaded.card, torch.nn.ModuleList([_Broken(message)]), loaded.hash))
+def test_errors_of_torch_are_classified(model, message, error):
+    predictor = Predictor(with_networks(load_model(model), _Broken(message)))
     with pytest.raises(error) as caught:
         list(predictor.run(tiny.some_crystals(1)))
     assert caught.type is error
 
 
-def test_nothing_is_held_while_a_smaller_batch_is_tried(model):
-    """The traceback of the first failure must not keep its tensors on a device that is full."""
-    import gc
-    import weakref
-
+def test_tensors_of_a_failed_batch_are_freed_before_the_next_attempt(model):
+    """The traceback of the first failure must not keep its tensors on a full device."""
     loaded, seen = load_model(model), []
 
     class Full(torch.nn.Module):
         def features(self, batch, functional=None):
-            assert all(ref() is None for ref in seen), 'a batch that failed is still alive'
+            assert all(ref() is None for ref in seen), 'a failed batch is still alive'
             if len(seen) < 3:
                 seen.append(weakref.ref(batch.lengths))
                 raise torch.OutOfMemoryError
@@ -143,22 +138,22 @@ def test_nothing_is_held_while_a_smaller_batch_is_tried(model):
         def __getattr__(self, name):
             return getattr(loaded.members[0], name)
 
-    predictor = Predictor(type(loaded)(loaded.card, torch.nn.ModuleList([Full()]), loaded.hash))
+    predictor = Predictor(with_networks(loaded, Full()))
     gc.disable()
     try:
-        chunks = list(predictor.run(tiny.some_crystals(16)))
+        batches = list(predictor.run(tiny.some_crystals(16)))
     finally:
         gc.enable()
-    assert not any(error for chunk in chunks for error in chunk.errors)
+    assert len(seen) == 3
+    assert not any(batch.failed for batch in batches)
 
 
-def test_numbers_that_are_not_finite_fail_their_row(model):
+def test_rows_with_output_that_is_not_finite_fail(model):
     loaded = load_model(model)
     with torch.no_grad():
         loaded.networks[0].head.layers[2].bias[0] = torch.nan
-    predictor = Predictor(loaded)
-    table = assemble(crystals := tiny.some_crystals(2), list(predictor.run(crystals)), predictor)
-    assert set(table.errors) == {'the network gave numbers that are not finite'}
+    table = predicted(tiny.some_crystals(2), loaded)
+    assert table.failed.all()
     assert np.isnan(table.ionic).all()
 
 

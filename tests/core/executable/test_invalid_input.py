@@ -1,4 +1,4 @@
-"""What ``goectp predict`` refuses: each bad input with its message and exit status."""
+"""Invalid input of ``goectp predict``: each with its code, exit status, and the file or value named."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ finally:
 """
 
 
-def _refused(goectp, status, source, model, *words):
+def _code(goectp, status, source, model, *names):
     arguments = ['--model', model, '--output', 'out.npz', '--device', 'cpu']
     result = goectp('predict', source, *arguments, status=2)
     message = ' '.join(result.output.split())
-    for word in words:
-        assert word in message
+    for name in names:
+        assert name in message
     assert status()['state'] == 'failed'
     assert status()['error']['message'] in result.output
     return status()['error']['code']
@@ -41,18 +41,18 @@ def _cut_cif(folder):
 
 def _cut_cif_earlier(folder):
     (folder / 'cut.cif').write_text(tiny.CIF[: tiny.CIF.index('Mg1') - 20])
-    return 'cut.cif', 'unreadable_file', 'cut off?'
+    return 'cut.cif', 'unreadable_file', 'cut.cif'
 
 
 def _empty_folder(folder):
     (folder / 'empty').mkdir()
-    return 'empty', 'no structure file in this folder', '.cif'
+    return 'empty', 'empty', '.cif'
 
 
 def _nan(folder):
     text = 'MgO\n1.0\n4 0 0\n0 4 0\n0 0 4\nMg O\n1 1\nDirect\n0 0 0\nnan 0.5 0.5\n'
     (folder / 'POSCAR').write_text(text)
-    return 'POSCAR', 'POSCAR', 'not one crystal could be read'
+    return 'POSCAR', 'POSCAR'
 
 
 def _nan_json(folder):
@@ -71,17 +71,17 @@ def _wrong_shapes(folder):
         'failures': np.zeros((0, 3), dtype='<U1'),
     }
     write_npz(folder / 'wrong.npz', 'crystals', 1, arrays)
-    return 'wrong.npz', "'lattices' has shape (2, 3, 3)", 'expected shape (1, 3, 3)'
+    return 'wrong.npz', 'wrong.npz', 'shape'
 
 
 def _later_version(folder):
     write_npz(folder / 'later.npz', 'crystals', 2, {})
-    return 'later.npz', 'version 2 of the crystals format', 'reads version 1'
+    return 'later.npz', 'later.npz', 'version 2'
 
 
 def _pickled(folder):
     np.savez(folder / 'pickled.npz', lattices=np.array([{}], dtype=object))
-    return 'pickled.npz', 'cannot be read safely', 'pickled.npz'
+    return 'pickled.npz', 'pickled.npz'
 
 
 def _unknown_element(folder):
@@ -90,7 +90,7 @@ def _unknown_element(folder):
 
 
 def _absent(folder):
-    return 'nowhere.cif', 'nowhere.cif: no such file or folder'
+    return 'nowhere.cif', 'nowhere.cif'
 
 
 @pytest.mark.parametrize(
@@ -108,21 +108,21 @@ def _absent(folder):
         _absent,
     ],
 )
-def test_bad_input_is_refused_with_its_reason(goectp, status, model, tmp_path, make):
-    source, *words = make(tmp_path)
-    assert _refused(goectp, status, source, model, *words) == 'bad_input'
+def test_invalid_input(goectp, status, model, tmp_path, make):
+    source, *names = make(tmp_path)
+    assert _code(goectp, status, source, model, *names) == 'bad_input'
 
 
 def _pickled_model(folder):
     import torch
 
     torch.save({'weight': torch.zeros(2)}, folder / 'model.pt')
-    return folder / 'model.pt', 'not a safetensors file (a pickle, or cut off)', '.safetensors'
+    return folder / 'model.pt', 'model.pt', '.safetensors'
 
 
 def _old_pickle(folder):
     (folder / 'model.pkl').write_bytes(pickle.dumps({'weight': [0.0] * 9}))
-    return folder / 'model.pkl', 'not a safetensors file (a pickle, or cut off)'
+    return folder / 'model.pkl', 'model.pkl'
 
 
 def _foreign(folder):
@@ -130,29 +130,29 @@ def _foreign(folder):
     from safetensors.torch import save_file
 
     save_file({'weight': torch.zeros(2)}, folder / 'foreign.safetensors')
-    return folder / 'foreign.safetensors', 'not a model of this package'
+    return folder / 'foreign.safetensors', 'model card'
 
 
 def _model_of_another_version(folder):
     path = tiny.write_model(folder / 'model.safetensors')
     path.write_bytes(path.read_bytes().replace(b'"version":"1"', b'"version":"9"', 1))
-    return path, 'model format version 9', 'reads version 1'
+    return path, 'version 9'
 
 
 def _cut_model(folder):
     path = tiny.write_model(folder / 'model.safetensors')
     path.write_bytes(path.read_bytes()[:-100])
-    return path, 'the weights are cut off'
+    return path, 'model.safetensors'
 
 
 def _weights_of_another_width(folder):
     path = tiny.write_model(folder / 'model.safetensors')
     path.write_bytes(path.read_bytes().replace(b'\\"width\\":16', b'\\"width\\":17', 1))
-    return path, 'the weights do not fit the architecture'
+    return path, 'architecture'
 
 
 def _unknown_model(folder):
-    return 'nonesuch', 'no such model file, nor one of the shipped models'
+    return 'nonesuch', 'nonesuch'
 
 
 @pytest.mark.parametrize(
@@ -167,31 +167,30 @@ def _unknown_model(folder):
         _unknown_model,
     ],
 )
-def test_a_bad_model_is_refused_with_its_reason(goectp, status, crystals, tmp_path, make):
-    model, *words = make(tmp_path)
-    assert _refused(goectp, status, 'crystals.npz', model, str(model), *words) == 'bad_model'
+def test_invalid_models(goectp, status, crystals, tmp_path, make):
+    model, *names = make(tmp_path)
+    assert _code(goectp, status, 'crystals.npz', model, str(model), *names) == 'bad_model'
 
 
-def test_the_executable_tells_bad_input_before_it_imports_torch(model, tmp_path):
+def test_invalid_input_is_reported_before_torch_is_imported(model, tmp_path):
     (tmp_path / 'empty').mkdir()
     command = [sys.executable, '-c', _WITHOUT_TORCH, 'predict', 'empty', '--model', str(model), '--output', 'out.npz']
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 2, result.stderr
-    assert result.stderr.startswith('goectp: bad_input: empty: no structure file')
+    assert result.stderr.startswith('goectp: bad_input: empty')
 
 
-def test_many_crystals_need_a_place_to_go(goectp, crystals, model):
-    result = goectp('predict', 'crystals.npz', '--model', model, status=2)
-    assert 'holds 24 crystals; name a file with --output, or use --json' in result.output
+def test_several_crystals_need_an_output(goectp, crystals, model):
+    assert '--output' in goectp('predict', 'crystals.npz', '--model', model, status=2).output
 
 
 @pytest.mark.parametrize(
-    ('arguments', 'words'),
+    ('arguments', 'name'),
     [
-        (['--device', 'abacus', '--output', 'out.npz'], "device 'abacus': expected auto, cpu, cuda"),
-        (['--batch-atoms', '0', '--output', 'out.npz'], 'expected auto or a number from 1'),
-        (['--output', 'no/such/folder/out.npz'], 'there is no folder no/such/folder; make it first'),
+        (['--device', 'abacus', '--output', 'out.npz'], 'abacus'),
+        (['--batch-atoms', '0', '--output', 'out.npz'], '--batch-atoms'),
+        (['--output', 'no/such/folder/out.npz'], 'no/such/folder'),
     ],
 )
-def test_bad_options_are_refused(goectp, crystals, model, arguments, words):
-    assert words in goectp('predict', 'crystals.npz', '--model', model, *arguments, status=2).output
+def test_invalid_options(goectp, crystals, model, arguments, name):
+    assert name in goectp('predict', 'crystals.npz', '--model', model, *arguments, status=2).output

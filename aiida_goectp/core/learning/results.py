@@ -1,0 +1,59 @@
+"""Results of a prediction, batch by batch, and their collection in a table: its last stage. Free of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from aiida_goectp.core.crystals.crystalset import CrystalSet
+from aiida_goectp.core.dielectric.predictions import TENSORS, Predictions
+
+__all__ = ('PredictedBatch', 'collect')
+
+
+class PredictedBatch(NamedTuple):
+    """Results of consecutive rows of a crystal set."""
+
+    rows: np.ndarray
+    """(k,) indices in the crystal set"""
+    tensors: np.ndarray
+    """(k, 6, 3, 3) in the order of :data:`.TENSORS`, NaN where failed or not predicted"""
+    flags: np.ndarray
+    """(k,) bits named by :data:`.FLAG_NAMES`"""
+    errors: list[str]
+    """(k,) reason of a failed row, else empty"""
+    deviations: np.ndarray
+    """(k, 3, 5) of electronic, ionic, total: standard deviations of average, anisotropy, ascending eigenvalues"""
+
+    @property
+    def failed(self) -> int:
+        """Number of failed rows."""
+        return sum(map(bool, self.errors))
+
+
+def collect(
+    crystals: CrystalSet, batches: Sequence[PredictedBatch], model_hash: str, settings: Mapping[str, Any]
+) -> Predictions:
+    """Return the table of predictions.
+
+    :param batches: they cover all rows in order
+    :param model_hash: content hash of the model
+    :param settings: as :meth:`aiida_goectp.core.learning.predict.Predictor.settings` returns them
+    """
+    tensors = np.concatenate([np.zeros((0, len(TENSORS), 3, 3)), *(batch.tensors for batch in batches)])
+    errors = [error for batch in batches for error in batch.errors]
+    deviations = np.concatenate([np.zeros((0, 3, 5)), *(batch.deviations for batch in batches)])
+    return Predictions(
+        ids=crystals.ids,
+        hashes=crystals.hashes,
+        **{name: tensors[:, place] for place, name in enumerate(TENSORS)},
+        flags=np.concatenate([np.zeros(0, np.uint32), *(batch.flags for batch in batches)]).astype(np.uint32),
+        errors=np.array(errors, dtype=np.str_).reshape(-1),
+        model_hash=model_hash,
+        settings=settings,
+        average_std=deviations[:, :, 0],
+        anisotropy_std=deviations[:, :, 1],
+        eigenvalues_std=deviations[:, :, 2:],
+    )
