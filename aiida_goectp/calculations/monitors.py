@@ -1,4 +1,4 @@
-"""Monitors: functions that look at a job while it runs, and stop it where going on is a waste."""
+"""Monitors of running jobs."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ _LOG = 'model.safetensors.log.jsonl'
 def monitor_training(
     node: orm.CalcJobNode, transport: Transport, patience: int | None = None
 ) -> CalcJobMonitorResult | None:
-    """Stop a training whose loss or errors are no finite numbers any more, or that learns nothing more.
+    """Stop a training whose loss or validation error is not finite, or that has reached a plateau.
 
-    The parser says which of the two it was; the state of the training stays in the working folder.
+    The parser reports which; the state of the training is kept in the working folder.
 
-    :param patience: epochs without a better validation; none stop it if None
+    :param patience: number of epochs without a lower validation error after which the job is stopped; None for no limit
     """
     content = read_remote(node, transport, _LOG)
-    trouble = TrainingLog.parse(content).trouble(patience) if content is not None else None
-    if trouble is None:
+    failure = TrainingLog.parse(content).failure(patience) if content is not None else None
+    if failure is None:
         return None
-    return CalcJobMonitorResult(message=trouble.message, override_exit_code=False)
+    return CalcJobMonitorResult(message=failure.message, override_exit_code=False)
 
 
 def seen_by_monitors(node: orm.CalcJobNode, log: TrainingLog) -> TrainingFailure | None:
-    """Return for what the monitors of a job would stop it."""
+    """Return the reason for which the monitors of a job stop it, None without one."""
     monitors = node.inputs.monitors if 'monitors' in node.inputs else {}
     for monitor in monitors.values():
         settings = monitor.get_dict()
         if settings.get('entry_point') != TRAINING:
             continue
-        if (trouble := log.trouble(**settings.get('kwargs', {}))) is not None:
-            return trouble
+        if (failure := log.failure(**settings.get('kwargs', {}))) is not None:
+            return failure
     return None
 
 
 def read_remote(node: orm.CalcJobNode, transport: Transport, name: str) -> bytes | None:
-    """Return a file of the working folder of a job, None if it is not there (yet).
+    """Return a file of the working folder of a job, None if it does not exist yet.
 
     :param transport: open
     """

@@ -10,7 +10,7 @@ from aiida.orm import ArrayData, Dict
 from aiida_goectp.calculations.monitors import seen_by_monitors
 from aiida_goectp.calculations.train import TrainCalculation
 from aiida_goectp.core.formats.npz import FormatError
-from aiida_goectp.core.formats.training_log import TrainingLog, finite
+from aiida_goectp.core.formats.training_log import TrainingLog, json_safe
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.parsers.base import ExecutableParser
 
@@ -40,7 +40,7 @@ class TrainParser(ExecutableParser):
         if model is not None:
             parameters['metrics'] = model.card.metrics
             self.out('model', model)
-        self.out('output_parameters', Dict(finite(parameters)))
+        self.out('output_parameters', Dict(json_safe(parameters)))
         return code
 
     def _stopped(self, status: dict[str, Any], log: TrainingLog) -> ExitCode | None:

@@ -135,7 +135,7 @@ def test_what_the_monitor_saw(parse, state):
     files = {'.status.json': status(state=state), '.log.jsonl': log([3.0, 1.0, 2.0, 2.0])}
     _, node = parse(files, patience=2)
     assert node.exit_status == 326
-    assert 'no better validation for 2 epochs, since 2' in node.exit_message
+    assert 'since epoch 2' in node.exit_message
     assert parse(files, patience=3)[1].exit_status in (322, 323)
     assert parse(files)[1].exit_status in (322, 323)
     files['.log.jsonl'] = log([3.0, 1.0], [0.5, None])

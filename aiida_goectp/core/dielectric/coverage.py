@@ -32,7 +32,7 @@ def quantities(tensor: np.ndarray) -> dict[str, np.ndarray]:
         return {'average': values.mean(axis=1), 'anisotropy': values[:, 2] / values[:, 0], 'eigenvalues': values}
 
 
-def within_interval(errors: np.ndarray, deviations: np.ndarray, reach: float = INTERVAL) -> np.ndarray:
+def within_interval(errors: np.ndarray | float, deviations: np.ndarray | float, reach: float = INTERVAL) -> np.ndarray:
     """Return where the error is at most a number of standard deviations.
 
     :param errors: predicted − label

@@ -1,8 +1,8 @@
-"""What VASP writes and the parser of aiida-vasp does not pass on: convergence of every loop, tensors, modes.
+"""VASP output that the parser of aiida-vasp does not provide: convergence of each loop, tensors, modes, errors.
 
-Pure functions of text. They exist because vasprun.xml loses the tensors when it is cut off or larger than 500 MB,
-because the parser counts the iterations of the linear response as those of the ground state, and because it knows
-nothing of some of the messages with which VASP stops.
+The functions take text. They are needed because vasprun.xml is unusable if it is truncated or larger than 500 MB, and
+because the parser counts the iterations of the linear response as those of the ground state and does not detect some
+error messages.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ __all__ = (
 _ITERATION = re.compile(r'Iteration +\d+\( *(\d+)\)')
 _FREQUENCY = re.compile(r'^ *\d+ (f  |f/i)= +([0-9.]+) THz')
 _LEVEL = re.compile(r'^ *\d+ +(-?\d+\.\d+) +(-?\d+\.\d+) *$')
-_EMPTY = 1e-8  # of an electron, as aiida-vasp has it
+_EMPTY = 1e-8  # electrons, as in aiida-vasp
 _ENMAX = re.compile(r'ENMAX *= *([0-9.]+)')
 _ENCUT = re.compile(r'ENCUT *= *([0-9.]+) +eV')
 
-SYMMETRY_MESSAGES = (
+_SYMMETRY_MESSAGES = (
     'POSMAP internal error',
     'symmetry equivalent atom not found',
     'internal error in subroutine PRICEL',
@@ -50,7 +50,7 @@ SYMMETRY_MESSAGES = (
     'VASP internal routines have requested a change of the k-point set',
     'Could not get correct shifts',
 )
-"""how VASP says that it found no consistent symmetry, the linear response's change of the k points included"""
+"""messages of VASP about inconsistent symmetry, including changes of the k points by the linear response"""
 
 _RESOURCES = {
     'time': re.compile(
@@ -66,15 +66,15 @@ _REFUSAL = 'I REFUSE TO CONTINUE WITH THIS SICK JOB'
 
 
 class Loop(NamedTuple):
-    """One self-consistency loop, of the ground state or of the response to one field or displacement."""
+    """One self-consistency loop: the ground state, or the response to one field or displacement."""
 
     steps: int
     converged: bool
-    """whether VASP says that EDIFF was reached"""
+    """whether EDIFF was reached"""
 
 
 class OutcarDielectric(NamedTuple):
-    """What an OUTCAR says of the dielectric response; ``None`` where it says nothing."""
+    """Dielectric response in an OUTCAR; ``None`` for what it does not contain."""
 
     electronic: np.ndarray | None
     """(3, 3)"""
@@ -83,7 +83,7 @@ class OutcarDielectric(NamedTuple):
     born_charges: np.ndarray | None
     """(n, 3, 3) e: atom, field, displacement"""
     frequencies: np.ndarray | None
-    """(3n,) THz, imaginary ones negative, acoustic ones as they came out"""
+    """(3n,) THz; imaginary ones are negative, acoustic ones as computed"""
     cutoff: float | None
     """eV"""
     recommended_cutoff: float | None
@@ -94,10 +94,10 @@ class OutcarDielectric(NamedTuple):
 
 
 def read_loops(lines: Iterable[str]) -> Iterator[Loop]:
-    """Yield every self-consistency loop of an OUTCAR, in order.
+    """Yield all self-consistency loops of an OUTCAR in order.
 
-    A loop begins where the iteration number falls back to 1. VASP 6 says also when EDIFF was not reached; VASP 5 then
-    says nothing, so that silence means the same.
+    A loop begins where the iteration number returns to 1. VASP 6 reports if EDIFF was not reached; VASP 5 reports
+    nothing, so a loop without a message did not converge.
     """
     steps, converged = 0, False
     for line in lines:
@@ -114,7 +114,7 @@ def read_loops(lines: Iterable[str]) -> Iterator[Loop]:
 
 
 def read_outcar(text: str) -> OutcarDielectric:
-    """Return what an OUTCAR says of the dielectric response; of a tensor that stands twice, the last."""
+    """Return the dielectric response in an OUTCAR; the last one of a repeated tensor."""
     lines = text.splitlines()
     electronic = ionic = born = None
     frequencies: list[float] = []
@@ -149,9 +149,9 @@ def read_outcar(text: str) -> OutcarDielectric:
 
 
 def ground_state_steps(vasprun: bytes) -> tuple[int, int] | None:
-    """Return how many steps the last ground state of a vasprun.xml took, and NELM; ``None`` if it does not say.
+    """Return the number of steps of the last ground state of a vasprun.xml and NELM; ``None`` if it has neither.
 
-    The steps of the linear response stand in the same element, but after the structure; those before it are counted.
+    The steps of the linear response are in the same element, after the structure; only steps before it count.
     """
     match = re.search(rb'<separator name="electronic convergence" *>.*?name="NELM"> *(\d+)', vasprun, re.DOTALL)
     start = vasprun.rfind(b'<calculation>')
@@ -162,30 +162,30 @@ def ground_state_steps(vasprun: bytes) -> tuple[int, int] | None:
 
 
 def symmetry_problem(text: str) -> str | None:
-    """Return the first message in the standard output of VASP that says that the symmetry is inconsistent."""
+    """Return the first message about inconsistent symmetry in the standard output of VASP, None without one."""
     for line in text.splitlines():
-        for message in SYMMETRY_MESSAGES:
+        for message in _SYMMETRY_MESSAGES:
             if message in line:
                 return message
     return None
 
 
 def resource_problem(text: str) -> str | None:
-    """Return ``time`` or ``memory`` if a scheduler or the system says that a job was stopped for want of it."""
+    """Return ``time`` or ``memory`` if the output of a scheduler states that a job exceeded it, else None."""
     return next((name for name, pattern in _RESOURCES.items() if pattern.search(text)), None)
 
 
 def refusal(text: str) -> str | None:
-    """Return what stands in the box in which VASP says that it will not go on; ``None`` if it did not say so."""
+    """Return the message of the error box of VASP; ``None`` without one."""
     if _REFUSAL not in text:
         return None
     before = text[: text.index(_REFUSAL)].splitlines()
-    words = [line.strip(' |') for line in before[-14:] if line.strip().startswith('|')]
-    return ' '.join(word for word in words if re.search('[a-z]', word)) or 'no reason given'
+    box = [line.strip(' |') for line in before[-14:] if line.strip().startswith('|')]
+    return ' '.join(line for line in box if re.search('[a-z]', line)) or 'no reason given'
 
 
 def _block(lines: list[str], skip: int) -> np.ndarray | None:
-    """Read three rows of three numbers; ``None`` if they are cut off or overflown."""
+    """Return a (3, 3) table after ``skip`` words in each line; ``None`` if it is truncated or overflowed."""
     try:
         rows = [[float(word) for word in line.split()[skip:]] for line in lines]
     except ValueError:
@@ -194,7 +194,7 @@ def _block(lines: list[str], skip: int) -> np.ndarray | None:
 
 
 def _band_gap(lines: list[str]) -> float | None:
-    """Return the gap between the levels of the last ground state; ``None`` if no empty or no filled one is listed."""
+    """Return the band gap of the last ground state in eV; ``None`` without an empty or without a filled level."""
     start = max((row for row, line in enumerate(lines) if line.startswith(' E-fermi')), default=None)
     if start is None:
         return None

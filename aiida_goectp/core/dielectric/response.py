@@ -1,4 +1,4 @@
-"""``DielectricResponse``: one computed (or measured) dielectric response with the cell in whose frame it stands."""
+"""``DielectricResponse``: one computed or measured dielectric response with its cell, and ``dielectric.npz``."""
 
 from __future__ import annotations
 
@@ -52,25 +52,25 @@ _Number = Annotated[float | None, Scalar('<f8', optional=True)]
 
 @dataclass(frozen=True, eq=False)
 class DielectricResponse(Table):
-    """The dielectric response of one crystal; everything in the Cartesian frame of its cell.
+    """Dielectric response of one crystal in the Cartesian frame of its cell.
 
-    An array that the engine does not give is ``None``, never zeros.
+    An unknown array is ``None``, never zero.
 
-    :param crystal: the cell that the tensors belong to (after relaxation, if there was one)
+    :param crystal: the cell of the tensors, after the relaxation if there is one
     :param electronic: (3, 3) clamped-ion relative permittivity ε_∞, as computed (not symmetrised)
     :param ionic: (3, 3) ionic contribution to the static relative permittivity
-    :param born_charges: (n, 3, 3) Born effective charges in e, as computed (their sum not yet taken off): atom, field,
-        displacement
-    :param frequencies: (3n,) THz at Γ without the non-analytic term, imaginary ones negative; the acoustic modes have
-        been projected out of the force constants and count among them as zeros
+    :param born_charges: (n, 3, 3) Born effective charges in e, as computed (acoustic sum rule not enforced); indices
+        atom, field, displacement
+    :param frequencies: (3n,) THz at Γ without the non-analytic term; imaginary frequencies are negative, the three
+        acoustic ones, projected out of the force constants, are zero
     :param band_gap: eV, Kohn-Sham; 0 for a metal, ``None`` if unknown
     :param max_force: eV/Å, largest force on an atom in this cell
     :param scf_converged: whether ground state and response converged
-    :param engine: who computed it, e.g. ``vasp``
-    :param functional: e.g. ``PBEsol``
-    :param settings: what else determines the numbers, plain JSON; the gate on the cutoff reads ``cutoff`` and
-        ``recommended_cutoff`` (both eV)
-    :raises FormatError: shapes that do not fit together, or numbers that are not finite
+    :param engine: program, such as ``vasp``
+    :param functional: such as ``PBEsol``
+    :param settings: further settings that determine the numbers, plain JSON; the gate on the cutoff reads ``cutoff``
+        and ``recommended_cutoff`` (both eV)
+    :raises FormatError: inconsistent shapes, or numbers that are not finite
     """
 
     KIND = 'dielectric'
@@ -99,19 +99,19 @@ class DielectricResponse(Table):
 
     @property
     def total(self) -> np.ndarray | None:
-        """(3, 3) static relative permittivity ε_∞ + ε_ionic; ``None`` if the ionic part is not known."""
+        """(3, 3) static relative permittivity ε_∞ + ε_ionic; ``None`` if the ionic part is unknown."""
         return None if self.ionic is None else self.electronic + self.ionic
 
     def rotated(self, rotation: np.ndarray) -> DielectricResponse:
-        """Return the response of the crystal after its vectors went from v to R v.
+        """Return the response of the crystal after its vectors are transformed from v to R v.
 
         :param rotation: (3, 3) rotation or reflection R
         :raises ValueError: a matrix that is not orthogonal
         """
-        turned: dict[str, Any] = {
+        tensors: dict[str, Any] = {
             name: rotate(getattr(self, name), rotation)
             for name in ('electronic', 'ionic', 'born_charges')
             if getattr(self, name) is not None
         }
         crystal = self.crystal._replace(lattice=np.asarray(self.crystal.lattice) @ np.asarray(rotation).T)
-        return replace(self, crystal=crystal, **turned)
+        return replace(self, crystal=crystal, **tensors)

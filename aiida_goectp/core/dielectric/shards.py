@@ -1,4 +1,4 @@
-"""Predictions of many shards to one, with the certainty that nothing is missing, doubled or mixed."""
+"""Merging of the predictions of shards: no row may be missing, duplicate, or of another crystal or model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ __all__ = ('MergeError', 'merge_predictions')
 
 
 class MergeError(FormatError):
-    """Parts do not make one whole; ``code``: ``no_parts``, ``mixed_models``, ``duplicate``, ``foreign`` or ``gap``."""
+    """Shards that cannot be merged.
+
+    :param code: ``no_parts``, ``mixed_models``, ``duplicate``, ``foreign`` or ``gap``
+    """
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -26,28 +29,32 @@ class MergeError(FormatError):
 def merge_predictions(
     parts: Sequence[Predictions], ids: Sequence[str] | np.ndarray, hashes: Sequence[str] | np.ndarray
 ) -> Predictions:
-    """Join the predictions of shards, in any order, to one row for each crystal in the order of the crystals.
+    """Return the predictions of all shards in the order of the crystals.
 
+    :param parts: predictions of the shards, in any order
     :param ids: (n,) of the crystal set
     :param hashes: (n,) of the crystal set
-    :raises MergeError: no part; parts of different models; a row twice; a row of another crystal; a crystal without row
+    :raises MergeError: no shard, shards of different models, a duplicate row, a row of another crystal, or a crystal
+        without prediction
     """
     if not parts:
-        raise MergeError('no_parts', 'there are no predictions to merge')
+        raise MergeError('no_parts', 'no predictions to merge')
     models = sorted({part.model_hash for part in parts})
     if len(models) > 1:
-        raise MergeError('mixed_models', f'the parts come from different models: {", ".join(models)}; predict with one')
+        raise MergeError(
+            'mixed_models', f'the shards were predicted with different models: {", ".join(models)}; use one model'
+        )
     whole = Predictions.join(parts)
     wanted = {str(name): row for row, name in enumerate(ids)}
     source = np.full(len(wanted), -1, dtype=np.int64)
     for row, (name, content) in enumerate(zip(whole.ids.tolist(), whole.hashes.tolist(), strict=True)):
         place = wanted.get(name)
         if place is None or str(hashes[place]) != content:
-            why = 'its id is not among the crystals' if place is None else f'the crystal of that id is {hashes[place]}'
-            raise MergeError('foreign', f'{_origin(parts, row)}: {name} ({content}) is another crystal; {why}')
+            found = 'the crystals have no such id' if place is None else f'the crystal with this id is {hashes[place]}'
+            raise MergeError('foreign', f'{_origin(parts, row)}: unknown crystal {name} ({content}); {found}')
         if source[place] >= 0:
             raise MergeError(
-                'duplicate', f'{name} was predicted twice: {_origin(parts, int(source[place]))}, {_origin(parts, row)}'
+                'duplicate', f'duplicate row of {name}: {_origin(parts, int(source[place]))}, {_origin(parts, row)}'
             )
         source[place] = row
     gaps = np.flatnonzero(source < 0)
@@ -59,16 +66,16 @@ def merge_predictions(
 
 
 def _origin(parts: Sequence[Predictions], row: int) -> str:
-    """Return where a row of the joined parts comes from, for messages."""
+    """Return shard and row of a row of the joined shards, for messages."""
     for number, part in enumerate(parts):
         if row < len(part):
-            return f'part {number}, row {row}'
+            return f'shard {number}, row {row}'
         row -= len(part)
     raise IndexError(row)
 
 
 def _common(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the settings of all parts: what they share as it is, what differs as a list of the distinct values."""
+    """Return the settings of all shards; a setting that differs is a list of its distinct values."""
     result: dict[str, Any] = {}
     for name in sorted({name for part in settings for name in part}):
         distinct = {json.dumps(part.get(name), sort_keys=True) for part in settings}

@@ -1,7 +1,7 @@
-"""Dielectric tensors: averages, eigenvalues, derived optical constants, frame changes.
+"""Dielectric tensors: averages, eigenvalues, refractive index, rotations.
 
-Every function takes arrays of shape (..., 3, 3), dimensionless relative permittivities in a Cartesian frame, and keeps
-the leading axes. NaN in, NaN out.
+All functions take arrays of shape (..., 3, 3), relative permittivities in a Cartesian frame, and keep the leading axes.
+NaN input gives NaN output.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import numpy as np
 __all__ = (
     'PARTS',
     'anisotropy',
-    'birefringence',
     'eigenvalues',
     'polycrystalline_average',
     'refractive_index',
@@ -24,7 +23,7 @@ PARTS = ('electronic', 'ionic', 'total')
 
 
 def symmetrise(tensor: np.ndarray) -> np.ndarray:
-    """Return the symmetric part (T + Tᵀ)/2; a static permittivity is symmetric, its numerical value nearly so."""
+    """Return the symmetric part (T + Tᵀ)/2."""
     tensor = _checked(tensor)
     return (tensor + np.swapaxes(tensor, -1, -2)) / 2
 
@@ -44,30 +43,23 @@ def eigenvalues(tensor: np.ndarray) -> np.ndarray:
 
 
 def anisotropy(tensor: np.ndarray) -> np.ndarray:
-    """Return the largest over the smallest eigenvalue (...,), ≥ 1; NaN where an eigenvalue is not positive."""
+    """Return the ratio of the largest to the smallest eigenvalue (...,), ≥ 1; NaN if one is not positive."""
     values = eigenvalues(tensor)
     smallest = np.where(values[..., 0] > 0, values[..., 0], np.nan)
     return values[..., 2] / smallest
 
 
 def refractive_index(electronic: np.ndarray) -> np.ndarray:
-    """Return n = √(trace ε_∞ / 3) (...,) from the electronic tensor; NaN where the trace is negative.
+    """Return n = √(trace ε_∞ / 3) (...,) of the electronic tensor; NaN for a negative trace.
 
-    Source: Petousis et al., Sci. Data 4, 160134 (2017); also the target of matbench_dielectric.
+    Source: Petousis et al., Sci. Data 4, 160134 (2017); the target of matbench_dielectric.
     """
     average = polycrystalline_average(electronic)
     return np.sqrt(np.where(average >= 0, average, np.nan))
 
 
-def birefringence(electronic: np.ndarray) -> np.ndarray:
-    """Return n_max − n_min (...,) with n² the eigenvalues of ε_∞; NaN where an eigenvalue is negative."""
-    values = eigenvalues(electronic)
-    indices = np.sqrt(np.where(values >= 0, values, np.nan))
-    return indices[..., 2] - indices[..., 0]
-
-
 def rotate(tensor: np.ndarray, rotation: np.ndarray) -> np.ndarray:
-    """Return R T Rᵀ: the tensor of the crystal after its vectors went from v to R v (rows of a lattice: L to L Rᵀ).
+    """Return R T Rᵀ, the tensor of the crystal after its vectors are transformed from v to R v (a lattice: L to L Rᵀ).
 
     :param rotation: (..., 3, 3) rotations or reflections, broadcast against the tensors
     :raises ValueError: a matrix that is not orthogonal to 1e-6

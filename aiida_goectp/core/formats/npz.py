@@ -1,7 +1,7 @@
-"""Versioned npz files: flat arrays with a format name and a version, never a pickle.
+"""Versioned npz files: arrays with a format name and a version, without pickles.
 
-Every table that passes between the two wings of the package (crystals, predictions, rankings) is such a file. What
-comes from outside is hostile: the header is checked first, then names, sizes and shapes, before anything is used.
+All tables of the package are such files. Files may be hostile: sizes are checked before memory is allocated, format and
+version before any array is used.
 """
 
 from __future__ import annotations
@@ -21,24 +21,26 @@ import numpy as np
 
 __all__ = ('FormatError', 'check_shape', 'hash_arrays', 'read_npz', 'read_versions', 'write_npz')
 
-_DATE = (1980, 1, 1, 0, 0, 0)  # the same content gives the same bytes
-_MAX_BYTES = 32 * 2**30  # a header that promises more than this is refused before memory is taken
+_DATE = (1980, 1, 1, 0, 0, 0)
+"""of all members of the archive, so that equal content gives equal bytes"""
+_MAX_BYTES = 32 * 2**30
+"""of the unpacked file"""
 
 
 class FormatError(ValueError):
-    """A file is not what it should be; the message names the file, what is wrong and the remedy."""
+    """Invalid file or settings; the message names the place, the error and the remedy."""
 
 
 def write_npz(target: str | Path | IO[bytes], kind: str, version: int, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays as a compressed npz of the given kind; the same content gives the same bytes.
+    """Write arrays as a compressed npz of the given kind; equal content gives equal bytes.
 
-    A path is replaced atomically: a reader sees the old file or the whole new one.
+    A path is replaced atomically: it contains the old file or the complete new one.
 
     :param target: path or binary stream
-    :param kind: name of the format, e.g. ``crystals``
+    :param kind: name of the format, such as ``crystals``
     :param version: version of the format
-    :param arrays: name → array; object arrays are refused
-    :raises ValueError: for an array of Python objects
+    :param arrays: name → array
+    :raises ValueError: an array of Python objects
     """
     if isinstance(target, str | Path):
         path = Path(target)
@@ -49,9 +51,9 @@ def write_npz(target: str | Path | IO[bytes], kind: str, version: int, arrays: M
             os.fsync(stream.fileno())
         temporary.replace(path)
         return
-    everything = {'format': np.array(f'aiida-goectp/{kind}'), 'version': np.array(version), **arrays}
+    members = {'format': np.array(f'aiida-goectp/{kind}'), 'version': np.array(version), **arrays}
     with zipfile.ZipFile(target, 'w', zipfile.ZIP_DEFLATED, compresslevel=4) as archive:
-        for name, array in everything.items():
+        for name, array in members.items():
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, np.asarray(array), allow_pickle=False)
             archive.writestr(zipfile.ZipInfo(f'{name}.npy', _DATE), buffer.getvalue(), zipfile.ZIP_DEFLATED)
@@ -104,15 +106,16 @@ def read_versions(
 
 
 def _read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    with archive.open(name) as stream:  # numpy takes the memory that the header promises before it reads
+    with archive.open(name) as stream:  # numpy allocates the memory that the header declares before it reads
         magic = np.lib.format.read_magic(stream)
         read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         if magic not in read_header:
             raise ValueError(f'{name}: npy version {magic}')
         shape, _, dtype = read_header[magic](stream)
-        promised = stream.tell() + math.prod(shape) * dtype.itemsize
-    if not dtype.hasobject and promised != archive.getinfo(name).file_size:
-        raise ValueError(f'{name}: {promised} bytes promised, {archive.getinfo(name).file_size} there')
+        declared = stream.tell() + math.prod(shape) * dtype.itemsize
+    size = archive.getinfo(name).file_size
+    if not dtype.hasobject and declared != size:
+        raise ValueError(f'{name}: {declared} bytes declared, {size} found')
     with archive.open(name) as stream:
         return np.lib.format.read_array(stream, allow_pickle=False)
 
@@ -120,11 +123,13 @@ def _read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
 def check_shape(
     label: str, name: str, array: np.ndarray | None, shape: tuple[int | None, ...], kinds: str
 ) -> np.ndarray:
-    """Return the array if it exists with this shape and dtype kind.
+    """Return an array that has the expected shape and dtype kind.
 
-    :param shape: expected sizes; ``None`` admits any
-    :param kinds: admitted numpy dtype kinds, e.g. ``'f'`` or ``'iu'``
-    :raises FormatError: it is missing or differs; the message says how
+    :param label: begins the error message
+    :param name: of the array, for the error message
+    :param shape: expected lengths; ``None`` admits any
+    :param kinds: admitted numpy dtype kinds, such as ``'f'`` or ``'iu'``
+    :raises FormatError: a missing array, or another shape or dtype
     """
     if array is None:
         raise FormatError(f'{label}: array {name!r} is missing')
@@ -136,14 +141,14 @@ def check_shape(
 
 
 def hash_arrays(arrays: Mapping[str, np.ndarray]) -> str:
-    """Return a hash of named arrays: names, types, shapes and values, whatever the order and the compression.
+    """Return a hash of the names, dtypes, shapes and values of arrays, independent of their order.
 
-    :param arrays: name → array, no Python objects
+    :param arrays: name → array, without Python objects
     """
     digest = hashlib.blake2b(digest_size=20)
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
-        # the width of a text column follows its longest entry and says nothing by itself
+        # the width of a text column depends on its longest entry only
         dtype = 'U' if array.dtype.kind == 'U' else array.dtype.newbyteorder('<').str
         digest.update(json.dumps([name, dtype, list(array.shape)]).encode())
         if array.dtype.kind == 'U':

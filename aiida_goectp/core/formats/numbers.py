@@ -1,4 +1,4 @@
-"""Numbers for people to read."""
+"""Numbers as text."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Iterable
 
 __all__ = ('with_deviation', 'with_deviations')
 
-_MOST_DECIMALS = 4
+_MAX_DECIMALS = 4
 
 
 def with_deviation(value: float | None, deviation: float | None = None, plain: str = '.4g') -> str:
-    """Return ``12.3 ± 1.1``: two digits of the standard deviation, and as many decimals of the value.
+    """Return text such as ``12.3 ± 1.1``: two digits of the standard deviation, and equal decimals of the value.
 
-    :param value: empty text if missing
-    :param deviation: left out if missing
-    :param plain: format of a value without deviation
+    :param value: None or NaN gives an empty text
+    :param deviation: omitted if None or NaN
+    :param plain: format of a value without standard deviation
     """
     if value is None or math.isnan(value):
         return ''
     if deviation is None or math.isnan(deviation):
         return format(value, plain)
-    decimals = 1 - math.floor(math.log10(deviation)) if deviation > 0 else _MOST_DECIMALS
-    decimals = min(max(decimals, 0), _MOST_DECIMALS)
+    decimals = 1 - math.floor(math.log10(deviation)) if deviation > 0 else _MAX_DECIMALS
+    decimals = min(max(decimals, 0), _MAX_DECIMALS)
     return f'{value:.{decimals}f} ± {deviation:.{decimals}f}'
 
 

@@ -1,4 +1,4 @@
-"""The log of a training: one JSON object an epoch, as ``goectp train`` writes it and whoever watches reads it."""
+"""Training log: one JSON object per epoch, written by ``goectp train``."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ('TrainingFailure', 'TrainingLog', 'add_line', 'errors', 'finite')
+__all__ = ('TrainingFailure', 'TrainingLog', 'append_line', 'json_safe', 'validation_errors')
 
 _COUNTS = ('member', 'epoch')
 _NUMBERS = ('loss', 'learning_rate', 'seconds')
 
 
 class TrainingFailure(NamedTuple):
-    """Why a training should not go on as it does."""
+    """Reason to stop a training."""
 
     kind: str
-    """diverged or plateau"""
+    """``diverged`` or ``plateau``"""
     message: str
 
 
 @dataclass(frozen=True)
 class TrainingLog:
-    """What a training has said so far.
+    """Epochs of a training.
 
     :param lines: one for each epoch, in order: ``member`` (from 0), ``members``, ``epoch`` (from 1), ``epochs``,
-        ``loss``, ``learning_rate``, ``seconds``, ``validation`` (target → metric → value) and ``best`` (no epoch of
-        this member before was better on the validation rows); None stands for a number that is not finite
+        ``loss``, ``learning_rate``, ``seconds``, ``validation`` (target → metric → value) and ``best`` (the lowest
+        validation error of the member so far); None stands for a number that is not finite
     """
 
     lines: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
     def parse(cls, content: bytes | str) -> TrainingLog:
-        """Read a log; a torn last line is left out, and of an epoch that stands twice the later line counts.
+        """Read a log; invalid lines are skipped, and the later line of a duplicate epoch is used.
 
-        A training that was killed between its log and its state does that epoch again.
+        A training that was killed after it wrote the log and before it wrote the state repeats that epoch.
         """
         text = content.decode(errors='replace') if isinstance(content, bytes) else content
         found: dict[tuple[int, int], Mapping[str, Any]] = {}
@@ -52,12 +52,12 @@ class TrainingLog:
                 place = (int(entry['member']), int(entry['epoch']))
             except (ValueError, KeyError, TypeError):
                 continue
-            found[place] = finite(entry)
+            found[place] = json_safe(entry)
         return cls(tuple(found[place] for place in sorted(found)))
 
     @classmethod
     def read(cls, path: Path) -> TrainingLog:
-        """Read a log file; one that is not there is empty."""
+        """Read a log file; a missing file gives an empty log."""
         return cls.parse(path.read_bytes()) if path.exists() else cls()
 
     def __len__(self) -> int:
@@ -65,52 +65,50 @@ class TrainingLog:
 
     @property
     def last(self) -> Mapping[str, Any] | None:
-        """The newest line, None before the first epoch."""
+        """The last line; None before the first epoch."""
         return self.lines[-1] if self.lines else None
 
     @property
     def best(self) -> Mapping[str, Any] | None:
-        """The line of the best epoch of the newest member, None if nothing was validated."""
-        good = [line for line in self._newest() if line.get('best')]
-        return good[-1] if good else None
+        """The line of the best epoch of the last member; None without validation."""
+        best = [line for line in self._last_member() if line.get('best')]
+        return best[-1] if best else None
 
     @property
     def since_best(self) -> int:
-        """Epochs of the newest member after its best one; 0 if nothing was validated."""
+        """Number of epochs of the last member after its best one; 0 without validation."""
         return int(self.lines[-1]['epoch'] - self.best['epoch']) if self.best is not None else 0
 
     @property
-    def seconds_an_epoch(self) -> float:
-        """Median over the last ten epochs; 0 before the first."""
+    def seconds_per_epoch(self) -> float:
+        """Median of the last ten epochs; 0 before the first epoch."""
         return float(np.median([line.get('seconds') or 0.0 for line in self.lines[-10:]])) if self.lines else 0.0
 
-    def _newest(self) -> list[Mapping[str, Any]]:
+    def _last_member(self) -> list[Mapping[str, Any]]:
         return [line for line in self.lines if line['member'] == self.lines[-1]['member']]
 
-    def trouble(self, patience: int | None = None) -> TrainingFailure | None:
-        """Return why the training should be stopped, None if it is fine.
+    def failure(self, patience: int | None = None) -> TrainingFailure | None:
+        """Return the reason to stop the training, None without one.
 
-        :param patience: epochs without a better validation that make a plateau; none do if None
+        :param patience: number of epochs without a lower validation error that is a plateau; None for no limit
         """
         if self.last is None:
             return None
         place = f'in epoch {self.last["epoch"]}'
         if self.last.get('loss') is None:
-            return TrainingFailure('diverged', f'the loss is no finite number any more {place}')
-        before = {name for line in self._newest() for name, mae in errors(line).items() if mae is not None}
-        lost = [name for name in sorted(before) if errors(self.last).get(name) is None]
-        if lost:
-            return TrainingFailure(
-                'diverged', f'the validation error of {", ".join(lost)} is no finite number any more {place}'
-            )
+            return TrainingFailure('diverged', f'the loss is not finite {place}')
+        errors = [validation_errors(line) for line in self._last_member()]
+        known = {name for line in errors for name, mae in line.items() if mae is not None}
+        if lost := [name for name in sorted(known) if errors[-1].get(name) is None]:
+            return TrainingFailure('diverged', f'the validation error of {", ".join(lost)} is not finite {place}')
         if patience is not None and self.best is not None and self.since_best >= patience:
             return TrainingFailure(
-                'plateau', f'no better validation for {self.since_best} epochs, since {self.best["epoch"]}'
+                'plateau', f'no lower validation error in {self.since_best} epochs, since epoch {self.best["epoch"]}'
             )
         return None
 
     def columns(self) -> dict[str, np.ndarray]:
-        """Return the log as columns, one value an epoch; NaN where there is no number.
+        """Return the log as columns with one value per epoch; NaN for missing numbers.
 
         ``member``, ``epoch``, ``loss``, ``learning_rate``, ``seconds``, ``best``, and ``validation_TARGET_METRIC``.
         """
@@ -120,8 +118,8 @@ class TrainingLog:
         names = {
             (target, metric): None
             for line in self.lines
-            for target, figures in line.get('validation', {}).items()
-            for metric, value in figures.items()
+            for target, metrics in line.get('validation', {}).items()
+            for metric, value in metrics.items()
             if value is None or isinstance(value, int | float)
         }
         for target, metric in names:
@@ -130,27 +128,27 @@ class TrainingLog:
         return columns
 
 
-def errors(line: Mapping[str, Any]) -> dict[str, float | None]:
+def validation_errors(line: Mapping[str, Any]) -> dict[str, float | None]:
     """Return the mean absolute error of each target on the validation rows."""
-    return {name: figures['mae'] for name, figures in line.get('validation', {}).items() if 'mae' in figures}
+    return {name: metrics['mae'] for name, metrics in line.get('validation', {}).items() if 'mae' in metrics}
 
 
-def add_line(path: Path, line: Mapping[str, Any]) -> None:
-    """Append one epoch; numbers that are not finite become null, for JSON knows none."""
+def append_line(path: Path, line: Mapping[str, Any]) -> None:
+    """Append one epoch; numbers that are not finite become null."""
     with path.open('ab+') as stream:
         if stream.tell():
             stream.seek(-1, os.SEEK_END)
-            if stream.read(1) != b'\n':  # torn by a kill: what follows begins a line of its own
+            if stream.read(1) != b'\n':  # incomplete because of a kill: begin a new line
                 stream.write(b'\n')
-        stream.write(json.dumps(finite(line)).encode() + b'\n')
+        stream.write(json.dumps(json_safe(line)).encode() + b'\n')
 
 
-def finite(value: Any) -> Any:
-    """Return a value for JSON, which knows neither infinity nor NaN: None stands for them."""
+def json_safe(value: Any) -> Any:
+    """Return a value in which None replaces infinity and NaN, which JSON does not have."""
     if isinstance(value, Mapping):
-        return {key: finite(item) for key, item in value.items()}
+        return {key: json_safe(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
+        return [json_safe(item) for item in value]
     if isinstance(value, float | np.floating):
         return float(value) if math.isfinite(value) else None
     return value

@@ -1,4 +1,4 @@
-"""The text files of real VASP runs, and what is left of them when they are cut off."""
+"""Output files of VASP, complete and truncated."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ def _iterations(*loops, message='aborting loop because EDIFF is reached'):
     return lines
 
 
-def test_loops_of_a_real_run(silicon):
+def test_loops(silicon):
     loops = list(read_loops(silicon.splitlines()))
     assert [loop.steps for loop in loops] == [14, 6, 6, 6, 4, 4, 4, 10, 10, 10, 6]
     assert all(loop.converged for loop in loops)
 
 
 @pytest.mark.parametrize('position', [0, 1, 2])
-def test_a_loop_that_did_not_converge_is_seen_wherever_it_stands(position):
-    asked = [(5, True), (7, True), (6, True)]
-    asked[position] = (asked[position][0], False)
-    assert [tuple(loop) for loop in read_loops(_iterations(*asked))] == asked
+def test_an_unconverged_loop_is_detected(position):
+    loops = [(5, True), (7, True), (6, True)]
+    loops[position] = (loops[position][0], False)
+    assert [tuple(loop) for loop in read_loops(_iterations(*loops))] == loops
 
 
-def test_vasp_6_names_the_failure():
+def test_failure_message_of_vasp_6():
     lines = [*_iterations((3, False)), '------ aborting loop EDIFF was not reached (unconverged) ------']
     assert [loop.converged for loop in read_loops(lines)] == [False]
 
@@ -53,11 +53,11 @@ def test_a_single_step_is_a_loop():
     assert len(list(read_loops(_iterations((1, True), (1, True), (1, False))))) == 3
 
 
-def test_no_iteration_no_loop():
+def test_text_without_iterations_has_no_loops():
     assert list(read_loops(['POSMAP internal error'])) == []
 
 
-def test_outcar_of_a_run_with_ionic_part(silicon):
+def test_outcar_with_ionic_part(silicon):
     found = read_outcar(silicon)
     assert np.allclose(np.diag(found.electronic), 13.23245, atol=1e-4)
     assert found.ionic.shape == (3, 3)
@@ -79,18 +79,18 @@ def test_outcar_without_ionic_part(thiophosphate):
     assert np.allclose(found.born_charges[0, 0], [2.80527, -0.26115, 0.07348])
 
 
-def test_outcar_cut_off_within_the_tensor(thiophosphate):
+def test_outcar_truncated_within_the_tensor(thiophosphate):
     place = thiophosphate.index('MACROSCOPIC STATIC DIELECTRIC TENSOR')
     assert read_outcar(thiophosphate[: place + 150]).electronic is None
     assert read_outcar('').loops == ()
 
 
-def test_an_overflown_tensor_is_none():
+def test_an_overflowed_tensor_is_none():
     text = ' MACROSCOPIC STATIC DIELECTRIC TENSOR (including local field effects in DFT)\n ----\n'
     assert read_outcar(text + '  ******** 0.0 0.0\n 0.0 1.0 0.0\n 0.0 0.0 1.0\n').electronic is None
 
 
-def test_gap_of_a_metal_and_of_a_list_without_empty_bands():
+def test_gap_of_a_metal_and_without_empty_bands():
     head = ' E-fermi :   5.0\n k-point 1 :  0.0 0.0 0.0\n  band No.  band energies     occupation\n'
     assert read_outcar(f'{head}   1  -5.0000  2.00000\n   2  4.9000  1.20000\n   3  4.5000  0.00000\n').band_gap == 0
     assert read_outcar(f'{head}   1  -5.0000  2.00000\n   2  4.9000  2.00000\n').band_gap is None
@@ -117,7 +117,7 @@ VASPRUN = (
 )
 
 
-def test_ground_state_steps_leave_out_those_of_the_response():
+def test_steps_of_the_response_do_not_count():
     assert ground_state_steps(VASPRUN) == (15, 60)
     assert ground_state_steps(VASPRUN[: VASPRUN.index(b'<calculation>')]) is None
     assert ground_state_steps(VASPRUN[: VASPRUN.index(b'NELM')]) is None
@@ -132,7 +132,7 @@ def test_ground_state_steps_leave_out_those_of_the_response():
         ('zn6p4s16_lepsilon/vasprun.xml', (22, 60)),
     ],
 )
-def test_ground_state_steps_of_whole_files(shared, path, expected):
+def test_ground_state_steps_of_published_files(shared, path, expected):
     content = (shared / 'vasp_outputs' / path).read_bytes()
     assert ground_state_steps(gzip.decompress(content) if path.endswith('.gz') else content) == expected
 

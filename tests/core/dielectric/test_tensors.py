@@ -1,4 +1,4 @@
-"""Dielectric tensors: closed formulas against textbook numbers, covariance, and NaN."""
+"""Dielectric tensors: values from textbooks, covariance, shapes and NaN."""
 
 from __future__ import annotations
 
@@ -14,13 +14,7 @@ RUTILE = np.diag([6.843, 6.843, 8.427])
 """ε_∞ of TiO2 from its refractive indices n_o = 2.616, n_e = 2.903 (DeVore 1951, 590 nm)"""
 
 TENSORS = arrays(np.float64, (3, 3), elements=st.floats(-100, 100, allow_subnormal=False))
-FUNCTIONS = (
-    tensors.polycrystalline_average,
-    tensors.eigenvalues,
-    tensors.anisotropy,
-    tensors.refractive_index,
-    tensors.birefringence,
-)
+FUNCTIONS = (tensors.polycrystalline_average, tensors.eigenvalues, tensors.anisotropy, tensors.refractive_index)
 
 
 def orthogonal(seed: int) -> np.ndarray:
@@ -29,36 +23,35 @@ def orthogonal(seed: int) -> np.ndarray:
     return q * np.sign(np.diag(r))
 
 
-def test_textbook_numbers():
+def test_values_of_rutile():
     assert tensors.polycrystalline_average(RUTILE) == pytest.approx((2 * 6.843 + 8.427) / 3)
     assert tensors.eigenvalues(RUTILE).tolist() == [6.843, 6.843, 8.427]
     assert tensors.anisotropy(RUTILE) == pytest.approx(8.427 / 6.843)
     assert tensors.refractive_index(RUTILE) == pytest.approx(2.715, abs=1e-3)
-    assert tensors.birefringence(RUTILE) == pytest.approx(0.287, abs=1e-3)
 
 
-def test_a_quarter_turn_moves_the_axis():
-    turn = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])  # y → z
-    assert np.allclose(tensors.rotate(np.diag([1, 2, 3]), turn), np.diag([1, 3, 2]))
-    assert np.allclose(tensors.rotate([[0, 1, 0], [1, 0, 0], [0, 0, 0]], turn), [[0, 0, 1], [0, 0, 0], [1, 0, 0]])
+def test_quarter_rotation():
+    rotation = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])  # y → z
+    assert np.allclose(tensors.rotate(np.diag([1, 2, 3]), rotation), np.diag([1, 3, 2]))
+    assert np.allclose(tensors.rotate([[0, 1, 0], [1, 0, 0], [0, 0, 0]], rotation), [[0, 0, 1], [0, 0, 0], [1, 0, 0]])
 
 
-def test_the_turned_tensor_answers_the_turned_field_with_the_turned_displacement():
+def test_rotated_tensor_maps_rotated_field_to_rotated_displacement():
     rng = np.random.default_rng(1)
     tensor, field, rotation = rng.normal(size=(3, 3)), rng.normal(size=3), orthogonal(2)
     assert np.allclose(tensors.rotate(tensor, rotation) @ (rotation @ field), rotation @ (tensor @ field))
 
 
 @given(TENSORS, st.integers(0, 10**6))
-def test_what_is_no_direction_does_not_depend_on_the_frame(tensor, seed):
-    turned = tensors.rotate(tensor, orthogonal(seed))
-    assert np.allclose(tensors.polycrystalline_average(turned), tensors.polycrystalline_average(tensor), atol=1e-9)
-    assert np.allclose(tensors.eigenvalues(turned), tensors.eigenvalues(tensor), atol=1e-9)
-    assert np.allclose(tensors.symmetrise(turned), tensors.rotate(tensors.symmetrise(tensor), orthogonal(seed)))
+def test_invariants_do_not_depend_on_the_frame(tensor, seed):
+    rotated = tensors.rotate(tensor, orthogonal(seed))
+    assert np.allclose(tensors.polycrystalline_average(rotated), tensors.polycrystalline_average(tensor), atol=1e-9)
+    assert np.allclose(tensors.eigenvalues(rotated), tensors.eigenvalues(tensor), atol=1e-9)
+    assert np.allclose(tensors.symmetrise(rotated), tensors.rotate(tensors.symmetrise(tensor), orthogonal(seed)))
 
 
 @given(TENSORS, st.integers(0, 10**6), st.integers(0, 10**6))
-def test_turns_follow_one_another_and_lead_back(tensor, first, second):
+def test_rotations_compose_and_invert(tensor, first, second):
     a, b = orthogonal(first), orthogonal(second)
     assert np.allclose(tensors.rotate(tensors.rotate(tensor, a), b), tensors.rotate(tensor, b @ a), atol=1e-9)
     assert np.allclose(tensors.rotate(tensors.rotate(tensor, a), a.T), tensor, atol=1e-9)
@@ -66,7 +59,7 @@ def test_turns_follow_one_another_and_lead_back(tensor, first, second):
 
 
 @given(TENSORS)
-def test_eigenvalues_ascend_add_up_to_the_trace_and_look_at_the_symmetric_part_alone(tensor):
+def test_eigenvalues_ascend_and_belong_to_the_symmetric_part(tensor):
     values = tensors.eigenvalues(tensor)
     assert (np.diff(values) >= 0).all()
     assert values.mean() == pytest.approx(tensors.polycrystalline_average(tensor), abs=1e-9)
@@ -74,16 +67,14 @@ def test_eigenvalues_ascend_add_up_to_the_trace_and_look_at_the_symmetric_part_a
 
 
 @given(TENSORS)
-def test_ratios_are_at_least_one_or_nan(tensor):
+def test_anisotropy_is_at_least_one_or_nan(tensor):
     ratio = tensors.anisotropy(tensor)
     assert np.isnan(ratio) == (tensors.eigenvalues(tensor)[0] <= 0)
     assert np.isnan(ratio) or ratio >= 1
-    width = tensors.birefringence(tensor)
-    assert np.isnan(width) or width >= 0
 
 
 @pytest.mark.parametrize('function', FUNCTIONS)
-def test_leading_axes_stay_and_nan_stays_in_its_row(function):
+def test_leading_axes_and_nan_rows_are_kept(function):
     batch = np.broadcast_to(RUTILE, (2, 4, 3, 3)).copy()
     batch[1, 2, 0, 0] = np.nan
     result = function(batch)
@@ -94,22 +85,22 @@ def test_leading_axes_stay_and_nan_stays_in_its_row(function):
     assert function(np.zeros((0, 3, 3))).shape[0] == 0
 
 
-def test_one_rotation_for_each_tensor():
+def test_one_rotation_per_tensor():
     rotations = np.stack([orthogonal(seed) for seed in range(5)])
-    turned = tensors.rotate(RUTILE, rotations)
-    assert turned.shape == (5, 3, 3)
-    assert np.allclose(turned[3], tensors.rotate(RUTILE, rotations[3]))
+    rotated = tensors.rotate(RUTILE, rotations)
+    assert rotated.shape == (5, 3, 3)
+    assert np.allclose(rotated[3], tensors.rotate(RUTILE, rotations[3]))
 
 
 @pytest.mark.parametrize(
     'matrix', [2 * np.eye(3), np.diag([1, 1, 0]), np.full((3, 3), np.nan), [[1, 1, 0], [0, 1, 0], [0, 0, 1]]]
 )
-def test_what_is_no_rotation_is_refused(matrix):
-    with pytest.raises(ValueError, match='not a rotation or reflection'):
+def test_matrices_that_are_not_orthogonal_are_refused(matrix):
+    with pytest.raises(ValueError, match='rotation'):
         tensors.rotate(RUTILE, matrix)
 
 
 @pytest.mark.parametrize('function', [*FUNCTIONS, tensors.symmetrise])
 def test_wrong_shapes_are_refused(function):
-    with pytest.raises(ValueError, match=r'expected an array of shape \(\.\.\., 3, 3\), found \(6,\)'):
+    with pytest.raises(ValueError, match=r'\(6,\)'):
         function(np.zeros(6))

@@ -1,4 +1,4 @@
-"""Digits that a deviation leaves."""
+"""Numbers with standard deviations as text."""
 
 import math
 
@@ -23,7 +23,7 @@ from aiida_goectp.core.formats.numbers import with_deviation, with_deviations
         (None, None, ''),
     ],
 )
-def test_digits(value, deviation, text):
+def test_number_of_digits(value, deviation, text):
     assert with_deviation(value, deviation) == text
 
 
