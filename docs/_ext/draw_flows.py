@@ -1,7 +1,7 @@
-"""Draw the flow charts of the manual: ``python docs/_ext/draw_flows.py`` writes docs/explanation/figures/*.svg.
+"""Flow charts of the manual: ``python docs/_ext/draw_flows.py`` writes docs/explanation/figures/*.svg.
 
-Boxes are data (rounded), processes (square) or files (dashed). A flow is a list of rows of boxes; arrows join
-neighbours within a row, and the last box of a row with the first of the next one.
+Boxes are data (rounded), processes (square) or files (dashed). A flow is a list of rows of boxes; arrows connect
+neighbours within a row, and the last box of a row with the first box of the next row.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ FILL = {'data': '#dbe9f6', 'process': '#fdeacc', 'file': '#ffffff'}
 
 
 class Box(NamedTuple):
-    """A box: what it is, and where it is defined in the code."""
+    """A box of a flow."""
 
     kind: str
     title: str
     place: str = ''
+    """second line: module, or a description"""
 
 
 def data(title: str, place: str = '') -> Box:
@@ -120,11 +121,11 @@ FLOWS: dict[str, list[list[Box]]] = {
     ],
 }
 LOOPS = {'campaign': (5, 1, 'until a stop rule applies')}
-"""flow → (from box, to box, text) of an arrow back, below the last row"""
+"""flow → (from box, to box, text) of an arrow back below the last row"""
 
 
 def draw(name: str) -> None:
-    """Draw one flow into its SVG file; equal input gives equal bytes."""
+    """Draw a flow to its SVG file; equal input gives equal bytes."""
     rows = FLOWS[name]
     columns = max(len(row) for row in rows)
     width, height = columns * (WIDTH + GAP), len(rows) * LEADING + (0.45 if name in LOOPS else 0)
@@ -180,7 +181,7 @@ def _arrow(axes: plt.Axes, start: tuple[float, float], end: tuple[float, float],
 
 
 def _turn(axes: plt.Axes, last: tuple[float, float], first: tuple[float, float]) -> None:
-    """Draw the arrow from the end of a row to the beginning of the next one."""
+    """Draw the arrow from the last box of a row to the first box of the next row."""
     middle = (last[1] + first[1]) / 2
     axes.plot([last[0], last[0], first[0]], [last[1] - HEIGHT / 2, middle, middle], color='#333333', linewidth=1)
     _arrow(axes, (first[0], middle), (first[0], first[1] + HEIGHT / 2))

@@ -1,4 +1,4 @@
-"""Directives that read the reference pages out of the code, so that the two cannot part."""
+"""Sphinx directives that generate reference tables from the code, so that both agree."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _load(name: str) -> Any:
 
 
 def _cell(text: object) -> str:
-    """Return a text as the cell of a Markdown table, in which aiida's {placeholders} are code."""
+    """Return a text in one line, with the characters escaped that have a meaning in Markdown tables."""
     return ' '.join(str(text).split()).replace('|', r'\|').replace('<', r'\<').replace('*', r'\*')
 
 
@@ -36,7 +36,7 @@ def _table(header: list[str], rows: list[list[str]]) -> str:
 
 
 class _Generated(SphinxDirective):
-    """One argument, the object to describe; the result of ``text`` is parsed as Markdown."""
+    """Base of the directives: ``text`` returns Markdown for the object that the argument names."""
 
     required_arguments = 1
     final_argument_whitespace = True
@@ -49,7 +49,7 @@ class _Generated(SphinxDirective):
 
 
 class Help(_Generated):
-    """The help text of a command, as the command prints it."""
+    """Help text of a command."""
 
     def text(self, name: str) -> str:
         command, *arguments = shlex.split(name)
@@ -68,7 +68,7 @@ class Help(_Generated):
 
 
 class ExitCodes(_Generated):
-    """The exit codes of a process; those below 200 are AiiDA's own and stand in its manual."""
+    """Exit codes of a process, without those of AiiDA (below 200)."""
 
     def text(self, name: str) -> str:
         codes = sorted(_load(name).spec().exit_codes.items(), key=lambda item: item[1].status)
@@ -84,7 +84,7 @@ def _type(port: Any) -> str:
 def _ports(namespace: Mapping[str, Any], prefix: str = '') -> list[list[str]]:
     rows = []
     for name, port in namespace.items():
-        if name in ('metadata', 'monitors', 'remote_folder'):  # the same for every CalcJob
+        if name in ('metadata', 'monitors', 'remote_folder'):  # inputs of every CalcJob
             continue
         if isinstance(port, PortNamespace):
             if port.dynamic and not port:
@@ -97,7 +97,7 @@ def _ports(namespace: Mapping[str, Any], prefix: str = '') -> list[list[str]]:
 
 
 class Inputs(_Generated):
-    """The inputs of a process, without those that every process has, and without the namespaces named behind it."""
+    """Inputs of a process, without those of every process, and without the namespaces given after its name."""
 
     def text(self, name: str) -> str:
         name, *left_out = name.split()
@@ -106,7 +106,7 @@ class Inputs(_Generated):
 
 
 class Outputs(_Generated):
-    """The outputs of a process."""
+    """Outputs of a process."""
 
     def text(self, name: str) -> str:
         rows = [[row[0], row[1], row[3]] for row in _ports(_load(name).spec().outputs)]
@@ -114,7 +114,7 @@ class Outputs(_Generated):
 
 
 class Handlers(_Generated):
-    """The handlers of a restart work chain, in the order in which they are asked."""
+    """Handlers of a restart work chain, in order of priority."""
 
     def text(self, name: str) -> str:
         cls = _load(name)
@@ -124,22 +124,22 @@ class Handlers(_Generated):
             codes = inspect.getclosurevars(handler._self_wrapper).nonlocals.get('exit_codes') or []
             numbers = ', '.join(str(code.status) for code in codes)
             rows.append([str(handler.priority), numbers, f'`{handler.__name__}`', _cell(inspect.getdoc(handler))])
-        return _table(['priority', 'of exit codes', 'handler', 'what failed and what is done'], rows)
+        return _table(['priority', 'exit codes', 'handler', 'error and reaction'], rows)
 
 
 class Merits(_Generated):
-    """The figures of merit; the argument is the registry."""
+    """Figures of merit; the argument is their registry."""
 
     def text(self, name: str) -> str:
         rows = [
             [f'`{item.name}`', _cell(item.formula), ', '.join(f'`{column}`' for column in item.columns)]
             for item in _load(name).values()
         ]
-        return _table(['name', 'formula', 'property columns it needs'], rows)
+        return _table(['name', 'formula', 'required property columns'], rows)
 
 
 class Fields(_Generated):
-    """The fields of a pydantic model."""
+    """Fields of a pydantic model."""
 
     def text(self, name: str) -> str:
         rows = [[f'`{key}`', _cell(field.description or '')] for key, field in _load(name).model_fields.items()]
@@ -147,8 +147,8 @@ class Fields(_Generated):
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register the directives; commands run with an AiiDA folder of their own."""
-    logging.getLogger('alembic').setLevel(logging.WARNING)  # greets with seven lines when AiiDA is imported
+    """Register the directives; commands run with a temporary AiiDA folder."""
+    logging.getLogger('alembic').setLevel(logging.WARNING)  # prints seven lines when AiiDA is imported
     folder = tempfile.TemporaryDirectory(prefix='aiida-goectp-docs-')
     os.environ['AIIDA_PATH'] = folder.name
     app.connect('build-finished', lambda *_: folder.cleanup())

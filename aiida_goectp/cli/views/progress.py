@@ -36,6 +36,7 @@ def run_and_report(builder: Any) -> orm.ProcessNode:
     runner = get_manager().create_runner(communicator=None)
     process = instantiate_process(runner, builder)
     printed = ''
+    timer: Any = None
 
     def report() -> None:
         nonlocal printed, timer

@@ -6,9 +6,11 @@ and picks is that of :mod:`aiida_goectp.core.selection.reasons`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from aiida_goectp.core.dielectric.gate_codes import VerdictLabel
 from aiida_goectp.core.dielectric.tensors import PARTS
+from aiida_goectp.core.selection.history import UNFINISHED
 
 __all__ = ('GATE_RESULTS', 'OUTCOME_REASONS', 'PART_SYMBOLS', 'counted', 'duration', 'flag_words', 'percent', 'spaced')
 
@@ -18,7 +20,10 @@ PART_SYMBOLS = dict(zip(PARTS, ('ε∞', 'ε ionic', 'ε total'), strict=True))
 GATE_RESULTS = {True: 'passed', False: 'FAILED', None: 'not evaluated'}
 """result of a gate"""
 
-OUTCOME_REASONS = {'electronic-only': 'the ionic part is missing or failed a gate', 'unfinished': 'not computed yet'}
+OUTCOME_REASONS: Mapping[str, str] = {
+    VerdictLabel.ELECTRONIC_ONLY: 'the ionic part is missing or failed a gate',
+    UNFINISHED: 'not computed yet',
+}
 """reason of an outcome of a pick, where the history contains none"""
 
 _FLAGS = {
