@@ -1,4 +1,4 @@
-"""Acquisition functions: how much one would like to know the label of each candidate. Larger is sooner.
+"""Acquisition functions: scores by which candidates are picked, highest first.
 
 All have one signature, ``(mean, std, state, settings) → (n,) scores``. A package can add its own under the entry-point
 group :data:`GROUP`, as a function of that signature or as an :class:`Acquisition`.
@@ -38,7 +38,7 @@ GROUP = 'aiida_goectp.acquisitions'
 
 
 class AcquisitionSettings(Settings):
-    """Which acquisition function, and its numbers."""
+    """Acquisition function and its parameters."""
 
     name: str = Field(
         default='greedy',
@@ -46,27 +46,27 @@ class AcquisitionSettings(Settings):
         'the entry point of another package',
     )
     kappa: float = Field(
-        default=1.0, ge=0, description='standard deviations added (upper_confidence_bound) or taken away (cautious)'
+        default=1.0, ge=0, description='standard deviations added (upper_confidence_bound) or subtracted (cautious)'
     )
     xi: float = Field(
-        default=0.0, ge=0, description='least improvement that counts (expected_improvement), in units of the score'
+        default=0.0, ge=0, description='smallest improvement (expected_improvement), in units of the figure of merit'
     )
     incumbent_rank: int = Field(
-        default=1, ge=1, description='the verified value to improve on (expected_improvement): 1 for the best, k k-th'
+        default=1, ge=1, description='rank of the verified value to improve on (expected_improvement), 1 for the best'
     )
-    seed: int = Field(default=0, ge=0, description='of random')
-    options: dict[str, Any] = Field(default_factory=dict, description='for acquisition functions of other packages')
+    seed: int = Field(default=0, ge=0, description='seed of random')
+    options: dict[str, Any] = Field(default_factory=dict, description='parameters of functions of other packages')
 
 
 @dataclass(frozen=True)
 class State:
-    """What is known beside mean and standard deviation of the n candidates.
+    """Data of n candidates and of verified crystals, besides mean and standard deviation.
 
     :param hashes: (n,) content hashes of the candidates
-    :param verified: (m,) figure of merit of what is verified, in any order
-    :param objectives: (n, 2) predicted objectives of the candidates (gap in eV, ε_poly), more is better; NaN if unknown
-    :param verified_objectives: (m', 2) the same of what is verified
-    :param round: of the campaign, from 1
+    :param verified: (m,) figure of merit of verified crystals, in any order
+    :param objectives: (n, 2) predicted objectives of the candidates (band gap in eV, ε_poly), NaN if unknown
+    :param verified_objectives: (m', 2) objectives of verified crystals
+    :param round: number of the round, from 1
     """
 
     hashes: np.ndarray
@@ -83,11 +83,11 @@ Function = Callable[[np.ndarray, np.ndarray, State, AcquisitionSettings], np.nda
 class Acquisition:
     """A named acquisition function.
 
-    :param name: what settings call it
-    :param formula: for tables and help texts; μ and σ are mean and standard deviation of the figure of merit
+    :param name: name in the settings
+    :param formula: text; μ and σ are mean and standard deviation of the figure of merit
     :param function: (mean, std, state, settings) → (n,)
-    :param needs_std: whether it needs standard deviations
-    :param needs_objectives: whether it needs gap and ε
+    :param needs_std: whether standard deviations are required
+    :param needs_objectives: whether band gap and ε are required
     """
 
     name: str
@@ -98,45 +98,55 @@ class Acquisition:
 
 
 def acquire(mean: np.ndarray, std: np.ndarray, state: State, settings: AcquisitionSettings) -> np.ndarray:
-    """Return the score of each candidate (n,), NaN where it has none; more is better, ties are left to the caller.
+    """Return the score of each candidate (n,), NaN without one; equal scores are ordered by the caller.
 
-    :param mean: (n,) predicted figure of merit, NaN for what is no candidate
-    :param std: (n,) its standard deviation, NaN where unknown
-    :raises FormatError: an unknown function; it needs standard deviations or gaps, and there are none; it returns
-        something else than n numbers
+    :param mean: (n,) predicted figure of merit, NaN for a row that is not a candidate
+    :param std: (n,) its standard deviation, NaN if unknown
+    :param state: data of candidates and verified crystals
+    :param settings: name and parameters of the function
+    :raises FormatError: an unknown function, required standard deviations or gaps that are missing, or a function that
+        does not return n numbers
     """
     found = acquisition(settings.name)
     mean, std = np.asarray(mean, dtype=np.float64), np.asarray(std, dtype=np.float64)
     if mean.ndim != 1 or mean.shape != std.shape or mean.shape != state.hashes.shape:
-        raise FormatError(f'acquisition: mean {mean.shape}, std {std.shape} and hashes {state.hashes.shape} must agree')
+        raise FormatError(
+            f'acquisition: mean {mean.shape}, std {std.shape} and hashes {state.hashes.shape} must have one shape'
+        )
     if (std < 0).any():
-        raise FormatError(f'acquisition: the standard deviation of row {int(np.argmax(std < 0))} is negative')
+        raise FormatError(f'acquisition: row {int(np.argmax(std < 0))} has a negative standard deviation')
     candidates = np.isfinite(mean)
     if candidates.any():
         if found.needs_std and not np.isfinite(std[candidates]).any():
             raise FormatError(
-                f'acquisition.name: {found.name!r} ({found.formula}) needs standard deviations, and this model gives '
-                'none; predict with a committee or a calibrated model, or choose greedy, pareto or random'
+                f'acquisition.name: {settings.name!r} ({found.formula}) needs standard deviations, which this model '
+                'does not give; predict with a committee or a calibrated model, or choose greedy, pareto or random'
             )
         if found.needs_objectives and not np.isfinite(state.objectives[candidates]).all(axis=1).any():
             raise FormatError(
-                f'acquisition.name: {found.name!r} ({found.formula}) needs the property band_gap of the candidates and '
-                'their ε_total; give that column with the crystals, or choose another function'
+                f'acquisition.name: {settings.name!r} ({found.formula}) needs the property band_gap and ε_total of the '
+                'candidates; give that column with the crystals, or choose another function'
             )
     scores = np.asarray(found.function(mean, std, state, settings))
     if scores.shape != mean.shape or scores.dtype.kind not in 'fiu':
-        raise FormatError(f'acquisition {found.name!r} returned {scores.dtype} {scores.shape}, not {len(mean)} numbers')
+        raise FormatError(
+            f'acquisition {settings.name!r} returned {scores.dtype} {scores.shape}; expected {len(mean)} numbers'
+        )
     return np.where(candidates, scores, np.nan)
 
 
 def incumbent(mean: np.ndarray, verified: np.ndarray, rank: int = 1) -> float:
-    """Return the value to improve on: the k-th best that is verified, or the last of fewer than k.
+    """Return the value to improve on: the k-th best verified value, or the last of fewer than k.
 
-    Without any it is the highest mean of the candidates: what one would bet on knowing nothing more.
+    Without verified values it is the highest mean of the candidates.
+
+    :param mean: (n,) predicted figure of merit of the candidates
+    :param verified: (m,) verified figures of merit
+    :param rank: k
     """
-    known = np.sort(np.asarray(verified, dtype=np.float64)[np.isfinite(verified)])[::-1]
-    if len(known):
-        return float(known[min(rank, len(known)) - 1])
+    values = np.sort(np.asarray(verified, dtype=np.float64)[np.isfinite(verified)])[::-1]
+    if len(values):
+        return float(values[min(rank, len(values)) - 1])
     return float(np.nanmax(mean)) if np.isfinite(mean).any() else 0.0
 
 
@@ -153,14 +163,14 @@ def _cautious(mean: np.ndarray, std: np.ndarray, state: State, settings: Acquisi
 
 
 def _improvement(mean: np.ndarray, std: np.ndarray, state: State, settings: AcquisitionSettings) -> np.ndarray:
-    """Return (μ − f − ξ) Φ(z) + σ φ(z), z = (μ − f − ξ)/σ, without loss of digits far below the incumbent."""
+    """Return (μ − f − ξ) Φ(z) + σ φ(z), z = (μ − f − ξ)/σ, without cancellation far below the incumbent."""
     from scipy.special import erfcx, ndtr
 
     gain = mean - incumbent(mean, state.verified, settings.incumbent_rank) - settings.xi
     with np.errstate(divide='ignore', invalid='ignore', over='ignore', under='ignore'):
         z = gain / std
         density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
-        # Φ(z)/φ(z) by the scaled complementary error function where both vanish
+        # Φ(z)/φ(z) by the scaled complementary error function, since both underflow
         ratio = np.sqrt(np.pi / 2) * erfcx(-np.minimum(z, 0) / np.sqrt(2))
         below = std * density * np.maximum(1 + z * ratio, 0)
         scores = np.where(z < 0, below, gain * ndtr(z) + std * density)
@@ -172,17 +182,17 @@ def _exploration(mean: np.ndarray, std: np.ndarray, state: State, settings: Acqu
 
 
 def _random(mean: np.ndarray, std: np.ndarray, state: State, settings: AcquisitionSettings) -> np.ndarray:
-    """Return a number in [0, 1) that hangs on the crystal, the seed and the round, not on its row."""
+    """Return a number in [0, 1) that depends on crystal, seed and round, not on the row."""
     key = f'{settings.seed} {state.round} '.encode()
     words = [hashlib.blake2b(key + name.encode(), digest_size=8).digest() for name in state.hashes.tolist()]
     return np.array([int.from_bytes(word, 'little') >> 11 for word in words], dtype=np.float64) / 2.0**53
 
 
 def _pareto(mean: np.ndarray, std: np.ndarray, state: State, settings: AcquisitionSettings) -> np.ndarray:
-    """Return 1 − front + crowding, candidates and verified together: [0, 1) on the first front, [−1, 0) on the next."""
+    """Return 1 − front + crowding among candidates and verified crystals: [0, 1) on front 1, [−1, 0) on front 2."""
     known = np.isfinite(state.objectives).all(axis=1) & np.isfinite(mean)
-    past = state.verified_objectives[np.isfinite(state.verified_objectives).all(axis=1)]
-    points = np.concatenate([state.objectives[known], past])
+    verified = state.verified_objectives[np.isfinite(state.verified_objectives).all(axis=1)]
+    points = np.concatenate([state.objectives[known], verified])
     fronts = pareto_fronts(points)
     scores = np.full(len(mean), np.nan)
     scores[known] = (1 - fronts + _crowding(points, fronts))[: int(known.sum())]
@@ -190,14 +200,14 @@ def _pareto(mean: np.ndarray, std: np.ndarray, state: State, settings: Acquisiti
 
 
 def pareto_fronts(points: np.ndarray) -> np.ndarray:
-    """Return the number of the Pareto front of each point (n,), 1 for what no other point dominates.
+    """Return the number of the Pareto front of each point (n,), 1 for a point that no other point dominates.
 
-    A point dominates another if it is no worse in both objectives and better in one. Front k is what remains
-    undominated when fronts 1 to k − 1 are taken away (Goldberg 1989; Deb et al., IEEE Trans. Evol. Comput. 6, 182
-    (2002)). In two dimensions one sweep does: by falling first objective, each point goes to the first front whose best
-    second objective lies below its own.
+    A point dominates another if it is not worse in both objectives and better in one. Front k contains the points that
+    are not dominated after fronts 1 to k − 1 are removed (Goldberg 1989; Deb et al., IEEE Trans. Evol. Comput. 6, 182
+    (2002)). In two dimensions one sweep in descending order of the first objective is sufficient: each point is added
+    to the first front whose best second objective is lower than that of the point.
 
-    :param points: (n, 2), more is better
+    :param points: (n, 2), larger is better
     """
     if not len(points):
         return np.zeros(0, dtype=np.int64)
@@ -216,16 +226,16 @@ def pareto_fronts(points: np.ndarray) -> np.ndarray:
 
 
 def _crowding(points: np.ndarray, fronts: np.ndarray) -> np.ndarray:
-    """Return the crowding distance of each point within its front (Deb et al. 2002), squeezed into [0, 1).
+    """Return the crowding distance of each point within its front (Deb et al. 2002), scaled to [0, 1).
 
-    The ends of a front come first; then what lies in its widest gaps.
+    The ends of a front have the highest distance.
     """
     scores = np.zeros(len(points))
     for front in np.unique(fronts):
         rows = np.flatnonzero(fronts == front)
         unique, inverse = np.unique(points[rows], axis=0, return_inverse=True)
         span = np.ptp(unique, axis=0)
-        # along a front the first objective rises as the second falls: both have the same neighbours
+        # along a front one objective increases as the other decreases: both have the same neighbours
         gaps = np.abs(unique[2:] - unique[:-2]) / np.where(span > 0, span, 1.0)
         distance = np.full(len(unique), 2.0)
         distance[1:-1] = gaps.sum(axis=1)
@@ -248,11 +258,11 @@ ACQUISITIONS: dict[str, Acquisition] = {
         Acquisition('random', 'hash of crystal, seed and round', _random),
     )
 }
-"""Name → the functions of this package."""
+"""functions of this package by name"""
 
 
 def acquisition_names() -> tuple[str, ...]:
-    """Return all names: those of this package, then those of installed entry points."""
+    """Return the names of the functions of this package, then those of installed entry points."""
     others = sorted({point.name for point in entry_points(group=GROUP)} - set(ACQUISITIONS))
     return (*ACQUISITIONS, *others)
 
@@ -260,19 +270,20 @@ def acquisition_names() -> tuple[str, ...]:
 def acquisition(name: str) -> Acquisition:
     """Return the acquisition function of this name.
 
-    :raises FormatError: there is none, two packages claim the name, or the entry point is no such function
+    :raises FormatError: an unknown name, entry points of two packages with this name, or an entry point that is not an
+        acquisition function
     """
     if name in ACQUISITIONS:
         return ACQUISITIONS[name]
     points = list(entry_points(group=GROUP, name=name))
     if not points:
-        raise FormatError(f'acquisition.name: {name!r} is not there; there are: {", ".join(acquisition_names())}')
+        raise FormatError(f'acquisition.name: unknown function {name!r}; available: {", ".join(acquisition_names())}')
     if len({point.value for point in points}) > 1:
-        claims = ', '.join(sorted(point.value for point in points))
-        raise FormatError(f'acquisition.name: {name!r} is claimed by {claims}; uninstall all but one')
+        values = ', '.join(sorted(point.value for point in points))
+        raise FormatError(f'acquisition.name: {name!r} is defined by {values}; uninstall all packages but one')
     try:
         loaded = points[0].load()
-    except Exception as error:  # whatever the foreign module raises
+    except Exception as error:  # the module of another package may raise anything
         raise FormatError(f'acquisition {name!r}: {points[0].value} cannot be imported ({error})') from error
     if isinstance(loaded, Acquisition):
         return loaded

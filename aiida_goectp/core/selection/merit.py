@@ -1,4 +1,4 @@
-"""Figures of merit: one number a crystal, by which candidates are ranked, and its standard deviation."""
+"""Figures of merit by which crystals are ranked, and their standard deviations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ('FIGURES_OF_MERIT', 'FigureOfMerit', 'TensorRows', 'UncertainRows', '
 
 
 class TensorRows(Protocol):
-    """What a figure of merit looks at: :class:`.Predictions`, or labels in the same shape."""
+    """Input of a figure of merit: :class:`.Predictions`, or labels with the same attributes."""
 
     @property
     def electronic(self) -> np.ndarray: ...  # noqa: D102
@@ -30,7 +30,7 @@ class TensorRows(Protocol):
 
 
 class UncertainRows(TensorRows, Protocol):
-    """Tensors of a model that may know how sure it is, as :class:`.Predictions`."""
+    """Tensors with standard deviations, as :class:`.Predictions`."""
 
     @property
     def anisotropy_std(self) -> np.ndarray: ...  # noqa: D102
@@ -38,7 +38,7 @@ class UncertainRows(TensorRows, Protocol):
 
 @dataclass(frozen=True)
 class _Rows:
-    """Tensors alone, in the shape that a figure of merit looks at."""
+    """Tensors without further columns."""
 
     electronic: np.ndarray
     ionic: np.ndarray
@@ -48,22 +48,22 @@ class _Rows:
 
 
 _GAP = ('band_gap',)
-_STEP = 1e-2  # of a standard deviation: a central difference is then right to some 1e-5 of itself
+_STEP = 1e-2  # standard deviations; the relative error of a central difference is then about 1e-5
 _Function = Callable[[TensorRows, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class FigureOfMerit:
-    """A named score; more is better.
+    """A named score; larger is better.
 
     :param name: key in :data:`FIGURES_OF_MERIT`
-    :param formula: for tables and help texts
+    :param formula: text
     :param function: (rows, band gap in eV or NaN) → (n,)
-    :param tensor: the predicted tensor that it needs
-    :param columns: property columns of the crystals that it needs
-    :param committee: whether it needs the standard deviations of a committee
-    :param uncertain: what carries the uncertainty: the average of its tensor, which the score may depend on in any
-        way, or the anisotropy, which then is the score
+    :param tensor: required tensor
+    :param columns: required property columns of the crystals
+    :param committee: whether the standard deviations of a committee are required
+    :param uncertain: quantity whose standard deviation is propagated: the average of the tensor, on which the score
+        may depend in any way, or the anisotropy, which then is the score
     """
 
     name: str
@@ -75,23 +75,23 @@ class FigureOfMerit:
     uncertain: Literal['average', 'anisotropy'] = 'average'
 
     def evaluate(self, rows: TensorRows, properties: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the score of each row (n,), NaN where a prediction or a property is missing or a gap is negative.
+        """Return the score of each row (n,), NaN if a prediction or a property is missing or a band gap is negative.
 
         :param rows: tensors (n, 3, 3) and their standard deviations
         :param properties: name → (n,)
-        :raises FormatError: a column that it needs is not there or no numbers; the model does not
-            predict the tensor that it needs, or is no committee
+        :raises FormatError: a required column that is missing or contains no numbers, a tensor that the model does not
+            predict, or a model that is not a committee
         """
         gap = self._gap(rows, properties)
         self._check_rows(rows)
         return np.asarray(self.function(rows, gap), dtype=np.float64)
 
     def deviation(self, rows: UncertainRows, properties: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the standard deviation of each score (n,), NaN where there is no score or the model gives none.
+        """Return the standard deviation of each score (n,), NaN without a score or a standard deviation of the model.
 
-        To first order: |∂score/∂average| σ, the derivative taken by moving the tensor up and down by a small multiple
-        of σ · 1; exact where the score is linear in the average, as Eg · ε is (Eg σ). The gap counts as known. Source:
-        any text on the propagation of errors, e.g. JCGM 100:2008 (GUM), 5.1.2.
+        First-order propagation |∂score/∂average| σ, with a central difference of the tensor ± a small multiple of
+        σ · 1; exact for scores linear in the average, as Eg · ε (Eg σ). The band gap has no uncertainty. Source: JCGM
+        100:2008 (GUM), 5.1.2.
 
         :raises FormatError: as :meth:`evaluate`
         """
@@ -103,24 +103,26 @@ class FigureOfMerit:
             return np.where(scored, rows.anisotropy_std[:, place], np.nan)
         sigma = np.asarray(rows.average_std[:, place], dtype=np.float64)
         step = _STEP * np.where(sigma > 0, sigma, 1.0)
-        up, down = (self.function(_moved(rows, self.tensor, sign * step), gap) for sign in (1, -1))
+        up, down = (self.function(_shifted(rows, self.tensor, sign * step), gap) for sign in (1, -1))
         return np.abs(up - down) / (2 * step) * sigma
 
     def _gap(self, rows: TensorRows, properties: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the band gap (n,) in eV, NaN where unknown, negative or not needed.
+        """Return the band gap (n,) in eV, NaN if unknown, negative or not required.
 
-        :raises FormatError: a column that is needed is not there or no numbers
+        :raises FormatError: a required column that is missing or contains no numbers
         """
         n = len(rows.failed)
         for name in self.columns:
             if name not in properties:
                 have = ', '.join(sorted(properties)) or 'none'
                 raise FormatError(
-                    f'figure of merit {self.name!r} ({self.formula}) needs the property {name!r}; there are: {have}. '
+                    f'figure of merit {self.name!r} ({self.formula}) needs the property {name!r}; available: {have}. '
                     'Give that column with the crystals, or rank by another figure of merit'
                 )
             if np.shape(properties[name]) != (n,) or properties[name].dtype.kind not in 'fiu':
-                raise FormatError(f'property {name!r} is no column of {n} numbers, as {self.name!r} needs it')
+                raise FormatError(
+                    f'figure of merit {self.name!r}: the property {name!r} is not a column of {n} numbers'
+                )
         gap = properties['band_gap'].astype(np.float64) if 'band_gap' in self.columns else np.full(n, np.nan)
         return np.where(gap >= 0, gap, np.nan)
 
@@ -129,8 +131,8 @@ class FigureOfMerit:
             return
         if self.committee and not np.isfinite(rows.average_std[~rows.failed, 2]).any():
             raise FormatError(
-                f'figure of merit {self.name!r} ({self.formula}) needs standard deviations, and this model gives none; '
-                'predict with a committee or a model that knows how sure it is, or rank by another figure of merit'
+                f'figure of merit {self.name!r} ({self.formula}) needs standard deviations, which this model does not '
+                'give; predict with a committee, or rank by another figure of merit'
             )
         if not np.isfinite(getattr(rows, self.tensor)[~rows.failed]).all(axis=(1, 2)).any():
             raise FormatError(
@@ -140,17 +142,17 @@ class FigureOfMerit:
 
 
 def label_rows(electronic: np.ndarray, ionic: np.ndarray) -> TensorRows:
-    """Return labels as rows that a figure of merit can score; a label has no standard deviation.
+    """Return labels as input of a figure of merit; their standard deviations are zero.
 
-    :param electronic: (n, 3, 3), NaN where missing
-    :param ionic: (n, 3, 3) likewise
+    :param electronic: (n, 3, 3), NaN if missing
+    :param ionic: (n, 3, 3), NaN if missing
     """
     nothing = ~np.isfinite([electronic, ionic]).all(axis=(2, 3)).any(axis=0)
     return _Rows(electronic, ionic, electronic + ionic, np.zeros((len(electronic), 3)), np.asarray(nothing))
 
 
-def _moved(rows: TensorRows, tensor: str, by: np.ndarray) -> _Rows:
-    """Return the rows with one tensor moved by a multiple (n,) of the identity, which moves its average as much."""
+def _shifted(rows: TensorRows, tensor: str, by: np.ndarray) -> _Rows:
+    """Return the rows with a multiple (n,) of the identity added to one tensor, and hence to its average."""
     parts = {name: getattr(rows, name) for name in tensors.PARTS}
     parts[tensor] = parts[tensor] + by[:, None, None] * np.eye(3)
     return _Rows(**parts, average_std=rows.average_std, failed=rows.failed)
@@ -175,7 +177,7 @@ def _energy_density(rows: TensorRows, gap: np.ndarray) -> np.ndarray:
 
 
 # Sources: total · gap: Riebesell et al., Cell Rep. Phys. Sci. 5, 102241 (2024). Averages, n: Petousis et al., Sci.
-# Data 4, 160134 (2017). The others are in use for energy storage and optics; Eg is the band gap in eV.
+# Data 4, 160134 (2017). The others are used for energy storage and optics; Eg is the band gap in eV.
 FIGURES_OF_MERIT: dict[str, FigureOfMerit] = {
     item.name: item
     for item in (
@@ -225,10 +227,10 @@ FIGURES_OF_MERIT: dict[str, FigureOfMerit] = {
 def figure_of_merit(name: str) -> FigureOfMerit:
     """Return the figure of merit of this name.
 
-    :raises FormatError: there is none; the message lists those there are
+    :raises FormatError: an unknown name
     """
     try:
         return FIGURES_OF_MERIT[name]
     except KeyError:
         known = ', '.join(FIGURES_OF_MERIT)
-        raise FormatError(f'no figure of merit is named {name!r}; there are: {known}') from None
+        raise FormatError(f'unknown figure of merit {name!r}; available: {known}') from None

@@ -1,4 +1,4 @@
-"""Acquisition functions: each formula against an independent way, what they must never depend on, what they refuse."""
+"""Acquisition functions: formulas, invariance under row order, invalid inputs."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ NUMBERS = st.floats(-50, 50).map(lambda value: round(value, 3))
 ROWS = st.lists(st.tuples(NUMBERS, st.floats(0, 20).map(lambda value: round(value, 3))), min_size=1, max_size=12)
 
 
-def state(n, verified=(), objectives=None, past=None, **more):
+def state(n, verified=(), objectives=None, verified_objectives=None, **more):
     gaps = np.full((n, 2), np.nan) if objectives is None else np.asarray(objectives, dtype=float)
-    known = np.zeros((0, 2)) if past is None else np.asarray(past, dtype=float)
+    known = np.zeros((0, 2)) if verified_objectives is None else np.asarray(verified_objectives, dtype=float)
     hashes = np.array([f'h{row}' for row in range(n)], dtype=np.str_)
     return State(hashes, np.array(verified, dtype=float), gaps, known, **more)
 
 
-def scores(name, mean, std, past=(), **options):
-    return acquire(np.array(mean, float), np.array(std, float), state(len(mean), past), _settings(name, **options))
+def scores(name, mean, std, verified=(), **options):
+    return acquire(np.array(mean, float), np.array(std, float), state(len(mean), verified), _settings(name, **options))
 
 
 def _settings(name, **options):
     return AcquisitionSettings(name=name, **options)
 
 
-def test_the_plain_formulas():
+def test_formulas():
     mean, std = [1.0, 5.0, np.nan, 3.0], [0.5, 0.0, 1.0, np.nan]
     expected = {
         'greedy': [1, 5, np.nan, 3],
@@ -63,30 +63,30 @@ def test_the_plain_formulas():
 @pytest.mark.parametrize('xi', [0.0, 1.5])
 @pytest.mark.parametrize(('mean', 'std'), [(12.0, 2.0), (10.0, 2.0), (7.0, 2.0), (2.0, 1.0), (-5.0, 1.0), (40.0, 1e-3)])
 def test_expected_improvement_by_quadrature(mean, std, xi):
-    """∫ max(y − f − ξ, 0) p(y) dy, in the variable t = (y − f − ξ)/σ, so that tails count too."""
+    """Compare with ∫ max(y − f − ξ, 0) p(y) dy in the variable t = (y − f − ξ)/σ."""
     z = (mean - 10.0 - xi) / std
     integral, _ = quad(lambda t: t * norm.pdf(t - z), max(z - 40, 0), max(z, 0) + 40, epsabs=0, epsrel=1e-11, limit=400)
-    found = scores('expected_improvement', [mean], [std], past=[3.0, 10.0], xi=xi)[0]
+    found = scores('expected_improvement', [mean], [std], verified=[3.0, 10.0], xi=xi)[0]
     assert found == pytest.approx(std * integral, rel=1e-7, abs=1e-300)
 
 
-def test_expected_improvement_where_nothing_is_uncertain():
-    found = scores('expected_improvement', [9.0, 10.0, 12.0, 9.0, 12.0], [0, 0, 0, 5e-324, 5e-324], past=[10.0])
+def test_expected_improvement_without_uncertainty():
+    found = scores('expected_improvement', [9.0, 10.0, 12.0, 9.0, 12.0], [0, 0, 0, 5e-324, 5e-324], verified=[10.0])
     assert found.tolist() == [0, 0, 2, 0, 2]
 
 
 @given(ROWS, st.floats(0.1, 10))
-def test_expected_improvement_rises_with_mean_and_with_deviation(rows, more):
+def test_expected_improvement_increases_with_mean_and_deviation(rows, more):
     mean, std = (np.array(column) for column in zip(*rows, strict=True))
-    found = scores('expected_improvement', mean, std, past=[0.0])
+    found = scores('expected_improvement', mean, std, verified=[0.0])
     assert (found >= 0).all()
     assert (found >= np.maximum(mean, 0) - 1e-9).all()
-    assert (scores('expected_improvement', mean + more, std, past=[0.0]) >= found).all()
-    assert (scores('expected_improvement', mean, std + more, past=[0.0]) >= found - 1e-12).all()
+    assert (scores('expected_improvement', mean + more, std, verified=[0.0]) >= found).all()
+    assert (scores('expected_improvement', mean, std + more, verified=[0.0]) >= found - 1e-12).all()
 
 
 @given(ROWS, st.floats(0, 5))
-def test_more_caution_or_boldness_moves_the_bounds_apart(rows, kappa):
+def test_confidence_bounds_differ_by_kappa_deviations(rows, kappa):
     mean, std = (np.array(column) for column in zip(*rows, strict=True))
     low, high = (scores(name, mean, std, kappa=kappa) for name in ('cautious', 'upper_confidence_bound'))
     assert (low <= mean).all()
@@ -94,7 +94,7 @@ def test_more_caution_or_boldness_moves_the_bounds_apart(rows, kappa):
     np.testing.assert_allclose(high - low, 2 * kappa * std, atol=1e-9)
 
 
-def test_the_incumbent():
+def test_incumbent():
     verified = np.array([4.0, np.nan, 9.0, 7.0])
     assert [incumbent(np.zeros(1), verified, rank) for rank in (1, 2, 3, 50)] == [9, 7, 4, 4]
     assert incumbent(np.array([np.nan, 2.0, 3.0]), np.array([np.nan])) == 3.0
@@ -104,7 +104,7 @@ def test_the_incumbent():
 @pytest.mark.parametrize('name', ACQUISITIONS)
 @settings(max_examples=15, deadline=None)
 @given(rows=ROWS, data=st.data())
-def test_no_score_depends_on_the_order_of_the_rows(name, rows, data):
+def test_scores_do_not_depend_on_the_row_order(name, rows, data):
     mean, std = (np.array(column) for column in zip(*rows, strict=True))
     everything = state(len(rows), [1.0, 2.0], np.stack([std, mean], axis=1), [[1.0, 1.0]])
     order = np.array(data.draw(st.permutations(range(len(rows)))))
@@ -113,7 +113,7 @@ def test_no_score_depends_on_the_order_of_the_rows(name, rows, data):
     assert acquire(mean[order], std[order], shuffled, _settings(name)).tolist() == first[order].tolist()
 
 
-def test_chance_hangs_on_seed_and_round_alone():
+def test_random_scores_depend_on_seed_and_round_only():
     mean, unknown = np.ones(2000), np.full(2000, np.nan)
     draws = {
         key: acquire(mean, unknown, state(2000, round=key[1]), _settings('random', seed=key[0]))
@@ -133,7 +133,7 @@ def _dominates(a, b):
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=25))
-def test_fronts_by_peeling(pairs):
+def test_fronts_by_repeated_removal(pairs):
     points = np.array(pairs, dtype=float).reshape(-1, 2)
     expected, left, number = np.zeros(len(points), int), set(range(len(points))), 0
     while left:
@@ -144,62 +144,64 @@ def test_fronts_by_peeling(pairs):
     assert pareto_fronts(points).tolist() == expected.tolist()
 
 
-def test_pareto_takes_fronts_in_turn_and_spreads_along_them():
+def test_pareto_orders_by_front_and_crowding():
     points = [[0, 10], [1, 9.8], [5, 5], [10, 0], [4, 4], [np.nan, 3]]
     everything = state(6, objectives=points)
     found = acquire(np.ones(6), np.full(6, np.nan), everything, _settings('pareto'))
     order = np.argsort(-found[:5], kind='stable').tolist()
     assert set(order[:2]) == {0, 3}  # the ends
-    assert order[2:] == [2, 1, 4]  # then the widest gap; the dominated one last
+    assert order[2:] == [2, 1, 4]  # then by crowding; the dominated point is last
     assert found[4] < 0 <= found[1]
     assert np.isnan(found[5])
 
 
-def test_what_is_behind_the_verified_waits():
+def test_candidates_dominated_by_verified_crystals_are_on_a_later_front():
     points = [[5.0, 5.0], [1.0, 9.0]]
     alone = acquire(np.ones(2), np.ones(2), state(2, objectives=points), _settings('pareto'))
-    beaten = acquire(np.ones(2), np.ones(2), state(2, objectives=points, past=[[6.0, 6.0]]), _settings('pareto'))
+    dominated = acquire(
+        np.ones(2), np.ones(2), state(2, objectives=points, verified_objectives=[[6.0, 6.0]]), _settings('pareto')
+    )
     assert (alone >= 0).all()
-    assert beaten[0] < 0 <= beaten[1]
+    assert dominated[0] < 0 <= dominated[1]
 
 
 @pytest.mark.parametrize('name', ['upper_confidence_bound', 'cautious', 'expected_improvement', 'exploration'])
-def test_who_needs_deviations_says_so(name):
-    with pytest.raises(FormatError, match=rf"acquisition.name: '{name}' .* needs standard deviations.*choose greedy"):
+def test_missing_standard_deviations_are_refused(name):
+    with pytest.raises(FormatError, match=rf"acquisition.name: '{name}'.* standard deviations"):
         scores(name, [1.0], [np.nan])
     assert np.isnan(scores(name, [np.nan], [np.nan])).all()
 
 
-def test_pareto_needs_gaps():
-    with pytest.raises(FormatError, match='needs the property band_gap of the candidates'):
+def test_missing_band_gaps_are_refused():
+    with pytest.raises(FormatError, match='band_gap'):
         scores('pareto', [1.0], [1.0])
 
 
-def test_arrays_that_do_not_fit_are_refused():
+def test_invalid_arrays_are_refused():
     with pytest.raises(FormatError, match=r'mean \(2,\), std \(1,\)'):
         acquire(np.ones(2), np.ones(1), state(2), _settings('greedy'))
-    with pytest.raises(FormatError, match='deviation of row 1 is negative'):
+    with pytest.raises(FormatError, match=r'row 1 .*negative'):
         scores('greedy', [1.0, 2.0], [1.0, -1.0])
 
 
 @pytest.mark.parametrize(
     ('values', 'message'),
     [
-        ({'kapa': 1}, r"acquisition.kapa: unknown setting \(did you mean 'kappa'\?\)"),
-        ({'kappa': -1}, 'acquisition.kappa: should be greater than or equal to 0, found -1'),
+        ({'kapa': 1}, "acquisition.kapa: .*'kappa'"),
+        ({'kappa': -1}, 'acquisition.kappa: '),
         ({'incumbent_rank': 0}, 'acquisition.incumbent_rank: '),
         ({'seed': -2}, 'acquisition.seed: '),
     ],
 )
-def test_wrong_settings_are_named(values, message):
+def test_invalid_settings_are_refused(values, message):
     with pytest.raises(FormatError, match=message):
         read_settings(AcquisitionSettings, values, 'acquisition')
 
 
 def lowest(mean, std, state, settings):
-    """Prefer what looks worst.
+    """Prefer the lowest mean.
 
-    More words.
+    Further text.
     """
     return -mean * settings.options.get('times', 1)
 
@@ -212,15 +214,15 @@ def broken(mean, std, state, settings):
 
 
 @pytest.fixture
-def others(monkeypatch):
-    """Entry points of another package."""
+def other_packages(monkeypatch):
+    """Register entry points of other packages."""
     here = __name__
     values = {
         'lowest': f'{here}:lowest',
         'declared': f'{here}:LOWEST',
         'broken': f'{here}:broken',
         'number': f'{here}:__name__',
-        'gone': f'{here}_nowhere:f',
+        'missing': f'{here}_nowhere:f',
     }
     points = [EntryPoint(name, value, module.GROUP) for name, value in values.items()]
     points += [EntryPoint('twice', value, module.GROUP) for value in ('a:b', 'c:d')]
@@ -231,32 +233,32 @@ def others(monkeypatch):
     monkeypatch.setattr(module, 'entry_points', find)
 
 
-@pytest.mark.usefixtures('others')
+@pytest.mark.usefixtures('other_packages')
 def test_functions_of_other_packages():
     assert acquisition_names()[-1] == 'twice'
     assert scores('lowest', [1.0, 2.0], [1.0, 1.0], options={'times': 3}).tolist() == [-3, -6]
-    assert acquisition('lowest').formula == 'Prefer what looks worst.'
-    with pytest.raises(FormatError, match='needs standard deviations'):
+    assert acquisition('lowest').formula == 'Prefer the lowest mean.'
+    with pytest.raises(FormatError, match=r"'declared'.* standard deviations"):
         scores('declared', [1.0], [np.nan])
 
 
-@pytest.mark.usefixtures('others')
+@pytest.mark.usefixtures('other_packages')
 @pytest.mark.parametrize(
     ('name', 'message'),
     [
-        ('broken', r"'broken' returned float64 \(1,\), not 2 numbers"),
-        ('number', 'neither a function nor an Acquisition'),
-        ('gone', 'cannot be imported'),
-        ('twice', 'claimed by a:b, c:d; uninstall all but one'),
-        ('best', "'best' is not there; there are: greedy, .*random, broken, declared"),
+        ('broken', r"'broken'.* \(1,\)"),
+        ('number', "'number'"),
+        ('missing', "'missing'.*nowhere"),
+        ('twice', 'a:b, c:d'),
+        ('best', "'best'.*: greedy, .*random, broken, declared"),
     ],
 )
-def test_bad_functions_of_other_packages(name, message):
+def test_invalid_functions_of_other_packages_are_refused(name, message):
     with pytest.raises(FormatError, match=message):
         scores(name, [1.0, 2.0], [1.0, 1.0])
 
 
-def test_the_example_of_the_manual_is_an_acquisition():
+def test_example_of_the_manual():
     page = (Path(__file__).parents[3] / 'docs' / 'explanation' / 'acquisition.md').read_text(encoding='utf-8')
     names: dict = {}
     exec(page.split('```python\n')[1].split('```')[0], names)
@@ -269,6 +271,6 @@ def test_the_example_of_the_manual_is_an_acquisition():
     assert np.isnan(draws[2:]).all()
 
 
-def test_the_manual_names_every_function():
+def test_manual_contains_every_function():
     page = (Path(__file__).parents[3] / 'docs' / 'explanation' / 'acquisition.md').read_text(encoding='utf-8')
     assert all(f'| `{name}` |' in page for name in ACQUISITIONS)
