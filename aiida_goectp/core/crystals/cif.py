@@ -9,7 +9,7 @@ Memory is bounded by a small multiple of the file plus the atoms of the cell (at
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -68,6 +68,7 @@ def read_cif(name: str, stem: str, content: bytes) -> Iterator[Entry]:
 def _items(block: gemmi.cif.Block) -> tuple[str, dict[str, list[str]]]:
     """Return the name of a block and its items: tag in lower case, dots as underscores → values without quotes."""
     items: dict[str, list[str]] = {}
+    item: Any
     for item in block:
         if item.pair is not None:
             items[_tag(item.pair[0])] = [_plain(item.pair[1])]
