@@ -15,7 +15,6 @@ from aiida_goectp.cli.setup.programs import InstallError, find_programs, install
 from aiida_goectp.cli.setup.pseudo_families import FamilyError, install_family, installed_family, read_cutoffs
 from tests.cli import runner
 from tests.cli.runner import flat
-from tests.workflows.dfpt.quantumespresso.quantum_espresso import ARCHIVE
 
 pytest.importorskip('aiida_quantumespresso', reason='needs the extra `quantumespresso`')
 pytestmark = pytest.mark.usefixtures('aiida_profile_clean')
@@ -38,18 +37,21 @@ def programs(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def upf(shared, tmp_path):
-    """A folder with the pseudopotentials of two elements."""
+def upf(tmp_path):
+    """A folder with files that have the header of a pseudopotential, of two elements."""
     folder = tmp_path / 'upf'
     folder.mkdir()
-    with tarfile.open(shared / 'pseudos' / ARCHIVE) as archive:
-        for name in ('Li.upf', 'F.upf'):
-            (folder / name).write_bytes(archive.extractfile(name).read())
+    for element, charge in (('Li', 3), ('F', 7)):
+        header = f'<PP_HEADER element="{element}" z_valence="{charge}.0" pseudo_type="NC"/>'
+        (folder / f'{element}.upf').write_text(f'<UPF version="2.0.1">\n{header}\n</UPF>\n')
     return folder
 
 
-def test_second_setup_changes_nothing(programs, upf, shared):
-    arguments = ('--pseudos', upf, '--cutoffs', shared / 'pseudos' / 'cutoffs.json', '--label', 'mine')
+def test_second_setup_changes_nothing(programs, upf, tmp_path):
+    cutoffs = tmp_path / 'cutoffs.json'
+    elements = {'Li': {'cutoff_wfc': 74, 'cutoff_rho': 296}, 'F': {'cutoff_wfc': 84, 'cutoff_rho': 336}}
+    cutoffs.write_text(json.dumps({'normal': elements, 'high': elements}))
+    arguments = ('--pseudos', upf, '--cutoffs', cutoffs, '--label', 'mine')
     output = invoke(*arguments)
     for name in ('pw', 'ph'):
         code = orm.load_code(f'{name}@localhost')
