@@ -1,4 +1,4 @@
-"""The manual: its Python compiles, its commands and options exist, and the example backbone is one."""
+"""The manual: its Python code compiles, its commands, options and files exist, its example backbone is covariant."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pathlib import Path
 
 import click
 import pytest
+
+from aiida_goectp.cli import main as aiida_goectp
+from aiida_goectp.core.executable.main import main as goectp
 
 DOCS = Path(__file__).parents[1] / 'docs'
 PAGES = [*sorted(DOCS.rglob('*.md')), DOCS.parent / 'README.md']
@@ -24,7 +27,7 @@ def test_python_blocks_compile(path):
 
 
 def _commands(path: Path) -> list[list[str]]:
-    """Commands of this package in the console blocks of a page, with continued lines joined."""
+    """Return the commands of this package in the console blocks of a page, with continued lines joined."""
     text = '\n'.join(re.findall(r'^```console\n(.*?)^```', path.read_text(encoding='utf-8'), re.DOTALL | re.MULTILINE))
     lines = [line.removeprefix('$ ') for line in text.replace('\\\n', ' ').splitlines() if line.startswith('$ ')]
     parts = [shlex.split(part, comments=True) for line in lines for part in line.split(' && ')]
@@ -33,25 +36,22 @@ def _commands(path: Path) -> list[list[str]]:
 
 @pytest.mark.parametrize('path', PAGES, ids=lambda path: path.stem)
 def test_commands_and_options_exist(path):
-    from aiida_goectp.cli import main as aiida_side
-    from aiida_goectp.core.executable.main import main as worker
-
     for name, *words in _commands(path):
-        command: click.Command = aiida_side if name == 'aiida-goectp' else worker
+        command: click.Command = aiida_goectp if name == 'aiida-goectp' else goectp
         while isinstance(command, click.Group) and words and not words[0].startswith('-'):
             command = command.commands[words.pop(0)]
         known = {flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
         unknown = {word for word in words if word.startswith('-')} - known - {'--help', '--version'}
-        assert not unknown, f'{name} {command.name} has no {unknown}'
+        assert not unknown, f'{name} {command.name}'
 
 
 @pytest.mark.parametrize('path', PAGES, ids=lambda path: path.stem)
-def test_pages_name_no_file_that_is_not_there(path):
+def test_named_files_exist(path):
     for name in re.findall(r'`((?:examples|benchmarks|aiida_goectp|tests)/[\w./-]+\.\w+)`', path.read_text('utf-8')):
         assert (DOCS.parent / name).is_file(), name
 
 
-def test_the_backbones_of_the_manual_conform(monkeypatch):
+def test_backbones_of_the_manual_conform(monkeypatch):
     """The blocks of the page are one script that ends with the conformance checks."""
     from aiida_goectp.core.network import backbone, conformance
 

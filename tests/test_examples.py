@@ -1,4 +1,6 @@
-"""The scripts in ``examples/`` run as they stand."""
+"""The scripts and the campaign file in ``examples/`` work unchanged."""
+
+from __future__ import annotations
 
 import runpy
 import sys
@@ -9,16 +11,19 @@ import pytest
 from click.testing import CliRunner
 
 from aiida_goectp.cli import main
+from aiida_goectp.cli.campaign.config import read_config
+from aiida_goectp.cli.campaign.sources import find_dataset, find_pool
+from aiida_goectp.core.crystals.readers import read_structures
 from aiida_goectp.core.formats.model_card import shipped_models
 
 EXAMPLES = Path(__file__).parents[1] / 'examples'
 
-pytestmark = pytest.mark.skipif('goectp-small' not in shipped_models(), reason='the small model is not shipped')
+pytestmark = pytest.mark.skipif('goectp-small' not in shipped_models(), reason='needs the model goectp-small')
 
 
 @pytest.fixture
 def run(aiida_profile_clean, monkeypatch, capsys):
-    """Return a function that runs a script as ``verdi run`` does, and returns the lines that it prints."""
+    """Return a function that runs a script as ``verdi run`` does and returns the lines of its output."""
     assert CliRunner().invoke(main, ['setup']).exit_code == 0
 
     def run(name, *arguments):
@@ -46,19 +51,16 @@ def test_screen(run, crystals):
     assert [line.split()[0] for line in lines] == ['1', '2', '3', '4', '5']
 
 
-def test_the_campaign_is_in_order(aiida_profile):
-    from aiida_goectp.cli.campaign.config import read_config
-    from aiida_goectp.cli.campaign.sources import find_dataset, find_pool
-    from aiida_goectp.core.crystals.readers import read_structures
-
+def test_campaign_file(aiida_profile):
     config = read_config(EXAMPLES / 'campaign.yaml')
     pool = find_pool(config.pool, EXAMPLES).node.crystals
-    known = {crystal.id: crystal for crystal in read_structures([EXAMPLES / 'structures'])}
-    for crystal in pool:  # the same crystals, in a smaller cell
-        whole = known[crystal.id]
-        share = len(crystal.atomic_numbers) / len(whole.atomic_numbers)
-        assert abs(np.linalg.det(crystal.lattice)) == pytest.approx(share * abs(np.linalg.det(whole.lattice)), rel=1e-5)
-        assert {*crystal.atomic_numbers.tolist()} == {*whole.atomic_numbers.tolist()}
+    conventional = {crystal.id: crystal for crystal in read_structures([EXAMPLES / 'structures'])}
+    for crystal in pool:
+        cells = crystal, conventional[crystal.id]
+        small, large = (abs(np.linalg.det(cell.lattice)) / len(cell.atomic_numbers) for cell in cells)
+        assert small == pytest.approx(large, rel=1e-5)
+        elements, expected = ({*cell.atomic_numbers.tolist()} for cell in cells)
+        assert elements == expected
     candidates = pool.ids[config.picking.filters.passes(pool)].tolist()
     assert {'BN-zincblende', 'C-diamond', 'LiF-rocksalt', 'MgO-rocksalt'} <= set(candidates)
     dataset = find_dataset(config.dataset, EXAMPLES).node.dataset
