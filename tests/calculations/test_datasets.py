@@ -21,7 +21,7 @@ from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.workflows.dfpt.gates import evaluate_gates
 from tests import tiny
-from tests.core.datasets.disguise import dataset, disguised, rotation, rutile
+from tests.core.datasets.equivalent_crystals import dataset, equivalent_crystal, rotation, rutile
 from tests.core.datasets.test_responses import response
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')
@@ -105,7 +105,7 @@ def test_gate_results_of_another_response_are_refused():
 
 
 def test_join_reports_duplicates():
-    other, _ = disguised(rutile(name='again'), rotation(3))
+    other, _ = equivalent_crystal(rutile(name='again'), rotation(3))
     turned = rotation(3) @ LABELS @ rotation(3).T
     first = DatasetData(dataset((rutile(), LABELS, None))).store()
     second = DatasetData(dataset((other, turned, 2 * turned))).store()

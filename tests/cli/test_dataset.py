@@ -19,7 +19,7 @@ from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.workflows.dfpt.gates import evaluate_gates
 from tests import tiny
 from tests.cli.runner import flat, invoke
-from tests.core.datasets.disguise import dataset, disguised, rotation, rutile
+from tests.core.datasets.equivalent_crystals import dataset, equivalent_crystal, rotation, rutile
 from tests.core.datasets.test_responses import response
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')
@@ -86,7 +86,7 @@ def test_refused_rows_stay_refused_through_json_lines(tmp_path):
 
 
 def test_join_prints_disagreeing_labels():
-    other, _ = disguised(rutile(name='again'), rotation(3))
+    other, _ = equivalent_crystal(rutile(name='again'), rotation(3))
     turned = rotation(3) @ np.diag([9.0, 9.0, 8.0]) @ rotation(3).T
     first = DatasetData(dataset((rutile(), LABELS, None))).store()
     second = DatasetData(dataset((other, turned, turned))).store()

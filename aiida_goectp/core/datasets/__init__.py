@@ -1,1 +1,1 @@
-"""What is done to datasets: labelled JSON lines, gates, splits, joining; the dataset itself is in ``dataset``."""
+"""Datasets: labelled crystals, their files, gates, splits, joining and evaluation."""

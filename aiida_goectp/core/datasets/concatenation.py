@@ -1,4 +1,4 @@
-"""The rows of several datasets, one after the other."""
+"""Concatenation of datasets."""
 
 from __future__ import annotations
 
@@ -14,57 +14,58 @@ from aiida_goectp.core.formats.npz import FormatError
 
 __all__ = ('concatenate',)
 
-_COLUMNS = ('electronic', 'ionic', 'born_charges', 'functional', 'origin', 'failed_gates')
-
 
 def concatenate(parts: Sequence[Dataset], newcomers: str = '') -> Dataset:
-    """Return all rows, duplicates included; an id that stood before gets ``#2`` appended.
+    """Return all rows of all datasets, duplicates included; ``#2`` is appended to a duplicate id.
 
-    :param parts: one or more
-    :param newcomers: part of a split for the trainable rows of a dataset that lacks it; empty for none. In a split by
-        formula, a newcomer whose formula stands in another part stays out
-    :raises FormatError: no dataset, or no such part
+    :param parts: one dataset or more
+    :param newcomers: part of a split for the trainable rows of a dataset without that split; empty for no part. In a
+        split by formula, a row whose formula is in another part is in no part
+    :raises FormatError: no dataset, or an unknown part
     """
     if not parts:
-        raise FormatError('no dataset to join; give at least one')
+        raise FormatError('no dataset given; expected at least one')
     if newcomers not in (*SPLIT_PARTS, ''):
-        raise FormatError(f'newcomers go to one of {", ".join(SPLIT_PARTS)}, or to none; found {newcomers!r}')
+        raise FormatError(
+            f'newcomers: unknown part {newcomers!r}; expected {", ".join(SPLIT_PARTS)}, or empty for none'
+        )
     names = dict.fromkeys(name for part in parts for name in part.splits)
+    columns = (*Dataset.columns(), *Dataset.columns('atoms'))
     return Dataset(
         concatenate_crystals([part.crystals for part in parts]),
-        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS},
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in columns},
         splits={name: _split(name, parts, newcomers) for name in names},
         split_settings={name: _settings(name, parts, newcomers) for name in names},
     )
 
 
 def _split(name: str, parts: Sequence[Dataset], newcomers: str) -> np.ndarray:
-    taken = _formulas_elsewhere(name, parts, newcomers) if newcomers else []
+    excluded = _formulas_of_other_parts(name, parts, newcomers) if newcomers else []
     columns = []
     for part in parts:
         if name in part.splits:
             columns.append(part.splits[name])
             continue
-        free = part.trainable
-        if taken:
-            free = free & ~np.isin(reduced_formulas(part.crystals), taken)
-        columns.append(np.where(free, newcomers, ''))
+        eligible = part.trainable
+        if excluded:
+            eligible = eligible & ~np.isin(reduced_formulas(part.crystals), excluded)
+        columns.append(np.where(eligible, newcomers, ''))
     return np.concatenate(columns)
 
 
-def _formulas_elsewhere(name: str, parts: Sequence[Dataset], newcomers: str) -> list[str]:
-    """Return the formulas of the other parts if no formula stands in two parts of the split; else none.
+def _formulas_of_other_parts(name: str, parts: Sequence[Dataset], newcomers: str) -> list[str]:
+    """Return the formulas of the other parts of a split by formula; an empty list for other splits.
 
-    What a split is shows in its rows: one that was given, or joined before, does not say that it is by formula.
+    A split is by formula if no formula is in two parts; the settings of a given or joined split do not state it.
     """
-    sides: dict[str, set[str]] = {}
+    found: dict[str, set[str]] = {}
     for part in (part for part in parts if name in part.splits):
-        for formula, side in zip(reduced_formulas(part.crystals), part.splits[name].tolist(), strict=True):
-            if side:
-                sides.setdefault(formula, set()).add(side)
-    if any(len(found) > 1 for found in sides.values()):
+        for formula, place in zip(reduced_formulas(part.crystals), part.splits[name].tolist(), strict=True):
+            if place:
+                found.setdefault(formula, set()).add(place)
+    if any(len(places) > 1 for places in found.values()):
         return []
-    return sorted(formula for formula, found in sides.items() if newcomers not in found)
+    return sorted(formula for formula, places in found.items() if newcomers not in places)
 
 
 def _settings(name: str, parts: Sequence[Dataset], newcomers: str) -> dict[str, Any]:

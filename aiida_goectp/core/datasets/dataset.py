@@ -19,7 +19,7 @@ from aiida_goectp.core.formats.table import FILLED, Column, ColumnGroup, Json, N
 __all__ = ('UNKNOWN', 'Dataset')
 
 UNKNOWN = 'unknown'
-"""functional of a row that does not say"""
+"""functional of a row that states none"""
 
 _Labels = Annotated[np.ndarray, Column('<f8', ('rows', 3, 3), fill=np.nan)]
 _Texts = Annotated[np.ndarray, Column('U', fill='', since=2)]
@@ -27,21 +27,21 @@ _Texts = Annotated[np.ndarray, Column('U', fill='', since=2)]
 
 @dataclass(frozen=True, eq=False)
 class Dataset(Table):
-    """Crystals with labels; each tensor stands in the frame of its crystal as given.
+    """Crystals with labels; each tensor is in the frame of its crystal as given.
 
-    What is left out when a dataset is made, or given as ``None``, is missing in every row.
+    A column that is not given, or ``None``, is missing in all rows.
 
-    :param crystals: n crystals of N atoms in all
+    :param crystals: n crystals with N atoms in total
     :param electronic: (n, 3, 3) ε_∞, NaN where missing
     :param ionic: (n, 3, 3) ionic contribution to the static permittivity, NaN where missing
-    :param born_charges: (N, 3, 3) in e: atom, field, displacement; NaN where missing
+    :param born_charges: (N, 3, 3) e; indices atom, field, displacement; NaN where missing
     :param functional: (n,) text: PBEsol, PBE, PBE+U, unknown, …
-    :param origin: (n,) text: the file, the node or the DOI that the label comes from
-    :param failed_gates: (n,) text, empty where the row is good, else the names of the gates, joined by commas; see
-        :mod:`aiida_goectp.core.datasets.row_gates`
+    :param origin: (n,) text: source of the label, such as a file, the UUID of a node or a DOI
+    :param failed_gates: (n,) text: names of the failed gates, see :mod:`aiida_goectp.core.datasets.row_gates`; empty
+        for a good row
     :param splits: name → (n,) text: train, validation, test, or empty for a row in no part
-    :param split_settings: name → how the split was made, plain JSON: ``kind`` (random, formula, given), ``seed``, …
-    :raises FormatError: columns that do not fit the crystals, or a split that is none
+    :param split_settings: name → plain JSON: ``kind`` (random, formula, given, joined), ``seed``, …
+    :raises FormatError: columns that do not fit the crystals, or an invalid split
     """
 
     KIND, VERSION = 'dataset', 2
@@ -78,13 +78,13 @@ class Dataset(Table):
 
     @property
     def trainable(self) -> np.ndarray:
-        """(n,) true where there is a label and no failed gate that refuses the row."""
+        """(n,) true where a row has a label and no failed gate that refuses it."""
         labelled = np.isfinite([self.electronic, self.ionic]).all(axis=(2, 3)).any(axis=0)
         refused = [is_refused(names) for names in self.failed_gates.tolist()]
         return labelled & ~np.array(refused, dtype=bool).reshape(-1)
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Dataset:
-        """Return the given rows in the given order, with all their columns."""
+        """Return the given rows in the given order."""
         chosen = np.asarray(rows, dtype=np.int64)
         counts, offsets = self.crystals.atom_counts[chosen], self.crystals.atom_offsets
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -100,52 +100,52 @@ class Dataset(Table):
     def rows_of(self, ids: Sequence[str]) -> np.ndarray:
         """Return the row of each id.
 
-        :raises FormatError: an id that is not there
+        :raises FormatError: an unknown id
         """
         place = {str(name): row for row, name in enumerate(self.crystals.ids)}
         if unknown := [name for name in ids if name not in place]:
-            raise FormatError(f'{len(unknown)} ids of the split are not in the dataset: {", ".join(unknown[:5])}')
+            raise FormatError(f'{len(unknown)} ids are not in the dataset: {", ".join(unknown[:5])}')
         return np.array([place[name] for name in ids], dtype=np.int64)
 
     def part(self, split: str, name: str) -> Dataset:
-        """Return the trainable rows of one part of a split, in their order.
+        """Return the trainable rows of one part of a split in the order of the dataset.
 
         :param name: train, validation or test
-        :raises FormatError: no such split or part
+        :raises FormatError: an unknown split or part
         """
         if split not in self.splits:
             have = ', '.join(self.splits) or 'none'
-            raise FormatError(f'the dataset has no split {split!r}; it has {have}; make one with with_split')
+            raise FormatError(f'the dataset has no split {split!r}; splits: {have}')
         if name not in SPLIT_PARTS:
-            raise FormatError(f'no split has a part {name!r}; parts are {", ".join(SPLIT_PARTS)}')
+            raise FormatError(f'unknown part {name!r} of a split; parts are {", ".join(SPLIT_PARTS)}')
         return self.take(np.flatnonzero((self.splits[split] == name) & self.trainable))
 
     def with_split(
         self, name: str, kind: str = 'random', seed: int = 0, fractions: Sequence[float] = FRACTIONS
     ) -> Dataset:
-        """Return the dataset with one more split of its trainable rows; see :func:`.datasets.splits.make_split`.
+        """Return the dataset with another split of its trainable rows; see :func:`.make_split`.
 
         :param kind: random, or formula (no reduced formula in two parts)
         :param fractions: of train, validation and test
-        :raises FormatError: a split of this name is there, or what was asked for cannot be had
+        :raises FormatError: an existing name, invalid settings, or too few rows
         """
         column = make_split(self.crystals, self.trainable, kind, seed, fractions)
-        return self._with(name, column, {'kind': kind, 'seed': int(seed), 'fractions': [float(x) for x in fractions]})
+        return self._with_column(
+            name, column, {'kind': kind, 'seed': int(seed), 'fractions': [float(x) for x in fractions]}
+        )
 
     def with_given_split(self, name: str, parts: Mapping[str, Sequence[str]]) -> Dataset:
-        """Return the dataset with one more split that somebody else has made.
-
-        Rows that are not trainable are left out of it.
+        """Return the dataset with another split whose parts are given; only trainable rows are included.
 
         :param parts: train, validation and test → ids
-        :raises FormatError: a split of this name is there, an unknown id or part, or an id in two parts
+        :raises FormatError: an existing name, an unknown id or part, or an id in two parts
         """
         column = given_parts({part: self.rows_of(ids) for part, ids in parts.items()}, self.trainable)
-        return self._with(name, column, {'kind': 'given'})
+        return self._with_column(name, column, {'kind': 'given'})
 
-    def _with(self, name: str, column: np.ndarray, settings: dict[str, Any]) -> Dataset:
+    def _with_column(self, name: str, column: np.ndarray, settings: dict[str, Any]) -> Dataset:
         if not name or name in self.splits:
-            raise FormatError(f'the dataset has a split {name!r} already' if name else 'a split needs a name')
+            raise FormatError(f'split {name!r} exists' if name else 'the name of a split must not be empty')
         return replace(
             self, splits={**self.splits, name: column}, split_settings={**self.split_settings, name: settings}
         )
@@ -173,6 +173,6 @@ class Dataset(Table):
         """Read labelled JSON lines, see :func:`aiida_goectp.core.datasets.labelled_jsonl.read_labelled_lines`.
 
         :param name: of the file; compressed if it ends in ``.gz``
-        :raises FormatError: not one crystal, not one label, or a label that is no tensor
+        :raises FormatError: no crystal, no label, or an invalid label
         """
         return cls(**read_labelled_lines(name, content, functional))

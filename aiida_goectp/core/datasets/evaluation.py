@@ -1,4 +1,4 @@
-"""Predictions of a dataset's crystals against its labels."""
+"""Evaluation of predictions on the labels of a dataset."""
 
 from __future__ import annotations
 
@@ -18,37 +18,38 @@ __all__ = ('evaluate_predictions',)
 
 
 def evaluate_predictions(predictions: Predictions, dataset: Dataset) -> dict[str, Any]:
-    """Return the metrics of the field for every target, in all and by crystal system and functional.
+    """Return the error metrics of each target: of all rows, by crystal system and by functional.
 
-    Rows are found by id and content hash: they may be some of the dataset's, in any order. A row that gates refuse has
-    no say, and a failed prediction is counted, not scored.
+    Rows are matched by id and content hash; the predictions may cover a part of the dataset in any order. Rows refused
+    by gates and failed predictions are counted, but not compared.
 
-    :return: plain JSON: ``rows`` that were compared, ``failed`` predictions, ``refused`` rows, ``model_hash``, and
-        what :func:`.evaluate` gives, grouped by crystal system and functional, and ``coverage_90``:
-        target → quantity → share (%) of labels within the stated 90 % interval, empty for a model that states none
-    :raises FormatError: a prediction of another crystal, one that stands twice, or nothing to compare
+    :return: plain JSON: number of compared ``rows``, of ``failed`` predictions and ``refused`` rows, ``model_hash``,
+        the result of :func:`.evaluate`, and ``coverage_90``: target → quantity → share (%) of labels within the 90 %
+        interval, empty for a model without uncertainty
+    :raises FormatError: a prediction of another crystal, a duplicate prediction, or no row to compare
     """
     places = {
         key: row
         for row, key in enumerate(zip(dataset.crystals.ids.tolist(), dataset.crystals.hashes.tolist(), strict=True))
     }
     keys = list(zip(predictions.ids.tolist(), predictions.hashes.tolist(), strict=True))
-    strangers = [key[0] for key in keys if key not in places]
-    if strangers:
-        raise FormatError(f'{len(strangers)} predictions are of no crystal of the dataset: {", ".join(strangers[:5])}')
+    if unknown := [key[0] for key in keys if key not in places]:
+        raise FormatError(
+            f'{len(unknown)} predictions of crystals that are not in the dataset: {", ".join(unknown[:5])}'
+        )
     if len(set(keys)) < len(keys):
-        raise FormatError('a crystal was predicted twice; merge the predictions first')
+        raise FormatError('duplicate predictions; merge the shards first')
     labelled = dataset.take([places[key] for key in keys])
     trainable = labelled.trainable
     rows = np.flatnonzero(trainable & ~predictions.failed)
     if not len(rows):
         raise FormatError(
-            f'nothing to compare: of {len(keys)} rows, {int((~trainable).sum())} have no label that may be used and '
-            f'{int(predictions.failed.sum())} could not be predicted'
+            f'no row to compare: of {len(keys)} rows, {int((~trainable).sum())} have no trainable label and '
+            f'{int(predictions.failed.sum())} have a failed prediction'
         )
     chosen = labelled.take(rows)
     found = {name: getattr(predictions, name)[rows] for name in PARTS}
-    figures = evaluate(
+    metrics = evaluate(
         {name: tensors for name, tensors in found.items() if np.isfinite(tensors).any()},
         {name: getattr(chosen, name) for name in PARTS},
         {'crystal_system': crystal_systems(chosen.crystals), 'functional': chosen.functional},
@@ -60,6 +61,6 @@ def evaluate_predictions(predictions: Predictions, dataset: Dataset) -> dict[str
         'failed': int((predictions.failed & trainable).sum()),
         'refused': int((~trainable).sum()),
         'model_hash': predictions.model_hash,
-        **figures,
+        **metrics,
         'coverage_90': coverage_by_target(np.stack([found[name] for name in PARTS], axis=1), labels, deviations),
     }

@@ -1,4 +1,4 @@
-"""Datasets joined to one, in which no crystal stands twice."""
+"""Joining of datasets into one without duplicate crystals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from aiida_goectp.core.formats.npz import FormatError
 __all__ = ('TOLERANCE', 'join_datasets')
 
 TOLERANCE = 0.1
-"""relative Frobenius distance beyond which two labels of one crystal disagree"""
+"""relative Frobenius distance beyond which two labels of one crystal are reported as a disagreement"""
 
 _LABELS = ('electronic', 'ionic')
 
@@ -28,22 +28,22 @@ _LABELS = ('electronic', 'ionic')
 def join_datasets(
     parts: Sequence[Dataset], tolerance: float = TOLERANCE, newcomers: str = ''
 ) -> tuple[Dataset, dict[str, Any]]:
-    """Return all crystals of several datasets, each once for each functional, and what was done.
+    """Join datasets: each crystal is kept once for each functional.
 
-    Two rows are the same crystal if :func:`.matching.align` says so: cell, orientation, origin and order of atoms do
-    not matter, while formula or id alone say nothing. The first row that is trainable is kept, in its own frame; from
-    the others it takes the labels and Born charges that it lacks, turned into that frame. A row that gates refuse gives
-    nothing. Labels of one crystal that differ by more than the tolerance are reported with both values.
+    Two rows are duplicates if :func:`.matching.align` matches the crystals, whatever cell, orientation, origin and
+    order of atoms; formula and id are not used. The first trainable row is kept, in its own frame. Labels and Born
+    charges that it lacks are taken from trainable duplicates and rotated into that frame. Labels that differ by more
+    than the tolerance are reported with both values; the first one is kept.
 
     :param tolerance: relative Frobenius distance of two labels
     :param newcomers: see :func:`.concatenation.concatenate`
-    :return: the dataset, and plain JSON: ``rows_given`` of each part, ``rows``, ``functionals`` with their rows,
-        ``tolerance``, and the lists ``duplicates``, ``filled`` and ``disagreements``, in which a row is named by its
-        part (from 0), its row there and its id
-    :raises FormatError: nothing to join, or arguments that mean nothing
+    :return: the dataset, and a report in plain JSON: ``rows_given`` of each part, ``rows``, ``functionals`` with their
+        number of rows, ``tolerance``, and the lists ``duplicates``, ``filled`` and ``disagreements``, in which a row is
+        identified by its part (from 0), its row there and its id
+    :raises FormatError: no dataset, or an invalid argument
     """
     if not tolerance > 0:
-        raise FormatError(f'tolerance {tolerance}: give a relative distance above zero, e.g. {TOLERANCE}')
+        raise FormatError(f'tolerance: expected a relative distance above zero, such as {TOLERANCE}; found {tolerance}')
     whole = concatenate(parts, newcomers)
     names: list[dict[str, Any]] = [
         {'part': part, 'row': row, 'id': str(name)}
@@ -53,7 +53,7 @@ def join_datasets(
     work = _Join(whole, names, tolerance)
     kept = work.run()
     joined = work.result().take(kept)
-    # an id is free again where the row that had it is gone
+    # the suffix of an id is not needed if the row with the same id was dropped
     ids = np.array(unique_ids([names[row]['id'] for row in kept]), dtype=np.str_).reshape(-1)
     joined = replace(joined, crystals=replace(joined.crystals, ids=ids, failures=whole.crystals.failures))
     functionals, counts = np.unique(joined.functional, return_counts=True)
@@ -67,7 +67,7 @@ def join_datasets(
 
 
 class _Join:
-    """The rows of all parts, while duplicates give what they have to the row that is kept."""
+    """Rows of all parts during the join."""
 
     def __init__(self, data: Dataset, names: list[dict[str, Any]], tolerance: float) -> None:
         self.data = data
@@ -83,33 +83,33 @@ class _Join:
         self._volumes = np.abs(np.linalg.det(data.crystals.lattices)) / counts
 
     def run(self) -> list[int]:
-        """Let each crystal stand once; return the rows that are kept, in their order."""
+        """Merge duplicates; return the rows that are kept, in ascending order."""
         buckets: dict[tuple[str, str], list[int]] = {}
         formulas = reduced_formulas(self.data.crystals)
         for row, key in enumerate(zip(self.data.functional.tolist(), formulas, strict=True)):
             buckets.setdefault(key, []).append(row)
         kept: list[int] = []
         for rows in buckets.values():
-            alone: list[int] = []
+            distinct: list[int] = []
             for row in sorted(rows, key=lambda row: (not self.trainable[row], row)):
-                for other in alone:
-                    alignment = self._same(other, row)
+                for other in distinct:
+                    alignment = self._align(other, row)
                     if alignment is not None:
-                        self._absorb(other, row, alignment)
+                        self._merge(other, row, alignment)
                         break
                 else:
-                    alone.append(row)
-            kept += alone
+                    distinct.append(row)
+            kept += distinct
         for entries in self.report.values():
             entries.sort(key=lambda entry: (entry['kept']['part'], entry['kept']['row']))
         return sorted(kept)
 
     def result(self) -> Dataset:
-        """Return all rows with what they were given."""
+        """Return all rows with the labels taken from duplicates."""
         origin, gates = (np.array(column, dtype=np.str_).reshape(-1) for column in (self.origin, self.gates))
         return replace(self.data, **self.labels, born_charges=self.charges, origin=origin, failed_gates=gates)
 
-    def _same(self, kept: int, row: int) -> Alignment | None:
+    def _align(self, kept: int, row: int) -> Alignment | None:
         hashes = self.data.crystals.hashes
         if hashes[kept] == hashes[row]:
             return Alignment(np.eye(3), np.arange(len(self._cell(row).atomic_numbers)), 0.0, 0.0)
@@ -122,8 +122,8 @@ class _Join:
             self._cells[row] = canonical_cell(self.data.crystals[row])
         return self._cells[row]
 
-    def _absorb(self, kept: int, row: int, alignment: Alignment) -> None:
-        """Take from a duplicate what the kept row lacks, and note where the two disagree."""
+    def _merge(self, kept: int, row: int, alignment: Alignment) -> None:
+        """Take missing labels from a duplicate, and report disagreements."""
         names = {'kept': self.names[kept], 'other': self.names[row]}
         entry = {**names, 'strain': alignment.strain, 'distance': alignment.distance}
         self.report['duplicates'].append(entry)
@@ -134,15 +134,15 @@ class _Join:
             offered = rotate(getattr(self.data, target)[row], alignment.rotation)
             if not np.isfinite(offered).all():
                 continue
-            have = self.labels[target][kept]
-            if not np.isfinite(have).all():
+            current = self.labels[target][kept]
+            if not np.isfinite(current).all():
                 self._fill(kept, row, target)
                 self.labels[target][kept] = offered
                 continue
-            difference = float(np.linalg.norm(offered - have) / max(np.linalg.norm(have), 1e-12))
+            difference = float(np.linalg.norm(offered - current) / max(np.linalg.norm(current), 1e-12))
             if difference > self.tolerance:
-                values = {'value': have.tolist(), 'other_value': offered.tolist()}
-                averages = {'average': float(np.trace(have) / 3), 'other_average': float(np.trace(offered) / 3)}
+                values = {'value': current.tolist(), 'other_value': offered.tolist()}
+                averages = {'average': float(np.trace(current) / 3), 'other_average': float(np.trace(offered) / 3)}
                 self.report['disagreements'].append(
                     {**names, 'target': target, 'difference': difference, **averages, **values}
                 )
@@ -153,16 +153,16 @@ class _Join:
         if self.data.origin[row] != self.data.origin[kept]:
             self.origin[kept] += f'; {target}: {self.data.origin[row]}'
         if target == 'ionic':
-            self.gates[kept] = ''  # what failed was the label that is replaced: the row would not be kept otherwise
+            self.gates[kept] = ''  # of a trainable row, only gates of the replaced label can have failed
 
     def _fill_charges(self, kept: int, row: int, alignment: Alignment) -> None:
         offsets = self.data.crystals.atom_offsets
-        mine, theirs = (slice(offsets[place], offsets[place + 1]) for place in (kept, row))
-        offered = self.data.born_charges[theirs]
-        if np.isfinite(self.charges[mine]).all() or not np.isfinite(offered).all():
+        atoms, other_atoms = (slice(offsets[place], offsets[place + 1]) for place in (kept, row))
+        offered = self.data.born_charges[other_atoms]
+        if np.isfinite(self.charges[atoms]).all() or not np.isfinite(offered).all():
             return
         wanted = alignment.permutation[primitive_sites(self.data.crystals[kept], self._cell(kept))]
         given = primitive_sites(self.data.crystals[row], self._cell(row))
         copies = [offered[given == site].mean(axis=0) for site in wanted]
-        self.charges[mine] = rotate(np.array(copies), alignment.rotation)
+        self.charges[atoms] = rotate(np.array(copies), alignment.rotation)
         self._fill(kept, row, 'born_charges')

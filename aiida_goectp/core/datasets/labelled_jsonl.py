@@ -1,4 +1,4 @@
-"""Labelled crystals as JSON lines."""
+"""Labelled crystals in JSON lines."""
 
 from __future__ import annotations
 
@@ -21,46 +21,48 @@ from aiida_goectp.core.formats.npz import FormatError
 __all__ = ('read_labelled_lines',)
 
 _LINE = 'number of the line'
-_OWN = ('functional', 'origin')
+"""temporary property that connects a crystal to its line"""
+_TEXTS = ('functional', 'origin')
 _NAMES = {'electronic': ('eps_electronic',), 'ionic': ('eps_ionic', 'eps_ionic_fd')}
+"""entries of each label; the first that is present is read"""
 
 
 def read_labelled_lines(name: str, content: bytes, functional: str) -> dict[str, Any]:
-    """Read crystals with their labels; what cannot be read as a crystal is among the failures of the set.
+    """Read crystals with labels; a line that is not a valid crystal is a failure of the set.
 
-    A line holds ``lattice``, ``species``, ``frac_coords``, ``id`` and the labels ``eps_electronic``, ``eps_ionic`` (or
-    ``eps_ionic_fd``) and ``born`` (atom, field, displacement; e), in the frame of ``lattice``. ``functional`` and
-    ``origin`` (the file if not given) are taken over. A flag ``electronic_ok`` or ``ionic_ok`` that is false keeps that
-    label out and is named among the failed gates, as is every gate that the row does not pass. An ionic label that
-    fails is left out; a row that is refused keeps its labels, and nobody may train on them. Tensors are symmetrised.
+    A line contains ``lattice``, ``species``, ``frac_coords``, ``id`` and the labels ``eps_electronic``, ``eps_ionic``
+    (or ``eps_ionic_fd``) and ``born`` (atom, field, displacement; e) in the frame of ``lattice``, and optionally
+    ``functional`` and ``origin`` (default: the file). A flag ``electronic_ok`` or ``ionic_ok`` that is false removes
+    that label and is listed among the failed gates, like each gate that the row fails. An ionic label that fails a gate
+    is removed; a refused row keeps its labels, but is not trainable. Tensors are symmetrised.
 
-    :param name: of the file, for messages; compressed if it ends in ``.gz``
-    :param functional: of the rows that do not say
-    :return: the arguments of :class:`aiida_goectp.core.datasets.dataset.Dataset`
-    :raises FormatError: not one crystal, not one label, or a label that is no tensor
+    :param name: of the file; compressed if it ends in ``.gz``
+    :param functional: of the rows that state none
+    :return: arguments of :class:`aiida_goectp.core.datasets.dataset.Dataset`
+    :raises FormatError: no crystal, no label, or an invalid label
     """
     if name.endswith('.gz'):
         try:
             content = unpack(content)
         except ValueError as error:
-            raise FormatError(f'{name}: cannot be read, or cut off ({error})') from error
-    # ids may be missing, or stand twice: each crystal keeps the number of its line, which finds the label again
+            raise FormatError(f'{name}: invalid or truncated gzip file ({error})') from error
+    # ids may be missing or duplicate: a property with the number of the line connects crystals and labels
     base = PurePath(name).name
     entries = read_jsonlines(base, base.split('.jsonl')[0], content)
     crystals = collect(entry._replace(properties={**entry.properties, _LINE: n}) for n, entry in enumerate(entries))
     if not len(crystals):
         reasons = '; '.join(f'{failure.code}: {failure.message}' for failure in crystals.failures[:3])
-        raise FormatError(f'{name}: not one crystal could be read; {reasons or "the file is empty"}')
+        raise FormatError(f'{name}: no valid crystal; {reasons or "the file is empty"}')
     lines = [line for line in content.split(b'\n') if line.strip()]
     columns = dict(crystals.properties)
     numbers = columns.pop(_LINE).astype(np.int64)
     rows = [_row(name, crystal, json.loads(lines[line])) for crystal, line in zip(crystals, numbers, strict=True)]
     electronic, ionic = (np.array([row[part] for row in rows]) for part in _NAMES)
     if np.isnan(electronic).all() and np.isnan(ionic).all() and not any(row['failed_gates'] for row in rows):
-        raise FormatError(f'{name}: no row carries a label; expected eps_electronic and eps_ionic')
+        raise FormatError(f'{name}: no row has a label; expected eps_electronic or eps_ionic')
     defaults = {'functional': functional, 'origin': base}
     return {
-        'crystals': replace(crystals, properties={key: columns[key] for key in columns if key not in _OWN}),
+        'crystals': replace(crystals, properties={key: columns[key] for key in columns if key not in _TEXTS}),
         'electronic': electronic,
         'ionic': ionic,
         'born_charges': np.concatenate([row['born'] for row in rows]),
@@ -70,7 +72,7 @@ def read_labelled_lines(name: str, content: bytes, functional: str) -> dict[str,
 
 
 def _row(name: str, crystal: Crystal, line: dict[str, Any]) -> dict[str, Any]:
-    """Return what a line says besides the crystal."""
+    """Return labels, Born charges, texts and failed gates of a line."""
     where = f'{name}, row {line.get("id")}'
     found = {part: _table(where, line, names, (3, 3)) for part, names in _NAMES.items()}
     born = _table(where, line, ('born',), (len(crystal.atomic_numbers), 3, 3))
@@ -85,15 +87,15 @@ def _row(name: str, crystal: Crystal, line: dict[str, Any]) -> dict[str, Any]:
             labels[part][:] = np.nan
     if failed and not is_refused(failed):
         labels['ionic'][:] = np.nan
-    texts = {key: clean_text(line[key]) if isinstance(line.get(key), str) else '' for key in _OWN}
+    texts = {key: clean_text(line[key]) if isinstance(line.get(key), str) else '' for key in _TEXTS}
     born = np.tile(unknown, (len(crystal.atomic_numbers), 1, 1)) if born is None else born
     return {**labels, **texts, 'born': born, 'failed_gates': failed}
 
 
 def _table(where: str, line: dict[str, Any], names: tuple[str, ...], shape: tuple[int, ...]) -> np.ndarray | None:
-    """Return the first of some entries that is there, None if none is or its numbers are not finite.
+    """Return the first entry that is present; None without one, or if its numbers are not finite.
 
-    :raises FormatError: no table of numbers, or one of another shape
+    :raises FormatError: not a table of numbers, or another shape
     """
     name = next((name for name in names if line.get(name) is not None), None)
     if name is None:
@@ -101,7 +103,7 @@ def _table(where: str, line: dict[str, Any], names: tuple[str, ...], shape: tupl
     try:
         table = np.asarray(line[name], dtype=np.float64)
     except (ValueError, TypeError, OverflowError) as error:
-        raise FormatError(f'{where}: {name} is no table of numbers ({error})') from error
+        raise FormatError(f'{where}: {name} is not a table of numbers ({error})') from error
     if table.shape != shape:
         raise FormatError(f'{where}: {name} has shape {table.shape}, expected {shape}')
     return table if np.isfinite(table).all() else None

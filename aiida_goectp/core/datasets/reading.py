@@ -1,4 +1,4 @@
-"""A dataset from the content of a file, checked row by row as what comes from outside must be."""
+"""Reading of datasets and split files from outside, with checks of each row."""
 
 from __future__ import annotations
 
@@ -17,42 +17,41 @@ from aiida_goectp.core.formats.npz import FormatError
 __all__ = ('SUFFIXES', 'read_dataset', 'read_splits', 'with_split_file')
 
 SUFFIXES = ('.npz', '.jsonl', '.jsonl.gz')
-"""file name endings that are read"""
+"""endings of the supported file names"""
 
 
 def read_dataset(name: str, content: bytes, functional: str = UNKNOWN) -> Dataset:
     """Read ``dataset.npz`` or labelled JSON lines.
 
-    What is no crystal becomes a failure of the set. A row that does not say where it comes from has not been judged: it
-    is put to the gates, and its origin is the file.
+    Invalid crystals become failures of the set. The gates are applied to rows without origin, which becomes the file.
 
-    :param name: of the file; its ending tells the format
-    :param functional: of the rows that do not say
-    :raises FormatError: another format, or a file that is not what it should be
+    :param name: of the file; its ending determines the format
+    :param functional: of the rows that state none
+    :raises FormatError: another format, or an invalid file
     """
     if name.endswith(SUFFIXES[1:]):
         return Dataset.from_lines(name, content, functional)
     if not name.endswith(SUFFIXES[0]):
-        raise FormatError(f'{name}: a file of unknown kind; a dataset is one of {", ".join(SUFFIXES)}')
+        raise FormatError(f'{name}: unknown file type; supported: {", ".join(SUFFIXES)}')
     data = Dataset.load(io.BytesIO(content), name=name)
-    data = _judged(name, _checked(name, data))
+    data = _with_gates(name, _valid_rows(name, data))
     return replace(data, functional=np.where(data.functional == UNKNOWN, functional, data.functional))
 
 
-def _checked(name: str, data: Dataset) -> Dataset:
-    """Return the rows that are crystals; the others are added to the failures."""
+def _valid_rows(name: str, data: Dataset) -> Dataset:
+    """Return the rows that are valid crystals; the others are added to the failures."""
     problems = [check_crystal(crystal) for crystal in data.crystals]
     failures = tuple(problem for problem in problems if problem is not None)
     if not failures:
         return data
     if len(failures) == len(data):
-        raise FormatError(f'{name}: not one row is a crystal; {failures[0].code}: {failures[0].message}')
+        raise FormatError(f'{name}: no valid crystal; {failures[0].code}: {failures[0].message}')
     kept = data.take([row for row, problem in enumerate(problems) if problem is None])
     return replace(kept, crystals=replace(kept.crystals, failures=(*data.crystals.failures, *failures)))
 
 
-def _judged(name: str, data: Dataset) -> Dataset:
-    """Return the dataset with rows of unknown origin put to the gates."""
+def _with_gates(name: str, data: Dataset) -> Dataset:
+    """Apply the gates to rows without origin."""
     gates, ionic = data.failed_gates.tolist(), data.ionic.copy()
     gaps = data.crystals.properties.get('band_gap', np.full(len(data), np.nan))
     offsets = data.crystals.atom_offsets
@@ -74,9 +73,9 @@ def _known(tensor: np.ndarray) -> np.ndarray | None:
 def read_splits(name: str, content: bytes) -> dict[str, dict[str, list[str]]]:
     """Return the splits of a JSON file: name of a split → part → ids.
 
-    :param name: name of the file, for messages
+    :param name: of the file, for messages
     :param content: JSON of the form ``splits`` → name → train, validation, test → ids
-    :raises FormatError: another content
+    :raises FormatError: content of another form
     """
     try:
         splits: Any = json.loads(content)['splits']
@@ -85,13 +84,13 @@ def read_splits(name: str, content: bytes) -> dict[str, dict[str, list[str]]]:
             for split, parts in splits.items()
         }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise FormatError(f'{name}: no JSON of the form splits → name → part → ids ({error})') from error
+        raise FormatError(f'{name}: expected JSON of the form splits → name → part → ids ({error})') from error
 
 
 def with_split_file(data: Dataset, name: str, content: bytes) -> Dataset:
     """Return the dataset with the splits of a JSON file; see :func:`read_splits`.
 
-    :raises FormatError: no such file, an id that the dataset lacks, a split that is there already
+    :raises FormatError: content of another form, an unknown id, or a split that exists
     """
     for split, parts in read_splits(name, content).items():
         try:

@@ -1,4 +1,4 @@
-"""Which rows of a dataset are learnt from, validated on and tested on."""
+"""Splits of a dataset into rows for training, validation and test."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ SPLIT_PARTS = ('train', 'validation', 'test')
 """parts of a split"""
 
 KINDS = ('random', 'formula')
-"""ways to make a split"""
+"""kinds of new splits"""
 
 FRACTIONS = (0.8, 0.1, 0.1)
-"""of train, validation and test, as the papers have them"""
+"""fractions of train, validation and test in the published work"""
 
 
 def make_split(
@@ -27,41 +27,44 @@ def make_split(
 ) -> np.ndarray:
     """Return the part of each row; empty for a row that is not eligible.
 
-    The split depends on the crystals and the seed, not on the order of the rows. ``formula`` deals out all crystals of
-    one reduced formula together, so that no composition stands in two parts; the fractions are met as nearly as whole
-    formulas allow.
+    The split depends on the crystals and the seed, not on the order of the rows. The kind ``formula`` assigns all
+    crystals of one reduced formula to the same part; the fractions are then approximate.
 
     :param eligible: (n,) bool
     :param kind: one of :data:`KINDS`
-    :param fractions: of train, validation and test; they add up to one
+    :param fractions: of train, validation and test, with sum one
     :return: (n,) text
-    :raises FormatError: an unknown kind, fractions that are none, or too few rows for the parts that were asked for
+    :raises FormatError: an unknown kind, invalid fractions, or too few rows for a part
     """
     if kind not in KINDS:
-        raise FormatError(f'no split is of kind {kind!r}; kinds are {", ".join(KINDS)}')
+        raise FormatError(f'unknown kind of split {kind!r}; kinds are {", ".join(KINDS)}')
     shares = np.asarray(fractions, dtype=np.float64)
     if shares.shape != (3,) or not (shares >= 0).all() or abs(shares.sum() - 1) > 1e-6 or not shares[0] > 0:
-        raise FormatError(f'fractions of train, validation and test: {list(fractions)}; give three that add up to 1')
+        raise FormatError(
+            f'fractions: expected three numbers for train, validation and test with sum 1, found {list(fractions)}'
+        )
     if seed < 0:
-        raise FormatError(f'seed {seed}: give zero or more')
+        raise FormatError(f'seed: expected zero or more, found {seed}')
     rows = np.flatnonzero(eligible)
     keys = crystals.hashes[rows] if kind == 'random' else np.array(reduced_formulas(crystals), dtype=np.str_)[rows]
     groups, members = np.unique(keys, return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(groups))
     sizes = np.bincount(members, minlength=len(groups))
-    parts = _deal(sizes, order, shares)
+    parts = _assign(sizes, order, shares)
     column = np.full(len(crystals), '', dtype='<U10')
     column[rows] = np.array(SPLIT_PARTS)[parts][members]
     for name, share in zip(SPLIT_PARTS, shares, strict=True):
         if share and not (column == name).any():
-            raise FormatError(f'{len(rows)} trainable rows are too few for a part {name}; leave it out, or add rows')
+            raise FormatError(
+                f'{len(rows)} trainable rows are too few for the part {name}; set its fraction to 0, or add rows'
+            )
     return column
 
 
-def _deal(sizes: np.ndarray, order: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Return the part (0, 1, 2) of each group, dealt out in the given order: test first, then validation, then train.
+def _assign(sizes: np.ndarray, order: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Return the part (0, 1, 2) of each group; groups are assigned in order to test, then validation, then train.
 
-    A group of which less than half fits into a part is passed over there, so that no large one swells a small part.
+    A group is skipped if less than half of it fits into the part, so that a large group does not enlarge a small part.
     """
     wanted = shares * sizes.sum()
     parts = np.full(len(sizes), -1, dtype=np.int64)
@@ -77,27 +80,27 @@ def _deal(sizes: np.ndarray, order: np.ndarray, shares: np.ndarray) -> np.ndarra
 
 
 def given_parts(parts: Mapping[str, np.ndarray], eligible: np.ndarray) -> np.ndarray:
-    """Return the part of each row as somebody else has dealt them out; empty for a row that is not eligible.
+    """Return the part of each row of a given split; empty for a row that is not eligible.
 
-    :param parts: name → rows
+    :param parts: name of the part → rows
     :param eligible: (n,) bool
-    :raises FormatError: a part of another name, a row in two parts, or nothing to learn from
+    :raises FormatError: an unknown part, a duplicate row, or no training row
     """
     column = np.full(len(eligible), '', dtype='<U10')
     for name, rows in parts.items():
         if name not in SPLIT_PARTS:
-            raise FormatError(f'a split has no part {name!r}; parts are {", ".join(SPLIT_PARTS)}')
+            raise FormatError(f'unknown part {name!r}; parts are {", ".join(SPLIT_PARTS)}')
         if (column[rows] != '').any() or len(set(rows.tolist())) < len(rows):
-            raise FormatError(f'a row of the part {name} stands twice in the split')
+            raise FormatError(f'part {name}: duplicate row')
         column[rows] = name
     column[~eligible] = ''
-    if not (column == 'train').any():
-        raise FormatError('the split has no trainable row in its part train')
+    if not (column == SPLIT_PARTS[0]).any():
+        raise FormatError(f'no trainable row in the part {SPLIT_PARTS[0]}')
     return column
 
 
 def reduced_formulas(crystals: CrystalSet) -> list[str]:
-    """Return a name of each composition, the same for every cell of a crystal: numbers of its elements, reduced."""
+    """Return the reduced composition of each crystal as text; it is the same for all cells of a crystal."""
     names = []
     for crystal in crystals:
         numbers, counts = np.unique(crystal.atomic_numbers, return_counts=True)

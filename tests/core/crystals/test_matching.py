@@ -8,7 +8,7 @@ import pytest
 from aiida_goectp.core.crystals import Crystal
 from aiida_goectp.core.crystals.matching import align, primitive_sites
 from aiida_goectp.core.crystals.symmetry import canonical_cell
-from tests.core.datasets.disguise import disguised, low_symmetry, rotation, rutile
+from tests.core.datasets.equivalent_crystals import equivalent_crystal, low_symmetry, rotation, rutile
 
 CELLS = {
     'same': np.eye(3, dtype=int),
@@ -21,7 +21,7 @@ CELLS = {
 @pytest.mark.parametrize('cell', CELLS)
 def test_rotation_and_matching_atoms(cell, mirrored):
     crystal, turn = low_symmetry(), rotation(3, mirrored)
-    other, atoms = disguised(crystal, turn, CELLS[cell], seed=1)
+    other, atoms = equivalent_crystal(crystal, turn, CELLS[cell], seed=1)
     first, second = canonical_cell(crystal), canonical_cell(other)
     found = align(first, second)
     np.testing.assert_allclose(found.rotation, turn.T, atol=1e-6)
@@ -34,7 +34,7 @@ def test_rotation_and_matching_atoms(cell, mirrored):
 
 def test_the_axis_of_a_tetragonal_crystal():
     turn = rotation(8)
-    other, _ = disguised(rutile(), turn, CELLS['supercell'], seed=2)
+    other, _ = equivalent_crystal(rutile(), turn, CELLS['supercell'], seed=2)
     found = align(canonical_cell(rutile()), canonical_cell(other))
     assert abs(found.rotation @ turn @ [0, 0, 1]) == pytest.approx([0, 0, 1], abs=1e-6)
 
@@ -43,7 +43,7 @@ def test_another_relaxation_matches():
     crystal = low_symmetry()
     strain = np.eye(3) + np.array([[0.012, 0.004, 0], [0.004, -0.009, 0.003], [0, 0.003, 0.008]])
     turn = rotation(5)
-    other, _ = disguised(crystal, turn @ strain, CELLS['sheared'], seed=4, noise=0.03)
+    other, _ = equivalent_crystal(crystal, turn @ strain, CELLS['sheared'], seed=4, noise=0.03)
     found = align(canonical_cell(crystal), canonical_cell(other))
     np.testing.assert_allclose(found.rotation, turn.T, atol=0.02)
     assert 0.005 < found.strain < 0.03
@@ -55,7 +55,7 @@ def test_of_several_matches_the_best_is_returned():
     sites = np.array([[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
     crystal = Crystal('ortho', np.diag([4.0, 4.05, 4.1]), np.array([38, 22, 8, 8, 8], np.int16), sites)
     turn = rotation(6)
-    found = align(canonical_cell(crystal), canonical_cell(disguised(crystal, turn, seed=3)[0]))
+    found = align(canonical_cell(crystal), canonical_cell(equivalent_crystal(crystal, turn, seed=3)[0]))
     np.testing.assert_allclose(np.abs(found.rotation @ turn), np.eye(3), atol=1e-6)
 
 

@@ -13,7 +13,7 @@ from aiida_goectp.core.crystals.symmetry_search import (
     find_symmetry,
     group_number,
 )
-from tests.core.datasets.disguise import disguised, low_symmetry, rotation, rutile
+from tests.core.datasets.equivalent_crystals import equivalent_crystal, low_symmetry, rotation, rutile
 from tests.rows import PETOUSIS
 
 
@@ -26,7 +26,7 @@ def test_systems_of_textbook_structures(crystal_set):
 
 
 def test_the_system_does_not_depend_on_the_cell():
-    other, _ = disguised(rutile(), rotation(1), np.array([[1, 1, 0], [0, 2, 0], [0, 1, 1]]))
+    other, _ = equivalent_crystal(rutile(), rotation(1), np.array([[1, 1, 0], [0, 2, 0], [0, 1, 1]]))
     assert crystal_system(other) == 'tetragonal'
 
 
@@ -38,7 +38,7 @@ def test_failures_are_none_without_a_warning(recwarn):
 
 
 def test_a_rutile_supercell():
-    other, _ = disguised(rutile(), rotation(1), np.diag([2, 1, 1]))
+    other, _ = equivalent_crystal(rutile(), rotation(1), np.diag([2, 1, 1]))
     found = find_symmetry(other.lattice, other.fractional_positions, other.atomic_numbers)
     assert found.number == 136
     assert found.mapping_to_primitive.max() + 1 == 6

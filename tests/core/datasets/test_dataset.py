@@ -83,7 +83,7 @@ def test_invalid_splits_are_refused():
         (lambda: data.part('other', 'train'), "'other'.*mine"),
         (lambda: data.part('mine', 'holdout'), 'holdout'),
         (lambda: data.with_split('mine'), 'mine'),
-        (lambda: data.with_split(''), 'split'),
+        (lambda: data.with_split(''), 'name'),
         (lambda: data.with_given_split('x', {'train': ['c0'], 'test': ['nobody']}), 'nobody'),
         (lambda: replace(data, splits={'mine': np.array(['train'])}), 'split:mine'),
     ):

@@ -1,4 +1,4 @@
-"""Joining: every crystal once, its labels in its own frame, and a report of what was done."""
+"""Joining of datasets: duplicates, labels in the frame of the kept row, and the report."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ import pytest
 
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.datasets.joining import join_datasets
+from aiida_goectp.core.datasets.splits import reduced_formulas
 from aiida_goectp.core.formats.npz import FormatError
 from tests import tiny
-from tests.core.datasets.disguise import dataset, disguised, low_symmetry, rotation, rutile
+from tests.core.datasets.equivalent_crystals import dataset, equivalent_crystal, low_symmetry, rotation, rutile
 from tests.rows import PETOUSIS, PHONONDB
 
-SKEW = np.array([[5.0, 0.3, -0.2], [0.3, 6.0, 0.4], [-0.2, 0.4, 8.0]])
+ELECTRONIC = np.array([[5.0, 0.3, -0.2], [0.3, 6.0, 0.4], [-0.2, 0.4, 8.0]])
 IONIC = np.array([[9.0, -1.0, 0.5], [-1.0, 12.0, 0.7], [0.5, 0.7, 20.0]])
 SHEARED = np.array([[1, 0, 0], [1, 1, 0], [0, -1, 1]])
 
 
-def test_missing_parts_are_filled_in_the_frame_of_the_kept_row():
+def test_missing_labels_are_taken_from_duplicates():
     crystal, turn = low_symmetry('first'), rotation(3)
-    other, _ = disguised(crystal._replace(id='second'), turn, SHEARED)
-    kept = dataset((crystal, SKEW, None), origin=np.array(['a.npz']))
-    donor = dataset((other, turn @ SKEW @ turn.T, turn @ IONIC @ turn.T), origin=np.array(['b.npz']))
+    other, _ = equivalent_crystal(crystal._replace(id='second'), turn, SHEARED)
+    kept = dataset((crystal, ELECTRONIC, None), origin=np.array(['a.npz']))
+    donor = dataset((other, turn @ ELECTRONIC @ turn.T, turn @ IONIC @ turn.T), origin=np.array(['b.npz']))
     joined, report = join_datasets([kept, donor])
     assert joined.crystals.ids.tolist() == ['first']
     np.testing.assert_array_equal(joined.crystals.lattices[0], crystal.lattice)
-    np.testing.assert_array_equal(joined.electronic[0], SKEW)
+    np.testing.assert_array_equal(joined.electronic[0], ELECTRONIC)
     np.testing.assert_allclose(joined.ionic[0], IONIC, atol=1e-5)
     assert joined.origin.tolist() == ['a.npz; ionic: b.npz']
     names = {'kept': {'part': 0, 'row': 0, 'id': 'first'}, 'other': {'part': 1, 'row': 0, 'id': 'second'}}
@@ -42,20 +43,23 @@ def test_missing_parts_are_filled_in_the_frame_of_the_kept_row():
 def test_born_charges_follow_their_atoms(supercell):
     crystal, turn = low_symmetry(), rotation(4, mirrored=True)
     charges = np.random.default_rng(1).normal(size=(4, 3, 3))  # not symmetric: field and displacement must not swap
-    other, atoms = disguised(crystal, turn, supercell, seed=5)
-    donor = dataset((other, turn @ SKEW @ turn.T, None), born_charges=turn @ charges[atoms] @ turn.T)
-    joined, report = join_datasets([dataset((crystal, SKEW, None)), donor])
+    other, atoms = equivalent_crystal(crystal, turn, supercell, seed=5)
+    donor = dataset((other, turn @ ELECTRONIC @ turn.T, None), born_charges=turn @ charges[atoms] @ turn.T)
+    joined, report = join_datasets([dataset((crystal, ELECTRONIC, None)), donor])
     np.testing.assert_allclose(joined.born_charges, charges, atol=1e-5)
     # and from the small cell to the large one
-    kept, given = dataset((other, turn @ SKEW @ turn.T, None)), dataset((crystal, SKEW, None), born_charges=charges)
+    kept, given = (
+        dataset((other, turn @ ELECTRONIC @ turn.T, None)),
+        dataset((crystal, ELECTRONIC, None), born_charges=charges),
+    )
     joined, _ = join_datasets([kept, given])
     np.testing.assert_allclose(joined.born_charges, turn @ charges[atoms] @ turn.T, atol=1e-5)
     assert [entry['target'] for entry in report['filled']] == ['born_charges']
 
 
-def test_disagreement_is_reported_with_both_values_and_the_first_wins():
+def test_disagreements_are_reported_and_the_first_label_is_kept():
     turn = rotation(7)
-    other, _ = disguised(rutile(name='again'), turn, SHEARED)
+    other, _ = equivalent_crystal(rutile(name='again'), turn, SHEARED)
     labels = np.diag([6.0, 6.0, 8.0])
     wrong = turn @ np.diag([8.0, 8.0, 6.0]) @ turn.T
     joined, report = join_datasets(
@@ -68,16 +72,11 @@ def test_disagreement_is_reported_with_both_values_and_the_first_wins():
     assert entry['difference'] == pytest.approx(np.sqrt(12 / 136), rel=1e-4)
     assert (entry['average'], entry['other_average']) == (pytest.approx(20 / 3), pytest.approx(22 / 3))
     np.testing.assert_array_equal(joined.electronic[0], labels)
-    # within the tolerance nobody disagrees
-    assert (
-        join_datasets([dataset((rutile(), labels, labels)), dataset((other, wrong, None))], tolerance=0.5)[1][
-            'disagreements'
-        ]
-        == []
-    )
+    _, report = join_datasets([dataset((rutile(), labels, labels)), dataset((other, wrong, None))], tolerance=0.5)
+    assert report['disagreements'] == []
 
 
-def test_what_gates_refuse_neither_wins_nor_gives():
+def test_refused_rows_are_replaced_and_give_no_labels():
     labels = np.diag([6.0, 6.0, 8.0])
     refused = dataset((rutile(name='bad'), labels * 9, labels * 9), failed_gates=np.array(['insulating']))
     good = dataset((rutile(name='good'), labels, None))
@@ -89,12 +88,12 @@ def test_what_gates_refuse_neither_wins_nor_gives():
         assert joined.trainable.all()
         assert report['duplicates'][0]['refused'] == 'insulating'
         assert report['filled'] == report['disagreements'] == []
-    # without a better one, the refused row stays, named
+    # a refused row without a better duplicate is kept
     joined, _ = join_datasets([refused, refused])
     assert (len(joined), joined.failed_gates.tolist(), joined.trainable.tolist()) == (1, ['insulating'], [False])
 
 
-def test_an_ionic_label_that_failed_is_replaced_by_a_good_one():
+def test_a_failed_ionic_label_is_replaced():
     labels = np.diag([6.0, 6.0, 8.0])
     first = dataset((rutile(), labels, None), failed_gates=np.array(['no_imaginary_mode']))
     joined, _ = join_datasets([first, dataset((rutile(c=2.97), labels, labels * 3))])
@@ -102,7 +101,7 @@ def test_an_ionic_label_that_failed_is_replaced_by_a_good_one():
     assert joined.failed_gates.tolist() == ['']
 
 
-def test_functionals_and_polymorphs_stay_apart():
+def test_functionals_and_polymorphs_are_distinct():
     labels = np.eye(3) * 5
     squeezed = rutile(c=2.6, name='squeezed')
     parts = [
@@ -116,14 +115,13 @@ def test_functionals_and_polymorphs_stay_apart():
     assert report['duplicates'] == []
 
 
-def test_nothing_else_is_lost():
+def test_properties_and_ids_are_kept():
     one = tiny.some_dataset(9)
     gap = replace(one, crystals=replace(one.crystals, properties={'band_gap': np.arange(9.0)}))
     other = tiny.some_dataset(6, seed=5)
     text = replace(other, crystals=replace(other.crystals, properties={'note': np.array(list('abcdef'))}))
     joined, report = join_datasets([gap, text])
-    twins = len(report['duplicates'])
-    assert len(joined) == report['rows'] == 15 - twins
+    assert len(joined) == report['rows'] == 15 - len(report['duplicates'])
     assert report['rows_given'] == [9, 6]
     first = np.isin(joined.crystals.hashes, one.crystals.hashes)
     found = {key: joined.crystals.properties[key][first].tolist() for key in ('band_gap', 'note')}
@@ -137,7 +135,7 @@ def test_nothing_else_is_lost():
     assert len(report['duplicates']) == len(joined)
 
 
-def test_splits_are_kept_and_newcomers_are_put_where_they_may_be():
+def test_splits_are_kept_and_extended():
     old = tiny.some_dataset(20).with_split('mine', seed=1).with_split('by formula', 'formula', seed=1)
     new = tiny.some_dataset(8, seed=9)
     plain, _ = join_datasets([old, new])
@@ -150,38 +148,32 @@ def test_splits_are_kept_and_newcomers_are_put_where_they_may_be():
     joined, _ = join_datasets([old, new], newcomers='train')
     assert (joined.splits['mine'][~kept] == 'train').all()
     assert (joined.part('mine', 'test').crystals.hashes == plain.part('mine', 'test').crystals.hashes).all()
-    from aiida_goectp.core.datasets.splits import reduced_formulas
-
     for again in (joined, join_datasets([joined, tiny.some_dataset(8, seed=11)], newcomers='train')[0]):
-        sides = {part: set(reduced_formulas(again.part('by formula', part).crystals)) for part in ('train', 'test')}
-        assert not sides['train'] & sides['test']
+        formulas = {part: set(reduced_formulas(again.part('by formula', part).crystals)) for part in ('train', 'test')}
+        assert not formulas['train'] & formulas['test']
     assert joined.split_settings['mine']['kind'] == 'joined'
     assert joined.split_settings['mine']['of'][0]['seed'] == 1
 
 
 @pytest.mark.parametrize(
-    ('arguments', 'words'),
-    [
-        ({'parts': []}, 'no dataset to join'),
-        ({'tolerance': 0.0}, 'tolerance 0.0: give a relative distance above zero'),
-        ({'newcomers': 'everything'}, "newcomers go to one of train, validation, test, or to none; found 'everything'"),
-    ],
+    ('arguments', 'name'),
+    [({'parts': []}, 'dataset'), ({'tolerance': 0.0}, 'tolerance'), ({'newcomers': 'everything'}, "'everything'")],
 )
-def test_what_is_refused(arguments, words):
-    with pytest.raises(FormatError, match=words):
+def test_invalid_arguments_are_refused(arguments, name):
+    with pytest.raises(FormatError, match=name):
         join_datasets(**{'parts': [tiny.some_dataset(2)], **arguments})
 
 
 def test_two_published_tables():
-    """Rows of one compound under two functionals are two rows; under one, they are one in spite of their cells."""
+    """Rows of one compound are distinct for two functionals, and duplicates for one, whatever their cells."""
     one, other = (Dataset.load(path) for path in (PHONONDB, PETOUSIS))
-    _, apart = join_datasets(
+    _, distinct = join_datasets(
         [replace(one, functional=np.full(len(one), 'PBEsol')), replace(other, functional=np.full(len(other), 'PBE'))]
     )
-    _, together = join_datasets([one, other])
-    crossed = [e for e in together['duplicates'] if e['kept']['part'] != e['other']['part']]
-    assert not [e for e in apart['duplicates'] if e['kept']['part'] != e['other']['part']]
+    _, joined = join_datasets([one, other])
+    between = [e for e in joined['duplicates'] if e['kept']['part'] != e['other']['part']]
+    assert not [e for e in distinct['duplicates'] if e['kept']['part'] != e['other']['part']]
     common = set(one.crystals.ids.tolist()) & set(other.crystals.ids.tolist())
-    # the others expand by 2 to 6 % from one functional to the other
-    assert len(common & {entry['other']['id'] for entry in crossed}) == 21
+    # the other cells differ by 2 to 6 % between the functionals
+    assert len(common & {entry['other']['id'] for entry in between}) == 21
     assert len(common) == 34

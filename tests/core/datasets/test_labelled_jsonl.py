@@ -1,4 +1,4 @@
-"""Labelled JSON lines: functional, origin, charges, flags and gates of each row."""
+"""Labelled JSON lines: functional, origin, Born charges, flags and gates of each row."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def test_functional_and_origin():
     assert read(line()).functional.tolist() == ['unknown']
 
 
-def test_charges_stand_with_their_atoms_and_are_not_symmetrised():
+def test_born_charges():
     data = read(line(), line(born=[CHARGE.tolist(), (-CHARGE).tolist()]), line(born=None))
     np.testing.assert_array_equal(data.born_charges[2:4], [CHARGE, -CHARGE])
     assert np.isnan(data.born_charges[[0, 1, 4, 5]]).all()
-    with pytest.raises(FormatError, match=r'born has shape \(1, 3, 3\), expected \(2, 3, 3\)'):
+    with pytest.raises(FormatError, match=r'a: born .*\(1, 3, 3\).*\(2, 3, 3\)'):
         read(line(id='a', born=[CHARGE.tolist()]))
 
 
-def test_flags_and_gates_keep_labels_out():
+def test_flags_and_gates_remove_labels():
     data = read(
         line(id='good'),
         line(id='ionic', ionic_ok=False),
@@ -63,7 +63,7 @@ def test_flags_and_gates_keep_labels_out():
     assert np.isnan(data.electronic).all(axis=(1, 2)).tolist() == [False, False, True, False, False, False, False]
 
 
-def test_numbers_that_are_none_are_missing():
+def test_numbers_that_are_not_finite_are_missing():
     data = read(line(eps_ionic=[[float('nan')] * 3] * 3), line(eps_electronic=[[1e400] * 3] * 3))
     assert np.isnan(data.ionic[0]).all()
     assert np.isnan(data.electronic[1]).all()

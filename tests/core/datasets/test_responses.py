@@ -11,7 +11,7 @@ from aiida_goectp.core.datasets.responses import JudgedResponse, dataset_from_re
 from aiida_goectp.core.dielectric.gates import judge
 from aiida_goectp.core.dielectric.response import DielectricResponse
 from aiida_goectp.core.formats.npz import FormatError
-from tests.core.datasets.disguise import disguised, rotation, rutile
+from tests.core.datasets.equivalent_crystals import equivalent_crystal, rotation, rutile
 
 GOOD, IONIC = np.diag([6.0, 6.0, 9.0]), np.diag([90.0, 90.0, 150.0])
 
@@ -51,7 +51,7 @@ def test_labels_depend_on_the_verdict():
 
 def test_tensors_are_in_the_frame_of_the_cell():
     turn = rotation(2)
-    crystal, _ = disguised(rutile(), turn)
+    crystal, _ = equivalent_crystal(rutile(), turn)
     tilted = turn @ (GOOD + 0.01 * np.array([[0, 1, 0], [-1, 0, 0], [0, 0, 0]])) @ turn.T
     item = DielectricResponse(crystal, tilted, band_gap=1.8)
     data = dataset_from_responses([judged(item)])

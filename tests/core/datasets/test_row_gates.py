@@ -8,7 +8,7 @@ import pytest
 from aiida_goectp.core.datasets.row_gates import IONIC_GATES, failed_names, failed_row_gates, is_refused, join_names
 from aiida_goectp.core.dielectric.gate_codes import GateCode
 from aiida_goectp.core.dielectric.gates import DEFAULT_THRESHOLDS, judge
-from tests.core.datasets.disguise import rutile
+from tests.core.datasets.equivalent_crystals import rutile
 from tests.rows import PETOUSIS, PHONONDB, read_rows, response_of
 
 GOOD, IONIC = np.diag([6.0, 6.0, 9.0]), np.diag([90.0, 90.0, 150.0])

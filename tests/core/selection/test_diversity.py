@@ -7,7 +7,7 @@ import pytest
 from aiida_goectp.core.crystals import Crystal, CrystalSet
 from aiida_goectp.core.selection.diversity import StructureMatcher, take_batch
 from tests.core.crystals.test_matching import CELLS, polymorphs
-from tests.core.datasets.disguise import disguised, low_symmetry, rotation, rutile
+from tests.core.datasets.equivalent_crystals import equivalent_crystal, low_symmetry, rotation, rutile
 
 
 def compare(method, first: Crystal, second: Crystal, **options) -> bool:
@@ -23,7 +23,7 @@ def compare(method, first: Crystal, second: Crystal, **options) -> bool:
 @pytest.mark.parametrize('cell', CELLS)
 @pytest.mark.parametrize('crystal', [rutile(), low_symmetry()], ids=lambda crystal: crystal.id)
 def test_other_cells_and_frames_of_a_crystal_match(method, crystal, cell):
-    other, _ = disguised(crystal, rotation(3, mirrored=True), CELLS[cell], seed=1)
+    other, _ = equivalent_crystal(crystal, rotation(3, mirrored=True), CELLS[cell], seed=1)
     assert compare(method, crystal, other)
 
 

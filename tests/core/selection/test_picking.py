@@ -17,7 +17,7 @@ from aiida_goectp.core.selection.known import KnownCrystals
 from aiida_goectp.core.selection.picking import PickSettings, pick
 from aiida_goectp.core.selection.reasons import ReasonCode, parse_reasons
 from tests.core.crystals.test_matching import CELLS
-from tests.core.datasets.disguise import dataset, disguised, rotation, rutile
+from tests.core.datasets.equivalent_crystals import dataset, equivalent_crystal, rotation, rutile
 
 from .builders import FAILURE, crystal_set, predictions_for, rows_of
 
@@ -112,7 +112,8 @@ def test_random_picks_depend_on_the_round():
 def pool_with_copies():
     """Return rutile, two copies in other cells and frames, and two other crystals."""
     forms = [
-        disguised(rutile(), rotation(seed), CELLS[name], seed)[0] for seed, name in ((1, 'supercell'), (2, 'same'))
+        equivalent_crystal(rutile(), rotation(seed), CELLS[name], seed)[0]
+        for seed, name in ((1, 'supercell'), (2, 'same'))
     ]
     rows = [rutile(), *forms, rutile()._replace(atomic_numbers=np.array([50, 50, 8, 8, 8, 8], np.int16))]
     others = crystal_set(1)[0]

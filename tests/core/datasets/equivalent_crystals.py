@@ -1,4 +1,4 @@
-"""One crystal in many forms, with its tensors in the frame of each."""
+"""Crystals in equivalent descriptions, and small datasets of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from aiida_goectp.core.crystals import Crystal, CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
 
-ONE = np.eye(3, dtype=int)
+UNIT_CELL = np.eye(3, dtype=int)
 
 
 def rotation(seed: int, mirrored: bool = False) -> np.ndarray:
@@ -17,23 +17,23 @@ def rotation(seed: int, mirrored: bool = False) -> np.ndarray:
 
 
 def rutile(c: float = 2.96, name: str = 'rutile') -> Crystal:
-    """Return TiO2, tetragonal: its tensor says which way the axis points."""
+    """Return TiO2, tetragonal: the tensor depends on the direction of the axis."""
     x = 0.305
     sites = [[0, 0, 0], [0.5] * 3, [x, x, 0], [-x, -x, 0], [0.5 + x, 0.5 - x, 0.5], [0.5 - x, 0.5 + x, 0.5]]
     return Crystal(name, np.diag([4.59, 4.59, c]), np.array([22, 22, 8, 8, 8, 8], np.int16), np.array(sites))
 
 
 def low_symmetry(name: str = 'triclinic') -> Crystal:
-    """Return a crystal without any symmetry, so that all nine numbers of a tensor are told apart."""
+    """Return a crystal without symmetry: all components of its tensor differ."""
     lattice = np.array([[4.1, 0, 0], [0.7, 4.9, 0], [-0.4, 0.9, 5.7]])
     sites = np.array([[0, 0, 0], [0.31, 0.44, 0.52], [0.72, 0.13, 0.61], [0.45, 0.81, 0.17]])
     return Crystal(name, lattice, np.array([38, 22, 8, 9], np.int16), sites)
 
 
-def disguised(crystal: Crystal, turn: np.ndarray, supercell=ONE, seed: int = 0, noise: float = 0.0):
-    """Return the crystal turned, in another cell, from another origin, atoms shuffled and unwrapped.
+def equivalent_crystal(crystal: Crystal, rotation: np.ndarray, supercell=UNIT_CELL, seed: int = 0, noise: float = 0.0):
+    """Return the crystal rotated, in another cell, with another origin, atoms permuted and unwrapped.
 
-    :return: the crystal, and the atom of the original that each of its atoms is a copy of
+    :return: the crystal, and the index of the original atom of each of its atoms
     """
     rng = np.random.default_rng(seed)
     lattice = supercell @ crystal.lattice
@@ -49,7 +49,7 @@ def disguised(crystal: Crystal, turn: np.ndarray, supercell=ONE, seed: int = 0, 
     positions = np.array([found[key] for key in keys]) + rng.uniform(-2, 2, 3) + rng.integers(-2, 3, (len(keys), 3))
     positions += rng.uniform(-noise, noise, positions.shape) @ np.linalg.inv(lattice)
     atoms = np.array([atom for atom, _ in keys])
-    return Crystal(crystal.id, lattice @ turn.T, crystal.atomic_numbers[atoms], positions), atoms
+    return Crystal(crystal.id, lattice @ rotation.T, crystal.atomic_numbers[atoms], positions), atoms
 
 
 def dataset(*rows, functional='PBEsol', **columns) -> Dataset:
