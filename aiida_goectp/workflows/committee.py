@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiida import orm
-from aiida.engine import ExitCode, while_
+from aiida.engine import ExitCode, ProcessBuilder, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.calculations.base import validate_positive
@@ -20,9 +20,6 @@ from aiida_goectp.workflows.failures import failure_reason
 from aiida_goectp.workflows.protocols.mixin import ProtocolMixin
 from aiida_goectp.workflows.submit_once import SubmitOnceMixin
 from aiida_goectp.workflows.train import TrainWorkChain
-
-if TYPE_CHECKING:
-    from aiida.engine import ProcessBuilder
 
 __all__ = ('TrainCommitteeWorkChain',)
 

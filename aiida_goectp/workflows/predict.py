@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiida import orm
 from aiida.common import AttributeDict
-from aiida.engine import ProcessHandlerReport, process_handler
+from aiida.engine import ProcessBuilder, ProcessHandlerReport, process_handler
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.calculations.predict import PredictCalculation
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.workflows.restart import GoectpBaseRestartWorkChain
-
-if TYPE_CHECKING:
-    from aiida.engine import ProcessBuilder
 
 __all__ = ('PredictWorkChain',)
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from aiida import orm
 from aiida.common import AttributeDict
-from aiida.engine import BaseRestartWorkChain, ExitCode, ProcessHandlerReport, ToContext, append_, while_
+from aiida.engine import (
+    BaseRestartWorkChain,
+    ExitCode,
+    ProcessBuilder,
+    ProcessHandlerReport,
+    ToContext,
+    append_,
+    while_,
+)
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.workflows.protocols.mixin import ProtocolMixin, gpu_options, merge
 from aiida_goectp.workflows.submit_once import SubmitOnceMixin
-
-if TYPE_CHECKING:
-    from aiida.engine import ProcessBuilder
 
 __all__ = ('GoectpBaseRestartWorkChain',)
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiida import orm
 from aiida.common import AttributeDict
-from aiida.engine import ExitCode, while_
+from aiida.engine import ExitCode, ProcessBuilder, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.calculations.base import validate_positive
 from aiida_goectp.calculations.rank import filter_crystals, merge_predictions, rank_crystals
 from aiida_goectp.calculations.select import select_top
+from aiida_goectp.core.selection import Filters, figure_of_merit
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
@@ -22,17 +23,11 @@ from aiida_goectp.workflows.predict import PredictWorkChain
 from aiida_goectp.workflows.protocols.mixin import ProtocolMixin
 from aiida_goectp.workflows.submit_once import SubmitOnceMixin
 
-if TYPE_CHECKING:
-    from aiida.engine import ProcessBuilder
-
 __all__ = ('ScreenWorkChain', 'runs_without_scheduler')
 
 
 def validate_screen(inputs: Mapping[str, Any], _: Any) -> str | None:
     """Return an error for inputs that would fail in a later step: crystals, filters and figure of merit."""
-    from aiida_goectp.core.selection.filters import Filters
-    from aiida_goectp.core.selection.merit import figure_of_merit
-
     crystals, model = inputs.get('crystals'), inputs.get('model')
     if crystals is None or model is None:
         return None

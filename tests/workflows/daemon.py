@@ -1,4 +1,4 @@
-"""A profile of its own with a daemon that can be killed the hard way, and what the test sees of a process in it."""
+"""A separate profile with a daemon that can be killed by SIGKILL, and reports on a process in it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 class Daemon:
     """The daemon of a profile in a folder, with two workers.
 
-    :param folder: where the profile is, and where commands are run
+    :param folder: folder of the profile, and working directory of commands
     """
 
     def __init__(self, folder: Path) -> None:
@@ -43,14 +43,14 @@ class Daemon:
         """Submit a process.
 
         :param submit: a script that submits it and prints its pk
-        :param report: a script that prints what is seen of it, as JSON, given the pk
+        :param report: a script that prints a report on the process with the given pk as JSON
         """
         (self.folder / 'submit.py').write_text(submit)
         (self.folder / 'report.py').write_text(report)
         self.pk = self.run('verdi', 'run', 'submit.py').split()[-1]
 
     def report_when(self, condition: Callable[[dict[str, Any]], bool], seconds: float) -> dict[str, Any]:
-        """Return the first report of which the condition holds."""
+        """Return the first report that meets the condition."""
         deadline = time.monotonic() + seconds
         while not condition(report := json.loads(self.run('verdi', 'run', 'report.py', self.pk).splitlines()[-1])):
             assert time.monotonic() < deadline, report
@@ -58,36 +58,36 @@ class Daemon:
         return report
 
     def processes(self) -> list[psutil.Process]:
-        """Return its processes, the supervisor first; none may stay behind."""
+        """Return the processes of the daemon, the supervisor first."""
         (pid_file,) = (self.folder / '.aiida' / 'daemon').glob('circus-*.pid')
         supervisor = psutil.Process(int(pid_file.read_text()))
-        # jobs go on when the daemon dies, as they do on a cluster; circus's watcher of loads has no other end
-        return [supervisor, *filter(_is_ours, supervisor.children(recursive=True))]
+        # jobs keep running when the daemon dies, as on a cluster; the statistics process of circus must be killed too
+        return [supervisor, *filter(_is_daemon, supervisor.children(recursive=True))]
 
     def kill_and_restart(self) -> None:
-        """Kill it, the hard way, and start it again."""
+        """Kill the daemon by SIGKILL, and start it again."""
         processes = self.processes()
         assert len(processes) >= 3  # the supervisor, its workers, the broker
         for process in processes:
             process.kill()
         psutil.wait_procs(processes, 30)
-        # where the new broker is slow to name its sockets, aiida-core's workers connect to those of the dead one and
-        # wait for ever; after a crash, `verdi daemon restart` is what helps
+        # if the new broker is slow to write its sockets, workers connect to those of the dead one and wait forever;
+        # after a crash of a machine `verdi daemon restart` solves this
         for stale in (self.folder / '.aiida' / 'broker').rglob('broker.sockets'):
             stale.unlink()
         self.run('verdi', 'daemon', 'start', '2')
 
 
-def _is_ours(process: psutil.Process) -> bool:
+def _is_daemon(process: psutil.Process) -> bool:
     try:
         return bool({'daemon', 'from circus import stats; stats.main()'} & {*process.cmdline()})
-    except (psutil.NoSuchProcess, psutil.ZombieProcess):  # a job or a scheduler's command that just ended
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):  # a job or a command of the scheduler that has ended
         return False
 
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    """Return the running daemon of a new profile; it is stopped at the end."""
+    """Return the running daemon of a new profile."""
     one = Daemon(tmp_path)
     one.run('verdi', 'presto')
     one.run('verdi', 'config', 'set', 'daemon.timeout', '30')

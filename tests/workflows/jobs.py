@@ -1,4 +1,4 @@
-"""Jobs that ended in some way, and executables with a fault, for the tests of restarting work chains."""
+"""Jobs with a given exit code, and executables with an injected fault, for the tests of restarts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from plumpy import ProcessState
 
 
 def end_job(process, computer, entry_point, code, **outputs):
-    """Give a work chain a job which ended in some way, and let it look at that."""
+    """Add a job with an exit code to a work chain, and execute ``inspect_process``."""
     node = orm.CalcJobNode(computer=computer, process_type=f'aiida.calculations:{entry_point}').store()
     outputs = {'remote_folder': orm.RemoteData(computer=computer, remote_path='/nowhere'), **outputs}
     for name, output in outputs.items():
@@ -23,7 +23,7 @@ def end_job(process, computer, entry_point, code, **outputs):
 
 
 def faulty_once(code, fault, folder, aiida_code_installed):
-    """Return a code whose first job has a fault; the others have none."""
+    """Return a code whose first job has an injected fault."""
     script = folder / 'goectp-with-a-fault'
     script.write_text(
         f'#!/bin/bash\nif [ ! -e {folder}/once ]; then touch {folder}/once; '

@@ -6,10 +6,32 @@ import pytest
 from aiida import orm
 from aiida.engine.processes.ports import PortNamespace
 
+from aiida_goectp.calculations.predict import PredictCalculation
+from aiida_goectp.calculations.train import TrainCalculation
 from aiida_goectp.data.model import ModelData
+from aiida_goectp.workflows.aiida_private import builder_inputs
+from aiida_goectp.workflows.campaign.retrain import RetrainWorkChain
+from aiida_goectp.workflows.campaign.workchain import ActiveLearningWorkChain
+from aiida_goectp.workflows.committee import TrainCommitteeWorkChain
+from aiida_goectp.workflows.evaluate import EvaluateWorkChain
 from aiida_goectp.workflows.predict import PredictWorkChain
 from aiida_goectp.workflows.protocols.mixin import gpu_options, merge
 from aiida_goectp.workflows.screen import ScreenWorkChain
+from aiida_goectp.workflows.train import TrainWorkChain
+from aiida_goectp.workflows.verify import VerifyWorkChain
+
+PROCESSES = (
+    ActiveLearningWorkChain,
+    EvaluateWorkChain,
+    PredictCalculation,
+    PredictWorkChain,
+    RetrainWorkChain,
+    ScreenWorkChain,
+    TrainCalculation,
+    TrainCommitteeWorkChain,
+    TrainWorkChain,
+    VerifyWorkChain,
+)
 
 
 @pytest.fixture
@@ -50,15 +72,15 @@ def test_every_key_of_the_files_is_an_input(work_chain):
 @pytest.mark.parametrize('protocol', ['fast', 'balanced', 'stringent', None])
 def test_builders_are_complete(any_code, crystals, tiny, protocol):
     builder = PredictWorkChain.get_builder_from_protocol(any_code, crystals, tiny, protocol)
-    assert PredictWorkChain.spec().inputs.validate(dict(builder._inputs(prune=True))) is None
+    assert PredictWorkChain.spec().inputs.validate(builder_inputs(builder)) is None
     builder = ScreenWorkChain.get_builder_from_protocol(
         any_code, crystals, tiny, protocol, filters={'min_gap': 1}, overrides={'figure_of_merit': 'gap_total'}
     )
-    inputs = builder._inputs(prune=True)
-    assert ScreenWorkChain.spec().inputs.validate(dict(inputs)) is None
+    inputs = builder_inputs(builder)
+    assert ScreenWorkChain.spec().inputs.validate(inputs) is None
     assert inputs['filters'].get_dict() == {'min_gap': 1}
     assert inputs['predict']['goectp']['code'] == any_code
-    assert inputs['max_concurrent_shards'] == 1  # no queue: each job takes the whole machine
+    assert inputs['max_concurrent_shards'] == 1  # without a scheduler each job uses the whole machine
 
 
 def test_overrides_take_precedence(any_code, crystals, tiny):
@@ -138,7 +160,7 @@ def test_scheduler_without_a_request_of_gpus(aiida_profile, aiida_computer):
     assert gpu_options(code, 1, {'queue_name': 'gpu'}) == {}
 
 
-@pytest.mark.parametrize('process', [PredictWorkChain, ScreenWorkChain, PredictWorkChain._process_class])
+@pytest.mark.parametrize('process', PROCESSES)
 def test_ports_and_exit_codes(process):
     codes = process.spec().exit_codes
     assert len({code.status for code in codes.values()}) == len(codes)
@@ -154,17 +176,16 @@ def test_ports_and_exit_codes(process):
                 assert port.help, name
 
     check(process.spec().inputs)
+    assert all(port.help for port in process.spec().outputs.values())
 
 
 def test_exit_codes_of_nested_processes_do_not_contradict():
     meanings = {}
-    for process in (PredictWorkChain, ScreenWorkChain, PredictWorkChain._process_class):
+    for process in (PredictWorkChain, ScreenWorkChain, PredictCalculation):
         for label, code in process.spec().exit_codes.items():
             assert meanings.setdefault(code.status, label) == label
 
 
 def test_failed_runs_are_not_cached():
-    own = {
-        label: code for label, code in PredictWorkChain._process_class.spec().exit_codes.items() if code.status >= 200
-    }
+    own = {label: code for label, code in PredictCalculation.spec().exit_codes.items() if code.status >= 200}
     assert {label for label, code in own.items() if not code.invalidates_cache} == {'ERROR_TOO_MANY_FAILED_ROWS'}

@@ -1,4 +1,4 @@
-"""A verification whose daemon is killed, the hard way, while calculations run."""
+"""A verification whose daemon is killed by SIGKILL while calculations run."""
 
 import pytest
 
@@ -29,7 +29,7 @@ from aiida import orm
 node = orm.load_node(int(sys.argv[1]))
 children = [child for child in node.called if child.process_label == 'TableDfptWorkChain']
 jobs = [job for job in node.called_descendants if isinstance(job, orm.CalcJobNode)]
-# a process that is just being stored has no state yet
+# a process that is being stored has no state
 states = [item.process_state for item in node.called_descendants]
 print(json.dumps({
     'finished': node.is_finished,
@@ -44,10 +44,10 @@ print(json.dumps({
 """
 
 
-def test_a_killed_daemon_loses_nothing(daemon):  # noqa: F811
+def test_verification_continues_after_the_daemon_is_killed(daemon):  # noqa: F811
     daemon.submit(SUBMIT, REPORT)
-    for wanted in (1, 3):  # while the first run, and once more on the way
-        # a process whose task the broker has not handed out yet is lost to aiida-core itself until the next restart
+    for wanted in (1, 3):  # number of jobs at which the daemon is killed
+        # aiida-core loses a process whose task is still in the broker until the next restart of the daemon
         met = lambda report: report['jobs'] >= wanted and report['running'] and not report['created']  # noqa: B023, E731
         report = daemon.report_when(lambda report: met(report) or report['finished'], 300)  # noqa: B023
         assert not report['finished'], report
@@ -55,6 +55,6 @@ def test_a_killed_daemon_loses_nothing(daemon):  # noqa: F811
     report = daemon.report_when(lambda report: report['finished'], 500)
     assert report['status'] == 0, report
     assert report['accepted'] == 6
-    # every crystal was computed once, and no more than once
+    # each crystal was computed once
     assert len(report['structures']) == len(set(report['structures'])) == 6
     assert report['jobs'] == 6

@@ -1,12 +1,12 @@
-"""``goectp.active_learning``: predict, pick, verify, retrain, until a rule says stop."""
+"""``goectp.active_learning``: a discovery campaign of rounds that predict, pick, verify and retrain."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiida import orm
-from aiida.engine import ExitCode, if_, while_
+from aiida.engine import ExitCode, ProcessBuilder, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.calculations.campaign import (
@@ -20,40 +20,49 @@ from aiida_goectp.calculations.campaign import (
     record_round,
 )
 from aiida_goectp.calculations.picks import pick_batch
+from aiida_goectp.calculations.retraining import record_retraining
+from aiida_goectp.core.formats.settings import read_settings
+from aiida_goectp.core.selection import (
+    RetrainingPolicy,
+    StopRules,
+    decide_retraining,
+    should_stop,
+    summarise_candidates,
+)
+from aiida_goectp.core.selection.folds import BASE_SPLIT
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.picks import PicksData
 from aiida_goectp.data.ranking import RankingData
-from aiida_goectp.workflows.campaign.inputs import define_inputs, inputs_from_labels, predict_inputs, train_inputs
-from aiida_goectp.workflows.campaign.retraining import RetrainingWorkChain
+from aiida_goectp.workflows.campaign.inputs import define_inputs, inputs_from_labels
+from aiida_goectp.workflows.campaign.retrain import RetrainWorkChain
 from aiida_goectp.workflows.campaign.stop import stop_requested
 from aiida_goectp.workflows.dfpt.base import DfptWorkChain
 from aiida_goectp.workflows.failures import failure_reason
 from aiida_goectp.workflows.predict import PredictWorkChain
 from aiida_goectp.workflows.protocols.mixin import ProtocolMixin, merge
 from aiida_goectp.workflows.screen import runs_without_scheduler
+from aiida_goectp.workflows.submit_once import SubmitOnceMixin
+from aiida_goectp.workflows.train import TrainWorkChain
 from aiida_goectp.workflows.verify import VerifyWorkChain
-
-if TYPE_CHECKING:
-    from aiida.engine import ProcessBuilder
 
 __all__ = ('ActiveLearningWorkChain',)
 
 _RESPONSES = ('accepted', 'electronic_only', 'refused_responses')
+"""output namespaces of a verification with responses"""
 _NODES = ('split', 'predictions', 'labels', 'thresholds', 'reuse', 'extend')
-"""inputs that no protocol has"""
+"""inputs that no protocol contains"""
 
 
-class ActiveLearningWorkChain(ProtocolMixin, RetrainingWorkChain):
-    """Run a discovery campaign to its end: in each round predict the pool, pick, verify by DFPT, learn, decide.
+class ActiveLearningWorkChain(ProtocolMixin, SubmitOnceMixin):
+    """Run a discovery campaign: predict the pool, pick, verify by DFPT, add the labels, retrain, and repeat.
 
-    A label that fails is a result. A failed retraining keeps the old model. Both stand in the history, as does the
-    reason of every pick. What was asked of the campaign from outside, to stop after the round, is read from the extras
-    of its node (:func:`aiida_goectp.workflows.campaign.stop.request_stop`).
+    A failed label is a result. A failed retraining keeps the model in use. The history records both, and the reason of
+    each pick. :func:`aiida_goectp.workflows.campaign.stop.request_stop` requests a stop after the current round.
 
-    Throttled: beside itself it holds at a time one prediction, or one verification with at most ``max_concurrent``
-    calculations below it, or at most ``max_trainings`` trainings.
+    At any time the campaign runs one prediction, or one verification with at most ``max_concurrent`` calculations, or
+    one retraining with at most ``max_trainings`` members in training.
     """
 
     _PROTOCOL_FILE = 'active_learning.yaml'
@@ -68,21 +77,26 @@ class ActiveLearningWorkChain(ProtocolMixin, RetrainingWorkChain):
         """Define inputs, outline, outputs and exit codes."""
         super().define(spec)
         define_inputs(spec)
-        steps: Any = cls  # the hints of aiida-core admit no steps of a subclass
-        train = (steps.deal, while_(steps.has_members)(steps.train_members, steps.inspect_members), steps.merge)
-        predict = if_(steps.lacks_predictions)(steps.predict, steps.inspect_prediction)
+        steps: Any = cls  # the type hints of aiida-core do not admit steps of a subclass
+        predict = if_(steps.should_run_prediction)(steps.run_prediction, steps.inspect_prediction)
         spec.outline(
             steps.setup,
-            if_(steps.lacks_model)(*train, steps.begin_with_model),
-            while_(steps.goes_on)(
+            if_(steps.should_train_first_model)(
+                steps.run_retraining,
+                steps.inspect_first_training,
+            ),
+            while_(steps.should_continue)(
                 predict,
                 steps.pick,
-                if_(steps.has_picks)(
-                    steps.verify,
-                    steps.take_labels,
-                    steps.record,
+                if_(steps.should_verify)(
+                    steps.run_verification,
+                    steps.inspect_verification,
+                    steps.update_history,
                     steps.decide_retraining,
-                    if_(steps.is_due)(*train, steps.compare),
+                    if_(steps.should_retrain)(
+                        steps.run_retraining,
+                        steps.inspect_retraining,
+                    ),
                 ),
             ),
             predict,
@@ -93,24 +107,26 @@ class ActiveLearningWorkChain(ProtocolMixin, RetrainingWorkChain):
 
     @classmethod
     def _define_outputs(cls, spec: WorkChainSpec) -> None:
-        spec.output('model', valid_type=ModelData, required=False, help='In use at the end.')
-        spec.output('dataset', valid_type=DatasetData, help='The starting dataset with all labels of the campaign.')
+        spec.output('model', valid_type=ModelData, required=False, help='Model in use at the end.')
+        spec.output('dataset', valid_type=DatasetData, help='Starting dataset with all labels of the campaign.')
         spec.output('history', valid_type=orm.Dict, help='All rounds: `aiida_goectp.core.selection.History`.')
         spec.output(
             'ranking',
             valid_type=RankingData,
             required=False,
-            help='Of the pool, with verified values in place of predicted ones.',
+            help='Ranking of the pool by verified values where there are any, else by predictions.',
         )
         spec.output(
-            'stop', valid_type=orm.Dict, required=False, help='`rule` that ended it, and the `reason` in words.'
+            'stop', valid_type=orm.Dict, required=False, help='The `rule` that ended the campaign, and its `reason`.'
         )
-        spec.output('core_hours', valid_type=orm.Float, required=False, help='Of all rounds, extended ones included.')
+        spec.output(
+            'core_hours', valid_type=orm.Float, required=False, help='Cost of all rounds, those extended included.'
+        )
         spec.output_namespace('picks', valid_type=PicksData, dynamic=True, help='By round: a reason for each crystal.')
-        spec.exit_code(222, 'ERROR_DATASET_REFUSED', message='The starting dataset will not do: {message}')
-        spec.exit_code(223, 'ERROR_PICKING_REFUSED', message='Nothing can be picked: {message}')
+        spec.exit_code(222, 'ERROR_DATASET_REFUSED', message='Invalid starting dataset: {message}')
+        spec.exit_code(223, 'ERROR_PICKING_REFUSED', message='No crystal can be picked: {message}')
         spec.exit_code(450, 'ERROR_PREDICTION_FAILED', message='The crystals could not be predicted: {message}')
-        spec.exit_code(452, 'ERROR_FIRST_TRAINING_FAILED', message='There is no model to begin with: {message}')
+        spec.exit_code(452, 'ERROR_FIRST_TRAINING_FAILED', message='The first model could not be trained: {message}')
         spec.exit_code(453, 'ERROR_VERIFICATION_BROKEN', message='A verification ended without a summary: {message}')
 
     @classmethod
@@ -132,25 +148,26 @@ class ActiveLearningWorkChain(ProtocolMixin, RetrainingWorkChain):
 
         :param code: the executable ``goectp``, or its full label
         :param pool: crystals to search in
-        :param dataset: labels that are known beforehand
+        :param dataset: starting dataset
         :param engine: entry point of a DFPT engine, or ``vasp``, ``quantumespresso``
-        :param dfpt: arguments of the engine's ``get_builder_from_protocol`` but the structure
-        :param model: to begin with; trained on the dataset if not given, and then each time from scratch, by the
-            recipe for few labels if they are few (:func:`.inputs.inputs_from_labels`)
+        :param dfpt: arguments of the engine's ``get_builder_from_protocol`` without the structure
+        :param model: model to start with. Without it a model is trained on the dataset, and each later model from
+            scratch; with few labels by the settings for few labels (:func:`.inputs.inputs_from_labels`)
         :param protocol: fast, balanced or stringent
         :param overrides: inputs that take precedence over the protocol, nested as in its YAML file
         :param options: options of each prediction and training
-        :param gpus: GPUs to ask the scheduler for, each prediction and each training
+        :param gpus: number of GPUs to request from the scheduler for each prediction and each training
         :param nodes: further inputs: ``split``, ``predictions``, ``labels``, ``thresholds``, ``reuse``, ``extend``
-        :raises ValueError: no such protocol or input, or a scheduler that cannot be asked for GPUs
+        :raises ValueError: an unknown protocol or input, or a scheduler from which GPUs cannot be requested
         """
         if unknown := set(nodes) - set(_NODES):
-            raise ValueError(f'no input is named {", ".join(sorted(unknown))}; there are {", ".join(_NODES)}')
+            raise ValueError(f'unknown input {", ".join(sorted(unknown))}; give {", ".join(_NODES)}')
         own = inputs_from_labels(dataset, overrides or {}) if model is None else {}
         inputs = cls.get_protocol_inputs(protocol, merge(own, overrides or {}))
+        train = merge({'goectp': {'settings': {'members': 1}}}, inputs.get('train') or {})
         builder: Any = cls.get_builder()
-        builder.predict = predict_inputs(code, protocol, inputs.get('predict'), options, gpus)
-        builder.train = train_inputs(code, dataset, protocol, inputs.get('train'), options, gpus)
+        builder.predict = PredictWorkChain.inputs_from_protocol(code, protocol, inputs.get('predict'), options, gpus)
+        builder.train = TrainWorkChain.inputs_from_protocol(code, protocol, train, options, gpus)
         for name in ('picking', 'stop_rules', 'retraining'):
             builder[name] = orm.Dict(inputs[name])
         for name in ('max_concurrent', 'max_trainings', 'seed'):
@@ -168,221 +185,253 @@ class ActiveLearningWorkChain(ProtocolMixin, RetrainingWorkChain):
         return builder
 
     def setup(self) -> ExitCode | None:
-        """Take what is given; whatever stage it belongs to."""
-        given = self.inputs.get('extend', {})
-        self.ctx.pks = {name: self.inputs[name].pk for name in ('model', 'predictions') if name in self.inputs}
-        self.ctx.round, self.ctx.hours, self.ctx.stop, self.ctx.picks = 0, 0.0, None, {}
-        self.ctx.split = self.inputs.split.value if 'split' in self.inputs else 'campaign'
+        """Initialize model, dataset and history, from the inputs or from the campaign that is extended."""
+        extended = self.inputs.get('extend', {})
+        self.ctx.model, self.ctx.predictions = (self.inputs.get(name, None) for name in ('model', 'predictions'))
+        self.ctx.round, self.ctx.core_hours, self.ctx.stop, self.ctx.picks = 0, 0.0, None, {}
+        self.ctx.mode = 'scratch'
+        self.ctx.split = self.inputs.split.value if 'split' in self.inputs else BASE_SPLIT
+        given = {name: self.inputs.get(name, None) for name in ('dataset', 'seed', 'split')}
         try:
-            known = {name: self.inputs[name] for name in ('dataset', 'seed', 'split') if name in self.inputs}
-            start = self.call_once('begin_dataset', begin_dataset, **known).result
-            dataset = given.get('dataset', start)
-            if self.ctx.split not in dataset.splits:
+            self.ctx.start = self.call_once('begin_dataset', begin_dataset, **given).result
+            self.ctx.dataset = extended.get('dataset', self.ctx.start)
+            if self.ctx.split not in self.ctx.dataset.splits:
                 raise ValueError(f'the dataset to extend has no split {self.ctx.split!r}')
-            self.ctx.pks.update(start=start.pk, dataset=dataset.pk)
             if 'labels' in self.inputs:
-                self._grow('grow_dataset', self.inputs.labels)
+                self._add_labels('grow_dataset', self.inputs.labels)
         except ValueError as error:
             return self.exit_codes.ERROR_DATASET_REFUSED.format(message=error)
-        history = given.get('history', None)
-        if history is None:
-            history = self.call_once('begin_history', begin_history, picking=self.inputs.picking).result
-        self.ctx.pks['history'] = history.pk
+        self.ctx.history = extended.get('history', None)
+        if self.ctx.history is None:
+            self.ctx.history = self.call_once('begin_history', begin_history, picking=self.inputs.picking).result
         return None
 
-    def _grow(self, label: str, labels: DatasetData) -> None:
+    def _add_labels(self, label: str, labels: DatasetData) -> None:
         grown = self.call_once(
-            label, grow_dataset, dataset=self._known('dataset'), labels=labels, split=orm.Str(self.ctx.split)
+            label, grow_dataset, dataset=self.ctx.dataset, labels=labels, split=orm.Str(self.ctx.split)
         )
-        self.ctx.pks['dataset'] = grown.dataset.pk
+        self.ctx.dataset = grown.dataset
 
-    def _rules(self) -> Any:
-        from aiida_goectp.core.selection import StopRules, read_settings
+    def _label(self, call: str) -> str:
+        """Return the label of a call of this round."""
+        return f'round_{self.ctx.round:02d}_{call}'
 
+    def _rules(self) -> StopRules:
         return read_settings(StopRules, self.inputs.stop_rules.get_dict(), 'stop_rules')
 
-    def lacks_model(self) -> bool:
-        """Return whether the model to begin with is still to be trained."""
-        self.ctx.fine_tune = False
-        return 'model' not in self.inputs
+    def should_train_first_model(self) -> bool:
+        """Return whether no model is given."""
+        return self.ctx.model is None
 
-    def begin_with_model(self) -> ExitCode | None:
-        """Begin with the model that was trained on the starting dataset; without one there is no campaign."""
-        self.ctx.hours += self.ctx.training_hours
-        if self.ctx.failure:
-            return self._end(self.exit_codes.ERROR_FIRST_TRAINING_FAILED.format(message=self.ctx.failure))
-        self.ctx.pks['model'] = self.ctx.pks['new_model']
+    def run_retraining(self) -> None:
+        """Submit the training of a committee on all labels."""
+        train = self.exposed_inputs(TrainWorkChain, 'train')
+        name = train.goectp.name.value if 'name' in train.goectp else 'campaign'
+        train.goectp.name = orm.Str(f'{name}-round-{self.ctx.round:02d}')
+        inputs = {
+            **{name: self.inputs[name] for name in ('picking', 'retraining', 'seed', 'max_trainings')},
+            **{name: self.ctx[name] for name in ('dataset', 'start', 'model') if self.ctx[name] is not None},
+            'split': orm.Str(self.ctx.split),
+            'mode': orm.Str(self.ctx.mode),
+            'train': train,
+        }
+        self.to_context(training=self.submit_once(self._label('retrain'), RetrainWorkChain, inputs))
+
+    def inspect_first_training(self) -> ExitCode | None:
+        """Start with the model that was trained on the starting dataset."""
+        node = self.ctx.training
+        self.ctx.core_hours += DfptWorkChain.core_hours(node)
+        if not node.is_finished_ok:
+            message = node.exit_message or failure_reason(node)
+            return self._end(self.exit_codes.ERROR_FIRST_TRAINING_FAILED.format(message=message))
+        self.ctx.model = node.outputs.model
         return None
 
-    def goes_on(self) -> bool:
-        """Return whether another round is to be begun; note why not."""
-        from aiida_goectp.core.selection import should_stop
-
-        history = read_history(self._known('history'))
+    def should_continue(self) -> bool:
+        """Return whether no rule and no request ends the campaign."""
+        history = read_history(self.ctx.history)
         self.ctx.round = len(history.rounds) + 1
         if self.ctx.stop is None:
-            fired = should_stop(history, self._rules())
-            if fired is not None:
-                self.ctx.stop = {'rule': fired.rule, 'reason': fired.reason, 'by': 'history'}
+            stop = should_stop(history, self._rules())
+            if stop is not None:
+                self.ctx.stop = {'rule': stop.rule, 'reason': stop.reason, 'by': 'history'}
             elif stop_requested(self.node):
                 reason = f'it was asked to stop after round {self.ctx.round - 1}'
                 self.ctx.stop = {'rule': 'requested', 'reason': reason, 'by': 'request'}
         if self.ctx.stop is not None:
-            self.report(f'stops by {self.ctx.stop["rule"]}: {self.ctx.stop["reason"]}')
+            self.report(f'stopped by {self.ctx.stop["rule"]}: {self.ctx.stop["reason"]}')
         return self.ctx.stop is None
 
-    def lacks_predictions(self) -> bool:
-        """Return whether the model in use has not predicted the pool yet."""
-        return self.ctx.pks.get('predictions') is None
+    def should_run_prediction(self) -> bool:
+        """Return whether the model in use has not predicted the pool."""
+        return self.ctx.predictions is None
 
-    def predict(self) -> None:
-        """Predict the pool by the model in use."""
+    def run_prediction(self) -> None:
+        """Submit the prediction of the pool by the model in use."""
         inputs = self.exposed_inputs(PredictWorkChain, 'predict')
         inputs.goectp.crystals = self.inputs.pool
-        inputs.goectp.model = self._known('model')
-        node = self.submit_once(self._labelled('predict'), PredictWorkChain, inputs)
-        self.ctx.prediction = node.pk
-        self.to_context(child_predict=node)
+        inputs.goectp.model = self.ctx.model
+        self.to_context(prediction=self.submit_once(self._label('predict'), PredictWorkChain, inputs))
 
     def inspect_prediction(self) -> ExitCode | None:
-        """Take the predictions; rows that failed are results."""
-        node: Any = orm.load_node(self.ctx.prediction)
-        self.ctx.hours += DfptWorkChain.core_hours(node)
+        """Take the predictions, also those with failed rows."""
+        node = self.ctx.prediction
+        self.ctx.core_hours += DfptWorkChain.core_hours(node)
         if 'predictions' not in node.outputs:
             return self._end(self.exit_codes.ERROR_PREDICTION_FAILED.format(message=failure_reason(node)))
-        self.ctx.pks['predictions'] = node.outputs.predictions.pk
+        self.ctx.predictions = node.outputs.predictions
         return None
 
     def pick(self) -> ExitCode | None:
-        """Pick the batch of this round, unless the candidates say that it is time to stop."""
-        from aiida_goectp.core.selection import should_stop, summarise_candidates
-
+        """Pick the batch of this round, unless a rule stops the campaign because of the candidates."""
         try:
             picked = self.call_once(
-                self._labelled('pick'),
+                self._label('pick'),
                 pick_batch,
-                pool=self.inputs.pool,
-                **{name: self._known(name) for name in ('predictions', 'dataset', 'history')},
-                **{name: self.inputs[name] for name in ('picking', 'stop_rules', 'seed')},
+                **{name: self.inputs[name] for name in ('pool', 'picking', 'stop_rules', 'seed')},
+                **{name: self.ctx[name] for name in ('predictions', 'dataset', 'history')},
             )
         except ValueError as error:
             return self._end(self.exit_codes.ERROR_PICKING_REFUSED.format(message=error))
-        self.ctx.pks['picks'] = picked.picks.pk
-        self.ctx.picks[f'round_{self.ctx.round:02d}'] = picked.picks.pk
+        self.ctx.picks[f'round_{self.ctx.round:02d}'] = picked.picks
         rules = self._rules()
-        outlook = summarise_candidates(picked.picks.picks, rules)
-        fired = should_stop(read_history(self._known('history')), rules, outlook)
-        if fired is not None:
-            self.ctx.stop = {'rule': fired.rule, 'reason': fired.reason, 'by': 'picks'}
+        candidates = summarise_candidates(picked.picks.picks, rules)
+        stop = should_stop(read_history(self.ctx.history), rules, candidates)
+        if stop is not None:
+            self.ctx.stop = {'rule': stop.rule, 'reason': stop.reason, 'by': 'picks'}
             return None
-        self.ctx.pks['selection'] = picked.selection.pk
-        chosen = [item['id'] for item in picked.selection.get_list()]
-        self.report(f'round {self.ctx.round}: {len(chosen)} of {outlook.candidates} candidates, first {chosen[0]}')
+        self.ctx.selection = picked.selection
+        ids = [item['id'] for item in picked.selection.get_list()]
+        self.report(f'round {self.ctx.round}: picked {len(ids)} of {candidates.candidates} candidates, first {ids[0]}')
         return None
 
-    def has_picks(self) -> bool:
-        """Return whether there is anything to verify."""
+    def should_verify(self) -> bool:
+        """Return whether crystals were picked."""
         return self.ctx.stop is None
 
-    def verify(self) -> None:
-        """Compute the picks by DFPT, as far as the budget of core-hours goes."""
-        selection: Any = self._known('selection')
-        structures: Any = selection.creator.outputs.structures
+    def run_verification(self) -> None:
+        """Submit the verification of the picks, with the remaining budget of core-hours."""
         inputs: dict[str, Any] = {
-            'selection': selection,
-            'structures': {item['structure']: structures[item['structure']] for item in selection.get_list()},
-            'predictions': self._known('predictions'),
+            **{name: self.ctx[name] for name in ('selection', 'predictions')},
+            'structures': self.ctx.selection.creator.outputs.structures,
             **{name: self.inputs[name] for name in ('engine', 'reuse', 'max_concurrent')},
             **{name: self.inputs[name] for name in ('dfpt', 'thresholds') if name in self.inputs},
         }
         limit = self._rules().max_core_hours
         if limit is not None:
-            inputs['max_core_hours'] = orm.Float(
-                max(limit - read_history(self._known('history')).core_hours - self.ctx.hours, 1e-6)
-            )
-        node = self.submit_once(self._labelled('verify'), VerifyWorkChain, inputs)
-        self.ctx.verification = node.pk
-        self.to_context(child_verify=node)
+            spent = read_history(self.ctx.history).core_hours + self.ctx.core_hours
+            inputs['max_core_hours'] = orm.Float(max(limit - spent, 1e-6))
+        self.to_context(verification=self.submit_once(self._label('verify'), VerifyWorkChain, inputs))
 
-    def take_labels(self) -> ExitCode | None:
-        """Take the responses through their verdicts into the dataset; that all failed is a result, too."""
-        node: Any = orm.load_node(self.ctx.verification)
-        if 'summary' not in node.outputs:
-            return self._end(self.exit_codes.ERROR_VERIFICATION_BROKEN.format(message=failure_reason(node)))
-        self.ctx.pks.update(summary=node.outputs.summary.pk, labels=None)
+    def inspect_verification(self) -> ExitCode | None:
+        """Add the responses with their gate results to the dataset; a round without any response is a result too."""
+        outputs = self.ctx.verification.outputs
+        if 'summary' not in outputs:
+            message = failure_reason(self.ctx.verification)
+            return self._end(self.exit_codes.ERROR_VERIFICATION_BROKEN.format(message=message))
+        self.ctx.labels = None
         responses: dict[str, Any] = {}
         for space in _RESPONSES:
-            if space in node.outputs:
-                responses.update(node.outputs[space])
+            if space in outputs:
+                responses |= dict(outputs[space])
         if responses:
-            made = self.call_once(
-                self._labelled('labels'),
+            self.ctx.labels = self.call_once(
+                self._label('labels'),
                 collect_labels,
                 pool=self.inputs.pool,
-                selection=self._known('selection'),
+                selection=self.ctx.selection,
                 responses=responses,
-                qualities={name: node.outputs.verdicts[name] for name in responses},
-            )
-            self.ctx.pks['labels'] = made.result.pk
-            self._grow(self._labelled('grow'), made.result)
+                qualities={name: outputs.verdicts[name] for name in responses},
+            ).result
+            self._add_labels(self._label('grow'), self.ctx.labels)
         return None
 
-    def record(self) -> None:
-        """Write the round into the history."""
-        names = (
-            'history',
-            'picks',
-            'selection',
-            'summary',
-            'dataset',
-            *(('labels',) if self.ctx.pks['labels'] else ()),
-        )
-        done = self.call_once(
-            self._labelled('record'),
+    def update_history(self) -> None:
+        """Add the round to the history."""
+        recorded = self.call_once(
+            self._label('record'),
             record_round,
-            pool=self.inputs.pool,
-            stop_rules=self.inputs.stop_rules,
-            record=orm.Dict({'core_hours': self.ctx.hours}),
-            **{name: self._known(name) for name in names},
+            **{name: self.inputs[name] for name in ('pool', 'stop_rules')},
+            **{name: self.ctx[name] for name in ('history', 'selection', 'dataset', 'labels')},
+            picks=self.ctx.picks[f'round_{self.ctx.round:02d}'],
+            summary=self.ctx.verification.outputs.summary,
+            record=orm.Dict({'core_hours': self.ctx.core_hours}),
         )
-        self.ctx.pks['history'], self.ctx.hours = done.result.pk, 0.0
+        self.ctx.history, self.ctx.core_hours = recorded.result, 0.0
+
+    def decide_retraining(self) -> None:
+        """Decide whether the round is followed by a retraining; if not, add the reason to the history."""
+        policy = read_settings(RetrainingPolicy, self.inputs.retraining.get_dict(), 'retraining')
+        decision = decide_retraining(read_history(self.ctx.history), policy)
+        self.ctx.mode = decision.mode
+        self.ctx.retrain = decision.retrain and 'train' in self.inputs
+        if self.ctx.retrain:
+            self.report(f'retraining: {decision.reason}')
+        else:
+            self._record_retraining({'has_training': 'train' in self.inputs, 'core_hours': 0.0})
+
+    def should_retrain(self) -> bool:
+        """Return whether the round is followed by a retraining."""
+        return bool(self.ctx.retrain)
+
+    def _record_retraining(self, record: dict[str, Any], **nodes: Any) -> None:
+        recorded = self.call_once(
+            self._label('record_retraining'),
+            record_retraining,
+            history=self.ctx.history,
+            retraining=self.inputs.retraining,
+            record=orm.Dict(record),
+            **nodes,
+        )
+        self.ctx.history = recorded.result
+
+    def inspect_retraining(self) -> None:
+        """Adopt the new model if it is not worse than the model in use, and add the reason to the history."""
+        node = self.ctx.training
+        failure = '' if node.is_finished_ok else node.exit_message or failure_reason(node)
+        record = {'core_hours': DfptWorkChain.core_hours(node), 'failure': failure}
+        outputs = {name: node.outputs[name] for name in ('model', 'comparison') if name in node.outputs}
+        model = outputs.get('model')
+        self._record_retraining(record, model=model, comparison=outputs.get('comparison'))
+        last = read_history(self.ctx.history).rounds[-1]
+        self.report(last.retraining_reason)
+        if last.adopted:
+            self.ctx.model, self.ctx.predictions = model, None
 
     def rank(self) -> None:
-        """Rank the pool by what is verified, and by predictions where nothing is."""
+        """Rank the pool by verified values and predictions."""
         ranked = self.call_once(
             'rank_verified',
             rank_verified,
-            pool=self.inputs.pool,
-            picking=self.inputs.picking,
-            **{name: self._known(name) for name in ('predictions', 'dataset', 'history')},
+            **{name: self.inputs[name] for name in ('pool', 'picking')},
+            **{name: self.ctx[name] for name in ('predictions', 'dataset', 'history')},
         )
         self.out('ranking', ranked.result)
 
     def results(self) -> None:
-        """Say why it ended and what came of it."""
-        noted = {'core_hours': self.ctx.hours}
+        """Attach the outputs."""
+        record = {'core_hours': self.ctx.core_hours}
         if self.ctx.stop['by'] == 'request':
-            noted |= {name: self.ctx.stop[name] for name in ('rule', 'reason')}
-        more = {'picks': self._known('picks')} if self.ctx.stop['by'] == 'picks' else {}
+            record |= {name: self.ctx.stop[name] for name in ('rule', 'reason')}
         concluded = self.call_once(
             'conclude_campaign',
             conclude_campaign,
-            history=self._known('history'),
+            history=self.ctx.history,
             stop_rules=self.inputs.stop_rules,
-            record=orm.Dict(noted),
-            **more,
+            record=orm.Dict(record),
+            picks=self.ctx.picks[f'round_{self.ctx.round:02d}'] if self.ctx.stop['by'] == 'picks' else None,
         )
         self.out('stop', concluded.stop)
         self.out('core_hours', concluded.core_hours)
         self._attach()
 
     def _attach(self) -> None:
-        """Attach what there is, also of a campaign that breaks off: another one can be begun with it."""
+        """Attach the current state; a campaign that ends with an exit code can be extended as well."""
         for name in ('model', 'dataset', 'history'):
-            if self.ctx.pks.get(name) is not None:
-                self.out(name, self._known(name))
-        for name, pk in self.ctx.picks.items():
-            self.out(f'picks.{name}', orm.load_node(pk))
+            if self.ctx[name] is not None:
+                self.out(name, self.ctx[name])
+        for name, picks in self.ctx.picks.items():
+            self.out(f'picks.{name}', picks)
 
     def _end(self, code: ExitCode) -> ExitCode:
         self._attach()

@@ -6,13 +6,11 @@ import copy
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import yaml
 from aiida.engine.processes.ports import PortNamespace
-
-if TYPE_CHECKING:
-    from aiida.orm import AbstractCode
+from aiida.orm import AbstractCode
 
 __all__ = ('ProtocolMixin', 'gpu_options', 'merge')
 

@@ -1,4 +1,4 @@
-"""A campaign that is told what a backtest is told, and where the two part."""
+"""A campaign with the inputs of a backtest, and the differences between their histories."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from aiida_goectp.core.selection.backtest import BacktestSettings, SearchTask
 from aiida_goectp.workflows.campaign.workchain import ActiveLearningWorkChain
 from tests.workflows.campaign.searching import OPTIONS, file_of
 
-_OF_THE_FILES = ('model_hash', 'new_model_hash', 'core_hours')
-"""what a round says of files and machines: names stand in a model file, and a backtest costs nothing"""
+_NOT_COMPARED = ('model_hash', 'new_model_hash', 'core_hours')
+"""fields of a round that differ: model files contain names, and a backtest has no cost"""
 
 
 def campaign_like(
@@ -33,7 +33,7 @@ def campaign_like(
 ) -> Any:
     """Return the builder of a campaign with start, pool, settings and seed of a backtest.
 
-    The labels come without the base split of the task: the campaign makes its own.
+    The dataset is given without the base split of the task, so that the campaign makes its own.
 
     :param settings: with one acquisition function
     :param more: overrides of the work chain
@@ -69,13 +69,13 @@ def campaign_like(
 
 
 def differences(one: History, two: History, tolerance: float = 0.0) -> list[str]:
-    """Return where two histories part, in words; numbers may differ by a relative tolerance."""
+    """Return the differences between two histories; numbers may differ by a relative tolerance."""
     return list(_differences(one.model_dump(mode='json'), two.model_dump(mode='json'), tolerance, 'history'))
 
 
 def _differences(one: Any, two: Any, tolerance: float, where: str) -> Iterator[str]:
     if isinstance(one, dict) and isinstance(two, dict):
-        for key in sorted({*one, *two} - {*_OF_THE_FILES}):
+        for key in sorted({*one, *two} - {*_NOT_COMPARED}):
             yield from _differences(one.get(key), two.get(key), tolerance, f'{where}.{key}')
     elif isinstance(one, list) and isinstance(two, list) and len(one) == len(two):
         for place, (first, second) in enumerate(zip(one, two, strict=True)):

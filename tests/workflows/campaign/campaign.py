@@ -1,4 +1,4 @@
-"""A screen in small, made by real calcfunctions, and the table that holds the DFPT answers to it."""
+"""A small screen, made by real calcfunctions, and a table of DFPT results for it."""
 
 import io
 
@@ -24,7 +24,7 @@ DIAGONALS = {
 
 @calcfunction
 def predict(crystals):
-    """Predict ten per cent more than DFPT will say."""
+    """Predict tensors that are ten per cent above the DFPT results."""
     table = crystals.crystals
     electronic = np.array([1.1 * np.diag(DIAGONALS[name]) for name in table.ids.tolist()])
     unknown = np.full_like(electronic, np.nan)
@@ -35,7 +35,7 @@ def predict(crystals):
 
 
 def answer(diagonal, atoms):
-    """Return what DFPT says of a good insulator."""
+    """Return the DFPT results of an insulator that passes all gates."""
     charges = [(2 * np.eye(3) * (-1) ** atom).tolist() for atom in range(atoms)]
     frequencies = [0.0] * 3 + [12.0] * (3 * atoms - 3)
     electronic = np.diag(diagonal)
@@ -50,7 +50,7 @@ def answer(diagonal, atoms):
 
 
 def screened(crystal_set, number=6):
-    """Return the inputs of a verification: the best of the crystals, from a file on, and the table with the answers."""
+    """Return the inputs of a verification of the best crystals, with the provenance of a file, and the DFPT results."""
     stream = io.BytesIO()
     crystal_set.save(stream)
     file = orm.SinglefileData(io.BytesIO(stream.getvalue()), filename='textbook.npz')

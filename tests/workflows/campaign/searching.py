@@ -1,4 +1,4 @@
-"""A campaign in small: a pool of rock salts, labels that follow from the volume, DFPT answers in a table."""
+"""A small campaign: a pool of rock salts, labels computed from the volume, DFPT results in a table."""
 
 import io
 
@@ -16,12 +16,15 @@ from tests.workflows.test_train import NETWORK, ONE_CORE
 
 FCC = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 2
 CATIONS, ANIONS = (3, 11, 19, 37, 55, 12, 20, 38, 56), (8, 9, 16, 17, 34, 35)
-OPTIONS = {'resources': ONE_CORE, 'environment_variables': {'OMP_NUM_THREADS': '1'}}  # threads wait for one another
-TRAINING = {**NETWORK, 'batch_size': 16, 'epochs': 2, 'stretches': 0}
+OPTIONS = {
+    'resources': ONE_CORE,
+    'environment_variables': {'OMP_NUM_THREADS': '1'},
+}  # threads would compete for the cores
+TRAINING = {**NETWORK, 'batch_size': 16, 'epochs': 2, 'layer_augmentation_copies': 0}
 
 
 def crystals(places, prefix='p'):
-    """Return rock salts of two elements each; another place, another formula."""
+    """Return rock salts of two elements; each place has its own formula."""
     rows = []
     for place in places:
         edge = 4.0 + 0.05 * (place * 7 % 40)
@@ -32,7 +35,7 @@ def crystals(places, prefix='p'):
 
 
 def epsilon(crystal):
-    """Return ε_∞ of a crystal: dense ones have more."""
+    """Return ε_∞ of a crystal, which decreases with its volume."""
     return 1 + 30 / (abs(np.linalg.det(crystal.lattice)) / 2)
 
 
@@ -43,7 +46,7 @@ def file_of(table, name):
 
 
 def start_dataset(places=range(0, 54, 2)):
-    """Import labels that are known beforehand: of all elements of the pool, and of none of its formulas."""
+    """Import a starting dataset with all elements of the pool and none of its formulas."""
     table = crystals(places, 's')
     electronic = np.array([epsilon(crystal) * np.eye(3) for crystal in table])
     names = np.array(['PBE'] * len(table))
@@ -51,18 +54,18 @@ def start_dataset(places=range(0, 54, 2)):
 
 
 def table_of(pool):
-    """Return the DFPT answers to a pool, by content hash."""
+    """Return the DFPT results of a pool by content hash."""
     rows = pool.crystals
     return {str(name): answer((epsilon(crystal),) * 3, 2) for name, crystal in zip(rows.hashes, rows, strict=True)}
 
 
 def some_pool(count=12):
-    """Import the crystals to search in."""
+    """Import a pool of crystals."""
     return import_structures(file_0=file_of(crystals(range(1, 2 * count, 2)), 'pool.npz'))
 
 
 def campaign(code, model=None, table=None, pool=None, dataset=None, retrain=True, dfpt=None, overrides=None, **nodes):
-    """Return the builder of a campaign: two rounds of two, a committee of two with two epochs."""
+    """Return the builder of a campaign of two rounds with two picks, and a committee of two with two epochs."""
     pool = pool or some_pool()
     dfpt = {'table': orm.Dict(table_of(pool) if table is None else table), **(dfpt or {})}
     given = overrides or {}
@@ -91,7 +94,7 @@ def campaign(code, model=None, table=None, pool=None, dataset=None, retrain=True
 
 
 def walk(node):
-    """Return all data nodes behind a node that nothing has created, with the processes that take them."""
+    """Return the ancestors of a node without a creator."""
     found, waiting, seen = {}, [node], set()
     while waiting:
         item = waiting.pop()

@@ -1,8 +1,7 @@
-"""The campaign of the work chain and that of a backtest: the same labels, settings and seed make the same rounds."""
+"""The work chain and a backtest with equal labels, settings and seed have equal rounds."""
 
 from __future__ import annotations
 
-import gzip
 import json
 
 import numpy as np
@@ -12,7 +11,7 @@ from aiida.engine import run_get_node
 
 from aiida_goectp.calculations.campaign import read_history
 from aiida_goectp.core.datasets.dataset import Dataset
-from aiida_goectp.core.learning.predict import cached_model
+from aiida_goectp.core.learning.model_cache import cached_model
 from aiida_goectp.core.learning.settings import FEW_LABELS
 from aiida_goectp.core.learning.surrogate import NetworkSurrogate
 from aiida_goectp.core.selection.backtest import (
@@ -24,37 +23,30 @@ from aiida_goectp.core.selection.backtest import (
 )
 from aiida_goectp.core.selection.backtest.loop import first_model
 from tests import tiny
+from tests.rows import PHONONDB, read_rows
 from tests.workflows.campaign.backtested import campaign_like, differences
 from tests.workflows.dfpt.table_engine import NAME
 
 SEED = 3
 DIGITS = 1e-12
-"""relative; a plain number in a node of AiiDA has fourteen digits"""
+"""relative tolerance; numbers in nodes of AiiDA have fourteen digits"""
 TRAINING = FEW_LABELS.model_copy(update={'epochs': 5})
 SETTINGS = BacktestSettings.model_validate(
     {
         'top_k': 3,
-        'start': 220,
+        'start': 160,
         'batch_size': 2,
         'budget': 4,
         'seeds': 1,
         'acquisitions': ('upper_confidence_bound',),
-        # the second model is fine-tuned, the third begins anew
+        # the second model is fine-tuned, the third is trained from scratch
         'policy': {'folds': 2, 'mode': 'fine-tune', 'scratch_every': 2},
     }
 )
 
 
-def some_rows(path, count):
-    """Return small crystals of the published tensors."""
-    with gzip.open(path, 'rt') as stream:
-        rows = (json.loads(line) for line in stream)
-        small = [row for row in rows if len(row['species']) <= 8 and row['electronic_ok'] and row['ionic_ok']]
-    return small[:: len(small) // count][:count]
-
-
 def table_of(rows, pool):
-    """Return the DFPT answers to a pool, by content hash."""
+    """Return the DFPT results of a pool by content hash."""
     by_id = {row['id']: row for row in rows}
     return {
         str(name): {
@@ -82,17 +74,21 @@ def weights(content):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)  # of a busy machine
-def test_they_make_the_same_rounds(code, shared, tmp_path):
+def test_equal_rounds(code, tmp_path):
     tiny.one_thread()
-    rows = some_rows(shared / 'data' / 'phonondb_born.jsonl.gz', 240)
+    rows = [
+        row
+        for row in read_rows(PHONONDB).values()
+        if len(row['species']) <= 8 and row['electronic_ok'] and row['ionic_ok']
+    ]
     file = tmp_path / 'labels.jsonl'
     file.write_text('\n'.join(json.dumps(row) for row in rows))
     task = make_search_task(make_hidden_pool(Dataset.load(file, 'PBEsol'), SETTINGS), SETTINGS, SEED)
     assert 10 < len(task.pool) <= 20
 
     surrogate = NetworkSurrogate(TRAINING, 'cpu', 1)
-    begun = first_model(task, surrogate, SETTINGS, SEED)
-    backtest = Campaign(task, surrogate, SETTINGS, SETTINGS.acquisitions[0], SEED, begun)
+    initial = first_model(task, surrogate, SETTINGS, SEED)
+    backtest = Campaign(task, surrogate, SETTINGS, SETTINGS.acquisitions[0], SEED, initial)
     while isinstance(stop := backtest.advance(), RoundRecord):
         pass
 
@@ -103,7 +99,7 @@ def test_they_make_the_same_rounds(code, shared, tmp_path):
     assert differences(backtest.history, history, DIGITS) == []
     assert results['stop'].get_dict() == stop._asdict()
 
-    # they compared something: two trainings, judged on both sets of rows, and deviations among what was said
+    # both retrainings are compared on both sets of rows, and the predictions have standard deviations
     assert [one.retrained for one in history.rounds] == [True, True]
     assert all(one.metrics[f'{name}: rows'] for one in history.rounds for name in ('hold-out', 'new labels'))
     assert all(item.std is not None for one in history.rounds for item in one.picks)

@@ -1,4 +1,4 @@
-"""What a campaign is told by default, with a model to begin with and without one."""
+"""Default inputs of a campaign, with a model to start with and without one."""
 
 import pytest
 
@@ -14,7 +14,7 @@ RECIPE = FEW_LABELS.model_dump(exclude_unset=True)
 
 @pytest.fixture
 def build(aiida_code_installed):
-    """Return a function that makes the builder of a campaign that nothing was said of."""
+    """Return a function that makes the builder of a campaign by its default protocol."""
 
     code = aiida_code_installed(filepath_executable='/bin/bash', default_calc_job_plugin='goectp.predict')
 
@@ -26,7 +26,7 @@ def build(aiida_code_installed):
     return make
 
 
-def test_who_has_labels_alone_begins_anew_with_the_recipe_for_few(build):
+def test_without_a_model_the_settings_for_few_labels_are_used(build):
     builder = build()
     settings = builder.train.goectp.settings.get_dict()
     assert {name: settings[name] for name in RECIPE} == RECIPE
@@ -35,15 +35,15 @@ def test_who_has_labels_alone_begins_anew_with_the_recipe_for_few(build):
     assert builder.picking['filters'] == {'unseen_elements': True}
 
 
-def test_a_given_model_is_gone_on_from(build, write_model):
+def test_given_model_is_fine_tuned(build, write_model):
     builder = build(ModelData.get_or_create(write_model('search')))
     settings = builder.train.goectp.settings.get_dict()
-    assert not {'preset', 'taming'} & set(settings)
+    assert not {'preset', 'loss_label_exponent'} & set(settings)
     assert builder.retraining['mode'] == 'fine-tune'
     assert not builder.picking.get_dict().get('filters', {}).get('unseen_elements', False)
 
 
-def test_what_the_user_says_counts(build):
+def test_overrides_take_precedence(build):
     own = {
         'retraining': {'mode': 'fine-tune'},
         'picking': {'filters': {'min_gap': 1.0}},
@@ -52,16 +52,16 @@ def test_what_the_user_says_counts(build):
     builder = build(overrides=own)
     settings = builder.train.goectp.settings.get_dict()
     assert (settings['preset'], settings['epochs']) == ('goectp', 7)
-    assert not {'batch_size', 'taming'} & set(settings)
+    assert not {'batch_size', 'loss_label_exponent'} & set(settings)
     assert builder.retraining['mode'] == 'fine-tune'
     assert builder.picking['filters'] == {'min_gap': 1.0, 'unseen_elements': True}
-    # an epoch more or less is no other recipe
+    # another number of epochs keeps the settings for few labels
     epochs = build(overrides={'train': {'goectp': {'settings': {'epochs': 7}}}}).train.goectp.settings.get_dict()
     assert epochs == {**RECIPE, 'members': 1, 'epochs': 7}
 
 
 @pytest.mark.parametrize(('rows', 'few'), [(FEW, True), (FEW + 1, False)])
-def test_many_labels_are_learnt_by_the_protocol(rows, few):
+def test_number_of_labels_selects_the_settings(rows, few):
     dataset = start_dataset([0, 2]).clone()
     dataset.base.attributes.set('trainable', rows)
     assert ('train' in inputs_from_labels(dataset, {})) == few

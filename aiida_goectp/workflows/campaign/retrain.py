@@ -1,0 +1,180 @@
+"""``goectp.retrain``: a committee trained on the folds of new labels, and compared with the model in use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida import orm
+from aiida.engine import ExitCode, if_
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
+
+from aiida_goectp.calculations.retraining import (
+    MEMBER,
+    assign_members,
+    compare_models,
+    extract_members,
+    member_settings,
+)
+from aiida_goectp.core.formats.settings import read_settings
+from aiida_goectp.core.selection import RetrainingPolicy, fold_name
+from aiida_goectp.data.dataset import DatasetData
+from aiida_goectp.data.model import ModelData
+from aiida_goectp.workflows.campaign.inputs import define_settings, define_training
+from aiida_goectp.workflows.committee import TrainCommitteeWorkChain
+from aiida_goectp.workflows.failures import failure_reason
+from aiida_goectp.workflows.submit_once import SubmitOnceMixin
+from aiida_goectp.workflows.train import TrainWorkChain
+
+__all__ = ('RetrainWorkChain',)
+
+_MODES = ('fine-tune', 'scratch')
+
+
+def validate_mode(value: orm.Str | None, _: Any) -> str | None:
+    """Return an error for an unknown mode."""
+    return None if value is None or value.value in _MODES else f'mode: {value.value!r}; give {" or ".join(_MODES)}'
+
+
+class RetrainWorkChain(SubmitOnceMixin):
+    """Assign the new labels of a campaign to folds, train a committee, and compare it with the model in use.
+
+    Member k is trained without fold k, from the weights of member k of the model in use or from random weights. The
+    committee is calibrated on the validation rows of the base split.
+    """
+
+    @classmethod
+    def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
+        """Define inputs, outline, outputs and exit codes."""
+        super().define(spec)
+        spec.input('dataset', valid_type=DatasetData, help='All labels, with the base split and without folds.')
+        spec.input(
+            'start',
+            valid_type=DatasetData,
+            help='Starting dataset; labels that it lacks are new and assigned to folds.',
+        )
+        spec.input('split', valid_type=orm.Str, serializer=orm.to_aiida_type, help='Name of the base split.')
+        spec.input(
+            'model', valid_type=ModelData, required=False, help='Model in use; without it, no model is compared.'
+        )
+        spec.input(
+            'mode',
+            valid_type=orm.Str,
+            default=lambda: orm.Str('scratch'),
+            serializer=orm.to_aiida_type,
+            validator=validate_mode,
+            help='`fine-tune` starts from the weights of the model in use, `scratch` from random ones.',
+        )
+        define_settings(spec, 'picking', 'retraining')
+        define_training(spec)
+        spec.inputs.validator = lambda inputs, _: (
+            'mode: fine-tune needs a model'
+            if 'mode' in inputs and inputs['mode'].value == 'fine-tune' and 'model' not in inputs
+            else None
+        )
+        steps: Any = cls  # the type hints of aiida-core do not admit steps of a subclass
+        spec.outline(
+            steps.assign_folds,
+            steps.run_training,
+            steps.inspect_training,
+            if_(steps.should_compare)(
+                steps.compare,
+            ),
+        )
+        spec.output('model', valid_type=ModelData, help='The new model.')
+        spec.output(
+            'comparison',
+            valid_type=orm.Dict,
+            required=False,
+            help='Whether the new model replaces the model in use (`replace`), the `reason`, and the `comparisons`.',
+        )
+        spec.exit_code(224, 'ERROR_FOLDS_REFUSED', message='{message}')
+        spec.exit_code(420, 'ERROR_TRAINING_FAILED', message='{message}')
+        spec.exit_code(421, 'ERROR_COMPARISON_FAILED', message='the models cannot be compared: {message}')
+
+    def assign_folds(self) -> ExitCode | None:
+        """Assign the labels to folds, and determine settings and initial weights of each member."""
+        model = self.inputs.get('model', None)
+        common = {'retraining': self.inputs.retraining, 'seed': self.inputs.seed}
+        given = {name: self.inputs[name] for name in ('dataset', 'start', 'split')}
+        policy = read_settings(RetrainingPolicy, self.inputs.retraining.get_dict(), 'retraining')
+        self.ctx.members = [MEMBER.format(place) for place in range(policy.folds)]
+        self.ctx.initial = {}
+        try:
+            self.ctx.dataset = self.call_once('assign_members', assign_members, **given, **common).result
+            settings = self.call_once(
+                'member_settings',
+                member_settings,
+                settings=self.inputs.train.goectp.settings,
+                dataset=self.ctx.dataset,
+                model=model,
+                **common,
+            )
+            self.ctx.settings = {name: settings[name] for name in ('committee', *self.ctx.members)}
+            if self.inputs.mode.value == 'fine-tune':
+                members = dict.fromkeys(self.ctx.members, model)
+                if model.card.members > 1:
+                    members = self.call_once(
+                        'extract_members', extract_members, model=model, retraining=self.inputs.retraining
+                    )
+                self.ctx.initial = {name: members[name] for name in self.ctx.members}
+        except ValueError as error:
+            return self.exit_codes.ERROR_FOLDS_REFUSED.format(message=error)
+        return None
+
+    def run_training(self) -> ExitCode | None:
+        """Submit the training of the committee."""
+        train = self.exposed_inputs(TrainWorkChain, 'train')
+        train.goectp.dataset = self.ctx.dataset
+        train.goectp.split = self.inputs.split
+        train.goectp.settings = self.ctx.settings['committee']
+        split = self.inputs.split.value
+        inputs = {
+            'train': train,
+            'member_settings': {name: self.ctx.settings[name] for name in self.ctx.members},
+            'member_splits': {name: orm.Str(fold_name(split, place)) for place, name in enumerate(self.ctx.members)},
+            'member_models': self.ctx.initial,
+            'max_concurrent': self.inputs.max_trainings,
+        }
+        try:
+            node = self.submit_once('train_committee', TrainCommitteeWorkChain, inputs)
+        except ValueError as error:
+            return self.exit_codes.ERROR_TRAINING_FAILED.format(message=f'not submitted: {error}')
+        self.to_context(training=node)
+        return None
+
+    def inspect_training(self) -> ExitCode | None:
+        """Attach the new model."""
+        node = self.ctx.training
+        if not node.is_finished_ok:
+            return self.exit_codes.ERROR_TRAINING_FAILED.format(message=node.exit_message or failure_reason(node))
+        self.out('model', node.outputs.model)
+        return None
+
+    def should_compare(self) -> bool:
+        """Return whether there is a model in use."""
+        return 'model' in self.inputs
+
+    def compare(self) -> ExitCode | None:
+        """Compare the errors of the new model with those of the model in use."""
+        outputs = self.ctx.training.outputs
+        try:
+            compared = self.call_once(
+                'compare_models',
+                compare_models,
+                dataset=self.ctx.dataset,
+                previous=self._training_dataset(),
+                **{name: self.inputs[name] for name in ('split', 'picking', 'retraining')},
+                old=self.inputs.model,
+                new=outputs.model,
+                **outputs.members,
+            )
+        except ValueError as error:
+            return self.exit_codes.ERROR_COMPARISON_FAILED.format(message=error)
+        self.out('comparison', compared.result)
+        return None
+
+    def _training_dataset(self) -> DatasetData:
+        """Return the dataset of the model in use by its provenance, the starting dataset if it has none."""
+        creator = self.inputs.model.creator
+        found = creator.inputs.dataset if creator is not None and 'dataset' in creator.inputs else None
+        return found if isinstance(found, DatasetData) else self.inputs.start

@@ -1,0 +1,138 @@
+"""Validation of the inputs of a campaign, before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiida import orm
+
+from aiida_goectp.core.datasets.splits import SPLIT_PARTS
+from aiida_goectp.core.formats.settings import Settings, read_settings
+from aiida_goectp.core.selection import History, PickSettings, RetrainingPolicy, StopRules, figure_of_merit
+from aiida_goectp.workflows.dfpt.engines import load_engine
+
+__all__ = ('validate_campaign', 'validate_settings')
+
+_PORTS: dict[type[Settings], str] = {
+    PickSettings: 'picking',
+    StopRules: 'stop_rules',
+    RetrainingPolicy: 'retraining',
+    History: 'extend.history',
+}
+
+
+def validate_settings(model: type[Settings]) -> Callable[[orm.Dict | None, Any], str | None]:
+    """Return a port validator of a ``Dict`` with the fields of a settings class."""
+
+    def validate(value: orm.Dict | None, _: Any) -> str | None:
+        if value is None:
+            return None
+        try:
+            read_settings(model, value.get_dict(), _PORTS[model])
+        except ValueError as error:
+            return str(error)
+        return None
+
+    return validate
+
+
+def validate_campaign(inputs: Mapping[str, Any], _: Any) -> str | None:
+    """Return an error for inputs that would fail in the first round or a later one."""
+    if any(name not in inputs for name in ('pool', 'dataset', 'engine', 'picking')):
+        return None  # the validation of the single ports names what is missing
+    checks = (_check_engine, _check_pool, _check_dataset, _check_model, _check_extension, _check_training)
+    return next((error for check in checks if (error := check(inputs))), None)
+
+
+def _check_engine(inputs: Mapping[str, Any]) -> str | None:
+    try:
+        load_engine(inputs['engine'].value)
+    except ValueError as error:
+        return f'engine: {error}'
+    return None
+
+
+def _check_pool(inputs: Mapping[str, Any]) -> str | None:
+    pool = inputs['pool']
+    if len(pool) == 0:
+        return 'pool: the node holds no crystal; `aiida-goectp show PK` lists its failures'
+    try:
+        settings = read_settings(PickSettings, inputs['picking'].get_dict(), 'picking')
+        settings.filters.check_columns(pool.crystals.properties)
+    except ValueError as error:
+        return str(error)
+    figure = figure_of_merit(settings.figure_of_merit)
+    missing = [name for name in figure.columns if name not in pool.columns]
+    if missing:
+        have = ', '.join(pool.columns) or 'none'
+        return f'picking: {figure.name!r} needs the property {", ".join(missing)}; the pool has: {have}'
+    return None
+
+
+def _check_dataset(inputs: Mapping[str, Any]) -> str | None:
+    node = inputs['dataset']
+    if 'split' not in inputs:
+        return None if node.base.attributes.get('trainable') else 'dataset: none of its rows has a usable label'
+    name = inputs['split'].value
+    if name not in node.splits:
+        return f'split {name!r}: the dataset has {", ".join(node.splits) or "no split; leave it out"}'
+    empty = [part for part in SPLIT_PARTS if not node.splits[name].get(part)]
+    return f'split {name!r}: no row in {", ".join(empty)}; a campaign needs rows in all three parts' if empty else None
+
+
+def _check_model(inputs: Mapping[str, Any]) -> str | None:
+    if 'model' not in inputs:
+        if 'train' not in inputs:
+            return 'model: give a model to start with, or the inputs `train` of a training, or both'
+        return 'predictions: give the model that made them as well' if 'predictions' in inputs else None
+    model = inputs['model']
+    figure = figure_of_merit(PickSettings.model_validate(inputs['picking'].get_dict()).figure_of_merit)
+    targets = set(model.card.targets)
+    if figure.tensor not in targets | ({'total'} if {'electronic', 'ionic'} <= targets else set()):
+        have = ', '.join(sorted(targets))
+        return f'model: {figure.name!r} needs the {figure.tensor} tensor; {model.card.name} predicts {have}'
+    if 'predictions' not in inputs:
+        return None
+    predictions = inputs['predictions']
+    if len(predictions) != len(inputs['pool']):
+        return f'predictions: {len(predictions)} rows for a pool of {len(inputs["pool"])} crystals'
+    if predictions.model_hash != model.content_hash:
+        return 'predictions: they were made by another model than `model`'
+    return None
+
+
+def _check_extension(inputs: Mapping[str, Any]) -> str | None:
+    given = inputs.get('extend', {})
+    if not given:
+        return None
+    if {'history', 'dataset'} - set(given) or 'model' not in inputs:
+        return 'extend: give the outputs `history` and `dataset` of the campaign, and its output `model` as `model`'
+    if 'labels' in inputs:
+        return 'labels: not allowed with `extend`; join them to the dataset of the campaign first'
+    wanted, had = inputs['picking'].get_dict().get('figure_of_merit', 'total'), given['history']['figure_of_merit']
+    return f'extend: the figure of merit of the campaign is {had!r}, not {wanted!r}' if wanted != had else None
+
+
+def _check_training(inputs: Mapping[str, Any]) -> str | None:
+    job = inputs.get('train', {}).get('goectp')
+    if not job or 'settings' not in job:
+        return None
+    settings = job['settings'].get_dict()
+    policy = RetrainingPolicy.model_validate(inputs['retraining'].get_dict())
+    if settings.get('members', 1) != 1:
+        return 'train.goectp.settings.members: leave it out; the committee has one member for each of retraining.folds'
+    if 'model' not in inputs or policy.mode != 'fine-tune' or not {'preset', 'options', 'functionals'} & set(settings):
+        return None
+    card = inputs['model'].card
+    other = card.differing_options(settings.get('options', {}))
+    if settings.get('preset', card.preset if 'options' not in settings else 'goectp') != card.preset:
+        other.append('preset')
+    if 'functionals' in settings and card.functionals_differ(settings['functionals']):
+        other.append('functionals')
+    if other:
+        return (
+            f'train.goectp.settings: {card.name} has another {", ".join(other)} and cannot be fine-tuned to these '
+            "settings; leave preset, options and functionals out, or set retraining.mode to 'scratch'"
+        )
+    return None

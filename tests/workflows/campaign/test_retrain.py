@@ -1,0 +1,77 @@
+"""``RetrainWorkChain``: the inputs of the members, failures, and invalid inputs; whole retrainings are in campaigns."""
+
+import pytest
+from aiida import orm
+from aiida.engine import run_get_node
+
+from aiida_goectp.calculations.campaign import begin_dataset, grow_dataset
+from aiida_goectp.data.model import ModelData
+from aiida_goectp.workflows.campaign.retrain import RetrainWorkChain
+from aiida_goectp.workflows.submit_once import called_by_label
+from aiida_goectp.workflows.train import TrainWorkChain
+from tests.workflows.campaign import searching
+from tests.workflows.test_train import NETWORK
+
+
+@pytest.fixture
+def inputs(aiida_code_installed, write_model):
+    """Return the inputs of a retraining on two new labels whose jobs fail."""
+    code = aiida_code_installed(label='any', filepath_executable='/bin/true')
+    overrides = {
+        'goectp': {'settings': searching.TRAINING, 'monitors': {'training': None}, 'device': 'cpu'},
+        'max_iterations': 1,
+    }
+    start = begin_dataset(searching.start_dataset(), orm.Int(0))
+    return {
+        'start': start,
+        'dataset': grow_dataset(start, searching.start_dataset([1, 3]), orm.Str('campaign'))['dataset'],
+        'split': orm.Str('campaign'),
+        'model': ModelData.get_or_create(write_model('single', architecture={'options': NETWORK['options']})),
+        'retraining': orm.Dict({'folds': 2}),
+        'max_trainings': orm.Int(2),
+        'train': TrainWorkChain.inputs_from_protocol(code, 'fast', overrides, searching.OPTIONS),
+    }
+
+
+@pytest.mark.parametrize('mode', ['fine-tune', 'scratch'])
+def test_inputs_of_the_members(inputs, mode):
+    results, node = run_get_node(RetrainWorkChain, **inputs, mode=mode)
+    assert (node.exit_status, results) == (420, {})
+    assert 'member_00<' in node.exit_message
+    called = called_by_label(node)
+    assert called.keys() == {'assign_members', 'member_settings', 'train_committee'}
+    committee = called['train_committee']
+    assert committee.inputs.train.goectp.split.value == 'campaign'
+    assert committee.inputs.train.goectp.settings['members'] == 2
+    held_out = []
+    for place in range(2):
+        job = called_by_label(committee)[f'member_{place:02d}'].inputs.goectp
+        assert job.dataset.uuid == called['assign_members'].outputs.result.uuid
+        assert job.split.value == f'campaign.fold-{place}'
+        assert job.settings['seed'] == place
+        assert ('model' in job) == (mode == 'fine-tune')
+        held_out += job.dataset.dataset.part(job.split.value, 'test').crystals.ids.tolist()
+    assert sorted(held_out) == ['s1', 's3']
+
+
+def test_folds_that_exist(inputs):
+    inputs['start'] = inputs['dataset'] = called_twice = _with_folds(inputs)
+    assert 'campaign.fold-0' in called_twice.splits
+    _, node = run_get_node(RetrainWorkChain, **inputs)
+    assert node.exit_status == 224
+    assert 'campaign.fold-0' in node.exit_message
+
+
+def _with_folds(inputs):
+    _, node = run_get_node(RetrainWorkChain, **inputs)
+    return called_by_label(node)['assign_members'].outputs.result
+
+
+@pytest.mark.parametrize(
+    ('change', 'name'),
+    [({'mode': 'tune'}, 'mode'), ({'mode': 'fine-tune', 'model': None}, 'mode'), ({'seed': -1}, 'seed')],
+)
+def test_invalid_inputs(inputs, change, name):
+    given = {key: value for key, value in {**inputs, **change}.items() if value is not None}
+    with pytest.raises(ValueError, match=name):
+        run_get_node(RetrainWorkChain, **given)
