@@ -61,11 +61,11 @@ class Rule(str, Enum):
     PROTOCOLS = 'protocols'
     """An engine with protocols takes ``protocol`` and ``overrides``, and refuses an unknown protocol."""
     BUILDER = 'builder'
-    """``get_builder_from_protocol(structure=…, …)`` gives complete, valid and reproducible inputs."""
+    """``get_builder_from_protocol(structure=…, …)`` returns complete, valid and reproducible inputs."""
     REFUSAL = 'refusal'
     """Invalid input raises ``ValueError`` before a process is created."""
     OUTPUTS = 'outputs'
-    """A successful run has ``quality``, ``dielectric`` and, if relaxed, ``relaxed_structure``."""
+    """A successful run has ``quality``, ``dielectric`` with both parts and, if relaxed, ``relaxed_structure``."""
     CELL = 'cell'
     """The response contains the cell that it was computed for, atoms in the order of the structure."""
     FRAME = 'frame'
@@ -237,25 +237,26 @@ def check_response(
     relax: bool = False,
     tolerance: float = 1e-3,
 ) -> orm.WorkChainNode:
-    """Compute a response three times: as given, rotated by :data:`ROTATION`, and the electronic part alone.
+    """Compute a response three times: as given, rotated by :data:`ROTATION`, and the electronic part only.
 
-    Numbers are not compared with a reference; rough settings do, the quality gates may refuse the result.
+    Numbers are not compared with a reference, and the gates may refuse the result, so rough settings are sufficient.
 
     :param engine: the work chain
-    :param structure: an insulator whose electronic tensor is anisotropic; two atoms of a strained cell do
+    :param structure: an insulator with an anisotropic electronic tensor, for example two atoms in a strained cell
     :param arguments: arguments of ``get_builder_from_protocol`` but the structure
     :param relax: whether to relax the structure first
-    :param tolerance: largest difference between the tensors of both orientations, of their largest element
+    :param tolerance: largest allowed difference between the tensors, relative to their largest element
     :return: the first run
     :raises ConformanceError: a rule is broken
-    :raises ValueError: the tensor is too close to isotropy to show in which frame it is given
+    :raises ValueError: the tensor is too isotropic to detect a wrong frame
     """
     node, response = _run(engine, structure, arguments, relax)
-    seen = _difference(response.electronic, response.rotated(ROTATION).electronic)
-    if seen < 10 * tolerance:
+    _require(response.ionic is not None, Rule.OUTPUTS, 'no ionic part, although electronic_only is false')
+    change = _difference(response.electronic, response.rotated(ROTATION).electronic)
+    if change < 10 * tolerance:
         raise ValueError(
-            f'a rotation changes the electronic tensor by {seen:.2g} of its largest element; choose a structure of '
-            f'which it changes by {10 * tolerance:g} or more'
+            f'structure: a rotation changes the electronic tensor by {change:.2g} of its largest element; choose a '
+            f'structure with a change of {10 * tolerance:g} or more'
         )
     _, rotated = _run(engine, rotate_structure(structure, ROTATION), arguments, relax)
     expected = response.rotated(ROTATION)
@@ -263,12 +264,12 @@ def check_response(
         wanted, found = getattr(expected, name), getattr(rotated, name)
         _require((wanted is None) == (found is None), Rule.FRAME, f'{name} is missing in one of two orientations')
         if wanted is not None:
-            away = _difference(wanted, found)
-            _require(away <= tolerance, Rule.FRAME, f'{name} of the rotated structure is off by {away:.2g}')
+            deviation = _difference(wanted, found)
+            _require(deviation <= tolerance, Rule.FRAME, f'{name} of the rotated structure differs by {deviation:.2g}')
     _, electronic = _run(engine, structure, arguments, relax, electronic_only=True)
     _require(electronic.ionic is None, Rule.ELECTRONIC_ONLY, 'an ionic part is present')
-    away = _difference(response.electronic, electronic.electronic)
-    _require(away <= tolerance, Rule.ELECTRONIC_ONLY, f'the electronic part is off by {away:.2g} if computed alone')
+    deviation = _difference(response.electronic, electronic.electronic)
+    _require(deviation <= tolerance, Rule.ELECTRONIC_ONLY, f'the electronic part differs by {deviation:.2g}')
     return node
 
 
@@ -292,7 +293,7 @@ def _run(
     relax: bool,
     electronic_only: bool = False,
 ) -> tuple[orm.WorkChainNode, DielectricResponse]:
-    """Run an engine and check all that one run shows."""
+    """Run an engine and check the rules that concern a single run."""
     switches = {'relax': orm.Bool(relax), 'electronic_only': orm.Bool(electronic_only)}
     inputs = _inputs(engine, structure, arguments) | switches
     outputs, node = _execute(engine, inputs, Rule.OUTPUTS)
@@ -309,7 +310,7 @@ def _run(
     _check_provenance(node, outputs, cell)
     _check_core_hours(engine, node)
     again = _inputs(engine, structure, arguments) | {name: orm.Bool(item.value) for name, item in switches.items()}
-    _require(same_settings(node, engine, again), Rule.REUSE, 'the same arguments give inputs of another content')
+    _require(same_settings(node, engine, again), Rule.REUSE, 'the same arguments give inputs with other content')
     errors = [log.message for log in orm.Log.collection.get_logs_for(node) if log.levelname == 'ERROR']
     unsaved = [text for text in errors if 'checkpoint' in text]
     _require(not unsaved, Rule.CHECKPOINT, 'the context contains an object that cannot be stored')
@@ -319,11 +320,15 @@ def _run(
 def _check_cell(found: Crystal, wanted: Crystal) -> None:
     same = np.array_equal(found.atomic_numbers, wanted.atomic_numbers)
     _require(same, Rule.CELL, 'the response has other atoms, or another order of them')
-    away = float(np.abs(found.lattice - wanted.lattice).max())
-    _require(away < _SAME_PLACE, Rule.CELL, f'the lattice of the response is off by {away:.3g} Å: cell or orientation')
+    deviation = float(np.abs(found.lattice - wanted.lattice).max())
+    _require(
+        deviation < _SAME_PLACE,
+        Rule.CELL,
+        f'the lattice of the response differs by {deviation:.3g} Å: another cell or orientation',
+    )
     steps = found.fractional_positions - wanted.fractional_positions
-    away = float(np.abs((steps - np.round(steps)) @ wanted.lattice).max())
-    _require(away < _SAME_PLACE, Rule.CELL, f'an atom of the response is off by {away:.3g} Å')
+    deviation = float(np.abs((steps - np.round(steps)) @ wanted.lattice).max())
+    _require(deviation < _SAME_PLACE, Rule.CELL, f'an atom of the response is displaced by {deviation:.3g} Å')
 
 
 def _check_provenance(node: orm.WorkChainNode, outputs: Mapping[str, Any], cell: orm.StructureData) -> None:
@@ -340,8 +345,8 @@ def _check_provenance(node: orm.WorkChainNode, outputs: Mapping[str, Any], cell:
     steps = [link.node for link in node.base.links.get_outgoing().all() if link.link_label.startswith('dfpt_')]
     used = [step for step in steps if ({step.uuid} | {item.uuid for item in step.called_descendants}) & ancestors]
     _require(bool(used), Rule.PROVENANCE, 'the response does not descend from any process of `dfpt_process`')
-    judged = outputs['quality'].creator.inputs
-    same = 'dielectric' in judged and judged.dielectric.uuid == outputs['dielectric'].uuid
+    inputs = outputs['quality'].creator.inputs
+    same = 'dielectric' in inputs and inputs.dielectric.uuid == outputs['dielectric'].uuid
     _require(same, Rule.PROVENANCE, 'quality was not computed from this response')
 
 
