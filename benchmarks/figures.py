@@ -28,13 +28,13 @@ from aiida_goectp.core.datasets.splits import SPLIT_PARTS
 from aiida_goectp.core.dielectric.coverage import QUANTITIES, coverage_by_level, quantities
 from aiida_goectp.core.dielectric.tensors import PARTS
 from aiida_goectp.core.figures import (
-    Dilution,
     Parity,
+    VacuumSeries,
     calibration_figure,
-    dilution_figure,
     learning_curve_figure,
     parity_figure,
     save_figure,
+    vacuum_figure,
 )
 from aiida_goectp.core.figures.calibration import LEVELS
 from aiida_goectp.core.formats.model_card import read_card
@@ -126,7 +126,7 @@ def reduced_formula(crystal: Crystal) -> str:
     return formula(np.repeat(numbers, counts // np.gcd.reduce(counts)))
 
 
-def dilution(model: LoadedModel, data: Dataset, row: int, layers: Layers) -> Dilution:
+def dilution(model: LoadedModel, data: Dataset, row: int, layers: Layers) -> VacuumSeries:
     """Pull the layers of one crystal apart, and ask the model at each gap."""
     crystal, label = data.crystals[row], data.electronic[row]
     cells = CrystalSet.from_crystals([with_vacuum_scaled(crystal, layers, share) for share in SHARES])
@@ -136,7 +136,7 @@ def dilution(model: LoadedModel, data: Dataset, row: int, layers: Layers) -> Dil
     deviation = said.sure.tensors[:, 0] if states_deviations(said) else None
     gaps = layers.gaps.mean() * (1 + SHARES)
     name = f'{reduced_formula(crystal)} ({crystal.id})'
-    return Dilution(name, layers.normal, gaps, said.mean[:, 0], demanded, deviation, label)
+    return VacuumSeries(name, layers.normal, gaps, said.mean[:, 0], demanded, deviation, label)
 
 
 def learning_curve(models: list[Path], part: str) -> Any:
@@ -199,7 +199,7 @@ def main() -> None:
         figures['calibration'] = calibration(said)
     source = data if options.layered else held
     if layered := layered_rows(source, options.layered):
-        figures['dilution'] = dilution_figure([dilution(model, source, row, layers) for row, layers in layered])
+        figures['dilution'] = vacuum_figure([dilution(model, source, row, layers) for row, layers in layered])
     if options.learning_curve:
         figures['learning_curve'] = learning_curve(options.learning_curve, options.part)
     for name, figure in figures.items():

@@ -103,7 +103,7 @@ def test_failed_rows_are_results_up_to_a_limit(parse, crystal_set, predict_by_ha
         ({'predictions.npz.status.json': b'{"version": 2}'}, 311, 'not a status file of version 1'),
         ({'predictions.npz.status.json': b'{"version": 1, "state": "finished"}'}, 311, 'without error, rows_done'),
         ({'predictions.npz.status.json': status()}, 312, 'left no predictions'),
-        ({'predictions.npz.status.json': status(), 'predictions.npz': b'PK\x03\x04torn'}, 313, 'cut off'),
+        ({'predictions.npz.status.json': status(), 'predictions.npz': b'PK\x03\x04torn'}, 313, 'predictions'),
         ({'predictions.npz.status.json': status(state='running', rows_done=4)}, 323, 'killed after 4 of 6 rows'),
         ({'predictions.npz.status.json': status(state='interrupted', rows_done=4)}, 322, 'after 4 of 6 rows'),
     ],

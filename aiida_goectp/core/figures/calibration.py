@@ -1,4 +1,4 @@
-"""Does a model know how sure it is: the stated against the observed coverage of its intervals."""
+"""Calibration plot: observed against nominal coverage of prediction intervals."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ if TYPE_CHECKING:
 __all__ = ('LEVELS', 'calibration_figure')
 
 LEVELS = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99])
-"""stated coverages that are looked at"""
+"""nominal coverages"""
 
-_AIM = (88, 92)
-"""% that stated 90 % are to hold"""
+_TARGET_RANGE = (88, 92)
+"""%, required coverage of the nominal 90 % interval"""
 
 
 @styled
 def calibration_figure(
     observed: Mapping[str, Mapping[str, np.ndarray]], levels: np.ndarray = LEVELS, title: str = ''
 ) -> Figure:
-    """Return a panel for each quantity with a line for each target; on the diagonal the model is as sure as it may be.
+    """Return a panel for each quantity with a line for each target; calibrated intervals are on the diagonal.
 
     :param observed: quantity (average, anisotropy, eigenvalues) → target → (k,) from :func:`.coverage_by_level`
-    :param levels: (k,) stated coverages between 0 and 1
+    :param levels: (k,) nominal coverages between 0 and 1
     """
     figure, axes = new_figure(1, len(observed))
     for axis, (quantity, by_target) in zip(axes[0], observed.items(), strict=True):
-        axis.plot([0, 100], [0, 100], color='black', linewidth=0.8, label='as stated')
+        axis.plot([0, 100], [0, 100], color='black', linewidth=0.8, label='nominal')
         axis.plot(
             [90, 90],
-            _AIM,
+            _TARGET_RANGE,
             color='black',
             linewidth=4,
             alpha=0.35,
             solid_capstyle='butt',
-            label='aim: 88 to 92 % at 90 %',
+            label='required: 88 to 92 % at 90 %',
         )
         for target in (name for name in PARTS if name in by_target):
             axis.plot(
@@ -54,8 +54,8 @@ def calibration_figure(
                 linewidth=1.2,
                 label=NAMES[target],
             )
-        axis.set(xlim=(0, 100), ylim=(0, 100), xlabel='stated coverage (%)', title=quantity, aspect='equal')
-    axes[0, 0].set_ylabel('labels within (%)')
+        axis.set(xlim=(0, 100), ylim=(0, 100), xlabel='nominal coverage (%)', title=quantity, aspect='equal')
+    axes[0, 0].set_ylabel('observed coverage (%)')
     axes[0, 0].legend(loc='upper left', frameon=False)
     if title:
         figure.suptitle(title, fontsize=10)

@@ -1,4 +1,4 @@
-"""The learning curve: what more labels would bring."""
+"""Learning curve: error against number of training rows."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def learning_curve_figure(
     quantity: str = 'mean absolute error (9 components)',
     title: str = '',
 ) -> Figure:
-    """Return the error against the number of training rows, both axes logarithmic, and the power law through it.
+    """Return the error against the number of training rows on logarithmic axes, with the exponents of power laws.
 
-    :param rows: (k,) labels learnt from, in any order
-    :param errors: target → (k,) on the same held-out rows; NaN where missing
-    :raises ValueError: other lengths
+    :param rows: (k,) numbers of training rows, in any order
+    :param errors: target → (k,) errors on the same held-out rows; NaN where missing
+    :raises ValueError: different lengths
     """
     from matplotlib.ticker import NullFormatter, ScalarFormatter
 
@@ -38,7 +38,7 @@ def learning_curve_figure(
     for target in (name for name in PARTS if name in errors):
         values = np.asarray(errors[target], dtype=float)
         if len(values) != len(counts):
-            raise ValueError(f'{target}: {len(values)} errors for {len(counts)} numbers of rows')
+            raise ValueError(f'{target}: expected {len(counts)} errors, found {len(values)}')
         power = slope(counts, values)
         axis.plot(
             counts[order],
@@ -63,7 +63,7 @@ def learning_curve_figure(
 
 
 def slope(rows: np.ndarray, errors: np.ndarray) -> float:
-    """Return the exponent of the power law through the points, least squares in logarithms; NaN for fewer than two."""
+    """Return the exponent of a power law fitted to the logarithms by least squares; NaN for fewer than two points."""
     known = np.isfinite(errors) & (errors > 0)
     if len(np.unique(rows[known])) < 2:
         return float('nan')

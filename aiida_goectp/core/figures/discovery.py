@@ -1,4 +1,4 @@
-"""How many of the best crystals a campaign finds with how many labels, beside chance and the best possible."""
+"""Discovery curve: share of the best crystals found against the number of labels."""
 
 from __future__ import annotations
 
@@ -18,20 +18,22 @@ __all__ = ('discovery_figure',)
 # M. Okabe and K. Ito, Color Universal Design (2008)
 _COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
 _MARKERS = ('o', 's', '^', 'D', 'v', 'P')
-_AIM = 80
-"""% of the best that one wants"""
+_MARKED_SHARE = 80
+"""% of the best crystals, marked by a line"""
 
 
 @styled
 def discovery_figure(summaries: Sequence[Summary], pool: int, title: str = '') -> Figure:
-    """Return the share of the best that was found against the labels bought: mean over seeds, least and most shaded.
+    """Return the share of the best crystals found against the number of labels: mean and range over the seeds.
 
-    :param summaries: one for each acquisition function, all of one task
-    :param pool: crystals that could be bought
-    :raises ValueError: nothing to draw
+    Dashed and dotted lines show random and perfect selection.
+
+    :param summaries: one for each acquisition function, all of one search task
+    :param pool: number of crystals in the pool
+    :raises ValueError: no summary
     """
     if not summaries:
-        raise ValueError('no campaign to draw')
+        raise ValueError('no summary given; expected at least one')
     figure, axes = new_figure(1, 1)
     axis, best = axes[0, 0], summaries[0].best
     last = max(int(item.labels[-1]) for item in summaries)
@@ -53,8 +55,8 @@ def discovery_figure(summaries: Sequence[Summary], pool: int, title: str = '') -
     labels = np.linspace(0, last, 201)
     axis.plot(labels, 100 * np.minimum(labels, best) / best, color='black', linestyle=':', label='perfect')
     axis.plot(labels, 100 * random_found(labels, best, pool) / best, color='black', linestyle='--', label='random')
-    axis.axhline(_AIM, color='black', linewidth=0.6, alpha=0.5)
-    axis.set(xlim=(0, last), ylim=(0, 100), xlabel='labels bought', ylabel=f'of the best {best} found (%)')
+    axis.axhline(_MARKED_SHARE, color='black', linewidth=0.6, alpha=0.5)
+    axis.set(xlim=(0, last), ylim=(0, 100), xlabel='labels', ylabel=f'of the best {best} found (%)')
     figure.legend(loc='outside lower center', ncols=2, frameon=False, fontsize=7)
     if title:
         figure.suptitle(title, fontsize=10)

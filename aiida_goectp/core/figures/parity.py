@@ -1,4 +1,4 @@
-"""Predicted against computed."""
+"""Parity plot: predicted against computed values."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 __all__ = ('Parity', 'parity_figure')
 
 _LINEAR = 1.0
-"""permittivity below which an axis is linear: an ionic part may vanish, and logarithms do not show that"""
+"""permittivity below which the axes of the ionic part are linear, because it may vanish"""
 
 
 class Parity(NamedTuple):
-    """One quantity of n crystals, predicted and computed."""
+    """Predicted and computed values of one quantity of n crystals."""
 
     computed: np.ndarray
     """(n,) NaN where missing"""
@@ -28,15 +28,15 @@ class Parity(NamedTuple):
     """(n,)"""
     deviation: np.ndarray | None = None
     """(n,) standard deviation of the prediction; NaN where unknown"""
-    strange: np.ndarray | None = None
-    """(n,) true where the crystal is unlike the training set"""
+    unlike_training: np.ndarray | None = None
+    """(n,) true for a crystal that is flagged ``unlike_training``"""
 
 
 @styled
 def parity_figure(parts: Mapping[str, Parity], quantity: str = 'polycrystalline average', title: str = '') -> Figure:
-    """Return a panel for each target, one point a crystal with a bar of ± one standard deviation.
+    """Return a panel for each target with one point per crystal and bars of ± one standard deviation.
 
-    :param parts: target → what is compared; rows that lack either value are left out
+    :param parts: target → values; rows without both values are omitted
     """
     figure, axes = new_figure(1, len(parts))
     for axis, target in zip(axes[0], (name for name in PARTS if name in parts), strict=True):
@@ -51,18 +51,18 @@ def parity_figure(parts: Mapping[str, Parity], quantity: str = 'polycrystalline 
 def _panel(axis: Any, target: str, part: Parity) -> None:
     known = np.isfinite(part.computed) & np.isfinite(part.predicted)
     computed, predicted = part.computed[known], part.predicted[known]
-    strange = np.zeros(len(computed), dtype=bool) if part.strange is None else part.strange[known]
+    unlike = np.zeros(len(computed), dtype=bool) if part.unlike_training is None else part.unlike_training[known]
     bars = None if part.deviation is None else np.nan_to_num(part.deviation[known])
     if bars is not None:
         axis.errorbar(
             computed, predicted, yerr=bars, fmt='none', ecolor=COLOURS[target], elinewidth=0.6, alpha=0.35, zorder=1
         )
     points = {'s': 11, 'linewidths': 0.8, 'zorder': 2}
-    axis.scatter(computed[~strange], predicted[~strange], color=COLOURS[target], alpha=0.7, **points)
-    if strange.any():
+    axis.scatter(computed[~unlike], predicted[~unlike], color=COLOURS[target], alpha=0.7, **points)
+    if unlike.any():
         axis.scatter(
-            computed[strange],
-            predicted[strange],
+            computed[unlike],
+            predicted[unlike],
             marker='D',
             facecolors='none',
             edgecolors='black',

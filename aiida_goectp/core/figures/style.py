@@ -1,4 +1,4 @@
-"""What all figures share: colours that colour-blind readers tell apart, sizes, and how a file is written."""
+"""Style common to all figures, and their files."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ NAMES = {
     'total': r'total, $\varepsilon_0$',
 }
 
-# M. Okabe and K. Ito, Color Universal Design (2008); markers and dashes tell them apart without colour
+# M. Okabe and K. Ito, Color Universal Design (2008); markers and dashes distinguish the parts without colour
 COLOURS = {'electronic': '#0072B2', 'ionic': '#D55E00', 'total': '#009E73'}
 MARKERS = {'electronic': 'o', 'ionic': 's', 'total': '^'}
 DASHES = {'electronic': '-', 'ionic': '--', 'total': '-.'}
 
 _PANEL = 3.3
-"""inches, the edge of a square panel"""
+"""edge of a square panel in inches"""
 _STYLE: Any = {
     'font.size': 10,
     'axes.titlesize': 10,
@@ -39,12 +39,12 @@ _STYLE: Any = {
     'axes.grid': True,
     'grid.color': '#e5e5e5',
     'grid.linewidth': 0.6,
-    'svg.hashsalt': 'aiida-goectp',  # else the names within an svg change from run to run
+    'svg.hashsalt': 'aiida-goectp',  # otherwise ids within an svg differ between runs
 }
 
 
 def new_figure(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
-    """Return a figure with square panels, and the (rows, columns) array of its axes; no window and no global state."""
+    """Return a figure with square panels and the (rows, columns) array of its axes, without global state."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_PANEL * columns + 0.4, _PANEL * rows + 0.4), layout='constrained')
@@ -53,7 +53,7 @@ def new_figure(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
 
 
 def styled(function: Callable[_P, Figure]) -> Callable[_P, Figure]:
-    """Draw in the style of this package, whatever the user's settings of matplotlib, which stay as they are."""
+    """Apply the style of this package in a function; the settings of the user are not changed."""
 
     @wraps(function)
     def draw(*args: _P.args, **kwargs: _P.kwargs) -> Figure:
@@ -66,16 +66,16 @@ def styled(function: Callable[_P, Figure]) -> Callable[_P, Figure]:
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
-    """Write a figure to a file, PNG, SVG or PDF by its ending; the same figure gives the same bytes.
+    """Write a figure to a PNG, SVG or PDF file; equal figures give equal bytes.
 
-    :raises ValueError: an ending that is none of these
+    :raises ValueError: another ending
     """
     import matplotlib as mpl
 
     path = Path(path)
     undated = {'.png': {'Software': None}, '.svg': {'Date': None}, '.pdf': {'CreationDate': None}}
     if path.suffix not in undated:
-        raise ValueError(f'{path}: figures are written as {", ".join(undated)}')
+        raise ValueError(f'{path}: unknown file type; supported: {", ".join(undated)}')
     path.parent.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(_STYLE):
         figure.savefig(path, dpi=160, metadata=undated[path.suffix])

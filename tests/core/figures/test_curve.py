@@ -1,4 +1,4 @@
-"""The learning curve, and the power law in it."""
+"""The learning curve and its exponents."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aiida_goectp.core.figures import learning_curve_figure
 from aiida_goectp.core.figures.curve import slope
 
 
-def test_the_exponent():
+def test_slope():
     rows = np.array([400.0, 100.0, 1600.0])
     assert slope(rows, 7 * rows**-0.35) == pytest.approx(-0.35)
     assert slope(rows, np.array([1.0, np.nan, 0.5])) == pytest.approx(-0.5)
@@ -17,7 +17,7 @@ def test_the_exponent():
     assert np.isnan(slope(rows[:1], np.array([1.0])))
 
 
-def test_points_in_order_of_rows():
+def test_points_are_sorted_by_rows():
     figure = learning_curve_figure([400, 100, 1600], {'ionic': [0.5, 1.0, 0.25], 'total': [1.0, 2.0, np.nan]})
     axis = figure.axes[0]
     ionic, total = axis.get_lines()
@@ -27,5 +27,5 @@ def test_points_in_order_of_rows():
     assert (axis.get_xscale(), axis.get_yscale()) == ('log', 'log')
     assert axis.get_xlabel() == 'training rows'
     assert total.get_ydata().tolist()[:2] == [2.0, 1.0]
-    with pytest.raises(ValueError, match='total: 1 errors for 2'):
+    with pytest.raises(ValueError, match='total: '):
         learning_curve_figure([1, 2], {'total': [1.0]})

@@ -1,4 +1,4 @@
-"""Every labelled crystal is a point, within the axes."""
+"""The parity plot: points, bars and limits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aiida_goectp.core.figures import Parity, parity_figure
 
 
 def points_of(axis):
-    # bars are a collection as well, of lines
+    # the bars are a collection of lines
     return np.concatenate([item.get_offsets() for item in axis.collections if isinstance(item, PathCollection)])
 
 
@@ -33,7 +33,7 @@ def test_points_and_bars():
     assert right.get_xlim()[0] == 0  # an ionic part may vanish
 
 
-def test_no_rows_make_no_error():
-    nothing = Parity(np.full(2, np.nan), np.zeros(2))
-    figure = parity_figure({'total': nothing})
+def test_targets_without_rows():
+    empty = Parity(np.full(2, np.nan), np.zeros(2))
+    figure = parity_figure({'total': empty})
     assert [text.get_text() for text in figure.axes[0].texts] == ['no rows']

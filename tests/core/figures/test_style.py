@@ -1,4 +1,4 @@
-"""Figures become files, the same each time, and leave no trace in the user's matplotlib."""
+"""Files of figures are reproducible, and the settings of the user are not changed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aiida_goectp.core.figures import learning_curve_figure, save_figure
 
 
 @pytest.mark.parametrize('ending', ['png', 'svg', 'pdf'])
-def test_the_same_figure_gives_the_same_bytes(tmp_path, ending):
+def test_equal_figures_give_equal_bytes(tmp_path, ending):
     contents = []
     for name in ('one', 'two'):
         figure = learning_curve_figure([10, 100], {'total': [3.0, 1.0]})
@@ -21,18 +21,18 @@ def test_the_same_figure_gives_the_same_bytes(tmp_path, ending):
     assert len(contents[0]) > 1000
 
 
-def test_an_ending_that_is_no_picture_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r'are written as .png, .svg, .pdf'):
+def test_other_endings_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r'figure\.exe: .*\.png, \.svg, \.pdf'):
         save_figure(learning_curve_figure([1], {'total': [1.0]}), tmp_path / 'figure.exe')
 
 
-def test_the_users_settings_stay():
+def test_settings_of_the_user_are_not_changed():
     before = dict(mpl.rcParams)
     learning_curve_figure([10, 100], {'total': [3.0, 1.0]})
     assert dict(mpl.rcParams) == before
 
 
-def test_the_import_is_light():
+def test_importing_figures_is_fast():
     program = 'import sys, aiida_goectp.core.figures\nprint(*{name.partition(".")[0] for name in sys.modules})'
     result = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, check=True)
     assert not {'torch', 'aiida', 'pymatgen', 'matplotlib', 'scipy'} & set(result.stdout.split())

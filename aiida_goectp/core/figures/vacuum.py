@@ -1,4 +1,4 @@
-"""Layers pulled apart: what a model predicts, beside what electrostatics demands."""
+"""Predicted ε∞ of layered crystals with increasing vacuum, compared with the electrostatic average."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from aiida_goectp.core.figures.style import new_figure, styled
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ('Dilution', 'dilution_figure')
+__all__ = ('VacuumSeries', 'vacuum_figure')
 
-_PREDICTED, _DEMANDED, _COMPUTED = '#0072B2', '#D55E00', 'black'
+_PREDICTED, _AVERAGED, _COMPUTED = '#0072B2', '#D55E00', 'black'
 
 
-class Dilution(NamedTuple):
+class VacuumSeries(NamedTuple):
     """One layered crystal at k interlayer gaps."""
 
     name: str
     normal: np.ndarray
-    """(3,) unit vector across the layers"""
+    """(3,) unit vector perpendicular to the layers"""
     gaps: np.ndarray
-    """(k,) Å, mean over the gaps of the crystal"""
+    """(k,) Å, mean of the gaps of the crystal"""
     predicted: np.ndarray
     """(k, 3, 3) ε∞"""
-    demanded: np.ndarray
-    """(k, 3, 3) ε∞ that electrostatics makes of the tensor at the first gap (``vacuum_averaged``)"""
+    averaged: np.ndarray
+    """(k, 3, 3) ε∞ by electrostatics from the tensor at the first gap, see :func:`.vacuum_averaged`"""
     deviation: np.ndarray | None = None
-    """(k, 3, 3) as ``electronic_std``"""
+    """(k, 3, 3) standard deviations as in ``electronic_std``"""
     computed: np.ndarray | None = None
-    """(3, 3) by DFPT at the first gap"""
+    """(3, 3) ε∞ by DFPT at the first gap"""
 
 
 @styled
-def dilution_figure(crystals: Sequence[Dilution], title: str = '') -> Figure:
-    """Return a column for each crystal: ε∞ within the layers above, across them below, against the gap."""
+def vacuum_figure(crystals: Sequence[VacuumSeries], title: str = '') -> Figure:
+    """Return a column for each crystal: ε∞ against the gap, within the layers (top) and across them (bottom)."""
     figure, axes = new_figure(2, len(crystals))
     for column, crystal in enumerate(crystals):
         across = np.outer(crystal.normal, crystal.normal)
@@ -53,12 +53,12 @@ def dilution_figure(crystals: Sequence[Dilution], title: str = '') -> Figure:
     return figure
 
 
-def _panel(axis: Any, crystal: Dilution, projector: np.ndarray) -> None:
+def _panel(axis: Any, crystal: VacuumSeries, projector: np.ndarray) -> None:
     def part(tensors: np.ndarray) -> np.ndarray:
         return np.einsum('...ij,ij->...', tensors, projector)
 
     axis.plot(
-        crystal.gaps, part(crystal.demanded), color=_DEMANDED, linestyle='--', linewidth=1.4, label='electrostatics'
+        crystal.gaps, part(crystal.averaged), color=_AVERAGED, linestyle='--', linewidth=1.4, label='electrostatics'
     )
     bars = None if crystal.deviation is None else np.nan_to_num(part(crystal.deviation))
     axis.errorbar(

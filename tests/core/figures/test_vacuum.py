@@ -1,19 +1,19 @@
-"""Layers pulled apart: the right parts of the tensors are drawn."""
+"""Layered crystals with increasing vacuum: components within and across the layers."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from aiida_goectp.core.figures import Dilution, dilution_figure
+from aiida_goectp.core.figures import VacuumSeries, vacuum_figure
 
 
-def test_within_and_across_the_layers_in_any_frame():
-    turn = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+def test_components_do_not_depend_on_the_frame():
+    rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
     tensors = np.array([np.diag([9.0, 7.0, 4.0 - step]) for step in range(3)])
-    turned = turn @ tensors @ turn.T
+    rotated = rotation @ tensors @ rotation.T
     gaps = np.array([3.0, 4.0, 5.0])
-    crystal = Dilution('MoS2', turn[:, 2], gaps, turned, turned + np.eye(3), turned / 10, turned[0])
-    figure = dilution_figure([crystal, crystal._replace(name='other', deviation=None, computed=None)])
+    crystal = VacuumSeries('MoS2', rotation[:, 2], gaps, rotated, rotated + np.eye(3), rotated / 10, rotated[0])
+    figure = vacuum_figure([crystal, crystal._replace(name='other', deviation=None, computed=None)])
     within, other, across, _ = figure.axes
     assert [within.get_title(), other.get_title()] == ['MoS2', 'other']
     lines = {line.get_label(): line for line in within.get_lines()}
