@@ -56,10 +56,11 @@ _ONE = click.IntRange(min=1)
 @click.option('--processes', type=_ONE, default=1, show_default=True, help='Number of seeds to run in parallel.')
 @click.option('--quiet', is_flag=True, help='Print no progress.')
 def backtest(dataset: Any, output: Path, model: str | None, processes: int, quiet: bool, **values: Any) -> None:
-    """Count the labels that a campaign needs to find the best crystals of DATASET, whose labels are hidden.
+    """Run campaigns on DATASET, whose labels are hidden.
 
-    The picking and retraining functions are those of a campaign; the networks are trained in this process. DATASET is a
-    dataset.npz, labelled JSON lines (.jsonl, .jsonl.gz), or a node.
+    Counts the labels that a campaign needs to find the best crystals. Picking and retraining are those of a campaign;
+    the networks are trained in this process. DATASET is a dataset.npz, labelled JSON lines (.jsonl, .jsonl.gz), or a
+    node.
 
     An interrupted backtest is resumed after its last complete round by the same command. The results are results.json
     and discovery.png in the output folder.

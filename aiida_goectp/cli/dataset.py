@@ -19,7 +19,7 @@ __all__ = ('dataset',)
 
 @click.group('dataset', cls=VerdiCommandGroup)
 def dataset() -> None:
-    """Create, split, show and export datasets of crystals with labels."""
+    """Create, split, show and export datasets."""
 
 
 @dataset.command('import')
@@ -29,7 +29,10 @@ def dataset() -> None:
 @LABEL
 @decorators.with_dbenv()
 def dataset_import(file: Path, functional: str | None, split_file: Path | None, label: str) -> None:
-    """Import FILE, a dataset.npz or labelled JSON lines (.jsonl, .jsonl.gz), and evaluate the gates on every row."""
+    """Import a dataset from FILE and evaluate the gates.
+
+    FILE is a dataset.npz, or labelled JSON lines (.jsonl, .jsonl.gz).
+    """
     from aiida import orm
 
     from aiida_goectp.calculations.datasets import import_dataset
@@ -48,9 +51,10 @@ def dataset_import(file: Path, functional: str | None, split_file: Path | None, 
 @LABEL
 @decorators.with_dbenv()
 def dataset_from_dielectric(nodes: tuple[Any, ...], label: str) -> None:
-    """Create a dataset of computed dielectric tensors, with the gate results of each row.
+    """Create a dataset of computed dielectric tensors.
 
-    NODES: dielectric responses, work chains of an engine, or verifications, given by PK, UUID or label.
+    Each row has its gate results. NODES: dielectric responses, work chains of an engine, or verifications, given by PK,
+    UUID or label.
     """
     from aiida_goectp.calculations import datasets
     from aiida_goectp.cli.queries import responses_with_gates
@@ -75,7 +79,10 @@ def dataset_from_dielectric(nodes: tuple[Any, ...], label: str) -> None:
 @LABEL
 @decorators.with_dbenv()
 def dataset_join(datasets: tuple[Any, ...], tolerance: float | None, newcomers: str | None, label: str) -> None:
-    """Join DATASETS into one without duplicate crystals; of different labels, that of the first dataset is kept."""
+    """Join DATASETS into one without duplicate crystals.
+
+    Of different labels of a crystal, that of the first dataset is kept.
+    """
     from aiida import orm
 
     from aiida_goectp.calculations.datasets import join_datasets
@@ -111,9 +118,10 @@ def dataset_join(datasets: tuple[Any, ...], tolerance: float | None, newcomers: 
 @LABEL
 @decorators.with_dbenv()
 def dataset_split(node: Any, label: str, split_file: Path | None, **values: Any) -> None:
-    """Create a dataset with an additional split into train, validation and test.
+    """Create a dataset with an additional split.
 
-    With the kind `formula`, no reduced formula occurs in two parts.
+    The parts of a split are train, validation and test. With the kind `formula`, no reduced formula occurs in two
+    parts.
     """
     from aiida import orm
 
@@ -135,7 +143,7 @@ def dataset_split(node: Any, label: str, split_file: Path | None, **values: Any)
 @ROWS
 @decorators.with_dbenv()
 def dataset_show(node: Any, rows: int) -> None:
-    """Show labels, functionals, failed gates and splits of a dataset."""
+    """Show labels, gates and splits of a dataset."""
     from aiida_goectp.cli.views.nodes import show_node
 
     show_node(node, rows)

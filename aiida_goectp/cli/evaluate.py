@@ -27,9 +27,10 @@ __all__ = ('evaluate',)
 @job_options
 @decorators.with_dbenv()
 def evaluate(model: Any, dataset: Any, split: str | None, part: str, run: bool, label: str, **values: Any) -> None:
-    """Compute the errors of MODEL on DATASET: overall, by crystal system, and by functional.
+    """Compute the errors of MODEL on DATASET.
 
-    MODEL is a node, the name of a shipped model, or a file.
+    The metrics are given overall, by crystal system, and by functional. MODEL is a node, the name of a shipped model,
+    or a file.
     """
     from aiida_goectp.cli.jobs import default_code, launch, validated
     from aiida_goectp.workflows.evaluate import EvaluateWorkChain

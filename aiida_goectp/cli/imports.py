@@ -21,10 +21,11 @@ __all__ = ('import_',)
 @LABEL
 @decorators.with_dbenv()
 def import_(paths: tuple[Path, ...], group: str | None, properties: Path | None, label: str) -> None:
-    """Import crystals from files, folders or an AiiDA group into one node.
+    """Import crystals from files, folders or an AiiDA group.
 
-    PATHS: CIF, POSCAR, extended XYZ, JSON lines or crystals.npz, compressed or not, and folders of these. Each file is
-    stored as a node, so that the provenance of each crystal starts with its file. Unreadable entries are listed.
+    PATHS: CIF, POSCAR, extended XYZ, JSON lines or crystals.npz, compressed or not, and folders of these. The result
+    is one node of crystals. Each file is stored as a node, so that the provenance of each crystal starts with its file.
+    Unreadable entries are listed.
     """
     from aiida_goectp.calculations.structures import import_group, import_structures
     from aiida_goectp.cli.files import file_inputs, group_inputs, single_file, store_inputs

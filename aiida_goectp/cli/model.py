@@ -22,13 +22,13 @@ __all__ = ('model',)
 
 @click.group('model', cls=VerdiCommandGroup)
 def model() -> None:
-    """List, show, import and export models: stored in the profile, or shipped with the package."""
+    """List, show, import and export models."""
 
 
 @model.command('list')
 @decorators.with_dbenv()
 def model_list() -> None:
-    """List shipped and stored models with their errors on the test data."""
+    """List shipped and stored models with their errors."""
     from aiida.orm import QueryBuilder
 
     from aiida_goectp.cli.views.models import ModelEntry, model_table
@@ -61,9 +61,9 @@ def _shipped(name: str) -> ModelEntry:
 @click.argument('which', metavar='MODEL', type=ModelOrNameParam())
 @decorators.with_dbenv()
 def model_show(which: Any) -> None:
-    """Print the model card of MODEL: training data, settings, metrics, calibration.
+    """Print the model card of MODEL.
 
-    MODEL is a node, or the name of a shipped model.
+    The card contains training data, settings, metrics and calibration. MODEL is a node, or the name of a shipped model.
     """
     from aiida_goectp.cli.views.models import ModelEntry, show_card
     from aiida_goectp.data.model import ModelData
@@ -80,7 +80,10 @@ def model_show(which: Any) -> None:
 @click.argument('names', nargs=-1, metavar='[NAME]...')
 @decorators.with_dbenv()
 def model_install(names: tuple[str, ...]) -> None:
-    """Store shipped models in the profile, all of them without NAME; a model that is stored is not stored again."""
+    """Store shipped models in the profile.
+
+    Without NAME, all models are stored. A model that is stored is not stored again.
+    """
     from aiida_goectp.core.formats.model_card import resolve_model, shipped_models
 
     unknown = [name for name in names if name not in shipped_models()]
@@ -104,10 +107,10 @@ def model_install(names: tuple[str, ...]) -> None:
 @click.option('--name', help='Name of the model from a published checkpoint.  [default: name of the file]')
 @decorators.with_dbenv()
 def model_import(path: Path, target: str | None, name: str | None) -> None:
-    """Store the model file PATH; a model that is stored is not stored again.
+    """Store the model file PATH.
 
-    With --target, PATH is a checkpoint of the published GoeCTP code. Only tensors are read from it; a file with other
-    content is refused.
+    A model that is stored is not stored again. With --target, PATH is a checkpoint of the published GoeCTP code. Only
+    tensors are read from it; a file with other content is refused.
     """
     from aiida_goectp.core.formats.npz import FormatError
 
@@ -164,9 +167,10 @@ def _store(path: Path, description: str = '') -> None:
 @FORCE
 @decorators.with_dbenv()
 def model_export(which: Any, output: Path | None, force: bool) -> None:
-    """Write MODEL to a file for `goectp predict --model FILE` and `aiida-goectp model import`.
+    """Write MODEL to a file.
 
-    MODEL is a node, or the name of a shipped model.
+    `goectp predict --model FILE` and `aiida-goectp model import` read the file. MODEL is a node, or the name of a
+    shipped model.
     """
     from aiida_goectp.core.formats.model_card import resolve_model
 

@@ -26,7 +26,7 @@ __all__ = ('main',)
 @options.PROFILE(type=types.ProfileParamType(load_profile=True), expose_value=False)
 @click.version_option(__version__, prog_name='aiida-goectp')
 def main() -> None:
-    """Predict, rank and verify dielectric tensors of crystals, with provenance.
+    """Predict, rank and verify dielectric tensors of crystals.
 
     \b
     First session:  aiida-goectp setup

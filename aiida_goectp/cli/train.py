@@ -51,9 +51,10 @@ _ONE = click.IntRange(min=1)
 @job_options
 @decorators.with_dbenv()
 def train(dataset: Any, run: bool, label: str, **values: Any) -> None:
-    """Train a model on DATASET, a node created by `aiida-goectp dataset`; the default is the latest one.
+    """Train a model on DATASET.
 
-    Interrupted jobs are resumed. The result is a model node whose provenance contains every label.
+    DATASET is a node created by `aiida-goectp dataset`; the default is the latest one. Interrupted jobs are resumed.
+    The result is a model node whose provenance contains every label.
     """
     from aiida_goectp.cli.jobs import launch
     from aiida_goectp.cli.queries import latest_node

@@ -80,7 +80,7 @@ __all__ = ('verify',)
 @run_or_submit()
 @decorators.with_dbenv()
 def verify(selection: Any, run: bool, label: str, **values: Any) -> None:
-    """Compute the dielectric tensors of a SELECTION by DFPT, and compare them with the prediction.
+    """Compute a SELECTION by DFPT and compare with the prediction.
 
     SELECTION is a screen or its output `selection`, given by PK, UUID or label; the default is the latest screen. The
     crystals are computed in the order of their rank. A failed calculation does not stop the others.

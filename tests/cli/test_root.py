@@ -23,7 +23,7 @@ def commands(command, path=()):
     ('path', 'command'), commands(main), ids=lambda item: ' '.join(item) if isinstance(item, tuple) else ''
 )
 def test_help_of_each_command(path, command):
-    assert command.help
+    assert command.get_short_help_str(limit=60).rstrip('.') == command.help.splitlines()[0].rstrip('.')
     assert 'Usage: ' in invoke(*path, '--help')
 
 

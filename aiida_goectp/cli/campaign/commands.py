@@ -23,7 +23,9 @@ _STATUS_COMMAND = 'aiida-goectp campaign status'
 
 @click.group('campaign', cls=VerdiCommandGroup)
 def campaign() -> None:
-    """Active learning: predict, pick, verify by DFPT, retrain, until a stop rule applies.
+    """Active learning: predict, pick, verify by DFPT, retrain.
+
+    The rounds are repeated until a stop rule applies.
 
     \b
     First campaign:  aiida-goectp campaign template > campaign.yaml
@@ -46,9 +48,10 @@ def campaign_template() -> None:
 @run_or_submit(False)
 @decorators.with_dbenv()
 def campaign_start(config: Path, dry_run: bool, label: str | None, run: bool) -> None:
-    """Start the campaign that the file CONFIG describes; `campaign template` prints an example.
+    """Start the campaign that the file CONFIG describes.
 
-    All errors in CONFIG are reported together, each with its key, before anything is stored.
+    `campaign template` prints an example. All errors in CONFIG are reported together, each with its key, before
+    anything is stored.
     """
     from aiida_goectp.cli.campaign.config import configuration_error, read_config
     from aiida_goectp.cli.campaign.plan import make_plan
@@ -106,7 +109,10 @@ def _print_report(node: Any, rows: int) -> None:
 )
 @decorators.with_dbenv()
 def campaign_status(campaign: Any, number: int) -> None:
-    """Print round, stage, best value and cost of CAMPAIGN in one line; without CAMPAIGN, of the latest ones."""
+    """Print the status of CAMPAIGN in one line.
+
+    The line contains round, stage, best value and cost. Without CAMPAIGN, the latest campaigns are printed.
+    """
     from aiida_goectp.cli.queries import latest_campaigns
     from aiida_goectp.cli.views.progress import status_line
 
@@ -123,7 +129,7 @@ def campaign_status(campaign: Any, number: int) -> None:
 @click.option('--json', 'as_json', is_flag=True, help='Print all data as JSON.')
 @decorators.with_dbenv()
 def campaign_report(campaign: Any, rows: int, as_json: bool) -> None:
-    """Show rounds, models, best verified crystals, stop rule and cost of CAMPAIGN."""
+    """Show rounds, models, best crystals and cost of CAMPAIGN."""
     from aiida_goectp.cli.campaign import report
 
     node = _checked(campaign)
@@ -137,7 +143,10 @@ def campaign_report(campaign: Any, rows: int, as_json: bool) -> None:
 @_CAMPAIGN
 @decorators.with_dbenv()
 def campaign_stop(campaign: Any) -> None:
-    """Stop CAMPAIGN after its current round; it has all outputs and can be extended."""
+    """Stop CAMPAIGN after its current round.
+
+    A stopped campaign has all outputs and can be extended.
+    """
     from aiida_goectp.workflows.campaign.stop import request_stop
 
     try:
@@ -156,7 +165,7 @@ def campaign_stop(campaign: Any) -> None:
 @click.option(
     '--max-calculations',
     type=click.IntRange(min=0),
-    help='Maximum number of calculations, including those of CAMPAIGN.',
+    help='Maximum number of calculations, those of CAMPAIGN included.',
 )
 @click.option('--max-core-hours', type=click.FloatRange(min=0), help='Maximum core-hours, those of CAMPAIGN included.')
 @click.option(
@@ -170,9 +179,9 @@ def campaign_stop(campaign: Any) -> None:
 @run_or_submit(False)
 @decorators.with_dbenv()
 def campaign_extend(campaign: Any, rules: tuple[str, ...], label: str | None, run: bool, **bounds: Any) -> None:
-    """Continue CAMPAIGN, which has ended, with changed stop rules; finished work is not repeated.
+    """Continue CAMPAIGN, which has ended, with changed stop rules.
 
-    The other stop rules are kept. The new campaign contains the whole history.
+    The other stop rules are kept. The new campaign contains the whole history; finished work is not repeated.
     """
     from aiida_goectp.cli.campaign.extend import extension_builder, parse_rules
 
@@ -189,7 +198,10 @@ def campaign_extend(campaign: Any, rules: tuple[str, ...], label: str | None, ru
 @FORCE
 @decorators.with_dbenv()
 def campaign_export(campaign: Any, file: Path, force: bool) -> None:
-    """Write CAMPAIGN with its provenance to the AiiDA archive FILE, which `verdi archive import` reads."""
+    """Write CAMPAIGN with its provenance to an AiiDA archive.
+
+    `verdi archive import` reads the archive FILE.
+    """
     from aiida.tools.archive import create_archive
     from aiida.tools.archive.exceptions import ArchiveExportError
 

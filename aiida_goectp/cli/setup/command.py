@@ -19,9 +19,10 @@ __all__ = ('setup',)
 @click.pass_context
 @decorators.with_dbenv()
 def setup(context: click.Context, executable: Path | None) -> None:
-    """Create the computer localhost, the code goectp@localhost, and the shipped models in the loaded profile.
+    """Set up computer, code and models in the loaded profile.
 
-    Existing entities are kept: a second call changes nothing. The subcommand `dfpt` sets up Quantum ESPRESSO.
+    Creates the computer localhost, the code goectp@localhost, and a node of each shipped model. Existing entities are
+    kept: a second call changes nothing. The subcommand `dfpt` sets up Quantum ESPRESSO.
     """
     if context.invoked_subcommand is not None:
         return
