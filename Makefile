@@ -1,5 +1,5 @@
-# Needs Debian or Ubuntu (or any Linux, macOS), Python >= 3.10 and make. Everything is made inside this folder: the
-# environment in .venv, an AiiDA profile in .aiida that leaves your own alone.
+# Needs Linux or macOS, Python >= 3.10 and make. All files stay in this folder: the environment in .venv, an AiiDA
+# profile of its own in .aiida.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -11,13 +11,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-# The profile belongs to this folder; a shell that works with another one is not touched.
+# The profile of this folder, for these commands only.
 export AIIDA_PATH := $(CURDIR)/.aiida
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport AIIDA_PROFILE
 
 TORCH := torch==2.13.0
-# processes that share the tests, a file each
+# number of processes that run tests; each takes whole files
 WORKERS ?= 2
 STRUCTURES ?= examples/structures
 PROPERTIES ?= $(wildcard $(STRUCTURES)/properties.csv)
@@ -28,55 +28,55 @@ SCREEN ?= $(if $(PROPERTIES),--merit gap_total --min-gap 1 )--select 10
 
 .PHONY: help install quickstart campaign profile test lint docs clean
 
-help: ## this list
+help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-install: $(VENV)/.package ## the package and its command lines, in .venv
+install: $(VENV)/.package ## install the package and its command lines in .venv
 
 quickstart: $(VENV)/.package .aiida/.ready ## screen the crystals of examples/structures; STRUCTURES=folder for your own
 	aiida-goectp setup
 	aiida-goectp import $(STRUCTURES) $(if $(PROPERTIES),--properties $(PROPERTIES))
 	aiida-goectp screen --run $(SCREEN)
 
-campaign: $(VENV)/.quantumespresso .aiida/.ready ## search them by Quantum ESPRESSO: two rounds, retrained in between; CAMPAIGN=file
+campaign: $(VENV)/.quantumespresso .aiida/.ready ## active learning with Quantum ESPRESSO: two rounds with retraining; CAMPAIGN=file
 	aiida-goectp setup
 	aiida-goectp setup dfpt $(DFPT)
 	aiida-goectp campaign start --run $(CAMPAIGN)
 
-test: lint .aiida/.ready ## ruff, format check, mypy and the tests; CI=true runs the slow ones, too
+test: lint .aiida/.ready ## run lint and the tests; CI=true includes the slow ones
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(if $(filter true 1,$(CI)),,-m "not slow and not services") $(PYTEST)
 
-lint: $(VENV)/.tests ## ruff, format check and mypy
+lint: $(VENV)/.tests ## run ruff, format check and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: $(VENV)/.docs ## the manual, in docs/_build/html
+docs: $(VENV)/.docs ## build the manual in docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 	@echo 'open docs/_build/html/index.html'
 
-profile: .aiida/.ready ## the AiiDA profile of this folder
+profile: .aiida/.ready ## create the AiiDA profile of this folder
 
-clean: ## remove what make has made, the AiiDA profile and its data included
+clean: ## remove all built files, the AiiDA profile and its data
 	@if [ -x $(BIN)/verdi ] && [ -e .aiida/config.json ]; then $(BIN)/verdi daemon stop >/dev/null 2>&1 || true; fi
 	rm -rf $(VENV) .aiida docs/_build build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.base:
 	@command -v $(PYTHON) >/dev/null || { echo 'No $(PYTHON) found. Install Python 3.10 or later: apt-get install python3 python3-venv' >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-	  echo "$$($(PYTHON) --version) is too old: Python 3.10 or later is needed; name another one with make PYTHON=python3.12 …" >&2; exit 1; }
+	  echo "$$($(PYTHON) --version) is too old: Python 3.10 or later is needed; choose another one with make PYTHON=python3.12 …" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  version=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
-	  echo "Python cannot make virtual environments here. Install the package for it: apt-get install python$$version-venv" >&2; exit 1; }
+	  echo "Python cannot create virtual environments. Install the package for it: apt-get install python$$version-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-# Where no GPU is found, the CPU build of torch if the configured index has one; the usual wheel, which brings gigabytes of
-# CUDA libraries along, else.
+# Without a GPU, the CPU build of torch if the configured index has one; else the default wheel with gigabytes of CUDA
+# libraries.
 $(VENV)/.torch: $(VENV)/.base
 	@if [ "$$(uname -sm)" != 'Linux x86_64' ]; then $(PIP) '$(TORCH)'; \
 	elif command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q GPU; then \
-	  echo 'GPU found: torch as pip chooses it'; $(PIP) torch; \
+	  echo 'GPU found: torch, default build'; $(PIP) torch; \
 	else \
 	  echo 'no GPU found: $(TORCH) for the CPU'; \
 	  $(PIP) '$(TORCH)+cpu' 2>/dev/null \
@@ -99,7 +99,7 @@ $(VENV)/.docs: $(VENV)/.package
 	$(PIP) --editable '.[docs,quantumespresso]'
 	@touch $@
 
-# SQLite and the message broker that comes with AiiDA: no service is needed.
+# With SQLite and the message broker of AiiDA, which need no service.
 .aiida/.ready: | $(VENV)/.package
 	@mkdir -p .aiida
 	@[ -e .aiida/config.json ] && $(BIN)/verdi profile show goectp >/dev/null 2>&1 \
