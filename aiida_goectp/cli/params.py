@@ -9,6 +9,8 @@ import click
 from aiida.cmdline.params.types import DataParamType
 from aiida.cmdline.utils.decorators import load_backend_if_not_loaded
 
+from aiida_goectp.core.formats.names import PARTS, SPLIT_PARTS
+
 __all__ = (
     'CRYSTALS',
     'DATASET',
@@ -27,10 +29,9 @@ DATASET = DataParamType(sub_classes=('aiida.data:goectp.dataset',))
 """PK, UUID or label of a dataset node"""
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 """an existing file"""
-# The choices are those of `core`, which imports numpy: help would be slow. tests/cli/test_params.py compares them.
-SPLIT_PART = click.Choice(['train', 'validation', 'test'])
+SPLIT_PART = click.Choice(SPLIT_PARTS)
 """a part of a split"""
-TENSOR_PART = click.Choice(['electronic', 'ionic', 'total'])
+TENSOR_PART = click.Choice(PARTS)
 """a part of a dielectric tensor"""
 
 

@@ -8,12 +8,10 @@ from math import gcd
 import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
+from aiida_goectp.core.formats.names import SPLIT_PARTS
 from aiida_goectp.core.formats.npz import FormatError
 
 __all__ = ('FRACTIONS', 'KINDS', 'SPLIT_PARTS', 'given_parts', 'make_split', 'reduced_formulas')
-
-SPLIT_PARTS = ('train', 'validation', 'test')
-"""parts of a split"""
 
 KINDS = ('random', 'formula')
 """kinds of new splits"""

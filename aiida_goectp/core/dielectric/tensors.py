@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from aiida_goectp.core.formats.names import PARTS
+
 __all__ = (
     'PARTS',
     'anisotropy',
@@ -17,9 +19,6 @@ __all__ = (
     'rotate',
     'symmetrise',
 )
-
-PARTS = ('electronic', 'ionic', 'total')
-"""parts of the static permittivity: clamped ions, ionic contribution, and their sum"""
 
 
 def symmetrise(tensor: np.ndarray) -> np.ndarray:
