@@ -74,9 +74,9 @@ def report_progress(settings: BacktestSettings, quiet: bool) -> Iterator[Callabl
 
 
 def _status(progress: Progress, settings: BacktestSettings) -> str:
-    line = progress.line
-    counts = f'{line.found} of {settings.top_k} found with {line.labels} labels'
+    record = progress.record
+    counts = f'{record.found} of {settings.top_k} found with {record.labels} labels'
     status = f'{progress.acquisition}, seed {progress.seed}: {counts}'
-    if line.round is None or not line.round.retrained:
+    if record.round is None or not record.round.retrained:
         return status
-    return f'{status}, new model {"adopted" if line.round.adopted else "rejected"}'
+    return f'{status}, new model {"adopted" if record.round.adopted else "rejected"}'

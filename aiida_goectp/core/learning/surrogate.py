@@ -44,26 +44,26 @@ class NetworkSurrogate:
     threads: int | None = None
     _analyses: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
-    def fit(self, dealt: Dataset, split: str, folds: int, initial: bytes | None, seed: int) -> FittedModel:
+    def fit(self, dataset: Dataset, split: str, folds: int, initial: bytes | None, seed: int) -> FittedModel:
         """Train member k without fold k, with the seed of the campaign + k, and calibrate the committee.
 
         :raises ValueError: a training diverged, or the initial model does not fit the settings
         """
         self._set_threads()
         parent = None if initial is None else cached_model(initial, 'cpu')
-        each, common = self._settings(parent, folds, seed, set(dealt.functional.tolist()))
+        each, common = self._settings(parent, folds, seed, set(dataset.functional.tolist()))
         with analysis_cache(self._analyses):
             networks = [
                 train_committee(
-                    dealt.part(fold_name(split, member), 'train'),
-                    _validation_rows(dealt.part(fold_name(split, member), 'validation'), settings),
+                    dataset.part(fold_name(split, member), 'train'),
+                    _validation_rows(dataset.part(fold_name(split, member), 'validation'), settings),
                     settings,
                     device=self.device,
                     initial=None if parent is None else _member(parent, member),
                 )[0]
                 for member, settings in enumerate(each)
             ]
-            parts = {part: dealt.part(split, part) for part in SPLIT_PARTS}
+            parts = {part: dataset.part(split, part) for part in SPLIT_PARTS}
             model = self._model_file(networks, parts, common, parent)
             training = {'train': parts['train']}
             members = tuple(

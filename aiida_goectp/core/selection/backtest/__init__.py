@@ -1,8 +1,8 @@
-"""A campaign on labels that are known already: how many of the best does it find with how many of them?
+"""Backtest of a campaign on a labelled dataset: number of the best crystals found, by number of labels.
 
 The labels of a dataset are hidden, and the decision functions of a campaign (:mod:`aiida_goectp.core.selection`)
-request them one batch at a time. The model is any :class:`.loop.Surrogate`; the networks of this package are one, by
-``aiida_goectp.core.learning.surrogate``.
+request them in batches. The model is any :class:`.loop.Surrogate`, for example
+``aiida_goectp.core.learning.surrogate.NetworkSurrogate``.
 """
 
 from aiida_goectp.core.selection.backtest.curves import Summary, labels_needed, random_found, random_needed, summarise

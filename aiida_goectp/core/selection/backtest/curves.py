@@ -1,4 +1,4 @@
-"""Curves of what was found, and how many labels it took."""
+"""Discovery curves: number of the best crystals found, by number of labels."""
 
 from __future__ import annotations
 
@@ -10,59 +10,68 @@ import numpy as np
 __all__ = ('SHARES', 'Summary', 'labels_needed', 'random_found', 'random_needed', 'summarise')
 
 SHARES = (0.5, 0.8, 0.9)
-"""of the best, of which one wants to know how many labels they cost"""
+"""fractions of the best crystals for which the number of labels is reported"""
 
 
 def random_found(labels: np.ndarray, best: int, pool: int) -> np.ndarray:
-    """Return how many of the best are found on average by labels drawn blindly: best · labels / pool.
+    """Return the mean number of the best crystals among randomly drawn labels, best · labels / pool.
 
-    The mean of the hypergeometric distribution.
+    It is the mean of the hypergeometric distribution.
+
+    :param labels: (r,) numbers of labels
+    :param best: number of best crystals in the pool
+    :param pool: number of crystals in the pool
     """
     return best * np.asarray(labels, dtype=np.float64) / pool
 
 
 def random_needed(share: float, best: int, pool: int) -> float:
-    """Return how many labels drawn blindly find a share of the best, on average.
+    """Return the mean number of randomly drawn labels that contain a fraction of the best crystals.
 
-    The m-th of K in a pool of N comes after m (N + 1) / (K + 1) draws: the mean of the negative hypergeometric
-    distribution.
+    The m-th of K crystals in a pool of N is drawn after m (N + 1) / (K + 1) labels on average: the mean of the negative
+    hypergeometric distribution.
+
+    :param share: fraction
+    :param best: number of best crystals in the pool
+    :param pool: number of crystals in the pool
     """
     wanted = int(np.ceil(share * best - 1e-9))
     return wanted * (pool + 1) / (best + 1)
 
 
 def labels_needed(labels: Sequence[int] | np.ndarray, found: Sequence[int] | np.ndarray, wanted: float) -> float:
-    """Return the labels after which so many were found, by whole rounds; NaN if they never were.
+    """Return the number of labels after which a number of crystals was found, in whole rounds; NaN if never.
 
-    :param labels: (r,) bought after each round, ascending, beginning with 0
-    :param found: (r,) found by then
+    :param labels: (r,) number of labels after each round, ascending from 0
+    :param found: (r,) number of crystals found
+    :param wanted: number of crystals
     """
     enough = np.flatnonzero(np.asarray(found) >= wanted - 1e-9)
     return float(np.asarray(labels)[enough[0]]) if len(enough) else float('nan')
 
 
 class Summary(NamedTuple):
-    """What the campaigns of one acquisition function found, s seeds."""
+    """Results of the campaigns of one acquisition function with s seeds."""
 
     name: str
     best: int
-    """how many there are to find"""
+    """number of best crystals in the pool"""
     seeds: tuple[int, ...]
     labels: np.ndarray
-    """(r,) labels bought, from 0 on"""
+    """(r,) numbers of labels, from 0"""
     found: np.ndarray
-    """(s, r) how many of the best"""
+    """(s, r) number of the best crystals found"""
 
     def needed(self, share: float) -> np.ndarray:
-        """Return the labels that each seed needed for a share of the best, (s,); NaN where they were not found."""
+        """Return the number of labels of each seed for a fraction of the best crystals (s,); NaN if not reached."""
         return np.array([labels_needed(self.labels, row, share * self.best) for row in self.found])
 
     def needed_on_average(self, share: float) -> float:
-        """Return the labels after which the mean over the seeds reaches a share, NaN if it does not."""
+        """Return the number of labels at which the mean over the seeds reaches a fraction; NaN if not reached."""
         return labels_needed(self.labels, self.found.mean(axis=0), share * self.best)
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain JSON; null for labels that did not suffice."""
+        """Return plain JSON; null for a fraction that was not reached."""
         needed = {f'{share:.0%}': [_number(value) for value in self.needed(share)] for share in SHARES}
         return {
             'name': self.name,
@@ -80,16 +89,17 @@ def _number(value: float) -> float | None:
 
 
 def summarise(name: str, curves: Mapping[int, tuple[Sequence[int], Sequence[int]]], best: int) -> Summary:
-    """Return the campaigns of one acquisition function side by side.
+    """Return the campaigns of one acquisition function on one grid of labels.
 
-    A campaign that found everything, or ran out of candidates, has fewer rounds; its last number holds on.
+    A campaign that ended early has fewer rounds; its last number is repeated.
 
-    :param curves: seed → labels bought, and how many of the best were found by then, after each round, from 0 on
-    :param best: how many there are to find
-    :raises ValueError: no campaign, or one without its beginning
+    :param name: acquisition function
+    :param curves: seed → numbers of labels, and of the best crystals found, after each round from 0 labels
+    :param best: number of best crystals in the pool
+    :raises ValueError: no campaign, or one that does not start from 0 labels
     """
     if not curves or any(not len(labels) or labels[0] != 0 or len(labels) != len(f) for labels, f in curves.values()):
-        raise ValueError(f'{name}: each campaign needs as many counts as numbers of labels, the first of 0 labels')
+        raise ValueError(f'{name}: each campaign needs equal numbers of labels and counts, the first for 0 labels')
     grid = np.unique(np.concatenate([labels for labels, _ in curves.values()]))
     seeds = tuple(sorted(curves))
     found = [np.asarray(curves[seed][1])[np.searchsorted(curves[seed][0], grid, side='right') - 1] for seed in seeds]

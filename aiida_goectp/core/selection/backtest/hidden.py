@@ -1,4 +1,4 @@
-"""A dataset whose labels are hidden, and what a seed makes of it: labels to begin with, a pool, and what to find."""
+"""Dataset with hidden labels, and the search task of a seed: starting labels, pool, and best crystals."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ('HiddenPool', 'SearchTask', 'make_hidden_pool', 'make_search_task')
 
 @dataclass(frozen=True, eq=False)
 class HiddenPool:
-    """The rows of a dataset whose figure of merit is known.
+    """Rows of a dataset with a figure of merit.
 
-    :param dataset: n rows without splits, in an order that hangs on their content alone
+    :param dataset: n rows without splits, ordered by content hash
     :param value: (n,) figure of merit of the labels
-    :param left_out: rows that were left out, by the reason
+    :param left_out: number of rows that were left out, by reason
     """
 
     dataset: Dataset
@@ -32,43 +32,44 @@ class HiddenPool:
 
 
 def make_hidden_pool(dataset: Dataset, settings: BacktestSettings) -> HiddenPool:
-    """Return the rows that a backtest can be made with.
+    """Return the rows that can be used in a backtest.
 
-    :raises FormatError: fewer rows than the start and the best ones need, or a property that is missing altogether
+    :param dataset: with labels
+    :param settings: of the backtest
+    :raises FormatError: fewer rows than starting labels and best crystals, or a missing property column
     """
     figure = figure_of_merit(settings.figure_of_merit)
     value = figure.evaluate(label_rows(dataset.electronic, dataset.ionic), dataset.crystals.properties)
-    known, good = np.isfinite(value), dataset.trainable
-    twice = np.ones(len(dataset), dtype=bool)
-    twice[np.unique(dataset.crystals.hashes, return_index=True)[1]] = False
-    used = known & good & ~twice
-    rows = np.flatnonzero(used)
+    known, trainable = np.isfinite(value), dataset.trainable
+    duplicate = np.ones(len(dataset), dtype=bool)
+    duplicate[np.unique(dataset.crystals.hashes, return_index=True)[1]] = False
+    rows = np.flatnonzero(known & trainable & ~duplicate)
     needed = settings.start + settings.top_k
     if len(rows) < needed:
         raise FormatError(
-            f'{len(rows)} of {len(dataset)} rows have a label that may be used and a value of '
-            f'{settings.figure_of_merit}; a start of {settings.start} and a top {settings.top_k} need {needed}'
+            f'{len(rows)} of {len(dataset)} rows have a trainable label and a value of {settings.figure_of_merit}; '
+            f'{settings.start} starting labels (start) and {settings.top_k} best crystals (top_k) need {needed}'
         )
     rows = rows[np.argsort(dataset.crystals.hashes[rows], kind='stable')]
-    left = {
-        'failed gates': int((~good).sum()),
-        f'no value of {settings.figure_of_merit}': int((good & ~known).sum()),
-        'a crystal that stands there before': int((good & known & twice).sum()),
+    left_out = {
+        'failed gates': int((~trainable).sum()),
+        f'no value of {settings.figure_of_merit}': int((trainable & ~known).sum()),
+        'duplicate crystal': int((trainable & known & duplicate).sum()),
     }
     chosen = replace(dataset.take(rows), splits={}, split_settings={})
-    return HiddenPool(chosen, value[rows], {reason: count for reason, count in left.items() if count})
+    return HiddenPool(chosen, value[rows], {reason: count for reason, count in left_out.items() if count})
 
 
 @dataclass(frozen=True, eq=False)
 class SearchTask:
-    """What one campaign begins with, and what it is to find.
+    """Starting labels of a campaign, its pool, and the crystals to find.
 
     :param start: labelled rows with the base split
-    :param split: its name
-    :param pool: n crystals without labels; rows as in ``hidden``
-    :param hidden: their labels
+    :param split: name of the base split
+    :param pool: n crystals without labels
+    :param hidden: their labels, in the same order
     :param target: (k,) rows of the pool with the highest figure of merit, best first
-    :param likeness: what is known of crystals that are one
+    :param matcher: structure matcher of the campaigns
     """
 
     start: Dataset
@@ -76,25 +77,25 @@ class SearchTask:
     pool: CrystalSet
     hidden: Dataset
     target: np.ndarray
-    likeness: StructureMatcher
+    matcher: StructureMatcher
 
     def found(self, verified: CrystalSet) -> np.ndarray:
-        """Return (k,) true for the best ones that are verified.
+        """Return (k,) true for the best crystals that are verified.
 
-        A crystal of which a copy is verified counts as found, since a campaign does not buy the same crystal twice
-        (``diversity.copies``): rotated, in another cell, or of another relaxation.
+        A crystal is also found if a copy of it is verified (rotated, in another cell, or of another relaxation), since
+        a campaign does not pick both (``diversity.copies``).
         """
         hashes = set(verified.hashes.tolist())
         rows: dict[object, list[int]] = {}
         for row, crystal in enumerate(verified):
             rows.setdefault(composition(crystal), []).append(row)
         found = []
-        for place in self.target.tolist():
-            crystal, name = self.pool[place], str(self.pool.hashes[place])
+        for target in self.target.tolist():
+            crystal, name = self.pool[target], str(self.pool.hashes[target])
             found.append(
                 name in hashes
                 or any(
-                    self.likeness.same(crystal, name, verified[row], str(verified.hashes[row]))
+                    self.matcher.same(crystal, name, verified[row], str(verified.hashes[row]))
                     for row in rows.get(composition(crystal), [])
                 )
             )
@@ -102,17 +103,20 @@ class SearchTask:
 
 
 def make_search_task(
-    problem: HiddenPool, settings: BacktestSettings, seed: int, likeness: StructureMatcher | None = None
+    pool: HiddenPool, settings: BacktestSettings, seed: int, matcher: StructureMatcher | None = None
 ) -> SearchTask:
-    """Return the campaign of a seed; it hangs on the crystals, not on the order of the rows.
+    """Return the search task of a seed; it depends on the crystals, not on the order of the rows.
 
-    :param likeness: kept from another campaign, so that no crystal is analysed twice
-    :raises FormatError: too few labels to begin with for a split by formula
+    :param pool: rows of the dataset
+    :param settings: of the backtest
+    :param seed: selects the starting labels
+    :param matcher: of another task, so that no crystal is analysed twice
+    :raises FormatError: too few starting labels for a split by formula
     """
-    order = np.random.default_rng(seed).permutation(len(problem.dataset))
-    begun, rest = np.sort(order[: settings.start]), np.sort(order[settings.start :])
-    start, split = with_base_split(problem.dataset.take(begun), None, seed)
-    hidden, value = problem.dataset.take(rest), problem.value[rest]
+    order = np.random.default_rng(seed).permutation(len(pool.dataset))
+    first, rest = np.sort(order[: settings.start]), np.sort(order[settings.start :])
+    start, split = with_base_split(pool.dataset.take(first), None, seed)
+    hidden, value = pool.dataset.take(rest), pool.value[rest]
     target = np.lexsort((hidden.crystals.hashes, -value))[: settings.top_k]
-    found = likeness or StructureMatcher(settings.diversity.volume_tolerance)
-    return SearchTask(start, split, hidden.crystals, hidden, target, found)
+    matcher = matcher or StructureMatcher(settings.diversity.volume_tolerance)
+    return SearchTask(start, split, hidden.crystals, hidden, target, matcher)

@@ -1,4 +1,4 @@
-"""One campaign on hidden labels, round by round, by the functions that decide in the work chain."""
+"""One campaign on hidden labels, with the decision functions of the work chain."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.dielectric.gate_codes import VerdictLabel
 from aiida_goectp.core.dielectric.predictions import Predictions
 from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.selection.backtest.hidden import SearchTask
@@ -31,24 +32,24 @@ __all__ = ('Campaign', 'FittedModel', 'RoundRecord', 'Surrogate', 'first_model')
 
 
 class FittedModel(NamedTuple):
-    """What a training gives, as the content of files."""
+    """A trained committee, as the content of files."""
 
     model: bytes
     """the committee"""
     members: tuple[bytes, ...]
-    """each member alone, in the order of the folds"""
+    """each member as a model of its own, in the order of the folds"""
 
 
 class Surrogate(Protocol):
-    """A model that can be trained; :class:`aiida_goectp.core.learning.surrogate.NetworkSurrogate` is the one in use."""
+    """A model that can be trained, for example :class:`aiida_goectp.core.learning.surrogate.NetworkSurrogate`."""
 
-    def fit(self, dealt: Dataset, split: str, folds: int, initial: bytes | None, seed: int) -> FittedModel:
+    def fit(self, dataset: Dataset, split: str, folds: int, initial: bytes | None, seed: int) -> FittedModel:
         """Train a committee, member k on the part train of the split of fold k.
 
-        :param dealt: a dataset with folds, see :func:`aiida_goectp.core.selection.folds.with_folds`
+        :param dataset: with folds, see :func:`aiida_goectp.core.selection.folds.with_folds`
         :param split: the base split
-        :param folds: members
-        :param initial: a committee to go on from, None for a training from scratch
+        :param folds: number of members
+        :param initial: committee with the initial weights, None for a training from scratch
         :param seed: of the campaign
         :raises ValueError: the training failed
         """
@@ -58,14 +59,14 @@ class Surrogate(Protocol):
 
 
 class RoundRecord(NamedTuple):
-    """What is kept of a round: enough to go on after it."""
+    """State of a campaign after a round, sufficient to resume it."""
 
     labels: int
-    """bought so far"""
+    """labels requested so far"""
     found: int
-    """of the best"""
+    """best crystals found so far"""
     round: Round | None
-    """None before the first"""
+    """None before the first round"""
 
     def as_json(self) -> dict[str, Any]:
         """Return plain JSON."""
@@ -76,12 +77,12 @@ class RoundRecord(NamedTuple):
 class Campaign:
     """A campaign of one seed and one acquisition function.
 
-    :param task: what it begins with, and what it is to find
-    :param surrogate: the model
+    :param task: starting labels, pool, and crystals to find
+    :param surrogate: trains and predicts
     :param settings: of the backtest
-    :param acquisition: as :func:`.settings.read_acquisition` reads it
+    :param acquisition: text, see :func:`.settings.read_acquisition`
     :param seed: of the campaign
-    :param model: the model to begin with, of the starting labels or of other data
+    :param model: starting model, trained on the starting labels or on other data
     """
 
     def __init__(
@@ -97,98 +98,102 @@ class Campaign:
         self.picking = with_seeds(settings.picking(acquisition), seed)
         self.history = History(figure_of_merit=settings.figure_of_merit)
         self.dataset = task.start
-        self.seen = len(task.start)
-        """rows of the dataset that the model in use was trained on, or could have been"""
+        self.trained_rows = len(task.start)
+        """number of first rows of the dataset that were available to the training of the model in use"""
 
     def state(self) -> RoundRecord:
-        """Return how far it is."""
+        """Return the present state."""
         rounds, found = self.history.rounds, self.task.found(self.dataset.crystals)
         return RoundRecord(self.history.calculations, int(found.sum()), rounds[-1] if rounds else None)
 
     def resume(self, rounds: list[Round], model: bytes) -> None:
-        """Go on after rounds that are done.
+        """Resume the campaign after completed rounds.
 
-        :param model: the model in use after them
+        :param model: the model in use after these rounds
         :raises FormatError: rounds of another campaign
         """
-        for done in rounds:
-            self.history = self.history.with_round(done)
-            self.dataset = self._joined([item.hash for item in done.picks])
-            if done.adopted:
-                self.seen = len(self.dataset)
+        for completed in rounds:
+            self.history = self.history.with_round(completed)
+            self.dataset = self._with_labels([item.hash for item in completed.picks])
+            if completed.adopted:
+                self.trained_rows = len(self.dataset)
         self.model = model
 
     def advance(self) -> RoundRecord | Stop:
-        """Do one round, or return the rule that ends the campaign."""
+        """Run one round and return the new state, or return the rule that ends the campaign."""
         rules, pool, merit = self.settings.rules, self.task.pool, self.settings.figure_of_merit
         if (stop := should_stop(self.history, rules)) is not None:
             return stop
-        past = KnownCrystals.of_dataset(self.dataset, merit, pool, self.history.outcomes())
+        known = KnownCrystals.of_dataset(self.dataset, merit, pool, self.history.outcomes())
         picks = pick(
             pool,
             self.surrogate.predict(self.model, pool),
-            past,
+            known,
             self.picking,
             round_number=len(self.history.rounds) + 1,
             number=allowed_picks(self.history, rules, self.settings.batch_size),
-            matcher=self.task.likeness,
+            matcher=self.task.matcher,
         )
         if (stop := should_stop(self.history, rules, summarise_candidates(picks, rules))) is not None:
             return stop
         hidden = self.task.hidden
         outcomes = {
-            str(pool.hashes[row]): Outcome('accepted', electronic=hidden.electronic[row], ionic=hidden.ionic[row])
+            str(pool.hashes[row]): Outcome(
+                VerdictLabel.ACCEPTED.value, electronic=hidden.electronic[row], ionic=hidden.ionic[row]
+            )
             for row in picks.rows.tolist()
         }
-        self.dataset = self._joined(list(outcomes))
+        self.dataset = self._with_labels(list(outcomes))
         self.history = verified_round(self.history, picks, pool, outcomes, self.dataset, rules)
         self._retrain()
         return self.state()
 
-    def _joined(self, hashes: list[str]) -> Dataset:
-        """Return the dataset with the labels of some crystals of the pool.
+    def _with_labels(self, hashes: list[str]) -> Dataset:
+        """Return the dataset with the labels of crystals of the pool.
 
+        :param hashes: content hashes
         :raises FormatError: crystals that are not in the pool
         """
-        places = {str(name): row for row, name in enumerate(self.task.pool.hashes)}
-        if strange := [name for name in hashes if name not in places]:
-            raise FormatError(f'{len(strange)} picks are not in the pool ({strange[0]}); they are of another backtest')
-        labels = self.task.hidden.take([places[name] for name in hashes])
+        rows = {str(name): row for row, name in enumerate(self.task.pool.hashes)}
+        if unknown := [name for name in hashes if name not in rows]:
+            raise FormatError(
+                f'{len(unknown)} picks are not in the pool, first {unknown[0]}; they belong to another one'
+            )
+        labels = self.task.hidden.take([rows[name] for name in hashes])
         return add_labels(self.dataset, labels, self.task.split)[0]
 
     def _retrain(self) -> None:
-        """Train a new model if it is due, and take it if it is not worse."""
+        """Train a new model if it is due, and adopt it if it is not worse."""
         policy, split = self.settings.policy, self.task.split
-        due = decide_retraining(self.history, policy)
-        if not due.retrain:
-            self.history = retrained_round(self.history, due)
+        decision = decide_retraining(self.history, policy)
+        if not decision.retrain:
+            self.history = retrained_round(self.history, decision)
             return
-        dealt = with_folds(self.dataset, self.task.start, split, policy.folds, self.seed)
-        initial = self.model if due.mode == 'fine-tune' else None
+        dataset = with_folds(self.dataset, self.task.start, split, policy.folds, self.seed)
+        initial = self.model if decision.mode == 'fine-tune' else None
         try:
-            fitted = self.surrogate.fit(dealt, split, policy.folds, initial, self.seed)
+            fitted = self.surrogate.fit(dataset, split, policy.folds, initial, self.seed)
         except ValueError as error:
-            verdict = compare_models({}, None, policy, str(error))
-            self.history = retrained_round(self.history, due, verdict)
+            self.history = retrained_round(self.history, decision, compare_models({}, None, policy, str(error)))
             return
-        before = self.dataset.take(np.arange(self.seen))
+        previous = self.dataset.take(np.arange(self.trained_rows))
         models = (self._model(self.model), self._model(fitted.model), [self._model(one) for one in fitted.members])
-        errors = comparison_errors(dealt, before, split, self.settings.figure_of_merit, *models)
-        verdict = compare_models(*errors, policy)
-        content = self.surrogate.predict(fitted.model, self.task.pool.take([])).model_hash
-        self.history = retrained_round(self.history, due, verdict, content)
-        if verdict.replace:
-            self.model, self.seen = fitted.model, len(self.dataset)
+        errors = comparison_errors(dataset, previous, split, self.settings.figure_of_merit, *models)
+        result = compare_models(*errors, policy)
+        content_hash = self.surrogate.predict(fitted.model, self.task.pool.take([])).model_hash
+        self.history = retrained_round(self.history, decision, result, content_hash)
+        if result.replace:
+            self.model, self.trained_rows = fitted.model, len(self.dataset)
 
     def _model(self, content: bytes) -> Predict:
         return lambda crystals: self.surrogate.predict(content, crystals)
 
 
 def first_model(task: SearchTask, surrogate: Surrogate, settings: BacktestSettings, seed: int) -> bytes:
-    """Return the model of the labels that a campaign begins with.
+    """Return a model that is trained on the starting labels.
 
     :raises ValueError: the training failed
     """
     folds = settings.policy.folds
-    dealt = with_folds(task.start, task.start, task.split, folds, seed)
-    return surrogate.fit(dealt, task.split, folds, None, seed).model
+    dataset = with_folds(task.start, task.start, task.split, folds, seed)
+    return surrogate.fit(dataset, task.split, folds, None, seed).model

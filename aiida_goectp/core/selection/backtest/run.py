@@ -1,4 +1,4 @@
-"""All campaigns of a backtest, one after the other or some at the same time, from where they stopped."""
+"""All campaigns of a backtest, in this process or in several, resumed where they stopped."""
 
 from __future__ import annotations
 
@@ -20,156 +20,155 @@ __all__ = ('Progress', 'run_backtest')
 
 
 class Progress(NamedTuple):
-    """A round that is done."""
+    """A completed round."""
 
     acquisition: str
     seed: int
-    line: RoundRecord
+    record: RoundRecord
 
 
 Report = Callable[[Progress], None]
 
 
 def run_backtest(
-    problem: HiddenPool,
+    pool: HiddenPool,
     surrogate: Surrogate,
     settings: BacktestSettings,
-    folder: BacktestStore,
+    store: BacktestStore,
     *,
     model: bytes | None = None,
     processes: int = 1,
     report: Report | None = None,
 ) -> list[Summary]:
-    """Run the campaigns that are not done yet, and write the results.
+    """Run the campaigns that are not complete, and write the results.
 
-    :param folder: claimed for this backtest
-    :param model: what all campaigns begin with; trained on the labels that a campaign begins with if None
-    :param processes: seeds at the same time; each process has a surrogate of its own, which must be picklable
-    :param report: called after each round, also for those that were done before
+    :param pool: rows of the dataset
+    :param surrogate: trains and predicts
+    :param settings: of the backtest
+    :param store: claimed for this backtest
+    :param model: starting model of all campaigns; if None, one is trained on the starting labels of each seed
+    :param processes: number of seeds at the same time; each process has a copy of the surrogate, which must be
+        picklable
+    :param report: called after each round, also for rounds of an earlier run
     :return: one summary for each acquisition function
     :raises FormatError: too few labels
-    :raises ValueError: the first model cannot be trained
+    :raises ValueError: the training of a starting model failed
     """
-    told = report or (lambda progress: None)
+    report = report or (lambda progress: None)
     if processes == 1 or settings.seeds == 1:
-        likeness = StructureMatcher(settings.diversity.volume_tolerance)
+        matcher = StructureMatcher(settings.diversity.volume_tolerance)
         for seed in range(settings.seeds):
-            run_seed(problem, surrogate, settings, folder, seed, model, told, likeness)
+            _run_seed(pool, surrogate, settings, store, seed, model, report, matcher)
     else:
-        _run_apart(problem, surrogate, settings, folder, model, processes, told)
-    summaries = [_summary(name, settings, folder) for name in settings.acquisitions]
-    folder.write_results(_results(summaries, settings, problem))
+        _run_in_processes(pool, surrogate, settings, store, model, processes, report)
+    summaries = [_summary(name, settings, store) for name in settings.acquisitions]
+    store.write_results(_results(summaries, settings, pool))
     return summaries
 
 
-def run_seed(
-    problem: HiddenPool,
+def _run_seed(
+    pool: HiddenPool,
     surrogate: Surrogate,
     settings: BacktestSettings,
-    folder: BacktestStore,
+    store: BacktestStore,
     seed: int,
-    model: bytes | None = None,
-    report: Report | None = None,
-    likeness: StructureMatcher | None = None,
+    model: bytes | None,
+    report: Report,
+    matcher: StructureMatcher | None = None,
 ) -> None:
-    """Run the campaigns of a seed, one for each acquisition function, from where they stopped."""
-    task = make_search_task(problem, settings, seed, likeness)
+    """Run the campaigns of a seed, one for each acquisition function."""
+    task = make_search_task(pool, settings, seed, matcher)
     for name in settings.acquisitions:
-        begun = model if model is not None else folder.start(seed)
-        if begun is None:
-            begun = first_model(task, surrogate, settings, seed)
-            folder.keep_start(seed, begun)
-        campaign = Campaign(task, surrogate, settings, name, seed, begun)
-        lines = folder.lines(name, seed)
-        if lines:
-            campaign.resume([line.round for line in lines if line.round is not None], folder.model(name, seed))
+        start = model if model is not None else store.start_model(seed)
+        if start is None:
+            start = first_model(task, surrogate, settings, seed)
+            store.keep_start_model(seed, start)
+        campaign = Campaign(task, surrogate, settings, name, seed, start)
+        records = store.records(name, seed)
+        if records:
+            campaign.resume([item.round for item in records if item.round is not None], store.model(name, seed))
         else:
-            lines = [campaign.state()]
-            folder.add(name, seed, lines[0], campaign.model)
-        for line in lines:
-            _tell(report, name, seed, line)
-        while isinstance(done := campaign.advance(), RoundRecord):
-            folder.add(name, seed, done, campaign.model)
-            _tell(report, name, seed, done)
-
-
-def _tell(report: Report | None, name: str, seed: int, line: RoundRecord) -> None:
-    if report is not None:
-        report(Progress(name, seed, line))
+            records = [campaign.state()]
+            store.add(name, seed, records[0], campaign.model)
+        for record in records:
+            report(Progress(name, seed, record))
+        while isinstance(record := campaign.advance(), RoundRecord):
+            store.add(name, seed, record, campaign.model)
+            report(Progress(name, seed, record))
 
 
 _queue: Any = None
-"""to the first process, in the others"""
+"""queue to the main process, in worker processes"""
 
 
-def _begin(queue: Any) -> None:
+def _set_queue(queue: Any) -> None:
     global _queue
     _queue = queue
 
 
-def _apart(
+def _run_in_worker(
     parent: int,
-    problem: HiddenPool,
+    pool: HiddenPool,
     surrogate: Surrogate,
     settings: BacktestSettings,
-    folder: BacktestStore,
+    store: BacktestStore,
     seed: int,
     model: bytes | None,
 ) -> None:
-    def tell(progress: Progress) -> None:
-        if os.getppid() != parent:  # killed: who starts the backtest again must not meet this process at work
-            sys.exit('the first process of the backtest is gone')
+    def report(progress: Progress) -> None:
+        if os.getppid() != parent:  # killed; a new run of the backtest writes the same files
+            sys.exit('the main process of the backtest has ended')
         _queue.put(progress)
 
-    run_seed(problem, surrogate, settings, folder, seed, model, tell)
+    _run_seed(pool, surrogate, settings, store, seed, model, report)
 
 
-def _run_apart(
-    problem: HiddenPool,
+def _run_in_processes(
+    pool: HiddenPool,
     surrogate: Surrogate,
     settings: BacktestSettings,
-    folder: BacktestStore,
+    store: BacktestStore,
     model: bytes | None,
     processes: int,
     report: Report,
 ) -> None:
-    """Run the seeds in processes of their own."""
-    context = multiprocessing.get_context('spawn')  # a fork of a process with threads may hang
+    """Run the seeds in worker processes."""
+    context = multiprocessing.get_context('spawn')  # a fork of a process with threads may deadlock
     with context.Manager() as manager:
         queue = manager.Queue()
-        with ProcessPoolExecutor(processes, context, _begin, (queue,)) as pool:
-            waiting: set[Future[None]] = {
-                pool.submit(_apart, os.getpid(), problem, surrogate, settings, folder, seed, model)
+        with ProcessPoolExecutor(processes, context, _set_queue, (queue,)) as executor:
+            running: set[Future[None]] = {
+                executor.submit(_run_in_worker, os.getpid(), pool, surrogate, settings, store, seed, model)
                 for seed in range(settings.seeds)
             }
-            while waiting:
-                done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+            while running:
+                ended, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
                 while not queue.empty():
                     report(queue.get())
                 try:
-                    for future in done:
+                    for future in ended:
                         future.result()
                 except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
+                    executor.shutdown(wait=False, cancel_futures=True)
                     raise
 
 
-def _summary(name: str, settings: BacktestSettings, folder: BacktestStore) -> Summary:
+def _summary(name: str, settings: BacktestSettings, store: BacktestStore) -> Summary:
     curves = {}
     for seed in range(settings.seeds):
-        lines = folder.lines(name, seed)
-        curves[seed] = [line.labels for line in lines], [line.found for line in lines]
+        records = store.records(name, seed)
+        curves[seed] = [record.labels for record in records], [record.found for record in records]
     return summarise(name, curves, settings.top_k)
 
 
-def _results(summaries: list[Summary], settings: BacktestSettings, problem: HiddenPool) -> dict[str, Any]:
-    pool = len(problem.dataset) - settings.start
+def _results(summaries: list[Summary], settings: BacktestSettings, pool: HiddenPool) -> dict[str, Any]:
+    candidates = len(pool.dataset) - settings.start
     return {
         'version': 1,
         'settings': settings.model_dump(mode='json'),
-        'rows': len(problem.dataset),
-        'rows_left_out': problem.left_out,
-        'pool': pool,
-        'random': {f'{share:.0%}': random_needed(share, settings.top_k, pool) for share in SHARES},
+        'rows': len(pool.dataset),
+        'rows_left_out': pool.left_out,
+        'pool': candidates,
+        'random': {f'{share:.0%}': random_needed(share, settings.top_k, candidates) for share in SHARES},
         'acquisitions': [summary.as_json() for summary in summaries],
     }

@@ -1,4 +1,4 @@
-"""What decides the outcome of a backtest, next to the labels and the model."""
+"""Settings of a backtest."""
 
 from __future__ import annotations
 
@@ -21,47 +21,52 @@ __all__ = ('BacktestSettings', 'read_acquisition')
 
 
 class BacktestSettings(Settings):
-    """One campaign for each acquisition function and seed."""
+    """Settings of a backtest: one campaign for each acquisition function and seed."""
 
-    figure_of_merit: str = Field(default='total', description='what is looked for, more is better')
-    top_k: int = Field(default=100, ge=1, description='so many of the best crystals of the pool are to be found')
-    start: int = Field(default=200, ge=10, description='labels that a campaign begins with, drawn by its seed')
-    batch_size: int = Field(default=40, ge=1, description='labels that a round buys')
-    budget: int = Field(default=600, ge=1, description='labels that a campaign buys')
-    seeds: int = Field(default=5, ge=1, le=1000, description='campaigns of each acquisition: seeds 0, 1, …')
+    figure_of_merit: str = Field(default='total', description='figure of merit to maximise')
+    top_k: int = Field(default=100, ge=1, description='number of best crystals of the pool to find')
+    start: int = Field(default=200, ge=10, description='number of starting labels, drawn by the seed')
+    batch_size: int = Field(default=40, ge=1, description='labels requested in one round')
+    budget: int = Field(default=600, ge=1, description='labels requested in one campaign')
+    seeds: int = Field(
+        default=5, ge=1, le=1000, description='campaigns of each acquisition function: seeds 0, 1, …'
+    )
     acquisitions: tuple[str, ...] = Field(
-        default=('greedy', 'upper_confidence_bound'), description='as :func:`read_acquisition` reads them'
+        default=('greedy', 'upper_confidence_bound'), description='texts such as upper_confidence_bound:kappa=0.5'
     )
     filters: Filters = Field(
         default_factory=lambda: Filters(unseen_elements=True),
-        description='which crystals are candidates at all; those with elements that no label has shown yet are, since '
-        'who leaves them out never finds them',
+        description='conditions on the candidates; crystals with elements outside of the training set are admitted, '
+        'since they are never found otherwise',
     )
-    diversity: DiversitySettings = Field(default_factory=DiversitySettings, description='what is too alike')
+    diversity: DiversitySettings = Field(default_factory=DiversitySettings, description='exclusion of duplicates')
     policy: RetrainingPolicy = Field(default=FROM_LABELS, description='when and how to retrain')
 
     @field_validator('figure_of_merit')
     @classmethod
-    def _known(cls, name: str) -> str:
+    def _is_known(cls, name: str) -> str:
         if name not in FIGURES_OF_MERIT:
-            raise ValueError(f'no figure of merit is named {name!r}; there are: {", ".join(FIGURES_OF_MERIT)}')
+            raise ValueError(f'unknown figure of merit {name!r}; available: {", ".join(FIGURES_OF_MERIT)}')
         if FIGURES_OF_MERIT[name].committee:
-            raise ValueError(f'{name} needs the deviation of a prediction, which a label has not; take another')
+            raise ValueError(f'{name!r} needs standard deviations, which labels do not have; choose another')
         return name
 
     @field_validator('acquisitions')
     @classmethod
-    def _readable(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+    def _are_readable(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
         if not texts:
-            raise ValueError(f'name one at least, of: {", ".join(acquisition_names())}')
+            raise ValueError(f'is empty; give at least one of: {", ".join(acquisition_names())}')
         if len(set(texts)) < len(texts):
-            raise ValueError(f'one is named twice: {", ".join(texts)}')
+            raise ValueError(f'contains duplicates: {", ".join(texts)}')
         for text in texts:
             read_acquisition(text)
         return texts
 
     def picking(self, acquisition: str) -> PickSettings:
-        """Return how the batches of a campaign are picked."""
+        """Return the pick settings of a campaign.
+
+        :param acquisition: text, see :func:`read_acquisition`
+        """
         return PickSettings(
             batch_size=self.batch_size,
             figure_of_merit=self.figure_of_merit,
@@ -72,25 +77,25 @@ class BacktestSettings(Settings):
 
     @property
     def rules(self) -> StopRules:
-        """When a campaign ends: when the budget is spent."""
+        """Stop rules of a campaign: its budget of labels."""
         return StopRules(max_rounds=None, max_calculations=self.budget)
 
 
 def read_acquisition(text: str) -> AcquisitionSettings:
-    """Return the acquisition that a text such as ``upper_confidence_bound`` or ``…:kappa=0.5,seed=3`` names.
+    """Return the settings in a text such as ``upper_confidence_bound`` or ``upper_confidence_bound:kappa=0.5,seed=3``.
 
-    :raises FormatError: no such function, or no such setting of it
+    :raises FormatError: an unknown function or setting, or an invalid value
     """
     name, _, rest = text.partition(':')
     if name not in acquisition_names():
-        raise FormatError(f'acquisition: {name!r} is not there; there are: {", ".join(acquisition_names())}')
+        raise FormatError(f'acquisition: unknown function {name!r}; available: {", ".join(acquisition_names())}')
     values: dict[str, Any] = {'name': name}
     for item in filter(None, rest.split(',')):
         key, equals, value = item.partition('=')
         if not equals or key == 'name':
-            raise FormatError(f'acquisition {text!r}: give settings as {name}:kappa=0.5, separated by commas')
+            raise FormatError(f'acquisition {text!r}: expected {name}:kappa=0.5, settings separated by commas')
         try:
             values[key] = json.loads(value)
         except json.JSONDecodeError as error:
-            raise FormatError(f'acquisition {text!r}: {value!r} is no number') from error
+            raise FormatError(f'acquisition {text!r}: {key} is {value!r}; give a number') from error
     return read_settings(AcquisitionSettings, values, f'acquisition {text!r}')

@@ -1,10 +1,10 @@
-"""The folder of a backtest: its settings, one JSON line a round, the model in use, and the results.
+"""Folder of a backtest: settings, one JSON line for each round, the model in use, and results.
 
-``settings.json``            what decides the outcome; a folder belongs to one backtest
-``ACQUISITION/seed-N.jsonl`` one line a round, the first before any label is bought
-``ACQUISITION/seed-N-R``     the model in use after round R, of the last round alone
-``start-seed-N``             the model that the campaigns of a seed begin with
-``results.json``             curves and labels needed
+``settings.json``            identity of the backtest; a folder belongs to one backtest
+``ACQUISITION/seed-N.jsonl`` one line for each round, the first one for the start
+``ACQUISITION/seed-N-R``     model in use after round R, for the last round only
+``start-seed-N``             starting model of a seed
+``results.json``             discovery curves and numbers of labels
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ __all__ = ('BacktestStore',)
 
 
 class BacktestStore:
-    """The files of a backtest; every file is replaced atomically, or grows by whole lines.
+    """Files of a backtest; each file is replaced atomically.
 
-    :param path: made if it is not there
+    :param path: folder, made if it does not exist
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,100 +34,100 @@ class BacktestStore:
 
     @property
     def results(self) -> Path:
-        """Where the results are."""
+        """Path of the results."""
         return self.path / 'results.json'
 
     def claim(self, identity: Mapping[str, Any]) -> bool:
-        """Take the folder for a backtest, or return true if it is one of this backtest already.
+        """Reserve the folder for a backtest, and return whether it contains this backtest already.
 
-        :param identity: plain JSON, what decides the outcome
-        :raises FormatError: it holds something else, or cannot be made
+        :param identity: plain JSON, everything that determines the results
+        :raises FormatError: the folder contains another backtest or other files, or cannot be made
         """
         file, wanted = self.path / 'settings.json', json.loads(json.dumps(dict(identity)))
         if file.exists():
             try:
                 found = json.loads(file.read_text())
             except ValueError as error:
-                raise FormatError(f'{file}: no JSON ({error}); name another folder') from error
+                raise FormatError(f'{file}: not valid JSON ({error}); give another folder') from error
             if found != wanted:
                 names = sorted({*found, *wanted} if isinstance(found, dict) else wanted)
                 differ = [name for name in names if not isinstance(found, dict) or found.get(name) != wanted.get(name)]
                 raise FormatError(
-                    f'{self.path} holds a backtest with another {", ".join(differ)}; name another folder, or remove it'
+                    f'{self.path} contains a backtest with another {", ".join(differ)}; give another folder'
                 )
             return True
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if any(self.path.iterdir()):
-                raise FormatError(f'{self.path} holds other files; name an empty folder, or one that is not there')
+                raise FormatError(f'{self.path} contains other files; give an empty or a new folder')
             _replace(file, (json.dumps(wanted, indent=1) + '\n').encode())
         except OSError as error:
-            raise FormatError(f'{self.path}: no folder can be made there ({error.strerror})') from error
+            raise FormatError(f'{self.path}: the folder cannot be made ({error.strerror})') from error
         return False
 
-    def lines(self, acquisition: str, seed: int) -> list[RoundRecord]:
-        """Return the rounds of a campaign that are done; a line that was cut off by a kill does not count.
+    def records(self, acquisition: str, seed: int) -> list[RoundRecord]:
+        """Return the completed rounds of a campaign; an incomplete last line is ignored.
 
-        :raises FormatError: a line that no backtest wrote
+        :raises FormatError: an invalid line
         """
-        file = self._lines(acquisition, seed)
-        if not file.exists():
-            return []
-        content = file.read_bytes()
-        whole = content[: content.rfind(b'\n') + 1]
-        return [_line(text, f'{file}, line {place}') for place, text in enumerate(whole.splitlines(), start=1)]
+        file = self._records(acquisition, seed)
+        lines = enumerate(_complete_lines(file).splitlines(), start=1)
+        return [_read_record(text, f'{file}, line {place}') for place, text in lines]
 
-    def add(self, acquisition: str, seed: int, line: RoundRecord, model: bytes) -> None:
-        """Keep a round and the model in use after it."""
-        file, number = self._lines(acquisition, seed), len(self.lines(acquisition, seed))
+    def add(self, acquisition: str, seed: int, record: RoundRecord, model: bytes) -> None:
+        """Store a round and the model in use after it."""
+        file, number = self._records(acquisition, seed), len(self.records(acquisition, seed))
         file.parent.mkdir(parents=True, exist_ok=True)
-        # the model first: a line says that its model is there
+        # the model is written first: each line has a model
         _replace(self._model(acquisition, seed, number), model)
-        content = file.read_bytes() if file.exists() else b''
-        whole = content[: content.rfind(b'\n') + 1]
-        _replace(file, whole + (json.dumps(line.as_json()) + '\n').encode())
+        _replace(file, _complete_lines(file) + (json.dumps(record.as_json()) + '\n').encode())
         for other in file.parent.glob(f'seed-{seed}-*'):
             if other != self._model(acquisition, seed, number):
                 other.unlink()
 
     def model(self, acquisition: str, seed: int) -> bytes:
-        """Return the model in use after the last round that is done.
+        """Return the model in use after the last completed round.
 
-        :raises FormatError: it is not there
+        :raises FormatError: the file is missing
         """
-        file = self._model(acquisition, seed, len(self.lines(acquisition, seed)) - 1)
+        file = self._model(acquisition, seed, len(self.records(acquisition, seed)) - 1)
         try:
             return file.read_bytes()
         except OSError as error:
-            raise FormatError(f'{file}: cannot be read ({error.strerror}); name another folder') from error
+            raise FormatError(f'{file}: cannot be read ({error.strerror}); give another folder') from error
 
-    def start(self, seed: int) -> bytes | None:
-        """Return the model that the campaigns of a seed begin with, None if it is not made yet."""
+    def start_model(self, seed: int) -> bytes | None:
+        """Return the starting model of a seed, None if it is not trained yet."""
         file = self.path / f'start-seed-{seed}'
         return file.read_bytes() if file.exists() else None
 
-    def keep_start(self, seed: int, model: bytes) -> None:
-        """Keep the model that the campaigns of a seed begin with."""
+    def keep_start_model(self, seed: int, model: bytes) -> None:
+        """Store the starting model of a seed."""
         _replace(self.path / f'start-seed-{seed}', model)
 
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Write the results."""
         _replace(self.results, (json.dumps(dict(results), indent=1) + '\n').encode())
 
-    def _lines(self, acquisition: str, seed: int) -> Path:
+    def _records(self, acquisition: str, seed: int) -> Path:
         return self.path / re.sub(r'[^\w.=,-]', '_', acquisition) / f'seed-{seed}.jsonl'
 
     def _model(self, acquisition: str, seed: int, number: int) -> Path:
-        return self._lines(acquisition, seed).with_name(f'seed-{seed}-{number}')
+        return self._records(acquisition, seed).with_name(f'seed-{seed}-{number}')
 
 
-def _line(text: bytes, where: str) -> RoundRecord:
+def _complete_lines(file: Path) -> bytes:
+    content = file.read_bytes() if file.exists() else b''
+    return content[: content.rfind(b'\n') + 1]
+
+
+def _read_record(text: bytes, where: str) -> RoundRecord:
     try:
         values = json.loads(text)
-        done = None if values['round'] is None else read_settings(Round, values['round'], 'round')
-        return RoundRecord(int(values['labels']), int(values['found']), done)
+        completed = None if values['round'] is None else read_settings(Round, values['round'], 'round')
+        return RoundRecord(int(values['labels']), int(values['found']), completed)
     except (ValueError, KeyError, TypeError) as error:
-        raise FormatError(f'{where}: no round of a backtest ({error}); name another folder') from error
+        raise FormatError(f'{where}: not a round of a backtest ({error}); give another folder') from error
 
 
 def _replace(file: Path, content: bytes) -> None:

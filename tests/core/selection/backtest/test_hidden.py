@@ -1,4 +1,4 @@
-"""What a seed makes of a dataset."""
+"""Hidden pool and search tasks of a dataset."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ from aiida_goectp.core.datasets.concatenation import concatenate
 from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.selection.backtest import make_hidden_pool, make_search_task
 
-from .toy import ROWS, toy_dataset, toy_problem, toy_settings
+from .toy import ROWS, toy_dataset, toy_pool, toy_settings
 
 
-def test_rows_without_a_usable_value_are_left_out_and_counted():
+def test_rows_without_a_trainable_value_are_left_out():
     data = toy_dataset()
     ionic, gates = data.ionic.copy(), np.full(ROWS, '', dtype='<U40')
     ionic[3] = np.nan
     gates[[5, 6]] = 'not_finite'
-    problem = make_hidden_pool(replace(data, ionic=ionic, failed_gates=gates), toy_settings())
+    pool = make_hidden_pool(replace(data, ionic=ionic, failed_gates=gates), toy_settings())
     left = 'no value of total'
-    assert problem.left_out[left] == 1
-    assert len(problem.dataset) == ROWS - sum(problem.left_out.values())
-    assert not {'t3'} & set(problem.dataset.crystals.ids.tolist())
+    assert pool.left_out[left] == 1
+    assert len(pool.dataset) == ROWS - sum(pool.left_out.values())
+    assert not {'t3'} & set(pool.dataset.crystals.ids.tolist())
 
 
-def test_a_crystal_that_stands_twice_counts_once():
+def test_duplicate_crystals_are_left_out():
     data = toy_dataset()
-    problem = make_hidden_pool(concatenate([data, data.take([4, 9])]), toy_settings())
-    assert len(problem.dataset) == ROWS
-    assert problem.left_out == {'a crystal that stands there before': 2}
+    pool = make_hidden_pool(concatenate([data, data.take([4, 9])]), toy_settings())
+    assert len(pool.dataset) == ROWS
+    assert pool.left_out == {'duplicate crystal': 2}
 
 
-def test_too_few_rows_are_refused_with_their_number():
-    with pytest.raises(FormatError, match=r'30 of 30 rows.*start of 30 and a top 10 need 40'):
+def test_too_few_rows_are_refused():
+    with pytest.raises(FormatError, match=r'30 of 30 .*40'):
         make_hidden_pool(toy_dataset(rows=30), toy_settings())
 
 
-def test_a_missing_gap_is_refused_by_name():
+def test_missing_band_gap_is_refused():
     with pytest.raises(FormatError, match='band_gap'):
         make_hidden_pool(toy_dataset(), toy_settings(figure_of_merit='gap_total'))
 
 
-def test_the_start_is_hidden_from_the_pool_and_the_target_is_its_best():
-    problem, settings = toy_problem(), toy_settings()
-    task = make_search_task(problem, settings, 0)
+def test_pool_excludes_the_start_and_the_target_is_its_best():
+    pool, settings = toy_pool(), toy_settings()
+    task = make_search_task(pool, settings, 0)
     assert len(task.start) == 30
     assert len(task.pool) == ROWS - 30
     assert not set(task.start.crystals.hashes) & set(task.pool.hashes)
@@ -55,7 +55,7 @@ def test_the_start_is_hidden_from_the_pool_and_the_target_is_its_best():
     assert set(task.start.splits['campaign'].tolist()) == {'train', 'validation', 'test'}
 
 
-def test_the_seed_decides_and_the_order_of_rows_does_not():
+def test_task_depends_on_the_seed_and_not_on_the_row_order():
     settings, data = toy_settings(), toy_dataset()
     shuffled = data.take(np.random.default_rng(3).permutation(ROWS))
     one, two = (make_search_task(make_hidden_pool(rows, settings), settings, 1) for rows in (data, shuffled))
@@ -67,25 +67,25 @@ def test_the_seed_decides_and_the_order_of_rows_does_not():
     np.testing.assert_array_equal(one.start.splits['campaign'], two.start.splits['campaign'])
 
 
-def test_found_is_what_was_verified():
-    task = make_search_task(toy_problem(), toy_settings(), 0)
+def test_found_crystals_are_the_verified_ones():
+    task = make_search_task(toy_pool(), toy_settings(), 0)
     assert not task.found(task.start.crystals).any()
     np.testing.assert_array_equal(task.found(task.pool.take(task.target[[0, 4]])), np.isin(np.arange(10), [0, 4]))
 
 
-def test_a_copy_of_a_verified_crystal_is_found():
+def test_copy_of_a_verified_crystal_is_found():
     settings = toy_settings()
-    problem = make_hidden_pool(toy_dataset(rows=70, copies=30), settings)
-    task = make_search_task(problem, settings, 0)
+    pool = make_hidden_pool(toy_dataset(rows=70, copies=30), settings)
+    task = make_search_task(pool, settings, 0)
     names = task.pool.ids.tolist()
     twins = {name: name.replace('copy', 't') if 'copy' in name else name.replace('t', 'copy') for name in names}
     pairs = [
-        (place, names.index(twins[names[row]]))
-        for place, row in enumerate(task.target.tolist())
+        (target, names.index(twins[names[row]]))
+        for target, row in enumerate(task.target.tolist())
         if twins[names[row]] in names
     ]
     assert pairs
-    place, other = pairs[0]
+    target, other = pairs[0]
     found = task.found(task.pool.take([other]))
-    assert found[place]
-    assert found.sum() <= 2  # itself, if it is among the best as well
+    assert found[target]
+    assert found.sum() <= 2  # itself, if it is also among the best

@@ -1,4 +1,4 @@
-"""Crystals whose permittivity follows from their volume, nearly, and a model that learns that in no time."""
+"""Crystals whose permittivity is nearly a function of the volume, and a linear model."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 
 from aiida_goectp.core.crystals import Crystal, CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
-from aiida_goectp.core.selection import fold_name
-from aiida_goectp.core.selection.backtest import BacktestSettings, FittedModel, make_hidden_pool
+from aiida_goectp.core.selection.backtest import BacktestSettings, BacktestStore, FittedModel, make_hidden_pool
+from aiida_goectp.core.selection.folds import fold_name
 from tests.core.selection.builders import predictions_for
 
 ROWS = 120
 
 
 def toy_dataset(rows=ROWS, copies=0) -> Dataset:
-    """Return crystals AB of many elements; the last ones are the first once more, in a doubled cell."""
+    """Return crystals AB of many elements; the last ones are copies of the first in a doubled cell."""
     rng = np.random.default_rng(7)
     crystals, values = [], []
     for row in range(rows - copies):
@@ -44,7 +44,7 @@ def toy_settings(**values) -> BacktestSettings:
     return BacktestSettings.model_validate({**fields, 'policy': {'folds': 2}, **values})
 
 
-def toy_problem(settings=None, **values):
+def toy_pool(settings=None, **values):
     return make_hidden_pool(toy_dataset(**values), settings or toy_settings())
 
 
@@ -55,19 +55,19 @@ def _features(crystals) -> np.ndarray:
 
 @dataclass
 class LinearModel:
-    """Least squares of the average on the edge, a member for each fold; counts how often it was trained."""
+    """Linear regression of ε_poly on the lattice constant, one member for each fold; trainings are counted."""
 
     trained: int = 0
     fail: bool = False
     backwards: bool = False
 
-    def fit(self, dealt: Dataset, split: str, folds: int, initial: bytes | None, seed: int) -> FittedModel:
+    def fit(self, dataset: Dataset, split: str, folds: int, initial: bytes | None, seed: int) -> FittedModel:
         self.trained += 1
         if self.fail and initial is not None:
             raise ValueError('the loss became nan')
         members = []
         for member in range(folds):
-            rows = dealt.part(fold_name(split, member), 'train')
+            rows = dataset.part(fold_name(split, member), 'train')
             value = np.trace(rows.total, axis1=1, axis2=2) / 3
             members.append(np.linalg.lstsq(_features(rows.crystals), value, rcond=None)[0].tolist())
         if self.backwards and initial is not None:
@@ -82,9 +82,7 @@ class LinearModel:
         return predictions_for(crystals, electronic=half, ionic=half, average_std=std, model_hash=name)
 
 
-def toy_folder(path):
-    from aiida_goectp.core.selection.backtest import BacktestStore
-
-    folder = BacktestStore(path)
-    folder.claim({'settings': 'toy'})
-    return folder
+def toy_store(path) -> BacktestStore:
+    store = BacktestStore(path)
+    store.claim({'settings': 'toy'})
+    return store
