@@ -1,9 +1,9 @@
-"""Preset ``goectp`` beside the published recipe and two baselines, on the same rows.
+"""Accuracy of the preset ``goectp``, the published recipe and two baselines on the same rows.
 
 ``python benchmarks/accuracy.py run DATA SPLITS --recipe published --split random-0 --epochs 60`` trains one network and
-writes its figures and weights to the folder of runs; a killed run goes on where it stopped. ``python
-benchmarks/accuracy.py table DATA SPLITS`` trains the baselines and prints every finished run beside them. Test rows are
-read once, when a run ends.
+writes metrics and weights to the folder of runs; the same command resumes an interrupted run. ``python
+benchmarks/accuracy.py table DATA SPLITS`` trains the baselines and prints them with every finished run. Test rows are
+read once, at the end of a run.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ SPLITS = [f'{kind}-{n}' for kind in ('random', 'formula') for n in range(3)]
 
 
 def parts_of(options: Namespace) -> dict[str, Dataset]:
-    """Return the rows of each part of the split; a recipe that can use them learns from more rows than the split's.
+    """Return the rows of each part of the split, and further training rows if ``--extra`` asks for them.
 
-    Rows in no part (one label of the two is no good) and those of other files join the training rows, unless their
-    formula stands among the validation or test rows.
+    Further rows are those in no part (one of their labels failed a gate) and those of other files, except rows whose
+    formula occurs among the validation or test rows.
     """
     data = Dataset.load(options.data, options.functional)
     ids = read_splits(str(options.splits), options.splits.read_bytes())[options.split]
@@ -55,25 +55,25 @@ def parts_of(options: Namespace) -> dict[str, Dataset]:
 
 
 def settings_of(options: Namespace) -> TrainSettings:
-    """Return the settings of the recipe with what the command line replaces."""
+    """Return the settings of the recipe with the changes of the command line."""
     changes: dict[str, Any] = {'epochs': options.epochs, 'compile': options.compile}
     changes.update(json.loads(options.settings or '{}'))
     return TrainSettings.model_validate({**RECIPES[options.recipe].model_dump(), **changes})
 
 
 def run(options: Namespace) -> None:
-    """Train one network, or go on with it, and write what came out."""
+    """Train one network, or resume its training, and write weights and metrics."""
     torch.set_num_threads(options.threads)
     settings, parts = settings_of(options), parts_of(options)
     options.runs.mkdir(parents=True, exist_ok=True)
     name = f'{options.name or options.recipe}.{options.split}'
     log = options.runs / f'{name}.log.jsonl'
-    begun = time.process_time()
+    start = time.process_time()
 
     def report(epoch: Epoch) -> None:
         with log.open('a') as stream:
-            stream.write(json.dumps({**epoch.__dict__, 'cpu_seconds': time.process_time() - begun}) + '\n')
-        errors = {target: round(figures['mae'], 4) for target, figures in epoch.validation.items()}
+            stream.write(json.dumps({**epoch.__dict__, 'cpu_seconds': time.process_time() - start}) + '\n')
+        errors = {target: round(metrics['mae'], 4) for target, metrics in epoch.validation.items()}
         print(name, epoch.epoch, round(epoch.loss, 4), errors, f'{epoch.seconds:.0f} s', flush=True)
 
     state_file = options.runs / f'{name}.state'
@@ -108,7 +108,7 @@ def run(options: Namespace) -> None:
 
 
 def main() -> None:
-    """Read the command line."""
+    """Run the command."""
     parser = ArgumentParser(description=__doc__)
     parser.add_argument('what', choices=['run', 'table'])
     parser.add_argument('data', type=Path, help='labelled JSON lines or dataset.npz')
@@ -116,13 +116,13 @@ def main() -> None:
     parser.add_argument('--recipe', choices=sorted(RECIPES), default='goectp')
     parser.add_argument('--split', choices=SPLITS, default='random-0')
     parser.add_argument('--epochs', type=int, default=60)
-    parser.add_argument('--settings', help='JSON over the settings of the recipe')
-    parser.add_argument('--functional', default='PBEsol', help='of the labels')
+    parser.add_argument('--settings', help='JSON with changes of the settings of the recipe')
+    parser.add_argument('--functional', default='PBEsol', help='functional of the labels')
     parser.add_argument(
-        '--extra', nargs='*', metavar='FILE=FUNCTIONAL', help='more to learn from; rest: rows in no part'
+        '--extra', nargs='*', metavar='FILE=FUNCTIONAL', help='further training rows; rest: rows in no part'
     )
-    parser.add_argument('--name', help='of the run; the recipe if left out')
-    parser.add_argument('--no-test', action='store_true', help='leave the test rows alone (ablations)')
+    parser.add_argument('--name', help='name of the run; default: the recipe')
+    parser.add_argument('--no-test', action='store_true', help='do not evaluate the test rows (ablations)')
     parser.add_argument('--model', nargs='*', default=[], metavar='SPLIT=FILE', help='table: models of goectp train')
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--threads', type=int, default=1)

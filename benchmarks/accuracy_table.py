@@ -1,4 +1,4 @@
-"""Tables of the accuracy benchmark: every finished run, with two baselines below."""
+"""Tables of the accuracy benchmark: every finished run and two baselines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SHARES = (25, 10, 5, 2)
 def print_tables(data: Path, splits: Path, runs: Path, models: Sequence[str] = ()) -> None:
     """Print a Markdown table for each split that has a finished run.
 
-    :param models: ``SPLIT=FILE`` of models whose cards give figures on the test rows of that split
+    :param models: ``SPLIT=FILE`` of models whose cards contain metrics on the test rows of that split
     """
     results = [json.loads(path.read_text()) for path in sorted(runs.glob('*.json'))]
     results += [of_card(*item.split('=', 1)) for item in models]
@@ -34,14 +34,14 @@ def print_tables(data: Path, splits: Path, runs: Path, models: Sequence[str] = (
         print('|---|---|---|---|---|---|---|---|')
         parts = [dataset.take(dataset.rows_of(given[split][part])) for part in ('train', 'test')]
         for result in (result for result in results if result['split'] == split and 'test' in result):
-            rows = result.get('rows', len(parts[0]))  # runs from before rows were noted learnt from these
+            rows = result.get('rows', len(parts[0]))
             print_rows(f'{result["recipe"]} | {rows} | {result["epochs"]}', result['test'])
-        for name, figures in baselines(*parts).items():
-            print_rows(f'{name} | {len(parts[0])} | ', figures)
+        for name, metrics in baselines(*parts).items():
+            print_rows(f'{name} | {len(parts[0])} | ', metrics)
 
 
 def of_card(split: str, file: str) -> dict[str, Any]:
-    """Return the figures in a model's card as those of a run."""
+    """Return the metrics in a model card as those of a run."""
     card = read_card(file)
     trainings = card.training.get('joined') or [card.training]
     epochs = ' + '.join(f'{item["settings"]["members"]} × {item["settings"]["epochs"]}' for item in trainings)
@@ -51,27 +51,27 @@ def of_card(split: str, file: str) -> dict[str, Any]:
     return {'recipe': card.name, 'split': split, 'epochs': epochs, 'rows': rows, **card.metrics}
 
 
-def print_rows(begin: str, figures: dict[str, Any]) -> None:
-    """Print one line a target."""
+def print_rows(start: str, metrics: dict[str, Any]) -> None:
+    """Print one line for each target."""
     for target in PARTS:
-        found = figures[target]
+        found = metrics[target]
         within = ' / '.join(f'{found[f"ewt_{share}"]:.1f}' for share in _SHARES)
         print(
-            f'| {begin} | {target} | {found["mae"]:.3f} | {found["fnorm"]:.2f} | {within} '
+            f'| {start} | {target} | {found["mae"]:.3f} | {found["fnorm"]:.2f} | {within} '
             f'| {found["mae_average"]:.2f} |'
         )
 
 
 def baselines(training: Dataset, test: Dataset) -> dict[str, dict[str, Any]]:
-    """Return the figures of the constant, and of extra trees on composition and volume where scikit-learn is there."""
+    """Return the metrics of a constant and, with scikit-learn, of extra trees on composition and volume."""
     labels = {name: getattr(test, name) for name in PARTS}
     known = {name: np.trace(getattr(training, name), axis1=1, axis2=2) / 3 for name in PARTS}
     constant = {name: np.full(len(test), np.nanmedian(averages)) for name, averages in known.items()}
-    found = {'constant': figures_of(constant, labels)}
+    found = {'constant': metrics_of(constant, labels)}
     try:
         from sklearn.ensemble import ExtraTreesRegressor
     except ImportError:
-        print('(extra trees left out: scikit-learn is not installed)')
+        print('(no extra trees: scikit-learn is not installed)')
         return found
     inputs = [features(part.crystals) for part in (training, test)]
     predicted = {}
@@ -79,26 +79,26 @@ def baselines(training: Dataset, test: Dataset) -> dict[str, dict[str, Any]]:
         good = np.isfinite(averages)
         trees = ExtraTreesRegressor(300, random_state=0).fit(inputs[0][good], np.log1p(averages[good]))
         predicted[name] = np.expm1(trees.predict(inputs[1]))
-    return {**found, 'extra trees': figures_of(predicted, labels)}
+    return {**found, 'extra trees': metrics_of(predicted, labels)}
 
 
-def figures_of(averages: dict[str, np.ndarray], labels: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Return the metrics of isotropic tensors with the given averages, each target for itself."""
+def metrics_of(averages: dict[str, np.ndarray], labels: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Return the metrics of isotropic tensors with the given averages."""
     tensors = {name: values[:, None, None] * np.eye(3) for name, values in averages.items()}
     return table(tensors, labels)
 
 
 def features(crystals: CrystalSet) -> np.ndarray:
-    """Return what is known of the composition, and the volume of an atom in Å³: (n, 141).
+    """Return composition and volume per atom (Å³): (n, 141).
 
-    Shares of the elements; mean, standard deviation, least and largest of their properties and atomic numbers.
+    Fractions of the elements; mean, standard deviation, minimum and maximum of their properties and atomic numbers.
     """
     scales = np.column_stack([element_scales(), np.arange(len(element_scales()))])
     rows = []
     for crystal in crystals:
         numbers = crystal.atomic_numbers
-        told = scales[numbers]
-        statistics = [told.mean(axis=0), told.std(axis=0), told.min(axis=0), told.max(axis=0)]
-        shares = np.bincount(numbers, minlength=101)[1:101] / len(numbers)
-        rows.append(np.concatenate([shares, *statistics, [abs(np.linalg.det(crystal.lattice)) / len(numbers)]]))
+        values = scales[numbers]
+        statistics = [values.mean(axis=0), values.std(axis=0), values.min(axis=0), values.max(axis=0)]
+        fractions = np.bincount(numbers, minlength=101)[1:101] / len(numbers)
+        rows.append(np.concatenate([fractions, *statistics, [abs(np.linalg.det(crystal.lattice)) / len(numbers)]]))
     return np.array(rows)

@@ -1,10 +1,9 @@
-"""A campaign with replayed VASP through the daemon, beside the backtest with the same labels, settings and seed.
+"""A campaign with replayed VASP through the daemon, compared with the backtest of the same labels, settings and seed.
 
 ``python benchmarks/campaign_replay.py DATA.jsonl.gz [--pool 1000] [--start 200] [--rounds 4] [--batch 20]`` draws
-crystals from a labelled set, makes a profile of its own (SQLite, the broker of ``verdi presto``) with a running daemon,
-and lets ``goectp.active_learning`` buy the labels: VASP through the work chains of aiida-vasp, with
-``tests/replay_vasp`` in place of VASP. Then the backtest does the same in this process, and both histories are printed
-side by side.
+crystals from a labelled table, creates a profile (SQLite, the broker of ``verdi presto``) with a running daemon, and
+runs ``goectp.active_learning`` with the work chains of aiida-vasp and ``tests/replay_vasp`` in place of VASP. Then the
+backtest runs in this process, and both histories are printed side by side.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ from common import clock, finish, one_thread, table
 ROOT = Path(__file__).resolve().parents[1]
 FUNCTIONAL = 'PBEsol'
 DIGITS = 8
-"""decimals in vasprun.xml: what VASP cannot print, the backtest shall not know either"""
+"""decimals in vasprun.xml; the labels of the backtest are rounded to them"""
 TOLERANCE = 1e-12
-"""relative; a plain number in a node of AiiDA has fourteen digits"""
+"""relative; numbers in nodes of AiiDA have fourteen digits"""
 LOCAL = {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}, 'withmpi': False}
 
 
 def draw(options: Namespace, settings: Any) -> Path:
-    """Write the rows of start and pool, drawn by the seed, as the replay reads them; tensors to what VASP prints."""
+    """Write the rows of starting dataset and pool, drawn with the seed, with tensors rounded as in vasprun.xml."""
     from aiida_goectp.core.datasets.dataset import Dataset
     from aiida_goectp.core.selection.backtest import make_hidden_pool
 
@@ -53,7 +52,7 @@ def draw(options: Namespace, settings: Any) -> Path:
 
 
 def settings_of(options: Namespace) -> tuple[Any, Any]:
-    """Return what both are told: the settings of the backtest, and those of each training."""
+    """Return the settings of the backtest, and those of each training."""
     from aiida_goectp.core.learning.settings import FEW_LABELS, TrainSettings
     from aiida_goectp.core.selection.backtest import BacktestSettings
 
@@ -72,7 +71,7 @@ def settings_of(options: Namespace) -> tuple[Any, Any]:
 
 @contextmanager
 def profile(options: Namespace) -> Iterator[Any]:
-    """Make a profile with a running daemon and load it."""
+    """Create a profile with a running daemon and load it."""
     from tests.workflows.daemon import Daemon
 
     daemon = Daemon(options.folder)
@@ -110,7 +109,7 @@ def codes(options: Namespace, data: Path) -> tuple[Any, Any]:
 
 
 def potentials(options: Namespace, pool: Any) -> dict[str, Any]:
-    """Upload potentials that are none for all elements of the pool; return the arguments that name them."""
+    """Upload dummy potentials for all elements of the pool; return the arguments that name them."""
     from aiida_vasp.data.potcar import PotcarData
     from aiida_vasp.workchains.v2.vasp import VaspWorkChain
     from ase.data import chemical_symbols
@@ -125,29 +124,29 @@ def potentials(options: Namespace, pool: Any) -> dict[str, Any]:
         path = folder / name / 'POTCAR'
         path.parent.mkdir(parents=True)
         path.write_text(POTCAR.format(symbol=name, element=symbol))
-    PotcarData.upload_potcar_family(str(folder), FAMILY, 'fakes for a benchmark', stop_if_existing=False)
+    PotcarData.upload_potcar_family(str(folder), FAMILY, 'dummies for a benchmark', stop_if_existing=False)
     return {'potential_family': FAMILY, 'potential_mapping': mapping}
 
 
 def wait(node: Any) -> None:
-    """Wait for a process; say on the way what it has called so far."""
+    """Wait for a process, and print its reports."""
     from aiida import orm
 
-    said = 0
+    printed = 0
     while True:
         query = orm.QueryBuilder().append(orm.ProcessNode, filters={'id': node.pk}, project='attributes.process_state')
-        ended = query.first(flat=True) in ('finished', 'excepted', 'killed')
+        finished = query.first(flat=True) in ('finished', 'excepted', 'killed')
         reports = [item for item in orm.Log.collection.get_logs_for(node) if item.levelname == 'REPORT']
-        for item in reports[said:]:
+        for item in reports[printed:]:
             print(f'  {item.time:%H:%M:%S} {item.message}', flush=True)
-        said = len(reports)
-        if ended:
+        printed = len(reports)
+        if finished:
             return
         time.sleep(2)
 
 
 def stages(node: Any) -> list[dict[str, Any]]:
-    """Return how long each stage took, in order, by the nodes of the processes."""
+    """Return elapsed time and number of jobs of each stage, in order."""
     from aiida import orm
     from aiida.common.links import LinkType
 
@@ -161,7 +160,7 @@ def stages(node: Any) -> list[dict[str, Any]]:
 
 
 def kinds(node: Any) -> list[dict[str, Any]]:
-    """Return how long processes of each kind took from their creation to their end, on average."""
+    """Return number, mean and longest elapsed time of the processes of each kind."""
     found: dict[str, list[float]] = {}
     for item in node.called_descendants:
         found.setdefault(item.process_label, []).append((item.mtime - item.ctime).total_seconds())
@@ -172,7 +171,7 @@ def kinds(node: Any) -> list[dict[str, Any]]:
 
 
 def campaign(options: Namespace, task: Any, settings: Any, training: Any, data: Path) -> dict[str, Any]:
-    """Run the campaign through the daemon; return its history and what it cost."""
+    """Run the campaign through the daemon; return its history and its cost."""
     from aiida import orm
     from aiida.engine import submit
 
@@ -216,32 +215,32 @@ def backtest(options: Namespace, task: Any, settings: Any, training: Any) -> dic
 
     with clock() as measured:
         surrogate = NetworkSurrogate(training, 'cpu', 1)
-        begun = first_model(task, surrogate, settings, options.seed)
-        one = Campaign(task, surrogate, settings, options.acquisition, options.seed, begun)
-        while isinstance(one.advance(), RoundRecord):
+        initial = first_model(task, surrogate, settings, options.seed)
+        loop = Campaign(task, surrogate, settings, options.acquisition, options.seed, initial)
+        while isinstance(loop.advance(), RoundRecord):
             pass
-    found = int(task.found(one.dataset.crystals).sum())
-    return {'history': one.history, 'seconds': measured.wall, 'found': found, 'best': len(task.target)}
+    found = int(task.found(loop.dataset.crystals).sum())
+    return {'history': loop.history, 'seconds': measured.wall, 'found': found, 'best': len(task.target)}
 
 
 def side_by_side(one: Any, two: Any) -> list[dict[str, Any]]:
-    """Return a line for each pick and each decision of two histories."""
+    """Return a line for each pick and each decision of both histories."""
     rows = []
-    for ours, theirs in zip(one.rounds, two.rounds, strict=False):
-        for first, second in zip(ours.picks, theirs.picks, strict=False):
-            pair = [f'{item.id} {item.mean:.4f} → {item.outcome} {item.value or 0:.4f}' for item in (first, second)]
-            rows.append({'round': ours.number, 'campaign': pair[0], 'backtest': pair[1], 'same': pair[0] == pair[1]})
+    for first, second in zip(one.rounds, two.rounds, strict=False):
+        for picks in zip(first.picks, second.picks, strict=False):
+            pair = [f'{item.id} {item.mean:.4f} → {item.outcome} {item.value or 0:.4f}' for item in picks]
+            rows.append({'round': first.number, 'campaign': pair[0], 'backtest': pair[1], 'same': pair[0] == pair[1]})
         pair = [
-            f'{"adopted" if item.adopted else "kept"}: {item.metrics.get("hold-out: new")}' for item in (ours, theirs)
+            f'{"adopted" if item.adopted else "kept"}: {item.metrics.get("hold-out: new")}' for item in (first, second)
         ]
         rows.append(
-            {'round': ours.number, 'campaign': pair[0], 'backtest': pair[1], 'same': ours.adopted == theirs.adopted}
+            {'round': first.number, 'campaign': pair[0], 'backtest': pair[1], 'same': first.adopted == second.adopted}
         )
     return rows
 
 
 def run(options: Namespace) -> None:
-    """Run both and print."""
+    """Run both and print the comparison."""
     from aiida_goectp.core.datasets.dataset import Dataset
     from aiida_goectp.core.selection.backtest import make_hidden_pool, make_search_task
     from tests.workflows.campaign.backtested import differences
@@ -249,23 +248,23 @@ def run(options: Namespace) -> None:
     settings, training = settings_of(options)
     data = draw(options, settings)
     task = make_search_task(make_hidden_pool(Dataset.load(data, FUNCTIONAL), settings), settings, options.seed)
-    print(f'{len(task.start)} labels to begin with, {len(task.pool)} crystals to choose from', flush=True)
-    bought = campaign(options, task, settings, training, data)
-    known = backtest(options, task, settings, training)
-    exact, near = (differences(bought['history'], known['history'], digits) for digits in (0.0, TOLERANCE))
-    table('Pick by pick', side_by_side(bought['history'], known['history']))
+    print(f'{len(task.start)} labels in the starting dataset, {len(task.pool)} crystals in the pool', flush=True)
+    actual = campaign(options, task, settings, training, data)
+    simulated = backtest(options, task, settings, training)
+    exact, near = (differences(actual['history'], simulated['history'], digits) for digits in (0.0, TOLERANCE))
+    table('Picks and decisions', side_by_side(actual['history'], simulated['history']))
     for where in near[:20]:
         print(f'  differs: {where}')
-    table('Stages of the campaign', bought['stages'])
-    table('Processes below it', bought['kinds'])
+    table('Stages of the campaign', actual['stages'])
+    table('Processes of the campaign', actual['kinds'])
     results = {
         **{name: getattr(options, name) for name in ('pool', 'start', 'rounds', 'batch', 'folds', 'seed', 'workers')},
         'max_concurrent': options.concurrent,
-        'campaign_seconds': bought['seconds'],
-        'daemon_cpu_seconds': bought['daemon_cpu'],
-        'backtest_seconds': known['seconds'],
-        'processes': bought['processes'],
-        'best_found': f'{known["found"]} of {known["best"]}',
+        'campaign_seconds': actual['seconds'],
+        'daemon_cpu_seconds': actual['daemon_cpu'],
+        'backtest_seconds': simulated['seconds'],
+        'processes': actual['processes'],
+        'best_found': f'{simulated["found"]} of {simulated["best"]}',
         'numbers_not_equal_to_the_last_bit': len(exact),
         f'differences_beyond_{TOLERANCE:g}': near,
         'equal': not near,
@@ -274,23 +273,23 @@ def run(options: Namespace) -> None:
 
 
 def main() -> None:
-    """Read the command line."""
+    """Run the benchmark."""
     one_thread()
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('file', type=Path, help='labelled JSON lines')
-    parser.add_argument('--pool', type=int, default=1000, help='crystals to search in')
-    parser.add_argument('--start', type=int, default=200, help='labels to begin with')
+    parser.add_argument('--pool', type=int, default=1000, help='number of crystals in the pool')
+    parser.add_argument('--start', type=int, default=200, help='number of labels in the starting dataset')
     parser.add_argument('--rounds', type=int, default=4)
-    parser.add_argument('--batch', type=int, default=20, help='labels that a round buys')
+    parser.add_argument('--batch', type=int, default=20, help='number of picks in a round')
     parser.add_argument('--folds', type=int, default=3, help='members of the committee')
-    parser.add_argument('--mode', choices=['scratch', 'fine-tune'], default='scratch', help='how to retrain')
-    parser.add_argument('--acquisition', default='greedy', help='as a backtest names it')
-    parser.add_argument('--settings', help='JSON of settings of a training, over those for few labels')
+    parser.add_argument('--mode', choices=['scratch', 'fine-tune'], default='scratch', help='mode of the retraining')
+    parser.add_argument('--acquisition', default='greedy', help='acquisition function')
+    parser.add_argument('--settings', help='JSON with changes of the training settings for few labels')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--workers', type=int, default=2, help='of the daemon')
-    parser.add_argument('--concurrent', type=int, default=4, help='DFPT calculations at the same time')
-    parser.add_argument('--folder', type=Path, help='an empty one to keep; else everything is removed at the end')
-    parser.add_argument('--json', type=Path, help='file for the results')
+    parser.add_argument('--workers', type=int, default=2, help='workers of the daemon')
+    parser.add_argument('--concurrent', type=int, default=4, help='number of simultaneous DFPT calculations')
+    parser.add_argument('--folder', type=Path, help='empty folder to keep; default: a temporary folder')
+    parser.add_argument('--json', type=Path, help='file to which the results are written')
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
     with TemporaryDirectory() as temporary:

@@ -1,4 +1,4 @@
-"""What the benchmarks share: one thread, real crystals, CPU time, tables."""
+"""Common parts of the benchmarks: one thread, crystals, CPU time, tables."""
 
 from __future__ import annotations
 
@@ -24,38 +24,37 @@ _THREADS = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'NUMBA
 
 
 def one_thread() -> None:
-    """Start this program anew with one thread, which libraries read from the environment when they are imported."""
+    """Restart this program with one thread; libraries read the number from the environment when they are imported."""
     if any(os.environ.get(name) != '1' for name in _THREADS):
         os.environ.update(dict.fromkeys(_THREADS, '1'))
         os.execv(sys.executable, [sys.executable, *sys.argv])
 
 
 def arguments(description: str, limit: int) -> ArgumentParser:
-    """Return a parser with what every benchmark takes."""
+    """Return a parser with the arguments of every benchmark."""
     parser = ArgumentParser(description=description)
     parser.add_argument('file', type=Path, help='structures: JSON lines, crystals.npz, CIF …, or a folder')
-    parser.add_argument('--limit', type=int, default=limit, help=f'crystals to take, evenly spread ({limit})')
-    parser.add_argument('--json', type=Path, help='file for the results')
+    parser.add_argument('--limit', type=int, default=limit, help=f'crystals to use, evenly spaced ({limit})')
+    parser.add_argument('--json', type=Path, help='file to which the results are written')
     return parser
 
 
 def load(options: Namespace) -> CrystalSet:
-    """Read the crystals that are asked for."""
+    """Read the file and return evenly spaced crystals."""
     crystals = read_structures([options.file])
     rows = np.unique(np.linspace(0, len(crystals) - 1, min(options.limit, len(crystals))).astype(int))
     return crystals.take(rows)
 
 
 class Clock:
-    """Seconds between two moments."""
+    """CPU time of all threads of this process, and elapsed time, in seconds."""
 
     cpu = wall = 0.0
-    """of this process, all of its threads; and on the wall"""
 
 
 @contextmanager
 def clock() -> Iterator[Clock]:
-    """Measure what runs within."""
+    """Measure the time of a block."""
     measured = Clock()
     cpu, wall = time.process_time(), time.perf_counter()
     yield measured
@@ -63,7 +62,7 @@ def clock() -> Iterator[Clock]:
 
 
 def machine() -> dict[str, Any]:
-    """Return on what the numbers were taken."""
+    """Return processor and versions."""
     model = platform.processor() or platform.machine()
     information = Path('/proc/cpuinfo')
     if information.is_file():
@@ -84,19 +83,13 @@ def table(title: str, rows: list[dict[str, Any]]) -> None:
 
 
 def _text(value: object) -> str:
-    if value is None:
-        return '–'
-    return (
-        f'{value:.3g}'
-        if isinstance(value, float) and abs(value) < 1000
-        else f'{value:.0f}'
-        if isinstance(value, float)
-        else str(value)
-    )
+    if isinstance(value, float):
+        return f'{value:.3g}' if abs(value) < 1000 else f'{value:.0f}'
+    return '–' if value is None else str(value)
 
 
 def finish(options: Namespace, results: dict[str, Any]) -> None:
-    """Print the results as JSON, and write them to the file that was asked for."""
+    """Print the results as JSON, and write them to the file of ``--json``."""
     text = json.dumps({'machine': machine(), 'file': options.file.name, **results}, indent=1)
     print(f'\n{text}')
     if options.json:

@@ -1,11 +1,11 @@
-"""Measure the protocols of ``goectp.dfpt.quantumespresso``: what each costs, how far each is from convergence.
+"""Cost and convergence of the protocols of ``goectp.dfpt.quantumespresso``.
 
-Runs ``pw.x`` and ``ph.x`` on textbook crystals at their measured lattice constants with exactly the parameters that the
-work chain would use, without AiiDA in between, and prints one line a run::
+Runs ``pw.x`` and ``ph.x`` without AiiDA on textbook crystals at their measured lattice constants, with the parameters
+of the work chain, and prints one line for each run::
 
     python benchmarks/dfpt_protocols.py --pseudos FOLDER --cutoffs cutoffs.json --output lines.jsonl LiF MgO
 
-A run whose line stands in the output already is not repeated. Times are CPU seconds of one core as the programs say.
+Runs whose line is in the output are not repeated. Times are CPU seconds of one core as printed by the programs.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MASSES |= {'Al': 26.982, 'Si': 28.085, 'P': 30.974, 'Cl': 35.45}
 
 
 def protocol_inputs(name: str, step: float | None) -> dict:
-    """Return the inputs of a protocol as the work chain reads them, with another step between k points if given."""
+    """Return the inputs of a protocol, with another distance between k points if given."""
     content = yaml.safe_load((Path(mixin.__file__).parent / 'dfpt_quantumespresso.yaml').read_text())
     inputs = mixin.merge(content['default_inputs'], content['protocols'][name])
     return inputs if step is None else mixin.merge(inputs, {'kpoints_distance': step})
@@ -58,7 +58,7 @@ def namelist(name: str, values: dict) -> str:
 
 
 def run(name: str, protocol: str, step: float | None, pseudos: Path, cutoffs: dict) -> dict:
-    """Run one crystal with one protocol and return its line."""
+    """Run one crystal with one protocol and return its results."""
     edge, sites, symbols = CRYSTALS[name]
     crystal = Crystal(name, FCC * edge, np.array([NUMBERS[s] for s in symbols]), np.array(sites, dtype=float))
     inputs = protocol_inputs(protocol, step)
@@ -112,7 +112,7 @@ def valence(path: Path) -> float:
 
 
 def execute(program: str, work: Path) -> str:
-    """Run a program on one core and return what it printed."""
+    """Run a program on one core and return its output."""
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'OMPI_ALLOW_RUN_AS_ROOT': '1'}
     environment['OMPI_ALLOW_RUN_AS_ROOT_CONFIRM'] = '1'
     command = [f'{program}.x', '-in', f'{program}.in']
@@ -123,7 +123,7 @@ def execute(program: str, work: Path) -> str:
 
 
 def cpu_seconds(text: str) -> float:
-    """Return the CPU time from the last line of the clock that pw.x and ph.x print."""
+    """Return the CPU time in seconds from the last line of the timings of pw.x and ph.x."""
     line = [row for row in text.splitlines() if re.match(r' +(PWSCF|PHONON) +:', row)][-1].split('CPU')[0]
     hours, minutes, seconds = (re.search(rf'([\d.]+) *{unit}', line) for unit in 'hms')
     parts = ((hours, 3600), (minutes, 60), (seconds, 1))
@@ -131,13 +131,13 @@ def cpu_seconds(text: str) -> float:
 
 
 def main() -> None:
-    """Run what is asked for."""
+    """Run each crystal with each protocol."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('crystals', nargs='*', default=list(CRYSTALS), help=', '.join(CRYSTALS))
-    parser.add_argument('--pseudos', type=Path, required=True, help='folder of ELEMENT.upf')
+    parser.add_argument('--pseudos', type=Path, required=True, help='folder with ELEMENT.upf')
     parser.add_argument('--cutoffs', type=Path, required=True, help='stringency → element → cutoffs in Ry')
     parser.add_argument('--protocols', nargs='+', default=['fast', 'balanced', 'stringent'])
-    parser.add_argument('--step', type=float, help='another step between k points than that of the protocol')
+    parser.add_argument('--step', type=float, help='distance between k points instead of that of the protocol, 1/Å')
     parser.add_argument('--output', type=Path, default=Path('dfpt_protocols.jsonl'))
     arguments = parser.parse_args()
     cutoffs = json.loads(arguments.cutoffs.read_text())

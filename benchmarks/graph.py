@@ -1,9 +1,11 @@
-"""Graphs: milliseconds a crystal, beside a straightforward builder of the same graph.
+"""Time of graph construction, compared with a direct implementation of the same graph in Python.
 
 python benchmarks/graph.py FILE.jsonl.gz [--limit 300] [--json RESULT.json]
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from common import arguments, clock, finish, load, one_thread, table
@@ -26,7 +28,7 @@ def wrapped(crystals: CrystalSet) -> list[Crystal]:
     ]
 
 
-def ours(crystals: list[Crystal], offsets: np.ndarray, references: np.ndarray) -> Graphs:
+def build(crystals: list[Crystal], offsets: np.ndarray, references: np.ndarray) -> Graphs:
     """Return the graphs of all crystals under the published settings."""
     return build_graphs(
         np.array([crystal.lattice for crystal in crystals]),
@@ -51,12 +53,12 @@ def differing(crystals: list[Crystal], offsets: np.ndarray, graphs: Graphs, publ
     return found
 
 
-def best(function: object, *given: object) -> float:
-    """Return the CPU seconds of the fastest of some runs."""
+def best(function: Callable[..., object], *arguments: object) -> float:
+    """Return the CPU time of the fastest of some runs, in seconds."""
     seconds = []
     for _ in range(REPEATS):
         with clock() as measured:
-            function(*given)  # type: ignore[operator]
+            function(*arguments)
         seconds.append(measured.cpu)
     return min(seconds)
 
@@ -74,28 +76,30 @@ def main() -> None:
             published.append(published_graph(structure))
         seconds.append(measured.cpu)
     references = np.array([graph[3] for graph in published])
-    graphs = ours(rows, offsets, references)  # compiles, too
+    graphs = build(rows, offsets, references)  # compiles as well
     prepare(rows[:2])
     different = differing(rows, offsets, graphs, published)
     n = len(rows)
     times = {
         'published graph, Python and pymatgen': sum(seconds),
-        'the same graph, ours': best(ours, rows, offsets, references),
-        'preset published, all of it': best(prepare, rows, 'published'),
-        'preset goectp, all of it': best(prepare, rows, 'goectp'),
-        '  of that, symmetry and reduced cell': best(lambda: [canonical_cell(crystal) for crystal in rows]),
+        'the same graph, this package': best(build, rows, offsets, references),
+        'preset published, complete': best(prepare, rows, 'published'),
+        'preset goectp, complete': best(prepare, rows, 'goectp'),
+        '  of which symmetry and reduced cell': best(lambda: [canonical_cell(crystal) for crystal in rows]),
     }
     lines = [
         {
             'what': name,
-            'ms a crystal': 1e3 * value / n,
-            'times faster': times['published graph, Python and pymatgen'] / value,
+            'ms per crystal': 1e3 * value / n,
+            'speed-up': times['published graph, Python and pymatgen'] / value,
         }
         for name, value in times.items()
     ]
     table(f'{n} crystals of {options.file.name}, {offsets[-1] / n:.1f} atoms on average; CPU time, one thread', lines)
     edges = 2 * len(graphs.source) / n
-    print(f'  median of the first line: {1e3 * float(np.median(seconds)):.3g} ms; {edges:.0f} directed edges a crystal')
+    print(
+        f'  median of the first line: {1e3 * float(np.median(seconds)):.3g} ms; {edges:.0f} directed edges per crystal'
+    )
     print(f'  edge multisets that differ: {len(different)} {", ".join(different[:5])}')
     finish(
         options, {'crystals': n, 'times': lines, 'median_ms': 1e3 * float(np.median(seconds)), 'different': different}

@@ -1,4 +1,4 @@
-"""Graphs made by several processes: crystals a second on the wall, beside one thread.
+"""Throughput of graph construction by several processes, compared with one thread.
 
 python benchmarks/graph_processes.py FILE.jsonl.gz [--limit 2000] [--processes 1 2 4] [--json RESULT.json]
 """
@@ -18,11 +18,11 @@ BATCH_ATOMS = 16384
 
 
 def seconds_of(crystals: CrystalSet, processes: int) -> float:
-    """Return the seconds from the first question to the last graph, the start of the processes included."""
-    begun = time.perf_counter()
+    """Return the elapsed time until the last graph, including the start of the processes."""
+    start = time.perf_counter()
     for _ in prepared_batches(crystals, 'goectp', lambda: BATCH_ATOMS, processes=processes):
         pass
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def main() -> None:
@@ -37,9 +37,9 @@ def main() -> None:
     seconds = {count: seconds_of(crystals, count) for count in counts}
     rows = [
         {
-            'made by': f'{count} processes' if count else 'a thread',
-            'crystals/s on the wall': len(crystals) / value,
-            'times faster': seconds[0] / value,
+            'workers': f'{count} processes' if count else 'one thread',
+            'crystals/s': len(crystals) / value,
+            'speed-up': seconds[0] / value,
         }
         for count, value in seconds.items()
     ]

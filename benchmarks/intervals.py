@@ -1,10 +1,10 @@
-"""Whether stated 90 % intervals hold, over many draws of the rows that calibrate and the rows that judge.
+"""Coverage of the 90 % intervals over many random divisions into calibration and evaluation rows.
 
 python benchmarks/intervals.py MODEL DATA SPLITS --split random-0 [--draws 200] [--functional PBEsol]
 
-Validation and test rows of the split, neither of which taught the model, are put together; one half, drawn at random,
-calibrates, and the other tells the share of labels within the intervals. One split alone leaves a chance of 1.5 % in
-four hundred rows that judge and as much in those that calibrate.
+Validation and test rows of the split, none of which were used for training, are combined; a random half calibrates the
+intervals, and the coverage is evaluated on the other. A single division of 400 rows each has a standard error of 1.5 %
+from the evaluation and as much from the calibration.
 """
 
 from __future__ import annotations
@@ -26,19 +26,18 @@ from aiida_goectp.core.learning.uncertainty import CommitteeOutput, calibrate
 from aiida_goectp.core.network.checkpoint import load_model
 
 
-def said_and_known(options: Namespace) -> tuple[CommitteeOutput, np.ndarray]:
-    """Return what the members say of the held-out rows, and the labels."""
+def outputs_and_labels(options: Namespace) -> tuple[CommitteeOutput, np.ndarray]:
+    """Return the outputs of the members for the held-out rows, and the labels."""
     data = Dataset.load(options.data, options.functional)
     ids = read_splits(str(options.splits), options.splits.read_bytes())[options.split]
     held = data.take(data.rows_of([*ids['validation'], *ids['test']]))
     model = load_model(options.model)
-    return dataset_output(model, held, TrainSettings.model_validate(settings_like({}, model.card))), stacked_labels(
-        held
-    )
+    settings = TrainSettings.model_validate(settings_like({}, model.card))
+    return dataset_output(model, held, settings), stacked_labels(held)
 
 
 def part(raw: CommitteeOutput, rows: np.ndarray) -> CommitteeOutput:
-    """Return some rows."""
+    """Return the outputs for some rows."""
     return CommitteeOutput(raw.members[:, rows], raw.leverage[rows], raw.density[rows])
 
 
@@ -51,16 +50,16 @@ def main() -> None:
     parser.add_argument('splits', type=Path)
     parser.add_argument('--split', required=True)
     parser.add_argument('--draws', type=int, default=200)
-    parser.add_argument('--functional', default='PBEsol', help='of the labels')
+    parser.add_argument('--functional', default='PBEsol', help='functional of the labels')
     options = parser.parse_args()
     torch.set_num_threads(1)
-    raw, labels = said_and_known(options)
+    raw, labels = outputs_and_labels(options)
     shares: dict[tuple[str, str], list[float]] = {}
     for draw in range(options.draws):
         rows = np.random.default_rng(draw).permutation(len(labels))
-        calibrating, judging = np.array_split(rows, 2)
-        factors = calibrate(part(raw, calibrating), labels[calibrating])
-        for target, found in coverage(part(raw, judging), labels[judging], factors).items():
+        calibration, evaluation = np.array_split(rows, 2)
+        factors = calibrate(part(raw, calibration), labels[calibration])
+        for target, found in coverage(part(raw, evaluation), labels[evaluation], factors).items():
             for name, share in found.items():
                 shares.setdefault((target, name), []).append(share)
     print(f'{options.split}: {len(labels)} rows, {options.draws} draws; % within the 90 % interval, mean ± deviation\n')

@@ -1,4 +1,4 @@
-"""Graph and network: crystals per second by batch size and device, beside the published way, plain formulas, memory.
+"""Prediction: time of the network, time from structures to tensors, throughput and memory by batch size and device.
 
 python benchmarks/predict.py FILE.jsonl.gz [--limit 200] [--devices cpu cuda] [--batch-atoms 64 256 1024 4096]
     [--model MODEL] [--json RESULT.json]
@@ -30,12 +30,12 @@ from aiida_goectp.data.pymatgen_convert import to_pymatgen
 
 REPEATS = 3
 TARGETS = {'published': ['total'], 'goectp': ['electronic', 'ionic']}
-TOGETHER = 32
-"""crystals in a batch where the two paths are compared"""
+BATCH = 32
+"""crystals in a batch where evaluations are compared"""
 
 
 def random_model(preset: str, targets: list[str]) -> LoadedModel:
-    """Return a network of a preset with random weights: speed does not depend on them."""
+    """Return a network of a preset with random weights, on which the time does not depend."""
     torch.manual_seed(0)
     architecture = ARCHITECTURES[preset]
     network = GoeCTP(architecture, targets).eval()
@@ -44,25 +44,25 @@ def random_model(preset: str, targets: list[str]) -> LoadedModel:
 
 
 def synchronize(device: str) -> None:
-    """Wait for a GPU, which works behind the back of the clock."""
+    """Wait for the GPU."""
     if device != 'cpu':
         torch.cuda.synchronize(device)
 
 
-def start_of_memory(device: str) -> int:
-    """Forget the peak of memory so far, and return what is in use."""
+def reset_peak_memory(device: str) -> int:
+    """Reset the peak memory, and return the memory in use in bytes."""
     if device != 'cpu':
         torch.cuda.reset_peak_memory_stats(device)
         return 0
-    with suppress(OSError, AttributeError):  # glibc keeps freed memory, which would hide what is taken next
+    with suppress(OSError, AttributeError):  # otherwise glibc keeps freed memory
         ctypes.CDLL(None).malloc_trim(0)
-    with suppress(OSError):  # Linux only; elsewhere the peak is that of the whole process
+    with suppress(OSError):  # Linux only; elsewhere the peak is that since the start of the process
         Path('/proc/self/clear_refs').write_text('5')
     return _resident('VmRSS')
 
 
-def peak_of_memory(device: str, start: int) -> float:
-    """Return the MiB that were taken at most since the start."""
+def peak_memory(device: str, start: int) -> float:
+    """Return the increase of the peak memory since the reset in MiB."""
     if device != 'cpu':
         return torch.cuda.max_memory_allocated(device) / 2**20
     return (_resident('VmHWM') - start) / 2**20
@@ -77,13 +77,13 @@ def _resident(name: str) -> int:
 
 
 @torch.no_grad()
-def two_paths(crystals: CrystalSet, device: str) -> list[dict[str, Any]]:
-    """Compare the fast evaluation with the plain formulas, forward, on the same batches, one after the other."""
+def compare_evaluations(crystals: CrystalSet, device: str) -> list[dict[str, Any]]:
+    """Compare the fast evaluation with the plain formulas on the same batches, forward only."""
     rows = []
     for preset, targets in TARGETS.items():
         network = random_model(preset, targets).networks[0].to(device)
         graphs = prepare(crystals, preset)
-        parts = np.array_split(np.arange(len(graphs)), max(1, len(graphs) // TOGETHER))
+        parts = np.array_split(np.arange(len(graphs)), max(1, len(graphs) // BATCH))
         batches = [GraphBatch.from_arrays(graphs.take(part)).to(device) for part in parts]
         outputs = {plain: torch.cat([network(batch, plain=plain) for batch in batches]) for plain in (True, False)}
         seconds: dict[bool, list[float]] = {True: [], False: []}
@@ -98,10 +98,10 @@ def two_paths(crystals: CrystalSet, device: str) -> list[dict[str, Any]]:
         difference = (outputs[True] - outputs[False]).abs().max() / outputs[True].abs().max()
         rows.append(
             {
-                'network alone': f'{preset} on {device}',
-                'plain, ms a crystal': plain_time,
-                'fast, ms a crystal': fast_time,
-                'times faster': plain_time / fast_time,
+                'network': f'{preset} on {device}',
+                'plain, ms per crystal': plain_time,
+                'fast, ms per crystal': fast_time,
+                'speed-up': plain_time / fast_time,
                 'largest difference': f'{float(difference):.1e}',
             }
         )
@@ -109,22 +109,22 @@ def two_paths(crystals: CrystalSet, device: str) -> list[dict[str, Any]]:
 
 
 def throughput(crystals: CrystalSet, model: LoadedModel, device: str, sizes: list[int]) -> list[dict[str, Any]]:
-    """Predict all crystals from the structures on, as ``goectp predict`` does, for each batch size."""
+    """Predict all crystals from structures, as ``goectp predict`` does, for each batch size."""
     rows = []
     for size in sizes:
         predictor = Predictor(model, device, size)
-        list(predictor.run(crystals.take(range(min(8, len(crystals))))))  # compiles, and fills the tables
-        start = start_of_memory(device)
+        list(predictor.run(crystals.take(range(min(8, len(crystals))))))  # compiles and fills the tables
+        start = reset_peak_memory(device)
         with clock() as measured:
             failed = sum(bool(error) for chunk in predictor.run(crystals) for error in chunk.errors)
             synchronize(device)
         rows.append(
             {
                 'device': device,
-                'atoms a batch': size,
-                'crystals/s on the wall': len(crystals) / measured.wall,
+                'atoms in a batch': size,
+                'crystals/s elapsed': len(crystals) / measured.wall,
                 'crystals/s of CPU time': len(crystals) / measured.cpu,
-                'peak memory, MiB': peak_of_memory(device, start),
+                'peak memory, MiB': peak_memory(device, start),
                 'failed': failed,
             }
         )
@@ -132,12 +132,11 @@ def throughput(crystals: CrystalSet, model: LoadedModel, device: str, sizes: lis
 
 
 @torch.no_grad()
-def whole_way(crystals: CrystalSet, chosen: LoadedModel | None) -> list[dict[str, Any]]:
-    """From structures to tensors on the CPU: published graph and plain formulas, and what ``goectp predict`` does.
+def end_to_end(crystals: CrystalSet, chosen: LoadedModel | None) -> list[dict[str, Any]]:
+    """Compare the CPU time from structures to tensors: published graph and plain formulas, and ``goectp predict``.
 
-    The published graph is built in Python, crystal by crystal; the plain formulas then read the same edges from
-    :func:`prepare`, whose time is not counted there. Presets have the same width, and random weights; a chosen model
-    has its own width.
+    The published graph is built in Python for one crystal after the other; the plain formulas then use the same edges
+    from :func:`prepare`, whose time is not included. Presets have random weights.
     """
     positions = crystals.fractional_positions - np.floor(crystals.fractional_positions)
     structures = [to_pymatgen(crystal) for crystal in replace(crystals, fractional_positions=positions)]
@@ -146,7 +145,7 @@ def whole_way(crystals: CrystalSet, chosen: LoadedModel | None) -> list[dict[str
             published_graph(structure)
     model = random_model('published', ['total'])
     graphs = prepare(crystals, 'published')
-    parts = np.array_split(np.arange(len(graphs)), max(1, len(graphs) // TOGETHER))
+    parts = np.array_split(np.arange(len(graphs)), max(1, len(graphs) // BATCH))
     batches = [GraphBatch.from_arrays(graphs.take(part)) for part in parts]
     network = []
     for _ in range(REPEATS):
@@ -155,10 +154,10 @@ def whole_way(crystals: CrystalSet, chosen: LoadedModel | None) -> list[dict[str
                 model.networks[0](batch, plain=True)
         network.append(measured.cpu)
     seconds = {'published graph and plain formulas': graph.cpu + min(network)}
-    ours = {f'goectp predict, preset {preset}': random_model(preset, targets) for preset, targets in TARGETS.items()}
+    models = {f'goectp predict, preset {preset}': random_model(preset, targets) for preset, targets in TARGETS.items()}
     if chosen is not None:
-        ours[f'goectp predict, model {chosen.card.name}'] = chosen
-    for name, loaded in ours.items():
+        models[f'goectp predict, model {chosen.card.name}'] = chosen
+    for name, loaded in models.items():
         predictor = Predictor(loaded, 'cpu')
         list(predictor.run(crystals.take(range(min(8, len(crystals))))))
         runs = []
@@ -170,9 +169,9 @@ def whole_way(crystals: CrystalSet, chosen: LoadedModel | None) -> list[dict[str
     slowest = next(iter(seconds.values()))
     return [
         {
-            'from structures to tensors': name,
-            'ms a crystal': 1e3 * value / len(crystals),
-            'times faster': slowest / value,
+            'prediction': name,
+            'ms per crystal': 1e3 * value / len(crystals),
+            'speed-up': slowest / value,
         }
         for name, value in seconds.items()
     ]
@@ -185,7 +184,7 @@ def main() -> None:
     found = ['cpu', 'cuda'] if torch.cuda.is_available() else ['cpu']
     parser.add_argument('--devices', nargs='+', default=found, help=f'({" ".join(found)})')
     parser.add_argument('--batch-atoms', nargs='+', type=int, default=[64, 256, 1024, 4096])
-    parser.add_argument('--model', help='file or name; by default, random weights in the shape of the preset goectp')
+    parser.add_argument('--model', help='file or name; default: preset goectp with random weights')
     options = parser.parse_args()
     torch.set_num_threads(1)
     crystals = load(options)
@@ -194,19 +193,19 @@ def main() -> None:
         if options.model
         else (lambda: random_model('goectp', ['electronic', 'ionic']))
     )
-    paths, speeds = [], []
-    ways = whole_way(crystals, load_model(options.model) if options.model else None)
+    evaluations, speeds = [], []
+    complete = end_to_end(crystals, load_model(options.model) if options.model else None)
     for device in options.devices:
         speeds += throughput(crystals, loaded(), device, options.batch_atoms)
-        paths += two_paths(crystals, device)
+        evaluations += compare_evaluations(crystals, device)
     devices = [torch.cuda.get_device_name(device) for device in options.devices if device != 'cpu']
     atoms = crystals.atom_counts.mean()
     print(f'{len(crystals)} crystals of {options.file.name}, {atoms:.1f} atoms on average; one thread on the CPU')
-    table('the fast evaluation beside the plain formulas (CPU: CPU time; GPU: time on the wall)', paths)
-    table('the whole way beside the published one (CPU time)', ways)
-    table('from structures to tensors, graph building in a thread beside the network', speeds)
+    table('Fast evaluation and plain formulas (CPU: CPU time; GPU: elapsed time)', evaluations)
+    table('From structures to tensors (CPU time)', complete)
+    table('From structures to tensors by batch size, graphs prepared in a thread', speeds)
     content = {'crystals': len(crystals), 'torch': str(torch.__version__), 'gpus': devices}
-    finish(options, {**content, 'whole_way': ways, 'paths': paths, 'throughput': speeds})
+    finish(options, {**content, 'end_to_end': complete, 'evaluations': evaluations, 'throughput': speeds})
 
 
 if __name__ == '__main__':

@@ -1,9 +1,9 @@
-"""Compare generated pseudopotentials with another table: ε_∞, ε_0 and pressure of small crystals, pw.x and ph.x.
+"""Compare generated pseudopotentials with another table: ε_∞, ε_0 and pressure of small crystals by pw.x and ph.x.
 
     python benchmarks/pseudos.py --reference FOLDER [--crystals MgO NaCl] [--scratch FOLDER]
 
-FOLDER holds one UPF file an element, ``Mg.upf``, … Each crystal takes minutes on one core, all of them about half an
-hour. Both tables are used at the same lattice constants, so that they alone differ.
+FOLDER contains one UPF file for each element, ``Mg.upf``, … Each crystal takes minutes on one core, all of them about
+half an hour. Both tables are used with the same lattice constants.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _row(name: str, table: str, cutoff: float, result: Result, reference: Result
 def main() -> None:
     """Print the table of the manual."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--reference', type=Path, help='folder with one UPF file an element')
+    parser.add_argument('--reference', type=Path, help='folder with one UPF file for each element')
     parser.add_argument('--crystals', nargs='+', choices=CASES, default=list(CASES))
     parser.add_argument('--scratch', type=Path, default=None)
     options = parser.parse_args()

@@ -1,7 +1,7 @@
-"""The published graph, built the way that suggests itself: pymatgen's neighbour list and loops in Python.
+"""Direct implementation of the published graph with the neighbour list of pymatgen and loops in Python.
 
-Written from the description of the method (Hua et al., arXiv 2601.04755; Yan et al., ICLR 2024) as something to compare
-with; the package builds its graphs by other means (``aiida_goectp.core.network.graph``).
+Written from the description of the method (Hua et al., arXiv 2601.04755; Yan et al., ICLR 2024) for comparison with
+:mod:`aiida_goectp.core.network.graph`, which the package uses.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ('multiset', 'published_graph')
 CUTOFF = 4.0
 NEIGHBOURS = 16
 TOLERANCE = 1e-4
-"""Å; the published code compares bare floats, so that its graph depends on rounding wherever two neighbours tie"""
+"""Å; the published code compares distances exactly, so that rounding decides between equally distant neighbours"""
 
 Image = tuple[int, int, int]
 Edges = dict[tuple[int, int], set[Image]]
@@ -50,7 +50,7 @@ def published_graph(structure: Structure) -> tuple[np.ndarray, np.ndarray, np.nd
 
 
 def _nearest(structure: Structure) -> Edges:
-    """Return for each pair of atoms the images by which one is among the nearest of the other."""
+    """Return the images for which one atom of a pair is among the nearest neighbours of the other."""
     cutoff, longest = CUTOFF, max(structure.lattice.abc)
     while True:
         lists = structure.get_all_neighbors(cutoff + 2 * TOLERANCE)
@@ -73,7 +73,7 @@ def _nearest(structure: Structure) -> Edges:
 
 
 def _references(structure: Structure) -> tuple[np.ndarray, list[Image]]:
-    """Return the three reference lattice vectors, and the lattice translations that they are."""
+    """Return the three reference lattice vectors, and their lattice translations."""
     lattice = structure.lattice
     found = lattice.get_points_in_sphere([[0, 0, 0]], [0, 0, 0], max(lattice.abc) + 0.01, zip_results=True)
     images = [np.rint(item[3]).astype(int) for item in sorted(found, key=lambda item: item[1]) if item[1] > TOLERANCE]
@@ -94,7 +94,7 @@ def _references(structure: Structure) -> tuple[np.ndarray, list[Image]]:
 def multiset(
     lattice: np.ndarray, fractional: np.ndarray, source: np.ndarray, target: np.ndarray, vectors: np.ndarray
 ) -> Counter[tuple[int, ...]]:
-    """Return how often each directed edge (source, target, image) stands in a graph.
+    """Return the multiplicity of each directed edge (source, target, image) of a graph.
 
     :param lattice: (3, 3) Å, rows
     :param fractional: (n, 3) in [0, 1)
@@ -102,5 +102,5 @@ def multiset(
     images = vectors @ np.linalg.inv(lattice) - (fractional[target] - fractional[source])
     rounded = np.rint(images).astype(int)
     if len(images) and np.abs(images - rounded).max() > 1e-3:
-        raise ValueError('an edge vector leads from no atom to another')
+        raise ValueError('an edge vector does not connect two atoms')
     return Counter(map(tuple, np.column_stack([source, target, rounded]).tolist()))

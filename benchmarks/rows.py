@@ -1,12 +1,12 @@
-"""One dataset.npz with everything to learn from, and a split for each training of the shipped model.
+"""One dataset.npz with all labelled rows, and a split for each training of the shipped models.
 
 python benchmarks/rows.py DATA.jsonl.gz SPLITS.json OUT.npz [--split random-0 formula-0] [--extra OTHER.jsonl.gz=PBE …]
     [--sizes 400 800 1600]
 
-The splits are those of SPLITS.json, with the rows that are in no part of it among the training rows unless their
-formula is held out (as ``accuracy.py run --extra rest OTHER…`` takes them), and ``all``: every trainable row. For a
-learning curve, ``random-0.400`` has so many of the training rows of ``random-0``, each size all rows of the smaller
-ones, and the same validation and test rows.
+The splits are those of SPLITS.json, with rows in no part added to the training rows unless their formula is held out
+(as by ``accuracy.py run --extra rest OTHER…``), and ``all``: every trainable row. For a learning curve, the split
+``random-0.400`` has 400 of the training rows of ``random-0``, among them all rows of the smaller sizes, and the same
+validation and test rows.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ def column_of(data: Dataset, given: dict[str, list[str]]) -> list[str]:
     formulas = reduced_formulas(data.crystals)
     parts = [part_of.get(str(name), '') for name in data.crystals.ids]
     held = {formula for formula, part in zip(formulas, parts, strict=True) if part in ('validation', 'test')}
-    free = [bool(good) and formula not in held for good, formula in zip(data.trainable, formulas, strict=True)]
-    return [part or ('train' if may else '') for part, may in zip(parts, free, strict=True)]
+    usable = [bool(good) and formula not in held for good, formula in zip(data.trainable, formulas, strict=True)]
+    return [part or ('train' if good else '') for part, good in zip(parts, usable, strict=True)]
 
 
 def subsampled(column: list[str], size: int) -> list[str]:
-    """Return the column with so many of its training rows, drawn by a fixed seed."""
+    """Return the column with ``size`` of its training rows, drawn with a fixed seed."""
     rows = [row for row, part in enumerate(column) if part == 'train']
     kept = set(np.random.default_rng(0).permutation(rows)[:size].tolist())
     return ['' if part == 'train' and row not in kept else part for row, part in enumerate(column)]
 
 
 def main() -> None:
-    """Read the command line."""
+    """Write the dataset."""
     parser = ArgumentParser(description=__doc__)
     parser.add_argument('data', type=Path)
     parser.add_argument('splits', type=Path)
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument('--split', nargs='*', default=['random-0', 'formula-0'])
     parser.add_argument('--functional', default='PBEsol')
     parser.add_argument('--extra', nargs='*', default=[], metavar='FILE=FUNCTIONAL')
-    parser.add_argument('--sizes', nargs='*', type=int, default=[], help='training rows of smaller splits')
+    parser.add_argument('--sizes', nargs='*', type=int, default=[], help='numbers of training rows of smaller splits')
     options = parser.parse_args()
     sources = [Dataset.load(options.data, options.functional), *(Dataset.load(*i.split('=')) for i in options.extra)]
     data = concatenate(sources)

@@ -1,4 +1,4 @@
-"""One crystal at a time from a warm process, and what the start of the ``goectp`` command costs beside torch's import.
+"""Time of the prediction of one crystal in a warm process, and of the start of the ``goectp`` command.
 
 python benchmarks/single.py FILE [--limit 200] [--model MODEL] [--json RESULT.json]
 """
@@ -18,21 +18,21 @@ STARTS = {
     'python alone': 'pass',
     'import torch': 'import torch',
     'goectp --help': _COMMAND.format(['goectp', '--help']),
-    'goectp info MODEL, which reads no weights': _COMMAND.format(['goectp', 'info', 'goectp-small']),
-    'all that a prediction imports': 'from aiida_goectp.core.learning.predict import predict_crystals',
+    'goectp info MODEL, without weights': _COMMAND.format(['goectp', 'info', 'goectp-small']),
+    'imports of a prediction': 'from aiida_goectp.core.learning.predict import predict_crystals',
 }
 
 
 def start_ups() -> list[dict[str, object]]:
-    """Return the time that each start takes, the best of some."""
+    """Return the shortest of some times of each start."""
     rows = []
     for name, statement in STARTS.items():
         seconds = []
         for _ in range(REPEATS):
-            begun = time.perf_counter()
+            start = time.perf_counter()
             subprocess.run([sys.executable, '-c', statement], check=True, stdout=subprocess.DEVNULL)
-            seconds.append(time.perf_counter() - begun)
-        rows.append({'start': name, 's on the wall': min(seconds)})
+            seconds.append(time.perf_counter() - start)
+        rows.append({'start': name, 'elapsed, s': min(seconds)})
     return rows
 
 
@@ -50,14 +50,14 @@ def main() -> None:
         with clock() as measured:
             predict_crystals(crystals.take([row]), options.model, device='cpu')
         cpu.append(1e3 * measured.cpu)
-    shares = np.quantile(cpu, [0.5, 0.9, 1.0])
+    median, high, slowest = np.quantile(cpu, [0.5, 0.9, 1.0])
     warm = [
         {
             'model': options.model,
             'crystals': len(crystals),
-            'CPU ms, median': shares[0],
-            'nine of ten below': shares[1],
-            'slowest': shares[2],
+            'CPU ms, median': median,
+            '90 % below': high,
+            'slowest': slowest,
         }
     ]
     table('One crystal, warm', warm)

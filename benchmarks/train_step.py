@@ -1,4 +1,4 @@
-"""A training step (forward, backward, optimizer, running mean of weights), the fast path beside the plain formulas.
+"""Time of a training step (forward, backward, optimizer, average of the weights): fast evaluation and plain formulas.
 
 python benchmarks/train_step.py FILE.jsonl.gz [--limit 96] [--batch-size 32] [--device cpu] [--compile]
     [--json RESULT.json]
@@ -24,8 +24,8 @@ REPEATS = 3
 RECIPES = {'published': PUBLISHED_RECIPE, 'goectp': TrainSettings()}
 
 
-class Path(NamedTuple):
-    """One way to take the same steps."""
+class Variant(NamedTuple):
+    """One evaluation with which the steps are taken."""
 
     recipe: str
     kind: str
@@ -35,68 +35,68 @@ class Path(NamedTuple):
     batches: list[GraphBatch]
 
 
-def path_of(recipe: str, kind: str, batches: list[GraphBatch], device: str) -> Path:
-    """Return a freshly begun training: the same weights for each path of a recipe."""
+def variant_of(recipe: str, kind: str, batches: list[GraphBatch], device: str) -> Variant:
+    """Return a new training, with equal weights for each variant of a recipe."""
     settings = RECIPES[recipe].model_copy(update={'compile': kind.endswith('compiled')})
     state = TrainingState(settings, {}, rows=3300, device=device)
     state.begin_member(0)
     state.network.train()
     forward = state.forward if kind != 'plain' else (lambda batch: state.network(batch, plain=True))
-    return Path(recipe, kind, state, forward, batches)
+    return Variant(recipe, kind, state, forward, batches)
 
 
-def gradients_of(path: Path) -> torch.Tensor:
-    """Return the gradients after the first batch, in one row."""
-    path.state.optimizer.zero_grad(set_to_none=True)
-    loss_of(path, path.batches[0]).backward()
-    parameters = [parameter for parameter in path.state.network.parameters() if parameter.grad is not None]
+def gradients_of(variant: Variant) -> torch.Tensor:
+    """Return the flattened gradients of the first batch."""
+    variant.state.optimizer.zero_grad(set_to_none=True)
+    loss_of(variant, variant.batches[0]).backward()
+    parameters = [parameter for parameter in variant.state.network.parameters() if parameter.grad is not None]
     return torch.cat([parameter.grad.flatten() for parameter in parameters])
 
 
-def loss_of(path: Path, batch: GraphBatch) -> torch.Tensor:
-    """Return the loss against a label of five for all: the time of a step does not depend on labels."""
-    predicted = path.forward(batch)
-    wanted = 5 * torch.eye(3, device=predicted.device).expand_as(predicted)
-    return huber_loss(predicted, wanted)
+def loss_of(variant: Variant, batch: GraphBatch) -> torch.Tensor:
+    """Return the loss with ε = 5 as label, since the time of a step does not depend on labels."""
+    predicted = variant.forward(batch)
+    label = 5 * torch.eye(3, device=predicted.device).expand_as(predicted)
+    return huber_loss(predicted, label)
 
 
-def one_pass(path: Path, device: str) -> float:
-    """Take a step on each batch, and return the seconds: of CPU time, or on the wall for a GPU."""
+def one_pass(variant: Variant, device: str) -> float:
+    """Take a step on each batch, and return CPU time, or elapsed time on a GPU, in seconds."""
     with clock() as measured:
-        for batch in path.batches:
-            path.state.optimizer.zero_grad(set_to_none=True)
-            loss_of(path, batch).backward()
-            path.state.optimizer.step()
-            path.state.scheduler.step()
-            path.state.average.update_parameters(path.state.network)
+        for batch in variant.batches:
+            variant.state.optimizer.zero_grad(set_to_none=True)
+            loss_of(variant, batch).backward()
+            variant.state.optimizer.step()
+            variant.state.scheduler.step()
+            variant.state.average.update_parameters(variant.state.network)
         if device != 'cpu':
             torch.cuda.synchronize(device)
     return measured.cpu if device == 'cpu' else measured.wall
 
 
-def measured_paths(crystals: CrystalSet, device: str, size: int, compiled: bool) -> list[dict[str, Any]]:
-    """Take the same steps by each path in turn, and return a line for each."""
+def measured_variants(crystals: CrystalSet, device: str, size: int, compiled: bool) -> list[dict[str, Any]]:
+    """Take the same steps by each variant in turn, and return a line for each."""
     kinds = ['plain', 'fast', *(['fast, compiled'] if compiled else [])]
-    paths = []
+    variants = []
     for recipe, settings in RECIPES.items():
         graphs = prepare(crystals, settings.preset)
         parts = np.array_split(np.arange(len(graphs)), max(1, len(graphs) // size))
         batches = [GraphBatch.from_arrays(graphs.take(part)).to(device) for part in parts]
-        paths += [path_of(recipe, kind, batches, device) for kind in kinds]
-    gradients = [gradients_of(path) for path in paths]  # compiles, too
-    seconds = [[one_pass(path, device) for path in paths] for _ in range(REPEATS)]
+        variants += [variant_of(recipe, kind, batches, device) for kind in kinds]
+    gradients = [gradients_of(variant) for variant in variants]  # compiles as well
+    seconds = [[one_pass(variant, device) for variant in variants] for _ in range(REPEATS)]
     best = np.min(seconds, axis=0)
     lines = []
-    for place, path in enumerate(paths):
-        plain = next(k for k, other in enumerate(paths) if (other.recipe, other.kind) == (path.recipe, 'plain'))
+    for place, variant in enumerate(variants):
+        plain = next(k for k, other in enumerate(variants) if (other.recipe, other.kind) == (variant.recipe, 'plain'))
         difference = (gradients[place] - gradients[plain]).norm() / gradients[plain].norm()
         lines.append(
             {
-                'preset': path.recipe,
-                'path': path.kind,
-                'ms a crystal': 1e3 * best[place] / len(crystals),
-                'times faster than its plain formulas': best[plain] / best[place],
-                'than the published ones': best[0] / best[place],
+                'preset': variant.recipe,
+                'evaluation': variant.kind,
+                'ms per crystal': 1e3 * best[place] / len(crystals),
+                'speed-up over its plain formulas': best[plain] / best[place],
+                'over the published ones': best[0] / best[place],
                 'gradients differ by': f'{float(difference):.0e}',
             }
         )
@@ -113,7 +113,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     crystals = load(options)
-    lines = measured_paths(crystals, options.device, options.batch_size, options.compile)
+    lines = measured_variants(crystals, options.device, options.batch_size, options.compile)
     atoms = crystals.atom_counts.mean()
     title = (
         f'{len(crystals)} crystals of {options.file.name}, {atoms:.1f} atoms on average, {options.batch_size} a step'

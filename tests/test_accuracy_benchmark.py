@@ -1,4 +1,4 @@
-"""The benchmark that makes the accuracy table: a run, the same run again, and the table with a joined model."""
+"""Accuracy benchmark: a run, its repetition, and the table with a joined model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALL = '{"options": {"width": 8, "layers": 1, "bins": 16}, "batch_size": 16, "l
 
 @pytest.fixture
 def benchmark(tmp_path):
-    """Return a function that runs the program on a tiny dataset in a folder of its own."""
+    """Return a function that runs the program on a small dataset in a temporary folder."""
     data = tiny.some_dataset(40).with_split('mine', 'random', 1, (0.6, 0.2, 0.2))
     data.save(tmp_path / 'data.npz')
     parts = {part: data.part('mine', part).crystals.ids.tolist() for part in ('train', 'validation', 'test')}
@@ -42,21 +42,21 @@ def benchmark(tmp_path):
     return run
 
 
-def test_a_run_and_the_table(benchmark, tmp_path):
+def test_run_and_table(benchmark, tmp_path):
     benchmark('run', '--epochs', '1', '--settings', SMALL)
     weights = tmp_path / 'runs' / 'accuracy' / 'goectp.random-0.safetensors'
     first = weights.read_bytes()
     card = read_card(weights)
     assert card.training['rows'] == {'train': 24, 'validation': 8, 'test': 8}
     assert card.training['settings']['epochs'] == 1
-    benchmark('run', '--epochs', '1', '--settings', SMALL)  # finished: nothing is trained again
+    benchmark('run', '--epochs', '1', '--settings', SMALL)  # finished, so nothing is trained
     assert weights.read_bytes()[-1000:] == first[-1000:]
     join = ['join', weights, '--dataset', 'data.npz', '--split', 'random-0', '--split-file', 'splits.json', '--quiet']
     goectp = Path(sys.executable).parent / 'goectp'
     output = ['--output', 'both.safetensors', '--functional', card.functional]
     subprocess.run([goectp, *join, *output], cwd=tmp_path, check=True, capture_output=True)
     lines = benchmark('table', '--model', 'random-0=both.safetensors').splitlines()
-    told = {tuple(cell.strip() for cell in line.split('|')[1:5]) for line in lines if line.startswith('|')}
-    assert ('goectp', '24', '1', 'ionic') in told
-    assert ('both', '24', '1 × 1', 'total') in told
-    assert ('constant', '24', '', 'electronic') in told
+    cells = {tuple(cell.strip() for cell in line.split('|')[1:5]) for line in lines if line.startswith('|')}
+    assert ('goectp', '24', '1', 'ionic') in cells
+    assert ('both', '24', '1 × 1', 'total') in cells
+    assert ('constant', '24', '', 'electronic') in cells

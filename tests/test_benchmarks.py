@@ -1,4 +1,4 @@
-"""What is compared in speed is the same thing, and the figures are drawn."""
+"""Benchmarks compare equal graphs and equal gradients, and the figures are drawn."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aiida_goectp.core.learning.calibrate import calibrate_committee
+from aiida_goectp.core.learning.settings import TrainSettings
+from aiida_goectp.core.learning.train import train_committee
+from aiida_goectp.core.network.checkpoint import save_model
 from aiida_goectp.core.network.graph import build_graphs
 from aiida_goectp.data.pymatgen_convert import to_pymatgen
 from tests import tiny
@@ -31,10 +35,10 @@ def published():
 
 
 @pytest.mark.parametrize('crystal', [*textbook(), *tiny.some_crystals(8)], ids=lambda crystal: crystal.id)
-def test_the_same_edges_as_often(published, crystal):
+def test_edges_of_the_published_graph(published, crystal):
     fractional = crystal.fractional_positions - np.floor(crystal.fractional_positions)
     crystal = crystal._replace(fractional_positions=fractional)
-    *theirs, references = published.published_graph(to_pymatgen(crystal))
+    *expected, references = published.published_graph(to_pymatgen(crystal))
     offsets = np.array([0, len(fractional)])
     graph = build_graphs(crystal.lattice[None], offsets, fractional, references[None], double_self_images=True)
     directed = (
@@ -42,39 +46,30 @@ def test_the_same_edges_as_often(published, crystal):
         np.r_[graph.target, graph.source],
         np.r_[graph.vectors, -graph.vectors],
     )
-    ours = published.multiset(crystal.lattice, fractional, *directed)
-    assert ours == published.multiset(crystal.lattice, fractional, *theirs)
-    assert max(ours.values()) <= 2
+    found = published.multiset(crystal.lattice, fractional, *directed)
+    assert found == published.multiset(crystal.lattice, fractional, *expected)
+    assert max(found.values()) <= 2
 
 
-def test_the_product_does_not_use_it():
-    package = FOLDER.parent / 'aiida_goectp'
-    assert not [path for path in package.rglob('*.py') if 'published_graph' in path.read_text(encoding='utf-8')]
-
-
-def test_each_command_is_told():
+def test_readme_has_the_command_of_each_benchmark():
     readme = (FOLDER / 'README.md').read_text(encoding='utf-8')
-    for name in ('graph.py', 'predict.py', 'train_step.py', 'figures.py'):
-        assert f'python benchmarks/{name} ' in readme
+    commands = [path for path in FOLDER.glob('*.py') if '__main__' in path.read_text(encoding='utf-8')]
+    assert len(commands) > 8
+    assert [path.name for path in commands if f'python benchmarks/{path.name} ' not in readme] == []
 
 
-def test_both_ways_of_a_training_step_have_the_same_gradients(monkeypatch):
+def test_gradients_of_fast_evaluation_and_plain_formulas(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
     tiny.one_thread()
-    lines = script('train_step').measured_paths(tiny.some_crystals(4), 'cpu', 4, compiled=False)
-    assert [(line['preset'], line['path']) for line in lines] == [
-        (preset, path) for preset in ('published', 'goectp') for path in ('plain', 'fast')
+    lines = script('train_step').measured_variants(tiny.some_crystals(4), 'cpu', 4, compiled=False)
+    assert [(line['preset'], line['evaluation']) for line in lines] == [
+        (preset, kind) for preset in ('published', 'goectp') for kind in ('plain', 'fast')
     ]
     assert all(float(line['gradients differ by']) < 1e-3 for line in lines)
-    assert all(line['ms a crystal'] > 0 for line in lines)
+    assert all(line['ms per crystal'] > 0 for line in lines)
 
 
-def test_the_figures_of_a_model(monkeypatch, tmp_path, capsys):
-    from aiida_goectp.core.learning.calibrate import calibrate_committee
-    from aiida_goectp.core.learning.settings import TrainSettings
-    from aiida_goectp.core.learning.train import train_committee
-    from aiida_goectp.core.network.checkpoint import save_model
-
+def test_figures_of_a_model(monkeypatch, tmp_path, capsys):
     tiny.one_thread()
     data = tiny.some_dataset(80)
     ids = data.crystals.ids.tolist()
