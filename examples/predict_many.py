@@ -1,4 +1,4 @@
-"""Predict all structures of a folder in one job, with restarts. Run with ``verdi run examples/predict_many.py``.
+"""Predict all structures of a folder in one job with restarts. Run with ``verdi run examples/predict_many.py``.
 
 Needs the code goectp@localhost: ``aiida-goectp setup``.
 """

@@ -14,7 +14,7 @@ structure.append_atom(position=(2.106, 2.106, 2.106), symbols='O')
 model = DataFactory('goectp.model').get_or_create('goectp-small')
 predictions = predict_crystals(structure, model)
 
-print(f'node {predictions.pk}, made by process {predictions.creator.pk}')
+print(f'node {predictions.pk}, created by process {predictions.creator.pk}')
 print('electronic:', predictions.predictions.electronic[0].round(3).tolist())
 print('ionic:     ', predictions.predictions.ionic[0].round(3).tolist())
 print('total:     ', predictions.predictions.total[0].round(3).tolist())

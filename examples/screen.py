@@ -1,7 +1,7 @@
-"""Screen crystals by a figure of merit. Run with ``verdi run examples/screen.py PK``, PK of a node of crystals.
+"""Screen crystals by a figure of merit. Run with ``verdi run examples/screen.py PK`` with the PK of a crystals node.
 
-Needs the code goectp@localhost (``aiida-goectp setup``) and crystals (``aiida-goectp import``). To leave the work to
-the daemon, put ``submit`` in the place of ``run_get_node``.
+Needs the code goectp@localhost (``aiida-goectp setup``) and crystals (``aiida-goectp import``). To run the work chain
+by the daemon, use ``submit`` instead of ``run_get_node``.
 """
 
 import sys

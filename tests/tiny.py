@@ -1,4 +1,4 @@
-"""Tiny models with random weights, and crystals to predict, for the tests of ``learning`` and ``worker``."""
+"""Small models with random weights, and crystals and labels for them."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _OPTIONS = {'width': 16, 'layers': 2, 'bins': 32}
 
 
 def one_thread() -> None:
-    """Let torch compute in one thread: on a busy machine, threads wait for one another."""
+    """Let torch use one thread, which is faster on a busy machine."""
     import torch
 
     torch.set_num_threads(1)
 
 
 def write_model(path: Path, *, seed: int = 0, members: int = 1, targets=('electronic', 'ionic'), **card) -> Path:
-    """Write a model file with random weights; a model of the published kind with the preset of that name."""
+    """Write a model file of a preset with random weights."""
     import torch
 
     from aiida_goectp.core.network.checkpoint import save_model
@@ -57,7 +57,7 @@ def write_model(path: Path, *, seed: int = 0, members: int = 1, targets=('electr
 
 
 def write_mixed_model(path: Path, functionals=()) -> Path:
-    """Write a committee of one network that passes messages and one on fixed numbers, with random weights."""
+    """Write a committee of a message-passing network and one on descriptors, with random weights."""
     import torch
 
     from aiida_goectp.core.network.checkpoint import save_model
@@ -101,7 +101,7 @@ def _triclinic(rng, atoms):
 
 
 def some_crystals(count: int = 24, seed: int = 0) -> CrystalSet:
-    """Return crystals of 2 to 12 atoms, of high symmetry and of none, small and large ones mixed."""
+    """Return crystals of 2 to 12 atoms with and without symmetry, small and large ones in turn."""
     rng = np.random.default_rng(seed)
     rows = []
     for row in range(count):
@@ -123,7 +123,7 @@ def big_crystal(atoms: int = 90) -> Crystal:
 
 
 def bad_crystals() -> dict[str, Crystal]:
-    """Return rows that are no crystals, by the code that their failure must carry."""
+    """Return invalid crystals by the code of their failure."""
     good = some_crystals(1)[0]
     positions = good.fractional_positions
     return {
@@ -135,7 +135,7 @@ def bad_crystals() -> dict[str, Crystal]:
 
 
 def with_bad_rows() -> tuple[CrystalSet, np.ndarray, list[str]]:
-    """Return crystals among which bad ones lie, the rows of these, and their codes."""
+    """Return valid and invalid crystals, the rows of the invalid ones, and the codes of their failures."""
     rows, bad = list(some_crystals(8)), bad_crystals()
     places = [0, 3, 4, len(rows) + len(bad) - 1]
     for place, crystal in zip(places, bad.values(), strict=True):
@@ -148,7 +148,7 @@ def with_bad_rows() -> tuple[CrystalSet, np.ndarray, list[str]]:
 
 
 def some_dataset(count: int = 24, seed: int = 0) -> Dataset:
-    """Return crystals with labels that follow from the density, some of them missing."""
+    """Return crystals with labels that are functions of the density; some ionic labels are missing."""
     crystals = some_crystals(count, seed)
     volumes = np.abs(np.linalg.det(crystals.lattices)) / crystals.atom_counts
     electronic = (1 + 30 / volumes)[:, None, None] * np.eye(3)
@@ -158,7 +158,7 @@ def some_dataset(count: int = 24, seed: int = 0) -> Dataset:
 
 
 def same(one: Predictions, other: Predictions, tolerance=1e-5) -> None:
-    """Assert that two tables say the same."""
+    """Assert that two tables of predictions agree."""
     for name in ('ids', 'hashes', 'flags', 'errors'):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
     for name in TENSORS:
