@@ -8,7 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
-from importlib.metadata import distribution, version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import numpy as np
@@ -68,13 +69,9 @@ def link_installed(name: str, site: Path) -> None:
         if not (site / folder).exists():
             (site / folder).symlink_to(Path(found.locate_file(folder)).resolve())
     for line in found.requires or ():
-        if 'extra ==' not in line and not (match := re.match(r'[\w.-]+', line)) is None:
-            needed = match[0]
-            try:
-                version(needed)
-            except ModuleNotFoundError:  # for another platform
-                continue
-            if needed not in ('pip', 'setuptools'):
+        needed = re.match(r'[\w.-]+', line)[0]
+        if 'extra ==' not in line and needed != 'setuptools':
+            with suppress(PackageNotFoundError):  # a requirement on another platform
                 link_installed(needed, site)
 
 
