@@ -174,7 +174,8 @@ def record_retraining(
 
 def _comparisons(found: dict[str, dict[str, Any]]) -> dict[str, Comparison]:
     """Return the comparisons of :func:`compare_models`; null numbers become NaN."""
-    return {
-        name: Comparison(**{key: float('nan') if value is None else value for key, value in item.items()})
-        for name, item in found.items()
-    }
+    made = {}
+    for name, item in found.items():
+        values: dict[str, Any] = {key: float('nan') if value is None else value for key, value in item.items()}
+        made[name] = Comparison(**values)
+    return made

@@ -92,9 +92,9 @@ def _run_seed(
             store.add(name, seed, records[0], campaign.model)
         for record in records:
             report(Progress(name, seed, record))
-        while isinstance(record := campaign.advance(), RoundRecord):
-            store.add(name, seed, record, campaign.model)
-            report(Progress(name, seed, record))
+        while isinstance(new := campaign.advance(), RoundRecord):
+            store.add(name, seed, new, campaign.model)
+            report(Progress(name, seed, new))
 
 
 _queue: Any = None
