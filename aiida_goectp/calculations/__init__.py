@@ -1,1 +1,1 @@
-"""Calculation jobs and calcfunctions: what makes new nodes out of old ones."""
+"""Calculation jobs and calcfunctions."""

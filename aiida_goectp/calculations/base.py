@@ -1,4 +1,4 @@
-"""What all jobs that run the executable ``goectp`` have in common."""
+"""Base class of the jobs that run the executable ``goectp``."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _DEVICES = ('auto', 'cpu', 'cuda')
 
 
 def validate_device(value: orm.Str | None, _: Any) -> str | None:
-    """Refuse what the executable does not know."""
+    """Return an error for an unknown device."""
     if value is None or value.value in _DEVICES or value.value.removeprefix('cuda:').isdigit():
         return None
-    return f'device {value.value!r}: give auto, cpu, cuda or cuda:N'
+    return f'unknown device {value.value!r}; give auto, cpu, cuda or cuda:N'
 
 
 def validate_positive(value: orm.Int | None, _: Any) -> str | None:
-    """Refuse zero and less."""
-    return None if value is None or value.value > 0 else f'{value.value} is not positive'
+    """Return an error for a number that is not positive."""
+    return None if value is None or value.value > 0 else f'{value.value} is not positive; give a number above zero'
 
 
 class ExecutableCalculation(CalcJob):
-    """Run one command of ``goectp``: its device, its time, and the exit codes for what it says of itself.
+    """Base of jobs that run one command of ``goectp``: device, time limit, exit codes.
 
-    The executable works in units (rows, epochs). What is finished stays in the working folder; a job that was
-    interrupted or killed goes on there if its ``remote_folder`` is given to the next one as ``parent_folder``.
+    The executable works in units (rows or epochs). Finished units are kept in the working folder: a new job continues
+    an interrupted or killed one if it gets the ``remote_folder`` of that job as ``parent_folder``.
     """
 
     OUTPUT: ClassVar[str]
@@ -44,7 +44,7 @@ class ExecutableCalculation(CalcJob):
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
-        """Define what the subclasses share."""
+        """Define inputs and exit codes that the subclasses share."""
         super().define(spec)
         spec.input(
             'device',
@@ -52,31 +52,36 @@ class ExecutableCalculation(CalcJob):
             default=lambda: orm.Str('auto'),
             serializer=orm.to_aiida_type,
             validator=validate_device,
-            help='auto (a GPU if there is one), cpu, cuda or cuda:N.',
+            help='auto (a GPU if available), cpu, cuda or cuda:N.',
         )
         spec.input(
             'parent_folder',
             valid_type=orm.RemoteData,
             required=False,
-            help=f'Working folder of an interrupted job on the same inputs, to go on from its {cls._UNIT}.',
+            help=f'Working folder of an interrupted job with the same inputs, whose {cls._UNIT} are reused.',
         )
         spec.input('metadata.options.parser_name', valid_type=str, default=cls._PARSER, help='The parser.')
-        spec.input('metadata.options.withmpi', valid_type=bool, default=False, help='GoeCTP runs without MPI.')
+        spec.input('metadata.options.withmpi', valid_type=bool, default=False, help='Whether to run with MPI.')
         resources = {'num_machines': 1, 'num_mpiprocs_per_machine': 1}
-        spec.input('metadata.options.resources', valid_type=dict, default=lambda: dict(resources), help='One process.')
+        spec.input(
+            'metadata.options.resources',
+            valid_type=dict,
+            default=lambda: dict(resources),
+            help='One process.',
+        )
         cls._define_exit_codes(spec)
 
     @classmethod
     def _define_exit_codes(cls, spec: CalcJobProcessSpec) -> None:
-        """2xx: an input was refused. 3xx: the run broke; it may succeed another time, so caching must not keep it."""
-        kept = f'after {{done}} of {{total}} {cls._UNIT}, which are kept.'
+        """Define 2xx for refused inputs and 3xx for failed runs; a new run may succeed, so none is cached."""
+        progress = f'after {{done}} of {{total}} {cls._UNIT}, which are kept.'
         codes = (
             (211, 'ERROR_BAD_MODEL', 'The executable refused the model: {message}'),
             (310, 'ERROR_NO_STATUS', 'The executable did not start, or wrote no status file: {message}'),
             (311, 'ERROR_STATUS_BROKEN', 'The status file cannot be read: {message}'),
-            (320, 'ERROR_NO_DEVICE', 'The device that was asked for is not there: {message}'),
-            (322, 'ERROR_INTERRUPTED', f'The time was up {kept}'),
-            (323, 'ERROR_KILLED', f'The executable was killed {kept}'),
+            (320, 'ERROR_NO_DEVICE', 'The requested device is not available: {message}'),
+            (322, 'ERROR_INTERRUPTED', f'The time limit was reached {progress}'),
+            (323, 'ERROR_KILLED', f'The executable was killed {progress}'),
             (324, 'ERROR_INTERNAL', 'The executable failed: {message}'),
             *cls._CODES,
         )
@@ -84,7 +89,7 @@ class ExecutableCalculation(CalcJob):
             spec.exit_code(number, label, message=message, invalidates_cache=True)
 
     def _code_info(self, *arguments: str) -> CodeInfo:
-        """Return how to run a command with these arguments, on the device and within the time of this job."""
+        """Return the command line with these arguments, and with device, time limit and threads of the job."""
         line = [*arguments, '--quiet', '--device', self.inputs.device.value]
         wallclock = self.inputs.metadata.options.get('max_wallclock_seconds', None)
         if wallclock is not None:
@@ -100,7 +105,7 @@ class ExecutableCalculation(CalcJob):
         return info
 
     def _from_parent(self, *names: str) -> list[tuple[str, str, str]]:
-        """Return what to copy from the working folder of the parent, empty without one."""
+        """Return the copy instructions for files of ``parent_folder``, empty without one."""
         if 'parent_folder' not in self.inputs:
             return []
         parent = self.inputs.parent_folder
@@ -108,7 +113,7 @@ class ExecutableCalculation(CalcJob):
 
 
 def time_limit(wallclock: int) -> int:
-    """Return after how many seconds the executable stops by itself, so that it can put its results in order.
+    """Return the seconds after which the executable stops by itself, early enough to write its results.
 
     :param wallclock: seconds after which the scheduler kills the job
     """

@@ -1,4 +1,4 @@
-"""Predict in the process itself: one line in a notebook, with provenance."""
+"""Calcfunction that predicts in the current process."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ __all__ = ('predict_crystals',)
 
 @calcfunction
 def predict_crystals(crystals: Any, model: ModelData, device: orm.Str = 'auto') -> PredictionsData:  # type: ignore[assignment]
-    """Predict with GoeCTP in this process, on its GPU if there is one; the model stays loaded between calls.
+    """Predict with GoeCTP in this process, on a GPU if available; the model remains loaded between calls.
 
-    The numbers are those of the ``goectp.predict`` job: both run the same code.
+    A ``goectp.predict`` job runs the same code and gives the same numbers.
 
     >>> predict_crystals(structure, ModelData.get_or_create('goectp-small')).predictions.total
 
-    :param crystals: a ``StructureData``, or a ``goectp.crystals`` node for many
+    :param crystals: a ``StructureData`` or a ``goectp.crystals`` node
     :param model: the model
     :param device: auto, cpu, cuda or cuda:N
-    :raises TypeError: ``crystals`` is neither
-    :raises ValueError: a structure that is no crystal, a model that cannot be read, or no such device
+    :raises TypeError: another type of node
+    :raises ValueError: an invalid structure, a model that cannot be read, or an unavailable device
     """
-    # torch takes seconds to import, and loading this module must not
+    # torch takes seconds to import
     from aiida_goectp.core.learning.predict import predict_crystals as predict
 
     table = predict(_crystal_set(crystals), model.content, device=device.value)
@@ -40,6 +40,6 @@ def _crystal_set(node: orm.Data) -> CrystalSet:
     if isinstance(node, CrystalsData):
         return node.crystals
     if isinstance(node, orm.StructureData):
-        # the name follows from the content alone, so that caching may take the result of an equal structure
+        # the id depends on content only, so that caching finds the result of an equal structure
         return CrystalSet.from_crystals([crystal_from_structure(node.get_formula('hill_compact'), node)])
     raise TypeError(f'cannot predict a {type(node).__name__}: give a StructureData or a goectp.crystals node')

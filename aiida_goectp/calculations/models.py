@@ -1,4 +1,4 @@
-"""Join members that were trained in jobs of their own to one committee."""
+"""Calcfunction that merges members, trained in separate jobs, to a committee."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from aiida import orm
 from aiida.engine import calcfunction
 
 from aiida_goectp.calculations.train import all_settings
+from aiida_goectp.core.datasets.splits import SPLIT_PARTS
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 
@@ -25,37 +26,37 @@ def merge_models(
     card: orm.Dict = None,  # type: ignore[assignment]
     **members: ModelData,
 ) -> ModelData:
-    """Return the committee of all members, calibrated and judged as one, as if it had been trained in one job.
+    """Return the committee of all members, calibrated and evaluated as if it had been trained in one job.
 
     :param dataset: on which the members were trained
-    :param split: on which they were trained, or whose part train they share between them, each without a fold
-    :param settings: of the committee
-    :param name: of the committee
-    :param card: prose for the model card: licence, citation, notes
-    :param members: the members, in the order of their names
-    :raises ValueError: their number is not that of the settings, or they make no committee
+    :param split: on which they were trained; or the base split, if each was trained without a fold of its part train
+    :param settings: of the committee, fields of :class:`.TrainSettings`
+    :param name: of the committee; that of the first member if not given
+    :param card: text fields of the model card: licence, citation, notes
+    :param members: in the order of their names
+    :raises ValueError: another number of members than in the settings, or members of different kinds
     """
     from aiida_goectp.core.learning.committee_settings import check_same_kind
 
     models = [members[key] for key in sorted(members)]
     wanted = all_settings(settings.get_dict())
     if len(models) != wanted['members']:
-        raise ValueError(f'{len(models)} members for a committee of {wanted["members"]}')
+        raise ValueError(f'{len(models)} members given; the settings require {wanted["members"]}')
     cards = [model.card for model in models]
     check_same_kind(cards)
-    # elements may differ: members that learn without a fold each may see others, and the dataset says which there are
-    prose = {'licence': '', 'citation': '', 'notes': '', **(card.get_dict() if card is not None else {})}
-    return _joined(models, dataset, split.value, wanted, name.value if name is not None else cards[0].name, prose)
+    # elements may differ between members trained without a fold; those of the committee are taken from the dataset
+    texts = {'licence': '', 'citation': '', 'notes': '', **(card.get_dict() if card is not None else {})}
+    return _merge(models, dataset, split.value, wanted, name.value if name is not None else cards[0].name, texts)
 
 
-def _joined(
-    models: list[ModelData], node: DatasetData, split: str, settings: dict[str, Any], name: str, prose: dict[str, str]
+def _merge(
+    models: list[ModelData], node: DatasetData, split: str, settings: dict[str, Any], name: str, texts: dict[str, str]
 ) -> ModelData:
-    # torch takes seconds to import, and loading this module must not
+    # torch takes seconds to import
     from aiida_goectp.core.learning.committee import join_members
     from aiida_goectp.core.learning.settings import TrainSettings
 
-    parts = {part: node.dataset.part(split, part) for part in ('train', 'validation', 'test')}
+    parts = {part: node.dataset.part(split, part) for part in SPLIT_PARTS}
     first = models[0].card
     parents = sorted({model.card.training['parent'] for model in models if 'parent' in model.card.training})
     with TemporaryDirectory() as folder:
@@ -69,6 +70,6 @@ def _joined(
             data=first.training.get('data', ''),
             functional=first.functional,
             parent=', '.join(parents) or None,
-            **prose,
+            **texts,
         )
         return ModelData(path)

@@ -1,4 +1,4 @@
-"""``goectp.predict``: predict the dielectric tensors of many crystals in one job."""
+"""``goectp.predict``: prediction of the dielectric tensors of many crystals in one job."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ('PredictCalculation', 'shard_rows')
 
 
 def shard_rows(crystals: CrystalsData, shard: Mapping[str, orm.Int] | None) -> tuple[int, int]:
-    """Return the first row and the row after the last one that a job computes.
+    """Return the first row of a shard, and the row after the last one.
 
-    :param shard: ``start`` and ``stop``, either may be missing
+    :param shard: ``start`` and ``stop``, both optional
     """
     shard = shard or {}
     start = shard['start'].value if 'start' in shard else 0
@@ -31,28 +31,28 @@ def shard_rows(crystals: CrystalsData, shard: Mapping[str, orm.Int] | None) -> t
 
 
 def validate_fraction(value: orm.Float | None, _: Any) -> str | None:
-    """Refuse what is no fraction."""
-    return None if value is None or 0 <= value.value <= 1 else f'{value.value} is not between 0 and 1'
+    """Return an error for a number that is not a fraction."""
+    return None if value is None or 0 <= value.value <= 1 else f'{value.value} is not a number from 0 to 1'
 
 
 def validate_inputs(inputs: Mapping[str, Any], _: Any) -> str | None:
-    """Refuse an empty set of crystals and a shard that reaches beyond it."""
+    """Return an error for an empty set of crystals, or an invalid shard."""
     crystals = inputs.get('crystals')
-    if crystals is None:  # a work chain that exposes the port fills it later
+    if crystals is None:  # a work chain that exposes the port provides it later
         return None
     if len(crystals) == 0:
-        return 'crystals: the node holds none; look at its failures with `aiida-goectp show PK`'
+        return 'crystals: the node contains none; `aiida-goectp show PK` lists its failures'
     start, stop = shard_rows(crystals, inputs.get('shard'))
     if not 0 <= start < stop <= len(crystals):
-        return f'shard: rows {start} to {stop} do not lie within the {len(crystals)} crystals'
+        return f'shard: rows {start} to {stop} are not within the {len(crystals)} crystals'
     return None
 
 
 class PredictCalculation(ExecutableCalculation):
-    """Run ``goectp predict`` on a table of crystals, or on a slice of it.
+    """Run ``goectp predict`` on a set of crystals, or on a shard of it.
 
-    The job works in rows: what is finished stands in ``predictions.npz.partial`` in its working folder. A job that was
-    interrupted or killed goes on there if its ``remote_folder`` is given to the next one as ``parent_folder``.
+    Finished rows are kept in ``predictions.npz.partial`` in the working folder. A new job continues an interrupted or
+    killed one if it gets the ``remote_folder`` of that job as ``parent_folder``.
     """
 
     INPUT = 'crystals.npz'
@@ -64,11 +64,11 @@ class PredictCalculation(ExecutableCalculation):
     _UNIT = 'rows'
     _CODES = (
         (210, 'ERROR_BAD_INPUT', 'The executable refused the crystals: {message}'),
-        (312, 'ERROR_OUTPUT_MISSING', 'The executable says that it finished, but left no predictions.'),
+        (312, 'ERROR_OUTPUT_MISSING', 'The executable finished without a file of predictions.'),
         (313, 'ERROR_OUTPUT_BROKEN', 'The file of predictions cannot be read: {message}'),
-        (314, 'ERROR_ROWS_DO_NOT_MATCH', 'The predictions are not those of the crystals: {message}'),
-        (315, 'ERROR_MODEL_DOES_NOT_MATCH', 'The predictions were made by another model: {message}'),
-        (321, 'ERROR_OUT_OF_MEMORY', 'The memory did not suffice, not even for the smallest batch: {message}'),
+        (314, 'ERROR_ROWS_DO_NOT_MATCH', 'The predictions belong to other crystals: {message}'),
+        (315, 'ERROR_MODEL_DOES_NOT_MATCH', 'The predictions belong to another model: {message}'),
+        (321, 'ERROR_OUT_OF_MEMORY', 'The memory is too small for the smallest batch: {message}'),
     )
 
     @classmethod
@@ -83,7 +83,7 @@ class PredictCalculation(ExecutableCalculation):
             required=False,
             serializer=orm.to_aiida_type,
             validator=validate_positive,
-            help='Atoms put into the network at once; found by the executable itself if not given.',
+            help='Number of atoms in one batch; determined by the executable if not given.',
         )
         spec.input(
             'max_failed_fraction',
@@ -91,7 +91,7 @@ class PredictCalculation(ExecutableCalculation):
             default=lambda: orm.Float(1.0),
             serializer=orm.to_aiida_type,
             validator=validate_fraction,
-            help='Fraction of failed rows above which the job counts as failed; its outputs are attached all the same.',
+            help='Fraction of failed rows above which the job fails; its outputs are attached.',
         )
         spec.input_namespace('shard', required=False, help='Rows to compute; all of them if not given.')
         for name, meaning in (('start', 'First row, from 0.'), ('stop', 'The row after the last one.')):
@@ -103,17 +103,17 @@ class PredictCalculation(ExecutableCalculation):
             'status',
             valid_type=orm.Dict,
             required=False,
-            help='What the executable says of itself: rows, device, speed.',
+            help='Status of the executable: rows, device, speed.',
         )
         spec.default_output_node = 'status'
         spec.exit_code(
             410,
             'ERROR_TOO_MANY_FAILED_ROWS',
-            message='{failed} of {total} rows failed, more than allowed; the predictions are attached all the same.',
+            message='{failed} of {total} rows failed, more than allowed; the predictions are attached.',
         )
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
-        """Write the slice of crystals and say what to copy, run and fetch."""
+        """Write the crystals of the shard; return what to copy, run and retrieve."""
         crystals = self.inputs.crystals
         start, stop = shard_rows(crystals, self.inputs.get('shard'))
         calcinfo = CalcInfo()
@@ -123,7 +123,7 @@ class PredictCalculation(ExecutableCalculation):
         else:
             with folder.open(self.INPUT, 'wb') as stream:
                 self._slice(crystals.crystals, start, stop).save(stream)
-            # the slice follows from the inputs: no second copy of the crystals in the repository
+            # the shard is determined by the inputs: no second copy in the repository
             calcinfo.provenance_exclude_list = [self.INPUT]
         arguments = ['predict', self.INPUT, '--model', self.MODEL, '--output', self.OUTPUT]
         if 'batch_atoms' in self.inputs:
@@ -135,6 +135,6 @@ class PredictCalculation(ExecutableCalculation):
 
     @staticmethod
     def _slice(crystals: CrystalSet, start: int, stop: int) -> CrystalSet:
-        """Return the rows without their property columns, which no prediction needs."""
+        """Return rows without property columns, which a prediction does not need."""
         rows = crystals.take(range(start, stop))
         return CrystalSet(rows.lattices, rows.atom_offsets, rows.atomic_numbers, rows.fractional_positions, rows.ids)

@@ -1,4 +1,4 @@
-"""Import as provenance: from files and from ``StructureData`` to one node of crystals."""
+"""Calcfunctions that import files and ``StructureData`` nodes to one set of crystals."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ __all__ = ('import_group', 'import_structures')
 def import_structures(
     properties: orm.SinglefileData | None = None, **files: orm.SinglefileData | orm.FolderData
 ) -> CrystalsData:
-    """Read stored structure files of every kind to one set of crystals.
+    """Read stored structure files to one set of crystals.
 
-    What cannot be read or computed is among the failures of the set. The order is that of the sorted input names, and
-    within a folder that of the file names.
+    Files that cannot be read and invalid crystals are failures of the set. The order is that of the sorted input names,
+    and within a folder that of the file names.
 
     :param properties: CSV table with the column ``id`` and property columns, see :func:`.property_table.add_columns`
     :param files: the files, each a ``SinglefileData`` under any name, or a ``FolderData`` of files
-    :raises ValueError: no file, or a table of properties that does not fit
+    :raises ValueError: no file, or an invalid table of properties
     """
     from aiida_goectp.core.crystals.property_table import add_columns
     from aiida_goectp.core.crystals.readers import read_contents
 
     if not files:
-        raise ValueError('no file to import; give at least one SinglefileData or FolderData')
+        raise ValueError('no files given; give at least one SinglefileData or FolderData')
     crystals = read_contents(_contents(files))
     if properties is not None:
         crystals = add_columns(crystals, properties.filename, properties.content)
@@ -40,11 +40,11 @@ def import_structures(
 def import_group(properties: orm.SinglefileData | None = None, **structures: orm.StructureData) -> CrystalsData:
     """Join ``StructureData`` nodes to one set of crystals, each in its own frame.
 
-    What is no crystal (a slab, an alloy) is among the failures. The ids are the names of the inputs, in sorted order.
+    Structures that are not crystals (slabs, alloys) are failures of the set. The ids are the sorted input names.
 
     :param properties: CSV table with the column ``id`` and property columns
     :param structures: the structures
-    :raises ValueError: no structure, or a table of properties that does not fit
+    :raises ValueError: no structure, or an invalid table of properties
     """
     from aiida_goectp.core.crystals import Failure
     from aiida_goectp.core.crystals.entries import Entry, collect
@@ -52,7 +52,7 @@ def import_group(properties: orm.SinglefileData | None = None, **structures: orm
     from aiida_goectp.core.crystals.validation import CrystalError
 
     if not structures:
-        raise ValueError('no structure to import; give at least one StructureData')
+        raise ValueError('no structures given; give at least one StructureData')
     entries = []
     for name in sorted(structures):
         try:

@@ -1,1 +1,1 @@
-"""One parser for each calculation job, of the same name."""
+"""Parsers of the calculation jobs, one for each job."""

@@ -1,4 +1,4 @@
-"""What the parsers of all jobs of the executable ``goectp`` have in common: reading what it says of itself."""
+"""Base class of the parsers of the executable ``goectp``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TAIL = 2000
 
 
 class ExecutableParser(Parser):
-    """Read the status file first: it says whether there is anything else to read."""
+    """Base of parsers that read the status file of the executable."""
 
     _CALCULATION: ClassVar[type[ExecutableCalculation]]
     _BY_ERROR: ClassVar[dict[str, str]] = {
@@ -27,7 +27,7 @@ class ExecutableParser(Parser):
     }
     """label of the exit code for each error code of the executable"""
     _DONE, _TOTAL = 'rows_done', 'rows_total'
-    """fields of the status that say how far the job is"""
+    """fields of the status with the numbers of finished units and of all units"""
 
     def _code(self, label: str, **values: Any) -> ExitCode:
         return self.exit_codes[label].format(**values) if values else self.exit_codes[label]
@@ -44,10 +44,10 @@ class ExecutableParser(Parser):
         return self._content(self._CALCULATION.STDERR).decode(errors='replace')[-_TAIL:].strip()
 
     def _status(self) -> dict[str, Any] | ExitCode:
-        """Return the checked status file, or the exit code that says what is wrong with it."""
+        """Return the content of the status file, or an exit code if it is missing or invalid."""
         if self._CALCULATION.STATUS not in self._names():
             return self._code(
-                'ERROR_NO_STATUS', message=self._stderr() or 'nothing on stderr; is the code set up right?'
+                'ERROR_NO_STATUS', message=self._stderr() or 'stderr is empty; check the setup of the code'
             )
         try:
             return self._checked_status()
@@ -58,16 +58,16 @@ class ExecutableParser(Parser):
         try:
             status = json.loads(self._content(self._CALCULATION.STATUS))
         except ValueError as error:
-            raise ValueError(f'no JSON ({error})') from error
+            raise ValueError(f'invalid JSON ({error})') from error
         if not isinstance(status, dict) or status.get('version') != 1:
-            raise ValueError('not a status file of version 1; code and plugin must be of the same version')
+            raise ValueError('not a status file of version 1; install equal versions of executable and plugin')
         missing = {'state', self._DONE, self._TOTAL, 'error'} - set(status)
         if missing:
-            raise ValueError(f'without {", ".join(sorted(missing))}')
+            raise ValueError(f'missing keys: {", ".join(sorted(missing))}')
         return status
 
     def _unfinished(self, status: dict[str, Any]) -> ExitCode:
-        """Say why a job did not finish; what the scheduler saw helps where the executable had no time to speak."""
+        """Return the exit code of a job that did not finish, by its status and by the exit code of the scheduler."""
         units = {'done': status[self._DONE], 'total': status[self._TOTAL]}
         if status['state'] == 'interrupted':
             return self._code('ERROR_INTERRUPTED', **units)

@@ -1,4 +1,4 @@
-"""Parser of ``goectp.predict``: from the files of a job to its outputs, or to what went wrong."""
+"""Parser of ``goectp.predict``."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ('PredictParser',)
 
 
 class PredictParser(ExecutableParser):
-    """Attach the status, and the predictions if they are those of the crystals and of the model."""
+    """Parser of predictions, which must belong to the crystals and the model of the job."""
 
     _CALCULATION = PredictCalculation
 
     def parse(self, **kwargs: Any) -> ExitCode | None:
-        """Attach ``status`` and ``predictions``; return an exit code if anything is wrong."""
+        """Attach ``status`` and ``predictions``; return an exit code after a failure."""
         status = self._status()
         if isinstance(status, ExitCode):
             return status
@@ -36,14 +36,14 @@ class PredictParser(ExecutableParser):
         return self._predictions()
 
     def _predictions(self) -> ExitCode | None:
-        """Attach the predictions if they are those of the crystals and of the model."""
+        """Attach the predictions if they belong to the crystals and the model."""
         try:
             predictions = Predictions.load(io.BytesIO(self._content(PredictCalculation.OUTPUT)))
         except FormatError as error:
             return self._code('ERROR_OUTPUT_BROKEN', message=str(error))
-        complaint = self._compare_rows(predictions)
-        if complaint:
-            return self._code('ERROR_ROWS_DO_NOT_MATCH', message=complaint)
+        difference = self._compare_rows(predictions)
+        if difference:
+            return self._code('ERROR_ROWS_DO_NOT_MATCH', message=difference)
         wanted = self.node.inputs.model.content_hash
         if predictions.model_hash != wanted:
             return self._code('ERROR_MODEL_DOES_NOT_MATCH', message=f'{predictions.model_hash}, not {wanted}')
@@ -54,7 +54,7 @@ class PredictParser(ExecutableParser):
         return None
 
     def _compare_rows(self, predictions: Predictions) -> str:
-        """Return where predictions and crystals part, empty if they do not."""
+        """Return the first difference between the rows of predictions and crystals, empty without one."""
         inputs = self.node.inputs
         start, stop = shard_rows(inputs.crystals, inputs.shard if 'shard' in inputs else None)
         if len(predictions) != stop - start:
@@ -67,5 +67,5 @@ class PredictParser(ExecutableParser):
             different = np.flatnonzero(have != want)
             if len(different):
                 row = int(different[0])
-                return f'row {start + row} has the {name} {have[row]}, the crystal {want[row]}'
+                return f'row {start + row}: {name} of the prediction {have[row]}, of the crystal {want[row]}'
         return ''

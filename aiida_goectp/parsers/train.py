@@ -1,4 +1,4 @@
-"""Parser of ``goectp.train``: from the files of a job to the model, or to what went wrong."""
+"""Parser of ``goectp.train``."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ('TrainParser',)
 
 
 class TrainParser(ExecutableParser):
-    """Attach what there is, also of a training that did not finish: its history tells how it was going."""
+    """Parser of a training; the history is attached also if the training did not finish."""
 
     _CALCULATION = TrainCalculation
     _BY_ERROR = {**ExecutableParser._BY_ERROR, 'diverged': 'ERROR_DIVERGED'}
     _DONE, _TOTAL = 'epochs_done', 'epochs_total'
 
     def parse(self, **kwargs: Any) -> ExitCode | None:
-        """Attach ``history``, ``output_parameters`` and ``model``; return an exit code if anything is wrong."""
+        """Attach ``history``, ``output_parameters`` and ``model``; return an exit code after a failure."""
         status = self._status()
         if isinstance(status, ExitCode):
             return status
@@ -33,7 +33,7 @@ class TrainParser(ExecutableParser):
         log = TrainingLog.parse(self._content(TrainCalculation.LOG)) if TrainCalculation.LOG in names else TrainingLog()
         if len(log):
             self.out('history', _history(log))
-        model, code = None, self._stopped(status, log)
+        model, code = None, self._failure(status, log)
         if code is None:
             model, code = self._model(names)
         parameters = {**status, 'seconds': sum(line.get('seconds') or 0.0 for line in log.lines)}
@@ -43,20 +43,20 @@ class TrainParser(ExecutableParser):
         self.out('output_parameters', Dict(json_safe(parameters)))
         return code
 
-    def _stopped(self, status: dict[str, Any], log: TrainingLog) -> ExitCode | None:
-        """Return why the training did not finish, None if it did."""
+    def _failure(self, status: dict[str, Any], log: TrainingLog) -> ExitCode | None:
+        """Return the exit code of a training that did not finish, None if it did."""
         if status['state'] == 'finished':
             return None
-        trouble = seen_by_monitors(self.node, log) if status['state'] != 'failed' else None
-        if trouble is not None:
-            label = {'diverged': 'ERROR_DIVERGED', 'plateau': 'ERROR_PLATEAU'}[trouble.kind]
-            return self._code(label, message=trouble.message)
+        failure = seen_by_monitors(self.node, log) if status['state'] != 'failed' else None
+        if failure is not None:
+            label = {'diverged': 'ERROR_DIVERGED', 'plateau': 'ERROR_PLATEAU'}[failure.kind]
+            return self._code(label, message=failure.message)
         return self._unfinished(status)
 
     def _model(self, names: list[str]) -> tuple[ModelData | None, ExitCode | None]:
-        """Return the model if it is what the settings ask for.
+        """Return the model if it matches the settings.
 
-        It is a node of its own even if an equal one is stored, so that its creator is this job.
+        It is always a new node, even if an equal one is stored, so that its creator is this job.
         """
         if TrainCalculation.OUTPUT not in names:
             return None, self._code('ERROR_OUTPUT_MISSING')

@@ -37,6 +37,7 @@ def test_history_is_stored_as_plain_data():
     history = History(figure_of_merit='total', rounds=(Round(number=1, model_hash='m', picks=picks),))
     node = write_history(history).store()
     assert read_history(orm.load_node(node.pk)).rounds[0].picks[0].std == pytest.approx(0.3)
+    assert read_history(node) is read_history(orm.load_node(node.pk))  # parsed once
     assert node['rounds'][0]['picks'][0]['id'] == 'a'
     with pytest.raises(ValueError, match='history'):
         read_history(orm.Dict({'rounds': 3}))

@@ -1,4 +1,4 @@
-"""Prediction in the process itself."""
+"""Prediction in the current process."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from aiida_goectp.calculations.inprocess import predict_crystals
 from aiida_goectp.data.crystals import structure_from_crystal
 
 
-def test_a_structure_in_one_line(model, crystal_set):
+def test_prediction_of_a_structure(model, crystal_set):
     structure = structure_from_crystal(crystal_set[3])
     predictions = predict_crystals(structure, model).predictions
     assert list(predictions.ids) == ['O3SrTi']
@@ -29,7 +29,7 @@ def test_provenance_and_cache(model, crystal_set, crystals):
     assert again.creator.base.caching.is_created_from_cache
 
 
-def test_the_model_stays_loaded(model, crystals):
+def test_model_remains_loaded(model, crystals):
     from aiida_goectp.core.learning.model_cache import cached_model
 
     predict_crystals(crystals, model, orm.Str('cpu'))
@@ -38,12 +38,12 @@ def test_the_model_stays_loaded(model, crystals):
     assert cached_model(model.content, 'cpu') is loaded
 
 
-def test_what_cannot_be_predicted(model, crystals):
-    with pytest.raises(TypeError, match='cannot predict a Int'):
+def test_invalid_inputs_are_refused(model, crystals):
+    with pytest.raises(TypeError, match='Int'):
         predict_crystals(orm.Int(1), model)
     slab = orm.StructureData(cell=np.eye(3).tolist(), pbc=(True, True, False))
     slab.append_atom(position=(0, 0, 0), symbols='Si')
-    with pytest.raises(ValueError, match='periodic in 2 directions'):
+    with pytest.raises(ValueError, match='2 directions'):
         predict_crystals(slab, model)
     with pytest.raises(ValueError, match='cuda:9'):
         predict_crystals(crystals, model, orm.Str('cuda:9'))

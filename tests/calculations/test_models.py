@@ -1,4 +1,4 @@
-"""Members that were trained apart make the committee that one job would have made."""
+"""Merge of members that were trained in separate jobs."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def trained(data, tmp_path_factory):
     return train
 
 
-def test_the_committee_is_that_of_one_job(aiida_profile, data, trained):
+def test_committee_equals_that_of_one_job(aiida_profile, data, trained):
     dataset, settings = DatasetData(data), orm.Dict(SMALL | {'members': 2, 'seed': 5})
     members = {f'member_{k:02d}': ModelData(trained(f'm{k}', seed=5 + k)) for k in range(2)}
     card = orm.Dict({'licence': 'CC0'})
@@ -56,7 +56,7 @@ def test_the_committee_is_that_of_one_job(aiida_profile, data, trained):
     assert model.card.metrics['test']['electronic'] == pytest.approx(one.card.metrics['test']['electronic'])
 
 
-def test_members_that_learnt_without_a_fold_need_not_know_the_same_elements(aiida_profile, data, trained):
+def test_members_may_differ_in_elements(aiida_profile, data, trained):
     numbers = data.part('mine', 'train').crystals.atomic_numbers
     rare = int(np.argmin(np.where(np.bincount(numbers) > 0, np.bincount(numbers), len(numbers))))
     members = {'member_00': ModelData(trained('all', seed=1)), 'member_01': ModelData(trained('few', rare, seed=2))}
@@ -65,10 +65,10 @@ def test_members_that_learnt_without_a_fold_need_not_know_the_same_elements(aiid
     assert model.card.elements == members['member_00'].card.elements
 
 
-def test_what_makes_no_committee(aiida_profile, data, trained, tmp_path):
+def test_invalid_members_are_refused(aiida_profile, data, trained, tmp_path):
     dataset, split = DatasetData(data), orm.Str('mine')
     first = ModelData(trained('first', seed=1))
-    with pytest.raises(ValueError, match='1 members for a committee of 2'):
+    with pytest.raises(ValueError, match=r'1 members .*2'):
         merge_models(dataset, split, orm.Dict(SMALL | {'members': 2}), member_00=first)
     other = ModelData(tiny.write_model(tmp_path / 'other.safetensors', functional='PBE'))
     with pytest.raises(ValueError, match='functional'):

@@ -1,4 +1,4 @@
-"""The monitor of a training, on files as a job leaves them."""
+"""Monitor of a training, on files of a job."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ def transport(aiida_localhost):
         yield transport
 
 
-def test_a_job_that_has_not_begun(job, transport):
+def test_job_without_a_log(job, transport):
     assert monitor_training(job, transport, patience=1) is None
     assert read_remote(job, transport, LOG) is None
 
@@ -47,7 +47,7 @@ def test_a_job_that_has_not_begun(job, transport):
         ([3.0], None, None, 'epoch 1'),
     ],
 )
-def test_when_it_stops_a_training(job, transport, tmp_path, maes, loss, patience, words):
+def test_reasons_to_stop_a_training(job, transport, tmp_path, maes, loss, patience, words):
     Path(tmp_path / LOG).write_text(lines(maes, loss))
     result = monitor_training(job, transport, patience=patience)
     assert (result is None) == (words is None)
@@ -55,7 +55,7 @@ def test_when_it_stops_a_training(job, transport, tmp_path, maes, loss, patience
     assert result is None or (words in result.message and result.parse and not result.override_exit_code)
 
 
-def test_the_parser_sees_what_the_monitor_saw(aiida_profile, job):
+def test_parser_evaluates_the_monitors_of_a_job(aiida_profile, job):
     from aiida.common.links import LinkType
 
     log = TrainingLog.parse(lines([3.0, 2.0, 2.5, 2.5]))

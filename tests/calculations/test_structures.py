@@ -1,4 +1,4 @@
-"""Import from stored files and from ``StructureData``."""
+"""Import of stored files and of ``StructureData`` nodes."""
 
 import io
 
@@ -41,7 +41,7 @@ def npz(crystals):
     return stream.getvalue()
 
 
-def test_files_become_one_node_that_knows_them(crystal_set):
+def test_files_are_inputs_of_one_node(crystal_set):
     files = {'file_1': single('table.npz', npz(crystal_set)), 'file_0': single('MgO_cubic.cif', CIF)}
     node = import_structures(**files)
     assert list(node.crystals.ids) == ['MgO_cubic', *crystal_set.ids]
@@ -51,7 +51,7 @@ def test_files_become_one_node_that_knows_them(crystal_set):
     assert {item.uuid for item in incoming} == {item.uuid for item in files.values()}
 
 
-def test_a_bad_file_is_a_failure_of_the_node():
+def test_invalid_file_is_a_failure_of_the_node():
     cut = CIF[: CIF.index('_cell_angle_gamma')]
     node = import_structures(
         file_0=single('good.cif', CIF), file_1=single('cut.cif', cut), file_2=single('notes.txt', 'x')
@@ -61,20 +61,20 @@ def test_a_bad_file_is_a_failure_of_the_node():
     assert all('.' in failure.message for failure in node.crystals.failures)
 
 
-def test_nothing_readable_is_an_empty_node_with_reasons():
+def test_only_invalid_files():
     node = import_structures(file_0=single('empty.cif', ''))
     assert len(node) == 0
     assert len(node.crystals.failures) == 1
 
 
-def test_a_folder_is_read_in_the_order_of_names():
+def test_folder_is_read_in_the_order_of_names():
     folder = orm.FolderData()
     folder.base.repository.put_object_from_bytes(CIF.encode(), 'b.cif')
     folder.base.repository.put_object_from_bytes(CIF.encode(), 'a.cif')
     assert list(import_structures(folder=folder).crystals.ids) == ['a', 'b']
 
 
-def test_a_table_adds_columns():
+def test_table_of_properties():
     table = single('gaps.csv', 'id,band_gap\ngood,7.8\n')
     node = import_structures(properties=table, file_0=single('good.cif', CIF))
     assert node.crystals.properties['band_gap'] == [7.8]
@@ -82,7 +82,7 @@ def test_a_table_adds_columns():
         import_structures(properties=table, file_0=single('other.cif', CIF))
 
 
-def test_the_same_content_is_taken_from_the_cache():
+def test_equal_content_is_taken_from_the_cache():
     with enable_caching():
         first = import_structures(file_0=single('same.cif', CIF))
         again = import_structures(file_0=single('same.cif', CIF))
@@ -102,8 +102,8 @@ def test_structures_keep_frame_and_name(crystal_set):
     assert [(failure.id, failure.code) for failure in node.crystals.failures] == [('c_slab', 'not_periodic')]
 
 
-def test_nothing_to_import_is_refused():
-    with pytest.raises(ValueError, match='no file to import'):
+def test_import_without_inputs_is_refused():
+    with pytest.raises(ValueError, match='no files'):
         import_structures()
-    with pytest.raises(ValueError, match='no structure to import'):
+    with pytest.raises(ValueError, match='no structures'):
         import_group()

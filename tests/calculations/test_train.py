@@ -1,4 +1,4 @@
-"""``goectp.train`` with the real executable; how it breaks is tested with ``TrainWorkChain``."""
+"""``goectp.train`` with the real executable; failures are tested with ``TrainWorkChain``."""
 
 import json
 
@@ -39,7 +39,7 @@ def run(code, dataset):
     return run
 
 
-def test_settings():
+def test_defaults_and_errors_of_settings():
     assert all_settings({'epochs': 3})['epochs'] == 3
     assert all_settings({})['members'] == 1
     assert settings_error({'epochs': 3}) is None
@@ -52,18 +52,18 @@ def test_settings():
     [
         ({'settings': {'epochs': 0}}, 'settings.epochs: '),
         ({'settings': {'speed': 1}}, 'settings.speed: '),
-        ({'split': 'other'}, "split 'other': the dataset has mine"),
-        ({'device': 'gpu'}, "device 'gpu': give auto, cpu, cuda or cuda:N"),
-        ({'card': {'price': '1'}}, "card: no field is named 'price'; there are licence"),
-        ({'dataset': 'one row'}, 'dataset: 1 rows to learn from'),
+        ({'split': 'other'}, "'other'"),
+        ({'device': 'gpu'}, "'gpu'"),
+        ({'card': {'price': '1'}}, "card: .*'price'"),
+        ({'dataset': 'one row'}, 'dataset: 1 '),
     ],
 )
-def test_bad_inputs_are_refused_before_anything_runs(run, inputs, message):
+def test_invalid_inputs_are_refused(run, inputs, message):
     with pytest.raises(ValueError, match=message):
         run(**inputs)
 
 
-def test_the_model_and_where_it_comes_from(run, dataset):
+def test_model_and_its_provenance(run, dataset):
     card = {'licence': 'CC-BY-4.0', 'citation': "O'Neill & sons", 'notes': '$HOME'}
     with enable_caching():
         results, node = run(split='mine', name='first', card=card)
@@ -98,16 +98,15 @@ def test_fine_tuning(run, tmp_path):
     other = SMALL | {'options': {'width': 16, 'layers': 1, 'bins': 16}}
     _, node = run(split='mine', model=first, settings=other)
     assert node.exit_status == 210
-    assert 'has another architecture' in node.exit_message
+    assert 'width' in node.exit_message
 
 
-def test_what_the_executable_refuses(run, write_model):
+def test_model_that_the_executable_refuses(run, write_model):
     _, node = run(model=ModelData.get_or_create(write_model('no-network')))
     assert node.exit_status == 211
-    assert node.exit_message.startswith('The executable refused the model: ')
 
 
-def test_an_executable_that_is_none(dataset, aiida_code_installed):
+def test_missing_executable(dataset, aiida_code_installed):
     builder = TrainCalculation.get_builder()
     builder.code = aiida_code_installed(label='none', filepath_executable='/no/such/goectp')
     builder.dataset = dataset

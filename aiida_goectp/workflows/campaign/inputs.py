@@ -9,7 +9,7 @@ from aiida import orm
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.calculations.base import validate_positive
-from aiida_goectp.calculations.train import few_labels_settings
+from aiida_goectp.core.learning.settings import FEW_LABELS
 from aiida_goectp.core.selection import FROM_LABELS, History, PickSettings, RetrainingPolicy, StopRules
 from aiida_goectp.core.selection.folds import BASE_FRACTIONS
 from aiida_goectp.data.crystals import CrystalsData
@@ -136,5 +136,5 @@ def inputs_from_labels(dataset: DatasetData, overrides: Mapping[str, Any]) -> di
     }
     given = overrides.get('train', {}).get('goectp', {}).get('settings', {})
     if not {'preset', 'options'} & set(given) and dataset.base.attributes.get('trainable') <= FEW:
-        inputs['train'] = {'goectp': {'settings': few_labels_settings()}}
+        inputs['train'] = {'goectp': {'settings': FEW_LABELS.model_dump(exclude_unset=True)}}
     return inputs
