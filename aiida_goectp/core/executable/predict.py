@@ -32,6 +32,7 @@ from aiida_goectp.core.formats.model_card import read_card, resolve_model
 from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.learning import testing_hooks
 from aiida_goectp.core.learning.results import PredictedBatch, collect
+from aiida_goectp.core.learning.workers import available_cores
 
 if TYPE_CHECKING:
     from aiida_goectp.core.learning.predict import Predictor
@@ -114,7 +115,6 @@ def _load_predictor(options: Mapping[str, Any]) -> Predictor:
 
     from aiida_goectp.core.learning.device import choose_device
     from aiida_goectp.core.learning.predict import Predictor
-    from aiida_goectp.core.learning.workers import available_cores
     from aiida_goectp.core.network.checkpoint import load_model
 
     if options['threads']:

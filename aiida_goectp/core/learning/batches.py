@@ -104,7 +104,7 @@ def prepare_batch(rows: np.ndarray, crystals: CrystalSet, preset: str) -> Prepar
     """Return the graphs of some rows of a crystal set.
 
     :param rows: (k,) their indices
-    :param crystals: these k crystals alone
+    :param crystals: these k crystals
     :param preset: a key of :data:`aiida_goectp.core.network.preparation.PRESETS`
     """
     candidates = list(crystals)

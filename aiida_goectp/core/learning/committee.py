@@ -26,7 +26,7 @@ def join_members(
 
     :param contents: contents of the model files, in order; :func:`.check_same_kind` accepts their cards
     :param parts: train, validation and test, on which the members were trained
-    :param settings: settings of the committee; None if the members have different ones, which then stand in the card
+    :param settings: settings of the committee; None if the members have different ones, which the card then contains
     :param output: the model file
     :param card: arguments of :func:`.calibrate_committee` for the card
     :return: the card of the committee

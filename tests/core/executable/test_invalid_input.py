@@ -9,6 +9,8 @@ import sys
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from aiida_goectp.core.formats.npz import write_npz
 from tests import tiny
@@ -114,8 +116,6 @@ def test_invalid_input(goectp, status, model, tmp_path, make):
 
 
 def _pickled_model(folder):
-    import torch
-
     torch.save({'weight': torch.zeros(2)}, folder / 'model.pt')
     return folder / 'model.pt', 'model.pt', '.safetensors'
 
@@ -126,9 +126,6 @@ def _old_pickle(folder):
 
 
 def _foreign(folder):
-    import torch
-    from safetensors.torch import save_file
-
     save_file({'weight': torch.zeros(2)}, folder / 'foreign.safetensors')
     return folder / 'foreign.safetensors', 'model card'
 
