@@ -65,7 +65,7 @@ def calibrate_committee(
     :param known: atomic numbers of earlier training sets, of the initial model or of the members
     :return: the networks with their whitening, and the card
     """
-    training = parts['train'].take(np.flatnonzero(parts['train'].trainable))
+    training = _trainable(parts['train'])
     architectures = [network.architecture for network in networks]
     card = ModelCard(
         name=name,
@@ -76,13 +76,7 @@ def calibrate_committee(
         members=len(networks),
         elements=sorted({*np.unique(training.crystals.atomic_numbers).tolist(), *known}),
         functional=functional,
-        training={
-            'data': data,
-            'rows': {part: len(rows) for part, rows in parts.items()},
-            'hash': training_hash(training),
-            'settings': settings.model_dump(),
-            **({'parent': parent} if parent else {}),
-        },
+        training=_training_record(parts, settings, data, parent),
         licence=licence,
         citation=citation,
         notes=notes,
@@ -117,6 +111,23 @@ def _set_uncertainty(
     elif inherited is not None:
         card.uncertainty = inherited.card.uncertainty
         card.metrics.update({f'{part} of the parent': metrics for part, metrics in inherited.card.metrics.items()})
+
+
+def _training_record(
+    parts: dict[str, Dataset], settings: TrainSettings, data: str, parent: str | None
+) -> dict[str, Any]:
+    """Return the record of the training in the model card."""
+    return {
+        'data': data,
+        'rows': {part: len(rows) for part, rows in parts.items()},
+        'hash': training_hash(_trainable(parts['train'])),
+        'settings': settings.model_dump(),
+        **({'parent': parent} if parent else {}),
+    }
+
+
+def _trainable(data: Dataset) -> Dataset:
+    return data.take(np.flatnonzero(data.trainable))
 
 
 def training_hash(training: Dataset) -> str:
