@@ -11,6 +11,7 @@ from aiida.engine import calcfunction
 
 from aiida_goectp.calculations.train import all_settings
 from aiida_goectp.core.datasets.splits import SPLIT_PARTS
+from aiida_goectp.core.learning.settings import TrainSettings
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 
@@ -54,7 +55,6 @@ def _merge(
 ) -> ModelData:
     # torch takes seconds to import
     from aiida_goectp.core.learning.committee import join_members
-    from aiida_goectp.core.learning.settings import TrainSettings
 
     parts = {part: node.dataset.part(split, part) for part in SPLIT_PARTS}
     first = models[0].card

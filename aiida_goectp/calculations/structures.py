@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from aiida import orm
 from aiida.engine import calcfunction
 
+from aiida_goectp.core.crystals import CrystalError, Failure
+from aiida_goectp.core.crystals.entries import Entry, collect
+from aiida_goectp.core.crystals.property_table import add_columns
+from aiida_goectp.core.crystals.readers import read_contents
 from aiida_goectp.data.crystals import CrystalsData, crystal_from_structure
 
 __all__ = ('import_group', 'import_structures')
@@ -25,9 +29,6 @@ def import_structures(
     :param files: the files, each a ``SinglefileData`` under any name, or a ``FolderData`` of files
     :raises ValueError: no file, or an invalid table of properties
     """
-    from aiida_goectp.core.crystals.property_table import add_columns
-    from aiida_goectp.core.crystals.readers import read_contents
-
     if not files:
         raise ValueError('no files given; give at least one SinglefileData or FolderData')
     crystals = read_contents(_contents(files))
@@ -46,11 +47,6 @@ def import_group(properties: orm.SinglefileData | None = None, **structures: orm
     :param structures: the structures
     :raises ValueError: no structure, or an invalid table of properties
     """
-    from aiida_goectp.core.crystals import Failure
-    from aiida_goectp.core.crystals.entries import Entry, collect
-    from aiida_goectp.core.crystals.property_table import add_columns
-    from aiida_goectp.core.crystals.validation import CrystalError
-
     if not structures:
         raise ValueError('no structures given; give at least one StructureData')
     entries = []

@@ -149,18 +149,6 @@ class History(Settings):
         values = {**self.model_dump(), 'rounds': [*(one.model_dump() for one in rounds), item.model_dump()]}
         return read_settings(History, values, 'history')
 
-    def to_json(self) -> str:
-        """Return JSON text, the same for the same content."""
-        return self.model_dump_json(indent=1)
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> History:
-        """Read JSON text.
-
-        :raises FormatError: each invalid key
-        """
-        return read_settings(cls, text, 'history')
-
 
 def _failure(pick: PickRecord, figure_of_merit: str) -> str:
     if pick.outcome not in LABELLED:

@@ -1,4 +1,4 @@
-"""``Picks``: each crystal with the reason why it is in the batch or not, and the file ``picks.npz``."""
+"""Picks of a round, and their file ``picks.npz``."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _Places = Annotated[np.ndarray, Column('<i8')]
 
 @dataclass(frozen=True, eq=False)
 class Picks(Table):
-    """One row for each crystal in the order of the crystal set, then one for each failure of the set.
+    """Picks of a round: a row for each crystal in the order of the crystal set, then one for each import failure.
 
     :param ids: (n,) as in the crystal set
-    :param hashes: (n,) content hashes; empty for a row that never became a crystal
-    :param mean: (n,) predicted figure of merit, NaN where it is out by filters or cannot be computed
-    :param std: (n,) its standard deviation, NaN where unknown
-    :param score: (n,) acquisition, NaN for what is no candidate
-    :param place: (n,) 1 for the candidate with the highest score, 0 for what is no candidate
-    :param pick: (n,) 1 for the first of the batch, 0 for what is not in it
+    :param hashes: (n,) content hashes; empty for an import failure
+    :param mean: (n,) predicted figure of merit, NaN for a row that is excluded from the ranking
+    :param std: (n,) its standard deviation, NaN if unknown
+    :param score: (n,) acquisition score, NaN for a row that is not a candidate
+    :param place: (n,) 1 for the candidate with the highest score, 0 for a row that is not a candidate
+    :param pick: (n,) 1 for the first pick of the batch, 0 for a row that is not picked
     :param reason: (n,) why the row is picked or not, see :mod:`aiida_goectp.core.selection.reasons`
     :param figure_of_merit: name in :data:`aiida_goectp.core.selection.merit.FIGURES_OF_MERIT`
-    :param settings: all that decided, with the hash of the model and the round, plain JSON
+    :param settings: pick settings, content hash of the model and number of the round, plain JSON
     """
 
     KIND = 'picks'
@@ -51,7 +51,7 @@ class Picks(Table):
             column = getattr(self, name)
             used = np.sort(column[column != 0])
             if not np.array_equal(used, np.arange(1, len(used) + 1)):
-                raise FormatError(f'picks: {name} must be 1 to {len(used)} for the rows that have one, 0 for others')
+                raise FormatError(f'picks: {name} must be 1 to {len(used)} without gaps, and 0 for other rows')
         if ((self.pick > 0) & (self.place == 0)).any():
             row = int(np.argmax((self.pick > 0) & (self.place == 0)))
             raise FormatError(f'picks: row {row} ({self.ids[row]}) is picked, but is not a candidate')
@@ -63,7 +63,7 @@ class Picks(Table):
 
     @property
     def rows(self) -> np.ndarray:
-        """Rows of the picks, first pick first; rows as in the crystal set."""
+        """Rows of the crystal set that are picked, first pick first."""
         picked = np.flatnonzero(self.pick)
         return picked[np.argsort(self.pick[picked], kind='stable')]
 
@@ -73,7 +73,7 @@ class Picks(Table):
         return int(np.count_nonzero(self.place))
 
     def best(self, kappa: float = 0.0) -> float | None:
-        """Return the highest μ + κσ of all candidates, an unknown σ taken as zero; None without candidates."""
+        """Return the highest μ + κσ of all candidates, with σ = 0 if unknown; None without candidates."""
         rows = self.place > 0
         return float((self.mean[rows] + kappa * np.nan_to_num(self.std[rows])).max()) if rows.any() else None
 

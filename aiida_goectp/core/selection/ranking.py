@@ -26,21 +26,21 @@ _Deviations = Annotated[np.ndarray, Column('<f8', fill=np.nan, since=2)]
 
 @dataclass(frozen=True, eq=False)
 class Ranking(Table):
-    """One row for each crystal in the order of the crystal set, then one for each failure of the set.
+    """Ranks and scores: a row for each crystal in the order of the crystal set, then one for each import failure.
 
     :param ids: (n,) as in the crystal set
-    :param hashes: (n,) content hashes; empty for a row that never became a crystal
-    :param score: (n,) figure of merit, NaN where it is out or cannot be computed
-    :param rank: (n,) 1 for the best, 0 for a row that is out
+    :param hashes: (n,) content hashes; empty for an import failure
+    :param score: (n,) figure of merit, NaN for an excluded row
+    :param rank: (n,) 1 for the best, 0 for an excluded row
     :param reason: (n,) why a row is excluded, see :mod:`aiida_goectp.core.selection.reasons`; empty for a ranked row
-    :param electronic: (n,) polycrystalline average, NaN where there is no prediction
-    :param ionic: (n,) likewise
-    :param total: (n,) likewise
+    :param electronic: (n,) polycrystalline average of the electronic tensor, NaN without a prediction
+    :param ionic: (n,) that of the ionic tensor
+    :param total: (n,) that of the total tensor
     :param figure_of_merit: name in :data:`aiida_goectp.core.selection.merit.FIGURES_OF_MERIT`
-    :param settings: filters and the hash of the model, plain JSON
-    :param electronic_std: (n,) standard deviation of the average; NaN where the model states none
-    :param ionic_std: (n,) likewise
-    :param total_std: (n,) likewise, of the sum
+    :param settings: filters and content hash of the model, plain JSON
+    :param electronic_std: (n,) standard deviation of the electronic average, NaN if the model gives none
+    :param ionic_std: (n,) that of the ionic average
+    :param total_std: (n,) that of the total average
     :param flags: (n,) bits of the prediction, named by :data:`aiida_goectp.core.dielectric.predictions.FLAG_NAMES`
     """
 
@@ -66,20 +66,22 @@ class Ranking(Table):
         included = self.reason == ''
         ranked = self.rank[included]
         if not np.array_equal(np.sort(ranked), np.arange(1, len(ranked) + 1)) or np.any(self.rank[~included]):
-            raise FormatError(
-                f'ranking: ranks must be 1 to {len(ranked)} for the rows that are in, and 0 for the others'
-            )
+            raise FormatError(f'ranking: ranks must be 1 to {len(ranked)} for rows without a reason, 0 for others')
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @property
     def ranked_count(self) -> int:
-        """Number of rows that are in."""
+        """Number of rows with a rank."""
         return int(np.count_nonzero(self.rank))
 
     def top(self, n: int | None = None) -> np.ndarray:
-        """Return the rows of the n best (all that are in if not given), best first; rows as in the crystal set."""
+        """Return the rows of the n best crystals, best first.
+
+        :param n: maximum number, all with a rank if not given
+        :return: rows of the crystal set
+        """
         rows = np.flatnonzero(self.rank)
         ordered = rows[np.argsort(self.rank[rows], kind='stable')]
         return ordered if n is None else ordered[: max(0, n)]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.selection import (
     CandidateSummary,
     History,
@@ -85,7 +86,7 @@ def run(rules, interrupted=False, **values):
         following = one_round(history, settings, rules)
         if not isinstance(following, History):
             return history, following
-        history = History.from_json(following.to_json()) if interrupted else following
+        history = read_settings(History, following.model_dump_json(), 'history') if interrupted else following
     raise AssertionError('the campaign does not end')
 
 

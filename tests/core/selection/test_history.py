@@ -7,6 +7,7 @@ import json
 import pytest
 
 from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.selection.history import OUTCOMES, CandidateSummary, History, PickRecord, Round
 
 
@@ -47,9 +48,9 @@ def test_counts_and_outcomes(history):
 
 
 def test_round_trip(history):
-    text = history.to_json()
-    assert History.from_json(text) == history
-    assert History.from_json(text).to_json() == text
+    text = history.model_dump_json()
+    assert read_settings(History, text, 'history') == history
+    assert read_settings(History, text, 'history').model_dump_json() == text
     assert json.loads(text)['rounds'][0]['picks'][0]['std'] is None
 
 
@@ -92,14 +93,14 @@ def test_round_is_added_or_replaced(history):
     ],
 )
 def test_invalid_histories_are_refused(history, change, message):
-    values = json.loads(history.to_json()) | change
+    values = json.loads(history.model_dump_json()) | change
     with pytest.raises(FormatError, match=message):
-        History.from_json(json.dumps(values))
+        read_settings(History, json.dumps(values), 'history')
 
 
 def test_truncated_text_is_refused(history):
     with pytest.raises(FormatError, match='history: '):
-        History.from_json(history.to_json()[:-5])
+        read_settings(History, history.model_dump_json()[:-5], 'history')
 
 
 def test_error_and_interval_of_a_pick():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.selection import (
     History,
     KnownCrystals,
@@ -83,7 +84,9 @@ def test_decisions_on_retraining():
     assert (adopted.adopted, adopted.new_model_hash) == (True, 'hash')
     assert adopted.metrics['hold-out: old'] == pytest.approx(0.2)
     assert adopted.metrics['new labels: new'] is None
-    assert History.from_json(History(figure_of_merit='total', rounds=(adopted,)).to_json()).rounds == (adopted,)
+    assert read_settings(
+        History, History(figure_of_merit='total', rounds=(adopted,)).model_dump_json(), 'history'
+    ).rounds == (adopted,)
 
 
 def test_seed_of_the_settings_precedes_that_of_the_campaign():

@@ -28,9 +28,7 @@ class BacktestSettings(Settings):
     start: int = Field(default=200, ge=10, description='number of starting labels, drawn by the seed')
     batch_size: int = Field(default=40, ge=1, description='labels requested in one round')
     budget: int = Field(default=600, ge=1, description='labels requested in one campaign')
-    seeds: int = Field(
-        default=5, ge=1, le=1000, description='campaigns of each acquisition function: seeds 0, 1, …'
-    )
+    seeds: int = Field(default=5, ge=1, le=1000, description='campaigns of each acquisition function: seeds 0, 1, …')
     acquisitions: tuple[str, ...] = Field(
         default=('greedy', 'upper_confidence_bound'), description='texts such as upper_confidence_bound:kappa=0.5'
     )
