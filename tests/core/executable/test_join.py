@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -16,15 +17,23 @@ SMALL = ['--epochs', 1, '--batch-size', 16, '--device', 'cpu', '--threads', 1, '
 ROWS = ['--dataset', 'data.npz', '--split', 'mine', '--functional', 'PBEsol']
 
 
+@pytest.fixture(scope='module')
+def trainings(tmp_path_factory):
+    """Folder of files that are trained once."""
+    return tmp_path_factory.mktemp('trainings')
+
+
 @pytest.fixture
-def trained(goectp, tmp_path):
+def trained(goectp, trainings, tmp_path):
     """A committee of two message-passing networks, and a perceptron on descriptors."""
     data = tiny.some_dataset(48).with_split('mine', 'random', 1, (0.3, 0.65, 0.05))
     data.save(tmp_path / 'data.npz')
-    messenger = ['--width', 16, '--layers', 1, '--members', 2, '--output', 'messenger.safetensors']
-    perceptron = ['--preset', 'descriptors', '--width', 8, '--output', 'perceptron.safetensors', '--seed', 7]
-    for more in (messenger, perceptron):
-        goectp('train', 'data.npz', '--split', 'mine', *SMALL, *more)
+    messenger = ['--width', 16, '--layers', 1, '--members', 2, '--output', trainings / 'messenger.safetensors']
+    perceptron = ['--preset', 'descriptors', '--width', 8, '--output', trainings / 'perceptron.safetensors']
+    for more in (messenger, [*perceptron, '--seed', 7]):
+        if not more[more.index('--output') + 1].exists():
+            goectp('train', 'data.npz', '--split', 'mine', *SMALL, *more)
+    shutil.copytree(trainings, tmp_path, dirs_exist_ok=True)
     return data
 
 
