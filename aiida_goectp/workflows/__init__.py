@@ -1,1 +1,1 @@
-"""Work chains: predict with restarts, and screen from crystals to a selection."""
+"""Work chains: prediction, training, screening, evaluation, verification by DFPT, and campaigns."""

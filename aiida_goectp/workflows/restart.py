@@ -154,5 +154,5 @@ class GoectpBaseRestartWorkChain(ProtocolMixin, SubmitOnceMixin, BaseRestartWork
         return ProcessHandlerReport(True)
 
     def _abort(self, code: ExitCode) -> ProcessHandlerReport:
-        self.report(code.message or code.status)
+        self.report(str(code.message))
         return ProcessHandlerReport(True, code)

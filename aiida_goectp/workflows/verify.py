@@ -157,6 +157,11 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
             serializer=to_node,
             help='Whether to reuse responses of equal structures that were computed with the same settings.',
         )
+        cls._define_numbers(spec)
+        spec.inputs.validator = validate_verify
+
+    @classmethod
+    def _define_numbers(cls, spec: WorkChainSpec) -> None:
         numbers: tuple[tuple[str, Any, Any, str], ...] = (
             ('number', orm.Int, None, 'Number of crystals to select from the ranking.'),
             ('max_concurrent', orm.Int, 4, 'Maximum number of calculations at the same time.'),
@@ -173,12 +178,11 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
                 name,
                 valid_type=kind,
                 required=False,
-                serializer=to_node,
+                serializer=orm.to_aiida_type,
                 validator=validate_positive,
                 help=meaning,
                 **({} if default is None else {'default': lambda kind=kind, value=default: kind(value)}),
             )
-        spec.inputs.validator = validate_verify
 
     def setup(self) -> ExitCode | None:
         """Select the crystals, find duplicates among them and responses that were computed earlier."""
@@ -196,7 +200,7 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
         self.ctx.order = [item['structure'] for item in self.ctx.selection.get_list()]
         if not self.ctx.order:
             return self.exit_codes.ERROR_NOTHING_SELECTED
-        self.ctx.structures = {name: structures[name].pk for name in self.ctx.order}
+        self.ctx.structures = {name: structures[name] for name in self.ctx.order}
         hashes = {name: content_hash(structures[name]) for name in self.ctx.order}
         first: dict[str, str] = {}
         for name in self.ctx.order:
@@ -220,6 +224,10 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
     def _names(self, state: str) -> list[str]:
         return [name for name in self.ctx.order if self.ctx.rows[name]['state'] == state]
 
+    def _calculation(self, name: str) -> Any:
+        """Return the node of the calculation that gives the response of a crystal."""
+        return orm.load_node(self.ctx.rows[name]['pk'])
+
     def should_continue(self) -> bool:
         """Return whether calculations are running or waiting."""
         return bool(self._names(RUNNING) or self._names(WAITING))
@@ -227,7 +235,7 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
     def run_calculations(self) -> None:
         """Record the calculations that have ended, and submit as many as may run at the same time."""
         for name in self._names(RUNNING):
-            node = orm.load_node(self.ctx.rows[name]['pk'])
+            node = self._calculation(name)
             if node.is_terminated:
                 self._record(name, node)
         free = self.inputs.max_concurrent.value - len(self._names(RUNNING))
@@ -240,8 +248,7 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
                 if free < 1:
                     break
                 free -= self._submit(name)
-        running = {_CALCULATION.format(name): self.ctx.rows[name]['pk'] for name in self._names(RUNNING)}
-        self.to_context(**{key: orm.load_node(pk) for key, pk in running.items()})
+        self.to_context(**{_CALCULATION.format(name): self._calculation(name) for name in self._names(RUNNING)})
 
     def _settle_without_calculation(self, name: str) -> bool:
         """Return whether a crystal needs no calculation: a duplicate, an earlier response, or invalid inputs."""
@@ -254,7 +261,8 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
         if inputs is None:
             return True
         for pk in earlier:
-            if same_settings(orm.load_node(pk), self._engine, inputs):
+            node: Any = orm.load_node(pk)
+            if same_settings(node, self._engine, inputs):
                 row.update(state=REUSED, pk=pk)
                 self.report(f'{name}: reuses the response of process {pk}')
                 return True
@@ -286,7 +294,7 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
         try:
             return engine_inputs(
                 self._engine,
-                orm.load_node(self.ctx.structures[name]),
+                self.ctx.structures[name],
                 self.inputs.get('dfpt', {}),
                 self.inputs.get('thresholds', None),
             )
@@ -335,16 +343,14 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
                     row.update(state=origin['state'], reason=origin['reason'])
             if row['state'] not in (COMPUTED, REUSED, DUPLICATE):
                 continue
-            outputs = orm.load_node(row['pk']).outputs
+            outputs = self._calculation(name).outputs
             quality, response = outputs.quality, outputs.dielectric if 'dielectric' in outputs else None
             if response is not None and row['state'] != COMPUTED:
-                structure = orm.load_node(self.ctx.structures[name])
-                response = self.call_once(
-                    f'adopt_{name}', adopt_dielectric, structure=structure, dielectric=response
-                ).result
-                quality = self.call_once(
-                    f'gates_{name}', evaluate_gates, dielectric=response, thresholds=thresholds
-                ).result
+                structure = self.ctx.structures[name]
+                adopted = self.call_once(f'adopt_{name}', adopt_dielectric, structure=structure, dielectric=response)
+                response = adopted.result
+                gates = self.call_once(f'gates_{name}', evaluate_gates, dielectric=response, thresholds=thresholds)
+                quality = gates.result
             self.ctx.qualities[name] = quality
             self.out(f'verdicts.{name}', quality)
             if response is not None:
@@ -358,7 +364,7 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
             compare_predictions,
             selection=self.ctx.selection,
             predictions=self.inputs.get('predictions', None),
-            structures={name: orm.load_node(self.ctx.structures[name]) for name in self.ctx.responses},
+            structures={name: self.ctx.structures[name] for name in self.ctx.responses},
             responses=dict(self.ctx.responses),
         )
         self.out('comparison', compared.result)

@@ -1,1 +1,1 @@
-"""The active-learning campaign."""
+"""Active-learning campaigns: the work chain, its inputs, retrainings, and the request to stop."""

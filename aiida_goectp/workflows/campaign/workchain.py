@@ -256,7 +256,7 @@ class ActiveLearningWorkChain(ProtocolMixin, SubmitOnceMixin):
             if stop is not None:
                 self.ctx.stop = {'rule': stop.rule, 'reason': stop.reason, 'by': 'history'}
             elif stop_requested(self.node):
-                reason = f'it was asked to stop after round {self.ctx.round - 1}'
+                reason = f'a stop after round {self.ctx.round - 1} was requested'
                 self.ctx.stop = {'rule': 'requested', 'reason': reason, 'by': 'request'}
         if self.ctx.stop is not None:
             self.report(f'stopped by {self.ctx.stop["rule"]}: {self.ctx.stop["reason"]}')

@@ -1,1 +1,1 @@
-"""Named sets of inputs, each in a YAML file that says what its keys mean."""
+"""Protocols: named sets of inputs in YAML files, which explain their keys."""
