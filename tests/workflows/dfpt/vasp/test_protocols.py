@@ -7,6 +7,7 @@ import warnings
 import pytest
 from aiida import orm
 
+from aiida_goectp.workflows.aiida_private import builder_inputs
 from aiida_goectp.workflows.dfpt.vasp.workchain import VaspDfptWorkChain, _notes
 from tests.replay_vasp.fixtures import *  # noqa: F403
 from tests.workflows.dfpt.vasp.nodes import instantiate
@@ -52,7 +53,7 @@ def test_protocols(build, protocol, cutoff, ediff):
     assert 'lepsilon' not in relaxation
     assert 'ibrion' not in relaxation
     assert 'magmom_mapping' not in builder.dfpt
-    assert instantiate(VaspDfptWorkChain, builder._inputs(prune=True)) is not None
+    assert instantiate(VaspDfptWorkChain, builder_inputs(builder)) is not None
 
 
 def test_protocols_get_denser(build):
@@ -139,7 +140,7 @@ def test_ncore_is_refused_in_the_response(build):
 
 
 def test_relaxation_requires_its_inputs(build):
-    inputs = build()._inputs(prune=True)
+    inputs = builder_inputs(build())
     inputs.pop('relaxation')
     with pytest.raises(ValueError, match=r'relaxation\.vasp'):
         instantiate(VaspDfptWorkChain, inputs)
@@ -149,7 +150,7 @@ def test_relaxation_requires_its_inputs(build):
 
 def test_electronic_only_switches_the_ionic_part_off(build):
     builder = build(overrides={'electronic_only': True, 'relax': False})
-    process = instantiate(VaspDfptWorkChain, builder._inputs(prune=True))
+    process = instantiate(VaspDfptWorkChain, builder_inputs(builder))
     process.setup()
     incar = process.dfpt_process()[1].parameters['incar']
     assert incar['ibrion'] == -1
