@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 ROOT = Path(__file__).parents[2]
+COMMANDS = Path(sys.executable).parent
 
 
 class Daemon:
@@ -25,16 +26,21 @@ class Daemon:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.environment = {**os.environ, 'AIIDA_PATH': str(folder), 'PYTHONPATH': str(ROOT)}
+        path = f'{COMMANDS}{os.pathsep}{os.environ["PATH"]}'  # where the daemon looks for verdi
+        self.environment = {**os.environ, 'AIIDA_PATH': str(folder), 'PYTHONPATH': str(ROOT), 'PATH': path}
         self.environment.pop('AIIDA_PROFILE', None)
         self.pk = ''
         """of the submitted process"""
 
     def run(self, *command: str) -> str:
         """Run a command of the environment and return what it prints."""
-        path = Path(sys.executable).parent / command[0]
         result = subprocess.run(
-            [path, *command[1:]], capture_output=True, text=True, env=self.environment, cwd=self.folder, timeout=300
+            [COMMANDS / command[0], *command[1:]],
+            capture_output=True,
+            text=True,
+            env=self.environment,
+            cwd=self.folder,
+            timeout=300,
         )
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout
