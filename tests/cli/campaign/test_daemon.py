@@ -60,7 +60,8 @@ def _submitted(output):
 
 def _ended(daemon, pk):  # noqa: F811
     deadline = time.monotonic() + 500
-    while ' finished, ' not in (line := daemon.run('aiida-goectp', 'campaign', 'status', pk)):
+    # a status also counts "0 of 2 members finished", so the state is compared with the process in front of it
+    while f'<{pk}> finished' not in (line := daemon.run('aiida-goectp', 'campaign', 'status', pk)):
         assert ' failed' not in line, line
         assert time.monotonic() < deadline, line
         time.sleep(3)
