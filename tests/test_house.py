@@ -177,6 +177,20 @@ def test_functions_are_short():
     assert not long
 
 
+def test_one_module_prints():
+    """All output passes ``core.formats.terminal``, which escapes what a terminal would execute."""
+    allowed = {'core/formats/terminal.py', 'cli/echo.py'}
+    for path in sorted(ROOT.rglob('*.py')):
+        if str(path.relative_to(ROOT)) in allowed:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            if isinstance(node, ast.Call):
+                name = ast.unparse(node.func)
+                printer = name in ('print', 'click.echo', 'click.secho', 'sys.stdout.write', 'sys.stderr.write')
+                assert not printer, f'{path}:{node.lineno} prints with {name}'
+        assert 'aiida.cmdline.utils.echo' not in _imported(path), path
+
+
 def test_no_pickle_is_ever_read():
     for path in sorted(ROOT.rglob('*.py')):
         for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):

@@ -9,7 +9,7 @@ from aiida.common import CodeInfo
 from aiida.engine import CalcJob
 from aiida.engine.processes.process_spec import CalcJobProcessSpec
 
-__all__ = ('ExecutableCalculation', 'time_limit', 'validate_device', 'validate_positive')
+__all__ = ('ExecutableCalculation', 'code_error', 'time_limit', 'validate_device', 'validate_positive')
 
 _DEVICES = ('auto', 'cpu', 'cuda')
 
@@ -24,6 +24,25 @@ def validate_device(value: orm.Str | None, _: Any) -> str | None:
 def validate_positive(value: orm.Int | None, _: Any) -> str | None:
     """Return an error for a number that is not positive."""
     return None if value is None or value.value > 0 else f'{value.value} is not positive; give a number above zero'
+
+
+def code_error(code: orm.AbstractCode, *plugins: str) -> str | None:
+    """Return an error for a code that was set up for another program, by its default plugin; one without is accepted.
+
+    :param plugins: entry points of jobs; each also stands for those that begin with it and a dot
+    """
+    found = code.default_calc_job_plugin
+    if not found or any(found == name or found.startswith(f'{name}.') for name in plugins):
+        return None
+    return (
+        f'{code.full_label} is a code of the plugin {found}, expected {" or ".join(plugins)}; list the codes with '
+        '`verdi code list`'
+    )
+
+
+def validate_code(value: orm.AbstractCode | None, _: Any) -> str | None:
+    """Return an error for a code of another program."""
+    return None if value is None else code_error(value, 'goectp')
 
 
 class ExecutableCalculation(CalcJob):
@@ -46,6 +65,7 @@ class ExecutableCalculation(CalcJob):
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         """Define inputs and exit codes that the subclasses share."""
         super().define(spec)
+        spec.inputs['code'].validator = validate_code
         spec.input(
             'device',
             valid_type=orm.Str,

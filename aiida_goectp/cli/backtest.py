@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from aiida.cmdline.utils import echo
 
-from aiida_goectp.cli.params import FILE, DatasetOrFileParam
+from aiida_goectp.cli import echo
+from aiida_goectp.cli.params import FILE, DatasetOrFileParam, FunctionalParam
 
 if TYPE_CHECKING:
     from aiida_goectp.core.learning.settings import TrainSettings
@@ -51,7 +51,7 @@ _ONE = click.IntRange(min=1)
     metavar='MODEL',
     help='Initial model: a file or a shipped model. Its training set must not contain the labels of DATASET.',
 )
-@click.option('--functional', default='unknown', help='Functional of JSON lines without one.')
+@click.option('--functional', type=FunctionalParam(), default='unknown', help='Functional of JSON lines without one.')
 @click.option('--device', default='auto', show_default=True, help='Device: auto, cpu, cuda or cuda:N.')
 @click.option('--processes', type=_ONE, default=1, show_default=True, help='Number of seeds to run in parallel.')
 @click.option('--quiet', is_flag=True, help='Print no progress.')

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-from aiida.cmdline.groups import VerdiCommandGroup
 from aiida.cmdline.params import options
 from aiida.cmdline.params.types import DataParamType
-from aiida.cmdline.utils import decorators, echo
+from aiida.cmdline.utils import decorators
 from aiida.plugins import DataFactory
 
+from aiida_goectp.cli import echo
 from aiida_goectp.cli.options import FORCE, OUTPUT, ROWS, write_output
+from aiida_goectp.core.formats.terminal import printable
 
 __all__ = ('data_goectp',)
 
@@ -27,7 +28,7 @@ _TYPES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 
 
-@click.group('goectp', cls=VerdiCommandGroup)
+@click.group('goectp', cls=echo.CommandGroup)
 def data_goectp() -> None:
     """Crystals, datasets, models, predictions and rankings of aiida-goectp."""
 
@@ -35,7 +36,7 @@ def data_goectp() -> None:
 def _add_group(kind: str, columns: tuple[str, ...], formats: tuple[str, ...]) -> None:
     node_type = DataParamType(sub_classes=(f'aiida.data:goectp.{kind}',))
 
-    @data_goectp.group(kind, cls=VerdiCommandGroup, help=f'Nodes of type goectp.{kind}.')
+    @data_goectp.group(kind, cls=echo.CommandGroup, help=f'Nodes of type goectp.{kind}.')
     def group() -> None:
         pass
 
@@ -93,7 +94,7 @@ def _list(kind: str, columns: tuple[str, ...], past_days: int | None, raw: bool)
     rows = query.order_by({cls: {'id': 'asc'}}).all()
     if raw:
         for row in rows:
-            echo.echo('\t'.join(map(str, row)))
+            echo.echo('\t'.join(map(printable, row)), keep='\t')
         return
     if not rows:
         echo.echo(f'no node of type goectp.{kind}')

@@ -7,24 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import click
-from aiida.cmdline.groups import VerdiCommandGroup
 from aiida.cmdline.params.types import NodeParamType
-from aiida.cmdline.utils import decorators, echo
+from aiida.cmdline.utils import decorators
 
+from aiida_goectp.cli import echo
 from aiida_goectp.cli.options import FORCE, LABEL, OUTPUT, ROWS, write_output
-from aiida_goectp.cli.params import DATASET, FILE, SPLIT_PART
+from aiida_goectp.cli.params import DATASET, FILE, SPLIT_PART, FunctionalParam
 
 __all__ = ('dataset',)
 
 
-@click.group('dataset', cls=VerdiCommandGroup)
+@click.group('dataset', cls=echo.CommandGroup)
 def dataset() -> None:
     """Create, split, show and export datasets."""
 
 
 @dataset.command('import')
 @click.argument('file', type=FILE)
-@click.option('--functional', help='Functional of rows without one: PBEsol, PBE, PBE+U, …')
+@click.option('--functional', type=FunctionalParam(), help='Functional of rows without one: PBEsol, PBE, PBE+U, …')
 @click.option('--split-file', type=FILE, help='JSON file of splits: splits → name → train, validation, test → ids.')
 @LABEL
 @decorators.with_dbenv()

@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 from aiida import engine, orm
-from aiida.cmdline.utils import echo
 from aiida.common.exceptions import ConfigurationError, NotExistent
 from aiida.engine.daemon.client import get_daemon_client
 
+from aiida_goectp.cli import echo
 from aiida_goectp.cli.views.nodes import show_node
 from aiida_goectp.cli.views.progress import run_and_report
 from aiida_goectp.workflows.aiida_private import builder_inputs

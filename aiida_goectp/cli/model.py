@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
-from aiida.cmdline.groups import VerdiCommandGroup
-from aiida.cmdline.utils import decorators, echo
+from aiida.cmdline.utils import decorators
 
+from aiida_goectp.cli import echo
 from aiida_goectp.cli.options import FORCE, OUTPUT, write_output
 from aiida_goectp.cli.params import FILE, TENSOR_PART, ModelOrNameParam
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ('model',)
 
 
-@click.group('model', cls=VerdiCommandGroup)
+@click.group('model', cls=echo.CommandGroup)
 def model() -> None:
     """List, show, import and export models."""
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 from aiida.cmdline.params import options
-from aiida.cmdline.params.types import CodeParamType
-from aiida.cmdline.utils import echo
+
+from aiida_goectp.cli import echo
+from aiida_goectp.cli.params import GoectpCodeParam
 
 __all__ = (
     'ACCOUNT',
@@ -58,7 +59,7 @@ def run_or_submit(run: bool = True) -> Callable[..., Any]:
 def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of jobs of the executable goectp: code, protocol, device, resources, label, run or submit."""
     shared = (
-        click.option('--code', type=CodeParamType(), help='Code to run.  [default: goectp@localhost]'),
+        click.option('--code', type=GoectpCodeParam(), is_eager=True, help='Code to run.  [default: goectp@localhost]'),
         PROTOCOL,
         click.option('--device', help='Device: auto, cpu, cuda or cuda:N.'),
         click.option('--gpus', type=click.IntRange(min=0), default=0, help='GPUs to request per job.'),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from aiida.cmdline.params.types import DataParamType
+from aiida.cmdline.params.types import CodeParamType, DataParamType
 from aiida.cmdline.utils.decorators import load_backend_if_not_loaded
 
 from aiida_goectp.core.formats.names import PARTS, SPLIT_PARTS
@@ -19,6 +19,8 @@ __all__ = (
     'TENSOR_PART',
     'DatasetOrFileParam',
     'ElementsParam',
+    'FunctionalParam',
+    'GoectpCodeParam',
     'ModelOrNameParam',
     'ModelParam',
 )
@@ -33,6 +35,36 @@ SPLIT_PART = click.Choice(SPLIT_PARTS)
 """a part of a split"""
 TENSOR_PART = click.Choice(PARTS)
 """a part of a dielectric tensor"""
+
+
+class FunctionalParam(click.ParamType):
+    """Name of a functional."""
+
+    name = 'FUNCTIONAL'
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name; an unknown one is refused."""
+        from aiida_goectp.core.formats.functionals import check_functional
+
+        try:
+            return check_functional(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error), ctx, param) from error
+
+
+class GoectpCodeParam(CodeParamType):
+    """PK, UUID or full label of a code of the executable goectp."""
+
+    name = 'CODE'
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the code; one of another program is refused."""
+        from aiida_goectp.calculations.base import code_error
+
+        code = super().convert(value, param, ctx)
+        if error := code_error(code, 'goectp'):
+            raise click.BadParameter(error, ctx, param)
+        return code
 
 
 class ModelOrNameParam(DataParamType):

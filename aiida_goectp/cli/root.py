@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import click
-from aiida.cmdline.groups import VerdiCommandGroup
 from aiida.cmdline.params import options, types
 
 from aiida_goectp import __version__
+from aiida_goectp.cli import echo
 from aiida_goectp.cli.backtest import backtest
 from aiida_goectp.cli.campaign.commands import campaign
 from aiida_goectp.cli.dataset import dataset
@@ -22,7 +22,7 @@ from aiida_goectp.cli.verify import verify
 __all__ = ('main',)
 
 
-@click.group('aiida-goectp', cls=VerdiCommandGroup, context_settings={'help_option_names': ['-h', '--help']})
+@click.group('aiida-goectp', cls=echo.CommandGroup, context_settings={'help_option_names': ['-h', '--help']})
 @options.PROFILE(type=types.ProfileParamType(load_profile=True), expose_value=False)
 @click.version_option(__version__, prog_name='aiida-goectp')
 def main() -> None:

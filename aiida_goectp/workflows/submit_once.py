@@ -6,12 +6,16 @@ executes that step again from its beginning. What the first worker has submitted
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from aiida import orm
 from aiida.common.links import LinkType
+from aiida.common.log import LOG_LEVEL_REPORT
 from aiida.engine import Process, WorkChain
+
+from aiida_goectp.core.formats.terminal import printable
 
 __all__ = ('SubmitOnceMixin', 'called_by_label')
 
@@ -28,6 +32,14 @@ class SubmitOnceMixin(WorkChain):
 
     The context must hold plain data and stored nodes only, so that it is complete after a restart of the daemon.
     """
+
+    def report(self, msg: str, *args: Any, **kwargs: Any) -> None:
+        """Log a message, made printable: it may contain ids and messages of programs, and terminals show it.
+
+        As in aiida-core, PK, class and the step that reports precede it.
+        """
+        place = f'[{self.node.pk}|{type(self).__name__}|{inspect.stack()[1].function}]'
+        self.logger.log(LOG_LEVEL_REPORT, f'{place}: {printable(msg)}', *args, **kwargs)
 
     def find_calls(self, label: str) -> list[Any]:
         """Return the processes that were called under a label, empty if there are none."""

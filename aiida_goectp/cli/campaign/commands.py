@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
-from aiida.cmdline.groups import VerdiCommandGroup
 from aiida.cmdline.params.types import WorkflowParamType
-from aiida.cmdline.utils import decorators, echo
+from aiida.cmdline.utils import decorators
 
+from aiida_goectp.cli import echo
 from aiida_goectp.cli.campaign.template import TEMPLATE
 from aiida_goectp.cli.options import FORCE, ROWS, check_overwrite, run_or_submit
 from aiida_goectp.cli.params import FILE
+from aiida_goectp.core.formats.terminal import json_text
 
 __all__ = ('campaign',)
 
@@ -21,7 +21,7 @@ _CAMPAIGN = click.argument('campaign', metavar='CAMPAIGN', type=WorkflowParamTyp
 _STATUS_COMMAND = 'aiida-goectp campaign status'
 
 
-@click.group('campaign', cls=VerdiCommandGroup)
+@click.group('campaign', cls=echo.CommandGroup)
 def campaign() -> None:
     """Active learning: predict, pick, verify by DFPT, retrain.
 
@@ -38,7 +38,7 @@ def campaign() -> None:
 @campaign.command('template')
 def campaign_template() -> None:
     """Print a commented configuration."""
-    click.echo(TEMPLATE, nl=False)
+    echo.echo(TEMPLATE.rstrip('\n'), keep='\n')
 
 
 @campaign.command('start')
@@ -65,7 +65,7 @@ def campaign_start(config: Path, dry_run: bool, label: str | None, run: bool) ->
     plan = make_plan(settings, config.resolve().parent)
     if dry_run:
         echo.echo_success(f'{config.name} is valid; nothing is stored or started. The campaign:')
-        click.echo(plan_text(plan))
+        echo.echo(plan_text(plan), keep='\n')
         return
     if not run:
         require_daemon()
@@ -93,7 +93,7 @@ def _print_report(node: Any, rows: int) -> None:
     from aiida_goectp.cli.views.campaigns import show_campaign
     from aiida_goectp.cli.views.progress import status_line
 
-    click.echo(status_line(node))
+    echo.echo(status_line(node))
     show_campaign(campaign_report(node), rows)
 
 
@@ -120,7 +120,7 @@ def campaign_status(campaign: Any, number: int) -> None:
     if not nodes:
         raise click.UsageError('no campaign is stored; start one with `aiida-goectp campaign start`')
     for node in nodes:
-        click.echo(status_line(node))
+        echo.echo(status_line(node))
 
 
 @campaign.command('report')
@@ -134,7 +134,7 @@ def campaign_report(campaign: Any, rows: int, as_json: bool) -> None:
 
     node = _checked(campaign)
     if as_json:
-        click.echo(json.dumps(report.campaign_report(node), indent=2, ensure_ascii=False))
+        echo.echo(json_text(report.campaign_report(node), 2), keep='\n')
     else:
         _print_report(node, rows)
 

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import click
-from aiida.cmdline.utils import decorators, echo
+from aiida.cmdline.utils import decorators
 
+from aiida_goectp.cli import echo
 from aiida_goectp.cli.params import FILE
 from aiida_goectp.cli.setup.quantumespresso import setup_dfpt
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from aiida import orm
-from aiida.cmdline.utils import echo
 from aiida.common.exceptions import NotExistent
 from aiida.manage.configuration import get_config, get_profile
+
+from aiida_goectp.cli import echo
 
 __all__ = ('localhost_code', 'localhost_computer')
 

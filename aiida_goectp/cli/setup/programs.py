@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from aiida.cmdline.utils import echo
+from aiida_goectp.cli import echo
 
 __all__ = (
     'PROGRAMS',

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiida import orm
-from aiida.cmdline.utils import echo
 from aiida.manage import get_manager
 from aiida.plugins import GroupFactory
+
+from aiida_goectp.cli import echo
 
 if TYPE_CHECKING:
     from aiida_pseudo.groups.family import PseudoPotentialFamily

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from aiida.cmdline.utils import decorators, echo
+from aiida.cmdline.utils import decorators
 from aiida.manage.configuration import get_config
 
+from aiida_goectp.cli import echo
 from aiida_goectp.cli.setup.programs import (
     InstallError,
     apt_prefix,

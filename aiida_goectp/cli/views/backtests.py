@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +13,7 @@ from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
 from aiida_goectp.cli.views.tables import make_table
+from aiida_goectp.core.formats.terminal import echo, printable
 from aiida_goectp.core.selection.backtest import BacktestSettings, Summary
 from aiida_goectp.core.selection.backtest.curves import SHARES, random_found, random_needed
 from aiida_goectp.core.selection.backtest.run import Progress
@@ -64,13 +64,13 @@ def report_progress(settings: BacktestSettings, quiet: bool) -> Iterator[Callabl
     """Yield a function to be called after each round: a progress bar on a terminal, else one line per round."""
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
-        yield lambda progress: None if quiet else print(_status(progress, settings), file=sys.stderr, flush=True)
+        yield lambda progress: None if quiet else echo(_status(progress, settings), err=True)
         return
     rounds = 1 + -(-settings.budget // settings.batch_size)
     columns: tuple[Any, ...] = (TextColumn('backtest'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with ProgressBar(*columns, TextColumn('{task.fields[note]}'), console=console) as bar:
+    with ProgressBar(*columns, TextColumn('{task.fields[note]}', markup=False), console=console) as bar:
         task = bar.add_task('', total=rounds * settings.seeds * len(settings.acquisitions), note='')
-        yield lambda progress: bar.update(task, advance=1, note=_status(progress, settings))
+        yield lambda progress: bar.update(task, advance=1, note=printable(_status(progress, settings)))
 
 
 def _status(progress: Progress, settings: BacktestSettings) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import click
 from rich.table import Table
 
+from aiida_goectp.cli import echo
 from aiida_goectp.cli.views.tables import make_table, show_table, table_title, text_of
 from aiida_goectp.cli.views.words import OUTCOME_REASONS, PART_SYMBOLS, counted, percent
 from aiida_goectp.core.formats.numbers import with_deviation
@@ -30,9 +30,9 @@ def show_campaign(report: Mapping[str, Any], rows: int) -> None:
     if report['without_value']:
         show_table(_without_value_table(report['without_value'][:rows], len(report['without_value']), merit))
     for sentence in _summary(report):
-        click.echo(sentence)
+        echo.echo(sentence)
     if report['outputs']:
-        click.echo('outputs: ' + ', '.join(f'{name} {pk}' for name, pk in report['outputs'].items()))
+        echo.echo('outputs: ' + ', '.join(f'{name} {pk}' for name, pk in report['outputs'].items()))
 
 
 def _rounds_table(rounds: Sequence[Mapping[str, Any]], merit: str) -> Table:

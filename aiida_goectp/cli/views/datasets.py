@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import click
 import numpy as np
 
+from aiida_goectp.cli import echo
 from aiida_goectp.cli.views.crystals import failure_table
 from aiida_goectp.cli.views.tables import make_table, show_table, table_title
 from aiida_goectp.cli.views.words import PART_SYMBOLS
@@ -24,7 +24,7 @@ def show_dataset(node: DatasetData, rows: int) -> None:
     """Print counts, splits, failed gates, the first rows, and the rows that could not be read."""
     data, get = node.dataset, node.base.attributes.get
     functionals = ', '.join(f'{count} {name}' for name, count in get('functionals').items())
-    click.echo(
+    echo.echo(
         f'{len(node)} rows ({functionals}), {get("trainable")} trainable: {get("electronic")} with electronic, '
         f'{get("ionic")} with ionic label; {get("born_charges")} rows with Born charges'
     )
@@ -67,7 +67,7 @@ def is_join_report(content: Mapping[str, Any]) -> bool:
 
 def show_join_report(report: Mapping[str, Any], rows: int) -> None:
     """Print the counts of a join, and the labels that disagree, largest difference first."""
-    click.echo(
+    echo.echo(
         f'{sum(report["rows_given"])} rows of {len(report["rows_given"])} datasets gave {report["rows"]} rows: '
         f'{len(report["duplicates"])} duplicates left out, {len(report["filled"])} missing parts filled in, '
         f'{len(report["disagreements"])} labels differ by more than {report["tolerance"]:.0%}'

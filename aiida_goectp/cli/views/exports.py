@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.crystals.elements import symbols_of
 from aiida_goectp.core.dielectric.predictions import DEVIATIONS, TENSORS, Predictions, flag_names
 from aiida_goectp.core.dielectric.tensors import PARTS
+from aiida_goectp.core.formats.terminal import csv_cell, json_text, printable
 from aiida_goectp.core.selection.ranking import Ranking
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.dataset import DatasetData
@@ -38,7 +38,7 @@ def export_bytes(node: Any, file_format: str) -> bytes:
     if file_format == 'extxyz':
         return _extxyz(node.crystals)
     if file_format == 'jsonl':
-        return b''.join(json.dumps(row, ensure_ascii=False).encode() + b'\n' for row in dataset_lines(node.dataset))
+        return b''.join(json_text(row).encode() + b'\n' for row in dataset_lines(node.dataset))
     if isinstance(node, ModelData):
         return _json({'hash': node.content_hash, **node.card.model_dump(mode='json')})
     if isinstance(node, CrystalsData):
@@ -53,13 +53,13 @@ def export_bytes(node: Any, file_format: str) -> bytes:
 
 
 def _json(content: Any) -> bytes:
-    return (json.dumps(content, indent=1, ensure_ascii=False) + '\n').encode()
+    return (json_text(content, 1) + '\n').encode()
 
 
 def _csv(rows: Sequence[dict[str, Any]]) -> bytes:
     """Return a table of scalars: of a tensor the polycrystalline average, without other lists."""
     stream = io.StringIO()
-    lines = [dict(_scalars(row)) for row in rows]
+    lines = [{csv_cell(name): csv_cell(value) for name, value in _scalars(row)} for row in rows]
     names = list(dict.fromkeys(name for line in lines for name in line))
     writer = csv.DictWriter(stream, names)
     writer.writeheader()
@@ -143,7 +143,10 @@ def _extxyz(crystals: CrystalSet) -> bytes:
     frames = []
     for row, crystal in enumerate(crystals):
         atoms = to_ase(crystal)
-        atoms.info = {'id': crystal.id, **{name: column[row].item() for name, column in crystals.properties.items()}}
+        values = {'id': crystal.id, **{name: column[row].item() for name, column in crystals.properties.items()}}
+        atoms.info = {
+            printable(name): printable(value) if isinstance(value, str) else value for name, value in values.items()
+        }
         frames.append(atoms)
     stream = io.StringIO()
     write(stream, frames, format='extxyz')

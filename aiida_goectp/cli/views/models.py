@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import click
 import numpy as np
 from rich.table import Table
 
+from aiida_goectp.cli import echo
 from aiida_goectp.cli.views.metrics import COVERAGE, coverage_table, metrics_table
 from aiida_goectp.cli.views.tables import make_table, show_table
 from aiida_goectp.core.crystals.elements import symbols_of
 from aiida_goectp.core.dielectric.tensors import PARTS
 from aiida_goectp.core.formats.model_card import ModelCard
+from aiida_goectp.core.formats.terminal import json_text
 
 __all__ = ('ModelEntry', 'model_table', 'show_card')
 
@@ -85,22 +85,22 @@ def show_card(model: ModelEntry) -> None:
         show_table(coverage)
     elif not card.uncertainty:
         source = 'standard deviations are the spread of the members' if card.members > 1 else 'no standard deviations'
-        click.echo(f'uncertainty: not calibrated, {source}')
-    click.echo(f'preset: {card.preset}')
+        echo.echo(f'uncertainty: not calibrated, {source}')
+    echo.echo(f'preset: {card.preset}')
     if card.elements:
-        click.echo(f'elements, {len(card.elements)}: {" ".join(symbols_of(np.array(card.elements)))}')
+        echo.echo(f'elements, {len(card.elements)}: {" ".join(symbols_of(np.array(card.elements)))}')
     for name, value in _other_entries(card):
-        click.echo(f'{name}: {value}')
-    click.echo(f'hash: {model.content_hash}')
+        echo.echo(f'{name}: {value}', keep='\n')
+    echo.echo(f'hash: {model.content_hash}')
 
 
 def _other_entries(card: ModelCard) -> Iterator[tuple[str, str]]:
     for name in ('architectures' if card.architectures else 'architecture', 'training', 'uncertainty'):
         if getattr(card, name):
-            yield name, json.dumps(getattr(card, name), indent=2, ensure_ascii=False)
+            yield name, json_text(getattr(card, name), 2)
     others = {part: metrics for part, metrics in card.metrics.items() if not _by_target(metrics)}
     if others:
-        yield 'other metrics', json.dumps(others, indent=2, ensure_ascii=False)
+        yield 'other metrics', json_text(others, 2)
     for name in ('licence', 'citation', 'notes'):
         if getattr(card, name):
             yield name, getattr(card, name)

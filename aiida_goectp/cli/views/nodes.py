@@ -8,6 +8,7 @@ import click
 from aiida import orm
 from aiida.common.links import LinkType
 
+from aiida_goectp.cli import echo
 from aiida_goectp.cli.queries import gate_results
 from aiida_goectp.cli.views.crystals import crystals_table, failure_table
 from aiida_goectp.cli.views.datasets import is_join_report, show_dataset, show_join_report
@@ -49,7 +50,7 @@ def show_node(node: Any, rows: int) -> None:
     elif isinstance(node, ModelData):
         show_card(ModelEntry(node.card, node.content_hash, [node.pk or 0]))
     elif isinstance(node, PredictionsData):
-        click.echo(f'model {node.model_hash[:10]}, {node.base.attributes.get("failed")} of {len(node)} rows failed')
+        echo.echo(f'model {node.model_hash[:10]}, {node.base.attributes.get("failed")} of {len(node)} rows failed')
         show_table(predictions_table(node.predictions, rows))
     elif isinstance(node, RankingData):
         show_table(ranking_table(node.ranking, rows))
@@ -104,7 +105,7 @@ def _show_selection(node: orm.List, rows: int) -> bool:
 
 
 def _show_process(node: orm.ProcessNode, rows: int) -> None:
-    click.echo(status_line(node))
+    echo.echo(status_line(node))
     outputs = node.outputs
     if 'comparison' in outputs and 'summary' in outputs:
         show_verification(outputs, rows)
@@ -126,4 +127,4 @@ def _show_process(node: orm.ProcessNode, rows: int) -> None:
         if not link.link_label.startswith(_HIDDEN_OUTPUTS)
     ]
     if listed:
-        click.echo('outputs: ' + ', '.join(listed))
+        echo.echo('outputs: ' + ', '.join(listed))

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from aiida import engine, orm
-from aiida.cmdline.utils import echo
 from aiida.common import timezone
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 
 from aiida_goectp.calculations.predict import PredictCalculation, shard_rows
+from aiida_goectp.cli import echo
 from aiida_goectp.cli.queries import is_campaign
 from aiida_goectp.cli.views.campaign_status import campaign_status
 from aiida_goectp.cli.views.training import training_line

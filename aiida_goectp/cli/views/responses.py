@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import click
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
+from aiida_goectp.cli import echo
 from aiida_goectp.cli.views.tables import make_table, show_table, text_of
 from aiida_goectp.cli.views.words import GATE_RESULTS, PART_SYMBOLS
 from aiida_goectp.data.dielectric import DielectricData
@@ -59,7 +60,7 @@ def show_response(node: DielectricData) -> None:
     response = node.dielectric
     tensors = {symbol: getattr(response, part) for part, symbol in PART_SYMBOLS.items()}
     lines = [
-        [symbol, tensor_text(tensor), float(np.trace(tensor) / 3)]
+        [symbol, Text(tensor_text(tensor)), float(np.trace(tensor) / 3)]
         for symbol, tensor in tensors.items()
         if tensor is not None
     ]
@@ -71,6 +72,6 @@ def show_response(node: DielectricData) -> None:
         'lowest frequency (THz)': None if response.frequencies is None else float(response.frequencies.min()),
     }
     known = [f'{name} {text_of(value)}' for name, value in values.items() if value is not None]
-    click.echo(', '.join([*known, 'converged' if response.scf_converged else 'NOT converged']))
+    echo.echo(', '.join([*known, 'converged' if response.scf_converged else 'NOT converged']))
     lattice = '; '.join(' '.join(f'{value:.4f}' for value in row) for row in np.asarray(response.crystal.lattice))
-    click.echo(f'frame: {len(response.crystal.atomic_numbers)} atoms in the cell {lattice} Å')
+    echo.echo(f'frame: {len(response.crystal.atomic_numbers)} atoms in the cell {lattice} Å')

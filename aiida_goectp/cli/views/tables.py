@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from aiida_goectp.core.formats.terminal import printable
+
 __all__ = ('make_table', 'show_table', 'table_title', 'text_of')
 
 _WIDTH = 120
@@ -25,22 +27,23 @@ def show_table(table: Table) -> None:
 def make_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], left: int = 1, optional: str | None = None
 ) -> Table:
-    """Return a table.
+    """Return a table; text in it is made printable and is no markup.
 
+    :param rows: text, numbers, or ``rich`` text with line breaks
     :param left: number of columns, from the left, that are aligned to the left; the others are aligned to the right
     :param optional: a left-aligned column that is omitted if it is empty in all rows
     """
-    cells = [[item if isinstance(item, str) else text_of(item) for item in row] for row in rows]
+    cells = [[item if isinstance(item, Text) else Text(printable(text_of(item))) for item in row] for row in rows]
     place = None if optional is None else list(columns).index(optional)
     if place is not None and not any(row[place] for row in cells):
         columns = [*columns[:place], *columns[place + 1 :]]
         cells = [[*row[:place], *row[place + 1 :]] for row in cells]
         left -= 1
-    table = Table(title=title, title_justify='left', box=box.SIMPLE_HEAD)
+    table = Table(title=Text(printable(title)), title_justify='left', box=box.SIMPLE_HEAD)
     for index, column in enumerate(columns):
-        table.add_column(column, justify='left' if index < left else 'right', overflow='fold')
+        table.add_column(Text(printable(column)), justify='left' if index < left else 'right', overflow='fold')
     for row in cells:
-        table.add_row(*map(Text, row))  # Text: brackets in an id are not markup
+        table.add_row(*row)
     return table
 
 

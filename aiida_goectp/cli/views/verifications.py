@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import click
 from rich.table import Table
+from rich.text import Text
 
+from aiida_goectp.cli import echo
 from aiida_goectp.cli.views.responses import is_diagonal, tensor_text
 from aiida_goectp.cli.views.tables import make_table, show_table
 from aiida_goectp.cli.views.words import PART_SYMBOLS, percent
@@ -33,8 +34,8 @@ def comparison_table(rows: Sequence[Mapping[str, Any]], results: Mapping[str, Ma
             tensors = [entry[name] for name in ('predicted', 'dfpt') if entry[name] is not None]
             wide = not all(map(is_diagonal, tensors))
             average = '' if entry['predicted_average'] is None else f'average {entry["predicted_average"]:.2f}'
-            predicted = tensor_text(entry['predicted'], rows=wide) or average
-            computed = tensor_text(entry['dfpt'], rows=wide)
+            predicted = Text(tensor_text(entry['predicted'], rows=wide) or average)
+            computed = Text(tensor_text(entry['dfpt'], rows=wide))
             errors = [percent(entry['error'], '+'), percent(entry['tensor_error'])]
             lines.append([*head, symbol, predicted, computed, *errors, *tail])
             head, tail = ['', ''], ['']
@@ -58,7 +59,7 @@ def show_verification(outputs: Any, rows: int) -> None:
         lines = [[row.get('rank'), row.get('id'), row['label'], row['reason'], row['pk']] for row in others[:rows]]
         show_table(make_table('Not accepted', ['rank', 'id', 'verdict', 'reason', 'process'], lines, 4))
     counts = ', '.join(f'{number} {label}' for label, number in summary['counts'].items())
-    click.echo(
+    echo.echo(
         f'{counts}; {summary["calculations"]} calculations, {summary["reused"]} reused, '
         f'{summary["core_hours"]:.2f} core-hours'
     )

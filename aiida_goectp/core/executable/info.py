@@ -10,6 +10,7 @@ import click
 from aiida_goectp.core.executable.status import ExecutableError, report_error
 from aiida_goectp.core.formats.model_card import ModelCard, model_hash, read_card, resolve_model, shipped_models
 from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.terminal import echo, json_text
 
 __all__ = ('info',)
 
@@ -21,7 +22,7 @@ def info(model: str | None, as_json: bool) -> None:
     """Describe a MODEL (a file, or the name of a shipped model); without one, list the shipped models."""
     if model is None:
         for name in shipped_models():
-            click.echo(name)
+            echo(name)
         return
     try:
         path = resolve_model(model)
@@ -29,20 +30,20 @@ def info(model: str | None, as_json: bool) -> None:
     except FormatError as error:
         report_error(ExecutableError('bad_model', str(error)))
     if as_json:
-        click.echo(json.dumps({'hash': model_hash(path), **card.model_dump()}))
+        echo(json_text({'hash': model_hash(path), **card.model_dump()}))
         return
-    click.echo(f'{card.name}: preset {card.preset}, targets {", ".join(card.targets)}, {card.members} member(s)')
-    click.echo(f'hash        {model_hash(path)}')
+    echo(f'{card.name}: preset {card.preset}, targets {", ".join(card.targets)}, {card.members} member(s)')
+    echo(f'hash        {model_hash(path)}')
     for backbone in _backbones(card):
-        click.echo(f'backbone    {backbone}')
-    click.echo(f'functional  {card.functional}')
-    click.echo(f'elements    {len(card.elements)} in the training set')
+        echo(f'backbone    {backbone}')
+    echo(f'functional  {card.functional}')
+    echo(f'elements    {len(card.elements)} in the training set')
     for part, targets in card.metrics.items():
         for target, metrics in (targets if isinstance(targets, dict) else {'': targets}).items():
-            click.echo(f'{part} {target}: {_format_metrics(metrics)}'.replace(' :', ':'))
+            echo(f'{part} {target}: {_format_metrics(metrics)}'.replace(' :', ':'))
     for label, content in (('licence', card.licence), ('citation', card.citation), ('notes', card.notes)):
         if content:
-            click.echo(f'{label:<11} {content}')
+            echo(f'{label:<11} {content}', keep='\n')
 
 
 def _backbones(card: ModelCard) -> list[str]:

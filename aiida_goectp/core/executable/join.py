@@ -15,6 +15,7 @@ from aiida_goectp.core.executable.status import ExecutableError, Status, record_
 from aiida_goectp.core.executable.traininputs import split_dataset, with_functional
 from aiida_goectp.core.formats.model_card import ModelCard, member_hashes, read_card, resolve_model
 
+from aiida_goectp.core.formats.terminal import echo
 __all__ = ('join',)
 
 _MAX_MEMBERS = 32
@@ -101,13 +102,13 @@ def _warn(cards: Sequence[ModelCard], parts: Mapping[str, Dataset]) -> None:
     for name, record in (item for card in cards for item in _trainings(card.name, card.training)):
         if 'parent' in record or record.get('hash') != expected:
             what = 'was fine-tuned from a model that was' if 'parent' in record else 'was'
-            click.echo(
+            echo(
                 f'warning: {name} {what} trained on rows other than the part train of the split; if validation or test '
                 'rows were among them, errors and intervals of the committee are too small',
                 err=True,
             )
     if (rows := len(parts['validation'])) < MIN_CALIBRATION_ROWS:
-        click.echo(f'warning: {rows} validation rows; a calibrated uncertainty needs {MIN_CALIBRATION_ROWS}', err=True)
+        echo(f'warning: {rows} validation rows; a calibrated uncertainty needs {MIN_CALIBRATION_ROWS}', err=True)
 
 
 def _trainings(name: str, record: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

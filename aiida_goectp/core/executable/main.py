@@ -9,11 +9,12 @@ from aiida_goectp.core.executable.info import info
 from aiida_goectp.core.executable.join import join
 from aiida_goectp.core.executable.predict import predict
 from aiida_goectp.core.executable.train import train
+from aiida_goectp.core.formats.terminal import CleanErrorsMixin
 
 __all__ = ('main',)
 
 
-@click.group(context_settings={'help_option_names': ['-h', '--help'], 'max_content_width': 100})
+@click.group(cls=CleanErrorsMixin, context_settings={'help_option_names': ['-h', '--help'], 'max_content_width': 100})
 @click.version_option(__version__, prog_name='goectp')
 def main() -> None:
     """Predict dielectric tensors of crystals with GoeCTP, and train models. Needs no AiiDA."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from aiida_goectp.core.formats.model_card import ModelCard
+from aiida_goectp.core.formats.terminal import echo
 
 __all__ = ('echo_metrics',)
 
@@ -15,5 +15,5 @@ def echo_metrics(card: ModelCard, output: Path) -> None:
     for target, metrics in card.metrics.get('test', {}).items():
         numbers = [f'{name} {value:.3g}' for name, value in metrics.items() if isinstance(value, int | float)]
         if numbers:
-            print(f'test {target}: ' + ', '.join(numbers))
-    print(f'wrote {output}', file=sys.stderr)
+            echo(f'test {target}: ' + ', '.join(numbers))
+    echo(f'wrote {output}', err=True)

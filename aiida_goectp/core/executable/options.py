@@ -34,6 +34,15 @@ def _in_existing_folder(context: click.Context, parameter: click.Parameter, valu
     return value
 
 
+def _known_functional(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    from aiida_goectp.core.formats.functionals import check_functional
+
+    try:
+        return None if value is None else check_functional(value)
+    except ValueError as error:
+        report_error(ExecutableError('bad_input', str(error)))
+
+
 def output_option(required: bool, help: str) -> Callable[[_Command], _Command]:
     """Return the option ``--output``, a file in an existing folder."""
     kind = click.Path(dir_okay=False, path_type=Path)
@@ -67,7 +76,9 @@ def model_options(what: str) -> Callable[[_Command], _Command]:
         threads_option,
         quiet_option,
         click.option('--name', help=f'Name of the {what} in the model card.'),
-        click.option('--functional', help='Functional of the dataset rows that state none.'),
+        click.option(
+            '--functional', callback=_known_functional, help='Functional of the dataset rows that state none.'
+        ),
         click.option('--licence', default='', help='Licence in the model card.'),
         click.option('--citation', default='', help='Citation in the model card.'),
         click.option('--notes', default='', help='Notes in the model card.'),

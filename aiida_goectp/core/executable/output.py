@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,6 +12,7 @@ from aiida_goectp.core.crystals.crystalset import CrystalSet, Failure
 from aiida_goectp.core.dielectric.predictions import DEVIATIONS, TENSORS, Predictions, flag_names
 from aiida_goectp.core.dielectric.tensors import PARTS, anisotropy, eigenvalues, polycrystalline_average
 from aiida_goectp.core.formats.numbers import with_deviation, with_deviations
+from aiida_goectp.core.formats.terminal import json_text, printable
 
 __all__ = ('json_lines', 'text', 'with_failed_rows')
 
@@ -48,10 +48,10 @@ def json_lines(crystals: CrystalSet, predictions: Predictions) -> Iterator[str]:
         record['flags'] = list(flag_names(predictions.flags[row]))
         if predictions.errors[row]:
             record['error'] = str(predictions.errors[row])
-        yield json.dumps(record)
+        yield json_text(record)
     for failure in crystals.failures:
         nulls = {name: None for name in ('lattice', *TENSORS, *DEVIATIONS)}
-        yield json.dumps({'id': failure.id, **nulls, 'flags': [], 'error': f'{failure.code}: {failure.message}'})
+        yield json_text({'id': failure.id, **nulls, 'flags': [], 'error': f'{failure.code}: {failure.message}'})
 
 
 def _json_value(array: np.ndarray) -> list | float | None:
@@ -64,9 +64,9 @@ def text(crystals: CrystalSet, predictions: Predictions, row: int = 0) -> str:
     The deviation of a tensor is a tensor with the same principal axes, printed to its right.
     """
     if row >= len(crystals):
-        return f'{predictions.ids[row]}\nfailed: {predictions.errors[row]}'
+        return f'{printable(predictions.ids[row])}\nfailed: {predictions.errors[row]}'
     crystal = crystals[row]
-    lines = [f'{crystal.id}: {len(crystal.atomic_numbers)} atoms, lattice rows a, b, c in Å']
+    lines = [f'{printable(crystal.id)}: {len(crystal.atomic_numbers)} atoms, lattice rows a, b, c in Å']
     lines += ['  ' + '  '.join(f'{value:10.5f}' for value in vector) for vector in crystal.lattice]
     if predictions.errors[row]:
         return '\n'.join([*lines, f'failed: {predictions.errors[row]}'])

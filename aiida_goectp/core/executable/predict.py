@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +30,7 @@ from aiida_goectp.core.executable.status import ExecutableError, Status, record_
 from aiida_goectp.core.formats.model_card import read_card, resolve_model
 from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.learning import testing_hooks
+from aiida_goectp.core.formats.terminal import echo
 from aiida_goectp.core.learning.results import PredictedBatch, collect
 from aiida_goectp.core.learning.workers import available_cores
 
@@ -147,7 +147,7 @@ def _evaluate(
         header = identity(crystals, predictor.model.hash, predictor.settings()['precision'])
         partial = PartialFile(Path(f'{output}.partial'), header, options['resume'])
         if partial.moved_aside and not options['quiet']:
-            print(f'the partial file belongs to another run; moved to {partial.moved_aside}', file=sys.stderr)
+            echo(f'the partial file belongs to another run; moved to {partial.moved_aside}', err=True)
     batches = [] if partial is None else list(partial.batches)
     start, failed = sum(len(batch.rows) for batch in batches), sum(batch.failed for batch in batches)
     with Progress(len(crystals), start, quiet=options['quiet'] or output is None) as progress:
@@ -181,9 +181,9 @@ def _write(
     status.update(state='finished', rows_total=rows, rows_done=rows, rows_failed=failed)
     if options['as_json']:
         for line in json_lines(crystals, predictions):
-            print(line)
+            echo(line)
     elif output is None:
-        print(text(crystals, predictions))
+        echo(text(crystals, predictions), keep='\n')
     elif not options['quiet']:
         device = predictions.settings['device']
-        print(f'{rows} crystals, {failed} failed, on {device}: {output}', file=sys.stderr)
+        echo(f'{rows} crystals, {failed} failed, on {device}: {output}', err=True)

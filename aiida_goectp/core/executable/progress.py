@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from types import TracebackType
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+
+from aiida_goectp.core.formats.terminal import echo
 
 __all__ = ('EpochProgress', 'Progress')
 
@@ -25,7 +26,7 @@ class _ProgressBar:
         self._bar = None
         if console.is_terminal and not quiet:
             columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bar = Bar(*columns, TextColumn('{task.fields[note]}'), console=console)
+            self._bar = Bar(*columns, TextColumn('{task.fields[note]}', markup=False), console=console)
             self._task = self._bar.add_task('', total=total, completed=start, note='')
 
     def __enter__(self) -> Any:
@@ -65,7 +66,7 @@ class Progress(_ProgressBar):
         note = f'{rate:.0f} crystals/s' + (f', {failed} failed' if failed else '')
         if not self._draw(done, note) and not self.quiet and now - self._last_line > _SECONDS_BETWEEN_LINES:
             self._last_line = now
-            print(f'{done} of {self.total} crystals, {note}', file=sys.stderr, flush=True)
+            echo(f'{done} of {self.total} crystals, {note}', err=True)
         return rate
 
 
@@ -86,4 +87,4 @@ class EpochProgress(_ProgressBar):
         :param note: loss and errors reached
         """
         if not self._draw(done, note) and not self.quiet:
-            print(f'{place}: {note}', flush=True)
+            echo(f'{place}: {note}')

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.terminal import echo
 from aiida_goectp.core.learning.errors import (
     DeviceOutOfMemoryError,
     NoDeviceError,
@@ -90,7 +91,7 @@ class Status:
 
 def report_error(error: ExecutableError) -> NoReturn:
     """Print the error in one line and exit with the status of its code."""
-    print(f'goectp: {error.code}: {error}', file=sys.stderr)
+    echo(f'goectp: {error.code}: {error}', err=True, keep='\n')
     sys.exit(EXIT_STATUS[error.code])
 
 

@@ -25,6 +25,7 @@ from aiida_goectp.core.executable.progress import EpochProgress
 from aiida_goectp.core.executable.signals import StopSignal
 from aiida_goectp.core.executable.status import Status, record_errors
 from aiida_goectp.core.executable.traininputs import TrainInputs, read_inputs
+from aiida_goectp.core.formats.terminal import echo
 from aiida_goectp.core.formats.training_log import TrainingLog, append_line, json_safe, validation_errors
 from aiida_goectp.core.learning import testing_hooks
 
@@ -109,7 +110,7 @@ def _train(
     epochs = settings.members * settings.epochs
     status.update(device=device, rows=rows, batch_size=settings.batch_size, epochs_total=epochs)
     if not quiet:
-        print(f'{rows["train"]} training crystals, {rows["validation"]} for validation, {device}', flush=True)
+        echo(f'{rows["train"]} training crystals, {rows["validation"]} for validation, {device}')
     state_file, log_file = Path(f'{output}.state'), Path(f'{output}.log.jsonl')
     if parallel.is_first():
         if not options['resume']:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -10,11 +11,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from aiida_goectp.core.formats.npz import FormatError
 
-__all__ = ('Settings', 'read_settings', 'settings_errors')
+__all__ = ('Settings', 'read_settings', 'settings_errors', 'unknown_key', 'unknown_value')
 
 _Model = TypeVar('_Model', bound=BaseModel)
 _MAX_LENGTH = 60
 """characters of a wrong value that a message shows"""
+_NAMES_KEY = re.compile(r'[\w.]+: (unknown|expected) ')
+_MAX_LISTED = 40
+"""known names that a message lists; of more, only the nearest ones"""
 
 
 class Settings(BaseModel):
@@ -48,17 +52,48 @@ def settings_errors(model: type[BaseModel], error: ValidationError, where: str =
     for item in error.errors():
         path = '.'.join(filter(None, [where, *map(str, item['loc'])]))
         if item['type'] == 'extra_forbidden':
-            known = _fields(model, item['loc'][:-1])
-            close = get_close_matches(str(item['loc'][-1]), known, n=1)
-            hint = f' (did you mean {close[0]!r}?)' if close else ''
-            messages.append(f'{path}: unknown setting{hint}; known settings: {", ".join(known) or "none"}')
+            messages.append(unknown_key(path, _fields(model, item['loc'][:-1])))
         elif item['type'] == 'missing':
             messages.append(f'{path}: missing; set a value')
         else:
             message = item['msg'].removeprefix('Value error, ').replace('Input should be', 'should be')
             found = '' if item['type'] in ('value_error', 'json_invalid') else f', found {_short(item["input"])}'
-            messages.append(f'{path}: {message}{found}')
+            own = f'{item["loc"][-1]}.' if item['loc'] else '.'
+            if path and _NAMES_KEY.match(message):  # a validator that checks the keys below this one
+                messages.append(f'{path}.{message.removeprefix(own)}')
+            else:
+                messages.append(f'{path}: {message}{found}')
     return messages
+
+
+def unknown_key(path: str, known: Iterable[str], noun: str = 'setting') -> str:
+    """Return the message about an unknown key: its path, the nearest known key, and the known keys.
+
+    :param path: dotted path of the key
+    :param known: keys that are allowed in its place
+    :param noun: what the key is
+    """
+    names = list(known)
+    hint, listed = _nearest(path.rpartition('.')[2], names)
+    return f'{path}: unknown {noun}{hint}{f"; known {noun}s: {listed}" if listed else ""}'
+
+
+def unknown_value(path: str, value: object, known: Iterable[str]) -> str:
+    """Return the message about an unknown name as a value: its path, the nearest known name, and the known names.
+
+    :param path: dotted path of the key
+    :param known: values that are allowed
+    """
+    hint, listed = _nearest(str(value), list(known))
+    return f'{path}: unknown value {_short(value)}{hint}{f"; allowed: {listed}" if listed else ""}'
+
+
+def _nearest(name: str, known: list[str]) -> tuple[str, str]:
+    """Return a hint at the known name that is nearest, and the list of known names if there are not too many."""
+    by_lower = {item.lower(): item for item in reversed(known)}
+    close = get_close_matches(name.lower(), by_lower, n=1)
+    hint = f' (did you mean {by_lower[close[0]]!r}?)' if close else ''
+    return hint, (', '.join(known) or 'none') if len(known) <= _MAX_LISTED else ''
 
 
 def _fields(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

@@ -1,0 +1,89 @@
+"""Text for terminals and spreadsheets: the only place that prepares ids, labels and messages for display.
+
+Files and nodes may come from anybody. A terminal executes escape sequences, right-to-left marks reorder a line, rich
+reads ``[red]`` as markup, and a spreadsheet executes a cell that begins with ``=``. Every printer of the package passes
+its text through the functions of this module.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import click
+
+__all__ = ('CleanErrorsMixin', 'csv_cell', 'echo', 'json_text', 'printable')
+
+_FORMULA = ('=', '+', '-', '@', '\t', '\r')
+"""first characters of a cell that spreadsheets execute (OWASP, CSV injection)"""
+
+_NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?')
+
+
+def printable(value: object, *, keep: str = '') -> str:
+    r"""Return text in which characters that are not printable are written as escapes, such as ``\x1b``.
+
+    Not printable are control characters, marks of the writing direction, invisible characters, and spaces other than
+    the ordinary one, as :meth:`str.isprintable` defines them.
+
+    :param value: converted to text
+    :param keep: characters to keep: the line break of our own text of several lines, the tab of tables
+    """
+    text = str(value)
+    if text.isprintable():
+        return text
+    return ''.join(char if char.isprintable() or char in keep else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    return char.encode('unicode_escape').decode('ascii')
+
+
+def csv_cell(value: Any) -> Any:
+    """Return a cell of a CSV table: numbers unchanged, text printable and never a formula.
+
+    A text that begins with ``=``, ``+``, ``-``, ``@``, tab or carriage return, and is not a number, gets a leading
+    apostrophe, by which spreadsheets recognise text.
+    """
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if value.startswith(_FORMULA) and not _NUMBER.fullmatch(value) else text
+
+
+def json_text(content: Any, indent: int | None = None) -> str:
+    r"""Return JSON in which characters that are not printable are escaped as ``\u``; the content is the same.
+
+    :param content: plain objects
+    :param indent: spaces per level; one line if not given
+    """
+    text = json.dumps(content, indent=indent, ensure_ascii=False)
+    if text.isprintable():
+        return text
+    return ''.join(char if char.isprintable() or char == '\n' else _json_escaped(char) for char in text)
+
+
+def _json_escaped(char: str) -> str:
+    return json.dumps(char)[1:-1] if ord(char) > 0xFFFF else f'\\u{ord(char):04x}'
+
+
+def echo(text: object = '', *, err: bool = False, keep: str = '') -> None:
+    """Print text to standard output, made printable.
+
+    :param err: print to standard error
+    :param keep: as for :func:`printable`
+    """
+    click.echo(printable(text, keep=keep), err=err)
+
+
+class CleanErrorsMixin(click.Group):
+    """Group whose error messages are made printable; they may contain ids, labels and file names."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Invoke the command."""
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            error.message = printable(error.message, keep='\n')
+            raise
