@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from aiida import orm
 from aiida.engine import calcfunction
 
-from aiida_goectp.core.crystals import CrystalError, Failure
+from aiida_goectp.core.crystals import CrystalError, CrystalSet, Failure
 from aiida_goectp.core.crystals.entries import Entry, collect
-from aiida_goectp.core.crystals.property_table import add_columns
+from aiida_goectp.core.crystals.property_table import TableSettings, add_columns
 from aiida_goectp.core.crystals.readers import read_contents
+from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.data.crystals import CrystalsData, crystal_from_structure
 
 __all__ = ('import_group', 'import_structures')
@@ -18,32 +19,36 @@ __all__ = ('import_group', 'import_structures')
 
 @calcfunction
 def import_structures(
-    properties: orm.SinglefileData | None = None, **files: orm.SinglefileData | orm.FolderData
+    properties: orm.SinglefileData | None = None,
+    table: orm.Dict | None = None,
+    **files: orm.SinglefileData | orm.FolderData,
 ) -> CrystalsData:
     """Read stored structure files to one set of crystals.
 
     Files that cannot be read and invalid crystals are failures of the set. The order is that of the sorted input names,
-    and within a folder that of the file names.
+    and within a folder that of the paths.
 
-    :param properties: CSV table with the column ``id`` and property columns, see :func:`.property_table.add_columns`
+    :param properties: table with a column of ids and property columns, see :class:`.property_table.PropertyTable`
+    :param table: fields of :class:`.property_table.TableSettings`
     :param files: the files, each a ``SinglefileData`` under any name, or a ``FolderData`` of files
     :raises ValueError: no file, or an invalid table of properties
     """
     if not files:
         raise ValueError('no files given; give at least one SinglefileData or FolderData')
     crystals = read_contents(_contents(files))
-    if properties is not None:
-        crystals = add_columns(crystals, properties.filename, properties.content)
-    return CrystalsData(crystals)
+    return CrystalsData(_with_properties(crystals, properties, table))
 
 
 @calcfunction
-def import_group(properties: orm.SinglefileData | None = None, **structures: orm.StructureData) -> CrystalsData:
+def import_group(
+    properties: orm.SinglefileData | None = None, table: orm.Dict | None = None, **structures: orm.StructureData
+) -> CrystalsData:
     """Join ``StructureData`` nodes to one set of crystals, each in its own frame.
 
     Structures that are not crystals (slabs, alloys) are failures of the set. The ids are the sorted input names.
 
-    :param properties: CSV table with the column ``id`` and property columns
+    :param properties: table with a column of ids and property columns
+    :param table: fields of :class:`.property_table.TableSettings`
     :param structures: the structures
     :raises ValueError: no structure, or an invalid table of properties
     """
@@ -55,10 +60,14 @@ def import_group(properties: orm.SinglefileData | None = None, **structures: orm
             entries.append(Entry(crystal_from_structure(name, structures[name]), {}))
         except CrystalError as error:
             entries.append(Entry(Failure(name, error.code, str(error)), {}))
-    crystals = collect(entries)
-    if properties is not None:
-        crystals = add_columns(crystals, properties.filename, properties.content)
-    return CrystalsData(crystals)
+    return CrystalsData(_with_properties(collect(entries), properties, table))
+
+
+def _with_properties(crystals: CrystalSet, properties: orm.SinglefileData | None, table: orm.Dict | None) -> CrystalSet:
+    if properties is None:
+        return crystals
+    settings = read_settings(TableSettings, {} if table is None else table.get_dict(), 'table')
+    return add_columns(crystals, properties.filename, properties.content, settings)
 
 
 def _contents(files: dict[str, orm.SinglefileData | orm.FolderData]) -> Iterator[tuple[str, bytes]]:
@@ -67,5 +76,6 @@ def _contents(files: dict[str, orm.SinglefileData | orm.FolderData]) -> Iterator
         if isinstance(node, orm.SinglefileData):
             yield node.filename, node.content
             continue
-        for name in sorted(node.base.repository.list_object_names()):
+        walked = node.base.repository.walk()
+        for name in sorted((root / name).as_posix() for root, _, names in walked for name in names):
             yield name, node.base.repository.get_object_content(name, mode='rb')

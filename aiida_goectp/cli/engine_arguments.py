@@ -9,6 +9,9 @@ from typing import Any
 from aiida import orm
 from aiida.common.exceptions import MultipleObjectsError, NotExistent
 
+from aiida_goectp.core.formats.settings import unknown_key
+from aiida_goectp.workflows.dfpt.engines import check_engine
+
 __all__ = ('engine_arguments',)
 
 
@@ -46,9 +49,7 @@ def engine_arguments(
         options['withmpi'] = requested['processes'] > 1
     arguments |= {key: value for key, value in {'overrides': overrides, 'options': options}.items() if value}
     arguments |= requested.get('arguments') or {}
-    unknown = [key for key in arguments if key not in parameters]
-    if unknown:
-        raise ValueError(f'engine {name}: unknown argument {", ".join(unknown)}; available: {", ".join(parameters)}')
+    check_engine(engine, arguments)
     return arguments
 
 
@@ -72,7 +73,7 @@ def _codes(roles: Mapping[str, str], required: set[str], given: Iterable[str], o
         if role == '' and len(roles) == 1:
             role = next(iter(roles))
         if role not in roles:
-            raise ValueError(f'{option} {text}: unknown role {role!r}; give {", ".join(f"{item}=…" for item in roles)}')
+            raise ValueError(f'{option} {text}: {unknown_key(role, roles, "role")}; give ROLE=CODE')
         labels[role] = label
     codes = {}
     for role, label in labels.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from aiida import orm
 from aiida.common.exceptions import MultipleObjectsError, NotExistent
 from aiida.manage import get_manager
 
-from aiida_goectp.core.crystals.readers import structure_files
+from aiida_goectp.core.crystals.readers import LeftOutFile, list_structures, needs_folder
 from aiida_goectp.core.formats.npz import FormatError
 
 __all__ = ('file_inputs', 'group_inputs', 'single_file', 'store_inputs')
@@ -25,25 +25,46 @@ def single_file(path: Path) -> orm.SinglefileData:
     return orm.SinglefileData(path.absolute(), filename=path.name)
 
 
-def file_inputs(paths: Iterable[Path]) -> dict[str, Any]:
-    """Return an unstored node per structure file, by names whose order is that of the files.
+def file_inputs(paths: Iterable[Path], recursive: bool = False) -> tuple[dict[str, Any], list[LeftOutFile]]:
+    """Return an unstored node per structure file, by names whose order is that of the files, and what is left out.
 
+    Files called POSCAR or CONTCAR are stored in a folder of the name of theirs, which is the id of the crystal.
+
+    :param recursive: also files in subfolders
     :raises click.BadParameter: a folder without structure files
     """
     nodes: list[Any] = []
+    left_out: list[LeftOutFile] = []
     for path in paths:
         try:
-            files = structure_files(path)
+            listing = list_structures(path, recursive)
         except FormatError as error:
             raise click.BadParameter(str(error), param_hint='PATHS') from error
-        if len(files) <= _MAX_FILE_NODES:
-            nodes += [single_file(file) for file in files]
+        left_out += listing.left_out
+        if len(listing.files) > _MAX_FILE_NODES:
+            nodes.append(_folder({_name_in_folder(file, path): file for file in listing.files}))
             continue
-        folder = orm.FolderData()
-        for file in files:
-            folder.base.repository.put_object_from_file(str(file.absolute()), file.name)
-        nodes.append(folder)
-    return {f'file_{index:05d}': node for index, node in enumerate(nodes)}
+        for file in listing.files:
+            named = needs_folder(file.name)
+            nodes.append(_folder({_name_in_folder(file, file.parent): file}) if named else single_file(file))
+    return {f'file_{index:05d}': node for index, node in enumerate(nodes)}, left_out
+
+
+def _folder(files: Mapping[str, Path]) -> orm.FolderData:
+    """Return an unstored node of files.
+
+    :param files: path in the node → file
+    """
+    folder = orm.FolderData()
+    for name, file in files.items():
+        folder.base.repository.put_object_from_file(str(file.absolute()), name)
+    return folder
+
+
+def _name_in_folder(file: Path, folder: Path) -> str:
+    """Return the path of a file in a node, with the name of its folder if that is the id of the crystal."""
+    name = file.relative_to(folder)
+    return f'{folder.resolve().name}/{name}' if needs_folder(file.name) and len(name.parts) == 1 else name.as_posix()
 
 
 def group_inputs(label: str) -> dict[str, Any]:

@@ -6,54 +6,91 @@ from pathlib import Path
 from typing import Any
 
 import click
-from aiida.cmdline.utils import decorators, echo
+from aiida.cmdline.utils import decorators
 
+from aiida_goectp.cli import echo
 from aiida_goectp.cli.options import LABEL
 from aiida_goectp.cli.params import FILE
 
 __all__ = ('import_',)
 
+_TABLE = ('id_column', 'ignore_unknown', 'missing', 'text')
+"""options that are settings of the table of properties"""
+
 
 @click.command('import')
 @click.argument('paths', nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option('--recursive', is_flag=True, help='Read also files in subfolders.')
 @click.option('--group', help='Read the StructureData of this AiiDA group instead of files.')
-@click.option('--properties', type=FILE, help='CSV table of property columns; the first column is id.')
+@click.option('--properties', type=FILE, help='Table of property columns by id, separated by comma, semicolon or tab.')
+@click.option('--id-column', help='Column of the table with the ids of the crystals.  [default: id]')
+@click.option('--ignore-unknown', is_flag=True, help='Leave out rows of the table whose id no crystal has.')
+@click.option(
+    '--missing',
+    multiple=True,
+    metavar='WORD',
+    help='Entry of the table that stands for a missing value, e.g. N/A; may be given several times.',
+)
+@click.option(
+    '--text-column',
+    'text',
+    multiple=True,
+    metavar='COLUMN',
+    help='Column of the table that is text, also if entries are numbers; may be given several times.',
+)
 @LABEL
 @decorators.with_dbenv()
-def import_(paths: tuple[Path, ...], group: str | None, properties: Path | None, label: str) -> None:
+def import_(
+    paths: tuple[Path, ...], recursive: bool, group: str | None, properties: Path | None, label: str, **values: Any
+) -> None:
     """Import crystals from files, folders or an AiiDA group.
 
     PATHS: CIF, POSCAR, extended XYZ, JSON lines or crystals.npz, compressed or not, and folders of these. The result
     is one node of crystals. Each file is stored as a node, so that the provenance of each crystal starts with its file.
-    Unreadable entries are listed.
+    The id of a crystal is the name of its file, or that of its folder if the file is called POSCAR or CONTCAR. What
+    was not read is listed with the reason.
     """
     from aiida_goectp.calculations.structures import import_group, import_structures
-    from aiida_goectp.cli.files import file_inputs, group_inputs, single_file, store_inputs
+    from aiida_goectp.cli.files import file_inputs, group_inputs, store_inputs
+    from aiida_goectp.cli.views.crystals import show_import
 
     if bool(paths) == bool(group):
         raise click.UsageError('give either PATHS or --group')
+    table = {name: values[name] for name in _TABLE if values[name]}
+    if table and properties is None:
+        raise click.UsageError(f'--{next(iter(table)).replace("_", "-")} requires --properties')
     process: Any = import_group if group else import_structures
-    inputs = group_inputs(group) if group else file_inputs(paths)
-    if properties is not None:
-        inputs['properties'] = single_file(properties)
+    inputs, left_out = (group_inputs(group), []) if group else file_inputs(paths, recursive)
+    report = None if properties is None else _add_properties(process, inputs, properties, table)
     store_inputs(inputs)
-    try:
-        node = process(**inputs)
-    except ValueError as error:
-        echo.echo_critical(str(error))
+    node = process(**inputs)
     node.label = label
-    _report(node)
-
-
-def _report(node: Any) -> None:
-    from aiida_goectp.cli.views.crystals import failure_table
-    from aiida_goectp.cli.views.tables import show_table
-
-    failures = node.crystals.failures
-    if failures:
-        show_table(failure_table(failures))
+    show_import(node, left_out, report)
     if len(node) == 0:
         echo.echo_critical(f'no crystal could be read, see the table above; the node is {node.pk}')
-    columns = f'columns: {", ".join(node.columns)}' if node.columns else 'no property columns'
-    echo.echo_success(f'crystals node {node.pk}: {len(node)} crystals, {len(failures)} failures, {columns}')
+    echo.echo_success(f'crystals node {node.pk}: {len(node)} crystals, {len(node.crystals.failures)} failures')
     echo.echo(f'next: aiida-goectp screen {node.pk}')
+
+
+def _add_properties(process: Any, inputs: dict[str, Any], file: Path, table: dict[str, Any]) -> Any:
+    """Add the table of properties to the inputs, and return what it contributes; nothing is stored.
+
+    :raises click.BadParameter: an invalid table, or one that does not fit to the crystals
+    """
+    from aiida import orm
+
+    from aiida_goectp.cli.files import single_file
+    from aiida_goectp.core.crystals.property_table import PropertyTable, TableSettings
+    from aiida_goectp.core.formats.settings import read_settings
+
+    try:
+        settings = read_settings(TableSettings, table, 'table')
+        read = PropertyTable.read(file.name, file.read_bytes(), settings)
+        crystals = process(**inputs, metadata={'store_provenance': False}).crystals
+        report = read.add_to(crystals, settings.ignore_unknown)[1]
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint='--properties') from error
+    inputs['properties'] = single_file(file)
+    if table:
+        inputs['table'] = orm.Dict(settings.model_dump(mode='json', exclude_defaults=True))
+    return report

@@ -21,6 +21,9 @@ from aiida_goectp.cli.params import FILE
 
 __all__ = ('verify',)
 
+_MAX_TRIED_STRUCTURES = 50
+"""the engine must accept one of these"""
+
 
 @click.command()
 @click.argument('selection', required=False, type=NodeParamType())
@@ -90,6 +93,7 @@ def verify(selection: Any, run: bool, label: str, **values: Any) -> None:
 
     inputs = _selection_inputs(selection if selection is not None else latest_screen(), values['number'])
     inputs |= _option_inputs(values)
+    _check_structures(inputs)
     builder = _builder(inputs, label)
     launch(
         builder, run, f'computing {len(inputs["selection"])} crystals with {values["engine"]}', len(inputs['selection'])
@@ -112,6 +116,20 @@ def _builder(inputs: dict[str, Any], label: str) -> Any:
         raise click.UsageError(str(error)) from error
     validated(builder).metadata.label = label
     return builder
+
+
+def _check_structures(inputs: dict[str, Any]) -> None:
+    """Check that the engine accepts one of the first structures: potentials and functionals may be unknown.
+
+    :raises click.UsageError: it refuses all of them
+    """
+    from aiida_goectp.workflows.dfpt.engines import first_refusal, load_engine
+
+    items = inputs['selection'].get_list()[:_MAX_TRIED_STRUCTURES]
+    structures = ((item['id'], inputs['structures'][item['structure']]) for item in items)
+    error = first_refusal(load_engine(inputs['engine'].value), structures, inputs['dfpt'], inputs.get('thresholds'))
+    if error is not None:
+        raise click.UsageError(error)
 
 
 def _selection_inputs(node: Any, number: int | None) -> dict[str, Any]:
@@ -151,6 +169,7 @@ def _option_inputs(values: dict[str, Any]) -> dict[str, Any]:
     """
     from aiida import orm
 
+    from aiida_goectp.core.dielectric.gates import check_thresholds
     from aiida_goectp.workflows.dfpt.engines import load_engine
 
     try:
@@ -158,6 +177,10 @@ def _option_inputs(values: dict[str, Any]) -> dict[str, Any]:
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     thresholds = {name: _threshold(name, text) for name, text in values['thresholds']}
+    try:
+        check_thresholds(thresholds)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     inputs = {
         'engine': orm.Str(values['engine']),
         'dfpt': {

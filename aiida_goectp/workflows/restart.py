@@ -18,7 +18,9 @@ from aiida.engine import (
 )
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
+from aiida_goectp.core.formats.settings import unknown_key
 from aiida_goectp.workflows.protocols.mixin import ProtocolMixin, gpu_options, merge
+from aiida_goectp.workflows.protocols.overrides import JOB_CHECKS, Check, as_argument, prefixed
 from aiida_goectp.workflows.submit_once import SubmitOnceMixin
 
 __all__ = ('GoectpBaseRestartWorkChain',)
@@ -32,10 +34,11 @@ class GoectpBaseRestartWorkChain(ProtocolMixin, SubmitOnceMixin, BaseRestartWork
     """
 
     _process_class: Any = None
-    _FREE_KEYS: ClassVar[tuple[str, ...]] = (
-        'goectp.metadata.options.resources',
-        'goectp.metadata.options.environment_variables',
-    )
+    _CHECKS: ClassVar[Mapping[str, Check]] = {
+        'metadata': as_argument,
+        'goectp.code': as_argument,
+        **prefixed('goectp', JOB_CHECKS),
+    }
     _STATUS_OUTPUT: ClassVar[str]
     """output of the job with the status that the executable reports"""
     _PROGRESS_KEY: ClassVar[str]
@@ -91,7 +94,7 @@ class GoectpBaseRestartWorkChain(ProtocolMixin, SubmitOnceMixin, BaseRestartWork
         ports: Any = cls.spec().inputs
         known = set(ports['goectp'])
         if unknown := sorted(set(nodes) - known):
-            raise ValueError(f'unknown input {", ".join(unknown)}; the job has {", ".join(sorted(known))}')
+            raise ValueError(unknown_key(unknown[0], sorted(known), 'input'))
         inputs = cls.get_protocol_inputs(protocol, overrides)
         if isinstance(code, str):
             code = orm.load_code(code)
@@ -102,6 +105,7 @@ class GoectpBaseRestartWorkChain(ProtocolMixin, SubmitOnceMixin, BaseRestartWork
         return {
             'goectp': {name: value for name, value in job.items() if name in known},
             **{name: orm.to_aiida_type(value) for name, value in inputs.items() if name in ports},
+        cls.check_options('goectp.metadata.options', options)
         }
 
     @classmethod

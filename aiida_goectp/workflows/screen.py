@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from aiida import orm
 from aiida.common import AttributeDict
@@ -13,7 +13,8 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_goectp.calculations.base import validate_positive
 from aiida_goectp.calculations.rank import filter_crystals, merge_predictions, rank_crystals
 from aiida_goectp.calculations.select import select_top
-from aiida_goectp.core.selection import Filters, figure_of_merit
+from aiida_goectp.core.formats.settings import read_settings
+from aiida_goectp.core.selection import FIGURES_OF_MERIT, Filters, figure_of_merit
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
@@ -21,6 +22,7 @@ from aiida_goectp.data.ranking import RankingData
 from aiida_goectp.workflows.failures import failure_reason
 from aiida_goectp.workflows.predict import PredictWorkChain
 from aiida_goectp.workflows.protocols.mixin import ProtocolMixin
+from aiida_goectp.workflows.protocols.overrides import Check, as_argument, choice, prefixed, settings_of
 from aiida_goectp.workflows.submit_once import SubmitOnceMixin
 
 __all__ = ('ScreenWorkChain', 'runs_without_scheduler')
@@ -36,7 +38,8 @@ def validate_screen(inputs: Mapping[str, Any], _: Any) -> str | None:
     properties = crystals.crystals.properties
     try:
         figure = figure_of_merit(inputs['figure_of_merit'].value)
-        Filters.model_validate(inputs['filters'].get_dict() if 'filters' in inputs else {}).check_columns(properties)
+        filters = inputs['filters'].get_dict() if 'filters' in inputs else {}
+        read_settings(Filters, filters, 'filters').check_columns(properties)
     except ValueError as error:
         return str(error)
     missing = [name for name in figure.columns if name not in properties]
@@ -65,7 +68,12 @@ class ScreenWorkChain(ProtocolMixin, SubmitOnceMixin):
     """
 
     _PROTOCOL_FILE = 'screen.yaml'
-    _FREE_KEYS = ('filters',)
+    _CHECKS: ClassVar[Mapping[str, Check]] = {
+        **dict.fromkeys(('metadata', 'crystals', 'model'), as_argument),
+        'filters': settings_of(Filters),
+        'figure_of_merit': choice(lambda: FIGURES_OF_MERIT),
+        **prefixed('predict', PredictWorkChain._CHECKS),
+    }
 
     defaults = AttributeDict(
         {
@@ -195,6 +203,7 @@ class ScreenWorkChain(ProtocolMixin, SubmitOnceMixin):
         if 'max_concurrent_shards' not in (overrides or {}) and runs_without_scheduler(predict['goectp']['code']):
             builder.max_concurrent_shards = orm.Int(1)
         conditions = {**inputs.get('filters', {}), **(filters or {})}
+        read_settings(Filters, conditions, 'filters')
         if conditions:
             builder.filters = orm.Dict(conditions)
         return builder

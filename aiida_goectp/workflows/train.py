@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from aiida import orm
 from aiida.common import AttributeDict
@@ -12,7 +12,9 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.calculations.monitors import TRAINING
 from aiida_goectp.calculations.train import TrainCalculation, all_settings, settings_error
+from aiida_goectp.core.learning.settings import TrainSettings
 from aiida_goectp.data.dataset import DatasetData
+from aiida_goectp.workflows.protocols.overrides import Check, monitor_errors, settings_of
 from aiida_goectp.workflows.restart import GoectpBaseRestartWorkChain
 
 __all__ = ('TrainWorkChain',)
@@ -29,7 +31,11 @@ class TrainWorkChain(GoectpBaseRestartWorkChain):
 
     _process_class = TrainCalculation
     _PROTOCOL_FILE = 'train.yaml'
-    _FREE_KEYS = (*GoectpBaseRestartWorkChain._FREE_KEYS, 'goectp.monitors')
+    _CHECKS: ClassVar[Mapping[str, Check]] = {
+        **GoectpBaseRestartWorkChain._CHECKS,
+        'goectp.settings': settings_of(TrainSettings),
+        'goectp.monitors': monitor_errors,
+    }
     _STATUS_OUTPUT, _PROGRESS_KEY, _UNIT = 'output_parameters', 'epochs_done', 'epochs'
 
     defaults = AttributeDict(

@@ -31,7 +31,13 @@ from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.data.ranking import RankingData
 from aiida_goectp.workflows.aiida_private import ResumeAfterEachChildMixin
 from aiida_goectp.workflows.dfpt.base import validate_thresholds
-from aiida_goectp.workflows.dfpt.engines import earlier_responses, engine_inputs, load_engine, same_settings
+from aiida_goectp.workflows.dfpt.engines import (
+    check_engine,
+    earlier_responses,
+    engine_inputs,
+    load_engine,
+    same_settings,
+)
 from aiida_goectp.workflows.dfpt.gates import evaluate_gates
 from aiida_goectp.workflows.failures import failure_reason
 from aiida_goectp.workflows.submit_once import SubmitOnceMixin
@@ -51,10 +57,14 @@ _CALCULATION = 'dfpt_{}'
 def validate_verify(inputs: Mapping[str, Any], _: Any) -> str | None:
     """Return an error for an unknown engine, or for a selection that is incomplete or given in two ways."""
     try:
-        if 'engine' in inputs:
-            load_engine(inputs['engine'].value)
+        engine = load_engine(inputs['engine'].value) if 'engine' in inputs else None
     except ValueError as error:
         return f'engine: {error}'
+    try:
+        if engine is not None:
+            check_engine(engine, inputs.get('dfpt', {}))
+    except ValueError as error:
+        return f'dfpt: {error}'
     ranked = [name for name in ('ranking', 'crystals', 'number') if name in inputs]
     if ('selection' in inputs) == bool(ranked):
         return 'give either `selection` with its `structures`, or `ranking` with its `crystals` and a `number`'

@@ -7,7 +7,9 @@ from aiida import orm
 from aiida_goectp.cli.queries import latest_node
 from aiida_goectp.data.crystals import structure_from_crystal
 from tests.calculations.test_structures import CIF
-from tests.cli.runner import invoke
+from tests.cli.runner import flat, invoke
+
+POSCAR = 'Po\n1.0\n3.3 0 0\n0 3.3 0\n0 0 3.3\nPo\n1\nDirect\n0 0 0\n'
 
 pytestmark = pytest.mark.usefixtures('aiida_profile_clean')
 
@@ -46,7 +48,98 @@ def test_property_table(tmp_path):
     assert 'band_gap' in invoke('import', tmp_path / 'MgO.cif', '--properties', tmp_path / 'gaps.csv')
     assert latest_node('goectp.crystals').crystals.properties['band_gap'].tolist() == [7.8]
     (tmp_path / 'wrong.csv').write_text('id,band_gap\nMgS,7.8\n')
-    assert 'MgS' in invoke('import', tmp_path / 'MgO.cif', '--properties', tmp_path / 'wrong.csv', status=1)
+
+
+def count_nodes():
+    return orm.QueryBuilder().append(orm.Node).count()
+
+
+@pytest.mark.parametrize(
+    ('table', 'options', 'named'),
+    [
+        ('id,band_gap\nMgS,7.8\n', [], 'MgS'),
+        ('id,band_gap\nMgO,N/A\n', [], "line 2: 'N/A'"),
+        ('id,gap\nMgO,3.0 eV\n', [], "'3.0 eV'"),
+        ('name,gap\nMgO,3.0\n', [], '--id-column'),
+        ('id,gap\nMgO,3.0\nMgO,2\n', [], 'lines 2 and 3'),
+        ('id;gap\nMgO;3,0\n', [], 'decimal point'),
+        ('id,gap\nMgO,3.0\n', ['--text-column', 'gaps'], "'gap'"),
+    ],
+)
+def test_invalid_property_tables_store_nothing(tmp_path, table, options, named):
+    (tmp_path / 'MgO.cif').write_text(CIF)
+    (tmp_path / 't.csv').write_text(table)
+    output = flat(invoke('import', tmp_path / 'MgO.cif', '--properties', tmp_path / 't.csv', *options, status=2))
+    assert '--properties' in output
+    assert named in output
+    assert count_nodes() == 0
+
+
+def test_options_of_the_property_table(tmp_path):
+    (tmp_path / 'MgO.cif').write_text(CIF)
+    (tmp_path / 't.csv').write_text('material;band_gap;group\nMgO;N/A;225\nMgS;4.5;1\n')
+    options = ['--id-column', 'material', '--ignore-unknown', '--missing', 'N/A', '--text-column', 'group']
+    output = invoke('import', tmp_path / 'MgO.cif', '--properties', tmp_path / 't.csv', *options)
+    node = latest_node('goectp.crystals')
+    assert np.isnan(node.crystals.properties['band_gap'][0])
+    assert node.crystals.properties['group'].tolist() == ['225']
+    assert node.creator.inputs.table.get_dict()['id_column'] == 'material'
+    lines = [' '.join(line.split()) for line in output.splitlines()]
+    assert 'rows of the table left out: unknown id 1 MgS' in lines
+    assert 'property band_gap: numbers 0' in lines
+    assert 'requires --properties' in invoke('import', tmp_path / 'MgO.cif', '--missing', 'x', status=2)
+
+
+def test_what_is_left_out_is_listed(tmp_path):
+    folder = tmp_path / 'all'
+    for name in ('a', 'b', 'c/d'):
+        (folder / name).mkdir(parents=True)
+        (folder / name / 'POSCAR').write_text(POSCAR)
+    for name, text in (('x.cif', CIF), ('empty.cif', ''), ('notes.txt', 'x'), ('more.txt', 'x'), ('.hidden', 'x')):
+        (folder / name).write_text(text)
+    lines = [' '.join(line.split()) for line in invoke('import', folder).splitlines()]
+    node = latest_node('goectp.crystals')
+    assert list(node.crystals.ids) == ['x']
+    assert [failure.code for failure in node.crystals.failures] == ['empty_file']
+    assert 'crystals 1' in lines
+    assert 'failed empty file 1 empty' in lines
+    for text in (
+        'left out subfolder, read it with --recursive 3',
+        'left out unknown kind of file 2',
+        'left out hidden 1',
+    ):
+        assert any(line.startswith(text) for line in lines), text
+    invoke('import', folder, '--recursive')
+    assert list(latest_node('goectp.crystals').crystals.ids) == ['a', 'b', 'd', 'x']
+
+
+def test_poscar_files_take_the_name_of_their_folder(tmp_path, monkeypatch):
+    for name in ('a', 'b'):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'POSCAR').write_text(POSCAR)
+        (tmp_path / name / 'CONTCAR').write_text(POSCAR)
+    invoke('import', tmp_path / 'a' / 'POSCAR', tmp_path / 'b' / 'POSCAR')
+    node = latest_node('goectp.crystals')
+    assert list(node.crystals.ids) == ['a', 'b']
+    inputs = node.creator.base.links.get_incoming().all_nodes()
+    assert {name for item in inputs for name in item.base.repository.list_object_names()} == {'a', 'b'}
+    monkeypatch.chdir(tmp_path / 'a')
+    invoke('import', 'POSCAR')
+    assert list(latest_node('goectp.crystals').crystals.ids) == ['a']
+    invoke('import', '.')
+    assert list(latest_node('goectp.crystals').crystals.ids) == ['a', 'a#2']
+
+
+def test_large_folder_with_subfolders(tmp_path):
+    for index in range(102):
+        for name in ('p', 'q'):
+            (tmp_path / name / f'c{index:03d}').mkdir(parents=True)
+            (tmp_path / name / f'c{index:03d}' / 'POSCAR').write_text(POSCAR)
+    invoke('import', tmp_path, '--recursive')
+    node = latest_node('goectp.crystals')
+    assert len(node) == 204
+    assert {'c000', 'c101', 'c000#2'} <= set(node.crystals.ids)
+    assert [type(item) for item in node.creator.base.links.get_incoming().all_nodes()] == [orm.FolderData]
 
 
 def test_group(crystal_set):

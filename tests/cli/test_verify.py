@@ -54,9 +54,9 @@ def test_verification_runs_and_is_shown(campaign):
         (('--engine', NAME, '--set', 'beauty', '1'), ['beauty', 'table, code, relax, factor, seconds']),
         (('--engine', NAME, '--set', 'table', '{'), ['--set table']),
         (('--engine', NAME, '--threshold', 'insulating', 'high'), ['--threshold insulating', "'high'"]),
-        (('--engine', NAME, '--threshold', 'beauty', '1'), ["'beauty'"]),
+        (('--engine', NAME, '--threshold', 'insulatin', '1'), ['thresholds.insulatin: ', "'insulating'"]),
         (('--engine', NAME, '--potentials', 'PBE'), ['--potentials']),
-        (('--engine', NAME, '--code', 'pw=pw@localhost'), ["'pw'", 'TableDfptWorkChain=…']),
+        (('--engine', NAME, '--code', 'pw=pw@localhost'), ['pw: unknown role', 'TableDfptWorkChain']),
         (('--engine', 'quantumespresso'), ['pw@localhost']),
     ],
 )

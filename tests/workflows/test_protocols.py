@@ -1,7 +1,5 @@
 """Protocols: each gives a builder with valid inputs; unknown names are reported."""
 
-import warnings
-
 import pytest
 from aiida import orm
 from aiida.engine.processes.ports import PortNamespace
@@ -110,25 +108,23 @@ def test_overrides_take_precedence(any_code, crystals, tiny):
 def test_unknown_protocol_and_keys(any_code, crystals, tiny):
     with pytest.raises(ValueError, match='quick'):
         ScreenWorkChain.get_builder_from_protocol(any_code, crystals, tiny, 'quick')
-    with pytest.warns(UserWarning, match=r'goectp\.batch_atom, nonsense'):
+    with pytest.raises(ValueError, match=r'goectp\.batch_atom: unknown input .*; nonsense: unknown input'):
         PredictWorkChain.get_builder_from_protocol(
             any_code, crystals, tiny, overrides={'goectp': {'batch_atom': 1}, 'nonsense': 2}
         )
-    with pytest.warns(UserWarning, match=r'predict\.goectp\.devise'):
+    with pytest.raises(ValueError, match=r'predict\.goectp\.devise: unknown input'):
         ScreenWorkChain.get_builder_from_protocol(
             any_code, crystals, tiny, overrides={'predict': {'goectp': {'devise': 'cpu'}}}
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter('error', UserWarning)
-        ScreenWorkChain.get_builder_from_protocol(
-            any_code,
-            crystals,
-            tiny,
-            overrides={
-                'filters': {'ranges': {'band_gap': [1, 2]}},
-                'predict': {'goectp': {'metadata': {'options': {'resources': {'num_machines': 1}}}}},
-            },
-        )
+    ScreenWorkChain.get_builder_from_protocol(
+        any_code,
+        crystals,
+        tiny,
+        overrides={
+            'filters': {'ranges': {'band_gap': [1, 2]}},
+            'predict': {'goectp': {'metadata': {'options': {'resources': {'num_machines': 1}}}}},
+        },
+    )
 
 
 @pytest.mark.parametrize(

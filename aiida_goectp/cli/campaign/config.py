@@ -10,7 +10,9 @@ import click
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
+from aiida_goectp.core.crystals.property_table import TableSettings
 from aiida_goectp.core.dielectric.gates import check_thresholds
+from aiida_goectp.core.formats.functionals import check_functional
 from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.formats.settings import Settings, settings_errors
 from aiida_goectp.core.learning.settings import TrainSettings
@@ -42,7 +44,9 @@ class PoolSource(Settings):
     """The crystals to search."""
 
     source: Names = Field(description='PK, UUID or label of a node of crystals, or files and folders of structures')
-    properties: str | None = Field(default=None, description='CSV table of property columns; only with files')
+    recursive: bool = Field(default=False, description='whether to read files in subfolders; only with folders')
+    properties: str | None = Field(default=None, description='table of property columns; only with files')
+    table: TableSettings = Field(default_factory=TableSettings, description='how the table of properties is read')
 
 
 class DatasetSource(Settings):
@@ -114,6 +118,13 @@ class CampaignConfig(Settings):
     overrides: dict[str, Any] = Field(
         default_factory=dict, description='overrides of predict and train, nested as in the protocol'
     )
+
+    @field_validator('dataset')
+    @classmethod
+    def _functional_exists(cls, dataset: DatasetSource) -> DatasetSource:
+        if dataset.functional is not None:
+            check_functional(dataset.functional)
+        return dataset
 
     @field_validator('pool', 'dataset', mode='before')
     @classmethod

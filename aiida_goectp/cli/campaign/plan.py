@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,7 @@ from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.selection import KnownCrystals, PickSettings
 from aiida_goectp.data.crystals import structure_from_crystal
 from aiida_goectp.workflows.campaign.workchain import ActiveLearningWorkChain
-from aiida_goectp.workflows.dfpt.engines import engine_inputs, load_engine
+from aiida_goectp.workflows.dfpt.engines import first_refusal, load_engine
 from aiida_goectp.workflows.protocols.mixin import merge
 
 __all__ = ('Plan', 'candidates', 'make_plan')
@@ -121,25 +120,24 @@ def _builder(
         'reuse': orm.Bool(config.reuse),
         **nodes,
     }
-    with warnings.catch_warnings():
-        # an override without effect is an invalid key
-        warnings.filterwarnings('error', message='.* has no input .*', category=UserWarning)
+    if config.overrides:
         try:
-            return ActiveLearningWorkChain.get_builder_from_protocol(
-                code,
-                found['pool'].node,
-                found['dataset'].node,
-                config.engine,
-                dfpt,
-                found['model'].node if 'model' in found else None,
-                config.protocol,
-                _overrides(config),
-                config.options,
-                config.gpus,
-                **more,
-            )
-        except UserWarning as error:
+            ActiveLearningWorkChain.get_protocol_inputs(config.protocol, config.overrides)
+        except ValueError as error:
             raise ValueError(f'overrides: {error}') from error
+    return ActiveLearningWorkChain.get_builder_from_protocol(
+        code,
+        found['pool'].node,
+        found['dataset'].node,
+        config.engine,
+        dfpt,
+        found['model'].node if 'model' in found else None,
+        config.protocol,
+        _overrides(config),
+        config.options,
+        config.gpus,
+        **more,
+    )
 
 
 def _overrides(config: CampaignConfig) -> dict[str, Any]:
@@ -197,13 +195,8 @@ def _check_engine(builder: Any) -> None:
         raise configuration_error(
             [f'pool: the dataset contains all of its {int(passes.sum())} crystals that pass the filters']
         )
-    engine = load_engine(builder.engine.value)
-    errors: list[str] = []
-    for crystal in (builder.pool.crystals[row] for row in rows):
-        try:
-            engine_inputs(engine, structure_from_crystal(crystal), builder.dfpt, builder.thresholds)
-        except ValueError as error:
-            errors.append(f'{crystal.id}: {error}')
-        else:
-            return
-    raise configuration_error([f'dfpt: {builder.engine.value} refuses the first {len(errors)} candidates; {errors[0]}'])
+    crystals = (builder.pool.crystals[row] for row in rows)
+    structures = ((crystal.id, structure_from_crystal(crystal)) for crystal in crystals)
+    error = first_refusal(load_engine(builder.engine.value), structures, builder.dfpt, builder.thresholds)
+    if error is not None:
+        raise configuration_error([f'dfpt: {error}'])

@@ -85,12 +85,15 @@ def find_pool(given: PoolSource, folder: Path) -> Source:
             raise ValueError(f'properties: only allowed with files; node {found.node.pk} has its own property columns')
         return found
     try:
-        inputs = file_inputs(paths)
+        inputs, left_out = file_inputs(paths, given.recursive)
     except click.ClickException as error:
         raise ValueError(error.message) from error
     if given.properties is not None:
         inputs['properties'] = single_file(_file(given.properties, folder))
-    return _created(import_structures, inputs, ', '.join(given.source))
+        if table := given.table.model_dump(mode='json', exclude_defaults=True):
+            inputs['table'] = orm.Dict(table)
+    origin = ', '.join(given.source) + (f'; {len(left_out)} files and folders left out' if left_out else '')
+    return _created(import_structures, inputs, origin)
 
 
 def find_dataset(given: DatasetSource, folder: Path) -> Source:

@@ -14,7 +14,9 @@ label: my first campaign
 # The crystals to search: PK, UUID or label of a node (aiida-goectp import), or files and folders.
 pool:
   source: structures
+  # recursive: true                         # read files in subfolders
   # properties: structures/properties.csv   # property columns by id, e.g. band_gap
+  # table: {id_column: material, missing: [N/A], ignore_unknown: true}
 
 # The starting dataset: a node (aiida-goectp dataset), a dataset.npz or labelled JSON lines.
 dataset:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 from rich.table import Table
 
-from aiida_goectp.cli.views.tables import make_table, table_title
+from aiida_goectp.cli.views.tables import make_table, show_table, table_title
 from aiida_goectp.cli.views.words import spaced
 from aiida_goectp.core.crystals import CrystalSet, Failure
 from aiida_goectp.core.crystals.elements import symbols_of
+from aiida_goectp.core.crystals.property_table import TableReport
+from aiida_goectp.core.crystals.readers import LeftOut, LeftOutFile
+from aiida_goectp.data.crystals import CrystalsData
 
-__all__ = ('crystals_table', 'failure_table')
+__all__ = ('crystals_table', 'failure_table', 'show_import')
 
 _MAX_COLUMNS = 6
 """property columns in a table"""
+
+_LEFT_OUT = {
+    LeftOut.UNKNOWN_KIND: 'unknown kind of file',
+    LeftOut.HIDDEN: 'hidden',
+    LeftOut.SUBFOLDER: 'subfolder, read it with --recursive',
+}
 
 
 def crystals_table(crystals: CrystalSet, rows: int) -> Table:
@@ -33,6 +43,43 @@ def crystals_table(crystals: CrystalSet, rows: int) -> Table:
         lines.append([crystal.id, formula, len(crystal.atomic_numbers), volume, *values])
     columns = ['id', 'formula', 'atoms', 'volume (Å³)', *names]
     return make_table(table_title('Crystals', n, len(crystals)), columns, lines, 2)
+
+
+def show_import(node: CrystalsData, left_out: Sequence[LeftOutFile], report: TableReport | None) -> None:
+    """Print the rows that could not be read, and the counts of all that was read or left out, with reasons.
+
+    :param left_out: files and folders that were not read
+    :param report: what the table of properties contributed
+    """
+    failures = node.crystals.failures
+    if failures:
+        show_table(failure_table(failures))
+    lines: list[list[object]] = [['crystals', '', len(node), '']]
+    lines += _counted('failed', [(spaced(failure.code), failure.id) for failure in failures])
+    lines += _counted('left out', [(_LEFT_OUT[item.reason], str(item.path)) for item in left_out])
+    if report is not None:
+        lines.append(['rows of the table', 'used', report.rows, ''])
+        lines += _counted('rows of the table', [('left out: unknown id', name) for name in report.unknown])
+        if report.without_row:
+            lines.append(['crystals', 'without a row in the table', report.without_row, ''])
+    for name in node.columns:
+        kind = 'text' if node.crystals.properties[name].dtype.kind == 'U' else 'numbers'
+        lines.append(['property', f'{name}: {kind}', _present(node.crystals.properties[name]), ''])
+    show_table(make_table('Import', ['', 'reason', 'number', 'first'], lines, 2))
+
+
+def _counted(what: str, items: Sequence[tuple[str, str]]) -> list[list[object]]:
+    """Return one line per reason: what, reason, number, first item."""
+    firsts: dict[str, str] = {}
+    for reason, name in items:
+        firsts.setdefault(reason, name)
+    counts = Counter(reason for reason, _ in items)
+    return [[what, reason, number, firsts[reason]] for reason, number in counts.most_common()]
+
+
+def _present(column: np.ndarray) -> int:
+    """Return the number of rows with a value."""
+    return int((column != '').sum() if column.dtype.kind == 'U' else np.isfinite(column.astype(np.float64)).sum())
 
 
 def failure_table(failures: Sequence[Failure], rows: int = 20) -> Table:

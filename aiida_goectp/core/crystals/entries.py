@@ -10,6 +10,7 @@ import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet, Failure
 from aiida_goectp.core.crystals.validation import split_valid
+from aiida_goectp.core.formats.names import NUMERIC_COLUMNS
 
 __all__ = ('Entry', 'clean_text', 'collect', 'decoded', 'scalars', 'unique_ids')
 
@@ -66,7 +67,8 @@ def collect(entries: Iterable[Entry]) -> CrystalSet:
     """Return the valid crystals of all entries in order, with the failures of the others.
 
     Duplicate ids are made unique by :func:`unique_ids`. A property that a row does not have is NaN, or empty in a text
-    column. A row that would add more than the 200th property column is a failure.
+    column. A row that would add more than the 200th property column, or with text as its band gap or energy above the
+    hull, is a failure.
     """
     listed = list(entries)
     ids = unique_ids([clean_text(entry.row.id) for entry in listed])
@@ -78,6 +80,8 @@ def collect(entries: Iterable[Entry]) -> CrystalSet:
         elif len(names.keys() | columns.keys()) > _MAX_COLUMNS:
             text = f'its properties make more than {_MAX_COLUMNS} columns; leave some out'
             failures.append(Failure(name, 'unreadable_row', text))
+        elif text := _text_in_numeric_column(columns):
+            failures.append(Failure(name, 'unreadable_property', text))
         else:
             crystals.append(row._replace(id=name))
             properties.append(columns)
@@ -89,6 +93,14 @@ def collect(entries: Iterable[Entry]) -> CrystalSet:
         return checked
     places = {name: entry.where for name, entry in zip(ids, listed, strict=True)}
     return replace(checked, failures=tuple(_with_place(failure, places[failure.id]) for failure in checked.failures))
+
+
+def _text_in_numeric_column(columns: Mapping[str, Any]) -> str:
+    """Return an error for text in a column that must be numbers, empty without one."""
+    for name in NUMERIC_COLUMNS:
+        if isinstance(value := columns.get(name), str):
+            return f'{name}: {value!r} is not a number; leave out a missing value, or give null'
+    return ''
 
 
 def _with_place(failure: Failure, where: str) -> Failure:

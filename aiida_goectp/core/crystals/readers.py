@@ -12,8 +12,8 @@ file name                                format
 ======================================== ==========================================================================
 
 All of them may be compressed (``.gz``). A row that cannot be read or is not a valid crystal becomes a failure of the
-set. Its code is ``unreadable_file``, ``unreadable_row``, ``unknown_format``, ``partial_occupancy``,
-``composition_mismatch``, ``symmetry_mismatch``, ``not_periodic`` or one of
+set. Its code is ``unreadable_file``, ``empty_file``, ``unreadable_row``, ``unreadable_property``, ``unknown_format``,
+``partial_occupancy``, ``composition_mismatch``, ``symmetry_mismatch``, ``not_periodic`` or one of
 :func:`aiida_goectp.core.crystals.validation.check_crystal`.
 """
 
@@ -23,7 +23,9 @@ import io
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from enum import Enum
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 from aiida_goectp.core.crystals.cif import read_cif
 from aiida_goectp.core.crystals.crystalset import CrystalSet, Failure
@@ -34,10 +36,15 @@ from aiida_goectp.core.formats.npz import FormatError
 
 __all__ = (
     'SUFFIXES',
+    'LeftOut',
+    'LeftOutFile',
+    'Listing',
+    'entry_name',
+    'list_structures',
+    'needs_folder',
     'read_bytes',
     'read_contents',
     'read_structures',
-    'structure_files',
     'unpack',
 )
 
@@ -48,6 +55,33 @@ _CHUNK = 2**20
 
 _MAX_FAILURES = 10_000
 """rows of one file that may fail, besides ten for each crystal that was read; the rest of the file is not read then"""
+
+_BARE = re.compile(r'(POSCAR|CONTCAR)(\.gz)?', re.IGNORECASE)
+"""names of files that all crystals share"""
+
+
+class LeftOut(Enum):
+    """Why a file or folder is not read."""
+
+    UNKNOWN_KIND = 'unknown_kind'
+    HIDDEN = 'hidden'
+    SUBFOLDER = 'subfolder'
+
+
+class LeftOutFile(NamedTuple):
+    """A file or folder that is not read."""
+
+    path: Path
+    reason: LeftOut
+
+
+class Listing(NamedTuple):
+    """Files of a folder."""
+
+    files: tuple[Path, ...]
+    """structure files"""
+    left_out: tuple[LeftOutFile, ...]
+
 
 _Reader = Callable[[str, str, bytes], Iterator[Entry]]
 
@@ -82,14 +116,16 @@ SUFFIXES = tuple(_READERS)
 _KNOWN = f'{", ".join(SUFFIXES)}, POSCAR*, CONTCAR*, each with or without .gz'
 
 
-def read_structures(paths: Sequence[str | Path]) -> CrystalSet:
+def read_structures(paths: Sequence[str | Path], recursive: bool = False) -> CrystalSet:
     """Read structure files and folders of structure files into one set, in the given order.
 
-    Files of a folder are read sorted by name, without subfolders, hidden files and files of other formats. The id of a
-    crystal is the stem of its file, with ``@0``, ``@1``, … if the file contains several, or the ``id`` of a JSON line;
-    repeated ids get ``#2``, ``#3``, …. Scalars of JSON lines and of extended XYZ frames become property columns.
+    Files of a folder are read sorted by name, without hidden files and files of other formats. The id of a crystal is
+    the stem of its file, the name of the folder for files called POSCAR and CONTCAR, with ``@0``, ``@1``, … if the file
+    contains several, or the ``id`` of a JSON line; repeated ids get ``#2``, ``#3``, …. Scalars of JSON lines and of
+    extended XYZ frames become property columns.
 
     :param paths: files and folders
+    :param recursive: also the files in subfolders
     :raises FormatError: a path that does not exist, a folder without structure files, or no valid crystal at all
     """
     files = [file for path in paths for file in structure_files(Path(path))]
@@ -117,21 +153,53 @@ def read_bytes(name: str, content: bytes) -> CrystalSet:
     return read_contents([(name, content)])
 
 
-def structure_files(path: Path) -> list[Path]:
-    """Return the structure files of a folder sorted by name, without subfolders; a file is returned itself.
+def list_structures(path: Path, recursive: bool = False) -> Listing:
+    """Return the structure files of a folder sorted by name, and what is left out; a file is returned itself.
 
+    :param recursive: also those in subfolders; links to folders are not followed
     :raises FormatError: the path does not exist, or is a folder without structure files
     """
     if path.is_file():
-        return [path]
+        return Listing((path,), ())
     if not path.is_dir():
         raise FormatError(f'{path}: no such file or folder')
-    found = sorted(
-        item for item in path.iterdir() if item.is_file() and not item.name.startswith('.') and _reader(item.name)[0]
-    )
-    if not found:
-        raise FormatError(f'{path}: no structure file in this folder; supported are {_KNOWN}')
-    return found
+    listing = _list_folder(path, recursive)
+    if not listing.files:
+        folders = sum(item.reason is LeftOut.SUBFOLDER for item in listing.left_out)
+        more = f'; it has {folders} subfolders, read them with --recursive' if folders else ''
+        raise FormatError(f'{path}: no structure file in this folder; supported are {_KNOWN}{more}')
+    return listing
+
+
+def _list_folder(path: Path, recursive: bool) -> Listing:
+    files: list[Path] = []
+    left_out: list[LeftOutFile] = []
+    for item in sorted(path.iterdir()):
+        if item.name.startswith('.'):
+            left_out.append(LeftOutFile(item, LeftOut.HIDDEN))
+        elif item.is_dir() and (not recursive or item.is_symlink()):
+            left_out.append(LeftOutFile(item, LeftOut.SUBFOLDER))
+        elif item.is_dir():
+            inner = _list_folder(item, recursive)
+            files += inner.files
+            left_out += inner.left_out
+        elif item.is_file() and _reader(item.name)[0] is not None:
+            files.append(item)
+        else:
+            left_out.append(LeftOutFile(item, LeftOut.UNKNOWN_KIND))
+    return Listing(tuple(files), tuple(left_out))
+
+
+def needs_folder(name: str) -> bool:
+    """Return whether a file is called POSCAR or CONTCAR, so that the name of its folder is the id of the crystal."""
+    return _BARE.fullmatch(name) is not None
+
+
+def entry_name(path: Path) -> str:
+    """Return the name under which a file is read: its path, with the name of the folder if the id needs it."""
+    if not needs_folder(path.name) or path.parent.name not in ('', '..'):
+        return str(path)
+    return f'{path.resolve().parent.name}/{path.name}'
 
 
 def _content(path: Path) -> bytes | Failure:
@@ -148,6 +216,8 @@ def _reader(name: str) -> tuple[_Reader | None, str]:
     suffix = PurePath(plain).suffix.lower()
     if suffix in _READERS:
         return _READERS[suffix], plain[: -len(suffix)]
+    if needs_folder(plain):
+        return read_poscar, PurePath(name).parent.name or plain
     if re.match(r'(POSCAR|CONTCAR)', plain):
         return read_poscar, plain
     return None, plain
@@ -164,6 +234,9 @@ def _entries(name: str, content: bytes | Failure) -> Iterator[Entry]:
             plain = unpack(content) if name.lower().endswith('.gz') else content
         except ValueError as error:
             yield Entry(Failure(stem, 'unreadable_file', f'{error}; fetch the file again'), {}, name)
+            return
+        if not plain[:1024].strip() and not plain.strip():
+            yield Entry(Failure(stem, 'empty_file', 'the file is empty; export it again'), {}, name)
             return
         yield from _limited(reader(name, stem, plain), stem, name)
 

@@ -16,6 +16,7 @@ import numpy as np
 from aiida_goectp.core.dielectric.gate_codes import GATES, GateCode, Part, VerdictLabel
 from aiida_goectp.core.dielectric.response import DielectricResponse
 from aiida_goectp.core.dielectric.tensors import eigenvalues
+from aiida_goectp.core.formats.settings import unknown_key
 
 __all__ = ('DEFAULT_THRESHOLDS', 'Gate', 'Verdict', 'check_thresholds', 'judge', 'judge_gap')
 
@@ -104,12 +105,12 @@ def check_thresholds(thresholds: Mapping[str, float | None] | None) -> dict[str,
     limits: dict[str, float] = dict(DEFAULT_THRESHOLDS)
     for name, value in (thresholds or {}).items():
         if name not in DEFAULT_THRESHOLDS:
-            raise ValueError(f'unknown gate {name!r}; known gates: {", ".join(DEFAULT_THRESHOLDS)}')
+            raise ValueError(unknown_key(f'thresholds.{name}', DEFAULT_THRESHOLDS, 'gate'))
         if value is None:
             limits.pop(name)
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-            raise ValueError(f'threshold of the gate {name}: expected a number, or null to disable it; found {value!r}')
+            raise ValueError(f'thresholds.{name}: expected a number, or null to disable the gate; found {value!r}')
         limits[name] = float(value)
     return limits
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ('PARTS', 'SPLIT_PARTS')
+__all__ = ('GAP_COLUMN', 'HULL_COLUMN', 'NUMERIC_COLUMNS', 'PARTS', 'SPLIT_PARTS')
 
 PARTS = ('electronic', 'ionic', 'total')
 """parts of the static permittivity: clamped ions, ionic contribution, and their sum"""
 
 SPLIT_PARTS = ('train', 'validation', 'test')
 """parts of a split"""
+
+GAP_COLUMN, HULL_COLUMN = 'band_gap', 'e_above_hull'
+"""property columns of the band gap in eV and of the energy above the convex hull in eV/atom"""
+
+NUMERIC_COLUMNS = (GAP_COLUMN, HULL_COLUMN)
+"""property columns that filters and figures of merit use; text in them is an error at import"""

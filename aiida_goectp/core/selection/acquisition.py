@@ -15,10 +15,10 @@ from importlib.metadata import entry_points
 from typing import Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from aiida_goectp.core.formats.npz import FormatError
-from aiida_goectp.core.formats.settings import Settings
+from aiida_goectp.core.formats.settings import Settings, unknown_key, unknown_value
 
 __all__ = (
     'ACQUISITIONS',
@@ -56,6 +56,13 @@ class AcquisitionSettings(Settings):
     )
     seed: int = Field(default=0, ge=0, description='seed of random')
     options: dict[str, Any] = Field(default_factory=dict, description='parameters of functions of other packages')
+
+    @model_validator(mode='after')
+    def _check_options(self) -> AcquisitionSettings:
+        if self.options and self.name in ACQUISITIONS:
+            known = [name for name in type(self).model_fields if name not in ('name', 'options')]
+            raise ValueError(unknown_key(f'options.{next(iter(self.options))}', known, 'parameter'))
+        return self
 
 
 @dataclass(frozen=True)
@@ -277,7 +284,7 @@ def acquisition(name: str) -> Acquisition:
         return ACQUISITIONS[name]
     points = list(entry_points(group=GROUP, name=name))
     if not points:
-        raise FormatError(f'acquisition.name: unknown function {name!r}; available: {", ".join(acquisition_names())}')
+        raise FormatError(unknown_value('acquisition.name', name, acquisition_names()))
     if len({point.value for point in points}) > 1:
         values = ', '.join(sorted(point.value for point in points))
         raise FormatError(f'acquisition.name: {name!r} is defined by {values}; uninstall all packages but one')

@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS, SYMBOLS
+from aiida_goectp.core.formats.names import GAP_COLUMN, HULL_COLUMN
 from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.selection.reasons import Reason, ReasonCode, make_reason
 
-__all__ = ('GAP_COLUMN', 'HULL_COLUMN', 'Filters')
+__all__ = ('Filters',)
 
-GAP_COLUMN, HULL_COLUMN = 'band_gap', 'e_above_hull'
 _ATOMS = 'number of atoms'
 
 

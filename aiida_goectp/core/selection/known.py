@@ -11,8 +11,8 @@ from aiida_goectp.core.crystals.concatenate import concatenate_crystals
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.dielectric.tensors import polycrystalline_average
+from aiida_goectp.core.formats.names import GAP_COLUMN
 from aiida_goectp.core.formats.npz import check_shape
-from aiida_goectp.core.selection.filters import GAP_COLUMN
 from aiida_goectp.core.selection.merit import FigureOfMerit, figure_of_merit, label_rows
 
 __all__ = ('KnownCrystals',)

@@ -10,6 +10,7 @@ import numpy as np
 
 from aiida_goectp.core.dielectric import tensors
 from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.settings import unknown_value
 
 __all__ = ('FIGURES_OF_MERIT', 'FigureOfMerit', 'TensorRows', 'UncertainRows', 'figure_of_merit', 'label_rows')
 
@@ -232,5 +233,4 @@ def figure_of_merit(name: str) -> FigureOfMerit:
     try:
         return FIGURES_OF_MERIT[name]
     except KeyError:
-        known = ', '.join(FIGURES_OF_MERIT)
-        raise FormatError(f'unknown figure of merit {name!r}; available: {known}') from None
+        raise FormatError(unknown_value('figure_of_merit', name, FIGURES_OF_MERIT)) from None

@@ -9,11 +9,12 @@ from pydantic import Field, field_validator
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.dielectric.predictions import Predictions
+from aiida_goectp.core.formats.names import GAP_COLUMN
 from aiida_goectp.core.formats.npz import FormatError
-from aiida_goectp.core.formats.settings import Settings
+from aiida_goectp.core.formats.settings import Settings, unknown_value
 from aiida_goectp.core.selection.acquisition import AcquisitionSettings, State, acquire
 from aiida_goectp.core.selection.diversity import DiversitySettings, StructureMatcher, composition, take_batch
-from aiida_goectp.core.selection.filters import GAP_COLUMN, Filters
+from aiida_goectp.core.selection.filters import Filters
 from aiida_goectp.core.selection.known import KnownCrystals
 from aiida_goectp.core.selection.merit import FIGURES_OF_MERIT, FigureOfMerit, figure_of_merit
 from aiida_goectp.core.selection.picks import Picks
@@ -36,7 +37,7 @@ class PickSettings(Settings):
     @classmethod
     def _is_known(cls, name: str) -> str:
         if name not in FIGURES_OF_MERIT:
-            raise ValueError(f'unknown figure of merit {name!r}; available: {", ".join(FIGURES_OF_MERIT)}')
+            raise ValueError(unknown_value('figure_of_merit', name, FIGURES_OF_MERIT).removeprefix('figure_of_merit: '))
         return name
 
 

@@ -9,6 +9,7 @@ from aiida import orm
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.calculations.base import validate_positive
+from aiida_goectp.core.formats.settings import Settings
 from aiida_goectp.core.learning.settings import FEW_LABELS
 from aiida_goectp.core.selection import FROM_LABELS, History, PickSettings, RetrainingPolicy, StopRules
 from aiida_goectp.core.selection.folds import BASE_FRACTIONS
@@ -21,15 +22,17 @@ from aiida_goectp.workflows.predict import PredictWorkChain
 from aiida_goectp.workflows.train import TrainWorkChain
 from aiida_goectp.workflows.verify import VerifyWorkChain
 
-__all__ = ('FEW', 'define_inputs', 'define_settings', 'define_training', 'inputs_from_labels')
+__all__ = ('FEW', 'SETTINGS', 'define_inputs', 'define_settings', 'define_training', 'inputs_from_labels')
 
 _PREDICT = ('goectp.crystals', 'goectp.model', 'goectp.shard', 'goectp.parent_folder')
 _TRAIN = ('goectp.dataset', 'goectp.split', 'goectp.model', 'goectp.parent_folder')
 """inputs that the work chains provide themselves"""
-_SETTINGS: dict[str, tuple[Any, str]] = {
-    'picking': (PickSettings, 'Figure of merit, filters and acquisition of the picks.'),
-    'stop_rules': (StopRules, 'The first rule that applies ends the campaign.'),
-    'retraining': (RetrainingPolicy, 'When and how to retrain, and the condition for adopting the new model.'),
+SETTINGS: dict[str, type[Settings]] = {'picking': PickSettings, 'stop_rules': StopRules, 'retraining': RetrainingPolicy}
+"""class of the settings of each port"""
+_MEANINGS = {
+    'picking': 'Figure of merit, filters and acquisition of the picks.',
+    'stop_rules': 'The first rule that applies ends the campaign.',
+    'retraining': 'When and how to retrain, and the condition for adopting the new model.',
 }
 
 FEW = 400
@@ -42,14 +45,14 @@ def define_settings(spec: WorkChainSpec, *names: str) -> None:
     :param names: of ``picking``, ``stop_rules`` and ``retraining``
     """
     for name in names:
-        model, meaning = _SETTINGS[name]
+        model = SETTINGS[name]
         spec.input(
             name,
             valid_type=orm.Dict,
             default=lambda: orm.Dict({}),
             serializer=orm.to_aiida_type,
             validator=validate_settings(model),
-            help=f'{meaning} Fields of `aiida_goectp.core.selection.{model.__name__}`.',
+            help=f'{_MEANINGS[name]} Fields of `aiida_goectp.core.selection.{model.__name__}`.',
         )
 
 
@@ -103,7 +106,7 @@ def define_inputs(spec: WorkChainSpec) -> None:
         help='Predictions of the pool by `model`, for the first round.',
     )
     spec.input('labels', valid_type=DatasetData, required=False, help='Further labels, as if of earlier rounds.')
-    define_settings(spec, *_SETTINGS)
+    define_settings(spec, *SETTINGS)
     spec.expose_inputs(VerifyWorkChain, include=('engine', 'dfpt', 'thresholds', 'reuse', 'max_concurrent'))
     spec.input_namespace('extend', required=False, help='Outputs of a campaign to extend; give its model as `model`.')
     spec.input(

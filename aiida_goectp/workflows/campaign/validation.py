@@ -10,7 +10,7 @@ from aiida import orm
 from aiida_goectp.core.datasets.splits import SPLIT_PARTS
 from aiida_goectp.core.formats.settings import Settings, read_settings
 from aiida_goectp.core.selection import History, PickSettings, RetrainingPolicy, StopRules, figure_of_merit
-from aiida_goectp.workflows.dfpt.engines import load_engine
+from aiida_goectp.workflows.dfpt.engines import check_engine, load_engine
 
 __all__ = ('validate_campaign', 'validate_settings')
 
@@ -47,9 +47,13 @@ def validate_campaign(inputs: Mapping[str, Any], _: Any) -> str | None:
 
 def _check_engine(inputs: Mapping[str, Any]) -> str | None:
     try:
-        load_engine(inputs['engine'].value)
+        engine = load_engine(inputs['engine'].value)
     except ValueError as error:
         return f'engine: {error}'
+    try:
+        check_engine(engine, inputs.get('dfpt', {}))
+    except ValueError as error:
+        return f'dfpt: {error}'
     return None
 
 

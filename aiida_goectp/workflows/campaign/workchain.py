@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from aiida import orm
 from aiida.engine import ExitCode, ProcessBuilder, if_, while_
@@ -21,7 +21,7 @@ from aiida_goectp.calculations.campaign import (
 )
 from aiida_goectp.calculations.picks import pick_batch
 from aiida_goectp.calculations.retraining import record_retraining
-from aiida_goectp.core.formats.settings import read_settings
+from aiida_goectp.core.formats.settings import read_settings, unknown_key
 from aiida_goectp.core.selection import (
     RetrainingPolicy,
     StopRules,
@@ -35,13 +35,14 @@ from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.picks import PicksData
 from aiida_goectp.data.ranking import RankingData
-from aiida_goectp.workflows.campaign.inputs import define_inputs, inputs_from_labels
+from aiida_goectp.workflows.campaign.inputs import SETTINGS, define_inputs, inputs_from_labels
 from aiida_goectp.workflows.campaign.retrain import RetrainWorkChain
 from aiida_goectp.workflows.campaign.stop import stop_requested
 from aiida_goectp.workflows.dfpt.base import DfptWorkChain
 from aiida_goectp.workflows.failures import failure_reason
 from aiida_goectp.workflows.predict import PredictWorkChain
 from aiida_goectp.workflows.protocols.mixin import ProtocolMixin, merge
+from aiida_goectp.workflows.protocols.overrides import Check, as_argument, prefixed, settings_of
 from aiida_goectp.workflows.screen import runs_without_scheduler
 from aiida_goectp.workflows.submit_once import SubmitOnceMixin
 from aiida_goectp.workflows.train import TrainWorkChain
@@ -66,11 +67,12 @@ class ActiveLearningWorkChain(ProtocolMixin, SubmitOnceMixin):
     """
 
     _PROTOCOL_FILE = 'active_learning.yaml'
-    _FREE_KEYS = tuple(
-        f'{name}.goectp.{key}'
-        for name in ('predict', 'train')
-        for key in ('metadata.options.resources', 'metadata.options.environment_variables', 'monitors')
-    )
+    _CHECKS: ClassVar[Mapping[str, Check]] = {
+        **dict.fromkeys(('metadata', 'pool', 'dataset', 'engine', 'dfpt', 'model', *_NODES), as_argument),
+        **{name: settings_of(model) for name, model in SETTINGS.items()},
+        **prefixed('predict', PredictWorkChain._CHECKS),
+        **prefixed('train', TrainWorkChain._CHECKS),
+    }
 
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
@@ -161,7 +163,7 @@ class ActiveLearningWorkChain(ProtocolMixin, SubmitOnceMixin):
         :raises ValueError: an unknown protocol or input, or a scheduler from which GPUs cannot be requested
         """
         if unknown := set(nodes) - set(_NODES):
-            raise ValueError(f'unknown input {", ".join(sorted(unknown))}; give {", ".join(_NODES)}')
+            raise ValueError(unknown_key(min(unknown), _NODES, 'input'))
         own = inputs_from_labels(dataset, overrides or {}) if model is None else {}
         inputs = cls.get_protocol_inputs(protocol, merge(own, overrides or {}))
         train = merge({'goectp': {'settings': {'members': 1}}}, inputs.get('train') or {})

@@ -37,7 +37,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from aiida import orm
 from aiida.common import AttributeDict
@@ -54,6 +54,7 @@ from aiida_goectp.workflows.aiida_private import clean_remote_folder
 from aiida_goectp.workflows.dfpt.gates import evaluate_gap_gate, evaluate_gates
 from aiida_goectp.workflows.failures import failure_reason, failure_reason_with_job
 from aiida_goectp.workflows.protocols.mixin import ProtocolMixin
+from aiida_goectp.workflows.protocols.overrides import Check
 from aiida_goectp.workflows.submit_once import SubmitOnceMixin
 
 __all__ = ('DfptWorkChain', 'validate_structure', 'validate_thresholds')
@@ -87,6 +88,11 @@ class DfptWorkChain(ProtocolMixin, SubmitOnceMixin):
 
     A failed gate does not make the work chain fail: the exit code is 0, and ``quality`` contains label and gates.
     """
+
+    ARGUMENT_CHECKS: ClassVar[Mapping[str, Check]] = {}
+    """argument of ``get_builder_from_protocol`` → check that does not depend on the structure"""
+    _OPTIONS: ClassVar[str] = ''
+    """dotted name of the options of a job, which the argument ``options`` sets for all jobs; empty without them"""
 
     defaults = AttributeDict(
         {
@@ -210,6 +216,25 @@ class DfptWorkChain(ProtocolMixin, SubmitOnceMixin):
             if isinstance(job, orm.CalcJobNode) and not job.base.caching.is_created_from_cache:
                 total += cls.job_seconds(job) * _cores(job) / 3600
         return total
+
+    @classmethod
+    def check_arguments(cls, **arguments: Any) -> None:
+        """Check arguments of ``get_builder_from_protocol`` as far as they do not depend on the structure.
+
+        :raises ValueError: one message for each wrong argument or key in it, joined by semicolons
+        """
+        errors = [
+            error
+            for name, check in cls.ARGUMENT_CHECKS.items()
+            if arguments.get(name) is not None
+            for error in check(name, arguments[name])
+        ]
+        if errors:
+            raise ValueError('; '.join(errors))
+        if cls._OPTIONS:
+            cls.check_options(cls._OPTIONS, arguments.get('options'))
+        if getattr(cls, '_PROTOCOL_FILE', None):
+            cls.get_protocol_inputs(arguments.get('protocol'), arguments.get('overrides'))
 
     @classmethod
     def common_inputs(cls, inputs: Mapping[str, Any]) -> dict[str, orm.Data]:

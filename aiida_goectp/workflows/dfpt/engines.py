@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any
@@ -12,10 +13,11 @@ from aiida.common.hashing import make_hash
 from aiida.plugins import WorkflowFactory
 
 from aiida_goectp.calculations.verification import content_hash
+from aiida_goectp.core.formats.settings import unknown_key
 from aiida_goectp.workflows.aiida_private import builder_inputs
 from aiida_goectp.workflows.dfpt.base import DfptWorkChain
 
-__all__ = ('earlier_responses', 'engine_inputs', 'load_engine', 'same_settings')
+__all__ = ('check_engine', 'earlier_responses', 'engine_inputs', 'first_refusal', 'load_engine', 'same_settings')
 
 _NOT_COMPARED = ('structure', 'thresholds', 'clean_workdir')
 """Inputs that do not change a response. Structures are compared by content, and gates are evaluated again."""
@@ -40,6 +42,56 @@ def load_engine(name: str) -> type[DfptWorkChain]:
     except (EntryPointError, ImportError, ValueError, AttributeError) as error:
         raise ValueError(f'engine {name!r} cannot be loaded ({error})') from error
     raise ValueError(f'engine {name!r} does not derive from DfptWorkChain')
+
+
+def check_engine(engine: type[DfptWorkChain], arguments: Mapping[str, Any]) -> None:
+    """Check the arguments of an engine as far as they do not depend on the structure.
+
+    :param arguments: arguments of ``get_builder_from_protocol`` except the structure, as nodes or values
+    :raises ValueError: an unknown or missing argument, a code of another program, an unknown protocol, or a wrong key
+        in the overrides or options
+    """
+    factory: Any = getattr(engine, 'get_builder_from_protocol', None)
+    if factory is None:
+        raise ValueError(f'{engine.__name__} has no get_builder_from_protocol')
+    parameters = inspect.signature(factory).parameters
+    kinds = {parameter.kind for parameter in parameters.values()}
+    known = [name for name in parameters if name != 'structure']
+    unknown = [name for name in arguments if name not in known]
+    if unknown and inspect.Parameter.VAR_KEYWORD not in kinds:
+        raise ValueError(unknown_key(unknown[0], known, 'argument'))
+    missing = [
+        name
+        for name in known
+        if name not in arguments
+        and parameters[name].default is inspect.Parameter.empty
+        and parameters[name].kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+    if missing:
+        raise ValueError(f'{missing[0]}: missing argument of {engine.__name__}')
+    engine.check_arguments(**_plain(arguments))
+
+
+def first_refusal(
+    engine: type[DfptWorkChain],
+    structures: Iterable[tuple[str, orm.StructureData]],
+    arguments: Mapping[str, Any],
+    thresholds: orm.Dict | None,
+) -> str | None:
+    """Return why an engine refuses the first structure if it refuses all of them, None if it accepts one.
+
+    :param structures: id and structure of each
+    :param arguments: as for :func:`engine_inputs`
+    """
+    errors = []
+    for name, structure in structures:
+        try:
+            engine_inputs(engine, structure, arguments, thresholds)
+        except ValueError as error:
+            errors.append(f'{name}: {error}')
+        else:
+            return None
+    return f'{engine.__name__} refuses the first {len(errors)} crystals; {errors[0]}' if errors else None
 
 
 def engine_inputs(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
-from aiida.engine.processes.ports import PortNamespace
 from aiida.orm import AbstractCode
+
+from aiida_goectp.core.formats.settings import unknown_value
+from aiida_goectp.workflows.protocols.overrides import Check, input_errors
 
 __all__ = ('ProtocolMixin', 'gpu_options', 'merge')
 
@@ -58,8 +59,8 @@ class ProtocolMixin:
     _PROTOCOL_FILE: ClassVar[str]
     """name of the YAML file in this folder"""
 
-    _FREE_KEYS: ClassVar[tuple[str, ...]] = ()
-    """dotted keys whose content is not checked against the input ports"""
+    _CHECKS: ClassVar[Mapping[str, Check]] = {}
+    """dotted key → check of its value, where that is not an input port or has keys itself"""
 
     @classmethod
     def _read_protocols(cls) -> dict[str, Any]:
@@ -82,37 +83,39 @@ class ProtocolMixin:
     ) -> dict[str, Any]:
         """Return the inputs of a protocol, recursively updated with overrides.
 
-        A key of the overrides that is no input of the work chain has no effect; a warning names it.
-
-        :raises ValueError: an unknown protocol
+        :raises ValueError: an unknown protocol, or one message for each wrong key, joined by semicolons: its path,
+            what was found, and the nearest key or what is allowed
         """
         content = cls._read_protocols()
         name = protocol or content['default_protocol']
         if name not in content['protocols']:
-            raise ValueError(f'unknown protocol {name!r}; the protocols are {", ".join(content["protocols"])}')
+            raise ValueError(unknown_value('protocol', name, content['protocols']))
         inputs = merge(content['default_inputs'], content['protocols'][name])
         inputs.pop('description')
-        if overrides:
-            cls._warn_unknown(overrides)
-            inputs = merge(inputs, overrides)
+        inputs = merge(inputs, overrides or {})
+        cls._check_inputs(inputs)
         return inputs
 
     @classmethod
-    def _warn_unknown(cls, overrides: Mapping[str, Any]) -> None:
+    def _check_inputs(cls, inputs: Mapping[str, Any]) -> None:
         ports = cls.spec().inputs  # type: ignore[attr-defined]
-        unknown = list(_unknown_keys(ports, overrides, '', cls._FREE_KEYS))
-        if unknown:
-            warnings.warn(
-                f'{cls.__name__} has no input {", ".join(unknown)}; the override has no effect',
-                UserWarning,
-                stacklevel=4,
-            )
+        if errors := list(input_errors(ports, inputs, cls._CHECKS)):
+            raise ValueError('; '.join(errors))
 
+    @classmethod
+    def check_options(cls, place: str, options: Mapping[str, Any] | None) -> None:
+        """Check the options of a job.
 
-def _unknown_keys(ports: Any, overrides: Mapping[str, Any], path: str, free_keys: tuple[str, ...]) -> Iterator[str]:
-    for key, value in overrides.items():
-        place = f'{path}{key}'
-        if key not in ports:  # also in dynamic namespaces: aiida-core declares those of all jobs as dynamic
-            yield place
-        elif isinstance(ports[key], PortNamespace) and isinstance(value, Mapping) and place not in free_keys:
-            yield from _unknown_keys(ports[key], value, f'{place}.', free_keys)
+        :param place: dotted name of the namespace ``metadata.options`` of the job
+        :raises ValueError: unknown options, or values of another type
+        """
+        ports = cls.spec().inputs  # type: ignore[attr-defined]
+        for name in place.split('.'):
+            ports = ports[name]
+        checks = {
+            'options' + key.removeprefix(place): check
+            for key, check in cls._CHECKS.items()
+            if key.startswith(f'{place}.')
+        }
+        if errors := list(input_errors(ports, options or {}, checks, 'options')):
+            raise ValueError('; '.join(errors))

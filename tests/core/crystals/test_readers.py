@@ -59,7 +59,7 @@ def test_all_formats_give_the_same_crystal(tmp_path):
     CrystalSet.from_crystals([rocksalt('e')]).save(tmp_path / 'e.npz')
     (tmp_path / 'f.POSCAR.gz').write_bytes(gzip.compress(POSCAR.encode()))
     crystals = read_structures([tmp_path])
-    assert crystals.ids.tolist() == ['CONTCAR', 'a', 'b', 'c', 'd', 'e', 'f']
+    assert crystals.ids.tolist() == [tmp_path.name, 'a', 'b', 'c', 'd', 'e', 'f']
     assert len(set(crystals.hashes.tolist())) == 1
     assert not crystals.failures
 

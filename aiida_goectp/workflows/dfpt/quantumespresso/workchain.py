@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiida import orm
 from aiida.common import AttributeDict
@@ -24,8 +24,10 @@ from aiida_goectp.workflows.dfpt.quantumespresso.orientation import (
     rotate_back,
     special_points_mesh,
 )
+from aiida_goectp.workflows.dfpt.quantumespresso.parameters import ph_errors, pw_errors
 from aiida_goectp.workflows.failures import failure_reason
 from aiida_goectp.workflows.protocols.mixin import merge
+from aiida_goectp.workflows.protocols.overrides import JOB_CHECKS, Check, as_argument, code_of, of_type, prefixed
 
 if TYPE_CHECKING:
     from aiida.engine import ProcessBuilder
@@ -66,14 +68,22 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
     """
 
     _PROTOCOL_FILE = 'dfpt_quantumespresso.yaml'
-    _FREE_KEYS = (
-        'scf.pw.parameters',
-        'scf.pw.metadata.options',
-        'ph.ph.parameters',
-        'ph.ph.metadata.options',
-        'relax_parameters',
-    )
-    _META = ('stringency', 'pseudo_family')
+    _OPTIONS = 'ph.ph.metadata.options'
+    _CHECKS: ClassVar[Mapping[str, Check]] = {
+        **dict.fromkeys(('metadata', 'structure', 'scf.pw.code', 'ph.ph.code'), as_argument),
+        'pseudo_family': of_type(orm.Str, orm.List),
+        'stringency': of_type(orm.Str),
+        'scf.pw.parameters': pw_errors,
+        'ph.ph.parameters': ph_errors,
+        'relax_parameters': pw_errors,
+        **prefixed('scf.pw', JOB_CHECKS),
+        **prefixed('ph.ph', JOB_CHECKS),
+    }
+    ARGUMENT_CHECKS: ClassVar[Mapping[str, Check]] = {
+        'pw_code': code_of('quantumespresso.pw'),
+        'ph_code': code_of('quantumespresso.ph'),
+        'pseudo_family': of_type(orm.Str, orm.List),
+    }
 
     defaults = AttributeDict({**DfptWorkChain.defaults, 'smearing': {'occupations': 'smearing', 'degauss': 0.02}})
 
@@ -146,9 +156,8 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         """
         require_quantumespresso()
         codes = [orm.load_code(code) if isinstance(code, str) else code for code in (pw_code, ph_code)]
-        given = dict(overrides or {})
-        meta = {name: given.pop(name) for name in cls._META if name in given}
-        inputs = merge(cls.get_protocol_inputs(protocol, given), meta)
+        cls.check_arguments(pw_code=codes[0], ph_code=codes[1], options=options, pseudo_family=pseudo_family)
+        inputs = cls.get_protocol_inputs(protocol, overrides)
         labels = inputs['pseudo_family'] if pseudo_family is None else pseudo_family
         labels = [labels] if isinstance(labels, str) else labels
         pseudos, cutoffs, recommended = _pseudopotentials(structure, labels, inputs['stringency'])

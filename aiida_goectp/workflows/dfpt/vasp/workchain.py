@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiida import orm
 from aiida.common.exceptions import MultipleObjectsError, NotExistent
 from aiida.engine import Process
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
+from aiida_vasp.workchains.v2.relax import RelaxOptions
 
+from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS
 from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.workflows.dfpt.base import DfptWorkChain
 from aiida_goectp.workflows.dfpt.vasp.collect import collect_vasp
 from aiida_goectp.workflows.dfpt.vasp.handlers import VaspResponseBaseWorkChain, validate_response
+from aiida_goectp.workflows.dfpt.vasp.parameters import incar_errors, parameters_errors
 from aiida_goectp.workflows.dfpt.vasp.relax import VaspRelaxBaseWorkChain
 from aiida_goectp.workflows.protocols.mixin import merge
+from aiida_goectp.workflows.protocols.overrides import (
+    JOB_CHECKS,
+    Check,
+    as_argument,
+    choice,
+    code_of,
+    keys_of,
+    of_type,
+    prefixed,
+)
 
 if TYPE_CHECKING:
     from aiida.engine import ProcessBuilder
@@ -32,8 +45,26 @@ class VaspDfptWorkChain(DfptWorkChain):
     """
 
     _PROTOCOL_FILE = 'dfpt_vasp.yaml'
-    _META = ('functional', 'potential_family', 'potential_mapping', 'incar', 'kpoints_spacing')
-    _FREE_KEYS = ('dfpt.calc.metadata.options', 'relaxation.vasp.calc.metadata.options')
+    _OPTIONS = 'dfpt.calc.metadata.options'
+    _CHECKS: ClassVar[Mapping[str, Check]] = {
+        **dict.fromkeys(('metadata', 'structure', 'code'), as_argument),
+        'functional': choice(lambda: VaspDfptWorkChain._read_protocols()['functionals']),
+        'potential_family': of_type(orm.Str),
+        'potential_mapping': keys_of(ATOMIC_NUMBERS, 'element'),
+        'incar': incar_errors,
+        'kpoints_spacing': of_type(orm.Float),
+        'dfpt.parameters': parameters_errors,
+        'relaxation.vasp.parameters': parameters_errors,
+        'relaxation.relax_settings': keys_of(RelaxOptions.model_fields),
+        **prefixed('dfpt.calc', JOB_CHECKS),
+        **prefixed('relaxation.vasp.calc', JOB_CHECKS),
+    }
+    ARGUMENT_CHECKS: ClassVar[Mapping[str, Check]] = {
+        'code': code_of('vasp'),
+        'functional': _CHECKS['functional'],
+        'potential_family': _CHECKS['potential_family'],
+        'potential_mapping': _CHECKS['potential_mapping'],
+    }
 
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
@@ -77,9 +108,14 @@ class VaspDfptWorkChain(DfptWorkChain):
         """
         if isinstance(code, str):
             code = orm.load_code(code)
-        given = dict(overrides or {})
-        meta = {name: given.pop(name) for name in cls._META if name in given}
-        inputs = merge(cls.get_protocol_inputs(protocol, given), meta)
+        cls.check_arguments(
+            code=code,
+            options=options,
+            functional=functional,
+            potential_family=potential_family,
+            potential_mapping=potential_mapping,
+        )
+        inputs = cls.get_protocol_inputs(protocol, overrides)
         potentials = {
             'potential_family': orm.Str(potential_family or inputs['potential_family']),
             'potential_mapping': orm.Dict(
@@ -88,7 +124,7 @@ class VaspDfptWorkChain(DfptWorkChain):
         }
         _check_potentials(structure, potentials)
         electrons = cls._electrons(structure, functional or inputs['functional'])
-        incar = merge(merge(inputs['incar'], electrons.pop('incar')), meta.get('incar', {}))
+        incar = merge(merge(inputs['incar'], electrons.pop('incar')), (overrides or {}).get('incar', {}))
         if 'kpoints' not in inputs['dfpt']:
             electrons['kpoints_spacing'] = orm.Float(inputs['kpoints_spacing'])
         builder = cls.get_builder()
@@ -105,8 +141,6 @@ class VaspDfptWorkChain(DfptWorkChain):
     def _electrons(cls, structure: orm.StructureData, functional: str) -> dict[str, Any]:
         """Return INCAR tags of functional and magnetism, and the mappings of U and magnetic moments, if needed."""
         content = cls._read_protocols()
-        if functional not in content['functionals']:
-            raise ValueError(f'functional: unknown value {functional!r}; allowed: {", ".join(content["functionals"])}')
         chosen = content['functionals'][functional]
         symbols = structure.get_symbols_set()
         result: dict[str, Any] = {'incar': dict(chosen['incar'])}

@@ -1,0 +1,76 @@
+"""Check of parameters of ``pw.x`` and ``ph.x``.
+
+The programs refuse an unknown variable themselves, when the job runs. A later version may have further variables, so
+that only one which resembles a known variable is refused here, before a job is submitted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from aiida import orm
+
+from aiida_goectp.core.formats.settings import unknown_key
+
+__all__ = ('ph_errors', 'pw_errors')
+
+_NAMELISTS = ('CONTROL', 'SYSTEM', 'ELECTRONS', 'IONS', 'CELL', 'FCP', 'RISM')
+_RESEMBLANCE = 0.88
+"""smallest ratio of ``difflib`` at which a variable is a misspelt one"""
+_INPUTPH = frozenset(
+    """
+    ahc_dir ahc_nbnd ahc_nbndskip alpha_mix amass asr dek dftd3_hess diagonalization do_charge_neutral do_long_range
+    drho_star dvscf_star el_ph_nsigma el_ph_sigma electron_phonon elop epsil eth_ns eth_rps fildrho fildvscf fildyn fpol
+    k1 k2 k3 last_irr last_q ldiag ldisp ldvscf_interpolate lnoloc low_directory_check lqdir lraman lrpa lshift_q
+    max_seconds modenum nat_todo niter_ph nk1 nk2 nk3 nmix_ph nogg nq1 nq2 nq3 only_init only_wfc outdir prefix q2d
+    q_in_band_form qplot read_dns_bare recover reduce_io search_sym skip_upper start_irr start_q title tr2_ph trans
+    verbosity wpot_dir zeu zue
+    """.split()  # noqa: SIM905
+)
+"""variables of INPUT_PH, Quantum ESPRESSO 7"""
+
+
+@cache
+def _pw_variables() -> frozenset[str]:
+    """Return the variables in the newest description of the input of ``pw.x`` in aiida-quantumespresso."""
+    from aiida_quantumespresso.calculations import helpers
+
+    newest = max(
+        Path(helpers.__file__).parent.glob('INPUT_PW-*.xml'), key=lambda path: re.findall(r'\d+', path.stem)[:2]
+    )
+    items = ElementTree.parse(newest).getroot().iter()
+    return frozenset(str(item.get('name')) for item in items if item.tag in ('var', 'dimension'))
+
+
+def pw_errors(place: str, value: Any) -> Iterator[str]:
+    """Yield the errors in parameters of ``pw.x``."""
+    yield from _errors(place, value, _NAMELISTS, _pw_variables())
+
+
+def ph_errors(place: str, value: Any) -> Iterator[str]:
+    """Yield the errors in parameters of ``ph.x``."""
+    yield from _errors(place, value, ('INPUTPH',), _INPUTPH)
+
+
+def _errors(place: str, value: Any, namelists: Collection[str], variables: Collection[str]) -> Iterator[str]:
+    content = value.get_dict() if isinstance(value, orm.Dict) else value
+    if not isinstance(content, Mapping):
+        yield f'{place}: expected a mapping of namelists; found {content!r}'
+        return
+    lower = {name.lower() for name in variables}
+    for namelist, entries in content.items():
+        if namelist not in namelists:
+            yield unknown_key(f'{place}.{namelist}', namelists, 'namelist')
+        elif not isinstance(entries, Mapping):
+            yield f'{place}.{namelist}: expected a mapping of variables; found {entries!r}'
+        else:
+            for name in entries:
+                plain = str(name).partition('(')[0].strip().lower()
+                if plain not in lower and get_close_matches(plain, lower, n=1, cutoff=_RESEMBLANCE):
+                    yield unknown_key(f'{place}.{namelist}.{name}', sorted(variables), 'variable')

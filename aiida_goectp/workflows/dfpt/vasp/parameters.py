@@ -1,0 +1,45 @@
+"""Check of INCAR tags against the list of aiida-vasp."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from aiida import orm
+from aiida_vasp.assistant import parameters
+
+from aiida_goectp.core.formats.settings import unknown_key
+
+__all__ = ('incar_errors', 'parameters_errors')
+
+
+@cache
+def _tags() -> frozenset[str]:
+    """Return the INCAR tags that aiida-vasp knows, in lower case."""
+    return frozenset(yaml.safe_load(Path(parameters.__file__).with_name('parameters.yml').read_text()))
+
+
+def incar_errors(place: str, value: Any) -> Iterator[str]:
+    """Yield the unknown tags; VASP itself ignores them."""
+    if not isinstance(value, Mapping):
+        yield f'{place}: expected a mapping of INCAR tags; found {value!r}'
+        return
+    for tag in value:
+        if str(tag).lower() not in _tags():
+            yield unknown_key(f'{place}.{tag}', _tags(), 'INCAR tag')
+
+
+def parameters_errors(place: str, value: Any) -> Iterator[str]:
+    """Yield the errors in parameters of a run: INCAR tags under the key ``incar``."""
+    content = value.get_dict() if isinstance(value, orm.Dict) else value
+    if not isinstance(content, Mapping):
+        yield f'{place}: expected a mapping with the key incar; found {content!r}'
+        return
+    for key, tags in content.items():
+        if key == 'incar':
+            yield from incar_errors(f'{place}.incar', tags)
+        else:
+            yield unknown_key(f'{place}.{key}', ('incar',), 'key')
