@@ -128,8 +128,8 @@ def read_structures(paths: Sequence[str | Path], recursive: bool = False) -> Cry
     :param recursive: also the files in subfolders
     :raises FormatError: a path that does not exist, a folder without structure files, or no valid crystal at all
     """
-    files = [file for path in paths for file in structure_files(Path(path))]
-    crystals = read_contents((str(file), _content(file)) for file in files)
+    files = [file for path in paths for file in list_structures(Path(path), recursive).files]
+    crystals = read_contents((entry_name(file), _content(file)) for file in files)
     if not len(crystals):
         listed = ''.join(f'\n  {failure.code}: {failure.message}' for failure in crystals.failures[:5])
         more = len(crystals.failures) - 5
