@@ -45,6 +45,7 @@ class GateCode(_Code):
     POINT_GROUP = 'point_group'
     ELECTRONIC_AT_LEAST_ONE = 'electronic_at_least_one'
     ELECTRONIC_NOT_IDENTITY = 'electronic_not_identity'
+    BORN_CHARGE_SUM = 'born_charge_sum'
     BELOW_LIMIT = 'below_limit'
     IONIC_SYMMETRIC = 'ionic_symmetric'
     IONIC_POINT_GROUP = 'ionic_point_group'
@@ -85,6 +86,7 @@ GATES: Mapping[GateCode, GateRule] = MappingProxyType(
         GateCode.POINT_GROUP: GateRule('≤', 0.1, 'electronic'),  # |ε − projected ε| / |ε|, Frobenius norms
         GateCode.ELECTRONIC_AT_LEAST_ONE: GateRule('≥', 1.0, 'electronic'),  # smallest eigenvalue of ε_∞
         GateCode.ELECTRONIC_NOT_IDENTITY: GateRule('>', 0.01, 'electronic'),  # ‖ε_∞ − 1‖, spectral norm
+        GateCode.BORN_CHARGE_SUM: GateRule('≤', 1.0, 'electronic'),  # as NEUTRAL_BORN_CHARGES
         GateCode.BELOW_LIMIT: GateRule('≤', 1000.0, 'ionic'),  # largest eigenvalue of the total
         GateCode.IONIC_SYMMETRIC: GateRule('≤', 0.1, 'ionic'),
         GateCode.IONIC_POINT_GROUP: GateRule('≤', 0.1, 'ionic'),  # ionic residual relative to the norm of the total

@@ -150,6 +150,7 @@ def _electronic_findings(response: DielectricResponse, operations: np.ndarray | 
         ),
         GateCode.ELECTRONIC_AT_LEAST_ONE: (smallest, f'smallest electronic eigenvalue {smallest:.3f}'),
         GateCode.ELECTRONIC_NOT_IDENTITY: (identity, f'electronic tensor differs from the identity by {identity:.3g}'),
+        GateCode.BORN_CHARGE_SUM: _charge_sum(response),
         GateCode.BELOW_LIMIT: (
             largest,
             f'largest eigenvalue of the {"electronic tensor" if total is None else "total"} {largest:.1f}',
@@ -164,8 +165,7 @@ def _ionic_findings(response: DielectricResponse, operations: np.ndarray | None)
         return {}
     smallest, asymmetry = float(eigenvalues(ionic)[0]), _norm(ionic - ionic.T)
     residual = _point_group_residual(operations, ionic, total)
-    charges, frequencies = response.born_charges, response.frequencies
-    charge = None if charges is None else _norm(charges.sum(axis=0)) / len(charges)
+    frequencies = response.frequencies
     lowest = None if frequencies is None else _lowest_optical(frequencies)
     return {
         GateCode.IONIC_SYMMETRIC: (asymmetry, f'asymmetry of the ionic tensor {asymmetry:.3g}'),
@@ -180,11 +180,16 @@ def _ionic_findings(response: DielectricResponse, operations: np.ndarray | None)
             lowest,
             'unknown frequencies at Γ' if lowest is None else f'lowest optical frequency {lowest:.2f} THz',
         ),
-        GateCode.NEUTRAL_BORN_CHARGES: (
-            charge,
-            'unknown Born charges' if charge is None else f'sum of the Born charges {charge:.3f} e per atom',
-        ),
+        GateCode.NEUTRAL_BORN_CHARGES: _charge_sum(response),
     }
+
+
+def _charge_sum(response: DielectricResponse) -> _Finding:
+    charges = response.born_charges
+    if charges is None:
+        return None, 'unknown Born charges'
+    charge = _norm(charges.sum(axis=0)) / len(charges)
+    return charge, f'sum of the Born charges {charge:.3f} e per atom'
 
 
 def _part_of_limit(response: DielectricResponse) -> Part:

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from aiida_goectp.core.formats.numbers import fortran_number
+
 __all__ = (
     'Loop',
     'OutcarDielectric',
@@ -24,12 +26,14 @@ __all__ = (
     'symmetry_problem',
 )
 
-_ITERATION = re.compile(r'Iteration +\d+\( *(\d+)\)')
-_FREQUENCY = re.compile(r'^ *\d+ (f  |f/i)= +([0-9.]+) THz')
+_ITERATION = re.compile(r'Iteration +\d+\( *(\d{1,9})\)')
+_FREQUENCY = re.compile(r'^ *\d+ (f  |f/i)= +(\S+) THz')
 _LEVEL = re.compile(r'^ *\d+ +(-?\d+\.\d+) +(-?\d+\.\d+) *$')
 _EMPTY = 1e-8  # electrons, as in aiida-vasp
 _ENMAX = re.compile(r'ENMAX *= *([0-9.]+)')
 _ENCUT = re.compile(r'ENCUT *= *([0-9.]+) +eV')
+_LEXCH = re.compile(r'^ *LEXCH *= *(\w+) *$')
+_NELM = re.compile(rb'name="NELM"> *(\d{1,9})')
 
 _SYMMETRY_MESSAGES = (
     'POSMAP internal error',
@@ -91,6 +95,8 @@ class OutcarDielectric(NamedTuple):
     loops: tuple[Loop, ...]
     band_gap: float | None
     """eV, 0 for a metal"""
+    potential_functionals: tuple[str, ...]
+    """LEXCH of each potential, such as PE"""
 
 
 def read_loops(lines: Iterable[str]) -> Iterator[Loop]:
@@ -114,37 +120,45 @@ def read_loops(lines: Iterable[str]) -> Iterator[Loop]:
 
 
 def read_outcar(text: str) -> OutcarDielectric:
-    """Return the dielectric response in an OUTCAR; the last one of a repeated tensor."""
+    """Return the dielectric response in an OUTCAR; the last complete one of a repeated tensor.
+
+    Any text is accepted: what is damaged or truncated is missing in the result. ε_∞ and Born charges are those that
+    include local fields; VASP may print others before.
+    """
     lines = text.splitlines()
     electronic = ionic = born = None
     frequencies: list[float] = []
-    cutoff, enmax = None, []
+    cutoff, enmax, functionals = None, [], []
     for row, line in enumerate(lines):
         if 'MACROSCOPIC STATIC DIELECTRIC TENSOR' in line:
-            tensor = _block(lines[row + 2 : row + 5], 0)
+            tensor = _tensor(lines[row + 1 : row + 6])
             if 'IONIC CONTRIBUTION' in line:
                 ionic = tensor if tensor is not None else ionic
             elif 'including local field' in line:
                 electronic = tensor if tensor is not None else electronic
-        elif 'BORN EFFECTIVE CHARGES (' in line:
-            born = _born_charges(lines, row + 2)
+        elif 'BORN EFFECTIVE CHARGES (' in line and 'excluding local field' not in line:
+            charges = _born_charges(lines, row + 2)
+            born = charges if charges is not None else born
         elif 'Eigenvectors and eigenvalues of the dynamical matrix' in line:
             frequencies = []
         elif 'THz' in line and (match := _FREQUENCY.match(line)):
-            frequencies.append(float(match.group(2)) * (-1 if match.group(1) == 'f/i' else 1))
+            frequencies.append(fortran_number(match.group(2)) * (-1 if match.group(1) == 'f/i' else 1))
         elif 'ENMAX' in line and (match := _ENMAX.search(line)):
-            enmax.append(float(match.group(1)))
+            enmax.append(fortran_number(match.group(1)))
+        elif 'LEXCH' in line and (match := _LEXCH.match(line)):
+            functionals.append(match.group(1))
         elif 'ENCUT' in line and (match := _ENCUT.search(line)):
-            cutoff = float(match.group(1))
+            cutoff = fortran_number(match.group(1))
     return OutcarDielectric(
         electronic,
         ionic,
         born,
-        np.array(frequencies) if frequencies else None,
-        cutoff,
-        max(enmax, default=None),
+        np.array(frequencies) if frequencies and np.isfinite(frequencies).all() else None,
+        cutoff if cutoff is not None and np.isfinite(cutoff) else None,
+        max(enmax) if enmax and np.isfinite(enmax).all() else None,
         tuple(read_loops(lines)),
         _band_gap(lines),
+        tuple(functionals),
     )
 
 
@@ -153,7 +167,8 @@ def ground_state_steps(vasprun: bytes) -> tuple[int, int] | None:
 
     The steps of the linear response are in the same element, after the structure; only steps before it count.
     """
-    match = re.search(rb'<separator name="electronic convergence" *>.*?name="NELM"> *(\d+)', vasprun, re.DOTALL)
+    parameters = vasprun.find(b'<separator name="electronic convergence"')
+    match = _NELM.search(vasprun, parameters) if parameters >= 0 else None
     start = vasprun.rfind(b'<calculation>')
     if match is None or start < 0:
         return None
@@ -184,13 +199,19 @@ def refusal(text: str) -> str | None:
     return ' '.join(line for line in box if re.search('[a-z]', line)) or 'no reason given'
 
 
+def _tensor(lines: list[str]) -> np.ndarray | None:
+    """Return a (3, 3) table between two rules; ``None`` if it is damaged."""
+    if len(lines) != 5 or not all(line.strip().startswith('---') for line in (lines[0], lines[4])):
+        return None
+    return _block(lines[1:4], 0)
+
+
 def _block(lines: list[str], skip: int) -> np.ndarray | None:
     """Return a (3, 3) table after ``skip`` words in each line; ``None`` if it is truncated or overflowed."""
-    try:
-        rows = [[float(word) for word in line.split()[skip:]] for line in lines]
-    except ValueError:
+    rows = [[fortran_number(word) for word in line.split()[skip:]] for line in lines]
+    if [len(row) for row in rows] != [3, 3, 3] or not np.isfinite(rows).all():
         return None
-    return np.array(rows) if [len(row) for row in rows] == [3, 3, 3] else None
+    return np.array(rows)
 
 
 def _band_gap(lines: list[str]) -> float | None:
@@ -203,17 +224,21 @@ def _band_gap(lines: list[str]) -> float | None:
         if line.lstrip().startswith('-----'):
             break
         if match := _LEVEL.match(line):
-            levels.append((float(match.group(1)), float(match.group(2))))
+            levels.append((fortran_number(match.group(1)), fortran_number(match.group(2))))
+    if not np.isfinite(levels).all():
+        return None
     filled = [energy for energy, filling in levels if abs(filling) > _EMPTY]
     empty = [energy for energy, filling in levels if abs(filling) <= _EMPTY]
     return max(min(empty) - max(filled), 0.0) if filled and empty else None
 
 
 def _born_charges(lines: list[str], row: int) -> np.ndarray | None:
+    """Return the tensors of consecutive ions, beginning with ion 1; ``None`` if one is damaged."""
     charges = []
-    while row + 3 < len(lines) and lines[row].split()[:1] == ['ion']:
-        tensor = _block(lines[row + 1 : row + 4], 1)
-        if tensor is None:
+    while lines[row : row + 1] and lines[row].split() == ['ion', str(len(charges) + 1)]:
+        block = lines[row + 1 : row + 4]
+        tensor = _block(block, 1)
+        if tensor is None or [line.split()[0] for line in block] != ['1', '2', '3']:
             return None
         charges.append(tensor)
         row += 4

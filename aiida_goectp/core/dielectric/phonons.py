@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.numbers import fortran_number
 
 __all__ = (
     'BOHR',
@@ -38,6 +39,17 @@ _RYDBERG = 3289.8419602508
 
 _MIN_STIFFNESS = 1e-8
 """Ry/bohr²; prevents a division by zero for soft modes"""
+
+# limits of numbers that a crystal can have, with a wide margin
+_MAX_LENGTH = 1e5  # Å
+_MIN_VOLUME = 1e-3  # Å³
+_MAX_MASS = 1e7  # Rydberg units, 10⁴ amu
+_MAX_STIFFNESS = 1e3  # Ry/bohr²
+_MAX_RESPONSE = 1e12
+
+_THRESHOLD = re.compile(r'convergence threshold\s*=\s*(\S+)')
+_ITERATION = re.compile(r'iter #\s*(\d{1,9})')
+_CHANGE = re.compile(r'\|ddv_scf\|\^2 =\s*(\S+)')
 
 
 class DynamicalMatrix(NamedTuple):
@@ -68,57 +80,131 @@ def parse_dynamical_matrix(text: str, name: str = 'dynamical-matrix-1') -> Dynam
     if not lines or 'Dynamical matrix file' not in lines[0]:
         raise FormatError(f'{name}: not a dynamical matrix file of ph.x; retrieve DYN_MAT/dynamical-matrix-1')
     try:
-        kinds, n, bravais = (int(word) for word in lines[2].split()[:3])
-        if bravais != 0:
-            raise FormatError(
-                f'{name}: computed with ibrav = {bravais}, for which pw.x chooses the frame; use ibrav = 0'
-            )
-        scale = float(lines[2].split()[3]) * BOHR
-        lattice = _numbers(lines[4:7]) * scale
-        head = 7 + kinds
-        weights = {int(line.split()[0]): float(line.rsplit(maxsplit=1)[1]) for line in lines[7:head]}
-        sites = _numbers(lines[head : head + n])
-        start = next(row for row, line in enumerate(lines) if line.split()[:2] == ['q', '='])
-        if not np.allclose([float(word) for word in re.findall(r'[-\d.]+', lines[start])], 0):
-            raise FormatError(f'{name}: computed at {lines[start].strip()}; expected Γ')
-        blocks = [_numbers(lines[row + 1 : row + 4])[:, ::2] for row in range(start + 2, start + 2 + 4 * n * n, 4)]
-        constants = np.array(blocks).reshape(n, n, 3, 3).transpose(0, 2, 1, 3).reshape(3 * n, 3 * n)
-    except FormatError:
-        raise
-    except (ValueError, IndexError, StopIteration) as error:
-        raise FormatError(f'{name}: truncated or invalid ({error}); run ph.x again') from error
-    return DynamicalMatrix(
-        lattice,
-        np.array([weights[int(kind)] for kind in sites[:, 1]]),
-        sites[:, 2:5] * scale,
-        constants,
-        *_response(lines, n, name),
+        matrix = DynamicalMatrix(*_cell_and_matrix(lines), *_response(lines))
+    except IndexError as error:
+        raise FormatError(f'{name}: the file is truncated; run ph.x again') from error
+    except ValueError as error:
+        raise FormatError(f'{name}: {error}; run ph.x again') from error
+    _check_limits(matrix, name)
+    return matrix
+
+
+def _cell_and_matrix(lines: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return lattice, masses, positions and force constants.
+
+    :raises ValueError: invalid lines
+    :raises IndexError: missing lines
+    """
+    kinds, n, bravais = (int(word) for word in lines[2].split()[:3])
+    if bravais != 0:
+        raise ValueError(f'computed with ibrav = {bravais}, for which pw.x chooses the frame; use ibrav = 0')
+    if not (0 < kinds <= n and 4 * n * n < len(lines)):
+        raise ValueError(f'a matrix of {n} atoms of {kinds} kinds in {len(lines)} lines')
+    scale = fortran_number(lines[2].split()[3]) * BOHR
+    if not scale > 0:
+        raise ValueError(f'a lattice constant of {lines[2].split()[3]}: no cell')
+    head = 7 + kinds
+    masses = {int(line.split()[0]): float(line.rsplit(maxsplit=1)[1]) for line in lines[7:head]}
+    sites = _numbers(lines[head : head + n], (n, 5))
+    _require_blank(lines, head + n)
+    if set(masses) != set(range(1, kinds + 1)) or sites[:, 0].tolist() != list(range(1, n + 1)):
+        raise ValueError('kinds or atoms are not numbered from 1')
+    if unknown := set(sites[:, 1]) - set(masses):
+        raise ValueError(f'an atom of the kind {min(unknown):g}, which is not in the list of masses')
+    start = next((row for row, line in enumerate(lines) if line.split()[:2] == ['q', '=']), len(lines))
+    point = [float(word) for word in re.findall(r'[-\d.]+', lines[start])]
+    if len(point) != 3 or any(point):
+        raise ValueError(f'computed at {lines[start].strip()}; expected Γ')
+    constants = np.empty((n, 3, n, 3))
+    row = start + 2
+    for first in range(n):
+        for second in range(n):
+            if lines[row].split() != [str(first + 1), str(second + 1)]:
+                raise ValueError(f'expected the block of the atoms {first + 1} and {second + 1}, found {lines[row]!r}')
+            constants[first, :, second] = _numbers(lines[row + 1 : row + 4], (3, 6))[:, ::2]
+            row += 4
+    _require_blank(lines, row)
+    return (
+        _numbers(lines[4:7], (3, 3)) * scale,
+        np.array([masses[int(kind)] for kind in sites[:, 1]]),
+        sites[:, 2:] * scale,
+        constants.reshape(3 * n, 3 * n),
     )
 
 
-def _response(lines: list[str], n: int, name: str) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Return ε_∞ and the Born charges after the matrix; None if the response to a field was not computed."""
-    titles = {
-        line.strip().split(':')[0]: row for row, line in enumerate(lines) if line.strip().endswith(':') or ':' in line
-    }
-    try:
-        row = titles.get('Dielectric Tensor')
-        electronic = None if row is None else _numbers(lines[row + 2 : row + 5])
-        row = titles.get('Effective Charges E-U')
-        charges = (
-            None if row is None else np.array([_numbers(lines[row + 3 + 4 * i : row + 6 + 4 * i]) for i in range(n)])
-        )
-    except (ValueError, IndexError) as error:
-        raise FormatError(f'{name}: tensors truncated or invalid ({error}); run ph.x again') from error
+def _response(lines: list[str]) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return ε_∞ and the Born charges after the matrix; None if the response to a field was not computed.
+
+    :raises ValueError: invalid or missing lines
+    """
+    titles = {line.strip().split(':')[0]: row for row, line in enumerate(lines) if ':' in line}
+    electronic = charges = None
+    if (row := titles.get('Dielectric Tensor')) is not None:
+        electronic = _numbers(lines[row + 2 : row + 5], (3, 3))
+        _require_blank(lines, row + 5)
+    if (row := titles.get('Effective Charges E-U')) is not None:
+        n = int(lines[2].split()[1])
+        blocks = [lines[row + 2 + 4 * atom : row + 6 + 4 * atom] for atom in range(n)]
+        wrong = [atom for atom, block in enumerate(blocks, 1) if block[0].split() != ['atom', '#', str(atom)]]
+        if wrong:
+            raise ValueError(f'no effective charges of atom {wrong[0]}')
+        charges = np.array([_numbers(block[1:], (3, 3)) for block in blocks])
+        _require_blank(lines, row + 2 + 4 * n)
     return electronic, charges
 
 
-def _numbers(lines: list[str]) -> np.ndarray:
-    """Return lines of numbers as a matrix; words in quotes are ignored."""
-    rows = [[float(word) for word in re.sub(r"'[^']*'", '', line).split()] for line in lines]
-    if not rows or {len(row) for row in rows} != {len(rows[0])} or not rows[0]:
-        raise ValueError(f'expected numbers, found {lines[:1]}')
-    return np.array(rows)
+def _require_blank(lines: list[str], row: int) -> None:
+    """Check that a table ends, so that no line before is a second copy.
+
+    :raises ValueError: it does not
+    """
+    if lines[row].strip():
+        raise ValueError(f'expected the end of a table, found {lines[row]!r}')
+
+
+def _numbers(lines: list[str], shape: tuple[int, int]) -> np.ndarray:
+    """Return lines of numbers as a matrix.
+
+    :raises ValueError: another shape, or words that are no finite numbers
+    """
+    rows = [[float(word) for word in line.split()] for line in lines]
+    if (len(rows), {len(row) for row in rows}) != (shape[0], {shape[1]}):
+        raise ValueError(f'expected {shape[0]} lines with {shape[1]} numbers each, found {lines[:1]}')
+    matrix = np.array(rows)
+    if not np.isfinite(matrix).all():
+        raise ValueError(f'numbers that are not finite: {lines[:1]}')
+    return matrix
+
+
+def _check_limits(matrix: DynamicalMatrix, name: str) -> None:
+    """Check that numbers are of a possible magnitude, so that no later step overflows.
+
+    :raises FormatError: they are not
+    """
+    volume = float(np.linalg.det(matrix.lattice)) if np.abs(matrix.lattice).max() < _MAX_LENGTH else np.inf
+    largest = {
+        'a position in Å': (np.abs(matrix.positions).max(), _MAX_LENGTH),
+        'a mass in Rydberg units': (matrix.masses.max(), _MAX_MASS),
+        'a force constant in Ry/bohr²': (np.abs(matrix.force_constants).max(), _MAX_STIFFNESS),
+    }
+    if not _MIN_VOLUME < abs(volume) < np.inf:
+        raise FormatError(f'{name}: lattice vectors {matrix.lattice.tolist()} Å span no cell; run ph.x again')
+    if not matrix.masses.min() > 0:
+        raise FormatError(f'{name}: a mass of {matrix.masses.min():g}; run ph.x again')
+    for meaning, (value, limit) in largest.items():
+        if not value < limit:
+            raise FormatError(f'{name}: {meaning} is {value:g}, beyond {limit:g}; run ph.x again')
+    _check_response(matrix.electronic, matrix.born_charges, name)
+
+
+def _check_response(electronic: np.ndarray | None, born_charges: np.ndarray | None, name: str) -> None:
+    """Check ε_∞ and Born charges, likewise.
+
+    :raises FormatError: they are not of a possible magnitude
+    """
+    for meaning, values in (('dielectric tensor', electronic), ('effective charges', born_charges)):
+        if values is not None and not np.abs(values).max() < _MAX_RESPONSE:
+            raise FormatError(f'{name}: {meaning} beyond {_MAX_RESPONSE:g} or not finite; run ph.x again')
 
 
 def parse_tensors(text: str, name: str = 'tensors.xml') -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -127,9 +213,9 @@ def parse_tensors(text: str, name: str = 'tensors.xml') -> tuple[np.ndarray | No
     :return: (3, 3) ε_∞ and (n, 3, 3) Born charges in e (atom, field, displacement); ``None`` where not computed
     :raises FormatError: invalid or truncated XML
     """
+    if '<!DOCTYPE' in text or '<!ENTITY' in text:
+        raise FormatError(f'{name}: declares entities, which ph.x does not write')
     try:
-        if '<!DOCTYPE' in text or '<!ENTITY' in text:
-            raise FormatError(f'{name}: declares entities, which ph.x does not write')
         root = ElementTree.fromstring(text)  # safe: entities are refused above
         found = {tag: root.find(f'EF_TENSORS/{tag}') for tag in ('DIELECTRIC_CONSTANT', 'EFFECTIVE_CHARGES_EU')}
         values = {
@@ -138,27 +224,37 @@ def parse_tensors(text: str, name: str = 'tensors.xml') -> tuple[np.ndarray | No
             if node is not None
         }
     except (ElementTree.ParseError, ValueError) as error:
-        if isinstance(error, FormatError):
-            raise
         raise FormatError(f'{name}: truncated or invalid ({error}); run ph.x again') from error
-    electronic, charges = values.get('DIELECTRIC_CONSTANT'), values.get('EFFECTIVE_CHARGES_EU')
+    tensor, charges = values.get('DIELECTRIC_CONSTANT'), values.get('EFFECTIVE_CHARGES_EU')
+    if (tensor is not None and len(tensor) != 1) or (charges is not None and not len(charges)):
+        raise FormatError(f'{name}: a tensor has another number of elements; run ph.x again')
     # Fortran order: the field index varies first, so a line belongs to one displacement
-    return None if electronic is None else electronic[0], None if charges is None else charges.transpose(0, 2, 1)
+    electronic = None if tensor is None else tensor[0]
+    charges = None if charges is None else charges.transpose(0, 2, 1)
+    _check_response(electronic, charges, name)
+    return electronic, charges
 
 
 def response_converged(text: str) -> bool:
     """Return whether all linear systems in the output of ``ph.x`` reached the convergence threshold.
 
-    ``ph.x`` 6.7 continues without a message after an unconverged response to a field.
+    ``ph.x`` 6.7 continues without a message after an unconverged response to a field. Without any iteration the result
+    is true: a run with ``recover`` that finds all systems solved prints none.
 
     :param text: standard output of ``ph.x``
     """
-    limit = re.search(r'convergence threshold\s*=\s*([\d.E+-]+)', text)
-    steps = re.findall(r'iter #\s*(\d+).*?\|ddv_scf\|\^2 =\s*([\d.E+-]+)', text, re.DOTALL)
-    if limit is None:
-        return True  # a run that only collects earlier results
-    last = [value for (_, value), (after, _) in zip(steps, [*steps[1:], ('1', '')], strict=True) if after == '1']
-    return all(float(value) < float(limit.group(1)) for value in last)
+    limit = np.nan
+    last: list[float] = []  # of each system
+    for line in text.splitlines():
+        if 'convergence threshold' in line and (match := _THRESHOLD.search(line)):
+            limit = fortran_number(match.group(1))
+        elif 'iter #' in line and (match := _ITERATION.search(line)):
+            if int(match.group(1)) == 1 or not last:
+                last.append(np.nan)
+            last[-1] = np.nan
+        elif 'ddv_scf' in line and last and (match := _CHANGE.search(line)):
+            last[-1] = fortran_number(match.group(1))
+    return all(value < limit for value in last)
 
 
 def neutral(born_charges: np.ndarray) -> np.ndarray:

@@ -5,9 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-__all__ = ('with_deviation', 'with_deviations')
+__all__ = ('fortran_number', 'with_deviation', 'with_deviations')
 
 _MAX_DECIMALS = 4
+_MAX_NUMBER = 1e12  # no quantity that is read can be larger; a larger number is damaged
+
+
+def fortran_number(word: str) -> float:
+    """Return a number in the output of a Fortran program, NaN if it is damaged: ``****``, ``NaN``, two points."""
+    try:
+        value = float(word)
+    except ValueError:
+        return math.nan
+    return value if abs(value) < _MAX_NUMBER else math.nan
 
 
 def with_deviation(value: float | None, deviation: float | None = None, plain: str = '.4g') -> str:

@@ -57,6 +57,8 @@ def with_offset(matrix, place, value):
 
 E, ION = 3.236 * np.eye(3), 7.19 * np.eye(3)
 CHARGE = 1.985 * np.eye(3)
+# of ph.x for silicon on a coarse mesh, with an ε_∞ of 57.4
+BROKEN_CHARGES = np.tile(-5.35 * np.eye(3), (2, 1, 1))
 
 # gate, change, value, label
 BROKEN = [
@@ -69,6 +71,8 @@ BROKEN = [
     ('point_group', {'electronic': np.diag([3.0, 3.0, 4.0])}, np.sqrt(2 / 3) / np.sqrt(34), 'refused'),
     ('electronic_at_least_one', {'electronic': 0.99 * np.eye(3)}, 0.99, 'refused'),
     ('electronic_not_identity', {'electronic': np.eye(3)}, 0.0, 'refused'),
+    ('born_charge_sum', {'born_charges': BROKEN_CHARGES}, 5.35, 'refused'),
+    ('born_charge_sum', {'born_charges': BROKEN_CHARGES, 'ionic': None}, 5.35, 'refused'),
     ('below_limit', {'ionic': 1000 * np.eye(3)}, 1003.236, 'electronic-only'),
     ('below_limit', {'electronic': 1001 * np.eye(3), 'ionic': None}, 1001.0, 'refused'),
     ('ionic_symmetric', {'ionic': with_offset(ION, (2, 0), -0.11)}, 0.11, 'electronic-only'),
@@ -106,6 +110,7 @@ def test_each_gate_fails_on_its_number(good, name, change, value, label):
         ({'frequencies': np.array([0, 0, 0, -0.29, 12, 12])}, 'accepted'),
         ({'max_force': None, 'born_charges': None, 'settings': {}}, 'accepted'),  # unknown, and not required
         ({'ionic': None, 'frequencies': None, 'born_charges': None}, 'electronic-only'),
+        ({'born_charges': np.array([CHARGE, -0.1 * CHARGE])}, 'electronic-only'),  # 0.9 e per atom
     ],
 )
 def test_values_within_the_thresholds(good, change, label):
@@ -138,7 +143,7 @@ def test_thresholds(good):
     assert judge(good, {'insulating': 4.0}).label == 'accepted'
     assert check_thresholds(None) == dict(DEFAULT_THRESHOLDS)
     for wrong, found in (
-        ({'beauty': 1.0}, "'beauty'.*scf_converged"),
+        ({'beauty': 1.0}, 'thresholds.beauty: .*scf_converged'),
         ({'insulating': 'high'}, "insulating.*'high'"),
         ({'insulating': True}, 'insulating.*True'),
         ({'insulating': float('nan')}, 'insulating.*nan'),

@@ -6,15 +6,27 @@ import gzip
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from aiida_goectp.core.dielectric.outcar import ground_state_steps, read_loops, read_outcar, symmetry_problem
+from aiida_goectp.core.dielectric.outcar import (
+    ground_state_steps,
+    read_loops,
+    read_outcar,
+    refusal,
+    resource_problem,
+    symmetry_problem,
+)
+from tests.damaged import damaged, without_or_with_two
 from tests.rows import DATA
+
+OUTCAR = gzip.decompress((DATA / 'OUTCAR.si.gz').read_bytes()).decode()
 
 
 @pytest.fixture(scope='module')
 def silicon():
     """Excerpt of the OUTCAR of Si with LEPSILON and IBRION = 8."""
-    return gzip.decompress((DATA / 'OUTCAR.si.gz').read_bytes()).decode()
+    return OUTCAR
 
 
 @pytest.fixture(scope='module')
@@ -149,3 +161,85 @@ def test_ground_state_steps_of_published_files(shared, path, expected):
 def test_symmetry_problem(line):
     assert symmetry_problem(f' vasp.6.4.2\n{line}\n')
     assert symmetry_problem(' vasp.6.4.2\n reading files\n BRMIX: very serious problems\n') is None
+
+
+CHARGES = """ BORN EFFECTIVE CHARGES (excluding local field effects) (in |e|, cummulative output)
+ ---------------------------------------------------------------------------------
+ ion    1
+    1     3.00000     0.00000     0.00000
+    2     0.00000     3.00000     0.00000
+    3     0.00000     0.00000     3.00000
+"""
+
+
+def test_born_charges_include_local_fields():
+    including = CHARGES.replace('excluding', 'including').replace('3.0', '2.0')
+    assert read_outcar(CHARGES).born_charges is None
+    for text in (including, CHARGES + including, including + CHARGES):
+        assert read_outcar(text).born_charges.tolist() == [np.diag([2.0] * 3).tolist()]
+
+
+def test_functional_of_the_potentials():
+    text = '   LEXCH  = PE        \n   LEXCH  = CA\n exchange correlation table for  LEXCH =        8\n'
+    assert read_outcar(text + '   LEXCH   =     8    internal setting\n').potential_functionals == ('PE', 'CA')
+
+
+@pytest.mark.parametrize(
+    ('old', 'new'),
+    [
+        ('THz', ''),
+        ('15.471080 THz', '********* THz'),
+        ('15.471080 THz', '1.5.4 THz'),
+        ('15.471080 THz', f'{"9" * 400} THz'),
+    ],
+)
+def test_damaged_frequencies_are_missing(old, new, silicon):
+    place = silicon.index('Eigenvectors and eigenvalues of the dynamical matrix')
+    found = read_outcar(silicon[:place] + silicon[place:].replace(old, new, 1))
+    assert found.frequencies is None or len(found.frequencies) < 6
+    assert found.electronic is not None
+
+
+def test_a_line_too_many_or_too_few_changes_no_tensor(silicon):
+    """The tensor is repeated in OUTCAR: one copy is damaged."""
+    whole = read_outcar(silicon)
+    row = len(silicon[: silicon.rindex('MACROSCOPIC STATIC DIELECTRIC TENSOR (')].splitlines()) - 4
+    for text in without_or_with_two(silicon, row):
+        found = read_outcar(text)
+        np.testing.assert_array_equal(found.electronic, whole.electronic)
+        assert found.ionic is None or (found.ionic == whole.ionic).all()
+        assert (
+            found.born_charges is None
+            or len(found.born_charges) < 2
+            or (found.born_charges == whole.born_charges).all()
+        )
+
+
+def _results_are_finite(found):
+    arrays = (found.electronic, found.ionic, found.born_charges, found.frequencies, found.cutoff, found.band_gap)
+    assert all(values is None or np.isfinite(values).all() for values in arrays)
+    assert found.recommended_cutoff is None or np.isfinite(found.recommended_cutoff)
+
+
+TAIL = OUTCAR[OUTCAR.rindex(' E-fermi') :]  # levels of the ground state, the responses, the tensors
+
+
+@given(data=st.data())
+def test_any_damage_of_an_outcar_gives_finite_results(data):
+    text = data.draw(damaged('   ENMAX  =  245.345; ENMIN  =  184.009 eV\n   ENCUT  =  600.0 eV\n' + TAIL))
+    _results_are_finite(read_outcar(text))
+    assert symmetry_problem(text) is None
+    assert resource_problem(text) is None
+    assert refusal(text) is None
+
+
+@given(data=st.data())
+def test_any_damage_of_a_vasprun_has_a_result(data):
+    found = ground_state_steps(data.draw(damaged(VASPRUN.decode())).encode(errors='replace'))
+    assert found is None or min(found) >= 0
+
+
+def test_reading_takes_linear_time():
+    """Text that made a regular expression search to the end of the file for each line."""
+    assert ground_state_steps(b'<separator name="electronic convergence"' * 50000) is None
+    assert read_outcar('Iteration  1( \n' * 50000).loops == ()

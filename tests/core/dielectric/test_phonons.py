@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aiida_goectp.core.dielectric.phonons import (
     frequencies,
@@ -17,6 +19,7 @@ from aiida_goectp.core.dielectric.phonons import (
     response_converged,
 )
 from aiida_goectp.core.formats.npz import FormatError
+from tests.damaged import damaged, without_or_with_two
 
 FILES = Path(__file__).parents[2] / 'data' / 'phx'
 # rotation between the two cells of one skewed MgO crystal
@@ -120,7 +123,7 @@ def text(name='MgO'):
         (lambda t: t.replace('Dynamical matrix file', 'Something else'), 'DYN_MAT'),
         (lambda t: t[:600], ''),
         (lambda t: t[:900], ''),
-        (lambda t: t[: t.index('Effective Charges E-U') + 150], 'tensors'),
+        (lambda t: t[: t.index('Effective Charges E-U') + 150], 'truncated'),
         (lambda t: t.replace('2    2   0   5.6', '2    2   2   5.6'), 'ibrav = 2'),
         (lambda t: t.replace('q = (    0.000000000', 'q = (    0.500000000', 1), 'Γ'),
         (lambda t: t.replace('0.11081642', '********', 1), ''),
@@ -165,4 +168,80 @@ def test_an_unconverged_response_is_detected():
     assert response_converged(steps((1, '1.148E-05'), (2, '3.4E-09'), (1, '2.0E-05'), (2, '9.9E-09')))
     assert not response_converged(steps((1, '1.148E-05'), (1, '2.0E-05'), (2, '9.9E-09')))
     assert not response_converged(steps((1, '2.0E-09'), (1, '2.0E-05')))
-    assert response_converged('')
+    assert not response_converged(steps((1, 'NaN')))
+    assert not response_converged(steps((1, '********')))
+    assert not response_converged(steps((1, '1.148E-05'), (2, '3.4E-09')).replace('1.0E-08', '*******'))
+    assert not response_converged(steps((1, '1.148E-05'), (2, '3.4E-09')).rpartition('\n      thresh')[0])
+
+
+@pytest.mark.parametrize('text', ['', steps(), f'{steps()}\n     Restart after Phonon calculation\n'])
+def test_without_iterations_the_response_was_finished_before(text):
+    """With ``recover``, ``ph.x`` prints its threshold and no iteration if all systems are solved."""
+    assert response_converged(text)
+
+
+@pytest.mark.parametrize(
+    ('old', 'new', 'found'),
+    [
+        ('2    2   0   5.6282351', '2    2   0   0.0000000', 'no cell'),
+        ('2    2   0   5.6282351', '2    2   0   NaN', 'no cell'),
+        ('2    2   0   5.6282351', '2    2   0   1e400', 'no cell'),
+        ('2    2   0   5.6282351', '2    2   0   9999999.', 'no cell'),
+        ('2    2   0   5.6282351', '2    9   0   5.6282351', 'matrix of 9 atoms'),
+        ('    2    2      0.70710678', '    2    7      0.70710678', 'kind 7'),
+        ('22152.652328755896', '0.0', 'mass'),
+        ('22152.652328755896', '1e300', 'mass'),
+        ('0.707106781    0.000000000    0.707106781', '0.000000000    0.707106781    0.707106781', 'no cell'),
+        ('  0.11081642', '  1.1e200', 'force constant'),
+        ('  0.11081642', '      nan ', 'not finite'),
+        ('          3.235602635470', '      nan', 'not finite'),
+        ('          3.235602635470', '      1e30', 'dielectric tensor'),
+    ],
+)
+def test_impossible_numbers_are_refused(old, new, found):
+    assert old in text()
+    with pytest.raises(FormatError, match=f'dynamical-matrix-1: .*{found}'):
+        parse_dynamical_matrix(text().replace(old, new, 1))
+
+
+def test_a_line_too_many_or_too_few_changes_no_number():
+    """A second copy of a line of numbers would shift the table."""
+    whole = parse_dynamical_matrix(text('skewed'))
+    read_anyway = 0
+    for content in without_or_with_two(text('skewed').split('     Effective Charges U-E')[0]):
+        try:
+            found = parse_dynamical_matrix(content)
+        except FormatError:
+            continue
+        read_anyway += 1
+        for name, values in found._asdict().items():
+            if name not in ('electronic', 'born_charges') or values is not None:
+                np.testing.assert_array_equal(values, getattr(whole, name), err_msg=name)
+    assert read_anyway > 10  # blank lines and comments
+
+
+@given(data=st.data())
+@pytest.mark.parametrize('name', ['MgO', 'skewed'])
+def test_any_damage_of_a_matrix_is_refused_or_gives_finite_results(name, data):
+    try:
+        matrix = parse_dynamical_matrix(data.draw(damaged(text(name))))
+    except FormatError:
+        return
+    assert np.isfinite(frequencies(matrix.force_constants, matrix.masses)).all()
+    if matrix.born_charges is not None:
+        assert np.isfinite(ionic(matrix)).all()
+
+
+@given(data=st.data())
+def test_any_damage_of_tensors_is_refused_or_gives_finite_results(data):
+    try:
+        found = parse_tensors(data.draw(damaged((FILES / 'skewed' / 'tensors.xml').read_text())))
+    except FormatError:
+        return
+    assert all(values is None or np.isfinite(values).all() for values in found)
+
+
+@given(data=st.data())
+def test_any_damage_of_an_output_has_a_result(data):
+    content = steps((1, '1.148E-05'), (2, '3.4E-09'), (1, '2.0E-05'), (2, '9.9E-09'))
+    assert response_converged(data.draw(damaged(content))) in (True, False)

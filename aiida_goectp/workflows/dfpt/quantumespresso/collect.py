@@ -11,6 +11,7 @@ from aiida.engine import calcfunction
 
 from aiida_goectp.core.crystals import Crystal
 from aiida_goectp.core.dielectric.phonons import (
+    DynamicalMatrix,
     frequencies,
     ionic_tensor,
     parse_dynamical_matrix,
@@ -21,27 +22,19 @@ from aiida_goectp.core.dielectric.response import DielectricResponse
 from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.data.crystals import crystal_from_structure
 from aiida_goectp.data.dielectric import DielectricData
+from aiida_goectp.workflows.dfpt.quantumespresso.functional import functional_name
 
 __all__ = (
     'band_gap',
     'band_gap_quantumespresso',
     'collect_quantumespresso',
     'dielectric_from_quantumespresso',
-    'functional_name',
 )
 
 MATRIX, TENSORS, OUTPUT = 'DYN_MAT/dynamical-matrix-1', 'tensors.xml', 'aiida.out'
 
-_FUNCTIONALS = {
-    'PBESOL': 'PBEsol',
-    'PSX PSC': 'PBEsol',
-    'PBX PBC': 'PBE',
-    'PZ': 'LDA',
-    'PW': 'LDA',
-    'PBE': 'PBE',
-    'REVPBE': 'revPBE',
-}
 _POSITION_TOLERANCE = 1e-3  # Å
+_MAX_FORCE = 1e12  # eV/Å; a larger number is damaged
 
 
 @calcfunction
@@ -68,13 +61,15 @@ def collect_quantumespresso(
     crystal = crystal_from_structure(structure.get_formula(), structure)
     retrieved_names = {str(root / name) for root, _, names in retrieved.base.repository.walk() for name in names}
     names = {TENSORS, MATRIX, OUTPUT} & retrieved_names
-    files = {name: retrieved.base.repository.get_object_content(name, mode='r') for name in names}
+    files = {
+        name: retrieved.base.repository.get_object_content(name, mode='rb').decode(errors='replace') for name in names
+    }
     parameters = ground_state.get_dict()
     result = dielectric_from_quantumespresso(
         crystal,
         files,
         gap=band_gap(*bands.get_bands(also_occupations=True)),
-        forces=trajectory.get_array('forces')[-1] if 'forces' in trajectory.get_arraynames() else None,
+        forces=trajectory.get_array('forces') if 'forces' in trajectory.get_arraynames() else None,
         ground_state=parameters,
         settings=settings.get_dict(),
     )
@@ -98,28 +93,29 @@ def dielectric_from_quantumespresso(
     :param files: contents by name: ``tensors.xml``; ``DYN_MAT/dynamical-matrix-1`` if phonons were computed; standard
         output ``aiida.out``, from which the convergence of the response is read
     :param gap: Kohn-Sham band gap, eV
-    :param forces: (n, 3) eV/Å
+    :param forces: (…, n, 3) eV/Å, the last ones count; damaged ones are unknown
     :param ground_state: ``output_parameters`` of aiida-quantumespresso for ``pw.x``
-    :param settings: stored with the response, extended by cutoff, version and mesh
+    :param settings: stored with the response, extended by cutoff, version and mesh; the parameters of both programs in
+        ``ground_state`` and ``response`` name the functional
     :raises FormatError: no response in the files, or a response of another cell
     """
-    electronic = charges = ionic = modes = None
-    if TENSORS in files:
-        electronic, charges = parse_tensors(files[TENSORS])
-    if files.get(MATRIX, '').strip():  # ph.x creates an empty file before the first phonon
-        matrix = parse_dynamical_matrix(files[MATRIX])
+    ionic = modes = None
+    electronic, charges, matrix, problems = _read(files)
+    if matrix is not None:
         _check_same_cell(crystal, matrix.lattice, matrix.positions)
-        electronic = matrix.electronic if electronic is None else electronic
-        charges = matrix.born_charges if charges is None else charges
         modes = frequencies(matrix.force_constants, matrix.masses)
-        if charges is not None:
-            ionic = ionic_tensor(matrix.force_constants, charges, float(abs(np.linalg.det(crystal.lattice))))
     if electronic is None:
+        found = '; '.join(problems) or ', '.join(sorted(files)) or 'none'
         raise FormatError(
-            f'{crystal.id}: no dielectric tensor in the files of ph.x ({", ".join(sorted(files)) or "none"}); ph.x '
-            'computes it for an insulator with epsil = .true.'
+            f'{crystal.id}: no dielectric tensor in the files of ph.x ({found}); ph.x computes it for an insulator '
+            'with epsil = .true.'
         )
-    convergence = ground_state.get('convergence_info', {}).get('scf_conv', {})
+    if charges is not None and len(charges) != len(crystal.atomic_numbers):
+        raise FormatError(f'{crystal.id}: {len(crystal.atomic_numbers)} atoms, charges of {len(charges)} in {TENSORS}')
+    if matrix is not None and charges is not None:
+        ionic = ionic_tensor(matrix.force_constants, charges, float(abs(np.linalg.det(crystal.lattice))))
+    convergence = (ground_state.get('convergence_info') or {}).get('scf_conv') or {}
+    notes = [*settings.get('notes', ()), *problems]
     return DielectricResponse(
         crystal,
         electronic,
@@ -127,18 +123,54 @@ def dielectric_from_quantumespresso(
         born_charges=charges,
         frequencies=modes,
         band_gap=gap,
-        max_force=None if forces is None else float(np.linalg.norm(forces, axis=-1).max()),
+        max_force=_max_force(forces, len(crystal.atomic_numbers)),
         scf_converged=bool(convergence.get('convergence_achieved', True)) and response_converged(files.get(OUTPUT, '')),
         engine='quantumespresso',
-        functional=functional_name(str(ground_state.get('dft_exchange_correlation', ''))),
+        functional=functional_name(
+            str(ground_state.get('dft_exchange_correlation') or ''),
+            {**(settings.get('ground_state') or {}), **(settings.get('response') or {})},
+            bool(ground_state.get('lda_plus_u_calculation')),
+        ),
         settings={
             **settings,
+            **({'notes': notes} if notes else {}),
             'cutoff': ground_state.get('wfc_cutoff'),
             'version': ground_state.get('creator_version'),
             'mesh': ground_state.get('monkhorst_pack_grid'),
             'mesh_offset': ground_state.get('monkhorst_pack_offset'),
         },
     )
+
+
+def _read(
+    files: Mapping[str, str],
+) -> tuple[np.ndarray | None, np.ndarray | None, DynamicalMatrix | None, list[str]]:
+    """Return ε_∞, Born charges, the dynamical matrix, and what is wrong with a damaged file, whose part is missing."""
+    electronic = charges = matrix = None
+    problems = []
+    try:
+        if TENSORS in files:
+            electronic, charges = parse_tensors(files[TENSORS])
+    except FormatError as error:
+        problems.append(str(error))
+    try:
+        if files.get(MATRIX, '').strip():  # ph.x creates an empty file before the first phonon
+            matrix = parse_dynamical_matrix(files[MATRIX])
+            electronic = matrix.electronic if electronic is None else electronic
+            charges = matrix.born_charges if charges is None else charges
+    except FormatError as error:
+        problems.append(str(error))
+    return electronic, charges, matrix, problems
+
+
+def _max_force(forces: Any, n: int) -> float | None:
+    """Return the largest of the last forces on n atoms in eV/Å; ``None`` if they are unknown or damaged."""
+    if forces is None:
+        return None
+    array = np.asarray(forces, dtype=np.float64)
+    if not array.size or array.size % (3 * n) or not (np.abs(array) < _MAX_FORCE).all():
+        return None
+    return float(np.linalg.norm(array.reshape(-1, n, 3)[-1], axis=-1).max())
 
 
 def _check_same_cell(crystal: Crystal, lattice: np.ndarray, positions: np.ndarray) -> None:
@@ -159,15 +191,6 @@ def _check_same_cell(crystal: Crystal, lattice: np.ndarray, positions: np.ndarra
         raise FormatError(
             f'{crystal.id}: a position in {MATRIX} differs by {deviation:.3g} Å: another cell or order of atoms'
         )
-
-
-def functional_name(text: str) -> str:
-    """Return the common name of a functional in the notation of ``pw.x``; unknown ones are returned unchanged."""
-    words = ' '.join(text.upper().replace('+', ' ').replace('-', ' ').split())
-    for short, name in _FUNCTIONALS.items():
-        if words == short or (' ' in short and words.endswith(short)):
-            return name
-    return text
 
 
 @calcfunction

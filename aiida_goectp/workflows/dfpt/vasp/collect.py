@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,19 +10,21 @@ from aiida import orm
 from aiida.engine import calcfunction
 
 from aiida_goectp.core.crystals import Crystal
+from aiida_goectp.core.crystals.elements import symbols_of
 from aiida_goectp.core.dielectric.outcar import OutcarDielectric, ground_state_steps, read_outcar
 from aiida_goectp.core.dielectric.response import DielectricResponse
 from aiida_goectp.data.crystals import crystal_from_structure
 from aiida_goectp.data.dielectric import DielectricData
+from aiida_goectp.workflows.dfpt.vasp.functional import functional_name
 
-__all__ = ('CollectError', 'collect_vasp', 'dielectric_from_vasp', 'functional_name')
+__all__ = ('CollectError', 'collect_vasp', 'dielectric_from_vasp')
 
 VASP_TO_THZ = 15.633302
 """THz for √(eV/Å²/amu) = √(e/amu)/(2π Å), CODATA 2018. The Hessian in vasprun.xml has the unit eV/Å²/amu in VASP 5, and
 eV/Å²/amu or THz² in VASP 6."""
 
-_GGA = {'ps': 'PBEsol', 'pe': 'PBE', 'am': 'AM05', '91': 'PW91', 'rp': 'RPBE', 're': 'revPBE', 'ca': 'LDA'}
 _ZERO_IONIC = 1e-5
+_MAX_NUMBER = 1e12  # no quantity can be larger; a larger number is damaged
 _NO_CHARGE = 0.05  # e; with smaller Born charges (Si) an ionic part of zero is correct
 
 
@@ -63,7 +65,8 @@ def collect_vasp(
         if retrieved is not None and name in retrieved.base.repository.list_object_names()
     }
     crystal = crystal_from_structure(structure.get_formula(), structure)
-    result = dielectric_from_vasp(crystal, misc.get_dict(), settings.get_dict(), arrays, files)
+    species = [kind.symbol for kind in structure.kinds]
+    result = dielectric_from_vasp(crystal, misc.get_dict(), settings.get_dict(), arrays, files, species)
     return DielectricData(result)
 
 
@@ -73,14 +76,18 @@ def dielectric_from_vasp(
     settings: Mapping[str, Any],
     arrays: Mapping[str, np.ndarray],
     files: Mapping[str, bytes],
+    species: Sequence[str] = (),
 ) -> DielectricResponse:
     """Return the dielectric response of one run of VASP.
+
+    What is damaged or not finite is treated as missing.
 
     :param crystal: cell of the run, in its Cartesian frame
     :param misc: ``band_properties``, ``forces`` (eV/Å), ``run_status``, ``version``
     :param settings: ``incar`` and others; the list ``notes`` is extended
     :param arrays: ``epsilon``, ``epsilon_ion``, ``born_charges``, ``hessian``, as far as available
     :param files: ``OUTCAR`` and ``vasprun.xml``, as far as available
+    :param species: symbols in the order of the lists of INCAR; by default of first appearance
     :raises CollectError: no dielectric tensor
     """
     outcar = read_outcar(files['OUTCAR'].decode(errors='replace')) if 'OUTCAR' in files else None
@@ -97,7 +104,8 @@ def dielectric_from_vasp(
     born = _born_charges(arrays, outcar, len(crystal.atomic_numbers))
     incar = {str(key).lower(): value for key, value in dict(settings.get('incar', {})).items()}
     ionic = _ionic(arrays, outcar, born, incar, notes)
-    forces = misc.get('forces')
+    potentials = outcar.potential_functionals if outcar else ()
+    species = species or list(dict.fromkeys(symbols_of(crystal.atomic_numbers)))
     extra = {
         'version': misc.get('version'),
         'cutoff': outcar.cutoff if outcar and outcar.cutoff else incar.get('encut'),
@@ -111,42 +119,45 @@ def dielectric_from_vasp(
         born_charges=born,
         frequencies=_frequencies(crystal, arrays, outcar, str(misc.get('version', ''))),
         band_gap=_band_gap(misc.get('band_properties'), outcar),
-        max_force=None if forces is None else float(np.linalg.norm(np.atleast_2d(forces), axis=-1).max()),
+        max_force=_max_force(misc.get('forces')),
         scf_converged=_converged(misc, outcar, files, notes),
         engine='vasp',
-        functional=functional_name(incar),
+        functional=functional_name(
+            incar, species or list(dict.fromkeys(symbols_of(crystal.atomic_numbers))), potentials
+        ),
         settings={**settings, **{key: value for key, value in extra.items() if value not in (None, [])}},
     )
 
 
-def functional_name(incar: Mapping[str, Any]) -> str:
-    """Return the name of the functional of an INCAR: ``PBEsol``, ``PBE``, …, with ``+U`` if LDAU is set.
+def _max_force(forces: Any) -> float | None:
+    """Return the largest force on an atom in eV/Å; ``None`` if the forces are unknown or damaged."""
+    array = _numbers(forces)
+    if array is None or array.ndim < 2 or array.shape[-1] != 3:
+        return None
+    return float(np.linalg.norm(array, axis=-1).max())
 
-    Without GGA and METAGGA it is the functional of the potentials, for which PBE is assumed.
-    """
-    if incar.get('metagga'):
-        name = str(incar['metagga']).strip()
-    else:
-        gga = str(incar.get('gga', 'pe')).strip().lower()
-        name = _GGA.get(gga, gga.upper())
-    return f'{name}+U' if incar.get('ldau') else name
+
+def _numbers(values: Any) -> np.ndarray | None:
+    """Return finite numbers as an array, ``None`` for anything else."""
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+    return array if array.size and (np.abs(array) < _MAX_NUMBER).all() else None
 
 
 def _tensor(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray | None:
     """Return the last (3, 3) block of an array of stacked blocks, one for each ionic step."""
-    if name not in arrays:
-        return None
-    array = np.asarray(arrays[name], dtype=np.float64)
-    if array.ndim < 2 or array.shape[-1] != 3 or array.size < 9 or not np.isfinite(array).all():
+    array = _numbers(arrays.get(name))
+    if array is None or array.ndim < 2 or array.shape[-1] != 3 or array.size % 9:
         return None
     return array.reshape(-1, 3)[-3:]
 
 
 def _born_charges(arrays: Mapping[str, np.ndarray], outcar: OutcarDielectric | None, n: int) -> np.ndarray | None:
-    if 'born_charges' in arrays:
-        stacked = np.asarray(arrays['born_charges'], dtype=np.float64).reshape(-1, 3, 3)
-        if len(stacked) >= n and np.isfinite(stacked).all():
-            return stacked[-n:]
+    stacked = _numbers(arrays.get('born_charges'))
+    if stacked is not None and stacked.shape[-2:] == (3, 3) and stacked.size % (9 * n) == 0:
+        return stacked.reshape(-1, 3, 3)[-n:]
     if outcar is not None and outcar.born_charges is not None and len(outcar.born_charges) == n:
         return outcar.born_charges
     return None
@@ -183,15 +194,15 @@ def _frequencies(
     listed = None if outcar is None or outcar.frequencies is None else outcar.frequencies
     if listed is not None and len(listed) != 3 * n:
         listed = None
-    hessian = arrays.get('hessian')
-    if hessian is None or np.size(hessian) < 9 * n * n:
+    hessian = _numbers(arrays.get('hessian'))
+    if hessian is None or hessian.shape[-1] != 3 * n or hessian.size % (9 * n * n):
         if listed is None:
             return None
         # without eigenvectors, the three modes closest to zero are taken as the acoustic ones
         kept = listed.copy()
         kept[np.argsort(np.abs(listed))[:3]] = 0.0
         return np.sort(kept)
-    dynamical = -np.asarray(hessian, dtype=np.float64).reshape(-1, 3 * n)[-3 * n :]
+    dynamical = -hessian.reshape(-1, 3 * n)[-3 * n :]
     weight = np.sqrt(np.repeat(atomic_masses[crystal.atomic_numbers], 3))
     translations = np.tile(np.eye(3), (n, 1)) * weight[:, None]
     translations /= np.linalg.norm(translations, axis=0)
@@ -210,8 +221,8 @@ def _frequencies(
 
 def _band_gap(properties: Mapping[str, Any] | None, outcar: OutcarDielectric | None) -> float | None:
     """Return the band gap in eV of the parsed bands, else of those in OUTCAR, else ``None``."""
-    gap = (properties or {}).get('band_gap')
-    if gap is not None and np.isfinite(gap):  # infinite if no empty band was computed
+    gap = _numbers((properties or {}).get('band_gap'))
+    if gap is not None and gap.size == 1:  # infinite if no empty band was computed
         return max(float(gap), 0.0)
     return None if outcar is None else outcar.band_gap
 
@@ -234,4 +245,4 @@ def _converged(
         if steps >= nelm:
             notes.append(f'the ground state stopped after NELM = {nelm} steps')
         return steps < nelm
-    return bool(misc.get('run_status', {}).get('electronic_converged', False))
+    return bool((misc.get('run_status') or {}).get('electronic_converged', False))

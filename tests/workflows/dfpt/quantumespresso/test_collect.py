@@ -6,15 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aiida_goectp.core.crystals import Crystal
 from aiida_goectp.core.dielectric.gates import judge
 from aiida_goectp.core.formats.npz import FormatError
-from aiida_goectp.workflows.dfpt.quantumespresso.collect import (
-    band_gap,
-    dielectric_from_quantumespresso,
-    functional_name,
-)
+from aiida_goectp.workflows.dfpt.quantumespresso.collect import band_gap, dielectric_from_quantumespresso
+from tests.damaged import damaged
 
 FILES = Path(__file__).parents[3] / 'data' / 'phx' / 'MgO'
 MATRIX, TENSORS = 'DYN_MAT/dynamical-matrix-1', 'tensors.xml'
@@ -90,12 +89,56 @@ def test_files_of_another_cell_are_refused(which, cell, word):
         collect(which, cell)
 
 
-@pytest.mark.parametrize(
-    ('text', 'name'),
-    [('PBESOL', 'PBEsol'), ('SLA PW PSX PSC', 'PBEsol'), ('SLA-PW-PBX-PBC', 'PBE'), ('pbe', 'PBE'), ('SCAN', 'SCAN')],
-)
-def test_functional_name(text, name):
-    assert functional_name(text) == name
+def test_functional_is_that_of_both_programs():
+    response = collect(ground_state={'SYSTEM': {'vdw_corr': 'dft-d3'}}, response={'INPUTPH': {'lrpa': True}})
+    assert response.functional == 'PBEsol+D3+LRPA'
+
+
+def test_hubbard_corrections_without_values_are_unknown():
+    ground_state = GROUND_STATE | {'lda_plus_u_calculation': True}
+    response = dielectric_from_quantumespresso(
+        crystal(), files(), gap=5.0, forces=None, ground_state=ground_state, settings={}
+    )
+    assert response.functional == 'unknown'
+
+
+def test_damaged_matrix_leaves_the_electronic_part():
+    whole = files()
+    response = collect({**whole, MATRIX: whole[MATRIX][:600]})
+    assert response.electronic[0, 0] == pytest.approx(3.2356, abs=1e-4)
+    assert response.ionic is None
+    assert 'dynamical-matrix-1' in response.settings['notes'][0]
+
+
+def test_damaged_tensors_are_read_from_the_matrix():
+    whole = files()
+    response = collect({**whole, TENSORS: whole[TENSORS][:300]})
+    assert response.total[0, 0] == pytest.approx(10.43, abs=5e-3)
+    assert 'tensors.xml' in response.settings['notes'][0]
+
+
+def test_damaged_files_are_named():
+    with pytest.raises(FormatError, match=r'tensors\.xml.*dynamical-matrix-1'):
+        collect({name: text[:300] for name, text in files().items()})
+
+
+@pytest.mark.parametrize('forces', [np.full((2, 3), np.nan), np.zeros((0, 2, 3)), np.full((2, 3), np.inf), np.eye(3)])
+def test_damaged_forces_are_unknown(forces):
+    assert collect(forces=forces).max_force is None
+
+
+def test_last_forces_are_used():
+    assert collect(forces=np.stack([np.eye(3)[:2], np.zeros((2, 3))])).max_force == 0
+
+
+@given(data=st.data())
+def test_any_damage_has_a_response_or_a_named_failure(data):
+    names = data.draw(st.sampled_from(((MATRIX,), (TENSORS,), (MATRIX, TENSORS))))
+    try:
+        response = collect({**files(), **{name: data.draw(damaged(files()[name])) for name in names}})
+    except FormatError:
+        return
+    assert judge(response).label in ('accepted', 'electronic-only', 'refused')
 
 
 def test_gap_is_indirect_if_the_band_edges_are_at_different_points():

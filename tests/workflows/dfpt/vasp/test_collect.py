@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 from aiida import orm
 from ase.io import read as read_ase
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays as hypothesis_arrays
 
 from aiida_goectp.core.crystals import Crystal
 from aiida_goectp.core.dielectric.gates import judge
 from aiida_goectp.core.dielectric.outcar import read_outcar
-from aiida_goectp.workflows.dfpt.vasp.collect import CollectError, collect_vasp, dielectric_from_vasp, functional_name
+from aiida_goectp.workflows.dfpt.vasp.collect import CollectError, collect_vasp, dielectric_from_vasp
+from tests.damaged import damaged
 from tests.rows import DATA, PHONONDB, read_rows
 from tests.workflows.dfpt.vasp.nodes import crystal, replay
 from tests.workflows.dfpt.vasp.runs import LENIENT, parse, read
@@ -199,17 +203,56 @@ def test_unit_of_the_hessian_is_determined_from_outcar():
     assert np.allclose(listed, np.sort(np.where(read_outcar(text.decode()).frequencies > 1, 15.47108, 0)), atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ('incar', 'name'),
-    [
-        ({'gga': 'PS'}, 'PBEsol'),
-        ({'gga': 'pe', 'ldau': True}, 'PBE+U'),
-        ({}, 'PBE'),
-        ({'gga': 'ps', 'metagga': 'SCAN'}, 'SCAN'),
-    ],
+def test_functional_of_the_potentials_is_read_from_outcar():
+    arrays = {'epsilon': 3 * np.eye(3)}
+    assert dielectric_from_vasp(_silicon(), {}, {}, arrays, {}).functional == 'unknown'
+    for potential, name in (('PE', 'PBE'), ('CA', 'LDA'), ('XX', 'unknown')):
+        files = {'OUTCAR': f'   LEXCH  = {potential}\n'.encode()}
+        assert dielectric_from_vasp(_silicon(), {}, {}, arrays, files).functional == name
+        assert dielectric_from_vasp(_silicon(), {}, {'incar': {'gga': 'PS'}}, arrays, files).functional == 'PBEsol'
+
+
+def test_values_of_u_belong_to_the_kinds_of_the_structure(aiida_profile):
+    structure = orm.StructureData(cell=(np.eye(3) * 4).tolist())
+    for name, symbol, place in (('Fe1', 'Fe', 0.0), ('O', 'O', 1.0), ('Fe2', 'Fe', 2.0)):
+        structure.append_atom(position=(place, place, place), symbols=symbol, name=name)
+    dielectrics = orm.ArrayData()
+    dielectrics.set_array('epsilon', 3 * np.eye(3))
+    incar = {'gga': 'PS', 'ldau': True, 'ldaul': [2, -1, 2], 'ldauu': [5.3, 0, 5.3], 'ldauj': [0, 0, 0]}
+    node = collect_vasp(
+        structure=structure, misc=orm.Dict({}), settings=orm.Dict({'incar': incar}), dielectrics=dielectrics
+    )
+    assert node.dielectric.functional == 'PBEsol+U(Fe-d 5.3)'
+
+
+DAMAGED = st.one_of(
+    st.none(),
+    st.floats(),
+    st.text(max_size=5),
+    st.lists(st.floats() | st.none(), max_size=20),
+    st.lists(st.lists(st.floats(), min_size=3, max_size=3), max_size=7),
+    hypothesis_arrays(
+        np.float64, st.sampled_from([(0,), (3, 3), (4, 3), (2, 3, 3), (3, 3, 3), (6, 6), (7, 6), (12, 6)])
+    ),
 )
-def test_functional_name(incar, name):
-    assert functional_name(incar) == name
+
+
+@given(
+    arrays=st.dictionaries(st.sampled_from(['epsilon', 'epsilon_ion', 'born_charges', 'hessian']), DAMAGED),
+    forces=DAMAGED,
+    gap=DAMAGED,
+    outcar=damaged(read(DATA / 'OUTCAR.si.gz').decode()[-4000:]),
+    version=st.sampled_from(['', '5.4.4', '6.4.2']),
+)
+@settings(max_examples=200)
+def test_any_damage_has_a_response_or_a_named_failure(arrays, forces, gap, outcar, version):
+    misc = {'forces': forces, 'band_properties': {'band_gap': gap}, 'run_status': None, 'version': version}
+    files = {'OUTCAR': outcar.encode(errors='replace'), 'vasprun.xml': b'<calculation>'}
+    try:
+        found = dielectric_from_vasp(_silicon(), misc, {'incar': {'ibrion': 8}}, arrays, files)
+    except CollectError:
+        return
+    assert judge(found).label in ('accepted', 'electronic-only', 'refused')
 
 
 def test_gap_is_unknown_without_an_empty_band():

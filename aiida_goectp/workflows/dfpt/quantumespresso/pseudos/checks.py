@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from aiida_goectp.core.formats.numbers import fortran_number
 from aiida_goectp.workflows.dfpt.quantumespresso.pseudos.ld1 import Comparison
 from aiida_goectp.workflows.dfpt.quantumespresso.pseudos.recipes import FUNCTIONAL, Recipe
 
@@ -33,7 +34,8 @@ _GHOST_TOLERANCE = 0.1  # Ry; the confinement of the Bessel functions raises out
 
 
 def _numbers(element: ElementTree.Element | None) -> np.ndarray:
-    return np.array([] if element is None else (element.text or '').split(), dtype=float)
+    words = [] if element is None else (element.text or '').split()
+    return np.array([fortran_number(word) for word in words])
 
 
 def file_problems(path: Path, recipe: Recipe) -> list[str]:
@@ -50,13 +52,13 @@ def file_problems(path: Path, recipe: Recipe) -> list[str]:
     wanted = {'element': recipe.symbol, 'pseudo_type': 'NC', 'functional': FUNCTIONAL.upper(), 'relativistic': 'scalar'}
     found = {key: header.get(key, '').strip() for key in wanted}
     problems = [f'{key} is {found[key]!r}, not {value!r}' for key, value in wanted.items() if found[key] != value]
-    if not math.isclose(float(header.get('z_valence', 'nan')), recipe.valence, abs_tol=1e-6):
+    if not math.isclose(fortran_number(header.get('z_valence', 'nan')), recipe.valence, abs_tol=1e-6):
         problems.append(f'valence charge is {header.get("z_valence")}, not {recipe.valence}')
     weights = _numbers(root.find('PP_MESH/PP_RAB'))
     for wave in root.iterfind('PP_PSWFC/*'):
         values = _numbers(wave)
-        norm = float(np.sum(values**2 * weights[: len(values)]))
-        if abs(norm - 1) > _NORM_TOLERANCE:
+        norm = float(np.sum(values**2 * weights[: len(values)])) if len(values) <= len(weights) else np.nan
+        if not abs(norm - 1) <= _NORM_TOLERANCE:
             problems.append(f'{wave.get("label", wave.tag)} has the norm {norm:.4f}')
     return problems
 
@@ -93,7 +95,15 @@ def _ghosts(configuration: Comparison, neutral: bool) -> list[str]:
 
 
 def phase_error(all_electron: Path, pseudo: Path) -> float:
-    """Return the largest difference in rad of the arctan of the logarithmic derivatives in two files of ``ld1.x``."""
-    exact, approximate = (np.arctan(np.loadtxt(path)[:, 1:]) for path in (all_electron, pseudo))
+    """Return the largest difference in rad of the arctan of the logarithmic derivatives in two files of ``ld1.x``.
+
+    NaN if a file is missing or damaged.
+    """
+    try:
+        exact, approximate = (np.arctan(np.loadtxt(path, ndmin=2)[:, 1:]) for path in (all_electron, pseudo))
+    except (OSError, ValueError):
+        return math.nan
+    if exact.shape != approximate.shape or not exact.size:
+        return math.nan
     difference = exact - approximate
     return float(np.abs((difference + math.pi / 2) % math.pi - math.pi / 2).max())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from aiida_goectp.core.formats.numbers import fortran_number
 from aiida_goectp.workflows.dfpt.quantumespresso.pseudos.recipes import FUNCTIONAL, Recipe
 
 __all__ = ('BOX_RADIUS', 'Comparison', 'Level', 'comparison_input', 'generation_input', 'read_comparisons')
@@ -77,16 +78,13 @@ def comparison_input(recipe: Recipe) -> str:
 
 
 def read_comparisons(output: str) -> list[Comparison]:
-    """Return the configurations in the output of a test run, in order.
-
-    :raises ValueError: an invalid number (``ld1.x`` prints asterisks on overflow)
-    """
+    """Return the configurations in the output of a test run, in order; an invalid number, such as asterisks, is NaN."""
     tested = []
     for block in output.split('Testing the pseudopotential')[1:]:
         # the all-electron levels of the next configuration follow in the same block, with another layout
         block, *_ = block.split('All-electron run')
         levels = tuple(
-            Level(label, int(momentum), float(occupation), float(ae), float(ps))
+            Level(label, int(momentum), *(fortran_number(word) for word in (occupation, ae, ps)))
             for momentum, label, occupation, ae, ps, _ in _LEVEL.findall(block)
         )
         delta = re.search(r'Delta E= *(\S+)', block)
@@ -95,5 +93,5 @@ def read_comparisons(output: str) -> list[Comparison]:
             int(momentum): tuple(float(value) for value in re.findall(r'-?\d+\.\d+', values))
             for momentum, values in re.findall(r'E\(L=(\d)\) =(.*)', last)
         }
-        tested.append(Comparison(levels, float(delta.group(1)) if delta else 0.0, bessel))
+        tested.append(Comparison(levels, fortran_number(delta.group(1)) if delta else 0.0, bessel))
     return tested
