@@ -103,6 +103,7 @@ class ExecutableCalculation(CalcJob):
             (322, 'ERROR_INTERRUPTED', f'The time limit was reached {progress}'),
             (323, 'ERROR_KILLED', f'The executable was killed {progress}'),
             (324, 'ERROR_INTERNAL', 'The executable failed: {message}'),
+            (327, 'ERROR_CANNOT_WRITE', 'The working folder cannot be written to; what is there is kept: {message}'),
             *cls._CODES,
         )
         for number, label, message in codes:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, ClassVar
 
 from aiida.engine import CalcJob, ExitCode
 from aiida.parsers import Parser
 
 from aiida_goectp.calculations.base import ExecutableCalculation
+from aiida_goectp.core.executable.status import EXIT_STATUS
+from aiida_goectp.core.formats.json_input import parse_json
+from aiida_goectp.core.formats.training_log import json_safe
 
 __all__ = ('ExecutableParser',)
 
 _TAIL = 2000
+_MAX_STATUS = 2**20
+"""bytes of a status file"""
+_CANNOT_WRITE = 'goectp: cannot_write: '
+"""begins the error message of the executable"""
 
 
 class ExecutableParser(Parser):
@@ -24,6 +30,7 @@ class ExecutableParser(Parser):
         'bad_model': 'ERROR_BAD_MODEL',
         'no_device': 'ERROR_NO_DEVICE',
         'out_of_memory': 'ERROR_OUT_OF_MEMORY',
+        'cannot_write': 'ERROR_CANNOT_WRITE',
     }
     """label of the exit code for each error code of the executable"""
     _DONE, _TOTAL = 'rows_done', 'rows_total'
@@ -44,26 +51,33 @@ class ExecutableParser(Parser):
         return self._content(self._CALCULATION.STDERR).decode(errors='replace')[-_TAIL:].strip()
 
     def _status(self) -> dict[str, Any] | ExitCode:
-        """Return the content of the status file, or an exit code if it is missing or invalid."""
+        """Return the content of the status file, or an exit code if it is missing, empty or invalid."""
+        stderr = self._stderr()
         if self._CALCULATION.STATUS not in self._names():
-            return self._code(
-                'ERROR_NO_STATUS', message=self._stderr() or 'stderr is empty; check the setup of the code'
-            )
+            label = 'ERROR_CANNOT_WRITE' if _CANNOT_WRITE in stderr else 'ERROR_NO_STATUS'
+            return self._code(label, message=stderr or 'stderr is empty; check the setup of the code')
+        if not self._content(self._CALCULATION.STATUS):  # the executable could create, but not fill it
+            return self._code('ERROR_CANNOT_WRITE', message=stderr or 'the status file is empty; is the disk full?')
         try:
             return self._checked_status()
         except ValueError as error:
             return self._code('ERROR_STATUS_BROKEN', message=str(error))
 
     def _checked_status(self) -> dict[str, Any]:
-        try:
-            status = json.loads(self._content(self._CALCULATION.STATUS))
-        except ValueError as error:
-            raise ValueError(f'invalid JSON ({error})') from error
+        content = self._content(self._CALCULATION.STATUS)
+        if len(content) > _MAX_STATUS:
+            raise ValueError(f'{len(content)} bytes; {_MAX_STATUS} are allowed')
+        status = json_safe(parse_json(content, 'status'))
         if not isinstance(status, dict) or status.get('version') != 1:
             raise ValueError('not a status file of version 1; install equal versions of executable and plugin')
         missing = {'state', self._DONE, self._TOTAL, 'error'} - set(status)
         if missing:
             raise ValueError(f'missing keys: {", ".join(sorted(missing))}')
+        for name in (self._DONE, self._TOTAL):
+            if not isinstance(status[name], int):
+                raise ValueError(f'{name}: expected a whole number, found {status[name]!r:.40}')
+        if not isinstance(status['error'], dict | None):
+            raise ValueError('error: expected an object')
         return status
 
     def _unfinished(self, status: dict[str, Any]) -> ExitCode:
@@ -75,8 +89,20 @@ class ExecutableParser(Parser):
             error = status['error'] or {}
             label = self._BY_ERROR.get(error.get('code', ''), 'ERROR_INTERNAL')
             return self._code(label, message=error.get('message') or self._stderr())
+        if self._exit_status() == EXIT_STATUS['cannot_write']:  # nothing could be written, not even the status
+            return self._code('ERROR_CANNOT_WRITE', message=self._stderr() or f'{units["done"]} are finished')
         if self.node.exit_status == CalcJob.spec().exit_codes.ERROR_SCHEDULER_OUT_OF_MEMORY.status:
             return self._code('ERROR_OUT_OF_MEMORY', message='the scheduler killed the job')
         if self.node.exit_status == CalcJob.spec().exit_codes.ERROR_SCHEDULER_OUT_OF_WALLTIME.status:
             return self._code('ERROR_INTERRUPTED', **units)
         return self._code('ERROR_KILLED', **units)
+
+    def _exit_status(self) -> int | None:
+        """Return the exit status of the job script, where the scheduler records it, as sacct of Slurm does."""
+        details = self.node.get_detailed_job_info() or {}
+        lines = [line.split('|') for line in str(details.get('stdout', '')).splitlines()]
+        if len(lines) < 2 or 'ExitCode' not in lines[0]:
+            return None
+        place = lines[0].index('ExitCode')
+        status = lines[1][place].partition(':')[0] if len(lines[1]) > place else ''
+        return int(status) if status.isdecimal() else None

@@ -83,6 +83,11 @@ class PredictWorkChain(GoectpBaseRestartWorkChain):
         """The executable refused the crystals or the model: abort, since another job would refuse them too."""
         return self._abort(self.exit_codes.ERROR_INPUT_REFUSED.format(message=node.exit_message))
 
+    @process_handler(priority=550, exit_codes=[_CODES.ERROR_CANNOT_WRITE])
+    def handle_cannot_write(self, node: orm.CalcJobNode) -> ProcessHandlerReport:
+        """The working folder cannot be written to (disk, quota): abort, or pause if `on_unhandled_failure` says so."""
+        return self._abort_or_pause(node)
+
     @process_handler(priority=500, exit_codes=[_CODES.ERROR_TOO_MANY_FAILED_ROWS])
     def handle_too_many_failed_rows(self, node: orm.CalcJobNode) -> ProcessHandlerReport:
         """More rows failed than allowed: attach the outputs, which give the reason of each row, and abort.

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 from aiida import orm
 from aiida.common import AttributeDict
 from aiida.engine import (
-    BaseRestartWorkChain,
     ExitCode,
     ProcessBuilder,
     ProcessHandlerReport,
@@ -19,6 +18,7 @@ from aiida.engine import (
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.core.formats.settings import unknown_key
+from aiida_goectp.workflows.aiida_private import PausableRestartMixin
 from aiida_goectp.workflows.protocols.mixin import ProtocolMixin, gpu_options, merge
 from aiida_goectp.workflows.protocols.overrides import JOB_CHECKS, Check, as_argument, prefixed
 from aiida_goectp.workflows.submit_once import SubmitOnceMixin
@@ -26,7 +26,7 @@ from aiida_goectp.workflows.submit_once import SubmitOnceMixin
 __all__ = ('GoectpBaseRestartWorkChain',)
 
 
-class GoectpBaseRestartWorkChain(ProtocolMixin, SubmitOnceMixin, BaseRestartWorkChain):
+class GoectpBaseRestartWorkChain(ProtocolMixin, SubmitOnceMixin, PausableRestartMixin):
     """Base work chain of a job with restarts, whose inputs are in the namespace ``goectp``.
 
     Finished units of work (rows, epochs) are kept: each job continues from the working directory of the one before it.
@@ -66,6 +66,12 @@ class GoectpBaseRestartWorkChain(ProtocolMixin, SubmitOnceMixin, BaseRestartWork
         spec.exit_code(212, 'ERROR_INPUT_REFUSED', message='The executable refused an input: {message}')
         unit = cls._UNIT.removesuffix('s')
         spec.exit_code(
+            416,
+            'ERROR_CANNOT_WRITE',
+            message='The working folder cannot be written to; free space, then submit the same inputs with '
+            '`goectp.parent_folder` = node {folder}, to continue from there. {message}',
+        )
+        spec.exit_code(
             414,
             'ERROR_NO_PROGRESS',
             message=f'{{jobs}} jobs in a row ended without a new {unit}; the last one: {{message}}',
@@ -99,13 +105,13 @@ class GoectpBaseRestartWorkChain(ProtocolMixin, SubmitOnceMixin, BaseRestartWork
         if isinstance(code, str):
             code = orm.load_code(code)
         job = inputs.pop('goectp')
+        cls.check_options('goectp.metadata.options', options)
         scheduling = merge(job['metadata']['options'], options or {})
         job['metadata']['options'] = scheduling | gpu_options(code, gpus, scheduling)
         job |= {'code': code, **{name: node for name, node in nodes.items() if node is not None}}
         return {
             'goectp': {name: value for name, value in job.items() if name in known},
             **{name: orm.to_aiida_type(value) for name, value in inputs.items() if name in ports},
-        cls.check_options('goectp.metadata.options', options)
         }
 
     @classmethod
@@ -124,7 +130,8 @@ class GoectpBaseRestartWorkChain(ProtocolMixin, SubmitOnceMixin, BaseRestartWork
 
     def run_process(self) -> ToContext:
         """Run the next job, or wait for the one that a worker submitted in this step before it was killed."""
-        known = {child.pk for child in self.ctx.get('children', [])}
+        self.begin_after_pause()
+        known = {child.pk for child in [*self.ctx.jobs_before_pause, *self.ctx.get('children', [])]}
         label = f'iteration_{self.ctx.iteration + 1:02d}'  # as BaseRestartWorkChain labels it
         submitted = [node for node in self.find_calls(label) if node.pk not in known]
         if not submitted:
@@ -152,6 +159,20 @@ class GoectpBaseRestartWorkChain(ProtocolMixin, SubmitOnceMixin, BaseRestartWork
             return report
         code = self.exit_codes.ERROR_NO_PROGRESS
         return self._abort(code.format(jobs=self.ctx.idle_jobs, message=node.exit_message))
+
+    def _abort_or_pause(self, node: orm.CalcJobNode) -> ProcessHandlerReport:
+        """Abort after a job that could not write, or pause if the user chose so for failures: the next would fail too.
+
+        The next job, after the pause, continues from this one.
+        """
+        report = self._continue_from(node, 'the working folder cannot be written to', 'not restarting')
+        self.ctx.idle_jobs = 0
+        action = self.inputs.get('on_unhandled_failure', None)
+        if action is not None and action.value in ('pause', 'restart_and_pause'):
+            self.pause(f'{node.process_label}<{node.pk}> cannot write to its working folder; free space, then play')
+            return report
+        code = self.exit_codes.ERROR_CANNOT_WRITE
+        return self._abort(code.format(folder=node.outputs.remote_folder.pk, message=node.exit_message))
 
     def _report_handled(self, node: orm.CalcJobNode, problem: str, action: str) -> ProcessHandlerReport:
         self.report(f'{node.process_label}<{node.pk}>: {problem}; {action}')

@@ -135,6 +135,11 @@ class TrainWorkChain(GoectpBaseRestartWorkChain):
         """The executable refused the dataset, the settings or the model: abort, since another job would refuse too."""
         return self._abort(self.exit_codes.ERROR_INPUT_REFUSED.format(message=node.exit_message))
 
+    @process_handler(priority=550, exit_codes=[_CODES.ERROR_CANNOT_WRITE])
+    def handle_cannot_write(self, node: orm.CalcJobNode) -> ProcessHandlerReport:
+        """The working folder cannot be written to (disk, quota): abort, or pause if `on_unhandled_failure` says so."""
+        return self._abort_or_pause(node)
+
     @process_handler(priority=500, exit_codes=[_CODES.ERROR_DIVERGED])
     def handle_diverged(self, node: orm.CalcJobNode) -> ProcessHandlerReport:
         """The training diverged: restart from scratch with 0.3 times the learning rate, at most three times."""

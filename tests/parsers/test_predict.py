@@ -33,7 +33,7 @@ def tiny(aiida_profile, write_model):
 def parse(aiida_profile, aiida_localhost, crystal_set, tiny):
     """Return a function that parses files as if a job had left them."""
 
-    def run(files, shard=None, fraction=1.0, scheduler_status=None):
+    def run(files, shard=None, fraction=1.0, scheduler_status=None, details=None):
         node = orm.CalcJobNode(computer=aiida_localhost, process_type='aiida.calculations:goectp.predict')
         inputs = {'crystals': CrystalsData(crystal_set), 'model': tiny, 'max_failed_fraction': orm.Float(fraction)}
         for name, value in (shard or {}).items():
@@ -42,6 +42,8 @@ def parse(aiida_profile, aiida_localhost, crystal_set, tiny):
             node.base.links.add_incoming(item.store(), link_type=LinkType.INPUT_CALC, link_label=name)
         if scheduler_status is not None:
             node.set_exit_status(scheduler_status)
+        if details is not None:
+            node.set_detailed_job_info(details)
         node.store()
         retrieved = orm.FolderData()
         for name, content in files.items():
@@ -150,3 +152,50 @@ def test_predictions_of_other_crystals_or_models(parse, crystal_set, predict_by_
     assert '5 rows' in node.exit_message
     _, node = parse(files(predict_by_hand(crystal_set, 'b' * 40)))
     assert node.exit_status == 315
+
+
+CANNOT_WRITE = b'goectp: cannot_write: predictions.npz.partial: cannot be written (No space left on device)'
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        {'goectp.err': CANNOT_WRITE},
+        {'predictions.npz.status.json': b''},
+        {'predictions.npz.status.json': b'', 'goectp.err': CANNOT_WRITE},
+        {
+            'predictions.npz.status.json': status(
+                state='failed', error={'code': 'cannot_write', 'message': CANNOT_WRITE.decode()}
+            )
+        },
+    ],
+)
+def test_a_folder_that_cannot_be_written_to(parse, content):
+    _, node = parse(content)
+    assert node.exit_status == 327
+
+
+def test_a_folder_to_which_nothing_could_be_written(parse):
+    """Only the scheduler knows the exit status; the status file is that of a running job."""
+    details = {'stdout': 'AllocCPUS|ExitCode|State|\n1|73:0|FAILED|\n1|73:0|FAILED|\n'}
+    _, node = parse({'predictions.npz.status.json': status(state='running', rows_done=4)}, details=details)
+    assert node.exit_status == 327
+    details = {'stdout': 'AllocCPUS|ExitCode|State|\n1|0:9|FAILED|\n'}
+    _, node = parse({'predictions.npz.status.json': status(state='running', rows_done=4)}, details=details)
+    assert node.exit_status == 323
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        b'[' * 100_000,
+        status(rows_done='4'),
+        status(rows_done=None),
+        status(error=['x']),
+        b' ' * 2**21,
+        json.dumps({**STATUS, 'x': 0}).encode().replace(b'"x": 0', b'"x": ' + b'[' * 900 + b']' * 900),
+    ],
+)
+def test_hostile_status_files(parse, content):
+    _, node = parse({'predictions.npz.status.json': content})
+    assert node.exit_status == 311

@@ -126,6 +126,24 @@ def test_a_killed_job_is_continued_with_smaller_batches_if_it_made_no_progress(c
     assert process.ctx.inputs.batch_atoms == 256
 
 
+def test_a_full_disk_ends_the_work_chain(chain, ended):
+    process = chain()
+    node, result = ended(process, CODES.ERROR_CANNOT_WRITE.format(message='No space left on device'), rows=4)
+    assert result.status == 416
+    assert f'node {node.outputs.remote_folder.pk},' in result.message
+    assert 'No space left' in result.message
+
+
+def test_a_full_disk_pauses_the_work_chain_if_failures_do(chain, ended):
+    process = chain(on_unhandled_failure='pause')
+    process.pause = lambda message: pauses.append(message)
+    pauses = []
+    node, result = ended(process, CODES.ERROR_CANNOT_WRITE.format(message='No space left on device'), rows=4)
+    assert result.status == 0
+    assert len(pauses) == 1
+    assert process.ctx.inputs.parent_folder.uuid == node.outputs.remote_folder.uuid
+
+
 def test_an_unhandled_exit_code(chain, ended):
     _, result = ended(chain(), CODES.ERROR_INTERNAL)
     assert result.status == 402
@@ -139,7 +157,7 @@ def test_maximum_number_of_jobs(chain, ended):
 
 def test_docstrings_of_handlers_give_error_and_action():
     handlers = [getattr(PredictWorkChain, name) for name in dir(PredictWorkChain) if name.startswith('handle_')]
-    assert len(handlers) == 6
+    assert len(handlers) == 7
     assert all(PredictWorkChain.is_process_handler(handler.__name__) for handler in handlers)
     assert all(': ' in handler.__doc__ for handler in handlers)
     assert ProcessHandlerReport(True).exit_code.status == 0
@@ -168,6 +186,27 @@ def check(node, expected):
     predictions = node.outputs.predictions.predictions
     np.testing.assert_allclose(predictions.total, expected.total, rtol=1e-5)
     assert list(predictions.hashes) == list(expected.hashes)
+
+
+def test_job_that_cannot_write_is_not_restarted_and_can_be_continued(
+    code, crystals, model, tmp_path, aiida_code_installed, expected
+):
+    script = tmp_path / 'goectp-with-small-files'
+    script.write_text(f'#!/bin/bash\nulimit -f 8\nexec {code.filepath_executable} "$@"\n')
+    script.chmod(0o755)
+    limited = aiida_code_installed(label=f'limited-{tmp_path.name}', filepath_executable=str(script))
+    overrides = {'goectp': {'batch_atoms': 2, 'device': 'cpu'}}
+    builder = PredictWorkChain.get_builder_from_protocol(limited, crystals, model, overrides=overrides)
+    _, node = run_get_node(builder)
+    assert node.exit_status == 416
+    (job,) = jobs_of(node)
+    assert job.exit_status == 327
+    assert 0 < job.outputs.status['rows_done'] < 6
+    builder.goectp.code = code
+    builder.goectp.parent_folder = job.outputs.remote_folder
+    _, node = run_get_node(builder)
+    assert node.is_finished_ok, node.exit_message
+    check(node, expected)
 
 
 def test_job_that_is_killed(run_broken, expected, crystals):

@@ -38,9 +38,9 @@ class _CrystalArrays(Stored):
         parts = [part.encode(key, getattr(value, key)) for key, part in _CRYSTAL.items()]
         return {key: array for part in parts for key, array in part.items()}
 
-    def decode(self, name: str, arrays: dict[str, np.ndarray]) -> Crystal:
+    def decode(self, name: str, arrays: dict[str, np.ndarray], limit: int) -> Crystal:
         """Remove the arrays and return the crystal; the check refuses a missing one."""
-        return Crystal(*(part.decode(key, arrays) for key, part in _CRYSTAL.items()))
+        return Crystal(*(part.decode(key, arrays, limit) for key, part in _CRYSTAL.items()))
 
 
 def _tensor(*shape: int | str, optional: bool = True) -> Column:

@@ -11,11 +11,12 @@ import click
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.executable.model_output import echo_metrics
 from aiida_goectp.core.executable.options import FILE, model_options
+from aiida_goectp.core.executable.output_lock import locked_output
 from aiida_goectp.core.executable.status import ExecutableError, Status, record_errors
 from aiida_goectp.core.executable.traininputs import split_dataset, with_functional
 from aiida_goectp.core.formats.model_card import ModelCard, member_hashes, read_card, resolve_model
-
 from aiida_goectp.core.formats.terminal import echo
+
 __all__ = ('join',)
 
 _MAX_MEMBERS = 32
@@ -36,9 +37,9 @@ def join(models: tuple[str, ...], dataset: Path, output: Path, **options: Any) -
     is calibrated on the validation rows of the split, and its metrics are those of the test rows; no member may have
     been trained on either.
 
-    Exit status: 0 finished, 2 bad input or model.
+    Exit status: 0 finished, 2 bad input or model, 73 output cannot be written.
     """
-    with record_errors(Status(None)):
+    with locked_output(output, [*models, dataset, options['split_file']]), record_errors(Status(None)):
         files, cards = _read_models(models)
         data, functional = with_functional(Dataset.load(dataset), options['functional'])
         split, parts = split_dataset(data, options['split'], options['split_file'], 0, label=str(dataset))

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +20,7 @@ import numpy as np
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.dielectric.predictions import TENSORS
 from aiida_goectp.core.formats.npz import FormatError, check_shape, read_npz, write_npz
+from aiida_goectp.core.formats.storage import replacing, writing
 from aiida_goectp.core.learning.results import PredictedBatch
 
 __all__ = ('PartialFile', 'identity')
@@ -60,17 +62,30 @@ class PartialFile:
             else:
                 os.truncate(path, end)
         if not path.exists():
-            path.write_text(json.dumps(header) + '\n')
-        self._stream: IO[bytes] = path.open('ab')
+            with replacing(path) as stream:
+                stream.write(json.dumps(header).encode() + b'\n')
+        with writing(path):
+            self._stream = path.open('ab', buffering=0)
 
     def append(self, batch: PredictedBatch) -> None:
-        """Append a batch and flush it to the disk."""
+        """Append a batch and flush it to the disk.
+
+        :raises StorageError: it cannot be written; the file is cut off where it ended before
+        """
         buffer = io.BytesIO()
         write_npz(buffer, _KIND, _VERSION, {**batch._asdict(), 'errors': np.array(batch.errors, dtype=np.str_)})
         content = buffer.getvalue()
-        self._stream.write(f'{len(content)} {zlib.crc32(content)}\n'.encode() + content)
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
+        record = memoryview(f'{len(content)} {zlib.crc32(content)}\n'.encode() + content)
+        end = self._stream.seek(0, os.SEEK_END)
+        try:
+            with writing(self.path):
+                while record:
+                    record = record[self._stream.write(record) :]
+                os.fsync(self._stream.fileno())
+        except OSError:
+            with suppress(OSError):
+                self._stream.truncate(end)
+            raise
 
     def close(self) -> None:
         """Close the file."""

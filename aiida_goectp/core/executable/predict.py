@@ -23,14 +23,15 @@ from aiida_goectp.core.executable.options import (
     time_limit_option,
 )
 from aiida_goectp.core.executable.output import json_lines, text, with_failed_rows
+from aiida_goectp.core.executable.output_lock import locked_output
 from aiida_goectp.core.executable.partial import PartialFile, identity
 from aiida_goectp.core.executable.progress import Progress
 from aiida_goectp.core.executable.signals import StopSignal
 from aiida_goectp.core.executable.status import ExecutableError, Status, record_errors
 from aiida_goectp.core.formats.model_card import read_card, resolve_model
 from aiida_goectp.core.formats.npz import FormatError
-from aiida_goectp.core.learning import testing_hooks
 from aiida_goectp.core.formats.terminal import echo
+from aiida_goectp.core.learning import testing_hooks
 from aiida_goectp.core.learning.results import PredictedBatch, collect
 from aiida_goectp.core.learning.workers import available_cores
 
@@ -79,12 +80,12 @@ def predict(source: Path, output: Path | None, **options: Any) -> None:
     INPUT is a crystals.npz, a structure file (CIF, POSCAR, extended XYZ, JSON lines) or a folder of such files. For a
     single structure without --output, tensors, averages and eigenvalues are printed.
 
-    Exit status: 0 finished (failed rows included), 2 bad input or model, 3 no such device, 4 out of memory, 75
-    interrupted (the same command resumes).
+    Exit status: 0 finished (failed rows included), 2 bad input or model, 3 no such device, 4 out of memory, 73 output
+    cannot be written, 75 interrupted. After 73 and 75 the same command resumes.
     """
     stop = StopSignal(options['time_limit'])
     status = Status(Path(f'{output}.status.json') if output else None)
-    with record_errors(status):
+    with locked_output(output, [source, options['model']]), record_errors(status):
         status.update(rows_done=0, rows_total=0, rows_failed=0, device='', batch_atoms=0, crystals_per_second=0.0)
         crystals = _read(source, output, options)
         predictor = _load_predictor(options)

@@ -21,6 +21,7 @@ from aiida_goectp.core.executable.options import (
     resume_option,
     time_limit_option,
 )
+from aiida_goectp.core.executable.output_lock import LOCKED_OUTPUT, locked_output
 from aiida_goectp.core.executable.progress import EpochProgress
 from aiida_goectp.core.executable.signals import StopSignal
 from aiida_goectp.core.executable.status import Status, record_errors
@@ -75,16 +76,19 @@ def train(dataset: Path, output: Path, **options: Any) -> None:
 
     Several GPUs: --processes N, equivalent to torchrun --nproc-per-node=N $(which goectp) train …
 
-    Exit status: 0 finished, 2 bad input or model, 3 no such device, 4 out of memory, 5 diverged, 75 interrupted (the
-    same command resumes).
+    Exit status: 0 finished, 2 bad input or model, 3 no such device, 4 out of memory, 5 diverged, 73 output cannot be
+    written, 75 interrupted. After 73 and 75 the same command resumes.
     """
     status_file = Path(f'{output}.status.json')
+    lock = locked_output(output, [dataset, *(options[name] for name in ('settings', 'split_file', 'initial'))])
     if options['processes'] > 1 and not is_launched():
-        sys.exit(launch(options['processes'], sys.argv[1:], status_file))
+        with lock:
+            os.environ[LOCKED_OUTPUT] = str(output.absolute())
+            sys.exit(launch(options['processes'], sys.argv[1:], status_file))
     stop = StopSignal(options['time_limit'])
     first = os.environ.get('RANK', '0') == '0'  # of the processes that torchrun starts
     status = Status(status_file if first else None)
-    with record_errors(status):
+    with lock, record_errors(status):
         status.update(epochs_done=0, epochs_total=0, device='')
         inputs = read_inputs(dataset, options)
         networks, device = _train(inputs, output, options, status, stop)

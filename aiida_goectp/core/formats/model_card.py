@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from aiida_goectp.core.formats.json_input import parse_json
 from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.formats.settings import settings_errors
 
@@ -20,6 +22,8 @@ __all__ = (
     'MODEL_FORMAT',
     'MODEL_VERSION',
     'ModelCard',
+    'check_sizes',
+    'encode_model',
     'member_hashes',
     'model_hash',
     'read_card',
@@ -29,6 +33,13 @@ __all__ = (
 
 MODEL_FORMAT, MODEL_VERSION = 'aiida-goectp/model', 1
 _SHIPPED = Path(__file__).parents[1] / 'models'
+_CHECKSUM = 'checksum'
+"""key of the metadata"""
+_MAX_HEADER = 16 * 2**20
+"""bytes"""
+_LOGGER = logging.getLogger(__name__)
+_without_checksum: set[str] = set()
+"""files that were reported"""
 
 
 class ModelCard(BaseModel):
@@ -118,14 +129,64 @@ def read_card(path: str | Path) -> ModelCard:
     return _card(str(path), _header(Path(path)).get('__metadata__', {}))
 
 
+def encode_model(tensors: bytes, card: str) -> bytes:
+    """Return the content of a model file; equal tensors and cards give equal bytes.
+
+    :param tensors: safetensors content without metadata
+    :param card: JSON text of the card
+    """
+    start = 8 + int.from_bytes(tensors[:8], 'little')
+    entries, data = json.loads(tensors[8:start]), tensors[start:]
+    metadata = {'format': MODEL_FORMAT, 'version': str(MODEL_VERSION), 'card': card}
+    metadata[_CHECKSUM] = _checksum(metadata, entries, data)
+    order = sorted(entries, key=lambda name: (entries[name]['data_offsets'], name))
+    header = json.dumps({'__metadata__': metadata, **{name: entries[name] for name in order}}, separators=(',', ':'))
+    text = header.encode()
+    text += b' ' * (-len(text) % 8)  # the format aligns the tensors
+    return len(text).to_bytes(8, 'little') + text + data
+
+
+def _checksum(metadata: Mapping[str, str], entries: Mapping[str, Any], data: bytes) -> str:
+    """Return the checksum of a model file: of its metadata, of what its header states of each tensor, and of all bytes
+    of the tensors."""
+    digest = hashlib.blake2b(digest_size=20)
+    own = {name: text for name, text in metadata.items() if name != _CHECKSUM}
+    digest.update(json.dumps([own, {name: entries[name] for name in sorted(entries)}], sort_keys=True).encode())
+    digest.update(data)
+    return digest.hexdigest()
+
+
+def _check_integrity(path: Path, metadata: Mapping[str, str], entries: Mapping[str, Any]) -> None:
+    """Compare the checksum of a model file with its content. A file without one, of an older version, is accepted.
+
+    :raises FormatError: another checksum
+    """
+    if _CHECKSUM not in metadata:
+        if str(path) not in _without_checksum:
+            _without_checksum.add(str(path))
+            _LOGGER.warning(
+                '%s: no checksum, since an early version wrote it; damage of its weights would not be noticed', path
+            )
+        return
+    with path.open('rb') as stream:
+        stream.seek(8 + int.from_bytes(stream.read(8), 'little'))
+        found = _checksum(metadata, entries, stream.read())
+    if found != metadata[_CHECKSUM]:
+        raise FormatError(f'{path}: the checksum does not match the weights and the card; copy the file again')
+
+
 def model_hash(path: str | Path) -> str:
     """Return the content hash of a model: weights and all fields of the card that determine predictions.
 
-    :raises FormatError: as :func:`read_card`
+    The checksum of the file is verified.
+
+    :raises FormatError: as :func:`read_card`, or another checksum
     """
     path = Path(path)
     header = _header(path)
-    card = _card(str(path), header.pop('__metadata__', {}))
+    metadata = header.pop('__metadata__', {})
+    card = _card(str(path), metadata)
+    _check_integrity(path, metadata, header)
     digest = hashlib.blake2b(digest_size=20)
     identity: dict[str, Any] = {
         'preset': card.preset,
@@ -140,6 +201,32 @@ def model_hash(path: str | Path) -> str:
     digest.update(json.dumps(identity, sort_keys=True).encode())
     _add_tensors(digest, path, header)
     return digest.hexdigest()
+
+
+def check_sizes(path: str | Path, card: ModelCard) -> None:
+    """Check that a model file has the weights for the sizes in its card, before a network of these sizes is built.
+
+    :raises FormatError: more members, layers or channels than weights
+    """
+    header = _header(Path(path))
+    header.pop('__metadata__', None)
+    weights = Path(path).stat().st_size
+    limits = {'members': len(header), 'layers': len(header)}
+    architectures = [card.architecture_of(member) for member in range(min(card.members, len(header)))]
+    for name, size in _sizes({'members': card.members, 'architectures': architectures}):
+        if size > limits.get(name, weights):
+            raise FormatError(
+                f'{path}: {name}: {size} in the model card; the file has {len(header)} tensors of {weights} bytes'
+            )
+
+
+def _sizes(value: Any, name: str = '') -> Iterator[tuple[str, int]]:
+    """Yield the whole numbers in nested objects and arrays, each with its key."""
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else ((name, item) for item in value):
+            yield from _sizes(item, key)
+    elif isinstance(value, int):
+        yield name, value
 
 
 def member_hashes(path: str | Path, members: int) -> list[str]:
@@ -175,23 +262,28 @@ def _header(path: Path) -> dict[str, Any]:
     try:
         with path.open('rb') as stream:
             length = int.from_bytes(stream.read(8), 'little')
-            if not 2 <= length <= min(100_000_000, path.stat().st_size - 8):
+            if not 2 <= length <= min(_MAX_HEADER, path.stat().st_size - 8):
                 raise FormatError(f'{path}: not a safetensors file, or truncated; {remedy}')
-            header = json.loads(stream.read(length))
+            header = parse_json(stream.read(length), str(path))
     except OSError as error:
         raise FormatError(f'{path}: cannot be read ({error.strerror})') from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except FormatError as error:
         raise FormatError(f'{path}: not a safetensors file, or truncated; {remedy}') from error
     try:
-        if not isinstance(header.get('__metadata__', {}), dict):
+        metadata = header.get('__metadata__', {})
+        if not all(isinstance(value, str) for value in metadata.values()):
             raise TypeError
         entries = [entry for name, entry in header.items() if name != '__metadata__']
-        ends = [0, *(int(end) for entry in entries for end in entry['data_offsets'])]
-        if min(ends) < 0 or any('dtype' not in entry or 'shape' not in entry for entry in entries):
+        spans = [[int(place) for place in entry['data_offsets']] for entry in entries]
+        if any(not 0 <= begin <= end for begin, end in spans):
             raise ValueError
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if any('dtype' not in entry or 'shape' not in entry for entry in entries):
+            raise ValueError
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise FormatError(f'{path}: not a safetensors file (invalid header); {remedy}') from error
-    if max(ends) != path.stat().st_size - 8 - length:
+    if sum(end - begin for begin, end in spans) > path.stat().st_size:  # also bounds the time to hash them
+        raise FormatError(f'{path}: not a safetensors file (tensors overlap); {remedy}')
+    if max([0, *(end for _, end in spans)]) != path.stat().st_size - 8 - length:
         raise FormatError(f'{path}: the weights are truncated; copy the file again')
     return header
 
@@ -205,7 +297,7 @@ def _card(label: str, metadata: dict[str, str]) -> ModelCard:
             'read the file with the package version that wrote it'
         )
     try:
-        return ModelCard.model_validate_json(metadata.get('card', ''))
+        return ModelCard.model_validate(parse_json(metadata.get('card', ''), f'{label}: model card'))
     except ValidationError as error:
         messages = '; '.join(settings_errors(ModelCard, error, 'card'))
         raise FormatError(f'{label}: invalid model card: {messages}') from error

@@ -1,7 +1,7 @@
 """Versioned npz files: arrays with a format name and a version, without pickles.
 
 All tables of the package are such files. Files may be hostile: sizes are checked before memory is allocated, format and
-version before any array is used.
+version before any array is used. Arrays take at most 100 times the size of the file plus 64 MiB.
 """
 
 from __future__ import annotations
@@ -13,18 +13,24 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
-__all__ = ('FormatError', 'check_shape', 'hash_arrays', 'read_npz', 'read_versions', 'write_npz')
+from aiida_goectp.core.formats.storage import replacing
+
+__all__ = ('FormatError', 'check_shape', 'hash_arrays', 'read_npz', 'read_versions', 'unpacked_limit', 'write_npz')
 
 _DATE = (1980, 1, 1, 0, 0, 0)
 """of all members of the archive, so that equal content gives equal bytes"""
-_MAX_BYTES = 32 * 2**30
-"""of the unpacked file"""
+_MAX_RATIO, _ALLOWANCE = 100, 64 * 2**20
+"""a file may unpack to this multiple of its size plus an allowance in bytes; the writer keeps to it"""
+_LEVEL = 4
+"""of compression"""
+_BYTES_A_TEXT = 400
+"""unpacked bytes that a file may have for each text: with the ratio above, one text for four bytes of the file"""
 
 
 class FormatError(ValueError):
@@ -41,22 +47,47 @@ def write_npz(target: str | Path | IO[bytes], kind: str, version: int, arrays: M
     :param version: version of the format
     :param arrays: name → array
     :raises ValueError: an array of Python objects
+    :raises StorageError: the file cannot be written
     """
     if isinstance(target, str | Path):
-        path = Path(target)
-        temporary = path.with_name(path.name + '.writing')
-        with temporary.open('wb') as stream:
+        with replacing(Path(target)) as stream:
             write_npz(stream, kind, version, arrays)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
         return
-    members = {'format': np.array(f'aiida-goectp/{kind}'), 'version': np.array(version), **arrays}
-    with zipfile.ZipFile(target, 'w', zipfile.ZIP_DEFLATED, compresslevel=4) as archive:
+    header = {'format': np.array(f'aiida-goectp/{kind}'), 'version': np.array(version)}
+    members = header | {name: np.asarray(array) for name, array in arrays.items()}
+    start, sizes = target.tell(), _write_archive(target, members)
+    stored: set[str] = set()
+    while not _fits(sizes, members, target.tell() - start) and len(stored) < len(sizes):
+        # nearly all elements are equal: without compression of the largest array, a reader accepts the file
+        stored.add(max(set(sizes) - stored, key=lambda name: (members[name].dtype.kind == 'U', sizes[name])))
+        target.seek(start)
+        target.truncate()
+        _write_archive(target, members, stored)
+
+
+def _write_archive(
+    target: IO[bytes], members: Mapping[str, np.ndarray], stored: Collection[str] = ()
+) -> dict[str, int]:
+    """Write an archive of arrays, and return the size of each in bytes.
+
+    :param stored: names of the arrays that are not compressed
+    """
+    sizes = {}
+    with zipfile.ZipFile(target, 'w') as archive:
         for name, array in members.items():
             buffer = io.BytesIO()
-            np.lib.format.write_array(buffer, np.asarray(array), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f'{name}.npy', _DATE), buffer.getvalue(), zipfile.ZIP_DEFLATED)
+            np.lib.format.write_array(buffer, array, allow_pickle=False)
+            sizes[name] = buffer.tell()
+            kind = zipfile.ZIP_STORED if name in stored else zipfile.ZIP_DEFLATED
+            archive.writestr(zipfile.ZipInfo(f'{name}.npy', _DATE), buffer.getvalue(), kind, _LEVEL)
+    return sizes
+
+
+def _fits(sizes: Mapping[str, int], members: Mapping[str, np.ndarray], packed: int) -> bool:
+    """Return whether arrays are within what a reader accepts from a file of a size."""
+    limit = packed * _MAX_RATIO + _ALLOWANCE
+    texts = max((array.size for array in members.values() if array.dtype.kind == 'U'), default=0)
+    return sum(sizes.values()) <= limit and texts <= limit // _BYTES_A_TEXT
 
 
 def read_npz(source: str | Path | IO[bytes], kind: str, version: int, name: str = '') -> dict[str, np.ndarray]:
@@ -68,30 +99,31 @@ def read_npz(source: str | Path | IO[bytes], kind: str, version: int, name: str 
 
 
 def read_versions(
-    source: str | Path | IO[bytes], kind: str, versions: Sequence[int], name: str = ''
+    source: str | Path | IO[bytes], kind: str, versions: Sequence[int], name: str = '', limit: int | None = None
 ) -> tuple[int, dict[str, np.ndarray]]:
     """Read an npz of the given kind in one of several versions.
 
     :param source: path or binary stream
     :param versions: versions that are supported, ascending
     :param name: of the file in error messages; the path if not given
+    :param limit: bytes to which the file may unpack; that of :func:`unpacked_limit` if not given
     :return: the version, and name → array without the header
     :raises FormatError: no npz file, a pickle inside, another kind or version, a truncated or an oversized file
     """
     label = name or (str(source) if isinstance(source, str | Path) else f'{kind}.npz')
     try:
+        limit = unpacked_limit(source) if limit is None else limit
         with zipfile.ZipFile(source) as archive:
-            if sum(info.file_size for info in archive.infolist()) > _MAX_BYTES:
-                raise FormatError(f'{label}: larger than {_MAX_BYTES >> 30} GiB when unpacked; split the file')
-            arrays = {item.removesuffix('.npy'): _read_member(archive, item) for item in archive.namelist()}
+            _check_archive(archive, limit)
+            arrays = {item.removesuffix('.npy'): _read_member(archive, item, limit) for item in archive.namelist()}
     except FileNotFoundError as error:
         raise FormatError(f'{label}: no such file') from error
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise FormatError(f'{label}: not a {kind}.npz file, or truncated ({error}); write it again') from error
+    except FormatError as error:
+        raise FormatError(f'{label}: {error}') from error
     except ValueError as error:
-        if isinstance(error, FormatError):
-            raise
-        raise FormatError(f'{label}: contains an array that cannot be read safely ({error})') from error
+        raise FormatError(f'{label}: contains an array that cannot be read safely ({str(error)[:300]})') from error
     found = str(arrays.pop('format', ''))
     if found != f'aiida-goectp/{kind}':
         raise FormatError(f'{label}: expected format aiida-goectp/{kind}, found {found or "no format name"!r}')
@@ -105,19 +137,63 @@ def read_versions(
     return int(version), arrays
 
 
-def _read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+def unpacked_limit(source: str | Path | IO[bytes]) -> int:
+    """Return the number of bytes to which a file may unpack: 100 times its size, plus 64 MiB."""
+    if isinstance(source, str | Path):
+        return Path(source).stat().st_size * _MAX_RATIO + _ALLOWANCE
+    place = source.tell()
+    size = source.seek(0, os.SEEK_END)
+    source.seek(place)
+    return size * _MAX_RATIO + _ALLOWANCE
+
+
+def _check_archive(archive: zipfile.ZipFile, limit: int) -> None:
+    """Check what an archive declares, before anything is unpacked.
+
+    :raises FormatError: it is too large when unpacked
+    :raises ValueError: duplicate names, or another compression than deflate
+    """
+    members = archive.infolist()
+    if (size := sum(info.file_size for info in members)) > limit:
+        raise FormatError(
+            f'{size >> 20} MiB when unpacked, more than {_MAX_RATIO} times the file and {_ALLOWANCE >> 20} MiB; '
+            'damaged or hostile'
+        )
+    if len({info.filename for info in members}) < len(members):
+        raise ValueError('duplicate names')
+    if wrong := [info for info in members if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)]:
+        raise ValueError(f'{wrong[0].filename}: compression {wrong[0].compress_type}')
+
+
+def _read_member(archive: zipfile.ZipFile, name: str, limit: int) -> np.ndarray:
     with archive.open(name) as stream:  # numpy allocates the memory that the header declares before it reads
-        magic = np.lib.format.read_magic(stream)
-        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        if magic not in read_header:
-            raise ValueError(f'{name}: npy version {magic}')
-        shape, _, dtype = read_header[magic](stream)
-        declared = stream.tell() + math.prod(shape) * dtype.itemsize
+        shape, dtype = _read_header(name, stream)
+        count = math.prod(shape)
+        declared = stream.tell() + count * dtype.itemsize
     size = archive.getinfo(name).file_size
-    if not dtype.hasobject and declared != size:
+    if declared != size:
         raise ValueError(f'{name}: {declared} bytes declared, {size} found')
+    # elements that take no memory in the file do so later, and a text becomes a Python object
+    if (dtype.kind == 'U' or not dtype.itemsize) and count > limit // _BYTES_A_TEXT:
+        raise ValueError(f'{name}: {count} elements of {dtype} are too many for the size of the file')
     with archive.open(name) as stream:
         return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def _read_header(name: str, stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    """Return shape and dtype from the header of an array.
+
+    :raises ValueError: an invalid header, or Python objects
+    """
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    try:
+        magic = np.lib.format.read_magic(stream)
+        shape, _, dtype = readers[magic](stream)
+    except Exception as error:  # numpy evaluates the header as a Python literal, which can raise nearly anything
+        raise ValueError(f'{name}: invalid npy header ({type(error).__name__}: {error})') from error
+    if dtype.hasobject:
+        raise ValueError(f'{name}: Python objects')
+    return shape, dtype
 
 
 def check_shape(

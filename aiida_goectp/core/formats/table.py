@@ -30,7 +30,15 @@ from typing import IO, Annotated, Any, ClassVar, TypeVar, get_type_hints
 
 import numpy as np
 
-from aiida_goectp.core.formats.npz import FormatError, check_shape, hash_arrays, read_versions, write_npz
+from aiida_goectp.core.formats.json_input import parse_json
+from aiida_goectp.core.formats.npz import (
+    FormatError,
+    check_shape,
+    hash_arrays,
+    read_versions,
+    unpacked_limit,
+    write_npz,
+)
 
 __all__ = (
     'FILLED',
@@ -51,6 +59,9 @@ FILLED: Any = None
 
 _KINDS = {'f': 'f', 'i': 'iu', 'u': 'iu', 'U': 'U'}
 """numpy dtype kinds that are admitted for a column, by the kind of its stored dtype"""
+
+_MAX_JSON = 16 * 2**20
+"""bytes of the text of a mapping, four a character; parsed, they may take ten times as much"""
 
 _AnyTable = TypeVar('_AnyTable', bound='Table')
 
@@ -82,9 +93,10 @@ class Stored(ABC):
         """Return the arrays that are hashed."""
         return self.encode(name, value)
 
-    def decode(self, name: str, arrays: dict[str, np.ndarray]) -> Any:
+    def decode(self, name: str, arrays: dict[str, np.ndarray], limit: int) -> Any:
         """Remove the arrays of the field and return its value for :meth:`check`; ``None`` if it is absent.
 
+        :param limit: bytes to which the file may unpack
         :raises FormatError: the arrays cannot be decoded
         """
         return arrays.pop(name, None)
@@ -144,7 +156,7 @@ class ColumnGroup(Stored):
             for stored, array in self.column.encode(self.prefix + key, column).items()
         }
 
-    def decode(self, name: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def decode(self, name: str, arrays: dict[str, np.ndarray], limit: int) -> dict[str, np.ndarray]:
         """Remove and return all columns with the prefix."""
         names = [stored for stored in arrays if stored.startswith(self.prefix)]
         return {stored.removeprefix(self.prefix): arrays.pop(stored) for stored in names}
@@ -181,14 +193,14 @@ class Json(Stored):
         """Return the text with sorted keys."""
         return {name: np.array(json.dumps(dict(value), sort_keys=True))}
 
-    def decode(self, name: str, arrays: dict[str, np.ndarray]) -> Any:
+    def decode(self, name: str, arrays: dict[str, np.ndarray], limit: int) -> Any:
         """Remove and parse the text."""
         if name not in arrays:
             return None
-        try:
-            return json.loads(str(arrays.pop(name)))
-        except (ValueError, RecursionError) as error:
-            raise FormatError(f'{name} is not valid JSON ({error})') from error
+        text = check_shape('JSON', name, arrays.pop(name), (), 'U')
+        if text.nbytes > _MAX_JSON:
+            raise FormatError(f'{name}: {text.nbytes >> 20} MiB of JSON; {_MAX_JSON >> 20} MiB are allowed')
+        return parse_json(str(text), name)
 
 
 @dataclass(frozen=True)
@@ -198,11 +210,18 @@ class Nested(Stored):
     table: type[Table]
 
     def check(self, label: str, name: str, value: Any, lengths: dict[str, int]) -> Table:
-        """Return the table, read from its bytes if necessary."""
+        """Return the table."""
         if not isinstance(value, self.table):
-            value = self.table.load(io.BytesIO(check_shape(label, name, value, (None,), 'u').tobytes()))
+            raise FormatError(f'{label}: {name} must be a {self.table.__name__}, found {type(value).__name__}')
         lengths.update(value.axis_lengths)
         return value
+
+    def decode(self, name: str, arrays: dict[str, np.ndarray], limit: int) -> Table | None:
+        """Remove the bytes and return the table read from them."""
+        if name not in arrays:
+            return None
+        content = check_shape('nested table', name, arrays.pop(name), (None,), 'u')
+        return self.table.load(io.BytesIO(content.tobytes()), limit=limit)
 
     def encode(self, name: str, value: Any) -> dict[str, np.ndarray]:
         """Return the bytes of the file of the table."""
@@ -287,20 +306,28 @@ class Table:
         write_npz(target, self.KIND, self.VERSION, self.arrays())
 
     @classmethod
-    def load(cls: type[_AnyTable], source: str | Path | IO[bytes], *, name: str = '') -> _AnyTable:
+    def load(
+        cls: type[_AnyTable], source: str | Path | IO[bytes], *, name: str = '', limit: int | None = None
+    ) -> _AnyTable:
         """Read an npz file of this version or an earlier one.
 
         :param source: path or binary stream
         :param name: of the file in error messages; the path if not given
+        :param limit: bytes to which the file may unpack; that of :func:`.unpacked_limit` if not given
         :raises FormatError: another format, a version of the future, an array that is missing or unknown, or arrays
             that do not fit together
         """
         label = name or (str(source) if isinstance(source, str | Path) else f'{cls.KIND}.npz')
-        version, arrays = read_versions(source, cls.KIND, range(1, cls.VERSION + 1), label)
+        if limit is None:
+            try:
+                limit = unpacked_limit(source)
+            except OSError as error:
+                raise FormatError(f'{label}: cannot be read ({error.strerror})') from error
+        version, arrays = read_versions(source, cls.KIND, range(1, cls.VERSION + 1), label, limit)
         values: dict[str, Any] = {}
         try:
             for field_name, stored in cls.stored_fields().items():
-                value = stored.decode(field_name, arrays)
+                value = stored.decode(field_name, arrays, limit)
                 if value is not None:
                     values[field_name] = value
                 elif stored.since <= version and not stored.optional:

@@ -13,6 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from aiida_goectp.core.formats.json_input import parse_json
+from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.storage import writing
+
 __all__ = ('TrainingFailure', 'TrainingLog', 'append_line', 'json_safe', 'validation_errors')
 
 _COUNTS = ('member', 'epoch')
@@ -48,11 +52,11 @@ class TrainingLog:
         found: dict[tuple[int, int], Mapping[str, Any]] = {}
         for line in text.splitlines():
             try:
-                entry = json.loads(line)
-                place = (int(entry['member']), int(entry['epoch']))
-            except (ValueError, KeyError, TypeError):
+                entry = json_safe(parse_json(line))
+            except FormatError:
                 continue
-            found[place] = json_safe(entry)
+            if _is_epoch(entry):
+                found[entry['member'], entry['epoch']] = entry
         return cls(tuple(found[place] for place in sorted(found)))
 
     @classmethod
@@ -128,14 +132,32 @@ class TrainingLog:
         return columns
 
 
+def _is_epoch(entry: Any) -> bool:
+    """Return whether a line describes an epoch, with numbers where numbers are expected."""
+    if not isinstance(entry, dict):
+        return False
+    counts = [entry.get(name) for name in _COUNTS]
+    validation = entry.get('validation', {})
+    return (
+        all(isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 for value in counts)
+        and all(isinstance(entry.get(name), int | float | None) for name in _NUMBERS)
+        and isinstance(validation, dict)
+        and all(isinstance(metrics, dict) for metrics in validation.values())
+        and all(isinstance(metrics.get('mae'), int | float | None) for metrics in validation.values())
+    )
+
+
 def validation_errors(line: Mapping[str, Any]) -> dict[str, float | None]:
     """Return the mean absolute error of each target on the validation rows."""
     return {name: metrics['mae'] for name, metrics in line.get('validation', {}).items() if 'mae' in metrics}
 
 
 def append_line(path: Path, line: Mapping[str, Any]) -> None:
-    """Append one epoch; numbers that are not finite become null."""
-    with path.open('ab+') as stream:
+    """Append one epoch; numbers that are not finite become null.
+
+    :raises StorageError: the file cannot be written
+    """
+    with writing(path), path.open('ab+') as stream:
         if stream.tell():
             stream.seek(-1, os.SEEK_END)
             if stream.read(1) != b'\n':  # incomplete because of a kill: begin a new line

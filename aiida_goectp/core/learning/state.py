@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.formats.storage import replacing
 from aiida_goectp.core.learning import parallel
 from aiida_goectp.core.learning.errors import TrainingInputError
 from aiida_goectp.core.learning.settings import TrainSettings
@@ -118,7 +121,10 @@ class TrainingState:
         }  # fmt: skip
 
     def store(self, path: Path) -> None:
-        """Write the state; the file is replaced atomically."""
+        """Write the state; the file is replaced atomically.
+
+        :raises StorageError: it cannot be written
+        """
         content: dict[str, Any] = {name: part.state_dict() for name, part in self._stateful().items()}
         content.update(
             self.identity,
@@ -130,9 +136,10 @@ class TrainingState:
             finished=self.finished,
             random=torch.get_rng_state(),
         )
-        temporary = path.with_name(path.name + '.writing')
-        torch.save(content, temporary)
-        temporary.replace(path)
+        buffer = io.BytesIO()  # torch.save reports a full disk without its reason
+        torch.save(content, buffer)
+        with replacing(path) as stream:
+            stream.write(buffer.getbuffer())
 
     def restore(self, path: Path) -> None:
         """Resume from a state file.
@@ -140,6 +147,7 @@ class TrainingState:
         :raises TrainingInputError: damaged, or of a training with other data or settings
         """
         try:
+            _check_archive(path)
             content = torch.load(path, map_location='cpu', weights_only=True)
             found = {key: content[key] for key in self.identity}
         except Exception as error:  # reading a damaged pickle can raise anything
@@ -150,12 +158,27 @@ class TrainingState:
             raise TrainingInputError(
                 f'{path}: state of a training with other data or settings; remove it, or name another output'
             )
-        self.begin_member(content['member'])  # whose architecture may differ from that of the first
-        for name, part in self._stateful().items():
-            part.load_state_dict(content[name])
-        for name in ('member', 'epoch', 'best_score', 'best_epoch', 'best', 'finished'):
-            setattr(self, name, content[name])
-        torch.set_rng_state(content['random'])
+        try:
+            self.begin_member(content['member'])  # whose architecture may differ from that of the first
+            for name, part in self._stateful().items():
+                part.load_state_dict(content[name])
+            for name in ('member', 'epoch', 'best_score', 'best_epoch', 'best', 'finished'):
+                setattr(self, name, content[name])
+            torch.set_rng_state(content['random'])
+        except Exception as error:  # as above
+            raise TrainingInputError(f'{path}: incomplete state; remove it, or name another output') from error
+
+
+def _check_archive(path: Path) -> None:
+    """Check that a file is an archive without compression, whose checksums are right; torch does not check them.
+
+    :raises ValueError: it is not
+    """
+    with zipfile.ZipFile(path) as archive:
+        if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
+            raise ValueError('compressed')
+        if damaged := archive.testzip():
+            raise ValueError(f'checksum of {damaged}')
 
 
 def rate_factor(settings: TrainSettings, rows: int) -> Callable[[int], float]:

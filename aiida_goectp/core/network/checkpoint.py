@@ -9,18 +9,19 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from aiida_goectp.core.formats.model_card import (
-    MODEL_FORMAT,
-    MODEL_VERSION,
     ModelCard,
+    check_sizes,
+    encode_model,
     model_hash,
     read_card,
     resolve_model,
 )
 from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.storage import replacing
 from aiida_goectp.core.network.model import GoeCTP
 from aiida_goectp.core.network.preparation import PRESETS
 
@@ -73,11 +74,12 @@ class LoadedModel:
 
 
 def save_model(path: str | Path, networks: list[GoeCTP], card: ModelCard) -> None:
-    """Write a model file, atomically.
+    """Write a model file, atomically; equal networks and cards give equal bytes.
 
     :param networks: the members
     :param card: model card
     :raises ValueError: number, architectures or targets of the networks differ from those of the card
+    :raises StorageError: the file cannot be written
     """
     expected = [(card.architecture_of(member), card.targets) for member in range(card.members)]
     if [(network.architecture, network.targets) for network in networks] != expected:
@@ -91,26 +93,29 @@ def save_model(path: str | Path, networks: list[GoeCTP], card: ModelCard) -> Non
         for name, tensor in {**network.state_dict(), **whitening}.items():
             # a copy, since safetensors refuses parameters that share memory, as in SchNet
             weights[f'{member}.{name}'] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-    path = Path(path)
-    temporary = path.with_name(path.name + '.writing')
     unused = set() if card.architectures else {'architectures'}
-    metadata = {'format': MODEL_FORMAT, 'version': str(MODEL_VERSION), 'card': card.model_dump_json(exclude=unused)}
-    save_file(weights, temporary, metadata=metadata)
-    temporary.replace(path)
+    with replacing(Path(path)) as stream:
+        stream.write(encode_model(save(weights), card.model_dump_json(exclude=unused)))
 
 
 def load_model(name_or_path: str | Path) -> LoadedModel:
     """Return a model in evaluation mode on the CPU.
 
     :param name_or_path: name of a shipped model, or path of a model file
-    :raises FormatError: no such model, not a model file, unsupported version, unknown preset or architecture, or
-        weights of another architecture
+    :raises FormatError: no such model, not a model file, unsupported version, another checksum, unknown preset or
+        architecture, or weights of another architecture
     """
     path = resolve_model(name_or_path)
-    card = read_card(path)
+    card, content_hash = read_card(path), model_hash(path)
     if card.preset not in PRESETS:
         raise FormatError(f'{path}: preset: unknown value {card.preset!r}; allowed: {", ".join(sorted(PRESETS))}')
+    check_sizes(path, card)
     try:
+        with torch.device('meta'):  # takes no memory
+            members = [GoeCTP(card.architecture_of(member), card.targets) for member in range(card.members)]
+        size = sum(tensor.numel() for network in members for tensor in network.state_dict().values())
+        if size > path.stat().st_size:
+            raise ValueError(f'{size} weights; the file has {path.stat().st_size} bytes')
         members = [GoeCTP(card.architecture_of(member), card.targets) for member in range(card.members)]
         weights = load_file(path)
         whitening = {member: weights.pop(f'{member}.{_WHITENING}', None) for member in range(card.members)}
@@ -123,7 +128,7 @@ def load_model(name_or_path: str | Path) -> LoadedModel:
     except (RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise FormatError(f'{path}: weights do not match the architecture in the model card ({reason})') from error
-    return LoadedModel(card, networks.eval(), model_hash(path))
+    return LoadedModel(card, networks.eval(), content_hash)
 
 
 def _check_whitening(whitening: torch.Tensor | None, network: GoeCTP) -> torch.Tensor | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import subprocess
 import sys
 
@@ -144,7 +145,10 @@ def _cut_model(folder):
 
 def _weights_of_another_width(folder):
     path = tiny.write_model(folder / 'model.safetensors')
-    path.write_bytes(path.read_bytes().replace(b'\\"width\\":16', b'\\"width\\":17', 1))
+    content = path.read_bytes().replace(b'\\"width\\":16', b'\\"width\\":17', 1)
+    start = 8 + int.from_bytes(content[:8], 'little')
+    header = re.sub(rb',"checksum":"\w+"', b'', content[8:start]).ljust(start - 8)
+    path.write_bytes(content[:8] + header + content[start:])
     return path, 'architecture'
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from aiida_goectp.core.formats.model_card import ModelCard, model_hash, read_card
+from aiida_goectp.core.formats.model_card import ModelCard, model_hash, read_card, shipped_models
 from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.network.checkpoint import load_model, save_model
 from aiida_goectp.core.network.model import GoeCTP
@@ -107,3 +107,62 @@ def test_pickles_and_truncated_files_are_refused(tmp_path, model_file):
         load_model(model_file)
     with pytest.raises(FormatError, match='no-such-model'):
         load_model('no-such-model')
+
+
+def test_equal_models_give_equal_bytes(tmp_path):
+    for name in ('one', 'two'):
+        save_model(tmp_path / name, _networks(), _card())
+    assert (tmp_path / 'one').read_bytes() == (tmp_path / 'two').read_bytes()
+    header = (tmp_path / 'one').read_bytes()[8:]
+    assert header.startswith(b'{"__metadata__":{"format":"aiida-goectp/model","version":"1","card":')
+
+
+def test_every_flipped_bit_is_refused(model_file):
+    content = model_file.read_bytes()
+    start = 8 + int.from_bytes(content[:8], 'little')
+    random = np.random.default_rng(0)
+    last = len(content[:start].rstrip()) - 1  # before the padding of the header
+    for place in [*random.integers(8, last, 80), *random.integers(start, len(content), 40)]:
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << random.integers(8)
+        model_file.write_bytes(damaged)
+        with pytest.raises(FormatError, match=r'tiny\.safetensors'):
+            load_model(model_file)
+        with pytest.raises(FormatError):
+            model_hash(model_file)
+
+
+def test_a_file_without_checksum_is_read_and_reported_once(model_file, caplog):
+    before = model_hash(model_file)
+    _rewrite(model_file, lambda weights, header: None)
+    for _ in range(2):
+        assert load_model(model_file).hash == before
+    assert caplog.text.count('no checksum') == 1
+
+
+def test_shipped_models_have_a_checksum(caplog):
+    hashes = {name: load_model(name).hash[:8] for name in shipped_models()}
+    assert hashes == {'goectp': '338817fd', 'goectp-small': '3ab91bd2'}
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ('architecture', 'found'),
+    [
+        ({'options': {'width': 10**12}}, 'width: 1000000000000'),
+        ({'options': {'layers': 10**6}}, 'layers: 1000000'),
+        ({'options': {'width': 20_000}}, 'weights; the file has'),
+    ],
+)
+def test_a_card_with_sizes_beyond_the_file_is_refused_before_memory_is_taken(model_file, architecture, found):
+    own = read_card(model_file).architecture
+    options = {**own['options'], **architecture['options']}
+    _rewrite(model_file, _edit_card(architecture={**own, 'options': options}))
+    with pytest.raises(FormatError, match=f'tiny.safetensors.*{found}'):
+        load_model(model_file)
+
+
+def test_more_members_than_the_file_has_are_refused(model_file):
+    _rewrite(model_file, _edit_card(members=10**9))
+    with pytest.raises(FormatError, match='members: 1000000000'):
+        load_model(model_file)

@@ -1,0 +1,87 @@
+"""An output that is an input, or that another run writes, is refused; the lock of a killed run is not in the way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+
+import pytest
+
+from aiida_goectp.core.executable.output_lock import locked_output
+from tests import tiny
+
+
+def same(path):
+    return path
+
+
+def relative(path):
+    return os.path.relpath(path.parent / '..' / path.parent.name / path.name)
+
+
+def symlink(path):
+    (path.parent / 'symlink.npz').symlink_to(path)
+    return path.parent / 'symlink.npz'
+
+
+def hard_link(path):
+    (path.parent / 'link.npz').hardlink_to(path)
+    return path.parent / 'link.npz'
+
+
+@pytest.mark.parametrize('make', [same, relative, symlink, hard_link])
+def test_an_output_that_is_the_input(goectp, model, crystals, tmp_path, make):
+    before = (tmp_path / 'crystals.npz').read_bytes()
+    output = make(tmp_path / 'crystals.npz')
+    result = goectp('predict', 'crystals.npz', '--model', model, '--output', output, '--device', 'cpu', status=2)
+    assert 'goectp: bad_input: ' in result.output
+    assert 'crystals.npz' in result.output
+    assert (tmp_path / 'crystals.npz').read_bytes() == before
+    assert not list(tmp_path.glob('*.json'))
+
+
+def test_other_files_of_a_run_that_are_an_input(goectp, model, crystals, tmp_path):
+    shutil.copy(tmp_path / 'crystals.npz', tmp_path / 'out.npz.partial')
+    result = goectp('predict', 'out.npz.partial', '--model', model, '--output', 'out.npz', status=2)
+    assert 'out.npz.partial is the input' in result.output
+    shutil.copy(model, tmp_path / 'model.npz')
+    result = goectp('predict', 'crystals.npz', '--model', 'model.npz', '--output', 'model.npz', status=2)
+    assert 'model.npz is the input' in result.output
+    (tmp_path / 'folder').mkdir()
+    shutil.copy(tmp_path / 'crystals.npz', tmp_path / 'folder' / 'some.npz')
+    result = goectp('predict', 'folder', '--model', model, '--output', 'folder/some.npz', status=2)
+    assert 'folder/some.npz' in result.output
+
+
+def test_inputs_of_training_and_joining(goectp, model, tmp_path):
+    tiny.some_dataset(12).save(tmp_path / 'data.npz')
+    (tmp_path / 'settings.json').write_text('{}')
+    assert 'is the input' in goectp('train', 'data.npz', '--output', 'data.npz', status=2).output
+    settings = ['--settings', 'settings.json', '--output', 'settings.json']
+    assert 'is the input' in goectp('train', 'data.npz', *settings, status=2).output
+    assert 'is the input' in goectp('train', 'data.npz', '--initial', model, '--output', model, status=2).output
+    joined = ['--dataset', 'data.npz', '--split', 'any', '--output', model]
+    assert 'is the input' in goectp('join', model, *joined, status=2).output
+
+
+def test_a_second_run_on_one_output(goectp, start, model, crystals, status, tmp_path):
+    arguments = ['predict', 'crystals.npz', '--model', model, '--output', 'out.npz', '--device', 'cpu']
+    with locked_output(tmp_path / 'out.npz', []):
+        process = start(*arguments)
+        _, message = process.communicate(timeout=120)
+        assert process.returncode == 2
+        assert f'process {os.getpid()}' in message
+        assert [path.name for path in tmp_path.iterdir() if 'out.npz' in path.name] == ['out.npz.lock']
+    process = start(*arguments, '--batch-atoms', 2, fault='kill_after=4')
+    process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL
+    assert (tmp_path / 'out.npz.lock').exists()
+    goectp(*arguments)
+    assert status()['state'] == 'finished'
+    assert not (tmp_path / 'out.npz.lock').exists()
+
+
+def test_no_lock_without_an_output(tmp_path):
+    with locked_output(None, [tmp_path]):
+        assert not list(tmp_path.iterdir())
