@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from types import TracebackType
 from typing import Any
 
 from aiida import orm
-from aiida.engine import ProcessState, WorkChain
+from aiida.engine import BaseRestartWorkChain, ExitCode, ProcessState, ToContext, WorkChain
 from aiida.engine.processes.builder import ProcessBuilderNamespace
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
+from plumpy.process_states import Interruption
 
-__all__ = ('ResumeAfterEachChildMixin', 'builder_inputs', 'clean_remote_folder')
+__all__ = (
+    'STEP_RAISED',
+    'NamedStepFailureMixin',
+    'PausableRestartMixin',
+    'ResumeAfterEachChildMixin',
+    'builder_inputs',
+    'clean_remote_folder',
+)
+
+STEP_RAISED = 490
+"""exit status of a work chain of which a step raised an exception"""
 
 
 def builder_inputs(builder: ProcessBuilderNamespace) -> dict[str, Any]:
@@ -30,6 +44,87 @@ def clean_remote_folder(folder: orm.RemoteData) -> None:
     :raises OSError: the directory does not exist or cannot be reached
     """
     folder._clean()
+
+
+class NamedStepFailureMixin(WorkChain):
+    """Work chain that ends with an exit code if one of its steps raises an exception.
+
+    Reason: aiida-core has no public method around the steps of an outline. An exception in a step would leave the work
+    chain excepted: without a message that names the processes that are finished, and without further outputs.
+    """
+
+    @classmethod
+    def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
+        """Define the exit code."""
+        super().define(spec)
+        spec.exit_code(
+            STEP_RAISED, 'ERROR_STEP_RAISED', message='The step {step} raised {error}. Finished before: {finished}.'
+        )
+
+    def attach_partial_results(self) -> None:
+        """Attach as outputs what was obtained before a step raised an exception; a subclass overrides this."""
+
+    def _do_step(self) -> Any:
+        """Execute the next step; return the exit code if it raises an exception."""
+        try:
+            return super()._do_step()
+        except Interruption:  # a request to pause or kill the process
+            raise
+        except Exception as error:
+            return self._step_failure(error)
+
+    def _step_failure(self, error: Exception) -> ExitCode:
+        step = next((name for name in _methods(error.__traceback__, self) if name not in _DO_STEP), 'unknown')
+        self.logger.exception('the step %s raised an exception', step)
+        try:
+            self.attach_partial_results()
+        except Exception:
+            self.logger.exception('partial results could not be attached')
+        calls = sorted(self.node.called, key=lambda call: int(call.pk or 0))
+        finished = [f'{call.process_label}<{call.pk}>' for call in calls if call.is_finished_ok]
+        lines = str(error).splitlines() or ['']
+        code: ExitCode = self.exit_codes.ERROR_STEP_RAISED
+        return code.format(
+            step=step,
+            error=f'{type(error).__name__}: {lines[0]}'.removesuffix(': '),
+            finished=', '.join(finished[-_MAX_NAMED:]) or 'none',
+        )
+
+
+_DO_STEP = ('_do_step',)
+_MAX_NAMED = 5
+
+
+def _methods(trace: TracebackType | None, process: WorkChain) -> Iterator[str]:
+    """Yield the names of the methods of a process in a traceback, outermost first."""
+    while trace is not None:
+        if trace.tb_frame.f_locals.get('self') is process:
+            yield trace.tb_frame.f_code.co_name
+        trace = trace.tb_next
+
+
+class PausableRestartMixin(BaseRestartWorkChain):
+    """``BaseRestartWorkChain`` that continues after a pause at the maximum number of iterations.
+
+    Reason: with ``pause_on_max_iterations``, aiida-core 2.9 sets its counter to zero and keeps the list of jobs, in
+    which the counter is the place of the last one. It would inspect the first job again in place of the new one.
+    """
+
+    def setup(self) -> None:
+        """Initialise the list of the jobs before the last pause."""
+        super().setup()
+        self.ctx.jobs_before_pause = []
+
+    def run_process(self) -> ToContext:
+        """Run the next job; after such a pause, begin a new list."""
+        self.begin_after_pause()
+        return super().run_process()
+
+    def begin_after_pause(self) -> None:
+        """Begin a new list of jobs if the counter was set to zero."""
+        if self.ctx.iteration == 0 and self.ctx.get('children'):
+            self.ctx.jobs_before_pause = [*self.ctx.jobs_before_pause, *self.ctx.children]
+            self.ctx.children = []
 
 
 class ResumeAfterEachChildMixin(WorkChain):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from aiida import orm
 
-__all__ = ('failure_reason', 'failure_reason_with_job')
+from aiida_goectp.workflows.aiida_private import STEP_RAISED
+
+__all__ = ('ended_within_step', 'failure_reason', 'failure_reason_with_job', 'finished_process', 'last_job')
 
 
 def failure_reason(node: orm.ProcessNode) -> str:
@@ -15,6 +17,28 @@ def failure_reason(node: orm.ProcessNode) -> str:
         lines = [line for line in (node.exception or '').splitlines() if line.strip()]
         return f'excepted: {lines[-1].strip() if lines else "no exception stored"}'
     return f'{node.process_state.value if node.process_state else "ended"} [{node.exit_status}]'
+
+
+def ended_within_step(node: orm.ProcessNode) -> bool:
+    """Return whether a process did not come to its own end: it was killed, or one of its steps raised an exception."""
+    return bool(node.is_excepted or node.is_killed or node.exit_status == STEP_RAISED)
+
+
+def finished_process(node: orm.ProcessNode) -> orm.ProcessNode:
+    """Return the last job of a work chain that ended within a step, if that job is finished; else the process itself.
+
+    The outputs of such a job are complete, although the work chain did not attach them.
+    """
+    job = last_job(node) if ended_within_step(node) else None
+    return job if job is not None and job.is_finished_ok else node
+
+
+def last_job(node: orm.ProcessNode) -> orm.CalcJobNode | None:
+    """Return the job that a process submitted last, or the process itself if it is a job."""
+    if isinstance(node, orm.CalcJobNode):
+        return node
+    jobs = [called for called in node.called_descendants if isinstance(called, orm.CalcJobNode)]
+    return max(jobs, key=lambda job: int(job.pk or 0)) if jobs else None
 
 
 def failure_reason_with_job(node: orm.ProcessNode) -> str:

@@ -13,9 +13,10 @@ from typing import Any
 from aiida import orm
 from aiida.common.links import LinkType
 from aiida.common.log import LOG_LEVEL_REPORT
-from aiida.engine import Process, WorkChain
+from aiida.engine import Process
 
 from aiida_goectp.core.formats.terminal import printable
+from aiida_goectp.workflows.aiida_private import NamedStepFailureMixin
 
 __all__ = ('SubmitOnceMixin', 'called_by_label')
 
@@ -27,7 +28,7 @@ def called_by_label(node: orm.ProcessNode) -> dict[str, Any]:
     return {link.link_label: link.node for link in node.base.links.get_outgoing(link_type=_CALLS).all()}
 
 
-class SubmitOnceMixin(WorkChain):
+class SubmitOnceMixin(NamedStepFailureMixin):
     """Work chain whose calls have labels, each of which is used for one call only.
 
     The context must hold plain data and stored nodes only, so that it is complete after a restart of the daemon.

@@ -33,13 +33,13 @@ from aiida_goectp.workflows.aiida_private import ResumeAfterEachChildMixin
 from aiida_goectp.workflows.dfpt.base import validate_thresholds
 from aiida_goectp.workflows.dfpt.engines import (
     check_engine,
-    earlier_responses,
+    earlier_runs,
     engine_inputs,
     load_engine,
-    same_settings,
 )
 from aiida_goectp.workflows.dfpt.gates import evaluate_gates
-from aiida_goectp.workflows.failures import failure_reason
+from aiida_goectp.workflows.dfpt.same_inputs import same_settings
+from aiida_goectp.workflows.failures import ended_within_step, failure_reason
 from aiida_goectp.workflows.submit_once import SubmitOnceMixin
 
 __all__ = ('VerifyWorkChain',)
@@ -219,9 +219,9 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
             name: {'state': WAITING, 'pk': None, 'reason': '', 'core_hours': 0.0, 'same_as': first[hashes[name]]}
             for name in self.ctx.order
         }
-        self.ctx.earlier = {}
+        self.ctx.earlier, self.ctx.interrupted = {}, {}
         if self.inputs.reuse.value:
-            by_hash = earlier_responses(self._engine, first)
+            by_hash = earlier_runs(self._engine, first)
             self.ctx.earlier = {name: by_hash.get(hashes[name], []) for name in self.ctx.order}
         self.ctx.submitted = 0
         self.report(f'{len(first)} crystals to compute with {self._engine.__name__}, {self._budget_text()}')
@@ -261,7 +261,10 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
         self.to_context(**{_CALCULATION.format(name): self._calculation(name) for name in self._names(RUNNING)})
 
     def _settle_without_calculation(self, name: str) -> bool:
-        """Return whether a crystal needs no calculation: a duplicate, an earlier response, or invalid inputs."""
+        """Return whether a crystal needs no calculation: a duplicate, an earlier response, or invalid inputs.
+
+        If the newest earlier run was interrupted, its finished processes are used in the calculation.
+        """
         row = self.ctx.rows[name]
         if row['same_as'] != name:
             row['state'] = DUPLICATE
@@ -270,12 +273,14 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
         inputs = self._engine_inputs(name) if earlier else {}
         if inputs is None:
             return True
-        for pk in earlier:
-            node: Any = orm.load_node(pk)
-            if same_settings(node, self._engine, inputs):
-                row.update(state=REUSED, pk=pk)
-                self.report(f'{name}: reuses the response of process {pk}')
+        runs: list[Any] = [node for node in map(orm.load_node, earlier) if same_settings(node, self._engine, inputs)]
+        for node in runs:
+            if node.is_finished_ok:
+                row.update(state=REUSED, pk=node.pk)
+                self.report(f'{name}: reuses the response of process {node.pk}')
                 return True
+        if runs and ended_within_step(runs[0]):
+            self.ctx.interrupted[name] = runs[0].uuid
         return False
 
     def _submit(self, name: str) -> int:
@@ -287,6 +292,8 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
         inputs = self._engine_inputs(name)
         if inputs is None:
             return 0
+        if name in self.ctx.interrupted:
+            inputs['continue_from'] = self.ctx.interrupted[name]
         try:
             node = self.submit_once(_CALCULATION.format(name), self._engine, inputs)
         except ValueError as error:

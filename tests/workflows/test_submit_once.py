@@ -171,3 +171,20 @@ def test_jobs_with_restarts(instantiate, any_code, crystals, write_model):
         (awaited,) = process.run_process().values()
     assert [node.pk for node in process.node.called] == [awaited.pk]
     assert process.ctx.iteration == 1
+
+
+def test_jobs_after_a_pause_at_the_maximum_number_of_iterations(instantiate, any_code, crystals, write_model):
+    """aiida-core sets its counter to zero, and would inspect the first job again in place of the new one."""
+    model = ModelData.get_or_create(write_model())
+    overrides = {'max_iterations': 1, 'pause_on_max_iterations': True, 'on_unhandled_failure': 'pause'}
+    process = instantiate(PredictWorkChain.get_builder_from_protocol(any_code, crystals, model, overrides=overrides))
+    assert process.inputs.pause_on_max_iterations.value is True
+    assert process.inputs.on_unhandled_failure.value == 'pause'
+    process.setup()
+    (first,) = process.run_process().values()
+    process.ctx.children, process.ctx.iteration = [orm.load_node(first.pk)], 0
+    (second,) = process.run_process().values()
+    assert second.pk != first.pk
+    assert process.ctx.iteration == 1
+    assert process.ctx.children == []
+    assert len(process.node.called) == 2

@@ -13,6 +13,7 @@ from aiida_goectp.cli.jobs import validated
 from aiida_goectp.cli.queries import last_history
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.selection import StopRules, should_stop
+from aiida_goectp.workflows.campaign.state import campaign_state
 from aiida_goectp.workflows.protocols.mixin import merge
 
 __all__ = ('extension_builder', 'parse_rules')
@@ -52,10 +53,11 @@ def extension_builder(node: Any, changes: dict[str, Any]) -> Any:
         raise click.UsageError(
             f'campaign {node.pk} is running; wait, or stop it with `aiida-goectp campaign stop {node.pk}`'
         )
-    missing = [name for name in ('history', 'dataset', 'model') if name not in node.outputs]
+    state = campaign_state(node)
+    missing = [name for name in ('history', 'dataset', 'model') if name not in state]
     if missing:
         raise click.UsageError(
-            f'campaign {node.pk} ended without the outputs {", ".join(missing)} and cannot be extended; start it '
+            f'campaign {node.pk} ended without {", ".join(missing)} and cannot be extended; start it '
             'again, computed responses are reused'
         )
     if not changes:
@@ -71,20 +73,20 @@ def extension_builder(node: Any, changes: dict[str, Any]) -> Any:
         raise click.UsageError(
             f'the campaign would stop at once by {stop.rule}: {stop.reason}; the rules include finished rounds and cost'
         )
-    return _builder(node, merged)
+    return _builder(node, state, merged)
 
 
-def _builder(node: Any, rules: dict[str, Any]) -> Any:
+def _builder(node: Any, state: dict[str, Any], rules: dict[str, Any]) -> Any:
     builder = node.get_builder_restart()
     builder.stop_rules = orm.Dict(rules)
-    builder.model = node.outputs.model
-    builder.extend = {name: node.outputs[name] for name in ('history', 'dataset')}
+    builder.model = state['model']
+    builder.extend = {name: state[name] for name in ('history', 'dataset')}
     for name in ('labels', 'predictions'):  # the dataset contains the labels
         if name in builder:
             del builder[name]
     if 'ranking' in node.outputs and node.outputs.ranking.creator is not None:
         predictions = node.outputs.ranking.creator.inputs.predictions
-        if predictions.model_hash == node.outputs.model.content_hash:
+        if predictions.model_hash == state['model'].content_hash:
             builder.predictions = predictions
     if node.label:
         builder.metadata.label = node.label

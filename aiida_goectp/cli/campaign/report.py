@@ -8,14 +8,17 @@ from aiida_goectp.cli.queries import last_history
 from aiida_goectp.core.crystals.elements import formula
 from aiida_goectp.core.selection.history import History
 from aiida_goectp.core.selection.history_summary import best_verified, not_accepted, summarise_rounds
+from aiida_goectp.workflows.campaign.state import campaign_state
 
 __all__ = ('campaign_report',)
 
-_OUTPUTS = ('model', 'dataset', 'history', 'ranking', 'stop', 'core_hours')
+_OUTPUTS = ('ranking', 'stop', 'core_hours')
 
 
 def campaign_report(node: Any) -> dict[str, Any]:
     """Return rounds, best values, stop rule, cost and outputs of a campaign, which may be running.
+
+    Among the outputs are the model, dataset and history in use, also where the campaign kept an input.
 
     :param node: of the campaign
     """
@@ -31,6 +34,7 @@ def campaign_report(node: Any) -> dict[str, Any]:
         return {'round': round_number, 'formula': name, **pick.model_dump(mode='json'), 'error': pick.relative_error}
 
     rounds = list(summarise_rounds(history))
+    outputs = {**campaign_state(node), **{name: node.outputs[name] for name in _OUTPUTS if name in node.outputs}}
     return {
         'campaign': {
             'pk': node.pk,
@@ -52,5 +56,5 @@ def campaign_report(node: Any) -> dict[str, Any]:
             'trainings': sum(item['retrained'] for item in rounds),
             'core_hours': node.outputs.core_hours.value if 'core_hours' in node.outputs else history.core_hours,
         },
-        'outputs': {name: node.outputs[name].pk for name in _OUTPUTS if name in node.outputs},
+        'outputs': {name: output.pk for name, output in outputs.items()},
     }

@@ -109,9 +109,15 @@ class ActiveLearningWorkChain(ProtocolMixin, SubmitOnceMixin):
 
     @classmethod
     def _define_outputs(cls, spec: WorkChainSpec) -> None:
-        spec.output('model', valid_type=ModelData, required=False, help='Model in use at the end.')
-        spec.output('dataset', valid_type=DatasetData, help='Starting dataset with all labels of the campaign.')
-        spec.output('history', valid_type=orm.Dict, help='All rounds: `aiida_goectp.core.selection.History`.')
+        unless = (
+            'absent if it is an input: `aiida_goectp.workflows.campaign.state.campaign_state` returns it in any case.'
+        )
+        for name, kind, meaning in (
+            ('model', ModelData, 'Model in use at the end'),
+            ('dataset', DatasetData, 'Starting dataset with all labels of the campaign'),
+            ('history', orm.Dict, 'All rounds, `aiida_goectp.core.selection.History`'),
+        ):
+            spec.output(name, valid_type=kind, required=False, help=f'{meaning}; {unless}')
         spec.output(
             'ranking',
             valid_type=RankingData,
@@ -428,12 +434,21 @@ class ActiveLearningWorkChain(ProtocolMixin, SubmitOnceMixin):
         self._attach()
 
     def _attach(self) -> None:
-        """Attach the current state; a campaign that ends with an exit code can be extended as well."""
+        """Attach the current state; a campaign that ends with an exit code can be extended as well.
+
+        An input that was kept is not attached: the campaign would be an ancestor of whatever uses it later.
+        """
+        given = {item.uuid for item in self.node.base.links.get_incoming(node_class=orm.Data).all_nodes()}
         for name in ('model', 'dataset', 'history'):
-            if self.ctx[name] is not None:
-                self.out(name, self.ctx[name])
-        for name, picks in self.ctx.picks.items():
+            node = self.ctx.get(name, None)
+            if node is not None and node.uuid not in given:
+                self.out(name, node)
+        for name, picks in self.ctx.get('picks', {}).items():
             self.out(f'picks.{name}', picks)
+
+    def attach_partial_results(self) -> None:
+        """Attach the current state if a step raises an exception."""
+        self._attach()
 
     def _end(self, code: ExitCode) -> ExitCode:
         self._attach()

@@ -36,7 +36,7 @@ in the Cartesian frame of ``self.ctx.structure``; an engine that rotates the cel
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from aiida import orm
@@ -52,10 +52,11 @@ from aiida_goectp.data.crystals import crystal_from_structure
 from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.workflows.aiida_private import clean_remote_folder
 from aiida_goectp.workflows.dfpt.gates import evaluate_gap_gate, evaluate_gates
-from aiida_goectp.workflows.failures import failure_reason, failure_reason_with_job
+from aiida_goectp.workflows.dfpt.same_inputs import same_inputs
+from aiida_goectp.workflows.failures import failure_reason, failure_reason_with_job, finished_process
 from aiida_goectp.workflows.protocols.mixin import ProtocolMixin
 from aiida_goectp.workflows.protocols.overrides import Check
-from aiida_goectp.workflows.submit_once import SubmitOnceMixin
+from aiida_goectp.workflows.submit_once import SubmitOnceMixin, called_by_label
 
 __all__ = ('DfptWorkChain', 'validate_structure', 'validate_thresholds')
 
@@ -81,6 +82,23 @@ def validate_thresholds(thresholds: orm.Dict | None, _: Any = None) -> str | Non
     except ValueError as error:
         return str(error)
     return None
+
+
+def _validate_continuation(engine: type[Process]) -> Callable[[str | None, Any], str | None]:
+    """Return the validator of ``continue_from``."""
+
+    def validate(uuid: str | None, _: Any) -> str | None:
+        if uuid is None:
+            return None
+        try:
+            node: Any = orm.load_node(uuid)
+        except (NotExistent, ValueError) as error:
+            return f'continue_from: {error}'
+        if not isinstance(node, orm.WorkChainNode) or node.process_label != engine.__name__ or not node.is_terminated:
+            return f'continue_from: node {node.pk} is no {engine.__name__} that has ended'
+        return None
+
+    return validate
 
 
 class DfptWorkChain(ProtocolMixin, SubmitOnceMixin):
@@ -171,6 +189,15 @@ class DfptWorkChain(ProtocolMixin, SubmitOnceMixin):
                 serializer=to_node,
                 help=meaning,
             )
+        spec.input(
+            'continue_from',
+            valid_type=str,
+            non_db=True,
+            required=False,
+            validator=_validate_continuation(cls),
+            help='UUID of a run with equal inputs that was killed or raised an exception: its finished processes are '
+            'used in place of new ones.',
+        )
 
     # Implemented by each engine
 
@@ -263,7 +290,7 @@ class DfptWorkChain(ProtocolMixin, SubmitOnceMixin):
 
     def run_relax(self) -> None:
         """Submit the relaxation."""
-        self.to_context(relax=self.submit_once('relax', *self.relax_process()))
+        self.to_context(relax=self._finished_before_or_submitted('relax', *self.relax_process()))
 
     def inspect_relax(self) -> ExitCode | None:
         """Continue with the relaxed structure."""
@@ -287,12 +314,29 @@ class DfptWorkChain(ProtocolMixin, SubmitOnceMixin):
         if self.ctx.processes >= self.defaults['max_processes']:
             return self.exit_codes.ERROR_TOO_MANY_PROCESSES.format(number=self.ctx.processes)
         self.ctx.processes += 1
-        self.to_context(last=self.submit_once(f'dfpt_{self.ctx.processes:02d}', *self.dfpt_process()))
+        label = f'dfpt_{self.ctx.processes:02d}'
+        self.to_context(last=self._finished_before_or_submitted(label, *self.dfpt_process()))
         return None
 
+    def _finished_before_or_submitted(
+        self, label: str, process: type[Process], inputs: Mapping[str, Any]
+    ) -> orm.ProcessNode:
+        """Return the process that an interrupted run finished under this label with equal inputs; else submit one."""
+        if 'continue_from' in self.inputs and not self.find_calls(label):
+            run: Any = orm.load_node(self.inputs.continue_from)
+            found = called_by_label(run).get(label)
+            if found is not None and found.is_finished and same_inputs(found, process, inputs, ('clean_workdir',)):
+                self.report(f'{label}: {found.process_label}<{found.pk}> of the interrupted run {run.pk}')
+                return found
+        node: orm.ProcessNode = self.submit_once(label, process, inputs)
+        return node
+
     def inspect_dfpt(self) -> ExitCode | None:
-        """Inspect the process that ended last; an engine with several processes overrides this."""
-        node = self.ctx.last
+        """Inspect the process that ended last; an engine with several processes overrides this.
+
+        If a step of that process raised an exception after its job had finished, ``self.ctx.last`` becomes the job.
+        """
+        node = self.ctx.last = finished_process(self.ctx.last)
         if not node.is_finished_ok:
             return self.exit_codes.ERROR_DFPT_FAILED.format(pk=node.pk, message=failure_reason(node))
         self.ctx.done = True

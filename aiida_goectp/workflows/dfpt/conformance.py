@@ -29,8 +29,9 @@ from aiida_goectp.core.crystals import Crystal
 from aiida_goectp.core.dielectric.response import DielectricResponse
 from aiida_goectp.data.crystals import crystal_from_structure
 from aiida_goectp.workflows.dfpt.base import DfptWorkChain
-from aiida_goectp.workflows.dfpt.engines import engine_inputs, same_settings
+from aiida_goectp.workflows.dfpt.engines import engine_inputs
 from aiida_goectp.workflows.dfpt.rotation import rotate_structure
+from aiida_goectp.workflows.dfpt.same_inputs import same_settings
 
 __all__ = (
     'ROTATION',

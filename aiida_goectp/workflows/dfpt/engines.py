@@ -9,7 +9,6 @@ from typing import Any
 
 from aiida import orm
 from aiida.common.exceptions import EntryPointError, NotExistent
-from aiida.common.hashing import make_hash
 from aiida.plugins import WorkflowFactory
 
 from aiida_goectp.calculations.verification import content_hash
@@ -17,10 +16,7 @@ from aiida_goectp.core.formats.settings import unknown_key
 from aiida_goectp.workflows.aiida_private import builder_inputs
 from aiida_goectp.workflows.dfpt.base import DfptWorkChain
 
-__all__ = ('check_engine', 'earlier_responses', 'engine_inputs', 'first_refusal', 'load_engine', 'same_settings')
-
-_NOT_COMPARED = ('structure', 'thresholds', 'clean_workdir')
-"""Inputs that do not change a response. Structures are compared by content, and gates are evaluated again."""
+__all__ = ('check_engine', 'earlier_runs', 'engine_inputs', 'first_refusal', 'load_engine')
 
 
 def load_engine(name: str) -> type[DfptWorkChain]:
@@ -127,51 +123,21 @@ def _plain(value: Any) -> Any:
     return value.value if isinstance(value, orm.Str | orm.Int | orm.Float | orm.Bool) else value
 
 
-def earlier_responses(engine: type[DfptWorkChain], hashes: Iterable[str]) -> dict[str, list[int]]:
-    """Return the successful work chains of an engine for given structures, the newest first.
+def earlier_runs(engine: type[DfptWorkChain], hashes: Iterable[str]) -> dict[str, list[int]]:
+    """Return the work chains of an engine that have ended, for given structures, the newest first.
 
     :param hashes: content hashes of structures, see :func:`aiida_goectp.calculations.verification.content_hash`
-    :return: content hash → PKs of the work chains with exit code 0
+    :return: content hash → PKs
     """
     wanted = set(hashes)
     found: dict[str, list[int]] = {}
+    ended = {'attributes.process_state': {'in': ['finished', 'excepted', 'killed']}}
     query = orm.QueryBuilder()
-    query.append(engine, filters={'attributes.exit_status': 0}, project='id', tag='engine')
+    query.append(engine, filters=ended, project='id', tag='engine')
     query.append(orm.StructureData, with_outgoing='engine', edge_filters={'label': 'structure'}, project='*')
     query.order_by({'engine': {'id': 'desc'}})
     for pk, structure in query.iterall():
         key = content_hash(structure)
         if key in wanted:
             found.setdefault(key, []).append(pk)
-    return found
-
-
-def same_settings(node: orm.WorkChainNode, engine: type[DfptWorkChain], inputs: Mapping[str, Any]) -> bool:
-    """Return whether the inputs of a finished work chain and new inputs have the same content.
-
-    Structure, thresholds, ``clean_workdir`` and inputs that are not nodes, such as queue and wall time, are ignored.
-
-    :param inputs: inputs of the next work chain
-    """
-    links = node.base.links.get_incoming(node_class=orm.Data).all()
-    before = {link.link_label: _hash(link.node) for link in links if link.link_label not in _NOT_COMPARED}
-    ports = engine.spec().inputs
-    complete = ports.pre_process(ports.serialize(dict(inputs)) or {})
-    after = {name: _hash(item) for name, item in _flat(complete).items() if name not in _NOT_COMPARED}
-    return before == after
-
-
-def _hash(node: Any) -> str:
-    """Return the caching hash of a node, stored or not."""
-    return make_hash(node.base.caching.get_objects_to_hash())
-
-
-def _flat(inputs: Mapping[str, Any], prefix: str = '') -> dict[str, orm.Data]:
-    """Return nodes of nested inputs by link label."""
-    found: dict[str, orm.Data] = {}
-    for key, value in inputs.items():
-        if isinstance(value, Mapping) and not isinstance(value, orm.Data):
-            found |= _flat(value, f'{prefix}{key}__')
-        elif isinstance(value, orm.Data):
-            found[f'{prefix}{key}'] = value
     return found

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
-from aiida.orm import AbstractCode
+from aiida.orm import AbstractCode, Data, to_aiida_type
 
 from aiida_goectp.core.formats.settings import unknown_value
 from aiida_goectp.workflows.protocols.overrides import Check, input_errors
 
-__all__ = ('ProtocolMixin', 'gpu_options', 'merge')
+__all__ = ('ProtocolMixin', 'gpu_options', 'merge', 'restart_inputs')
 
 _FOLDER = Path(__file__).parent
 
@@ -27,6 +27,12 @@ def merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]
         else:
             merged[key] = copy.deepcopy(value)
     return merged
+
+
+def restart_inputs(inputs: Mapping[str, Any]) -> dict[str, Data]:
+    """Return the inputs of ``BaseRestartWorkChain`` in a protocol as nodes."""
+    names = ('max_iterations', 'on_unhandled_failure', 'pause_on_max_iterations')
+    return {name: to_aiida_type(inputs[name]) for name in names if name in inputs}
 
 
 def gpu_options(code: AbstractCode, gpus: int, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,14 +2,15 @@
 
 import pytest
 from aiida import orm
-from aiida.engine import run_get_node
+from aiida.engine import calcfunction, run_get_node
 from aiida.manage.caching import enable_caching
 
 from aiida_goectp.calculations.campaign import read_history
 from aiida_goectp.calculations.datasets import split_dataset
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
-from aiida_goectp.workflows.aiida_private import builder_inputs
+from aiida_goectp.workflows.aiida_private import STEP_RAISED, builder_inputs
+from aiida_goectp.workflows.campaign.state import campaign_state
 from aiida_goectp.workflows.campaign.stop import request_stop
 from aiida_goectp.workflows.campaign.workchain import ActiveLearningWorkChain
 from aiida_goectp.workflows.submit_once import called_by_label
@@ -64,6 +65,23 @@ def search(any_code, known):
         return run_get_node(builder)
 
     return run
+
+
+@calcfunction
+def describe(model):
+    """Stands for a later, unrelated use of a model."""
+    return orm.Str(model.card.name)
+
+
+def ancestors(node):
+    """Return the UUIDs of all ancestors of a node, through links of every type."""
+    found, waiting = set(), [node]
+    while waiting:
+        for origin in waiting.pop().base.links.get_incoming().all_nodes():
+            if origin.uuid not in found:
+                found.add(origin.uuid)
+                waiting.append(origin)
+    return found
 
 
 def picked(history):
@@ -217,6 +235,33 @@ def test_stop_rules(search, rules, rule, picks):
     assert ('round_01' in results.get('picks', {})) == (rule == 'threshold' or bool(picks))
 
 
+def test_a_campaign_returns_none_of_its_inputs(search, known):
+    """An extension that stops at once has neither model nor dataset nor history of its own."""
+    results, first = search(overrides={'stop_rules': {'max_rounds': 1}})
+    state = campaign_state(first)
+    assert state['model'].uuid == known[1].uuid
+    assert (state['dataset'].uuid, state['history'].uuid) == (results['dataset'].uuid, results['history'].uuid)
+    extend = {name: state[name] for name in ('dataset', 'history')}
+    results, node = search(extend=extend, overrides={'stop_rules': {'max_rounds': 1}})
+    assert node.is_finished_ok, node.exit_message
+    assert not {'model', 'dataset', 'history'} & set(results)
+    assert {name: item.uuid for name, item in campaign_state(node).items()} == {
+        name: item.uuid for name, item in state.items()
+    }
+    later = describe(model=known[1])
+    assert not {first.uuid, node.uuid} & ancestors(later)
+    assert {known[1].uuid, later.creator.uuid} == ancestors(later)
+
+
+def test_a_step_that_raises_leaves_the_state_of_the_campaign(search, monkeypatch):
+    monkeypatch.setattr(ActiveLearningWorkChain, 'decide_retraining', lambda self: {}['policy'])
+    results, node = search(overrides={'stop_rules': {'max_rounds': 1}})
+    assert node.exit_status == STEP_RAISED
+    assert 'KeyError' in node.exit_message
+    assert len(read_history(results['history']).rounds) == 1
+    assert set(campaign_state(node)) == {'model', 'dataset', 'history'}
+
+
 def test_stop_without_candidates(search):
     results, node = search(
         overrides={'picking': {'filters': {'elements_all': ['Li']}}, 'stop_rules': {'max_rounds': 9}}
@@ -268,7 +313,9 @@ def test_failed_labels_are_results(search, known):
 def test_failed_retraining_keeps_the_model_in_use(search, known):
     results, node = search(retrain=True, overrides={'stop_rules': {'max_rounds': 1}, 'settings': {'options': {}}})
     assert node.is_finished_ok, node.exit_message
-    assert results['model'].uuid == known[1].uuid
+    assert 'model' not in results
+    assert campaign_state(node)['model'].uuid == known[1].uuid
+    assert node.uuid not in ancestors(describe(model=known[1]))
     (one,) = read_history(results['history']).rounds
     assert (one.retrained, one.adopted, one.new_model_hash) == (True, False, None)
     assert 'member_00<' in one.retraining_reason
@@ -298,7 +345,8 @@ def test_exit_codes(search, any_code, known):
     assert node.exit_status == 222
     results, node = search(overrides={'picking': {'acquisition': {'name': 'exploration'}}})
     assert node.exit_status == 223
-    assert {'model', 'dataset', 'history'} <= set(results)  # inputs of a campaign that extends it
+    assert {'dataset', 'history'} <= set(results)
+    assert set(campaign_state(node)) == {'model', 'dataset', 'history'}  # inputs of a campaign that extends it
     _, node = run_get_node(searching.campaign(any_code, known[1], pool=known[0]))
     assert node.exit_status == 450
     _, node = run_get_node(searching.campaign(any_code, pool=known[0]))

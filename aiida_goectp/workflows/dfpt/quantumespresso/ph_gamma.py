@@ -17,6 +17,8 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_quantumespresso.calculations.ph import PhCalculation
 from aiida_quantumespresso.workflows.ph.base import PhBaseWorkChain
 
+from aiida_goectp.workflows.aiida_private import NamedStepFailureMixin, PausableRestartMixin
+
 __all__ = ('PhGammaBaseWorkChain', 'PhGammaCalculation')
 
 
@@ -24,7 +26,7 @@ class PhGammaCalculation(PhCalculation):
     """``PhCalculation`` that can be the parent of another one."""
 
 
-class PhGammaBaseWorkChain(PhBaseWorkChain):
+class PhGammaBaseWorkChain(NamedStepFailureMixin, PausableRestartMixin, PhBaseWorkChain):
     """``PhBaseWorkChain`` at the single q point Γ."""
 
     _process_class = PhGammaCalculation

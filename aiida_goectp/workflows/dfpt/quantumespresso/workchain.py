@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiida import orm
 from aiida.common import AttributeDict
+from aiida.common.exceptions import NotExistent
 from aiida.engine import ExitCode, Process
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.plugins import GroupFactory
@@ -25,8 +26,9 @@ from aiida_goectp.workflows.dfpt.quantumespresso.orientation import (
     special_points_mesh,
 )
 from aiida_goectp.workflows.dfpt.quantumespresso.parameters import ph_errors, pw_errors
-from aiida_goectp.workflows.failures import failure_reason
-from aiida_goectp.workflows.protocols.mixin import merge
+from aiida_goectp.workflows.dfpt.retrieved import read_retrieved
+from aiida_goectp.workflows.failures import failure_reason, finished_process, last_job
+from aiida_goectp.workflows.protocols.mixin import merge, restart_inputs
 from aiida_goectp.workflows.protocols.overrides import JOB_CHECKS, Check, as_argument, code_of, of_type, prefixed
 
 if TYPE_CHECKING:
@@ -169,9 +171,9 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         builder.structure = structure
         builder.scf = {
             'pw': _job(scf['pw'], codes[0]) | {'parameters': orm.Dict(parameters), 'pseudos': pseudos},
-            'max_iterations': orm.Int(scf['max_iterations']),
+            **restart_inputs(scf),
         }
-        builder.ph = {'ph': _job(ph['ph'], codes[1]), 'max_iterations': orm.Int(ph['max_iterations'])}
+        builder.ph = {'ph': _job(ph['ph'], codes[1]), **restart_inputs(ph)}
         builder.relax_parameters = orm.Dict(inputs['relax_parameters'])
         builder.kpoints_distance = orm.Float(inputs['kpoints_distance'])
         if recommended is not None:
@@ -242,11 +244,11 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
 
     def inspect_dfpt(self) -> ExitCode | None:
         """Continue from the ground state to the response unless the gap is zero; handle errors."""
-        node = self.ctx.last
+        node = finished_process(self.ctx.last)
         if not node.is_finished_ok:
             return self._handle_failure(node)
         if self.ctx.stage == 'ph':
-            job = self._last_job(node)
+            job = last_job(node)
             handler = select_handler('ph', _NOT_CONVERGED, self.ctx.tried)
             # ph.x may end without an error message; if no handler is left, the gate refuses unconverged tensors
             if job is not None and not _converged(job) and (handler is not None or not _has_tensors(job)):
@@ -256,7 +258,10 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
             return None
         self.ctx.ground_state = self.ctx.parent = node
         self.ctx.stage = 'ph'
-        gap = band_gap_quantumespresso(node.outputs.output_band)
+        try:
+            gap = band_gap_quantumespresso(node.outputs.output_band)
+        except (NotExistent, KeyError, ValueError) as error:
+            return self.exit_codes.ERROR_SCF_FAILED.format(message=f'no band gap in the outputs of pw.x: {error}')
         if gap.value <= 0:
             self.ctx.band_gap = gap
             self.ctx.done = True
@@ -265,7 +270,7 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
     def collect_dielectric(self) -> DielectricData:
         """Return the response, rotated back into the frame of the structure."""
         outputs = self.ctx.ground_state.outputs
-        scf, response = self._last_job(self.ctx.ground_state), self._last_job(self.ctx.response)
+        scf, response = last_job(self.ctx.ground_state), last_job(self.ctx.response)
         if scf is None or response is None:
             raise ValueError('the work chains of aiida-quantumespresso submitted no job')
         settings = {
@@ -325,18 +330,12 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
             inputs['kpoints'] = special_points_mesh(structure, self.inputs.kpoints_distance)
         return inputs
 
-    @staticmethod
-    def _last_job(node: orm.ProcessNode) -> orm.CalcJobNode | None:
-        """Return the job that a process started last."""
-        jobs = [called for called in node.called_descendants if isinstance(called, orm.CalcJobNode)]
-        return max(jobs, key=lambda job: int(job.pk or 0)) if jobs else None
-
     def _handle_failure(self, node: orm.ProcessNode, status: int | None = None) -> ExitCode | None:
         """Apply the next error handler; else keep the electronic part without phonons; else return an exit code.
 
         :param status: error code, for a job that ended without one
         """
-        job = self._last_job(node)
+        job = last_job(node)
         if status is None and job is not None:
             status = job.exit_status
         handler = select_handler(self.ctx.stage, status, self.ctx.tried)
@@ -374,18 +373,12 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
 
 def _has_tensors(job: orm.CalcJobNode) -> bool:
     """Return whether the retrieved files of ph.x contain a dielectric tensor."""
-    if 'retrieved' not in job.outputs:  # the job never ran
-        return False
-    retrieved = job.outputs.retrieved.base.repository
-    return 'tensors.xml' in retrieved.list_object_names() and '<DIELECTRIC_CONSTANT>' in (
-        retrieved.get_object_content('tensors.xml')
-    )
+    return '<DIELECTRIC_CONSTANT>' in read_retrieved(job, 'tensors.xml')
 
 
 def _converged(job: orm.CalcJobNode) -> bool:
     """Return whether the output shows a converged response; ph.x may end without an error message if it is not."""
-    name = job.get_option('output_filename')
-    return response_converged(job.outputs.retrieved.base.repository.get_object_content(name, mode='r'))
+    return response_converged(read_retrieved(job, job.get_option('output_filename')))
 
 
 def _job(inputs: Mapping[str, Any], code: orm.AbstractCode) -> dict[str, Any]:

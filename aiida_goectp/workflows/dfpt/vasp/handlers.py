@@ -12,6 +12,8 @@ from aiida_vasp.calcs.vasp import VaspCalculation
 from aiida_vasp.workchains.v2.vasp import VaspWorkChain, validate_calc_job_custom
 
 from aiida_goectp.core.dielectric.outcar import read_loops, read_outcar, refusal, resource_problem, symmetry_problem
+from aiida_goectp.workflows.aiida_private import NamedStepFailureMixin, PausableRestartMixin
+from aiida_goectp.workflows.dfpt.retrieved import read_retrieved
 
 __all__ = ('VaspBaseWorkChain', 'VaspResponseBaseWorkChain', 'validate_response')
 
@@ -41,7 +43,7 @@ _MIN_NELM = 200
 _IONIC_IBRION = (7, 8)
 
 
-class VaspBaseWorkChain(VaspWorkChain):
+class VaspBaseWorkChain(NamedStepFailureMixin, PausableRestartMixin, VaspWorkChain):
     """``VaspWorkChain`` with handlers for symmetry, wall time, memory, interruptions and electronic convergence.
 
     They have priority over the handlers of aiida-vasp, which handle the remaining errors.
@@ -88,7 +90,7 @@ class VaspBaseWorkChain(VaspWorkChain):
     def _output_text(self, node: orm.CalcJobNode) -> str:
         """Return the standard output of VASP and both streams of the scheduler."""
         names = (VaspCalculation._VASP_OUTPUT, node.get_option('scheduler_stderr'), node.get_option('scheduler_stdout'))
-        return '\n'.join(_read_retrieved(node, name) for name in names if name)
+        return '\n'.join(read_retrieved(node, name) for name in names if name)
 
     def _exhausted_resource(self, node: orm.CalcJobNode) -> str | None:
         """Return ``time`` or ``memory`` if a job was interrupted for lack of it, else ``None``."""
@@ -216,7 +218,7 @@ class VaspBaseWorkChain(VaspWorkChain):
         ten times EDIFF. The result of the parser is used only if OUTCAR contains no loop, because the parser counts
         the iterations of the response as those of the ground state.
         """
-        loops = [loop.converged for loop in read_loops(_read_retrieved(node, 'OUTCAR').splitlines())]
+        loops = [loop.converged for loop in read_loops(read_retrieved(node, 'OUTCAR').splitlines())]
         tags = self.ctx.inputs.parameters
         unconverged = node.exit_status == _CODES.ERROR_ELECTRONIC_NOT_CONVERGED.status
         if tags.get('nsw', 0) > 1 and not unconverged:
@@ -292,19 +294,8 @@ class VaspResponseBaseWorkChain(VaspBaseWorkChain):
             return None
         if 'dielectrics' in node.outputs and 'epsilon' in node.outputs.dielectrics.get_arraynames():
             return None
-        if read_outcar(_read_retrieved(node, 'OUTCAR')).electronic is not None:
+        if read_outcar(read_retrieved(node, 'OUTCAR')).electronic is not None:
             return None
         if self._count_attempt('tensor') == 0:
             return self._restart(node, 'no dielectric tensor in the outputs')
         return self._abort(self.exit_codes.ERROR_NO_TENSOR)
-
-
-def _read_retrieved(node: orm.CalcJobNode, name: str) -> str:
-    """Return the content of a retrieved text file, empty if there is none."""
-    if 'retrieved' not in node.outputs:
-        return ''
-    repository = node.outputs.retrieved.base.repository
-    if name not in repository.list_object_names():
-        return ''
-    content: bytes = repository.get_object_content(name, mode='rb')
-    return content.decode(errors='replace')

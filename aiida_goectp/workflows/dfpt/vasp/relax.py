@@ -6,22 +6,23 @@ from typing import Any
 
 from aiida import orm
 from aiida.common import AttributeDict
-from aiida.engine import BaseRestartWorkChain, ProcessHandlerReport, process_handler, while_
+from aiida.engine import ProcessHandlerReport, process_handler, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_vasp.workchains.v2.relax import VaspRelaxWorkChain
 
+from aiida_goectp.workflows.aiida_private import NamedStepFailureMixin, PausableRestartMixin
 from aiida_goectp.workflows.dfpt.vasp.handlers import VaspBaseWorkChain
 
 __all__ = ('VaspRelaxBaseWorkChain', 'VaspRelaxWithHandlersWorkChain')
 
 
-class VaspRelaxWithHandlersWorkChain(VaspRelaxWorkChain):
+class VaspRelaxWithHandlersWorkChain(NamedStepFailureMixin, VaspRelaxWorkChain):
     """``VaspRelaxWorkChain`` with the error handlers of :class:`.VaspBaseWorkChain` in its runs."""
 
     _base_workchain = VaspBaseWorkChain
 
 
-class VaspRelaxBaseWorkChain(BaseRestartWorkChain):
+class VaspRelaxBaseWorkChain(NamedStepFailureMixin, PausableRestartMixin):
     """Relaxation until the forces are small in the plane-wave basis of the final cell.
 
     VASP keeps the basis of the initial cell, so that a cell which changed much is not relaxed in its own basis. The

@@ -18,7 +18,7 @@ from aiida_goectp.workflows.dfpt.vasp.collect import collect_vasp
 from aiida_goectp.workflows.dfpt.vasp.handlers import VaspResponseBaseWorkChain, validate_response
 from aiida_goectp.workflows.dfpt.vasp.parameters import incar_errors, parameters_errors
 from aiida_goectp.workflows.dfpt.vasp.relax import VaspRelaxBaseWorkChain
-from aiida_goectp.workflows.protocols.mixin import merge
+from aiida_goectp.workflows.protocols.mixin import merge, restart_inputs
 from aiida_goectp.workflows.protocols.overrides import (
     JOB_CHECKS,
     Check,
@@ -130,7 +130,7 @@ class VaspDfptWorkChain(DfptWorkChain):
         builder = cls.get_builder()
         builder.structure, builder.code = structure, code
         builder.dfpt = {**_job(inputs['dfpt'], incar, options), **potentials, **electrons}
-        relaxation = inputs['relaxation']
+        relaxation = inputs['relaxation'] | restart_inputs(inputs['relaxation'])
         relaxation['vasp'] = {**_job(relaxation['vasp'], incar, options), **potentials, **electrons}
         builder.relaxation = relaxation
         for name, node in cls.common_inputs(inputs).items():
@@ -192,7 +192,8 @@ class VaspDfptWorkChain(DfptWorkChain):
         """Return the response from the outputs and retrieved files of the last job."""
         outputs = self.ctx.last.outputs
         job = outputs.misc.creator
-        requested = self.ctx.last.inputs.parameters.get_dict()['incar']
+        _, inputs = self.dfpt_process()
+        requested = inputs['parameters'].get_dict()['incar']
         used = job.inputs.parameters.get_dict()
         settings = {
             'incar': used,
@@ -260,7 +261,7 @@ def _check_potentials(structure: orm.StructureData, potentials: Mapping[str, Any
 
 def _job(inputs: Mapping[str, Any], incar: Mapping[str, Any], options: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the inputs of a run, with its own INCAR tags merged over those of all runs."""
-    job = dict(inputs)
+    job = {**inputs, **restart_inputs(inputs)}
     job['parameters'] = orm.Dict(merge({'incar': incar}, inputs['parameters']))
     job['settings'] = orm.Dict(inputs['settings'])
     metadata = inputs['calc']['metadata']

@@ -145,6 +145,7 @@ INCOMPATIBLE_SYMMETRY = """if [ $run = 1 ]; then
   echo " %%%%%%%%%%"
   exit 1
 fi"""
+END_LOST = 'if [ $run = 1 ]; then $program "$@" > whole.out; head -n -40 whole.out; exit 1; fi'
 FIELD_FINISHED = 'grep -q "End of electric fields" aiida.out'
 FIELD_STARTED = 'grep -q "iter #" aiida.out'
 FIELD_STORED = 'grep -q DIELECTRIC_CONSTANT out/_ph0/aiida.phsave/tensors.xml'
@@ -161,6 +162,7 @@ LONG = {'ph': {'ph': {'parameters': {'INPUTPH': {'tr2_ph': 1e-16}}}}}  # takes l
         ('ph_convergence_not_reached', {'ph': {'ph': {'parameters': {'INPUTPH': {'niter_ph': 1}}}}}, {}),
         ('ph_out_of_walltime', LONG, {'ph': f'[ $run = 1 ] && {TOO_SHORT}'}),
         ('ph_interrupted_recover', {}, {'ph': KILL_WHILE_RUNNING.format(times=1, until=FIELD_FINISHED)}),
+        ('ph_interrupted_recover', {}, {'ph': END_LOST}),  # nothing is left to compute, so that no iteration is printed
         ('ph_interrupted_restart', {}, {'ph': KILL_WHILE_RUNNING.format(times=2, until=FIELD_STARTED)}),
         ('ph_incompatible_symmetry', {}, {'ph': INCOMPATIBLE_SYMMETRY}),
     ],
@@ -182,6 +184,23 @@ def test_plugin_restarts_ph_at_the_wall_time(run, generated_family, lithium_fluo
     assert [job.exit_status for job in jobs_of(node, 'PhGammaCalculation')] == [400, 400, 0], outcome(node)
     assert not notes(outputs['dielectric'])
     assert outputs['dielectric'].dielectric.ionic is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('where', ['pw', 'ph'])
+def test_a_step_that_raises_after_the_job_loses_nothing(run, generated_family, lithium_fluoride, monkeypatch, where):
+    from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
+
+    from aiida_goectp.workflows.dfpt.quantumespresso.ph_gamma import PhGammaBaseWorkChain
+
+    def results(self):
+        raise KeyError('kind')
+
+    monkeypatch.setattr(PwBaseWorkChain if where == 'pw' else PhGammaBaseWorkChain, 'results', results)
+    outputs, node = run(lithium_fluoride, generated_family, CHEAP)
+    assert node.is_finished_ok, outcome(node)
+    assert outputs['dielectric'].dielectric.ionic is not None
+    assert not notes(outputs['dielectric'])
 
 
 @pytest.mark.slow
