@@ -34,7 +34,7 @@ __all__ = (
 MATRIX, TENSORS, OUTPUT = 'DYN_MAT/dynamical-matrix-1', 'tensors.xml', 'aiida.out'
 
 _POSITION_TOLERANCE = 1e-3  # Å
-_MAX_FORCE = 1e12  # eV/Å; a larger number is damaged
+_MAX_NUMBER = 1e12  # eV, eV/Å; a larger number is damaged
 
 
 @calcfunction
@@ -168,7 +168,7 @@ def _max_force(forces: Any, n: int) -> float | None:
     if forces is None:
         return None
     array = np.asarray(forces, dtype=np.float64)
-    if not array.size or array.size % (3 * n) or not (np.abs(array) < _MAX_FORCE).all():
+    if not array.size or array.size % (3 * n) or not (np.abs(array) < _MAX_NUMBER).all():
         return None
     return float(np.linalg.norm(array.reshape(-1, n, 3)[-1], axis=-1).max())
 
@@ -206,10 +206,14 @@ def band_gap(bands: np.ndarray, occupations: np.ndarray) -> float:
 
     :param bands: (k, bands) or (spins, k, bands), eV
     :param occupations: same shape; a partial occupation makes the crystal a metal
-    :raises ValueError: no empty band
+    :raises ValueError: no empty band, or damaged numbers
     """
+    if np.ndim(bands) < 2 or np.shape(bands) != np.shape(occupations) or not np.size(bands):
+        raise ValueError(f'bands of the shape {np.shape(bands)}, occupations of the shape {np.shape(occupations)}')
     levels = np.reshape(bands, (-1, *np.shape(bands)[-2:]))
     filling = np.reshape(occupations, levels.shape)
+    if not (np.abs([levels, filling]) < _MAX_NUMBER).all() or not filling.max() > 0:
+        raise ValueError('band energies or occupations of pw.x are damaged')
     filling = filling / filling.max()
     full, empty = filling > 0.99, filling < 0.01
     if not empty.any():

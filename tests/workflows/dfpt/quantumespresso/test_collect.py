@@ -165,6 +165,23 @@ def test_metals_have_no_gap(bands, occupations):
     assert band_gap(np.array(bands), np.array(occupations)) == 0.0
 
 
+@pytest.mark.parametrize(
+    ('bands', 'occupations'),
+    [
+        (np.zeros((0, 2)), np.zeros((0, 2))),
+        (np.zeros(3), np.zeros(3)),
+        (np.zeros((2, 3)), np.zeros((3, 2))),
+        ([[0.0, np.nan]], [[2.0, 0.0]]),
+        ([[0.0, 1e30]], [[2.0, 0.0]]),
+        ([[0.0, 1.0]], [[np.nan, 0.0]]),
+        ([[0.0, 1.0]], [[0.0, 0.0]]),
+    ],
+)
+def test_damaged_bands_are_refused(bands, occupations):
+    with pytest.raises(ValueError, match=r'bands of the shape|damaged'):
+        band_gap(np.array(bands), np.array(occupations))
+
+
 def test_gap_requires_an_empty_band():
     with pytest.raises(ValueError, match='nbnd'):
         band_gap(np.zeros((2, 3)), np.full((2, 3), 2.0))
