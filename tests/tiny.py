@@ -56,6 +56,21 @@ def write_model(path: Path, *, seed: int = 0, members: int = 1, targets=('electr
     return path
 
 
+def write_lattice_model(path: Path, *, seed: int = 0) -> Path:
+    """Write a model file of preset ``force_constants`` with random weights."""
+    import torch
+
+    from aiida_goectp.core.network.checkpoint import save_model
+    from aiida_goectp.core.network.model import architecture_of, build_network
+
+    torch.manual_seed(seed)
+    options = {'scalars': 16, 'vectors': 8, 'tensors': 8, 'layers': 1, 'radial': 8, 'width': 16}
+    architecture, targets = architecture_of('force_constants', options), ['electronic', 'ionic']
+    card = ModelCard(name=path.stem, preset='force_constants', architecture=architecture, targets=targets, members=1)
+    save_model(path, [build_network(architecture, targets)], card)
+    return path
+
+
 def write_mixed_model(path: Path, functionals=()) -> Path:
     """Write a committee of a message-passing network and one on descriptors, with random weights."""
     import torch

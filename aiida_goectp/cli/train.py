@@ -9,6 +9,7 @@ from aiida.cmdline.utils import decorators
 
 from aiida_goectp.cli.options import job_options, parse_json_settings, scheduler_options
 from aiida_goectp.cli.params import DATASET, ModelParam
+from aiida_goectp.core.learning.settings import PRESET_NAMES
 
 __all__ = ('train',)
 
@@ -23,9 +24,7 @@ _ONE = click.IntRange(min=1)
 )
 @click.option('--model', type=ModelParam(), help='Fine-tune this model: a node, shipped model or model file.')
 @click.option('--name', help='Name of the new model.')
-@click.option(
-    '--preset', type=click.Choice(['goectp', 'published', 'descriptors']), help='Preset of network and graph.'
-)
+@click.option('--preset', type=click.Choice(PRESET_NAMES), help='Preset of network and graph.')
 @click.option('--members', type=_ONE, help='Number of networks in the committee.')
 @click.option('--parallel', type=_ONE, help='Train each member in its own job, with at most this many concurrent jobs.')
 @click.option('--epochs', type=_ONE, help='Number of epochs.')

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 
 from aiida_goectp.core.formats.npz import FormatError, check_shape
+from aiida_goectp.core.formats.ragged import ranges
 from aiida_goectp.core.formats.table import Column, ColumnGroup, Stored, Table, TextColumn
 
 __all__ = ('Crystal', 'CrystalSet', 'Failure')
@@ -122,9 +123,7 @@ class CrystalSet(Table):
         :param keep_failures: keep the failures of the set, which are dropped by default
         """
         chosen = np.asarray(rows, dtype=np.int64)
-        counts = self.atom_counts[chosen]
-        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        atoms = np.repeat(self.atom_offsets[chosen] - offsets[:-1], counts) + np.arange(offsets[-1])
+        atoms, offsets = ranges(self.atom_offsets, chosen)
         return CrystalSet(
             self.lattices[chosen],
             offsets,

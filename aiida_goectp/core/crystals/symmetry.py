@@ -14,6 +14,10 @@ from aiida_goectp.core.crystals.symmetry_search import SYMPREC, Symmetry, find_s
 __all__ = ('CanonicalCell', 'canonical_cell', 'infrared_directions', 'point_group_projector', 'project')
 
 
+_IDENTITY = np.eye(3, dtype=np.int64)[None], np.zeros((1, 3))
+"""rotations and translations of the trivial space group"""
+
+
 class CanonicalCell(NamedTuple):
     """Reduced primitive cell of a crystal in the Cartesian frame of the crystal.
 
@@ -38,6 +42,8 @@ class CanonicalCell(NamedTuple):
     of the crystal"""
     symmetry_known: bool
     """False if no space group was found; the point group is trivial then"""
+    primitive_atom: np.ndarray
+    """index within this cell of each atom of the crystal as given"""
 
 
 def canonical_cell(crystal: Crystal, symprec: float = SYMPREC) -> CanonicalCell:
@@ -49,7 +55,7 @@ def canonical_cell(crystal: Crystal, symprec: float = SYMPREC) -> CanonicalCell:
     :param crystal: a crystal that :func:`aiida_goectp.core.crystals.validation.check_crystal` accepts
     :param symprec: Å, tolerance of the symmetry search
     """
-    lattice, numbers, positions, rotations, translations, known = _primitive(crystal, symprec)
+    lattice, numbers, positions, rotations, translations, known, atoms = _primitive(crystal, symprec)
     reduced, bases = reduced_bases(lattice)
     transform = np.rint(reduced @ np.linalg.inv(lattice)).astype(np.int64)  # rows: reduced = transform @ lattice
     inverse = np.rint(np.linalg.inv(transform)).astype(np.int64)
@@ -72,6 +78,7 @@ def canonical_cell(crystal: Crystal, symprec: float = SYMPREC) -> CanonicalCell:
         frames,
         polar_rotation(frames),
         known,
+        atoms,
     )
 
 
@@ -124,21 +131,24 @@ def project(tensor: np.ndarray, operations: np.ndarray) -> np.ndarray:
 
 
 def _primitive(crystal: Crystal, symprec: float) -> tuple[Any, ...]:
-    """Return the primitive cell (lattice, numbers, positions), its operations, and whether they are known."""
+    """Return lattice, numbers, positions and operations of the primitive cell, whether these are known, and the map to
+    its atoms."""
     lattice = np.asarray(crystal.lattice, dtype=np.float64)
     numbers = np.asarray(crystal.atomic_numbers, dtype=np.int64)
     positions = crystal.fractional_positions - np.floor(crystal.fractional_positions)
     found = find_symmetry(lattice, positions, numbers, symprec)
     if found is None:
-        return lattice, numbers, positions, np.eye(3, dtype=np.int64)[None], np.zeros((1, 3)), False
+        return lattice, numbers, positions, *_IDENTITY, False, np.arange(len(numbers))
+    atoms = np.arange(len(numbers))
     if found.mapping_to_primitive.max() + 1 < len(numbers):
+        atoms = found.mapping_to_primitive
         cell = _fold(lattice, numbers, positions, found)
         # a supercell can have fewer operations than the crystal, so they are taken from the primitive cell
         again = find_symmetry(cell[0], cell[2], cell[1], symprec)
         if again is None or again.mapping_to_primitive.max() + 1 < len(cell[1]):
-            return *cell, np.eye(3, dtype=np.int64)[None], np.zeros((1, 3)), False
+            return *cell, *_IDENTITY, False, atoms
         (lattice, numbers, positions), found = cell, again
-    return lattice, numbers, positions, found.rotations, found.translations, True
+    return lattice, numbers, positions, found.rotations, found.translations, True, atoms
 
 
 def _fold(lattice: np.ndarray, numbers: np.ndarray, positions: np.ndarray, found: Symmetry) -> tuple[np.ndarray, ...]:

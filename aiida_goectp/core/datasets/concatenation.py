@@ -34,9 +34,18 @@ def concatenate(parts: Sequence[Dataset], newcomers: str = '') -> Dataset:
     return Dataset(
         concatenate_crystals([part.crystals for part in parts]),
         **{name: np.concatenate([getattr(part, name) for part in parts]) for name in columns},
+        force_constants=_force_constants(parts),
         splits={name: _split(name, parts, newcomers) for name in names},
         split_settings={name: _settings(name, parts, newcomers) for name in names},
     )
+
+
+def _force_constants(parts: Sequence[Dataset]) -> np.ndarray | None:
+    if all(part.force_constants is None for part in parts):
+        return None
+    unknown = [np.full((part.block_offsets[-1], 3, 3), np.nan, dtype=np.float32) for part in parts]
+    given = [part.force_constants for part in parts]
+    return np.concatenate([none if found is None else found for none, found in zip(unknown, given, strict=True)])
 
 
 def _split(name: str, parts: Sequence[Dataset], newcomers: str) -> np.ndarray:

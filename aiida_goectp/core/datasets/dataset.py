@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -14,6 +15,7 @@ from aiida_goectp.core.datasets.labelled_jsonl import read_labelled_lines
 from aiida_goectp.core.datasets.row_gates import is_refused
 from aiida_goectp.core.datasets.splits import FRACTIONS, SPLIT_PARTS, given_parts, make_split
 from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.ragged import ranges
 from aiida_goectp.core.formats.table import FILLED, Column, ColumnGroup, Json, Nested, Table
 
 __all__ = ('UNKNOWN', 'Dataset')
@@ -39,12 +41,15 @@ class Dataset(Table):
     :param origin: (n,) text: source of the label, such as a file, the UUID of a node or a DOI
     :param failed_gates: (n,) text: names of the failed gates, see :mod:`aiida_goectp.core.datasets.row_gates`; empty
         for a good row
+    :param force_constants: (B, 3, 3) eV/Å² at Γ, B = Σ n² over the rows with n atoms each: row r owns the blocks
+        ``block_offsets[r]:block_offsets[r + 1]``, in the order first atom, second atom; NaN in a row where missing, and
+        ``None`` if no row has any
     :param splits: name → (n,) text: train, validation, test, or empty for a row in no part
     :param split_settings: name → plain JSON: ``kind`` (random, formula, given, joined), ``seed``, …
     :raises FormatError: columns that do not fit the crystals, or an invalid split
     """
 
-    KIND, VERSION = 'dataset', 2
+    KIND, VERSION = 'dataset', 3
 
     crystals: Annotated[CrystalSet, Nested(CrystalSet)]
     electronic: _Labels = FILLED
@@ -53,11 +58,17 @@ class Dataset(Table):
     functional: Annotated[np.ndarray, Column('U', fill=UNKNOWN, since=2)] = FILLED
     origin: _Texts = FILLED
     failed_gates: _Texts = FILLED
+    force_constants: Annotated[np.ndarray | None, Column('<f4', ('blocks', 3, 3), since=3, optional=True)] = None
     splits: Annotated[Mapping[str, np.ndarray], ColumnGroup('split:', Column('U'))] = field(default_factory=dict)
     split_settings: Annotated[Mapping[str, Mapping[str, Any]], Json(since=2)] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        blocks = 0 if self.force_constants is None else len(self.force_constants)
+        if blocks not in (0, self.block_offsets[-1]):
+            raise FormatError(
+                f'dataset: force_constants has {blocks} blocks; the crystals have {self.block_offsets[-1]}'
+            )
         for name, column in self.splits.items():
             if unknown := sorted(set(column.tolist()) - {*SPLIT_PARTS, ''}):
                 raise FormatError(
@@ -76,23 +87,41 @@ class Dataset(Table):
         """(n, 3, 3) static relative permittivity ε_∞ + ε_ionic, NaN where either is missing."""
         return self.electronic + self.ionic
 
+    @cached_property
+    def block_offsets(self) -> np.ndarray:
+        """(n + 1,) pairs of atoms of each row, see ``force_constants``."""
+        return np.concatenate([[0], np.cumsum(self.crystals.atom_counts**2)]).astype(np.int64)
+
+    @property
+    def has_force_constants(self) -> np.ndarray:
+        """(n,) true where a row has force constants."""
+        if self.force_constants is None:
+            return np.zeros(len(self), dtype=bool)
+        finite = np.isfinite(self.force_constants).all(axis=(1, 2))
+        return np.asarray(np.logical_and.reduceat(finite, self.block_offsets[:-1]))
+
+    @property
+    def has_tensor(self) -> np.ndarray:
+        """(n,) true where a row has an electronic or an ionic label."""
+        return np.isfinite([self.electronic, self.ionic]).all(axis=(2, 3)).any(axis=0)
+
     @property
     def trainable(self) -> np.ndarray:
         """(n,) true where a row has a label and no failed gate that refuses it."""
-        labelled = np.isfinite([self.electronic, self.ionic]).all(axis=(2, 3)).any(axis=0)
+        labelled = self.has_tensor | self.has_force_constants
         refused = [is_refused(names) for names in self.failed_gates.tolist()]
         return labelled & ~np.array(refused, dtype=bool).reshape(-1)
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Dataset:
         """Return the given rows in the given order."""
         chosen = np.asarray(rows, dtype=np.int64)
-        counts, offsets = self.crystals.atom_counts[chosen], self.crystals.atom_offsets
-        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        atoms = np.repeat(offsets[chosen] - starts[:-1], counts) + np.arange(starts[-1])
+        atoms = ranges(self.crystals.atom_offsets, chosen)[0]
+        blocks = ranges(self.block_offsets, chosen)[0]
         return replace(
             self,
             crystals=self.crystals.take(chosen),
             born_charges=self.born_charges[atoms],
+            force_constants=None if self.force_constants is None else self.force_constants[blocks],
             **{name: getattr(self, name)[chosen] for name in self.columns()},
             splits={name: column[chosen] for name, column in self.splits.items()},
         )
@@ -152,7 +181,7 @@ class Dataset(Table):
 
     @classmethod
     def load(cls, source: str | Path | IO[bytes], functional: str = UNKNOWN, *, name: str = '') -> Dataset:
-        """Read ``dataset.npz``, version 1 or 2, or labelled JSON lines (``*.jsonl``, ``*.jsonl.gz``).
+        """Read ``dataset.npz``, versions 1 to 3, or labelled JSON lines (``*.jsonl``, ``*.jsonl.gz``).
 
         :param source: path, or binary stream of an npz file
         :param functional: of the rows of JSON lines that state none

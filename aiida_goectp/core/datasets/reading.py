@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from aiida_goectp.core.crystals.validation import check_crystal
 from aiida_goectp.core.datasets.dataset import UNKNOWN, Dataset
 from aiida_goectp.core.datasets.row_gates import failed_row_gates, is_refused
+from aiida_goectp.core.formats.json_input import parse_json
 from aiida_goectp.core.formats.npz import FormatError
 
 __all__ = ('SUFFIXES', 'read_dataset', 'read_splits', 'with_split_file')
@@ -78,12 +78,12 @@ def read_splits(name: str, content: bytes) -> dict[str, dict[str, list[str]]]:
     :raises FormatError: content of another form
     """
     try:
-        splits: Any = json.loads(content)['splits']
+        splits: Any = parse_json(content)['splits']
         return {
             str(split): {str(part): [str(item) for item in ids] for part, ids in parts.items()}
             for split, parts in splits.items()
         }
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FormatError(f'{name}: expected JSON of the form splits → name → part → ids ({error})') from error
 
 

@@ -29,10 +29,11 @@ from aiida_goectp.core.executable.traininputs import TrainInputs, read_inputs
 from aiida_goectp.core.formats.terminal import echo
 from aiida_goectp.core.formats.training_log import TrainingLog, append_line, json_safe, validation_errors
 from aiida_goectp.core.learning import testing_hooks
+from aiida_goectp.core.learning.settings import PRESET_NAMES
 
 if TYPE_CHECKING:
     from aiida_goectp.core.learning.train import Epoch
-    from aiida_goectp.core.network.model import GoeCTP
+    from aiida_goectp.core.network.model import Network
 
 __all__ = ('train',)
 
@@ -40,9 +41,7 @@ __all__ = ('train',)
 @click.command()
 @click.argument('dataset', type=click.Path(dir_okay=False, path_type=Path))
 @click.option('--settings', type=FILE, help='JSON file with an object of settings; the options below override it.')
-@click.option(
-    '--preset', type=click.Choice(['goectp', 'published', 'descriptors']), help='Kind of network; default: goectp.'
-)
+@click.option('--preset', type=click.Choice(PRESET_NAMES), help='Kind of network; default: goectp.')
 @click.option('--width', type=POSITIVE, help='Channels of the network; default: those of the preset.')
 @click.option('--layers', type=POSITIVE, help='Layers of the network; default: those of the preset.')
 @click.option('--members', type=POSITIVE, help='Networks of the committee, trained one after the other.')
@@ -98,7 +97,7 @@ def train(dataset: Path, output: Path, **options: Any) -> None:
 
 def _train(
     inputs: TrainInputs, output: Path, options: Mapping[str, Any], status: Status, stop: Callable[..., bool]
-) -> tuple[list[GoeCTP], str]:
+) -> tuple[list[Network], str]:
     """Return the trained networks, and the device of this process."""
     import torch
 
@@ -140,7 +139,7 @@ def _train(
 
 
 def _write(
-    networks: list[GoeCTP],
+    networks: list[Network],
     inputs: TrainInputs,
     device: str,
     output: Path,

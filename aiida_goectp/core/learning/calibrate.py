@@ -20,7 +20,7 @@ from aiida_goectp.core.learning.state import TARGETS
 from aiida_goectp.core.learning.train import LabelledGraphs
 from aiida_goectp.core.learning.uncertainty import CommitteeOutput, calibrate, deviations
 from aiida_goectp.core.network.checkpoint import LoadedModel
-from aiida_goectp.core.network.model import GoeCTP
+from aiida_goectp.core.network.model import Network
 
 __all__ = (
     'MIN_CALIBRATION_ROWS',
@@ -39,7 +39,7 @@ MIN_CALIBRATION_ROWS = 30
 
 
 def calibrate_committee(
-    networks: list[GoeCTP],
+    networks: list[Network],
     parts: dict[str, Dataset],
     settings: TrainSettings,
     *,
@@ -53,7 +53,7 @@ def calibrate_committee(
     parent: str | None = None,
     inherited: LoadedModel | None = None,
     known: Sequence[int] = (),
-) -> tuple[list[GoeCTP], ModelCard]:
+) -> tuple[list[Network], ModelCard]:
     """Calibrate the uncertainty on the validation rows, evaluate on the test rows, and return the model card.
 
     :param parts: train, validation and test; the latter two may be empty or missing
@@ -185,7 +185,7 @@ def _set_whitening(model: LoadedModel, training: LabelledGraphs, device: str, in
     whitening, and nearly every crystal would have a large leverage over a few rows.
     """
     for member, network in enumerate(model.members):
-        width, count = network.backbone.width, 0
+        width, count = network.feature_width, 0
         second = torch.zeros(width, width, dtype=torch.float64)
         for batch, functional in training.batches(device):
             features = network.features(batch, functional=functional).double().cpu()

@@ -14,7 +14,7 @@ from aiida_goectp.core.learning.calibrate import calibrate_committee
 from aiida_goectp.core.learning.model_cache import cached_model
 from aiida_goectp.core.learning.settings import TrainSettings, settings_like
 from aiida_goectp.core.network.checkpoint import save_model
-from aiida_goectp.core.network.model import GoeCTP
+from aiida_goectp.core.network.model import Network
 
 __all__ = ('extract_member', 'join_members')
 
@@ -33,7 +33,7 @@ def join_members(
     """
     models = [cached_model(content, 'cpu') for content in contents]
     # copies, since the calibration changes the networks, and the models stay in the cache
-    networks: list[GoeCTP] = [deepcopy(network) for model in models for network in model.members]
+    networks: list[Network] = [deepcopy(network) for model in models for network in model.members]
     known = sorted({element for model in models for element in model.card.elements})
     cards = [model.card for model in models]
     common = TrainSettings.model_validate(settings_like({'members': len(networks)}, cards[0]))

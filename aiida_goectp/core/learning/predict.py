@@ -27,8 +27,8 @@ from aiida_goectp.core.learning.results import PredictedBatch, collect
 from aiida_goectp.core.learning.uncertainty import CommitteeOutput, deviations
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.checkpoint import LoadedModel
-from aiida_goectp.core.network.model import mean_by
 from aiida_goectp.core.network.preparation import GraphArrays
+from aiida_goectp.core.network.symmetrise import mean_by
 
 __all__ = ('Predictor', 'committee_output', 'predict_crystals')
 
@@ -159,13 +159,13 @@ def committee_output(model: LoadedModel, batch: GraphBatch, functional: torch.Te
     """
     tensors, leverage = [], []
     for network in model.members:
-        features = network.features(batch, functional=functional)
-        tensors.append(network.tensors(features, batch))
-        leverage.append(network.leverage(features, batch))
-    found = torch.stack(tensors).double().cpu().numpy()
-    members = np.full((*found.shape[:2], 3, 3, 3), np.nan)
+        found, distance = network.evaluate(batch, functional)
+        tensors.append(found)
+        leverage.append(distance)
+    outputs = torch.stack(tensors).double().cpu().numpy()
+    members = np.full((*outputs.shape[:2], 3, 3, 3), np.nan)
     for place, name in enumerate(model.card.targets):
-        members[:, :, TENSORS.index(name)] = found[:, :, place]
+        members[:, :, TENSORS.index(name)] = outputs[:, :, place]
     if {'electronic', 'ionic'} <= set(model.card.targets):
         members[:, :, 2] = members[:, :, 0] + members[:, :, 1]
     density = mean_by(batch.atom_density.unsqueeze(1), batch.owners, len(batch.projectors)).squeeze(1)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aiida_goectp.core.formats.model_card import ModelCard
 
-__all__ = ('FEW_LABELS', 'PUBLISHED_RECIPE', 'TrainSettings', 'settings_like')
+__all__ = ('FEW_LABELS', 'PRESET_NAMES', 'PUBLISHED_RECIPE', 'Preset', 'TrainSettings', 'settings_like')
+
+Preset: TypeAlias = Literal['goectp', 'published', 'descriptors', 'force_constants']
+"""kind of network and of its input"""
+PRESET_NAMES: tuple[str, ...] = get_args(Preset)
 
 _FORMER_NAMES = {
     'average_decay': 'ema_decay',
@@ -30,7 +34,7 @@ class TrainSettings(BaseModel):
 
     model_config = ConfigDict(extra='forbid')
 
-    preset: Literal['goectp', 'published', 'descriptors'] = 'goectp'
+    preset: Preset = 'goectp'
     options: dict[str, Any] = Field(
         default_factory=dict, description='options of the backbone, which override those of the preset'
     )

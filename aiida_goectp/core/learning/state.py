@@ -21,7 +21,7 @@ from aiida_goectp.core.learning import parallel
 from aiida_goectp.core.learning.errors import TrainingInputError
 from aiida_goectp.core.learning.settings import TrainSettings
 from aiida_goectp.core.network.checkpoint import LoadedModel
-from aiida_goectp.core.network.model import GoeCTP, architecture_of
+from aiida_goectp.core.network.model import Network, architecture_of, build_network
 
 __all__ = ('TARGETS', 'TrainingState', 'batch_bounds', 'identity_of', 'rate_factor')
 
@@ -31,6 +31,8 @@ TARGETS = ('electronic', 'ionic')
 def identity_of(settings: TrainSettings, training: Dataset, initial: LoadedModel | None) -> dict[str, str]:
     """Return what a state file must have in common with a training to be resumed."""
     labels = np.stack([training.electronic, training.ionic])
+    if training.force_constants is not None:
+        labels = np.concatenate([labels.ravel(), training.force_constants.ravel(), training.born_charges.ravel()])
     parts = [settings.identity(), training.crystals.hashes.tolist(), initial.hash if initial else '']
     return {
         'identity': hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(),
@@ -41,7 +43,7 @@ def identity_of(settings: TrainSettings, training: Dataset, initial: LoadedModel
 class TrainingState:
     """The member in training, its optimizer, the moving average of its weights, and the weights of finished members."""
 
-    network: GoeCTP
+    network: Network
     average: AveragedModel
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler
@@ -81,12 +83,14 @@ class TrainingState:
         self.best_score, self.best_epoch = math.inf, 0
         self.best: dict[str, torch.Tensor] = {}
 
-    def _new_network(self, member: int) -> GoeCTP:
+    def _new_network(self, member: int) -> Network:
         settings = self.settings
         if self.initial is not None:
-            return GoeCTP(self.initial.card.architecture_of(member), list(TARGETS))
+            return build_network(self.initial.card.architecture_of(member), list(TARGETS))
         try:
-            return GoeCTP(architecture_of(settings.preset, settings.options, settings.functionals), list(TARGETS))
+            return build_network(
+                architecture_of(settings.preset, settings.options, settings.functionals), list(TARGETS)
+            )
         except ValueError as error:
             raise TrainingInputError(f'options: {error}') from error
 
@@ -105,7 +109,7 @@ class TrainingState:
         self.finished.append({name: tensor.detach().cpu().clone() for name, tensor in weights.items()})
         self.member += 1
 
-    def networks(self) -> list[GoeCTP]:
+    def networks(self) -> list[Network]:
         """Return the finished members in evaluation mode on the CPU."""
         networks = []
         for member, weights in enumerate(self.finished):

@@ -22,7 +22,7 @@ from aiida_goectp.core.learning.predict import predict_crystals
 from aiida_goectp.core.learning.settings import TrainSettings
 from aiida_goectp.core.learning.train import train_committee
 from aiida_goectp.core.network.checkpoint import LoadedModel, save_model
-from aiida_goectp.core.network.model import GoeCTP
+from aiida_goectp.core.network.model import Network
 from aiida_goectp.core.network.preparation import analysis_cache
 from aiida_goectp.core.selection.backtest.loop import FittedModel
 from aiida_goectp.core.selection.folds import fold_name
@@ -88,7 +88,7 @@ class NetworkSurrogate:
 
     def _model_file(
         self,
-        networks: Sequence[GoeCTP],
+        networks: Sequence[Network],
         parts: dict[str, Dataset],
         settings: TrainSettings,
         parent: LoadedModel | None,

@@ -18,19 +18,24 @@ from aiida_goectp.core.dielectric.metrics import table
 from aiida_goectp.core.learning import parallel, testing_hooks
 from aiida_goectp.core.learning.augment import with_layer_copies
 from aiida_goectp.core.learning.errors import TrainingDiverged, TrainingInputError, TrainingInterrupted
+from aiida_goectp.core.learning.lattice.labels import LatticeLabels
+from aiida_goectp.core.learning.lattice.loss import lattice_loss, permittivity_weight
 from aiida_goectp.core.learning.loss import tensor_loss
 from aiida_goectp.core.learning.settings import TrainSettings
 from aiida_goectp.core.learning.state import TARGETS, TrainingState, batch_bounds, identity_of
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.checkpoint import LoadedModel
 from aiida_goectp.core.network.descriptors import precompute_descriptors
-from aiida_goectp.core.network.model import GoeCTP
+from aiida_goectp.core.network.force_constants.network import ForceConstantNetwork, LatticeResponse
+from aiida_goectp.core.network.model import Network
 from aiida_goectp.core.network.preparation import GraphArrays, prepare
 
 __all__ = ('Epoch', 'LabelledGraphs', 'evaluate', 'train_committee')
 
 _EVALUATION_BATCH = 64
 """crystals that are evaluated at once"""
+_CHUNK = 12
+"""batches of the force constant network among which crystals are sorted by size"""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,8 @@ class LabelledGraphs:
     """(n, targets, 3, 3), NaN where missing"""
     functional: torch.Tensor
     """(n,) index of the functional of each label among those of the settings"""
+    lattice: LatticeLabels | None = None
+    """force constants and Born charges, for the force constant network"""
 
     def __len__(self) -> int:
         return len(self.graphs)
@@ -72,7 +79,8 @@ class LabelledGraphs:
         labels = np.stack([data.electronic, data.ionic], axis=1)
         functional = _functional_indices(data.functional.tolist(), settings.functionals)
         graphs = prepare(data.crystals, settings.preset)
-        return cls(graphs, torch.from_numpy(labels).float(), torch.from_numpy(functional))
+        lattice = None if graphs.cells is None else LatticeLabels.from_dataset(data, graphs.cells)
+        return cls(graphs, torch.from_numpy(labels).float(), torch.from_numpy(functional), lattice)
 
     def with_descriptors(self, networks: torch.nn.Module) -> LabelledGraphs:
         """Return graphs with their descriptors, if one of the networks uses them: most of its computation."""
@@ -113,7 +121,7 @@ def train_committee(
     state_file: Path | None = None,
     report: Callable[[Epoch], None] | None = None,
     stop: Callable[[], bool] | None = None,
-) -> list[GoeCTP]:
+) -> list[Network]:
     """Train the members of a committee one after the other, or resume a training.
 
     :param training: labels may be missing; rows without any are ignored
@@ -131,7 +139,8 @@ def train_committee(
     if initial is not None:
         initial = initial.with_functionals(settings.functionals)
         _check_initial(initial, settings)
-    training = training.take(np.flatnonzero(training.trainable))
+    usable = training.trainable if settings.preset == 'force_constants' else training.trainable & training.has_tensor
+    training = training.take(np.flatnonzero(usable))
     augmented = with_layer_copies(training, settings.layer_augmentation_copies, settings.seed)
     rows = LabelledGraphs.from_dataset(augmented, settings)
     state = TrainingState(settings, identity_of(settings, training, initial), len(rows), device, initial)
@@ -205,15 +214,14 @@ def _score(metrics: dict[str, dict[str, float]]) -> float | None:
 def _train_epoch(state: TrainingState, rows: LabelledGraphs, settings: TrainSettings, device: str) -> float:
     """Return the mean loss of an epoch."""
     state.network.train()
-    order = np.random.default_rng([settings.seed + state.member, state.epoch]).permutation(len(rows))
     losses = []
-    for start, stop in batch_bounds(len(rows), settings.batch_size):
-        chosen = parallel.local_rows(order[start:stop])
+    for members in _epoch_batches(state, rows, settings):
+        chosen = parallel.local_rows(members)
         testing_hooks.before_batch(len(chosen))
         batch, functional = rows.batch(chosen, device)
         with _precision(settings, device):
-            predicted = state.forward(batch, functional=functional)
-        loss = tensor_loss(predicted.float(), rows.labels[torch.from_numpy(chosen)].to(device), settings)
+            output = state.forward(batch, functional=functional)
+        loss = _loss(output, state, batch, rows, chosen, settings)
         loss = testing_hooks.training_loss(loss, state.epoch + 1)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -227,6 +235,46 @@ def _train_epoch(state: TrainingState, rows: LabelledGraphs, settings: TrainSett
     if not math.isfinite(mean):
         raise TrainingDiverged(f'the loss is {mean} in epoch {state.epoch + 1}; reduce the learning rate')
     return mean
+
+
+def _epoch_batches(state: TrainingState, rows: LabelledGraphs, settings: TrainSettings) -> list[np.ndarray]:
+    """Return the rows of each batch of an epoch, drawn at random.
+
+    For the force constant network, the crystals of a batch have similar numbers of atoms, so that their matrices can be
+    evaluated together: rows are sorted within chunks of several batches.
+    """
+    random = np.random.default_rng([settings.seed + state.member, state.epoch])
+    order, size = random.permutation(len(rows)), settings.batch_size
+    if rows.graphs.cells is None:
+        return [order[start:stop] for start, stop in batch_bounds(len(rows), size)]
+    counts = rows.graphs.cells.atom_counts
+    chunks = [order[start : start + _CHUNK * size] for start in range(0, len(rows), _CHUNK * size)]
+    order = np.concatenate([chunk[np.argsort(counts[chunk], kind='stable')] for chunk in chunks])
+    batches = [order[start:stop] for start, stop in batch_bounds(len(rows), size)]
+    return [batches[place] for place in random.permutation(len(batches))]
+
+
+def _loss(
+    output: torch.Tensor | LatticeResponse,
+    state: TrainingState,
+    batch: GraphBatch,
+    rows: LabelledGraphs,
+    chosen: np.ndarray,
+    settings: TrainSettings,
+) -> torch.Tensor:
+    """Return the loss of a batch.
+
+    :param chosen: its rows
+    """
+    labels = rows.labels[torch.from_numpy(chosen)].to(state.device)
+    if isinstance(output, torch.Tensor):
+        return tensor_loss(output.float(), labels, settings)
+    assert isinstance(state.network, ForceConstantNetwork)
+    assert rows.lattice is not None
+    assert batch.cells is not None
+    weight = 1.0 if state.initial is not None else permittivity_weight(state.epoch / settings.epochs)
+    known = rows.lattice.batch(chosen, state.device)
+    return lattice_loss(output, batch.cells, known, labels, state.network.floor, weight)
 
 
 def _precision(settings: TrainSettings, device: str) -> Any:
@@ -248,7 +296,7 @@ def _metrics(network: Any, rows: LabelledGraphs, device: str) -> dict[str, dict[
 
 
 def evaluate(
-    network: GoeCTP, data: Dataset, settings: TrainSettings, device: str = 'cpu'
+    network: Network, data: Dataset, settings: TrainSettings, device: str = 'cpu'
 ) -> dict[str, dict[str, float]]:
     """Return the metrics of a network on labelled crystals, by target."""
     return _metrics(network.to(device), LabelledGraphs.from_dataset(data, settings), device)

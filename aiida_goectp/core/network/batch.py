@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import torch
 
+from aiida_goectp.core.network.force_constants.batch import CellBatch
 from aiida_goectp.core.network.preparation import GraphArrays
 
 __all__ = ('GraphBatch',)
@@ -49,6 +50,8 @@ class GraphBatch:
     :class:`.PreparedCrystal`"""
     descriptors: torch.Tensor | None = None
     """(g, k) result of :meth:`.CrystalDescriptors.compute`, if computed before"""
+    cells: CellBatch | None = None
+    """primitive cells, with preset ``force_constants``"""
 
     @classmethod
     def from_arrays(cls, arrays: GraphArrays, dtype: torch.dtype = torch.float32) -> GraphBatch:
@@ -80,9 +83,14 @@ class GraphBatch:
             real(arrays.projectors),
             real(arrays.vacuum),
             None if arrays.descriptors is None else real(arrays.descriptors),
+            None if arrays.cells is None else CellBatch.from_arrays(arrays.cells, dtype),
         )
 
     def to(self, device: torch.device | str) -> GraphBatch:
         """Return the batch on a device."""
-        present = {field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not None}
-        return replace(self, **{name: value.to(device, non_blocking=True) for name, value in present.items()})
+        moved = {
+            field.name: value.to(device, non_blocking=True)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), torch.Tensor)
+        }
+        return replace(self, **moved, cells=None if self.cells is None else self.cells.to(device))

@@ -22,7 +22,7 @@ from aiida_goectp.core.formats.model_card import (
 )
 from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.formats.storage import replacing
-from aiida_goectp.core.network.model import GoeCTP
+from aiida_goectp.core.network.model import Network, build_network
 from aiida_goectp.core.network.preparation import PRESETS
 
 __all__ = ('LoadedModel', 'load_model', 'save_model')
@@ -39,7 +39,7 @@ class LoadedModel:
     hash: str
 
     @property
-    def members(self) -> list[GoeCTP]:
+    def members(self) -> list[Network]:
         """The networks as a list."""
         return list(self.networks)  # type: ignore[arg-type]
 
@@ -73,7 +73,7 @@ class LoadedModel:
         return replace(model, card=self.card.model_copy(update=changes))
 
 
-def save_model(path: str | Path, networks: list[GoeCTP], card: ModelCard) -> None:
+def save_model(path: str | Path, networks: list[Network], card: ModelCard) -> None:
     """Write a model file, atomically; equal networks and cards give equal bytes.
 
     :param networks: the members
@@ -112,11 +112,11 @@ def load_model(name_or_path: str | Path) -> LoadedModel:
     check_sizes(path, card)
     try:
         with torch.device('meta'):  # takes no memory
-            members = [GoeCTP(card.architecture_of(member), card.targets) for member in range(card.members)]
+            members = [build_network(card.architecture_of(member), card.targets) for member in range(card.members)]
         size = sum(tensor.numel() for network in members for tensor in network.state_dict().values())
         if size > path.stat().st_size:
             raise ValueError(f'{size} weights; the file has {path.stat().st_size} bytes')
-        members = [GoeCTP(card.architecture_of(member), card.targets) for member in range(card.members)]
+        members = [build_network(card.architecture_of(member), card.targets) for member in range(card.members)]
         weights = load_file(path)
         whitening = {member: weights.pop(f'{member}.{_WHITENING}', None) for member in range(card.members)}
         networks = nn.ModuleList(members)
@@ -131,8 +131,8 @@ def load_model(name_or_path: str | Path) -> LoadedModel:
     return LoadedModel(card, networks.eval(), content_hash)
 
 
-def _check_whitening(whitening: torch.Tensor | None, network: GoeCTP) -> torch.Tensor | None:
-    width = network.backbone.width
+def _check_whitening(whitening: torch.Tensor | None, network: Network) -> torch.Tensor | None:
+    width = network.feature_width
     if whitening is not None and (whitening.shape != (width, width) or not whitening.isfinite().all()):
         raise ValueError(f'whitening: shape {tuple(whitening.shape)} or values not finite; expected ({width}, {width})')
     return whitening

@@ -28,8 +28,9 @@ from aiida_goectp.core.formats.model_card import ModelCard
 from aiida_goectp.core.network.backbone import BACKBONES, Backbone
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.checkpoint import load_model, save_model
-from aiida_goectp.core.network.model import GoeCTP, mean_by
+from aiida_goectp.core.network.model import GoeCTP, Network
 from aiida_goectp.core.network.preparation import prepare
+from aiida_goectp.core.network.symmetrise import mean_by
 
 __all__ = ('ConformanceError', 'Rule', 'check_backbone', 'example_crystals')
 
@@ -186,7 +187,7 @@ def _with_edges_reversed(batch: GraphBatch) -> GraphBatch:
     )
 
 
-def _predict(network: GoeCTP, crystals: Sequence[Crystal]) -> torch.Tensor:
+def _predict(network: Network, crystals: Sequence[Crystal]) -> torch.Tensor:
     """Return tensors, (c, targets, 3, 3)."""
     with torch.no_grad():
         return network(GraphBatch.from_arrays(prepare(crystals), torch.float64))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-__all__ = ('NEIGHBOURS', 'TOLERANCE', 'Graphs', 'build_graphs')
+__all__ = ('NEIGHBOURS', 'TOLERANCE', 'Graphs', 'build_graphs', 'pairs_within')
 
 NEIGHBOURS = 16
 """k, number of neighbours of an atom (published setting)"""
@@ -59,6 +59,21 @@ def build_graphs(
     cells, positions, triples = arrays
     result = _build(cells, atom_offsets.astype(np.int64), positions, triples, neighbours, tolerance, double_self_images)
     return Graphs(*result)
+
+
+def pairs_within(lattice: np.ndarray, positions: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return all pairs of atoms of a crystal that are not farther apart than a radius; each pair once.
+
+    :param lattice: (3, 3) Å, rows
+    :param positions: (n, 3) fractional
+    :param radius: Å
+    :return: (U, 2) indices i ≤ j, and (U, 3) Å, vectors from i to a periodic image of j
+    """
+    cell = np.ascontiguousarray(lattice, dtype=np.float64)
+    wrapped = np.ascontiguousarray(positions - np.floor(positions), dtype=np.float64)
+    heights = 1 / np.sqrt((np.linalg.inv(cell) ** 2).sum(axis=0))
+    pairs, steps, _ = _candidates(cell, wrapped, heights, radius, 1)
+    return pairs, steps
 
 
 @numba.njit(cache=True, nogil=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -11,10 +11,12 @@ from torch import nn
 from aiida_goectp.core.network.backbone import build_backbone
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.fast import fast_icomformer
+from aiida_goectp.core.network.force_constants.network import ForceConstantNetwork
 from aiida_goectp.core.network.heads import HEADS
 from aiida_goectp.core.network.icomformer import IComFormer
+from aiida_goectp.core.network.symmetrise import leverage_of, mean_by, symmetrised
 
-__all__ = ('ARCHITECTURES', 'GoeCTP', 'architecture_of', 'average_with_vacuum', 'mean_by')
+__all__ = ('ARCHITECTURES', 'GoeCTP', 'Network', 'architecture_of', 'build_network')
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     'goectp': {'backbone': 'icomformer', 'options': {'width': 64, 'layers': 4, 'bins': 128}, 'head': 'diluted'},
@@ -28,6 +30,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         'options': {'width': 128, 'layers': 2, 'dropout': 0.2},
         'head': 'diluted',
     },
+    'force_constants': {'backbone': 'covariant', 'options': {'dropout': 0.1}, 'head': 'force_constants'},
 }
 """Architecture of each preset."""
 
@@ -65,10 +68,7 @@ class GoeCTP(nn.Module):
             self.functional_shift = nn.Embedding(len(self.functionals), self.backbone.width)
             nn.init.zeros_(self.functional_shift.weight)
         self.register_buffer('whitening', None, persistent=False)
-        # index of the projector of each target: 0 for any tensor, 1 for an ionic one
-        self.register_buffer('kinds', torch.tensor([int(t == 'ionic') for t in self.targets]), persistent=False)
 
-    kinds: torch.Tensor
     whitening: torch.Tensor | None
     """(C, C) matrix W that gives the leverage |W f|² of features f; None if not calibrated"""
 
@@ -79,6 +79,16 @@ class GoeCTP(nn.Module):
         :param functional: (c,) indices into ``functionals``; None for the first one
         """
         return self.tensors(self.features(batch, plain, functional), batch)
+
+    @property
+    def feature_width(self) -> int:
+        """C, number of features of a crystal."""
+        return self.backbone.width
+
+    def evaluate(self, batch: GraphBatch, functional: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return permittivities (c, targets, 3, 3) and the leverage of each crystal (c,), NaN if not calibrated."""
+        features = self.features(batch, functional=functional)
+        return self.tensors(features, batch), self.leverage(features, batch)
 
     def features(self, batch: GraphBatch, plain: bool = False, functional: torch.Tensor | None = None) -> torch.Tensor:
         """Return the input of the last linear map of the head for each graph, (g, C)."""
@@ -98,9 +108,7 @@ class GoeCTP(nn.Module):
         :param features: (g, C)
         :return: NaN if the network is not calibrated
         """
-        if self.whitening is None:
-            return features.new_full((len(batch.projectors),), float('nan'))
-        squares = (features @ self.whitening.T).square().sum(dim=1, keepdim=True)
+        squares = leverage_of(features, self.whitening).unsqueeze(1)
         return mean_by(squares, batch.owners, len(batch.projectors)).squeeze(1)
 
     def tensors(self, features: torch.Tensor, batch: GraphBatch) -> torch.Tensor:
@@ -110,44 +118,19 @@ class GoeCTP(nn.Module):
         tensors = rotation @ canonical @ rotation.transpose(-1, -2)
         tensors = (tensors + tensors.transpose(-1, -2)) / 2
         crystals = mean_by(tensors.flatten(1), batch.owners, len(batch.projectors))
-        flat = crystals.view(len(crystals), -1, 9)
-        projected = (batch.projectors[:, self.kinds] @ flat.unsqueeze(-1)).squeeze(-1).unflatten(-1, (3, 3))
-        return self._average_with_vacuum(projected, batch.vacuum)
-
-    def _average_with_vacuum(self, tensors: torch.Tensor, vacuum: torch.Tensor) -> torch.Tensor:
-        """Return the tensors (c, targets, 3, 3) of layered crystals at their own distance between layers."""
-        if not torch.compiler.is_compiling() and not (vacuum[:, 3] < 1).any():
-            return tensors  # no layers were brought closer: the result below would be the same
-        parts = dict(zip(self.targets, tensors.unbind(1), strict=True))
-        changed = {name: average_with_vacuum(tensor, vacuum) for name, tensor in parts.items() if name != 'ionic'}
-        if {'electronic', 'ionic'} <= set(parts):  # the laws hold for the static tensor, not for its ionic part
-            static = parts['electronic'] + parts['ionic']
-            difference = average_with_vacuum(static, vacuum) - static - (changed['electronic'] - parts['electronic'])
-            changed['ionic'] = parts['ionic'] + difference
-        return torch.stack([changed.get(name, parts[name]) for name in self.targets], dim=1)
+        return symmetrised(crystals.view(len(crystals), -1, 3, 3), batch, self.targets)
 
 
-def average_with_vacuum(tensor: torch.Tensor, vacuum: torch.Tensor) -> torch.Tensor:
-    """Return the tensors of layered crystals with more vacuum between their layers; see :func:`.vacuum_averaged`.
+Network: TypeAlias = GoeCTP | ForceConstantNetwork
+"""a member of a committee"""
 
-    :param tensor: (c, 3, 3)
-    :param vacuum: (c, 4) normal of the layers, and the ratio of the old to the new repeat; 1 returns the tensor
+
+def build_network(architecture: dict[str, Any], targets: list[str]) -> Network:
+    """Return a new network.
+
+    :param architecture: as in a model card
+    :param targets: its outputs in order
+    :raises ValueError: invalid architecture or target
     """
-    normal, ratio = vacuum[:, :3], vacuum[:, 3:, None]
-    across = normal.unsqueeze(2) * normal.unsqueeze(1)
-    unit = torch.eye(3, dtype=tensor.dtype, device=tensor.device)
-    within = unit - across
-    perpendicular = torch.einsum('ci,cij,cj->c', normal, tensor, normal)[:, None, None].clamp(min=1.0)
-    inside = within @ (tensor - unit) @ within * ratio + within
-    return torch.where(ratio < 1, inside + across / (1 - (1 - 1 / perpendicular) * ratio), tensor)
-
-
-def mean_by(values: torch.Tensor, index: torch.Tensor, size: int) -> torch.Tensor:
-    """Return the mean of the rows of each index, (size, k); zero for an index without rows.
-
-    :param values: (n, k)
-    :param index: (n,) from 0 to size − 1
-    :param size: number of means
-    """
-    total = values.new_zeros(size, values.shape[1]).index_add_(0, index, values)
-    return total / torch.bincount(index, minlength=size).clamp(min=1).unsqueeze(1)
+    kind = ForceConstantNetwork if architecture.get('backbone') == 'covariant' else GoeCTP
+    return kind(architecture, targets)

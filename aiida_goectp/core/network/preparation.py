@@ -18,9 +18,24 @@ from aiida_goectp.core.crystals.symmetry import (
     infrared_directions,
     point_group_projector,
 )
+from aiida_goectp.core.crystals.validation import CrystalError
+from aiida_goectp.core.formats.ragged import ranges
+from aiida_goectp.core.network.force_constants.cells import CellArrays, build_cells
 from aiida_goectp.core.network.graph import build_graphs
 
-__all__ = ('PRESETS', 'GraphArrays', 'PreparedCrystal', 'analysis_cache', 'prepare', 'published_references')
+__all__ = (
+    'MAX_GRAPH_ATOMS',
+    'PRESETS',
+    'GraphArrays',
+    'PreparedCrystal',
+    'analysis_cache',
+    'prepare',
+    'published_references',
+)
+
+
+MAX_GRAPH_ATOMS = 50_000
+"""atoms of the primitive cell times frames of one crystal; about 0.14 MB each in the evaluation of the network"""
 
 
 @dataclass(frozen=True)
@@ -44,6 +59,8 @@ class PreparedCrystal:
     vacuum: np.ndarray
     """(4,) normal of the layers, and the ratio of the repeat across them in this cell to that of the crystal; the ratio
     is 1 if the layers were not brought closer"""
+    primitive_atom: np.ndarray
+    """index within this cell of each atom of the crystal as given"""
 
 
 _NO_VACUUM = np.array([0.0, 0.0, 0.0, 1.0])
@@ -51,12 +68,14 @@ _NO_VACUUM = np.array([0.0, 0.0, 0.0, 1.0])
 
 def _prepare_goectp(crystal: Crystal) -> PreparedCrystal:
     cell, vacuum = canonical_cell(crystal), _NO_VACUUM
+    atoms = cell.primitive_atom
     # layers of the canonical cell, so that the result does not depend on the given cell
     primitive = Crystal(crystal.id, cell.lattice, cell.atomic_numbers, cell.fractional_positions)
     layers = find_layers(primitive)
     if layers is not None and layers.gaps.max() > WIDEST_GAP:
         closer, ratio = with_vacuum_reduced(primitive, layers)
         cell, vacuum = canonical_cell(closer), np.append(layers.normal, ratio)
+        atoms = cell.primitive_atom[atoms]
     return PreparedCrystal(
         cell.lattice,
         cell.atomic_numbers,
@@ -66,6 +85,7 @@ def _prepare_goectp(crystal: Crystal) -> PreparedCrystal:
         _projectors(cell),
         cell.symmetry_known,
         vacuum,
+        atoms,
     )
 
 
@@ -80,6 +100,7 @@ def _prepare_published(crystal: Crystal) -> PreparedCrystal:
         np.stack([np.eye(9)] * 2),
         True,
         _NO_VACUUM,
+        np.arange(len(crystal.atomic_numbers)),
     )
 
 
@@ -93,12 +114,14 @@ PRESETS: dict[str, Callable[[Crystal], PreparedCrystal]] = {
     'goectp': _prepare_goectp,
     'published': _prepare_published,
     'descriptors': _prepare_goectp,
+    'force_constants': _prepare_goectp,
 }
 """Name of a preset → preparation of a crystal.
 
-``goectp`` and ``descriptors`` take the reduced primitive cell, one frame for each coset of the Laue group in the
-holohedry, projectors onto the point group, and layers no farther apart than :data:`.WIDEST_GAP`. ``published`` takes
-the given cell in a single frame, without projection.
+``goectp``, ``descriptors`` and ``force_constants`` take the reduced primitive cell, one frame for each coset of the
+Laue group in the holohedry, projectors onto the point group, and layers no farther apart than :data:`.WIDEST_GAP`;
+``force_constants`` adds the neighbours within a radius and the reciprocal lattice vectors of that cell. ``published``
+takes the given cell in a single frame, without projection.
 """
 
 
@@ -166,6 +189,8 @@ class GraphArrays:
     """(c, 4); see :class:`PreparedCrystal`"""
     descriptors: np.ndarray | None = None
     """(g, k) result of :func:`.precompute_descriptors`"""
+    cells: CellArrays | None = None
+    """primitive cells of the crystals, with preset ``force_constants``"""
 
     def __len__(self) -> int:
         return len(self.projectors)
@@ -182,14 +207,17 @@ class GraphArrays:
             columns[name] = [np.zeros(1, dtype=np.int64), *shifted]
         pieces = columns.pop('descriptors')
         descriptors = None if any(piece is None for piece in pieces) else np.concatenate(pieces)
-        return cls(**{name: np.concatenate(column) for name, column in columns.items()}, descriptors=descriptors)
+        cells = columns.pop('cells')
+        joined = None if any(piece is None for piece in cells) else CellArrays.concatenate(cells)
+        arrays = {name: np.concatenate(column) for name, column in columns.items()}
+        return cls(**arrays, descriptors=descriptors, cells=joined)
 
     def take(self, crystals: Sequence[int] | np.ndarray) -> GraphArrays:
         """Return the graphs of the given crystals, in the given order."""
         rows = np.asarray(crystals, dtype=np.int64)
-        graphs, graph_offsets = _ranges(self.graph_offsets, rows)
-        atoms, atom_offsets = _ranges(self.atom_offsets, graphs)
-        edges, edge_offsets = _ranges(self.edge_offsets, graphs)
+        graphs, graph_offsets = ranges(self.graph_offsets, rows)
+        atoms, atom_offsets = ranges(self.atom_offsets, graphs)
+        edges, edge_offsets = ranges(self.edge_offsets, graphs)
         return GraphArrays(
             graph_offsets,
             atom_offsets,
@@ -205,14 +233,8 @@ class GraphArrays:
             self.symmetry_known[rows],
             self.vacuum[rows],
             None if self.descriptors is None else self.descriptors[graphs],
+            None if self.cells is None else self.cells.take(rows),
         )
-
-
-def _ranges(offsets: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices of the elements in the given rows of a ragged array, and the offsets of the new rows."""
-    counts = offsets[rows + 1] - offsets[rows]
-    ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return np.repeat(offsets[rows] - ends[:-1], counts) + np.arange(ends[-1]), ends
 
 
 _cache: dict[Hashable, Any] | None = None
@@ -251,9 +273,17 @@ def prepare(
     :param crystals: crystals that :func:`aiida_goectp.core.crystals.validation.check_crystal` accepts
     :param preset: a key of :data:`PRESETS`
     :param references: (3, 3) Å, reference vectors of each crystal, to override those of a preset with a single frame
+    :raises CrystalError: a crystal beyond :data:`MAX_GRAPH_ATOMS`
     """
     prepared = [_prepare_crystal(crystal, preset) for crystal in crystals]
     frames = [len(item.frames) for item in prepared]
+    for item, m in zip(prepared, frames, strict=True):
+        if len(item.numbers) * m > MAX_GRAPH_ATOMS:
+            raise CrystalError(
+                'too_large',
+                f'{len(item.numbers)} atoms in the primitive cell, evaluated in {m} frames; the product may be '
+                f'{MAX_GRAPH_ATOMS}, which takes about 7 GB; use a smaller cell',
+            )
     repeated = [item for item, m in zip(prepared, frames, strict=True) for _ in range(m)]
     triples = [item.frames for item in prepared] if references is None else [r[None] for r in references]
     vectors = np.concatenate([np.zeros((0, 3, 3)), *triples])
@@ -281,4 +311,15 @@ def prepare(
         np.array([item.projectors for item in prepared]).reshape(-1, 2, 9, 9),
         np.array([item.symmetry_known for item in prepared], dtype=bool),
         np.array([item.vacuum for item in prepared]).reshape(-1, 4),
+        cells=_cells(prepared) if preset == 'force_constants' else None,
+    )
+
+
+def _cells(prepared: Sequence[PreparedCrystal]) -> CellArrays:
+    return build_cells(
+        [item.lattice for item in prepared],
+        [item.numbers for item in prepared],
+        [item.positions for item in prepared],
+        [item.primitive_atom for item in prepared],
+        [item.vacuum[3] == 1 for item in prepared],
     )

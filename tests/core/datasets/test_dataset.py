@@ -183,8 +183,8 @@ def test_damaged_gzip_files_are_refused(tmp_path, content):
 def test_invalid_files_are_refused(tmp_path, change, name):
     path = tmp_path / 'data.npz'
     tiny.some_dataset(9).save(path)
-    arrays = {**read_npz(path, 'dataset', 2), **change}
-    write_npz(path, 'dataset', 2, {key: array for key, array in arrays.items() if array is not None})
+    arrays = {**read_npz(path, 'dataset', 3), **change}
+    write_npz(path, 'dataset', 3, {key: array for key, array in arrays.items() if array is not None})
     with pytest.raises(FormatError, match=rf'data\.npz: .*{name}'):
         Dataset.load(path)
 

@@ -64,8 +64,8 @@ def test_version_1_is_read(tmp_path):
     np.testing.assert_array_equal(data.ionic, old.ionic)
     assert set(data.functional.tolist()) == {'unknown'}
     assert read_dataset('old.npz', (tmp_path / 'old.npz').read_bytes()).origin.tolist() == ['old.npz'] * 6
-    write_npz(tmp_path / 'new.npz', 'dataset', 3, arrays)
-    with pytest.raises(FormatError, match=r'new\.npz.*version 3'):
+    write_npz(tmp_path / 'new.npz', 'dataset', 4, arrays)
+    with pytest.raises(FormatError, match=r'new\.npz.*version 4'):
         Dataset.load(tmp_path / 'new.npz')
 
 

@@ -102,7 +102,7 @@ class _Broken(torch.nn.Module):
         super().__init__()
         self.message = message
 
-    def features(self, batch, functional=None):
+    def evaluate(self, batch, functional=None):
         raise RuntimeError(self.message)
 
 
@@ -128,12 +128,12 @@ def test_tensors_of_a_failed_batch_are_freed_before_the_next_attempt(model):
     loaded, seen = load_model(model), []
 
     class Full(torch.nn.Module):
-        def features(self, batch, functional=None):
+        def evaluate(self, batch, functional=None):
             assert all(ref() is None for ref in seen), 'a failed batch is still alive'
             if len(seen) < 3:
                 seen.append(weakref.ref(batch.lengths))
                 raise torch.OutOfMemoryError
-            return loaded.members[0].features(batch)
+            return loaded.members[0].evaluate(batch)
 
         def __getattr__(self, name):
             return getattr(loaded.members[0], name)

@@ -8,7 +8,8 @@ from torch_geometric.nn.models.dimenet import DimeNet
 
 from aiida_goectp.core.network.backbone import build_backbone
 from aiida_goectp.core.network.conformance import check_backbone
-from aiida_goectp.core.network.model import GoeCTP, mean_by
+from aiida_goectp.core.network.model import GoeCTP
+from aiida_goectp.core.network.symmetrise import mean_by
 from aiida_goectp.core.network.torch_geometric_adaptor import MessagePassingBackbone
 
 

@@ -9,8 +9,9 @@ import torch
 from aiida_goectp.core.crystals import Crystal
 from aiida_goectp.core.crystals.layers import WIDEST_GAP, Layers, find_layers, vacuum_averaged, with_vacuum_scaled
 from aiida_goectp.core.network.batch import GraphBatch
-from aiida_goectp.core.network.model import GoeCTP, architecture_of, average_with_vacuum
+from aiida_goectp.core.network.model import GoeCTP, architecture_of
 from aiida_goectp.core.network.preparation import prepare
+from aiida_goectp.core.network.symmetrise import average_with_vacuum
 from tests.core.crystals.builders import mos2, rocksalt
 
 

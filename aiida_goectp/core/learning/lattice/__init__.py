@@ -1,0 +1,1 @@
+"""Labels and loss of the force constant network."""

@@ -1,0 +1,97 @@
+"""Training loss of the force constant network."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import huber_loss
+
+from aiida_goectp.core.learning.lattice.labels import LatticeBatch
+from aiida_goectp.core.network.force_constants.batch import CellBatch, SizeGroup
+from aiida_goectp.core.network.force_constants.functions import shifted_logarithm
+from aiida_goectp.core.network.force_constants.network import LatticeResponse, ionic_permittivity
+
+__all__ = ('lattice_loss', 'permittivity_weight')
+
+_CHARGES, _ELECTRONIC, _WEIGHTED, _PLAIN = 1.0, 0.5, 2.0, 1.0
+"""weights of the terms; that of the ionic permittivity is one after its ramp"""
+_CHARGE_DELTA = 0.3
+"""e, difference above which the loss of a Born charge is linear"""
+_LOGARITHM_DELTA = 0.1
+"""difference of logarithms of permittivities above which their loss is linear"""
+_WARM_UP, _RAMP = 0.12, 0.1
+"""shares of the epochs without the loss of the ionic permittivity, and in which its weight rises to one"""
+_LARGEST = 20.0
+"""weighted difference of force constants above which a crystal has no influence"""
+
+
+def permittivity_weight(progress: float) -> float:
+    """Return the weight of the loss of the ionic permittivity, which makes no sense for a network without training.
+
+    :param progress: share of the epochs that are done
+    """
+    return 0.0 if progress < _WARM_UP else min(1.0, (progress - _WARM_UP) / _RAMP + 0.1)
+
+
+def lattice_loss(
+    response: LatticeResponse,
+    cells: CellBatch,
+    labels: LatticeBatch,
+    tensors: torch.Tensor,
+    floor: float,
+    permittivity: float,
+) -> torch.Tensor:
+    """Return the loss of a batch of c crystals: the sum of means over those that have each label.
+
+    Terms: Huber loss of the Born charges; of the logarithms of both permittivities (log-Euclidean); the norm of
+    W (Φ − Φ') W with W = (|Φ'| + 0.3 eV/Å²)^−½, which counts soft and stiff directions alike; and the norm of Φ − Φ'.
+
+    :param tensors: (c, 2, 3, 3) electronic and ionic labels, NaN where missing
+    :param floor: eV/Å², see :func:`.ionic_permittivity`
+    :param permittivity: weight of the loss of the ionic permittivity
+    """
+    loss = _CHARGES * _charge_loss(response.born_charges, labels.born_charges)
+    loss = loss + _ELECTRONIC * _logarithmic_loss(response.electronic, tensors[:, 0], 0.0)
+    weighted, plain, count = [], [], 0
+    for group, matrices in zip(cells.groups, response.force_constants, strict=True):
+        target, weight = (_matrices(group, blocks) for blocks in (labels.force_constants, labels.weights))
+        known = torch.isfinite(target).flatten(1).all(dim=1)
+        if not known.any():
+            continue
+        count += int(known.sum())
+        difference, size = matrices[known] - target[known], matrices.shape[1]
+        scaled = weight[known] @ difference @ weight[known]
+        weighted.append(torch.sqrt(scaled.square().sum((1, 2)) / size + 1e-4).clamp(max=_LARGEST).sum())
+        norm = torch.sqrt(target[known].square().sum((1, 2)) / size + 1)
+        plain.append((torch.sqrt(difference.square().sum((1, 2)) / size + 1e-3) / norm).sum())
+    if count:
+        loss = loss + (_WEIGHTED * torch.stack(weighted).sum() + _PLAIN * torch.stack(plain).sum()) / count
+    if permittivity:
+        ionic = ionic_permittivity(response, cells, floor)
+        loss = loss + permittivity * _logarithmic_loss(ionic, tensors[:, 1], 1.0)
+    return loss
+
+
+def _matrices(group: SizeGroup, blocks: torch.Tensor) -> torch.Tensor:
+    """Return the matrices (g, 3n, 3n) of the cells of a group from blocks (B, 3, 3)."""
+    return blocks[group.blocks].permute(0, 1, 3, 2, 4).flatten(3, 4).flatten(1, 2)
+
+
+def _charge_loss(charges: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    known = torch.isfinite(labels).flatten(1).all(dim=1)
+    if not known.any():
+        return charges.new_zeros(())
+    each = huber_loss(charges[known], labels[known], reduction='none', delta=_CHARGE_DELTA)
+    return each.sum((1, 2)).mean() / _CHARGE_DELTA
+
+
+def _logarithmic_loss(tensors: torch.Tensor, labels: torch.Tensor, shift: float) -> torch.Tensor:
+    """Return the Huber loss of log(ε + shift), the mean over the tensors that have labels.
+
+    :param tensors: (c, 3, 3), positive definite if the shift is zero
+    """
+    known = torch.isfinite(labels).flatten(1).all(dim=1)
+    if not known.any():
+        return tensors.new_zeros(())
+    found, target = (shifted_logarithm(item[known], shift) for item in (tensors, labels))
+    each = huber_loss(found, target, reduction='none', delta=_LOGARITHM_DELTA)
+    return each.sum((1, 2)).mean() / _LOGARITHM_DELTA

@@ -1,0 +1,254 @@
+"""Network that predicts the lattice response at Γ: force constants, Born charges, and the permittivity from them.
+
+.. math:: ε_{ion} = \\frac{e²}{ε_0 V} Z^{*} Φ^{-1} Z^{*T}
+
+with the force constants Φ at Γ and the Born charges Z* (first index the field), the translations projected out (Gonze
+and Lee, Phys. Rev. B 55, 10355 (1997), eqs. 51 to 58). Φ consists of springs, internal coordinates and the interaction
+of dipoles; the network gives their parameters, so that covariance, symmetry of Φ, the acoustic sum rule and neutral
+charges hold by construction.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from aiida_goectp.core.network.batch import GraphBatch
+from aiida_goectp.core.network.force_constants.batch import CellBatch, SizeGroup
+from aiida_goectp.core.network.force_constants.dipoles import COULOMB, dipole_interaction
+from aiida_goectp.core.network.force_constants.functions import bounded_inverse
+from aiida_goectp.core.network.force_constants.messages import Channels
+from aiida_goectp.core.network.force_constants.springs import SHORT_CUTOFF, InternalCoordinates, PairSprings
+from aiida_goectp.core.network.force_constants.trunk import (
+    AtomFeatures,
+    Geometry,
+    Trunk,
+    as_matrices,
+    perceptron,
+    quadrupole,
+)
+from aiida_goectp.core.network.symmetrise import leverage_of, mean_by, symmetrised
+
+__all__ = ('ForceConstantNetwork', 'LatticeResponse', 'ionic_permittivity')
+
+_COORDINATES = Channels(scalars=2, vectors=4, tensors=1)
+"""numbers of internal coordinates of an atom by kind"""
+_TRANSLATION_STIFFNESS = 10.0
+"""eV/Å², given to rigid translations before inversion; the neutral charges do not couple to them"""
+_POLARISABILITY = 2.0
+"""Å^1.5, initial diagonal of the square root of the electronic polarisability volume of an atom"""
+
+
+class LatticeResponse(NamedTuple):
+    """Predicted response of c crystals with N atoms in their primitive cells."""
+
+    force_constants: list[torch.Tensor]
+    """for each group of cells of equal size, (g, 3n, 3n) eV/Å²; an index is 3 × atom + direction"""
+    born_charges: torch.Tensor
+    """(N, 3, 3) e; indices atom, field, displacement"""
+    electronic: torch.Tensor
+    """(c, 3, 3) ε_∞"""
+    features: torch.Tensor
+    """(c, C) pooled scalars"""
+
+
+class ForceConstantNetwork(nn.Module):
+    """Covariant network with heads for ε_∞, Born charges and force constants at Γ.
+
+    :param architecture: ``options``: numbers of channels (``scalars``, ``vectors``, ``tensors``), ``layers``,
+        ``radial`` functions, ``width`` of the heads, ``floor`` (eV/Å², see :func:`.bounded_inverse`) and ``dropout``;
+        ``functionals`` if the network is conditioned on the functional of the labels
+    :param targets: electronic and ionic
+    :raises ValueError: unknown option or target
+    """
+
+    def __init__(self, architecture: dict[str, Any], targets: list[str]) -> None:
+        super().__init__()
+        if list(targets) != ['electronic', 'ionic']:
+            raise ValueError(f'targets {", ".join(targets)}: this network predicts electronic, ionic')
+        self.architecture, self.targets = dict(architecture), list(targets)
+        try:
+            self._build(**architecture.get('options', {}))
+        except TypeError as error:
+            raise ValueError(f'backbone {architecture.get("backbone")!r}: {error}') from error
+        self.functionals = list(architecture.get('functionals', []))
+        if self.functionals:
+            self.functional_shift = nn.Embedding(len(self.functionals), self.feature_width)
+            nn.init.zeros_(self.functional_shift.weight)
+        self.register_buffer('whitening', None, persistent=False)
+
+    whitening: torch.Tensor | None
+
+    def _build(
+        self,
+        scalars: int = 64,
+        vectors: int = 32,
+        tensors: int = 16,
+        layers: int = 3,
+        radial: int = 16,
+        width: int = 64,
+        floor: float = 0.2,
+        dropout: float = 0.0,
+    ) -> None:
+        channels = Channels(scalars, vectors, tensors)
+        self.feature_width, self.floor = scalars, float(floor)
+        self.trunk = Trunk(channels, layers, radial, dropout)
+        self.charge = perceptron(scalars, width, 1)
+        self.charge_vectors = nn.Linear(vectors, 8, bias=False)
+        self.charge_tensors = nn.Linear(tensors, 9, bias=False)
+        self.polarisability = perceptron(scalars, width, 1)
+        last: Any = self.polarisability[2]
+        nn.init.constant_(last.bias, _POLARISABILITY)
+        self.polarisability_tensor = nn.Linear(tensors, 1, bias=False)
+        self.springs = PairSprings(channels, radial, width)
+        self.coordinates = InternalCoordinates(channels, radial, width, _COORDINATES)
+
+    def forward(
+        self, batch: GraphBatch, plain: bool = False, functional: torch.Tensor | None = None
+    ) -> torch.Tensor | LatticeResponse:
+        """Return symmetric relative permittivities in the Cartesian frame of each crystal, (c, 2, 3, 3).
+
+        In training mode the response is returned instead, whose parts have labels of their own.
+
+        :param plain: as for :class:`.GoeCTP`; there is one implementation
+        :param functional: (c,) indices into ``functionals``; None for the first one
+        """
+        return self.response(_cells_of(batch), functional) if self.training else self.evaluate(batch, functional)[0]
+
+    def features(self, batch: GraphBatch, plain: bool = False, functional: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the pooled scalars of each crystal, (c, C)."""
+        cells = _cells_of(batch)
+        atoms = self._atoms(cells, self.trunk.geometry(cells), functional)
+        return mean_by(atoms.scalars, cells.atom_cell, len(cells))
+
+    def evaluate(self, batch: GraphBatch, functional: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return permittivities (c, 2, 3, 3) and leverages (c,); see :meth:`.GoeCTP.evaluate`."""
+        cells = _cells_of(batch)
+        response = self.response(cells, functional)
+        tensors = torch.stack([response.electronic, ionic_permittivity(response, cells, self.floor)], dim=1)
+        tensors = (tensors + tensors.transpose(-1, -2)) / 2
+        return symmetrised(tensors, batch, self.targets), leverage_of(response.features, self.whitening)
+
+    def response(self, cells: CellBatch, functional: torch.Tensor | None = None) -> LatticeResponse:
+        """Return force constants, Born charges and ε_∞ in the primitive cell of each crystal."""
+        geometry = self.trunk.geometry(cells)
+        atoms = self._atoms(cells, geometry, functional)
+        charges, electronic = self._charges(atoms, cells), self._electronic(atoms, cells)
+        return LatticeResponse(
+            self._force_constants(atoms, cells, geometry, charges, electronic),
+            charges,
+            electronic,
+            mean_by(atoms.scalars, cells.atom_cell, len(cells)),
+        )
+
+    def _atoms(self, cells: CellBatch, geometry: Geometry, functional: torch.Tensor | None) -> AtomFeatures:
+        atoms = self.trunk(cells, geometry)
+        if not self.functionals:
+            return atoms
+        shift = self.functional_shift.weight
+        return atoms._replace(
+            scalars=atoms.scalars + (shift[0] if functional is None else shift[functional[cells.atom_cell]])
+        )
+
+    def _charges(self, atoms: AtomFeatures, cells: CellBatch) -> torch.Tensor:
+        """Return neutral Born charges, (N, 3, 3) e."""
+        left, right = self.charge_vectors(atoms.vectors).chunk(2, 2)
+        tensors = as_matrices(self.charge_tensors(atoms.tensors))
+        unit = torch.eye(3, dtype=left.dtype, device=left.device)
+        charges = self.charge(atoms.scalars)[..., None] * unit + tensors[:, 0] + left @ right.transpose(1, 2)
+        charges = charges + (tensors[:, 1:5] @ tensors[:, 5:]).sum(1)
+        mean = mean_by(charges.flatten(1), cells.atom_cell, len(cells)).view(-1, 3, 3)
+        return charges - mean[cells.atom_cell]
+
+    def _electronic(self, atoms: AtomFeatures, cells: CellBatch) -> torch.Tensor:
+        """Return ε_∞ = 1 + 4π n S² with S the mean over the atoms, (c, 3, 3)."""
+        unit = torch.eye(3, dtype=atoms.scalars.dtype, device=atoms.scalars.device)
+        roots = self.polarisability(atoms.scalars)[..., None] * unit
+        roots = roots + as_matrices(self.polarisability_tensor(atoms.tensors))[:, 0]
+        root = mean_by(roots.flatten(1), cells.atom_cell, len(cells)).view(-1, 3, 3)
+        density = cells.atom_counts / cells.volumes
+        return unit + 4 * math.pi * density[:, None, None] * (root @ root)
+
+    def _force_constants(
+        self,
+        atoms: AtomFeatures,
+        cells: CellBatch,
+        geometry: Geometry,
+        charges: torch.Tensor,
+        electronic: torch.Tensor,
+    ) -> list[torch.Tensor]:
+        springs = self.springs(atoms, cells, geometry)
+        pairs = springs.new_zeros(cells.blocks, 3, 3)
+        pairs = pairs.index_add(0, cells.block, springs).index_add(0, cells.transposed_block, springs)
+        coordinates = self._coordinates(atoms, cells, geometry)
+        found = []
+        for group in cells.groups:
+            matrices = self.springs.assemble(group, pairs) + self.coordinates.assemble(group, coordinates)
+            matrices = matrices + dipole_interaction(group, cells, charges, electronic)
+            found.append(_without_translations(matrices))
+        return found
+
+    def _coordinates(self, atoms: AtomFeatures, cells: CellBatch, geometry: Geometry) -> torch.Tensor:
+        """Return the coefficients of the internal coordinates of each ordered pair of atoms, (B, rows, 3)."""
+        near = (geometry.lengths < SHORT_CUTOFF).nonzero().squeeze(1)
+        source, target, u = cells.source[near], cells.target[near], geometry.directions[near]
+        directions = torch.cat([u, -u])
+        coefficients = self.coordinates(
+            atoms,
+            torch.cat([source, target]),
+            torch.cat([target, source]),
+            directions,
+            quadrupole(directions),
+            geometry.lengths[near].repeat(2),
+            geometry.radial[near].repeat(2, 1),
+        )
+        blocks = torch.cat([cells.block[near], cells.transposed_block[near]])
+        return coefficients.new_zeros(cells.blocks, *coefficients.shape[1:]).index_add(0, blocks, coefficients)
+
+
+def _cells_of(batch: GraphBatch) -> CellBatch:
+    if batch.cells is None:
+        raise ValueError('the batch has no primitive cells; prepare the crystals with preset force_constants')
+    return batch.cells
+
+
+def _without_translations(matrices: torch.Tensor) -> torch.Tensor:
+    """Return symmetric matrices (g, 3n, 3n) whose rows obey the acoustic sum rule."""
+    g, n = len(matrices), matrices.shape[1] // 3
+    blocks = ((matrices + matrices.transpose(1, 2)) / 2).view(g, n, 3, n, 3)
+    blocks = blocks - blocks.mean(1, keepdim=True)
+    return (blocks - blocks.mean(3, keepdim=True)).view(g, 3 * n, 3 * n)
+
+
+def ionic_permittivity(response: LatticeResponse, cells: CellBatch, floor: float) -> torch.Tensor:
+    """Return the ionic part of the static permittivity of each cell, (c, 3, 3).
+
+    :param floor: eV/Å²; an eigenvalue w of the force constants counts as √(w² + floor²)
+    """
+    found = response.electronic.new_zeros(len(cells), 3, 3)
+    for group, matrices in zip(cells.groups, response.force_constants, strict=True):
+        found = found.index_copy(
+            0, group.cells, group_permittivity(group, cells, matrices, response.born_charges, floor)
+        )
+    return found
+
+
+def group_permittivity(
+    group: SizeGroup, cells: CellBatch, matrices: torch.Tensor, charges: torch.Tensor, floor: float
+) -> torch.Tensor:
+    """Return the ionic part of the static permittivity of the cells of a group, (g, 3, 3).
+
+    :param matrices: (g, 3n, 3n) eV/Å², force constants
+    :param charges: (N, 3, 3) e, Born charges of all atoms of the batch
+    :param floor: as for :func:`ionic_permittivity`
+    """
+    n = group.atoms.shape[1]
+    unit = torch.eye(3, dtype=matrices.dtype, device=matrices.device)
+    translations = unit.repeat(n, n) * (_TRANSLATION_STIFFNESS / n)
+    inverse = bounded_inverse(matrices + translations, floor)
+    strengths = charges[group.atoms].permute(0, 2, 1, 3).reshape(len(matrices), 3, 3 * n)
+    scale = 4 * math.pi * COULOMB / cells.volumes[group.cells]
+    return scale[:, None, None] * (strengths @ inverse @ strengths.transpose(1, 2))

@@ -1,0 +1,177 @@
+"""Short-range part of the force constants, from the features of the atoms.
+
+Two terms, each symmetric, without force in a rigid translation, and covariant by construction:
+
+- a spring for each pair of neighbours within :data:`.CUTOFF`: a symmetric matrix K that depends on the direction of the
+  pair and on the features of its atoms;
+- internal coordinates of each atom and its neighbours within :data:`SHORT_CUTOFF`, q = Σ_j B_j (u_j − u_i), which
+  couple all of these neighbours: Bᵀ S B with fixed signs S, some of them negative, which soft modes need.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from aiida_goectp.core.network.force_constants.batch import CellBatch, SizeGroup
+from aiida_goectp.core.network.force_constants.messages import Channels
+from aiida_goectp.core.network.force_constants.trunk import AtomFeatures, Geometry, as_matrices
+
+__all__ = ('SHORT_CUTOFF', 'InternalCoordinates', 'PairSprings')
+
+SHORT_CUTOFF = 3.8
+"""Å, radius of the internal coordinates"""
+_TYPICAL_LENGTH = 2.0
+"""Å; force constants decrease with a power of the length of a bond over this length"""
+_TYPICAL_SPRING = 10.0
+"""eV/Å² at the typical length"""
+_INVARIANTS = 8
+"""number of projections of the features of an atom onto the direction to its neighbour, each of vectors and tensors"""
+
+
+def _outer(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return a.unsqueeze(-1) * b.unsqueeze(-2)
+
+
+class _Projections(nn.Module):
+    """Invariants of the features of an atom and a direction."""
+
+    def __init__(self, channels: Channels) -> None:
+        super().__init__()
+        self.vectors = nn.Linear(channels.vectors, _INVARIANTS, bias=False)
+        self.tensors = nn.Linear(channels.tensors, _INVARIANTS, bias=False)
+
+    def forward(
+        self, atoms: AtomFeatures, index: torch.Tensor, directions: torch.Tensor, quadrupoles: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return u · v and y · t of the atoms with these indices, (U, 8) each."""
+        along = torch.einsum('ea,eac->ec', directions, self.vectors(atoms.vectors)[index])
+        return along, torch.einsum('ea,eac->ec', quadrupoles, self.tensors(atoms.tensors)[index])
+
+
+class PairSprings(nn.Module):
+    """A spring between each pair of neighbours.
+
+    :param channels: of the features of the atoms
+    :param radial: number of radial functions
+    :param width: of the hidden layers
+    """
+
+    def __init__(self, channels: Channels, radial: int, width: int) -> None:
+        super().__init__()
+        self.atoms = nn.Linear(channels.scalars, 2 * width)
+        self.radial = nn.Linear(radial, width)
+        self.projections = _Projections(channels)
+        self.invariants = nn.Linear(2 * _INVARIANTS, width)
+        self.coefficients = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 6))
+        self.vectors = nn.Linear(channels.vectors, 2, bias=False)
+        self.tensors = nn.Linear(channels.tensors, 4, bias=False)
+
+    def forward(self, atoms: AtomFeatures, batch: CellBatch, geometry: Geometry) -> torch.Tensor:
+        """Return the spring matrix of each pair, (U, 3, 3) eV/Å², symmetric and equal in both directions."""
+        i, j, u, y = batch.source, batch.target, geometry.directions, geometry.quadrupoles
+        sums, products = self.atoms(atoms.scalars).chunk(2, 1)
+        along_i, aligned_i = self.projections(atoms, i, u, y)
+        along_j, aligned_j = self.projections(atoms, j, u, y)
+        hidden = sums[i] + sums[j] + products[i] * products[j] + self.radial(geometry.radial)
+        hidden = hidden + self.invariants(torch.cat([along_i - along_j, aligned_i + aligned_j], dim=1))
+        decay = ((_TYPICAL_LENGTH / geometry.lengths) ** 4).clamp(max=20.0)
+        scale = geometry.envelope * _TYPICAL_SPRING * decay
+        k = self.coefficients(hidden) * scale[:, None]
+        vectors, tensors = self.vectors(atoms.vectors), as_matrices(self.tensors(atoms.tensors))
+        difference, matrices = vectors[i] - vectors[j], tensors[i] + tensors[j]
+        turned = (matrices[:, 0] @ u.unsqueeze(-1)).squeeze(-1)
+        other = k[:, 1, None] * u + k[:, 2, None] * difference[:, :, 0] + k[:, 3, None] * turned
+        unit = torch.eye(3, dtype=u.dtype, device=u.device)
+        spring = k[:, 0, None, None] * unit + _outer(u, other) + _outer(other, u)
+        return spring + k[:, 4, None, None] * matrices[:, 1] + k[:, 5, None, None] * matrices[:, 2]
+
+    @staticmethod
+    def assemble(group: SizeGroup, springs: torch.Tensor) -> torch.Tensor:
+        """Return the force constants of the springs, (g, 3n, 3n) eV/Å².
+
+        :param springs: (B, 3, 3) eV/Å², sums of the springs of each ordered pair of atoms, both orders
+        """
+        matrices = springs[group.blocks]
+        unit = torch.eye(matrices.shape[1], dtype=springs.dtype, device=springs.device)[None, :, :, None, None]
+        balanced = unit * matrices.sum(2, keepdim=True) - matrices
+        return balanced.permute(0, 1, 3, 2, 4).flatten(3, 4).flatten(1, 2)
+
+
+class InternalCoordinates(nn.Module):
+    """Internal coordinates of each atom and its nearest neighbours, with fixed signs.
+
+    :param channels: of the features of the atoms
+    :param radial: number of radial functions
+    :param width: of the hidden layers
+    :param counts: numbers of coordinates that are scalars, vectors (three rows each) and tensors (nine rows each)
+    """
+
+    def __init__(self, channels: Channels, radial: int, width: int, counts: Channels) -> None:
+        super().__init__()
+        self.counts = counts
+        self.centre, self.neighbour = nn.Linear(channels.scalars, width), nn.Linear(channels.scalars, width)
+        self.radial = nn.Linear(radial, width)
+        self.projections = _Projections(channels)
+        self.invariants = nn.Linear(2 * _INVARIANTS, width)
+        outputs = 2 * counts.scalars + 3 * counts.vectors + 2 * counts.tensors
+        self.coefficients = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, outputs))
+        self.vectors = nn.Linear(channels.vectors, counts.vectors + counts.scalars, bias=False)
+        signs = [_signs(counts.vectors, 3), _signs(counts.scalars, 1), _signs(counts.tensors, 9)]
+        self.register_buffer('signs', torch.cat(signs), persistent=False)
+
+    signs: torch.Tensor
+    """(rows,) of the coordinates of an atom"""
+
+    def forward(
+        self,
+        atoms: AtomFeatures,
+        centre: torch.Tensor,
+        neighbour: torch.Tensor,
+        directions: torch.Tensor,
+        quadrupoles: torch.Tensor,
+        lengths: torch.Tensor,
+        radial: torch.Tensor,
+    ) -> torch.Tensor:
+        """Return the coefficients B of directed pairs, (E, rows, 3).
+
+        :param centre: (E,) atom to which the coordinates belong
+        :param neighbour: (E,)
+        :param directions: (E, 3) from centre to neighbour
+        """
+        ns, nv, nt = self.counts
+        u = directions
+        hidden = self.centre(atoms.scalars)[centre] + self.neighbour(atoms.scalars)[neighbour] + self.radial(radial)
+        hidden = hidden + self.invariants(torch.cat(self.projections(atoms, centre, u, quadrupoles), dim=1))
+        envelope = 2 * (1 - (lengths / SHORT_CUTOFF) ** 2).clamp(min=0) ** 3 * (_TYPICAL_LENGTH / lengths) ** 2
+        vector, scalar, tensor = (self.coefficients(hidden) * envelope[:, None]).split([3 * nv, 2 * ns, 2 * nt], dim=1)
+        unit = torch.eye(3, dtype=u.dtype, device=u.device)
+        own = self.vectors(atoms.vectors).transpose(1, 2)[centre]
+        a = vector.unflatten(1, (nv, 3))[..., None, None]
+        along = u[:, None].expand(-1, nv, -1)
+        rows_v = a[:, :, 0] * unit + a[:, :, 1] * _outer(along, along) + a[:, :, 2] * _outer(own[:, :nv], along)
+        b = scalar.unflatten(1, (ns, 2))[..., None]
+        rows_s = b[:, :, 0] * u[:, None] + b[:, :, 1] * own[:, nv:]
+        c = tensor.unflatten(1, (nt, 2))[..., None, None, None]
+        mixed = torch.einsum('ea,bc->eabc', u, unit)
+        cubic = _outer(u, u)[..., None] * u[:, None, None]
+        rows_t = c[:, :, 0] * ((mixed + mixed.transpose(1, 2)) / 2)[:, None] + c[:, :, 1] * cubic[:, None]
+        return torch.cat([rows_v.flatten(1, 2), rows_s, rows_t.flatten(1, 3)], dim=1)
+
+    def assemble(self, group: SizeGroup, coefficients: torch.Tensor) -> torch.Tensor:
+        """Return the force constants Bᵀ S B, (g, 3n, 3n) eV/Å².
+
+        :param coefficients: (B, rows, 3) sums of the coefficients of each ordered pair of atoms
+        """
+        matrices = coefficients[group.blocks]  # (g, centre, neighbour, rows, 3)
+        g, n = matrices.shape[:2]
+        unit = torch.eye(n, dtype=matrices.dtype, device=matrices.device)[None, :, :, None, None]
+        matrices = matrices - unit * matrices.sum(2, keepdim=True)
+        flat = matrices.permute(0, 1, 3, 2, 4).reshape(g, -1, 3 * n)
+        return flat.transpose(1, 2) @ (flat * self.signs.repeat(n)[:, None])
+
+
+def _signs(count: int, rows: int) -> torch.Tensor:
+    """Return the signs of the rows of coordinates, about a third of them negative."""
+    positive = (2 * count + 2) // 3
+    return torch.tensor([1.0] * positive + [-1.0] * (count - positive)).repeat_interleave(rows)

@@ -1,0 +1,176 @@
+"""Covariant message passing: features of atoms that rotate and reflect with the crystal.
+
+Atoms carry scalars, polar vectors and symmetric traceless tensors (as five components). Products of these give the
+same three kinds again; cross products, which would change sign under reflection otherwise, do not occur.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from aiida_goectp.core.network.elements import FEATURES, element_features
+from aiida_goectp.core.network.force_constants.batch import CellBatch
+from aiida_goectp.core.network.force_constants.cells import CUTOFF
+from aiida_goectp.core.network.force_constants.messages import Channels, pass_messages
+
+__all__ = ('TENSOR_BASIS', 'AtomFeatures', 'Geometry', 'Trunk', 'as_matrices', 'perceptron', 'quadrupole')
+
+_S, _D = math.sqrt(1 / 2), math.sqrt(1 / 6)
+TENSOR_BASIS = torch.tensor(
+    [
+        [[0, _S, 0], [_S, 0, 0], [0, 0, 0]],
+        [[0, 0, _S], [0, 0, 0], [_S, 0, 0]],
+        [[0, 0, 0], [0, 0, _S], [0, _S, 0]],
+        [[_S, 0, 0], [0, -_S, 0], [0, 0, 0]],
+        [[-_D, 0, 0], [0, -_D, 0], [0, 0, 2 * _D]],
+    ],
+    dtype=torch.float64,
+)
+"""(5, 3, 3) orthonormal basis of symmetric traceless matrices"""
+
+_MESSAGE_SCALE = 0.2
+"""multiplies sums over about thirty neighbours, so that features keep their magnitude from layer to layer"""
+_SHORTEST = 0.9
+"""Å, centre of the first radial function"""
+_PRODUCTS = 8
+"""largest number of channels of products of vectors and tensors"""
+
+
+class AtomFeatures(NamedTuple):
+    """Features of N atoms."""
+
+    scalars: torch.Tensor
+    """(N, F)"""
+    vectors: torch.Tensor
+    """(N, 3, V)"""
+    tensors: torch.Tensor
+    """(N, 5, T) in the basis of :data:`TENSOR_BASIS`"""
+
+
+class Geometry(NamedTuple):
+    """Geometry of U pairs of neighbours."""
+
+    lengths: torch.Tensor
+    """(U,) Å"""
+    directions: torch.Tensor
+    """(U, 3) unit vectors"""
+    quadrupoles: torch.Tensor
+    """(U, 5)"""
+    envelope: torch.Tensor
+    """(U,) from one to zero at the cutoff, with two derivatives"""
+    radial: torch.Tensor
+    """(U, R) radial functions times the envelope"""
+
+
+def perceptron(inputs: int, width: int, outputs: int) -> nn.Sequential:
+    """Return a perceptron with one hidden layer."""
+    return nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, outputs))
+
+
+def quadrupole(directions: torch.Tensor) -> torch.Tensor:
+    """Return the five components of u ⊗ u − 1/3 of unit vectors, (U, 5)."""
+    basis = TENSOR_BASIS.to(directions)
+    return torch.einsum('ea,eb,mab->em', directions, directions, basis)
+
+
+def as_matrices(tensors: torch.Tensor) -> torch.Tensor:
+    """Return symmetric traceless matrices, (N, T, 3, 3), of tensors (N, 5, T)."""
+    return torch.einsum('nmc,mab->ncab', tensors, TENSOR_BASIS.to(tensors))
+
+
+class Trunk(nn.Module):
+    """Covariant message passing network.
+
+    :param channels: numbers of scalars, vectors and tensors of an atom
+    :param layers: number of rounds of messages
+    :param radial: number of radial functions
+    :param dropout: fraction of scalar channels of an update that are set to zero in a training step
+    """
+
+    def __init__(self, channels: Channels, layers: int, radial: int, dropout: float) -> None:
+        super().__init__()
+        self.channels = channels
+        self.register_buffer('elements', torch.from_numpy(element_features()), persistent=False)
+        self.register_buffer('centres', torch.linspace(_SHORTEST, CUTOFF, radial), persistent=False)
+        self.sharpness = 0.7 * (radial / (CUTOFF - _SHORTEST)) ** 2
+        self.properties = nn.Linear(FEATURES, channels.scalars)
+        self.identity = nn.Embedding(len(self.elements), channels.scalars)
+        nn.init.normal_(self.identity.weight, std=0.3)
+        self.layers = nn.ModuleList([_Layer(channels, radial, dropout) for _ in range(layers)])
+        self.norm = nn.LayerNorm(channels.scalars)
+
+    elements: torch.Tensor
+    centres: torch.Tensor
+
+    def geometry(self, batch: CellBatch) -> Geometry:
+        """Return the geometry of the pairs."""
+        lengths = batch.vectors.norm(dim=1)
+        directions = batch.vectors / lengths[:, None]
+        envelope = (1 - (lengths / CUTOFF) ** 2).clamp(min=0) ** 3
+        radial = torch.exp(-self.sharpness * (lengths[:, None] - self.centres) ** 2) * envelope[:, None]
+        return Geometry(lengths, directions, quadrupole(directions), envelope, radial)
+
+    def forward(self, batch: CellBatch, geometry: Geometry) -> AtomFeatures:
+        """Return the features of all atoms; the scalars are normalised."""
+        _, v, t = self.channels
+        scalars = self.identity(batch.numbers) + self.properties(self.elements[batch.numbers])
+        atoms = AtomFeatures(scalars, scalars.new_zeros(len(scalars), 3, v), scalars.new_zeros(len(scalars), 5, t))
+        for layer in self.layers:
+            atoms = layer(atoms, batch, geometry)
+        return atoms._replace(scalars=self.norm(atoms.scalars))
+
+
+class _Layer(nn.Module):
+    """One round of messages and an update of all features."""
+
+    def __init__(self, channels: Channels, radial: int, dropout: float) -> None:
+        super().__init__()
+        f, v, t = self.channels = channels
+        k = min(v, t, _PRODUCTS)
+        self.norm = nn.LayerNorm(f)
+        self.values = perceptron(f, f, channels.weights)
+        self.weights = nn.Linear(radial, channels.weights, bias=False)
+        self.mix_vectors, self.mix_tensors = nn.Linear(v, v, bias=False), nn.Linear(t, t, bias=False)
+        self.vector_pairs, self.tensor_pairs = nn.Linear(v, 2 * v, bias=False), nn.Linear(t, 2 * t, bias=False)
+        self.vector_factors, self.tensor_factor = nn.Linear(v, 2 * k, bias=False), nn.Linear(t, k, bias=False)
+        self.to_vectors, self.to_tensors = nn.Linear(k, v, bias=False), nn.Linear(k, t, bias=False)
+        self.update = perceptron(2 * f + 2 * v + 2 * t, f, f + 2 * v + 2 * t)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, atoms: AtomFeatures, batch: CellBatch, geometry: Geometry) -> AtomFeatures:
+        f, v, t = self.channels
+        scalars = self.norm(atoms.scalars)
+        sums = pass_messages(
+            self.values(scalars),
+            self.weights(geometry.radial),
+            atoms.vectors,
+            atoms.tensors,
+            geometry.directions,
+            geometry.quadrupoles,
+            batch.source,
+            batch.target,
+        )
+        received, new_vectors, new_tensors = (_MESSAGE_SCALE * part for part in sums)
+        vectors = self.mix_vectors(atoms.vectors + new_vectors) + new_vectors
+        tensors = self.mix_tensors(atoms.tensors + new_tensors) + new_tensors
+        first, second = self.vector_pairs(vectors).chunk(2, 2)
+        third, fourth = self.tensor_pairs(tensors).chunk(2, 2)
+        own, along, aligned = received.split([f, v, t], dim=1)
+        invariants = [scalars, own, along + (first * second).sum(1), aligned + (third * fourth).sum(1)]
+        invariants += [torch.sqrt(part.square().sum(1) + 1e-6) for part in (vectors, tensors)]
+        change, keep_v, add_v, keep_t, add_t = self.update(self.dropout(torch.cat(invariants, dim=1))).split(
+            [f, v, v, t, t], dim=1
+        )
+        basis = TENSOR_BASIS.to(scalars)
+        left, right = self.vector_factors(vectors).chunk(2, 2)
+        outer = torch.einsum('nac,nbc,mab->nmc', left, right, basis)
+        turned = torch.einsum('nmc,mab,nbc->nac', self.tensor_factor(tensors), basis, left)
+        return AtomFeatures(
+            atoms.scalars + change,
+            atoms.vectors + keep_v[:, None] * vectors + add_v[:, None] * self.to_vectors(turned),
+            atoms.tensors + keep_t[:, None] * tensors + add_t[:, None] * self.to_tensors(outer),
+        )

@@ -1,0 +1,143 @@
+"""Training of the force constant network: labels in primitive cells, loss, and a short training."""
+
+import numpy as np
+import pytest
+import torch
+
+from aiida_goectp.core.crystals import Crystal, CrystalSet
+from aiida_goectp.core.crystals.equivalent import make_supercell
+from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.learning.lattice.labels import LatticeLabels
+from aiida_goectp.core.learning.lattice.loss import permittivity_weight
+from aiida_goectp.core.learning.predict import predict_crystals
+from aiida_goectp.core.learning.settings import TrainSettings
+from aiida_goectp.core.learning.train import train_committee
+from aiida_goectp.core.network.batch import GraphBatch
+from aiida_goectp.core.network.force_constants.network import LatticeResponse, group_permittivity, ionic_permittivity
+from aiida_goectp.core.network.preparation import prepare
+from tests import tiny
+
+SMALL = {'scalars': 16, 'vectors': 8, 'tensors': 8, 'layers': 1, 'radial': 8, 'width': 16}
+
+
+def binary(lattice_constant: float, numbers=(12, 8)) -> Crystal:
+    """Rock salt in its primitive cell."""
+    lattice = (1 - np.eye(3)) * lattice_constant / 2
+    return Crystal(f'{lattice_constant:.6f}', lattice, np.array(numbers), np.array([[0, 0, 0], [0.5] * 3]))
+
+
+def labelled(crystals, stiffness, charge) -> Dataset:
+    """Return rows whose atoms are bound by one isotropic spring (eV/Å²) and carry opposite charges (e)."""
+    unit, n = np.eye(3), len(crystals)
+    sign = np.array([[1, -1], [-1, 1]])
+    blocks = np.concatenate([(k * sign[:, :, None, None] * unit).reshape(-1, 3, 3) for k in stiffness])
+    charges = np.concatenate([np.array([1, -1])[:, None, None] * unit * q for q in charge])
+    volumes = np.array([abs(np.linalg.det(crystal.lattice)) for crystal in crystals])
+    strength = 180.951 / volumes * np.array(charge) ** 2 / np.array(stiffness)
+    return Dataset(
+        CrystalSet.from_crystals(crystals),
+        electronic=np.array([unit * 3.0] * n),
+        ionic=strength[:, None, None] * unit,
+        born_charges=charges,
+        force_constants=blocks,
+        functional=np.full(n, 'PBEsol'),
+    )
+
+
+@pytest.fixture(scope='module')
+def data():
+    rng = np.random.default_rng(0)
+    constants = rng.uniform(4.0, 5.2, 24)
+    crystals = [binary(a, pair) for a, pair in zip(constants, [(12, 8), (20, 8), (11, 17)] * 8, strict=True)]
+    return labelled(crystals, 60 / constants, 2.0 - 0.2 * (constants - 4))
+
+
+def test_labels_give_the_ionic_permittivity(data):
+    graphs = prepare(data.crystals, 'force_constants')
+    labels = LatticeLabels.from_dataset(data, graphs.cells)
+    cells = GraphBatch.from_arrays(graphs, torch.float64).cells
+    batch = labels.batch(np.arange(len(data)), 'cpu')
+    (group,) = cells.groups
+    matrices = batch.force_constants.double()[group.blocks].permute(0, 1, 3, 2, 4).reshape(-1, 6, 6)
+    response = LatticeResponse([matrices], batch.born_charges.double(), torch.zeros(len(data), 3, 3).double(), None)
+    found = ionic_permittivity(response, cells, 1e-6).numpy()
+    np.testing.assert_allclose(found, data.ionic, rtol=1e-5, atol=1e-9)
+    soft = group_permittivity(group, cells, -matrices, response.born_charges, 0.2)
+    assert torch.isfinite(soft).all()
+
+
+def test_labels_of_a_supercell_are_those_of_the_primitive_cell(data):
+    row = data.take([0])
+    crystal = row.crystals[0]
+    large = make_supercell(crystal, np.random.default_rng(3))
+    cells = prepare([large], 'force_constants').cells
+    # each atom of the supercell is bound to its six neighbours, of which several may be images of one atom
+    m, species = len(large.atomic_numbers), cells.primitive_atom
+    blocks = np.zeros((m, m, 3, 3))
+    value = row.force_constants.reshape(2, 2, 3, 3)
+    multiplicity = m // 2
+    for a in range(m):
+        for b in range(m):
+            blocks[a, b] = value[species[a], species[b]] / multiplicity
+    supercell = Dataset(
+        CrystalSet.from_crystals([large]),
+        electronic=row.electronic,
+        ionic=row.ionic,
+        born_charges=row.born_charges[[0 if z == crystal.atomic_numbers[0] else 1 for z in large.atomic_numbers]],
+        force_constants=blocks.reshape(-1, 3, 3),
+    )
+    expected = LatticeLabels.from_dataset(row, prepare(row.crystals, 'force_constants').cells)
+    found = LatticeLabels.from_dataset(supercell, cells)
+    order = [int(np.flatnonzero(cells.numbers == z)[0]) for z in prepare([crystal], 'force_constants').cells.numbers]
+    np.testing.assert_allclose(
+        found.force_constants.reshape(2, 2, 3, 3)[np.ix_(order, order)].reshape(-1, 3, 3),
+        expected.force_constants,
+        atol=1e-5,
+    )
+    np.testing.assert_allclose(found.born_charges[order], expected.born_charges, atol=1e-6)
+
+
+def test_the_loss_of_the_permittivity_begins_after_a_warm_up():
+    weights = [permittivity_weight(progress) for progress in (0.0, 0.1, 0.13, 0.3, 1.0)]
+    assert weights[:2] == [0.0, 0.0]
+    assert 0 < weights[2] < 1
+    assert weights[3:] == [1.0, 1.0]
+
+
+def trained(data, **changes):
+    settings = {
+        'preset': 'force_constants', 'options': SMALL, 'epochs': 20, 'batch_size': 8, 'learning_rate': 1e-2,
+        'ema_decay': 0.8, 'layer_augmentation_copies': 0, **changes,
+    }  # fmt: skip
+    history = []
+    networks = train_committee(data, None, TrainSettings(**settings), report=history.append)
+    return networks, history
+
+
+def test_a_training_learns_force_constants_charges_and_permittivities(data):
+    (network,), history = trained(data)
+    batch = GraphBatch.from_arrays(prepare(data.crystals, 'force_constants'))
+    with torch.no_grad():
+        found, response = network(batch), network.response(batch.cells)
+    assert history[-1].loss < 0.5 * history[4].loss
+    diagonal = (slice(None), [0, 1, 2], [0, 1, 2])
+    errors = found[:, 1].numpy()[diagonal] / data.ionic[diagonal] - 1
+    assert np.median(np.abs(errors)) < 0.15
+    charges = response.born_charges.numpy()[:, [0, 1, 2], [0, 1, 2]].mean(axis=1)
+    assert np.abs(charges).mean() == pytest.approx(np.abs(data.born_charges[:, 0, 0]).mean(), rel=0.1)
+
+
+def test_rows_with_force_constants_alone_are_learnt_from(data):
+    unknown = np.full((len(data), 3, 3), np.nan)
+    columns = {name: getattr(data, name) for name in ('functional', 'force_constants')}
+    alone = Dataset(data.crystals, electronic=unknown, ionic=unknown, **columns)
+    _, history = trained(alone, epochs=6)
+    assert history[-1].loss < history[0].loss
+
+
+def test_a_model_file_predicts(data, tmp_path):
+    path = tiny.write_lattice_model(tmp_path / 'model.safetensors')
+    found = predict_crystals(data.crystals, str(path), device='cpu')
+    assert not found.failed.any()
+    assert (np.linalg.eigvalsh(found.electronic) >= 1 - 1e-6).all()
+    np.testing.assert_allclose(found.total, found.electronic + found.ionic)
