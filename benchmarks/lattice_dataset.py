@@ -1,10 +1,10 @@
 """Dataset with force constants and Born charges for the preset ``force_constants``.
 
-``python benchmarks/lattice_dataset.py SPLITS OUTPUT LABELLED.npz [UNLABELLED.npz …]`` joins files of force constants at Γ
-in primitive cells to ``dataset.npz``. Each file has the arrays ``id``, ``n`` (atoms), ``lattice``, ``numbers``,
+``python benchmarks/lattice_dataset.py SPLITS OUTPUT LABELLED.npz [UNLABELLED.npz …]`` joins files of force constants at
+Γ in primitive cells to ``dataset.npz``. Each file has the arrays ``id``, ``n`` (atoms), ``lattice``, ``numbers``,
 ``positions`` (Cartesian, Å), ``phi`` (the (3n)² elements of each crystal, eV/Å²) and, with labels, ``born``,
-``eps_electronic``, ``eps_ionic``, ``electronic_ok`` and ``ionic_ok``. A crystal that is in no part of a split is added to
-its training part unless its formula occurs among the validation or test rows.
+``eps_electronic``, ``eps_ionic``, ``electronic_ok`` and ``ionic_ok``. A crystal that is in no part of a split is added
+to its training part unless its formula occurs among the validation or test rows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet
 from aiida_goectp.core.datasets.concatenation import concatenate
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.datasets.reading import read_splits
-from aiida_goectp.core.datasets.splits import reduced_formulas
+from aiida_goectp.core.datasets.splits import SPLIT_PARTS, reduced_formulas
 
 
 def read_force_constants(path: Path) -> Dataset:
