@@ -18,7 +18,7 @@ from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet
 from aiida_goectp.core.datasets.concatenation import concatenate
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.datasets.reading import read_splits
-from aiida_goectp.core.datasets.splits import SPLIT_PARTS, reduced_formulas
+from aiida_goectp.core.datasets.splits import reduced_formulas
 
 
 def read_force_constants(path: Path) -> Dataset:
