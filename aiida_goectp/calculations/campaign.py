@@ -202,7 +202,13 @@ def rank_verified(
 
     See :func:`aiida_goectp.core.selection.final_ranking.rank_verified`.
     """
-    filters = read_settings(PickSettings, picking.get_dict(), 'picking').filters
-    done = read_history(history)
-    ranking = final_ranking.rank_verified(pool.crystals, predictions.predictions, dataset.dataset, done, filters)
+    settings = read_settings(PickSettings, picking.get_dict(), 'picking')
+    ranking = final_ranking.rank_verified(
+        pool.crystals,
+        predictions.predictions,
+        dataset.dataset,
+        read_history(history),
+        settings.filters,
+        keep_duplicates=not settings.diversity.copies,
+    )
     return RankingData(ranking)

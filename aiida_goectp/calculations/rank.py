@@ -51,6 +51,7 @@ def rank_crystals(
     predictions: PredictionsData,
     figure_of_merit: orm.Str | None = None,
     filters: orm.Dict | None = None,
+    keep_duplicates: orm.Bool | None = None,
 ) -> RankingData:
     """Rank all crystals by a figure of merit.
 
@@ -58,6 +59,7 @@ def rank_crystals(
 
     :param figure_of_merit: a name in :data:`aiida_goectp.core.selection.merit.FIGURES_OF_MERIT`; ``total`` if not given
     :param filters: fields of :class:`aiida_goectp.core.selection.filters.Filters`
+    :param keep_duplicates: whether every row of equal crystals is ranked; otherwise they are ranked once
     :raises ValueError: predictions of other crystals, an unknown figure of merit or filter, a missing property column,
         or a crystal without a prediction that passes the filters
     """
@@ -65,7 +67,8 @@ def rank_crystals(
     aligned, predicted = _align(table, predictions.predictions)
     conditions = read_settings(Filters, filters.get_dict() if filters is not None else {}, 'filters')
     merit = figure_of_merit.value if figure_of_merit is not None else 'total'
-    return RankingData(rank(table, aligned, merit, conditions, predicted))
+    keep = keep_duplicates is not None and keep_duplicates.value
+    return RankingData(rank(table, aligned, merit, conditions, predicted, keep_duplicates=keep))
 
 
 def _align(crystals: CrystalSet, predictions: Predictions) -> tuple[Predictions, np.ndarray]:

@@ -38,7 +38,8 @@ def select_top(ranking: RankingData, crystals: CrystalsData, number: orm.Int) ->
     if len(table) < n or (table.hashes[:n] != rows.hashes).any() or (table.ids[:n] != rows.ids).any():
         raise FormatError('the ranking belongs to other crystals; rank these crystals')
     columns = {name: getattr(table, name) for name in (*_NUMBERS, 'flags')}
-    return make_selection('rank', rows, table.top(number.value).tolist(), columns)
+    best = table.top(number.value).tolist()
+    return make_selection('rank', rows, best, columns, {row: table.joined_ids(row) for row in best})
 
 
 @calcfunction
@@ -54,18 +55,24 @@ def take_first(selection: orm.List, number: orm.Int) -> orm.List:
 
 
 def make_selection(
-    kind: str, crystals: CrystalSet, rows: Sequence[int], columns: Mapping[str, np.ndarray]
+    kind: str,
+    crystals: CrystalSet,
+    rows: Sequence[int],
+    columns: Mapping[str, np.ndarray],
+    joined: Mapping[int, list[str]] | None = None,
 ) -> dict[str, Any]:
     """Return unstored nodes of a selection: a list of items, and a structure for each item.
 
     An item has the keys ``rank``, ``id``, ``formula``, ``row`` (in the crystals), ``hash`` (content hash), ``score``,
     the polycrystalline averages ``electronic``, ``ionic`` and ``total``, their standard deviations ``electronic_std``,
-    …, ``flags``, and ``structure`` (name of the structure).
+    …, ``flags``, and ``structure`` (name of the structure); also ``joined``, the ids of equal crystals, if there are
+    any.
 
     :param kind: ``rank`` or ``pick``, the first part of the names of the structures, which sort by rank
     :param crystals: n crystals
     :param rows: rows of the selected crystals, best first
     :param columns: ``score``, averages, standard deviations and ``flags``, each (n,) or longer
+    :param joined: row → ids of the equal crystals that are ranked under it
     :return: ``selection``, and the namespace ``structures``
     """
     items: list[dict[str, Any]] = []
@@ -84,6 +91,7 @@ def make_selection(
                 **{key: float(columns[key][row]) if isfinite(columns[key][row]) else None for key in _NUMBERS},
                 'flags': list(flag_names(columns['flags'][row])),
                 'structure': name,
+                **({'joined': joined[row]} if joined and joined[row] else {}),
             }
         )
     return {'selection': orm.List(items), 'structures': structures}

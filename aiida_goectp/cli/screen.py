@@ -24,7 +24,7 @@ _FILTERS = (
     'max_atoms',
     'unseen_elements',
 )
-_OVERRIDES = ('figure_of_merit', 'number', 'shard_size', 'max_concurrent_shards', 'predict_all')
+_OVERRIDES = ('figure_of_merit', 'number', 'shard_size', 'max_concurrent_shards', 'predict_all', 'keep_duplicates')
 
 
 @click.command()
@@ -68,6 +68,9 @@ _OVERRIDES = ('figure_of_merit', 'number', 'shard_size', 'max_concurrent_shards'
     '--max-shards', 'max_concurrent_shards', type=click.IntRange(min=1), help='Maximum number of concurrent jobs.'
 )
 @click.option('--predict-all', is_flag=True, default=None, help='Predict also the crystals that the filters exclude.')
+@click.option(
+    '--keep-duplicates', is_flag=True, default=None, help='Rank every row of equal crystals.  [default: once]'
+)
 @job_options
 @decorators.with_dbenv()
 def screen(crystals: Any, run: bool, label: str, **values: Any) -> None:

@@ -151,13 +151,11 @@ class ScreenWorkChain(ProtocolMixin, SubmitOnceMixin):
                 validator=validate_positive,
                 help=meaning,
             )
-        spec.input(
-            'predict_all',
-            valid_type=orm.Bool,
-            default=lambda: orm.Bool(False),
-            serializer=to_node,
-            help='Whether to predict also the crystals that the filters exclude.',
-        )
+        for name, meaning in (
+            ('predict_all', 'Whether to predict also the crystals that the filters exclude.'),
+            ('keep_duplicates', 'Whether to rank every row of equal crystals; otherwise they are ranked once.'),
+        ):
+            spec.input(name, valid_type=orm.Bool, default=lambda: orm.Bool(False), serializer=to_node, help=meaning)
         spec.expose_inputs(
             PredictWorkChain,
             namespace='predict',
@@ -197,7 +195,8 @@ class ScreenWorkChain(ProtocolMixin, SubmitOnceMixin):
         builder.model = model
         builder.predict = predict
         builder.figure_of_merit = orm.Str(inputs['figure_of_merit'])
-        builder.predict_all = orm.Bool(inputs['predict_all'])
+        for name in ('predict_all', 'keep_duplicates'):
+            builder[name] = orm.Bool(inputs[name])
         for name in ('number', 'shard_size', 'max_concurrent_shards'):
             builder[name] = orm.Int(inputs[name])
         if 'max_concurrent_shards' not in (overrides or {}) and runs_without_scheduler(predict['goectp']['code']):
@@ -276,7 +275,8 @@ class ScreenWorkChain(ProtocolMixin, SubmitOnceMixin):
 
     def rank(self) -> ExitCode | None:
         """Rank all crystals by the figure of merit."""
-        given = {name: self.inputs.get(name, None) for name in ('crystals', 'figure_of_merit', 'filters')}
+        names = ('crystals', 'figure_of_merit', 'filters', 'keep_duplicates')
+        given = {name: self.inputs.get(name, None) for name in names}
         try:
             ranked = self.call_once('rank_crystals', rank_crystals, predictions=self.ctx.predictions, **given)
         except ValueError as error:

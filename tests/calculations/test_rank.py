@@ -7,6 +7,10 @@ import pytest
 from aiida import orm
 
 from aiida_goectp.calculations.rank import filter_crystals, merge_predictions, rank_crystals
+from aiida_goectp.calculations.select import select_top
+from aiida_goectp.cli.views.rankings import ranking_table
+from aiida_goectp.core.crystals import CrystalSet
+from aiida_goectp.core.crystals.equivalent import make_supercell
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.predictions import PredictionsData
 
@@ -73,6 +77,22 @@ def test_invalid_settings_are_refused(crystals, predict_by_hand):
         rank_crystals(crystals, predictions, orm.Str('total'), orm.Dict({'min_gpa': 1}))
     with pytest.raises(ValueError, match='band_gap, e_above_hull'):
         filter_crystals(crystals, orm.Dict({'ranges': {'price': [0, 1]}}))
+
+
+def test_equal_crystals_are_ranked_once(crystal_set, predict_by_hand):
+    rng = np.random.default_rng(0)
+    again = [make_supercell(crystal_set[row], rng)._replace(id=f'{crystal_set.ids[row]}-2') for row in (0, 1)]
+    table = CrystalSet.from_crystals([*crystal_set, *again])
+    crystals, predictions = CrystalsData(table), PredictionsData(predict_by_hand(table))
+    node = rank_crystals(crystals, predictions)
+    assert node.base.attributes.get('ranked') == 6
+    assert list(node.ranking.reason[:2]) == ['equal crystal: ranked as Si-2', 'equal crystal: ranked as MgO-2']
+    first, second = select_top(node, crystals, orm.Int(2))['selection'].get_list()
+    assert (first['id'], first['joined'], second['joined']) == ('MgO-2', ['MgO'], ['Si'])
+    table = ranking_table(node.ranking, 5)
+    assert [str(cell) for cell in table.columns[2].cells][:3] == ['equals MgO', 'equals Si', '']
+    kept = rank_crystals(crystals, predictions, keep_duplicates=orm.Bool(True))
+    assert kept.base.attributes.get('ranked') == 8
 
 
 def test_all_predictions_failed(crystals, predict_by_hand):

@@ -7,6 +7,8 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from aiida_goectp.cli.views.dataset_exports import dataset_lines, dataset_scalars, to_json_value
 from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.crystals.elements import symbols_of
@@ -25,7 +27,8 @@ __all__ = ('export_bytes',)
 def export_bytes(node: Any, file_format: str) -> bytes:
     """Return the content of a file.
 
-    ``json``: a list of one object per row; NaN becomes null. ``csv``: one line per row, scalars only. ``cif`` and
+    ``json``: a list of one object per row; NaN becomes null. ``csv``: one line per row, scalars only; a text that
+    spreadsheets would execute as a formula begins with an apostrophe. ``cif`` and
     ``extxyz``: all structures; a CIF contains no Cartesian frame. ``jsonl``: labelled JSON lines of a dataset.
 
     :param node: crystals, a dataset, a model, predictions or a ranking
@@ -74,7 +77,7 @@ def _scalars(row: dict[str, Any]) -> Iterable[tuple[str, Any]]:
         elif name in PARTS:
             trace = [value[axis][axis] for axis in range(3)]
             yield name, '' if None in trace else sum(trace) / 3
-        elif name == 'flags':
+        elif name in ('flags', 'joined'):
             yield name, ' '.join(value)
 
 
@@ -109,6 +112,9 @@ def _prediction_rows(predictions: Predictions) -> list[dict[str, Any]]:
 
 def _ranking_rows(ranking: Ranking) -> list[dict[str, Any]]:
     names = ('rank', 'score', *TENSORS)
+    joined: dict[int, list[str]] = {}
+    for row in np.flatnonzero(ranking.joined_to >= 0).tolist():
+        joined.setdefault(int(ranking.joined_to[row]), []).append(str(ranking.ids[row]))
     return [
         {
             'id': str(ranking.ids[row]),
@@ -116,6 +122,7 @@ def _ranking_rows(ranking: Ranking) -> list[dict[str, Any]]:
             **{name: to_json_value(getattr(ranking, name)[row]) for name in names},
             'flags': list(flag_names(ranking.flags[row])),
             'reason': str(ranking.reason[row]),
+            'joined': joined.get(row, []),
         }
         for row in range(len(ranking))
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -18,6 +18,9 @@ __all__ = ('ranking_table', 'reasons_table', 'selection_table')
 _MAX_REASONS = 15
 """rows of the table of reasons"""
 
+_MAX_JOINED = 3
+"""ids of equal crystals in a row"""
+
 
 def ranking_table(ranking: Ranking, rows: int) -> Table:
     """Return the best rows with averages, and standard deviations where known."""
@@ -26,7 +29,7 @@ def ranking_table(ranking: Ranking, rows: int) -> Table:
         [
             str(ranking.rank[row]),
             str(ranking.ids[row]),
-            flag_words(flag_names(ranking.flags[row])),
+            _remarks(flag_names(ranking.flags[row]), ranking.joined_ids(row)),
             ranking.score[row],
             *(
                 with_deviation(float(getattr(ranking, part)[row]), float(getattr(ranking, f'{part}_std')[row]))
@@ -39,6 +42,13 @@ def ranking_table(ranking: Ranking, rows: int) -> Table:
     title = f'{table_title("Ranking", len(top), ranking.ranked_count)} ranked, {excluded} excluded'
     columns = ['rank', 'id', 'remarks', ranking.figure_of_merit, *PART_SYMBOLS.values()]
     return make_table(title, columns, lines, 3, optional='remarks')
+
+
+def _remarks(flags: Iterable[str], joined: Sequence[str]) -> str:
+    """Return the text of flags, and the ids of equal crystals."""
+    more = f' and {len(joined) - _MAX_JOINED} more' if len(joined) > _MAX_JOINED else ''
+    equal = f'equals {", ".join(joined[:_MAX_JOINED])}{more}' if joined else ''
+    return ', '.join(filter(None, [flag_words(flags), equal]))
 
 
 def reasons_table(ranking: Ranking) -> Table:
@@ -57,7 +67,7 @@ def selection_table(selection: Sequence[Mapping[str, Any]], pks: Mapping[str, in
             str(item['rank']),
             item['id'],
             item['formula'],
-            flag_words(item.get('flags', [])),
+            _remarks(item.get('flags', []), item.get('joined', [])),
             item['score'],
             *(with_deviation(item[part], item.get(f'{part}_std')) for part in PART_SYMBOLS),
             (pks or {}).get(item['structure'], item['structure']),

@@ -33,7 +33,9 @@ class DiversitySettings(Settings):
         description='largest relative difference of the volumes per atom of two crystals of one prototype',
     )
     copies: bool = Field(
-        default=True, description='exclude crystals that equal a verified one, also rotated or in another cell'
+        default=True,
+        description='exclude crystals that equal a verified one, also rotated or in another cell, and rank equal ones '
+        'once at the end',
     )
 
 

@@ -10,6 +10,7 @@ from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.dielectric.predictions import Predictions
 from aiida_goectp.core.dielectric.tensors import PARTS, polycrystalline_average
+from aiida_goectp.core.selection.equal_crystals import equal_rows
 from aiida_goectp.core.selection.filters import Filters
 from aiida_goectp.core.selection.history import History
 from aiida_goectp.core.selection.merit import figure_of_merit, label_rows
@@ -25,26 +26,30 @@ def rank_verified(
     dataset: Dataset,
     history: History,
     filters: Filters | None = None,
+    *,
+    keep_duplicates: bool = False,
 ) -> Ranking:
     """Rank a pool by the labels of verified crystals and by the predictions of the others.
 
     Verified are the picks of the campaign with a label, and crystals with the same content as a row of the dataset.
     Their averages have the standard deviation zero. Crystals that failed permanently are excluded with that reason, as
-    are those that the filters exclude.
+    are those that the filters exclude. Equal crystals are ranked once, with the label if one of them has it.
 
     :param crystals: the pool, n crystals
     :param predictions: n rows, of the model in use at the end
     :param dataset: with all labels
     :param history: of the campaign; it defines the figure of merit
+    :param keep_duplicates: rank every row of equal crystals
     :raises FormatError: as :func:`aiida_goectp.core.selection.ranking.rank`
     """
     figure = figure_of_merit(history.figure_of_merit)
-    table = rank(crystals, predictions, figure, filters)
+    table = rank(crystals, predictions, figure, filters, keep_duplicates=True)
     passes = (filters or Filters()).passes(crystals)
     score, reason = table.score.copy(), table.reason.astype(object)
     averages = {name: getattr(table, name).copy() for name in PARTS}
     deviations = {name: getattr(table, f'{name}_std').copy() for name in PARTS}
-    for row, (value, parts) in _labels(crystals, dataset, history).items():
+    labels = _labels(crystals, dataset, history)
+    for row, (value, parts) in labels.items():
         for name, average in zip(PARTS, parts, strict=True):
             averages[name][row], deviations[name][row] = average, 0.0 if np.isfinite(average) else np.nan
         if passes[row]:
@@ -55,18 +60,28 @@ def rank_verified(
             score[row] = np.nan
             reason[row] = make_reason(ReasonCode.FAILED_PERMANENTLY, message=failures[name]).text
     included = np.flatnonzero((reason == '') & np.isfinite(score))
+    joined = np.full(len(table), -1, dtype=np.int64)
+    if not keep_duplicates:
+        verified = ~np.isin(included, list(labels))
+        first = included[np.lexsort((table.ids[included], table.hashes[included], -score[included], verified))]
+        joined[: len(crystals)] = equal_rows(crystals, first)
+        for row in np.flatnonzero(joined >= 0).tolist():
+            score[row] = np.nan
+            reason[row] = make_reason(ReasonCode.EQUAL_CRYSTAL, id=table.ids[joined[row]]).text
+        included = included[joined[included] < 0]
     order = included[np.lexsort((table.ids[included], table.hashes[included], -score[included]))]
     ranks = np.zeros(len(table), dtype=np.int64)
     ranks[order] = np.arange(1, len(order) + 1)
-    verified = np.count_nonzero(deviations[figure.tensor][: len(crystals)] == 0)
+    labelled = np.count_nonzero(deviations[figure.tensor][: len(crystals)] == 0)
     return replace(
         table,
         score=score,
         rank=ranks,
+        joined_to=joined,
         reason=np.array(reason.tolist(), dtype=np.str_).reshape(-1),
         **averages,
         **{f'{name}_std': column for name, column in deviations.items()},
-        settings={**table.settings, 'verified': int(verified)},
+        settings={**table.settings, 'verified': int(labelled)},
     )
 
 

@@ -68,7 +68,7 @@ def pick(
     order = np.lexsort((crystals.ids, crystals.hashes))
     table = crystals.take(order, keep_failures=True)
     predicted = predictions.take(order)
-    ranking = rank(table, predicted, figure, settings.filters)
+    ranking = rank(table, predicted, figure, settings.filters, keep_duplicates=True)  # diversity excludes them
     candidates = _Candidates(table, ranking, settings, matcher or StructureMatcher(settings.diversity.volume_tolerance))
     candidates.exclude_known(known)
     candidates.score(figure, predicted, known, round_number)

@@ -12,6 +12,7 @@ from aiida_goectp.core.dielectric.predictions import FLAG_NAMES, Predictions
 from aiida_goectp.core.dielectric.tensors import PARTS, polycrystalline_average
 from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.formats.table import FILLED, Column, FloatColumn, JsonObject, Table, Text, TextColumn
+from aiida_goectp.core.selection.equal_crystals import equal_rows
 from aiida_goectp.core.selection.filters import Filters
 from aiida_goectp.core.selection.merit import FigureOfMerit, figure_of_merit
 from aiida_goectp.core.selection.reasons import Reason, ReasonCode, count_reasons, join_reasons, make_reason
@@ -42,9 +43,10 @@ class Ranking(Table):
     :param ionic_std: (n,) that of the ionic average
     :param total_std: (n,) that of the total average
     :param flags: (n,) bits of the prediction, named by :data:`aiida_goectp.core.dielectric.predictions.FLAG_NAMES`
+    :param joined_to: (n,) ranked row of an equal crystal, under which this one is ranked; −1 for other rows
     """
 
-    KIND, VERSION = 'ranking', 2
+    KIND, VERSION = 'ranking', 3
 
     ids: TextColumn
     hashes: TextColumn
@@ -58,6 +60,7 @@ class Ranking(Table):
     total_std: _Deviations = field(default=FILLED, kw_only=True)
     rank: Annotated[np.ndarray, Column('<i8')]
     flags: Annotated[np.ndarray, Column('<u4', fill=0, since=2)] = field(default=FILLED, kw_only=True)
+    joined_to: Annotated[np.ndarray, Column('<i8', fill=-1, since=3)] = field(default=FILLED, kw_only=True)
     figure_of_merit: Text
     settings: JsonObject = field(default_factory=dict)
 
@@ -67,6 +70,11 @@ class Ranking(Table):
         ranked = self.rank[included]
         if not np.array_equal(np.sort(ranked), np.arange(1, len(ranked) + 1)) or np.any(self.rank[~included]):
             raise FormatError(f'ranking: ranks must be 1 to {len(ranked)} for rows without a reason, 0 for others')
+        joined = self.joined_to[self.joined_to != -1]
+        if np.any((joined < 0) | (joined >= len(self))) or np.any(self.rank[joined] == 0):
+            raise FormatError('ranking: joined_to must be the number of a ranked row, or -1')
+        if np.any(included & (self.joined_to != -1)):
+            raise FormatError('ranking: a row that is joined to another one must have a reason')
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -86,6 +94,10 @@ class Ranking(Table):
         ordered = rows[np.argsort(self.rank[rows], kind='stable')]
         return ordered if n is None else ordered[: max(0, n)]
 
+    def joined_ids(self, row: int) -> list[str]:
+        """Return the ids of the equal crystals that are ranked under a row."""
+        return [str(name) for name in self.ids[self.joined_to == row]]
+
     def reason_counts(self) -> dict[str, int]:
         """Return the number of rows excluded by each kind of reason, see :func:`.count_reasons`."""
         return count_reasons(self.reason)
@@ -97,8 +109,13 @@ def rank(
     merit: str | FigureOfMerit = 'total',
     filters: Filters | None = None,
     predicted: np.ndarray | None = None,
+    *,
+    keep_duplicates: bool = False,
 ) -> Ranking:
     """Rank crystals by a figure of merit; equal scores are ordered by content hash, then by id.
+
+    Equal crystals, in any cell, are ranked once, with the highest of their scores; see
+    :func:`aiida_goectp.core.selection.equal_crystals.equal_rows`.
 
     Excluded are rows that a filter excludes, whose prediction failed, that lack a property which the figure of merit
     needs, whose ε_total exceeds :data:`MAX_TOTAL`, or that contain an element which is not in the training set of the
@@ -109,6 +126,7 @@ def rank(
     :param merit: figure of merit, or its name
     :param filters: conditions on the crystals; none if not given
     :param predicted: (n,) false for rows that were not predicted, which the filters must exclude; all if not given
+    :param keep_duplicates: rank every row of equal crystals
     :raises FormatError: predictions of other crystals, a missing property column, or a crystal without a prediction
         that passes the filters
     """
@@ -127,6 +145,12 @@ def rank(
         )
     included = np.flatnonzero(passes)
     order = included[np.lexsort((crystals.ids[included], crystals.hashes[included], -score[included]))]
+    joined = np.full(len(crystals) + len(crystals.failures), -1, dtype=np.int64)
+    if not keep_duplicates:
+        joined[: len(crystals)] = equal_rows(crystals, order)
+        for row in np.flatnonzero(joined >= 0).tolist():
+            reasons[row] = [make_reason(ReasonCode.EQUAL_CRYSTAL, id=crystals.ids[joined[row]])]
+        order, passes = order[joined[order] < 0], passes & (joined[: len(crystals)] < 0)
     ranks = np.zeros(len(crystals) + len(crystals.failures), dtype=np.int64)
     ranks[order] = np.arange(1, len(order) + 1)
     failures = crystals.failures
@@ -145,6 +169,7 @@ def rank(
         settings={'filters': filters.model_dump(mode='json', exclude_defaults=True), 'model': predictions.model_hash},
         **{f'{part}_std': np.concatenate([predictions.average_std[:, k], nothing]) for k, part in enumerate(PARTS)},
         flags=np.concatenate([predictions.flags, np.zeros(len(failures))]).astype(np.uint32),
+        joined_to=joined,
     )
 
 

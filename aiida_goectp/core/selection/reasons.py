@@ -34,6 +34,7 @@ class ReasonCode(Enum):
     VERIFIED = 'verified'
     FAILED_PERMANENTLY = 'failed_permanently'
     COPY = 'copy'
+    EQUAL_CRYSTAL = 'equal_crystal'
     NO_SCORE = 'no_score'
     NEAR_DUPLICATE = 'near_duplicate'
     PICKED = 'picked'
@@ -60,6 +61,7 @@ _TEXTS: dict[ReasonCode, tuple[str, str]] = {
     ReasonCode.VERIFIED: ('verified', ''),
     ReasonCode.FAILED_PERMANENTLY: ('failed permanently', '{message}'),
     ReasonCode.COPY: ('copy', 'the same crystal as {id}, {outcome}'),
+    ReasonCode.EQUAL_CRYSTAL: ('equal crystal', 'ranked as {id}'),
     ReasonCode.NO_SCORE: ('no value of {acquisition}', 'its standard deviation or its band gap is unknown'),
     ReasonCode.NEAR_DUPLICATE: ('near-duplicate', 'of {id}, picked before it'),
     ReasonCode.PICKED: ('picked', 'place {place} of {candidates} by {acquisition}'),

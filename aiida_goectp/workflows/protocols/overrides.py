@@ -12,7 +12,7 @@ from typing import Any
 from aiida import orm
 from aiida.common.exceptions import MultipleObjectsError, NotExistent
 from aiida.engine.processes.ports import PortNamespace
-from aiida.schedulers.datastructures import NodeNumberJobResource, ParEnvJobResource
+from aiida.schedulers.datastructures import NodeNumberJobResource
 from pydantic import BaseModel
 
 from aiida_goectp.calculations.base import code_error
@@ -192,8 +192,8 @@ def code_of(*plugins: str) -> Check:
             except (NotExistent, MultipleObjectsError) as error:
                 yield f'{place}: {error}; list the codes with `verdi code list`'
                 return
-        if error := code_error(value, *plugins):
-            yield f'{place}: {error}'
+        if wrong := code_error(value, *plugins):
+            yield f'{place}: {wrong}'
 
     return check
 
@@ -207,9 +207,7 @@ def prefixed(name: str, checks: Mapping[str, Check]) -> dict[str, Check]:
 
 
 JOB_CHECKS: dict[str, Check] = {
-    'metadata.options.resources': keys_of(
-        {*NodeNumberJobResource.get_valid_keys(), *ParEnvJobResource.get_valid_keys()}, 'resource'
-    ),
+    'metadata.options.resources': keys_of([*NodeNumberJobResource.get_valid_keys(), 'parallel_env'], 'resource'),
     'metadata.options.environment_variables': any_value,
 }
 """checks of every job"""

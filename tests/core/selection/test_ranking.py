@@ -99,7 +99,7 @@ def test_ranking_does_not_depend_on_the_row_order(scores, random):
 def test_equal_crystals_are_ordered_by_id():
     one = crystal_set(1)[0]
     crystals = CrystalSet.from_crystals([one._replace(id=name) for name in ('b', 'c', 'a')])
-    ranking = rank(crystals, predictions_for(crystals))
+    ranking = rank(crystals, predictions_for(crystals), keep_duplicates=True)
     assert crystals.ids[ranking.top()].tolist() == ['a', 'b', 'c']
 
 
@@ -193,6 +193,7 @@ def test_version_1_is_read(ranking, tmp_path):
     assert old.rank.tolist() == ranking.rank.tolist()
     assert np.isnan(old.total_std).all()
     assert old.flags.tolist() == [0] * len(old)
+    assert old.joined_to.tolist() == [-1] * len(old)
 
 
 def test_round_trip(ranking, tmp_path):
