@@ -1,0 +1,136 @@
+"""Vibrations at Γ from force constants and Born charges: frequencies, infrared activity, permittivity, reflectivity.
+
+With the mass-weighted force constants D = M^−½ Φ M^−½, their eigenvalues λ and eigenvectors e, and the mode effective
+charges S = Σ Z* M^−½ e, the permittivity at the frequency ω is (Gonze and Lee, Phys. Rev. B 55, 10355 (1997), eqs. 51
+to 58)
+
+.. math:: ε(ω) = ε_∞ + \\frac{e²}{ε_0 V} \\sum_m \\frac{S_m ⊗ S_m}{λ_m − ω² − iγω}
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = (
+    'DIPOLE_STRENGTH',
+    'THZ',
+    'GammaModes',
+    'gamma_modes',
+    'longitudinal_frequencies',
+    'permittivity_spectrum',
+    'reflectivity',
+)
+
+DIPOLE_STRENGTH = 180.9512801
+"""eV Å, e²/ε₀, CODATA 2018"""
+THZ = 15.6333023
+"""THz, frequency of one atomic mass unit on a spring of 1 eV/Å², CODATA 2018"""
+_ACTIVE = 1e-4
+"""share of the strongest squared mode effective charge below which a mode is infrared inactive"""
+
+
+class GammaModes(NamedTuple):
+    """The 3n − 3 optical modes of a crystal with n atoms, in ascending order."""
+
+    frequencies: np.ndarray
+    """(3n − 3,) THz, transverse; imaginary ones are negative"""
+    vectors: np.ndarray
+    """(3n − 3, n, 3) orthonormal eigenvectors of the mass-weighted force constants"""
+    charges: np.ndarray
+    """(3n − 3, 3) e/√u, mode effective charges"""
+    contributions: np.ndarray
+    """(3n − 3, 3, 3) to the static permittivity; only the sum over modes of equal frequency is unique. Negative for a
+    mode with imaginary frequency, which has no static response; infinite for one of zero frequency"""
+    active: np.ndarray
+    """(3n − 3,) whether the mode is infrared active"""
+
+
+def gamma_modes(force_constants: np.ndarray, born_charges: np.ndarray, masses: np.ndarray, volume: float) -> GammaModes:
+    """Return the optical modes at Γ without the macroscopic field.
+
+    :param force_constants: (3n, 3n) eV/Å²; an index is 3 × atom + direction. Translations are projected out
+    :param born_charges: (n, 3, 3) e; indices atom, field, displacement
+    :param masses: (n,) u
+    :param volume: Å³
+    """
+    values, vectors = _optical_modes(_mass_weighted(force_constants, masses), masses)
+    weighted = np.asarray(born_charges) / np.sqrt(masses)[:, None, None]
+    charges = np.einsum('ifd,mid->mf', weighted, vectors)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        contributions = DIPOLE_STRENGTH / volume * charges[:, :, None] * charges[:, None, :] / values[:, None, None]
+    strengths = (charges**2).sum(axis=1)
+    active = strengths > _ACTIVE * max(strengths.max(initial=0.0), 1e-12)
+    return GammaModes(_as_frequencies(values), vectors, charges, np.nan_to_num(contributions, nan=0.0), active)
+
+
+def longitudinal_frequencies(
+    force_constants: np.ndarray,
+    born_charges: np.ndarray,
+    electronic: np.ndarray,
+    masses: np.ndarray,
+    volume: float,
+    direction: np.ndarray,
+) -> np.ndarray:
+    """Return the frequencies of the optical modes for q → 0 along a direction, with their macroscopic field.
+
+    :param force_constants: as for :func:`gamma_modes`
+    :param born_charges: likewise
+    :param electronic: (3, 3) ε_∞
+    :param masses: (n,) u
+    :param volume: Å³
+    :param direction: (3,) of q, Cartesian, any length
+    :return: (3n − 3,) THz, ascending; imaginary ones are negative
+    """
+    q = np.asarray(direction, dtype=float)
+    field = np.einsum('f,ifd->id', q, born_charges).ravel()
+    term = DIPOLE_STRENGTH / volume * np.outer(field, field) / (q @ electronic @ q)
+    return _as_frequencies(_optical_modes(_mass_weighted(force_constants + term, masses), masses)[0])
+
+
+def permittivity_spectrum(
+    modes: GammaModes, electronic: np.ndarray, volume: float, frequencies: np.ndarray, damping: float
+) -> np.ndarray:
+    """Return the relative permittivity at given frequencies, (k, 3, 3) complex.
+
+    :param electronic: (3, 3) ε_∞
+    :param volume: Å³
+    :param frequencies: (k,) THz
+    :param damping: THz, γ/2π of every mode
+    """
+    omega = np.asarray(frequencies)[:, None]
+    squares = np.sign(modes.frequencies) * modes.frequencies**2
+    response = DIPOLE_STRENGTH / volume * THZ**2 / (squares - omega**2 - 1j * damping * omega)
+    return electronic + np.einsum('km,ma,mb->kab', response, modes.charges, modes.charges)
+
+
+def reflectivity(spectrum: np.ndarray, polarisation: np.ndarray) -> np.ndarray:
+    """Return the reflectivity at normal incidence, (k,): |(√ε − 1)/(√ε + 1)|² with ε along the polarisation.
+
+    :param spectrum: (k, 3, 3) complex, result of :func:`permittivity_spectrum`
+    :param polarisation: (3,) direction of the electric field; the formula holds along a principal axis
+    """
+    unit = np.asarray(polarisation, dtype=float) / np.linalg.norm(polarisation)
+    index = np.sqrt(np.einsum('a,kab,b->k', unit, spectrum, unit))
+    return np.abs((index - 1) / (index + 1)) ** 2
+
+
+def _mass_weighted(force_constants: np.ndarray, masses: np.ndarray) -> np.ndarray:
+    """Return D = M^−½ Φ M^−½ (3n, 3n), with the symmetric part of Φ."""
+    roots = np.repeat(np.sqrt(masses), 3)
+    return (force_constants + force_constants.T) / (2 * np.outer(roots, roots))
+
+
+def _optical_modes(dynamical: np.ndarray, masses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return eigenvalues (3n − 3,) and eigenvectors (3n − 3, n, 3) in the complement of the rigid translations."""
+    n = len(masses)
+    translations = np.kron(np.sqrt(masses / masses.sum())[:, None], np.eye(3))
+    inner = np.linalg.svd(translations, full_matrices=True)[0][:, 3:]
+    values, vectors = np.linalg.eigh(inner.T @ dynamical @ inner)
+    return values, (inner @ vectors).T.reshape(-1, n, 3)
+
+
+def _as_frequencies(values: np.ndarray) -> np.ndarray:
+    """Return THz of eigenvalues in eV/(Å² u)."""
+    return THZ * np.sign(values) * np.sqrt(np.abs(values))

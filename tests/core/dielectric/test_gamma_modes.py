@@ -1,0 +1,132 @@
+"""Vibrations at Γ against closed formulas of a diatomic crystal, and files of phonopy against phonopy itself."""
+
+import numpy as np
+import pytest
+
+from aiida_goectp.core.dielectric.gamma_modes import (
+    DIPOLE_STRENGTH,
+    THZ,
+    gamma_modes,
+    longitudinal_frequencies,
+    permittivity_spectrum,
+    reflectivity,
+)
+from aiida_goectp.core.dielectric.phonons import BOHR, frequencies, ionic_tensor
+from aiida_goectp.core.dielectric.phonopy_files import born_text, force_constants_text
+
+MASSES = np.array([24.305, 15.999])
+VOLUME, SPRING, CHARGE, ELECTRONIC = 18.7, 12.0, 1.96, 3.1
+REDUCED = MASSES.prod() / MASSES.sum()
+RYDBERG_PER_BOHR2 = 13.605693122994 / BOHR**2
+"""eV/Å²"""
+ELECTRON_MASSES = 2 * 5.48579909065e-4
+"""u, unit of mass of Rydberg atomic units"""
+
+
+def diatomic(spring=SPRING):
+    sign = np.array([[1.0, -1.0], [-1.0, 1.0]])
+    charges = np.array([1, -1])[:, None, None] * np.eye(3) * CHARGE
+    return np.kron(sign, np.eye(3)) * spring, charges
+
+
+def random_crystal(n=5, seed=0):
+    rng = np.random.default_rng(seed)
+    root = rng.normal(size=(3 * n, 3 * n))
+    blocks = (root @ root.T).reshape(n, 3, n, 3)
+    blocks = blocks - blocks.mean(0, keepdims=True)
+    blocks = blocks - blocks.mean(2, keepdims=True)
+    charges = rng.normal(size=(n, 3, 3))
+    return blocks.reshape(3 * n, 3 * n), charges - charges.mean(0), rng.uniform(5, 200, n)
+
+
+def test_a_diatomic_crystal():
+    modes = gamma_modes(*diatomic(), MASSES, VOLUME)
+    np.testing.assert_allclose(modes.frequencies, THZ * np.sqrt(SPRING / REDUCED))
+    static = DIPOLE_STRENGTH / VOLUME * CHARGE**2 / SPRING
+    np.testing.assert_allclose(modes.contributions.sum(0), static * np.eye(3), atol=1e-12)
+    assert modes.active.all()
+
+
+def test_frequencies_and_permittivity_are_those_of_rydberg_units():
+    constants, charges, masses = random_crystal()
+    modes = gamma_modes(constants, charges, masses, 90.0)
+    expected = frequencies(constants / RYDBERG_PER_BOHR2, masses / ELECTRON_MASSES)
+    np.testing.assert_allclose(modes.frequencies, expected[np.abs(expected) > 1e-6], rtol=1e-6)
+    static = ionic_tensor(constants / RYDBERG_PER_BOHR2, charges, 90.0)
+    np.testing.assert_allclose(modes.contributions.sum(0), static, rtol=1e-6, atol=1e-6 * np.abs(static).max())
+
+
+def test_the_relation_of_lyddane_sachs_and_teller():
+    constants, charges = diatomic()
+    electronic = np.eye(3) * ELECTRONIC
+    static = ELECTRONIC + DIPOLE_STRENGTH / VOLUME * CHARGE**2 / SPRING
+    found = longitudinal_frequencies(constants, charges, electronic, MASSES, VOLUME, np.array([0, 0.3, 0]))
+    transverse = THZ * np.sqrt(SPRING / REDUCED)
+    np.testing.assert_allclose(found[:2], transverse)
+    assert (found[2] / transverse) ** 2 == pytest.approx(static / ELECTRONIC, rel=1e-6)
+
+
+def test_an_unstable_mode_is_negative():
+    modes = gamma_modes(*diatomic(-3.0), MASSES, VOLUME)
+    assert (modes.frequencies < 0).all()
+    assert np.trace(modes.contributions.sum(0)) < 0
+
+
+def test_a_mode_without_charge_is_inactive():
+    constants, charges = diatomic()
+    charges[:, 2, 2] = 0
+    modes = gamma_modes(constants, charges, MASSES, VOLUME)
+    assert modes.active.sum() == 2
+    assert not gamma_modes(constants, 0 * charges, MASSES, VOLUME).active.any()
+
+
+def test_the_spectrum_begins_with_the_static_permittivity_and_ends_with_the_electronic_one():
+    constants, charges, masses = random_crystal()
+    modes = gamma_modes(constants, charges, masses, 90.0)
+    electronic = np.diag([2.0, 3.0, 4.0])
+    spectrum = permittivity_spectrum(modes, electronic, 90.0, np.array([0.0, 1e4]), 0.1)
+    np.testing.assert_allclose(spectrum[0].real, electronic + modes.contributions.sum(0), rtol=1e-9)
+    np.testing.assert_allclose(spectrum[1], electronic, atol=1e-3)
+    between = permittivity_spectrum(modes, electronic, 90.0, np.linspace(0.5, 20, 200), 0.1)
+    assert np.linalg.eigvalsh(between.imag).min() > -1e-9  # absorption is not negative
+
+
+def test_light_is_reflected_between_the_transverse_and_the_longitudinal_frequency():
+    constants, charges = diatomic()
+    modes = gamma_modes(constants, charges, MASSES, VOLUME)
+    electronic = np.eye(3) * ELECTRONIC
+    transverse, longitudinal = (
+        modes.frequencies[0],
+        longitudinal_frequencies(constants, charges, electronic, MASSES, VOLUME, np.array([1.0, 0, 0]))[-1],
+    )
+    at = np.array([0.0, (transverse + longitudinal) / 2, 1e4])
+    found = reflectivity(permittivity_spectrum(modes, electronic, VOLUME, at, 1e-4), np.array([1.0, 0, 0]))
+    static = ELECTRONIC + DIPOLE_STRENGTH / VOLUME * CHARGE**2 / SPRING
+    for value, epsilon in ((found[0], static), (found[2], ELECTRONIC)):
+        assert value == pytest.approx(((np.sqrt(epsilon) - 1) / (np.sqrt(epsilon) + 1)) ** 2, rel=1e-3)
+    assert found[1] > 0.99
+
+
+def test_phonopy_reads_the_files(tmp_path):
+    phonopy = pytest.importorskip('phonopy')
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    constants, charges = diatomic()
+    (tmp_path / 'BORN').write_text(born_text(np.eye(3) * ELECTRONIC, charges, np.array([0, 1])))
+    (tmp_path / 'FORCE_CONSTANTS').write_text(force_constants_text(constants))
+    lattice = (1 - np.eye(3)) * (VOLUME * 4) ** (1 / 3) / 2
+    cell = PhonopyAtoms(numbers=[12, 8], masses=MASSES, cell=lattice, scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]])
+    calculation = phonopy.load(
+        unitcell=cell,
+        supercell_matrix=np.eye(3, dtype=int),
+        primitive_matrix=np.eye(3),
+        force_constants_filename=tmp_path / 'FORCE_CONSTANTS',
+        born_filename=tmp_path / 'BORN',
+        symmetrize_fc=False,
+    )
+    calculation.run_qpoints([[0, 0, 0]], nac_q_direction=[1, 0, 0])
+    found = np.sort(calculation.get_qpoints_dict()['frequencies'][0])
+    direction = np.array([1.0, 0, 0]) @ np.linalg.inv(lattice).T
+    expected = longitudinal_frequencies(constants, charges, np.eye(3) * ELECTRONIC, MASSES, VOLUME, direction)
+    np.testing.assert_allclose(found[3:], expected, rtol=1e-4)
+    np.testing.assert_allclose(found[:3], 0, atol=1e-3)
