@@ -8,12 +8,29 @@ from typing import Any, Literal, TypeAlias, get_args
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aiida_goectp.core.formats.model_card import ModelCard
+from aiida_goectp.core.formats.settings import unknown_key
 
-__all__ = ('FEW_LABELS', 'PRESET_NAMES', 'PUBLISHED_RECIPE', 'Preset', 'TrainSettings', 'settings_like')
+__all__ = (
+    'BACKBONE_OPTIONS',
+    'FEW_LABELS',
+    'PRESET_NAMES',
+    'PUBLISHED_RECIPE',
+    'Preset',
+    'TrainSettings',
+    'settings_like',
+)
 
 Preset: TypeAlias = Literal['goectp', 'published', 'descriptors', 'force_constants']
 """kind of network and of its input"""
 PRESET_NAMES: tuple[str, ...] = get_args(Preset)
+
+BACKBONE_OPTIONS: dict[str, tuple[str, ...]] = {
+    'goectp': ('width', 'layers', 'bins', 'even', 'described'),
+    'published': ('width', 'layers', 'bins', 'even', 'described'),
+    'descriptors': ('width', 'layers', 'dropout'),
+    'force_constants': ('scalars', 'vectors', 'tensors', 'layers', 'radial', 'width', 'floor', 'dropout'),
+}
+"""options of the backbone of each preset, as the arguments of its class, which needs torch"""
 
 _FORMER_NAMES = {
     'average_decay': 'ema_decay',
@@ -106,6 +123,14 @@ class TrainSettings(BaseModel):
             if former in values and name in values:
                 raise ValueError(f'{former} is the former name of {name}; give {name} alone')
         return {_FORMER_NAMES.get(name, name): value for name, value in values.items()}
+
+    @model_validator(mode='after')
+    def _check_options(self) -> TrainSettings:
+        known = BACKBONE_OPTIONS[self.preset]
+        for name in self.options:
+            if name not in known:
+                raise ValueError(unknown_key(f'options.{name}', known, 'option'))
+        return self
 
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for a training to be resumed: all values that differ from the defaults.

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 from pydantic import ValidationError
 
 from aiida_goectp.core.formats.model_card import read_card, resolve_model, shipped_models
-from aiida_goectp.core.learning.settings import PUBLISHED_RECIPE, TrainSettings
+from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.settings import read_settings
+from aiida_goectp.core.learning.settings import BACKBONE_OPTIONS, PUBLISHED_RECIPE, TrainSettings
+from aiida_goectp.core.network.descriptors import Descriptors
+from aiida_goectp.core.network.force_constants.network import ForceConstantNetwork
+from aiida_goectp.core.network.icomformer import IComFormer
+from aiida_goectp.core.network.model import ARCHITECTURES
 
 FORMER = {
     'average_decay': 0.0,
@@ -37,3 +45,21 @@ def test_settings_of_shipped_models_are_valid(name):
     settings = [TrainSettings.model_validate(record['settings']) for record in records if 'settings' in record]
     assert settings
     assert all(found.functionals[0] == 'PBEsol' for found in settings)
+
+
+def test_options_of_backbones_are_those_of_their_classes():
+    classes = {
+        'icomformer': IComFormer.__init__,
+        'descriptors': Descriptors.__init__,
+        'covariant': ForceConstantNetwork._build,
+    }
+    assert set(BACKBONE_OPTIONS) == set(ARCHITECTURES)
+    for preset, names in BACKBONE_OPTIONS.items():
+        arguments = list(inspect.signature(classes[ARCHITECTURES[preset]['backbone']]).parameters)
+        assert list(names) == arguments[1:], preset
+
+
+def test_unknown_options_of_the_backbone_are_refused():
+    with pytest.raises(FormatError, match=r"^settings\.options\.widht: unknown option .*'width'"):
+        read_settings(TrainSettings, {'options': {'widht': 8}}, 'settings')
+    assert TrainSettings(preset='descriptors', options={'dropout': 0.1}).options == {'dropout': 0.1}
