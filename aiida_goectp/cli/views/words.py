@@ -30,6 +30,8 @@ _FLAGS = {
     'unseen_element': 'element not in the training set',
     'symmetry_unknown': 'symmetry unknown',
     'unlike_training': 'unlike the training set',
+    'soft_mode': 'soft mode',
+    'unstable': 'unstable mode',
 }
 
 

@@ -20,12 +20,15 @@ TENSORS = (*PARTS, *(f'{part}_std' for part in PARTS))
 DEVIATIONS = ('average_std', 'anisotropy_std', 'eigenvalues_std')
 """names of the columns of standard deviations; their second axis is electronic, ionic, total"""
 
-FLAG_NAMES = ('unseen_element', 'symmetry_unknown', 'unlike_training')
+FLAG_NAMES = ('unseen_element', 'symmetry_unknown', 'unlike_training', 'soft_mode', 'unstable')
 """Name of each bit of a flag, lowest first.
 
 ``unseen_element``: the crystal contains an element that is not in the training set. ``symmetry_unknown``: no symmetry
 could be determined; the trivial point group was used. ``unlike_training``: the leverage of the crystal exceeds the
-99.5th percentile of the validation rows; its standard deviations are unreliable.
+99.5th percentile of the validation rows; its standard deviations are unreliable. ``soft_mode``: more than a quarter of
+the ionic permittivity comes from soft modes, whose stiffness the model cannot resolve. ``unstable``: the predicted
+force constants have a negative optical eigenvalue; such a crystal has no static permittivity in this structure. Only
+models with force constants set the last two.
 """
 
 _Tensors = Annotated[np.ndarray, Column('<f8', ('rows', 3, 3))]

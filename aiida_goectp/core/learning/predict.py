@@ -36,9 +36,11 @@ _SMALLEST = 64
 """atoms; if a batch of so few does not fit into the memory of the device, the prediction stops"""
 _CRYSTALS_A_PROCESS = 500
 """a process starts in about the time that it takes to prepare as many crystals"""
-_UNSEEN, _SYMMETRY_UNKNOWN, _UNLIKE_TRAINING = (
-    np.uint32(1 << FLAG_NAMES.index(name)) for name in ('unseen_element', 'symmetry_unknown', 'unlike_training')
+_UNSEEN, _SYMMETRY_UNKNOWN, _UNLIKE_TRAINING, _SOFT_MODE, _UNSTABLE = (
+    np.uint32(1 << bit) for bit in range(len(FLAG_NAMES))
 )
+_SOFT_SHARE = 0.25
+"""share of the ionic permittivity from soft modes above which a prediction is flagged"""
 
 
 class Predictor:
@@ -125,6 +127,10 @@ class Predictor:
         result.tensors[places[finite]] = tensors[finite]
         result.deviations[places[finite]] = scalars[finite]
         result.flags[places[finite & unlike]] |= _UNLIKE_TRAINING
+        if output.soft_modes is not None:
+            lowest, share = output.soft_modes.T
+            result.flags[places[finite & (share > _SOFT_SHARE)]] |= _SOFT_MODE
+            result.flags[places[finite & (lowest < 0)]] |= _UNSTABLE
         for place in places[~finite]:
             result.errors[place] = 'the output of the network is not finite'
         return True
@@ -157,20 +163,18 @@ def committee_output(model: LoadedModel, batch: GraphBatch, functional: torch.Te
 
     :param functional: (c,) index of the functional of each crystal; None for the first one
     """
-    tensors, leverage = [], []
-    for network in model.members:
-        found, distance = network.evaluate(batch, functional)
-        tensors.append(found)
-        leverage.append(distance)
-    outputs = torch.stack(tensors).double().cpu().numpy()
+    found = [network.evaluate(batch, functional) for network in model.members]
+    outputs = torch.stack([output.tensors for output in found]).double().cpu().numpy()
     members = np.full((*outputs.shape[:2], 3, 3, 3), np.nan)
     for place, name in enumerate(model.card.targets):
         members[:, :, TENSORS.index(name)] = outputs[:, :, place]
     if {'electronic', 'ionic'} <= set(model.card.targets):
         members[:, :, 2] = members[:, :, 0] + members[:, :, 1]
     density = mean_by(batch.atom_density.unsqueeze(1), batch.owners, len(batch.projectors)).squeeze(1)
-    mean_leverage = torch.stack(leverage).mean(dim=0).double().cpu().numpy()
-    return CommitteeOutput(members, mean_leverage, density.double().cpu().numpy())
+    leverage = torch.stack([output.leverage for output in found]).mean(dim=0).double().cpu().numpy()
+    soft = [output.soft_modes for output in found if output.soft_modes is not None]
+    soft_modes = torch.stack(soft).mean(dim=0).double().cpu().numpy() if soft else None
+    return CommitteeOutput(members, leverage, density.double().cpu().numpy(), soft_modes)
 
 
 def predict_crystals(

@@ -44,6 +44,9 @@ class CommitteeOutput(NamedTuple):
     """(c,) h, mean over the members; NaN for a model without calibration"""
     density: np.ndarray
     """(c,) atoms per Å³"""
+    soft_modes: np.ndarray | None = None
+    """(c, 2) lowest optical eigenvalue of the force constants (eV/Å²) and share of soft modes in the ionic
+    permittivity, means over the members that predict force constants; None if none does"""
 
 
 class Deviations(NamedTuple):

@@ -14,7 +14,7 @@ from aiida_goectp.core.network.fast import fast_icomformer
 from aiida_goectp.core.network.force_constants.network import ForceConstantNetwork
 from aiida_goectp.core.network.heads import HEADS
 from aiida_goectp.core.network.icomformer import IComFormer
-from aiida_goectp.core.network.symmetrise import leverage_of, mean_by, symmetrised
+from aiida_goectp.core.network.symmetrise import NetworkOutput, leverage_of, mean_by, symmetrised
 
 __all__ = ('ARCHITECTURES', 'GoeCTP', 'Network', 'architecture_of', 'build_network')
 
@@ -85,10 +85,10 @@ class GoeCTP(nn.Module):
         """C, number of features of a crystal."""
         return self.backbone.width
 
-    def evaluate(self, batch: GraphBatch, functional: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return permittivities (c, targets, 3, 3) and the leverage of each crystal (c,), NaN if not calibrated."""
+    def evaluate(self, batch: GraphBatch, functional: torch.Tensor | None = None) -> NetworkOutput:
+        """Return permittivities and leverages."""
         features = self.features(batch, functional=functional)
-        return self.tensors(features, batch), self.leverage(features, batch)
+        return NetworkOutput(self.tensors(features, batch), self.leverage(features, batch))
 
     def features(self, batch: GraphBatch, plain: bool = False, functional: torch.Tensor | None = None) -> torch.Tensor:
         """Return the input of the last linear map of the head for each graph, (g, C)."""

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
 from aiida_goectp.core.network.batch import GraphBatch
 
-__all__ = ('average_with_vacuum', 'leverage_of', 'mean_by', 'symmetrised')
+__all__ = ('NetworkOutput', 'average_with_vacuum', 'leverage_of', 'mean_by', 'symmetrised')
+
+
+class NetworkOutput(NamedTuple):
+    """Output of a network for c crystals."""
+
+    tensors: torch.Tensor
+    """(c, targets, 3, 3) relative permittivities in the Cartesian frame of each crystal"""
+    leverage: torch.Tensor
+    """(c,) NaN if the network is not calibrated"""
+    soft_modes: torch.Tensor | None = None
+    """(c, 2) see :func:`.softest_modes`; None for a network without force constants"""
 
 
 def mean_by(values: torch.Tensor, index: torch.Tensor, size: int) -> torch.Tensor:

@@ -30,7 +30,7 @@ from aiida_goectp.core.network.force_constants.trunk import (
     perceptron,
     quadrupole,
 )
-from aiida_goectp.core.network.symmetrise import leverage_of, mean_by, symmetrised
+from aiida_goectp.core.network.symmetrise import NetworkOutput, leverage_of, mean_by, symmetrised
 
 __all__ = ('ForceConstantNetwork', 'LatticeResponse', 'ionic_permittivity')
 
@@ -116,7 +116,9 @@ class ForceConstantNetwork(nn.Module):
         :param plain: as for :class:`.GoeCTP`; there is one implementation
         :param functional: (c,) indices into ``functionals``; None for the first one
         """
-        return self.response(_cells_of(batch), functional) if self.training else self.evaluate(batch, functional)[0]
+        return (
+            self.response(_cells_of(batch), functional) if self.training else self.evaluate(batch, functional).tensors
+        )
 
     def features(self, batch: GraphBatch, plain: bool = False, functional: torch.Tensor | None = None) -> torch.Tensor:
         """Return the pooled scalars of each crystal, (c, C)."""
@@ -128,9 +130,14 @@ class ForceConstantNetwork(nn.Module):
         """Return permittivities (c, 2, 3, 3) and leverages (c,); see :meth:`.GoeCTP.evaluate`."""
         cells = _cells_of(batch)
         response = self.response(cells, functional)
-        tensors = torch.stack([response.electronic, ionic_permittivity(response, cells, self.floor)], dim=1)
+        ionic = ionic_permittivity(response, cells, self.floor)
+        tensors = torch.stack([response.electronic, ionic], dim=1)
         tensors = (tensors + tensors.transpose(-1, -2)) / 2
-        return symmetrised(tensors, batch, self.targets), leverage_of(response.features, self.whitening)
+        return NetworkOutput(
+            symmetrised(tensors, batch, self.targets),
+            leverage_of(response.features, self.whitening),
+            softest_modes(response, cells, self.floor),
+        )
 
     def response(self, cells: CellBatch, functional: torch.Tensor | None = None) -> LatticeResponse:
         """Return force constants, Born charges and ε_∞ in the primitive cell of each crystal."""
@@ -245,10 +252,39 @@ def group_permittivity(
     :param charges: (N, 3, 3) e, Born charges of all atoms of the batch
     :param floor: as for :func:`ionic_permittivity`
     """
-    n = group.atoms.shape[1]
-    unit = torch.eye(3, dtype=matrices.dtype, device=matrices.device)
-    translations = unit.repeat(n, n) * (_TRANSLATION_STIFFNESS / n)
-    inverse = bounded_inverse(matrices + translations, floor)
-    strengths = charges[group.atoms].permute(0, 2, 1, 3).reshape(len(matrices), 3, 3 * n)
+    inverse = bounded_inverse(_with_stiff_translations(matrices), floor)
+    strengths = _strengths(group, charges)
     scale = 4 * math.pi * COULOMB / cells.volumes[group.cells]
     return scale[:, None, None] * (strengths @ inverse @ strengths.transpose(1, 2))
+
+
+def softest_modes(response: LatticeResponse, cells: CellBatch, floor: float) -> torch.Tensor:
+    """Return the lowest optical eigenvalue of the force constants and the share of soft modes of each cell, (c, 2).
+
+    The eigenvalue is in eV/Å², negative for an unstable crystal. The share is that of the trace of the ionic
+    permittivity which comes from eigenvalues of absolute value below twice the floor: there the floor decides. A cell
+    with one atom has no optical mode: infinity and zero.
+
+    :param floor: as for :func:`ionic_permittivity`
+    """
+    found = response.electronic.new_zeros(len(cells), 2)
+    for group, matrices in zip(cells.groups, response.force_constants, strict=True):
+        values, vectors = torch.linalg.eigh(_with_stiff_translations(matrices.double()))
+        weights = (_strengths(group, response.born_charges).double() @ vectors).square().sum(1)
+        weights = weights / torch.sqrt(values.square() + floor**2)
+        soft = torch.where(values.abs() < 2 * floor, weights, 0.0).sum(1) / weights.sum(1).clamp(min=1e-12)
+        optical = matrices.shape[1] > 3
+        lowest = values[:, 0] if optical else torch.full_like(values[:, 0], float('inf'))
+        found = found.index_copy(0, group.cells, torch.stack([lowest, soft], dim=1).to(found.dtype))
+    return found
+
+
+def _with_stiff_translations(matrices: torch.Tensor) -> torch.Tensor:
+    n = matrices.shape[1] // 3
+    unit = torch.eye(3, dtype=matrices.dtype, device=matrices.device)
+    return matrices + unit.repeat(n, n) * (_TRANSLATION_STIFFNESS / n)
+
+
+def _strengths(group: SizeGroup, charges: torch.Tensor) -> torch.Tensor:
+    """Return the charges of the cells of a group as matrices (g, 3, 3n), field by displacement."""
+    return charges[group.atoms].permute(0, 2, 1, 3).flatten(2)

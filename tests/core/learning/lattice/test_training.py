@@ -7,12 +7,14 @@ import torch
 from aiida_goectp.core.crystals import Crystal, CrystalSet
 from aiida_goectp.core.crystals.equivalent import make_supercell
 from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.dielectric.predictions import flag_names
 from aiida_goectp.core.learning.lattice.labels import LatticeLabels
 from aiida_goectp.core.learning.lattice.loss import permittivity_weight
 from aiida_goectp.core.learning.predict import predict_crystals
 from aiida_goectp.core.learning.settings import TrainSettings
 from aiida_goectp.core.learning.train import train_committee
 from aiida_goectp.core.network.batch import GraphBatch
+from aiida_goectp.core.network.checkpoint import load_model, save_model
 from aiida_goectp.core.network.force_constants.network import LatticeResponse, group_permittivity, ionic_permittivity
 from aiida_goectp.core.network.preparation import prepare
 from tests import tiny
@@ -125,6 +127,26 @@ def test_a_training_learns_force_constants_charges_and_permittivities(data):
     assert np.median(np.abs(errors)) < 0.15
     charges = response.born_charges.numpy()[:, [0, 1, 2], [0, 1, 2]].mean(axis=1)
     assert np.abs(charges).mean() == pytest.approx(np.abs(data.born_charges[:, 0, 0]).mean(), rel=0.1)
+
+
+def test_soft_and_unstable_crystals_are_flagged(data, tmp_path):
+    path = tiny.write_lattice_model(tmp_path / 'model.safetensors')
+    loaded = load_model(path)
+    flags = {}
+    for name, stiffness in (('stiff', 60.0), ('soft', 0.1), ('unstable', -3.0)):
+        (network,) = loaded.members
+        with torch.no_grad():  # springs of one stiffness, without internal coordinates
+            network.springs.coefficients[3].weight.zero_()
+            network.springs.coefficients[3].bias.copy_(torch.tensor([stiffness / 50, 0, 0, 0, 0, 0]))
+            network.coordinates.coefficients[3].weight.zero_()
+            network.coordinates.coefficients[3].bias.zero_()
+        save_model(path, [network], loaded.card)
+        found = predict_crystals(data.crystals, path.read_bytes(), device='cpu')
+        flags[name] = {item for row in found.flags for item in flag_names(row)} - {'unseen_element'}
+        assert not found.failed.any()
+    assert flags['stiff'] == set()
+    assert 'soft_mode' in flags['soft']
+    assert 'unstable' in flags['unstable']
 
 
 def test_rows_with_force_constants_alone_are_learnt_from(data):
