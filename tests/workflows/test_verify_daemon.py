@@ -18,7 +18,7 @@ computer = orm.load_computer('localhost')
 computer.set_minimum_job_poll_interval(0.5)
 code = orm.InstalledCode(label='bash', computer=computer, filepath_executable='/bin/bash').store()
 inputs, table = screened(textbook())
-dfpt = {'table': orm.Dict(table), 'code': code, 'seconds': orm.Float(8.0)}
+dfpt = {'table': orm.Dict(table), 'code': code, 'seconds': orm.Float(12.0)}
 print(submit(VerifyWorkChain, **inputs, engine=NAME, dfpt=dfpt, max_concurrent=2).pk)
 """
 
