@@ -19,6 +19,8 @@ unexport AIIDA_PROFILE
 TORCH := torch==2.13.0
 # number of processes that run tests; each takes whole files
 WORKERS ?= 2
+# of make fuzz
+SECONDS ?= 600
 STRUCTURES ?= examples/structures
 PROPERTIES ?= $(wildcard $(STRUCTURES)/properties.csv)
 CAMPAIGN ?= examples/campaign.yaml
@@ -26,7 +28,7 @@ CAMPAIGN ?= examples/campaign.yaml
 DFPT ?=
 SCREEN ?= $(if $(PROPERTIES),--merit gap_total --min-gap 1 )--select 10
 
-.PHONY: help install quickstart campaign profile test lint docs clean
+.PHONY: help install quickstart campaign profile test fuzz lint docs clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -44,7 +46,10 @@ campaign: $(VENV)/.quantumespresso .aiida/.ready ## active learning with Quantum
 	aiida-goectp campaign start --run $(CAMPAIGN)
 
 test: lint .aiida/.ready ## run lint and the tests; CI=true includes the slow ones
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(if $(filter true 1,$(CI)),,-m "not slow and not services") $(PYTEST)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(filter true 1,$(CI)),,-m "not slow and not services") $(PYTEST)
+
+fuzz: $(VENV)/.fuzz ## run all readers on damaged files, guided by coverage; SECONDS=600 in all
+	$(BIN)/python fuzz/run.py --seconds $(SECONDS)
 
 lint: $(VENV)/.tests ## run ruff, format check and mypy
 	$(BIN)/ruff check .
@@ -89,6 +94,10 @@ $(VENV)/.package: $(VENV)/.torch pyproject.toml constraints.txt
 
 $(VENV)/.tests: $(VENV)/.package
 	$(PIP) --editable '.[tests,lint,quantumespresso]'
+	@touch $@
+
+$(VENV)/.fuzz: $(VENV)/.tests
+	$(PIP) --editable '.[tests,fuzz]'
 	@touch $@
 
 $(VENV)/.quantumespresso: $(VENV)/.package

@@ -28,6 +28,12 @@ settings.register_profile('no deadline', deadline=None)  # of a busy machine
 settings.load_profile('no deadline')
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files with slow tests first: a process that ends with one leaves the other processes without work."""
+    slow = {item.path for item in items if item.get_closest_marker('slow')}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope='module', autouse=True)
 def empty_profile(aiida_profile) -> None:
     """Empty the profile before each test file, since the files that share a worker and their order vary."""
