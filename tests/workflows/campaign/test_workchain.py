@@ -417,15 +417,16 @@ def test_protocols(any_code, known):
     pool, model, _ = known
     assert set(ActiveLearningWorkChain.get_available_protocols()) == {'fast', 'balanced', 'stringent'}
     for protocol in ('fast', 'balanced', 'stringent'):
+    codes = {'pw_code': any_code, 'ph_code': any_code}
         builder = ActiveLearningWorkChain.get_builder_from_protocol(
-            any_code, pool, searching.start_dataset(), 'quantumespresso', {}, model, protocol
+            any_code, pool, searching.start_dataset(), 'quantumespresso', codes, model, protocol
         )
         assert ActiveLearningWorkChain.spec().inputs.validate(builder_inputs(builder)) is None
         assert builder.max_trainings == 1  # without a scheduler each training uses the whole machine
         assert builder.train['goectp']['settings']['members'] == 1
     with pytest.raises(ValueError, match='speed'):
         ActiveLearningWorkChain.get_builder_from_protocol(any_code, pool, builder.dataset, 'vasp', speed=1)
-    with pytest.warns(UserWarning, match=r'predict\.goectp\.devise'):
+    with pytest.raises(ValueError, match=r'predict\.goectp\.devise: unknown input'):
         ActiveLearningWorkChain.get_builder_from_protocol(
             any_code, pool, builder.dataset, 'vasp', overrides={'predict': {'goectp': {'devise': 'cpu'}}}
         )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import pytest
 from aiida import orm
 
@@ -115,23 +113,25 @@ def test_options_apply_to_all_jobs(build):
         assert options['resources'] == {'num_machines': 2}
 
 
-def test_overrides_are_merged_and_unknown_keys_warn(build):
+def test_overrides_are_merged_and_unknown_keys_refused(build):
     overrides = {
         'incar': {'kpar': 4},
         'relax': False,
         'relaxation': {'vasp': {'parameters': {'incar': {'ncore': 4}}}},
         'dfpt': {'calc': {'metadata': {'options': {'account': 'me'}}}},
     }
-    with warnings.catch_warnings():
-        warnings.simplefilter('error', UserWarning)
-        builder = build(overrides=overrides)
+    builder = build(overrides=overrides)
     response, relaxation = _incars(builder)
     assert (response['kpar'], relaxation['kpar'], relaxation['ncore']) == (4, 4, 4)
     assert 'ncore' not in response
     assert builder.relax.value is False
     assert builder.dfpt.calc.metadata.options['account'] == 'me'
-    with pytest.warns(UserWarning, match=r'encutt, dfpt\.parametrs'):
+    with pytest.raises(ValueError, match=r'dfpt\.parametrs: unknown input .*encutt: unknown input'):
         build(overrides={'encutt': 3, 'dfpt': {'parametrs': {}}})
+    with pytest.raises(ValueError, match=r'options\.queue: unknown input .*queue_name'):
+        build(options={'queue': 'long'})
+    with pytest.raises(ValueError, match=r'functional: .*PBEsoll'):
+        build(functional='PBEsoll')
 
 
 def test_ncore_is_refused_in_the_response(build):
