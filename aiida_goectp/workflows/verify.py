@@ -273,7 +273,8 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
         inputs = self._engine_inputs(name) if earlier else {}
         if inputs is None:
             return True
-        runs: list[Any] = [node for node in map(orm.load_node, earlier) if same_settings(node, self._engine, inputs)]
+        found: list[Any] = [orm.load_node(pk) for pk in earlier]
+        runs = [node for node in found if same_settings(node, self._engine, inputs)]
         for node in runs:
             if node.is_finished_ok:
                 row.update(state=REUSED, pk=node.pk)

@@ -234,7 +234,7 @@ def _band_gap(lines: list[str]) -> float | None:
 
 def _born_charges(lines: list[str], row: int) -> np.ndarray | None:
     """Return the tensors of consecutive ions, beginning with ion 1; ``None`` if one is damaged."""
-    charges = []
+    charges: list[np.ndarray] = []
     while lines[row : row + 1] and lines[row].split() == ['ion', str(len(charges) + 1)]:
         block = lines[row + 1 : row + 4]
         tensor = _block(block, 1)

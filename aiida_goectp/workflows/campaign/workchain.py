@@ -431,13 +431,10 @@ class ActiveLearningWorkChain(ProtocolMixin, SubmitOnceMixin):
         )
         self.out('stop', concluded.stop)
         self.out('core_hours', concluded.core_hours)
-        self._attach()
+        self.attach_partial_results()
 
-    def _attach(self) -> None:
-        """Attach the current state; a campaign that ends with an exit code can be extended as well.
-
-        An input that was kept is not attached: the campaign would be an ancestor of whatever uses it later.
-        """
+    def attach_partial_results(self) -> None:
+        """Attach the current state, with which any campaign can be extended; an input that was kept is no output."""
         given = {item.uuid for item in self.node.base.links.get_incoming(node_class=orm.Data).all_nodes()}
         for name in ('model', 'dataset', 'history'):
             node = self.ctx.get(name, None)
@@ -446,10 +443,6 @@ class ActiveLearningWorkChain(ProtocolMixin, SubmitOnceMixin):
         for name, picks in self.ctx.get('picks', {}).items():
             self.out(f'picks.{name}', picks)
 
-    def attach_partial_results(self) -> None:
-        """Attach the current state if a step raises an exception."""
-        self._attach()
-
     def _end(self, code: ExitCode) -> ExitCode:
-        self._attach()
+        self.attach_partial_results()
         return code

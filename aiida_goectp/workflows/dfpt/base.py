@@ -264,16 +264,18 @@ class DfptWorkChain(ProtocolMixin, SubmitOnceMixin):
             cls.get_protocol_inputs(arguments.get('protocol'), arguments.get('overrides'))
 
     @classmethod
-    def common_inputs(cls, inputs: Mapping[str, Any]) -> dict[str, orm.Data]:
-        """Return the protocol inputs that all engines share as nodes, to be set on a builder.
+    def common_inputs(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the protocol inputs that all engines share, to be set on a builder: nodes, and `continue_from`.
 
         :param inputs: from :meth:`get_protocol_inputs`
         """
-        nodes: dict[str, orm.Data] = {
+        nodes: dict[str, Any] = {
             name: orm.Bool(inputs[name]) for name in ('relax', 'electronic_only', 'clean_workdir') if name in inputs
         }
         if inputs.get('thresholds'):
             nodes['thresholds'] = orm.Dict(inputs['thresholds'])
+        if 'continue_from' in inputs:
+            nodes['continue_from'] = inputs['continue_from']
         return nodes
 
     # Steps of the outline

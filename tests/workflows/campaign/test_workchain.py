@@ -10,6 +10,7 @@ from aiida_goectp.calculations.datasets import split_dataset
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.workflows.aiida_private import STEP_RAISED, builder_inputs
+from aiida_goectp.workflows.campaign import workchain
 from aiida_goectp.workflows.campaign.state import campaign_state
 from aiida_goectp.workflows.campaign.stop import request_stop
 from aiida_goectp.workflows.campaign.workchain import ActiveLearningWorkChain
@@ -254,7 +255,7 @@ def test_a_campaign_returns_none_of_its_inputs(search, known):
 
 
 def test_a_step_that_raises_leaves_the_state_of_the_campaign(search, monkeypatch):
-    monkeypatch.setattr(ActiveLearningWorkChain, 'decide_retraining', lambda self: {}['policy'])
+    monkeypatch.setattr(workchain, 'decide_retraining', lambda history, policy: {}['policy'])
     results, node = search(overrides={'stop_rules': {'max_rounds': 1}})
     assert node.exit_status == STEP_RAISED
     assert 'KeyError' in node.exit_message
@@ -416,8 +417,8 @@ def test_invalid_inputs(any_code, known, write_model, predict_by_hand, overrides
 def test_protocols(any_code, known):
     pool, model, _ = known
     assert set(ActiveLearningWorkChain.get_available_protocols()) == {'fast', 'balanced', 'stringent'}
-    for protocol in ('fast', 'balanced', 'stringent'):
     codes = {'pw_code': any_code, 'ph_code': any_code}
+    for protocol in ('fast', 'balanced', 'stringent'):
         builder = ActiveLearningWorkChain.get_builder_from_protocol(
             any_code, pool, searching.start_dataset(), 'quantumespresso', codes, model, protocol
         )

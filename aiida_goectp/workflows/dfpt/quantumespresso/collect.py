@@ -126,11 +126,7 @@ def dielectric_from_quantumespresso(
         max_force=_max_force(forces, len(crystal.atomic_numbers)),
         scf_converged=bool(convergence.get('convergence_achieved', True)) and response_converged(files.get(OUTPUT, '')),
         engine='quantumespresso',
-        functional=functional_name(
-            str(ground_state.get('dft_exchange_correlation') or ''),
-            {**(settings.get('ground_state') or {}), **(settings.get('response') or {})},
-            bool(ground_state.get('lda_plus_u_calculation')),
-        ),
+        functional=_functional(ground_state, settings),
         settings={
             **settings,
             **({'notes': notes} if notes else {}),
@@ -140,6 +136,12 @@ def dielectric_from_quantumespresso(
             'mesh_offset': ground_state.get('monkhorst_pack_offset'),
         },
     )
+
+
+def _functional(ground_state: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    parameters = {**(settings.get('ground_state') or {}), **(settings.get('response') or {})}
+    text = str(ground_state.get('dft_exchange_correlation') or '')
+    return functional_name(text, parameters, bool(ground_state.get('lda_plus_u_calculation')))
 
 
 def _read(

@@ -32,7 +32,7 @@ class PhGammaBaseWorkChain(NamedStepFailureMixin, PausableRestartMixin, PhBaseWo
     _process_class = PhGammaCalculation
 
     @classmethod
-    def define(cls, spec: WorkChainSpec) -> None:
+    def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
         """Expose the outputs of ``PhGammaCalculation``; AiiDA finds them by the class that exposes them."""
         super().define(spec)
         spec.expose_outputs(PhGammaCalculation, exclude=('retrieved_folder',))

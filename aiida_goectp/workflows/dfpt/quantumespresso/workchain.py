@@ -378,7 +378,7 @@ def _has_tensors(job: orm.CalcJobNode) -> bool:
 
 def _converged(job: orm.CalcJobNode) -> bool:
     """Return whether the output shows a converged response; ph.x may end without an error message if it is not."""
-    return response_converged(read_retrieved(job, job.get_option('output_filename')))
+    return response_converged(read_retrieved(job, str(job.get_option('output_filename'))))
 
 
 def _job(inputs: Mapping[str, Any], code: orm.AbstractCode) -> dict[str, Any]:

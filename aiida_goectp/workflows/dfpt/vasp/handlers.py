@@ -59,7 +59,7 @@ class VaspBaseWorkChain(NamedStepFailureMixin, PausableRestartMixin, VaspWorkCha
     )
 
     @classmethod
-    def define(cls, spec: WorkChainSpec) -> None:
+    def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
         """Define the limit of the wall time, and exit codes."""
         super().define(spec)
         spec.input(
@@ -272,7 +272,7 @@ class VaspResponseBaseWorkChain(VaspBaseWorkChain):
     """
 
     @classmethod
-    def define(cls, spec: WorkChainSpec) -> None:
+    def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
         """Define the validator of the inputs, and an exit code."""
         super().define(spec)
         spec.inputs.validator = validate_response

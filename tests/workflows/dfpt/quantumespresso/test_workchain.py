@@ -7,6 +7,7 @@ import pytest
 from aiida.engine import run_get_node
 
 from aiida_goectp.workflows.dfpt.quantumespresso.workchain import QuantumEspressoDfptWorkChain
+from aiida_goectp.workflows.failures import ended_within_step
 from aiida_goectp.workflows.protocols.mixin import merge
 from tests.workflows.dfpt.quantumespresso.quantum_espresso import CHEAP, FCC, crystal, notes, outcome, rocksalt
 
@@ -193,12 +194,16 @@ def test_a_step_that_raises_after_the_job_loses_nothing(run, generated_family, l
 
     from aiida_goectp.workflows.dfpt.quantumespresso.ph_gamma import PhGammaBaseWorkChain
 
-    def results(self):
+    def get_outputs(self, node):
         raise KeyError('kind')
 
-    monkeypatch.setattr(PwBaseWorkChain if where == 'pw' else PhGammaBaseWorkChain, 'results', results)
+    broken = PwBaseWorkChain if where == 'pw' else PhGammaBaseWorkChain
+    monkeypatch.setattr(broken, 'get_outputs', get_outputs)
     outputs, node = run(lithium_fluoride, generated_family, CHEAP)
     assert node.is_finished_ok, outcome(node)
+    (child,) = jobs_of(node, broken.__name__)
+    assert ended_within_step(child)
+    assert child.is_excepted == (where == 'pw')
     assert outputs['dielectric'].dielectric.ionic is not None
     assert not notes(outputs['dielectric'])
 
