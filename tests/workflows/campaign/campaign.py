@@ -56,7 +56,7 @@ def screened(crystal_set, number=6):
     file = orm.SinglefileData(io.BytesIO(stream.getvalue()), filename='textbook.npz')
     crystals = import_structures(file_0=file)
     predictions = predict(crystals)
-    ranking = rank_crystals(crystals, predictions)
+    ranking = rank_crystals(crystals, predictions, keep_duplicates=orm.Bool(True))
     chosen = select_top(ranking, crystals, orm.Int(number))
     table = {
         str(crystal_set.hashes[row]): answer(DIAGONALS[crystal.id], len(crystal.atomic_numbers))
