@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from aiida.cmdline.params import options
 
 from aiida_goectp.cli import echo
 from aiida_goectp.cli.params import GoectpCodeParam
+from aiida_goectp.core.formats.json_input import parse_json
+from aiida_goectp.core.formats.npz import FormatError
 
 __all__ = (
     'ACCOUNT',
@@ -91,8 +92,8 @@ def parse_json_settings(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     settings = {}
     for name, text in pairs:
         try:
-            settings[name] = json.loads(text)
-        except json.JSONDecodeError as error:
+            settings[name] = parse_json(text)
+        except FormatError as error:
             raise click.UsageError(f'--set {name}: invalid JSON ({error}); quote strings: \'"text"\'') from error
     return settings
 

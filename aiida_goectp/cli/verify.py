@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import click
@@ -205,20 +207,34 @@ def _threshold(name: str, text: str) -> float | None:
         raise click.UsageError(f"--threshold {name}: invalid value {text!r}; give a number or 'off'") from error
 
 
+def _read_overrides(file: Path) -> dict[str, Any]:
+    """Return the overrides in a YAML file.
+
+    :raises click.UsageError: not a YAML file with keys
+    """
+    from aiida_goectp.cli.yaml_files import read_yaml
+
+    try:
+        content = read_yaml(file.read_text(encoding='utf-8'), str(file))[1]
+    except ValueError as error:  # FormatError included
+        raise click.UsageError(f'--overrides {error}') from error
+    if not isinstance(content, dict | NoneType):
+        raise click.UsageError(f'--overrides {file}: expected keys as in the protocol, found {content!r:.60}')
+    return content or {}
+
+
 def _engine_arguments(engine: Any, values: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of the engine that the options give.
 
     :raises click.UsageError: invalid option values
     """
-    import yaml
-
     from aiida_goectp.cli.engine_arguments import engine_arguments
 
     requested = {
         **{name: values[name] for name in ('potentials', 'protocol', 'relax', 'electronic_only', 'processes')},
         'codes': values['codes'],
         'options': scheduler_options(values),
-        'overrides': yaml.safe_load(values['overrides'].read_text()) or {} if values['overrides'] else {},
+        'overrides': _read_overrides(values['overrides']) if values['overrides'] else {},
         'arguments': parse_json_settings(values['settings']),
     }
     try:

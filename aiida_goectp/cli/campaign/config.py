@@ -10,6 +10,7 @@ import click
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
+from aiida_goectp.cli.yaml_files import read_yaml
 from aiida_goectp.core.crystals.property_table import TableSettings
 from aiida_goectp.core.dielectric.gates import check_thresholds
 from aiida_goectp.core.formats.functionals import check_functional
@@ -176,11 +177,9 @@ def read_config(path: Path) -> CampaignConfig:
     """
     try:
         text = path.read_text(encoding='utf-8')
-        tree, values = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
+        tree, values = read_yaml(text, path.name)
     except UnicodeDecodeError as error:
         raise FormatError(f'{path.name}: not a text file ({error}); give a YAML file') from error
-    except yaml.YAMLError as error:
-        raise FormatError(f'{path.name}: invalid YAML: {" ".join(str(error).split())}') from error
     if not isinstance(tree, yaml.MappingNode):
         raise FormatError(f'{path.name}: no keys found; print an example with `aiida-goectp campaign template`')
     lines: dict[str, int] = {}

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import click
-import yaml
 from aiida import orm
 
 from aiida_goectp.cli.jobs import validated
 from aiida_goectp.cli.queries import last_history
+from aiida_goectp.cli.yaml_files import read_yaml
+from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.selection import StopRules, should_stop
 from aiida_goectp.workflows.campaign.state import campaign_state
@@ -36,8 +37,8 @@ def parse_rules(pairs: Iterable[str]) -> dict[str, Any]:
             if not isinstance(section, dict):
                 raise click.UsageError(f'--rule {text}: {name} already has a value; give either it or its keys')
         try:
-            section[last] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            section[last] = read_yaml(value, key)[1]
+        except FormatError as error:
             raise click.UsageError(f'--rule {text}: invalid value {value!r}') from error
     return rules
 

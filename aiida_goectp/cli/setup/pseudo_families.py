@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from aiida.manage import get_manager
 from aiida.plugins import GroupFactory
 
 from aiida_goectp.cli import echo
+from aiida_goectp.core.formats.json_input import parse_json
 
 if TYPE_CHECKING:
     from aiida_pseudo.groups.family import PseudoPotentialFamily
@@ -67,7 +67,7 @@ def read_cutoffs(path: Path) -> dict[str, dict[str, dict[str, float]]]:
     :raises FamilyError: invalid JSON, or another structure
     """
     try:
-        content = json.loads(path.read_text())
+        content = parse_json(path.read_bytes())
         return {
             str(stringency): {
                 str(element): {name: float(values[name]) for name in ('cutoff_wfc', 'cutoff_rho')}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from aiida_goectp.cli.queries import is_campaign
 from aiida_goectp.cli.views.campaign_status import campaign_status
 from aiida_goectp.cli.views.training import training_line
 from aiida_goectp.cli.views.words import duration
+from aiida_goectp.core.formats.json_input import parse_json
 from aiida_goectp.workflows.screen import ScreenWorkChain
 
 __all__ = ('run_and_report', 'status_line')
@@ -126,6 +126,6 @@ def _job_rows(job: Any) -> int:
     if workdir is None or job.computer.transport_type != 'core.local':
         return 0
     try:
-        return int(json.loads((Path(workdir) / PredictCalculation.STATUS).read_text())['rows_done'])
-    except (OSError, ValueError, KeyError):
+        return int(parse_json((Path(workdir) / PredictCalculation.STATUS).read_bytes())['rows_done'])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return 0  # no status file yet

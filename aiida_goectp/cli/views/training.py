@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from aiida import orm
 from aiida_goectp.calculations.monitors import read_remote
 from aiida_goectp.calculations.train import TrainCalculation
 from aiida_goectp.cli.views.words import counted, duration
+from aiida_goectp.core.formats.json_input import parse_json
 
 __all__ = ('training_line',)
 
@@ -63,7 +63,7 @@ def _status(job: Any) -> dict[str, Any]:
     try:
         with job.get_authinfo().get_transport() as transport:
             content = read_remote(job, transport, TrainCalculation.STATUS)
-        status = json.loads(content or b'{}')
+        status = parse_json(content or b'{}')
     except (OSError, ValueError):
         return {}
     return status if isinstance(status, dict) else {}

@@ -77,7 +77,7 @@ def collect(entries: Iterable[Entry]) -> CrystalSet:
     for name, (row, columns, _) in zip(ids, listed, strict=True):
         if isinstance(row, Failure):
             failures.append(row._replace(id=name))
-        elif len(names.keys() | columns.keys()) > _MAX_COLUMNS:
+        elif len(columns) > _MAX_COLUMNS or len(names.keys() | columns.keys()) > _MAX_COLUMNS:
             text = f'its properties make more than {_MAX_COLUMNS} columns; leave some out'
             failures.append(Failure(name, 'unreadable_row', text))
         elif text := _text_in_numeric_column(columns):

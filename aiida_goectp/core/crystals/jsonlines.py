@@ -47,6 +47,8 @@ def read_jsonlines(name: str, stem: str, content: bytes) -> Iterator[Entry]:
             yield Entry(_crystal(label, data), scalars(data, _OWN), f'{name}, line {number}')
         except CrystalError as error:
             yield _failed(label, error.code, name, number, str(error))
+        except RecursionError:
+            yield _failed(label, 'unreadable_row', name, number, 'nested too deeply')
 
 
 def _failed(label: str, code: str, name: str, line: int, text: str) -> Entry:

@@ -137,7 +137,10 @@ def _rows(name: str, content: bytes, settings: TableSettings) -> tuple[list[str]
         raise FormatError(f'{name}: not a table in text form; give a CSV file')
     lines = text.splitlines()
     first = next((line for line in lines if line.strip() and not line.startswith('#')), '')
-    separator = _separator(name, first, settings.id_column)
+    try:
+        separator = _separator(name, first, settings.id_column)
+    except csv.Error as error:
+        raise FormatError(f'{name}: not a CSV table ({error})') from error
     reader = csv.reader(io.StringIO(text, newline=''), delimiter=separator, strict=True)
     header: list[str] = []
     rows: list[tuple[int, list[str]]] = []
@@ -159,6 +162,8 @@ def _rows(name: str, content: bytes, settings: TableSettings) -> tuple[list[str]
             rows.append((reader.line_num, entries))
     except csv.Error as error:
         raise FormatError(f'{name}, line {reader.line_num}: not a CSV table ({error})') from error
+    if settings.id_column not in header:  # its quotes go on in the next line
+        raise FormatError(f'{name}: no column {settings.id_column!r} in the header')
     return header, rows
 
 

@@ -22,10 +22,12 @@ from __future__ import annotations
 import io
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path, PurePath
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from aiida_goectp.core.crystals.cif import read_cif
 from aiida_goectp.core.crystals.crystalset import CrystalSet, Failure
@@ -86,6 +88,24 @@ class Listing(NamedTuple):
 _Reader = Callable[[str, str, bytes], Iterator[Entry]]
 
 
+class _RowProperties(Mapping[str, Any]):
+    """Properties of one row: a view, since a dictionary would take ten times the memory of the columns."""
+
+    __slots__ = ('_columns', '_row')
+
+    def __init__(self, columns: Mapping[str, np.ndarray], row: int) -> None:
+        self._columns, self._row = columns, row
+
+    def __getitem__(self, name: str) -> Any:
+        return self._columns[name][self._row].item()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+
 def _read_crystals(name: str, stem: str, content: bytes) -> Iterator[Entry]:
     try:
         crystals = CrystalSet.load(io.BytesIO(content))
@@ -93,9 +113,8 @@ def _read_crystals(name: str, stem: str, content: bytes) -> Iterator[Entry]:
         text = str(error).removeprefix('crystals.npz: ')
         yield Entry(Failure(stem, 'unreadable_file', text), {}, name)
         return
-    columns = {key: column.tolist() for key, column in crystals.properties.items()}
     for row, crystal in enumerate(crystals):
-        yield Entry(crystal, {key: column[row] for key, column in columns.items()}, f'{name}, row {row}')
+        yield Entry(crystal, _RowProperties(crystals.properties, row), f'{name}, row {row}')
     for failure in crystals.failures:
         yield Entry(failure, {})
 

@@ -26,8 +26,11 @@ _MAX_POSITION = 1e6
 _FLATTEST = 1e-6
 """smallest volume of the parallelepiped of the unit vectors along a, b, c"""
 
-_PAIRS_AT_ONCE = 1_000_000
-"""bounds the memory"""
+_FEW_ATOMS = 1000
+"""up to which all pairs of atoms are compared; a search tree is faster for more"""
+
+_MAX_NEIGHBOURS = 300
+"""pairs an atom within the window of the smallest distance; more only if some are closer"""
 
 
 class CrystalError(FormatError):
@@ -177,6 +180,8 @@ def _closest_pair(lattice: np.ndarray, positions: np.ndarray) -> tuple[int, int,
     window = MIN_DISTANCE / heights
     spans = np.floor(window + 0.5).astype(int)
     images = np.array(list(product(*(range(-span, span + 1) for span in spans))), dtype=np.float64)
+    if len(positions) > _FEW_ATOMS and len(images) > 1:
+        raise CrystalError('bad_lattice', f'{len(positions)} atoms in a cell less than 1 Å high; is the unit Å?')
     best: tuple[int, int, float] | None = None
     for image in images:
         first, second, delta = _pairs_within(positions, image, window)
@@ -191,22 +196,35 @@ def _pairs_within(
     positions: np.ndarray, image: np.ndarray, window: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return pairs i and j whose difference, nearest image plus ``image``, is within the window; and it, (m, 3)."""
-    axis = int(np.argmin(window))  # the most selective axis first
-    along = positions[:, axis]
-    step = max(1, _PAIRS_AT_ONCE // len(along))
-    firsts, seconds = [], []
-    for start in range(0, len(along), step):
-        delta = along[start : start + step, None] - along
+    if len(positions) > _FEW_ATOMS:
+        first, second = _neighbours(positions, window)
+    else:
+        axis = int(np.argmin(window))  # the most selective axis first
+        delta = positions[:, axis, None] - positions[:, axis]
         delta -= np.rint(delta)
-        i, j = np.nonzero(np.abs(delta + image[axis]) < window[axis])
-        keep = i + start <= j if image.any() else i + start < j
-        firsts.append(i[keep] + start)
-        seconds.append(j[keep])
-    first, second = np.concatenate(firsts), np.concatenate(seconds)
+        first, second = np.nonzero(np.abs(delta + image[axis]) < window[axis])
+        keep = first <= second if image.any() else first < second
+        first, second = first[keep], second[keep]
     differences = positions[first] - positions[second]
     differences += image - np.rint(differences)
     inside = (np.abs(differences) < window).all(axis=1)
     return first[inside], second[inside], differences[inside]
+
+
+def _neighbours(positions: np.ndarray, window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pairs i < j whose nearest images are within the window; the nearest of each atom if there are many.
+
+    Time and memory are proportional to the number of atoms.
+    """
+    from scipy.spatial import cKDTree
+
+    box = 1 / window
+    points = (positions - np.floor(positions)) * box
+    tree = cKDTree(np.where(points < box, points, 0.0), boxsize=box)
+    if tree.count_neighbors(tree, 1.0, p=np.inf) > _MAX_NEIGHBOURS * len(points):
+        second = tree.query(tree.data, 2, p=np.inf)[1][:, 1]
+        return np.arange(len(points)), second
+    return tuple(tree.query_pairs(1.0, p=np.inf, output_type='ndarray').T)
 
 
 def _reduce(lattice: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from typing import Any
 
 from aiida_goectp.core.executable.signals import SIGNALS
 from aiida_goectp.core.executable.status import EXIT_STATUS
+from aiida_goectp.core.formats.json_input import parse_json
 
 __all__ = ('is_launched', 'launch')
 
@@ -46,7 +46,7 @@ def launch(count: int, arguments: Sequence[str], status_file: Path) -> int:
     if signalled:
         return EXIT_STATUS['interrupted']
     try:
-        error = json.loads(status_file.read_text())['error'] or {}
-    except (OSError, ValueError, KeyError):
-        error = {}
-    return EXIT_STATUS.get(error.get('code', ''), EXIT_STATUS['internal'])
+        error = parse_json(status_file.read_bytes())['error'] or {}
+        return EXIT_STATUS[error.get('code', '')]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return EXIT_STATUS['internal']

@@ -19,6 +19,7 @@ import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.dielectric.predictions import TENSORS
+from aiida_goectp.core.formats.json_input import parse_json
 from aiida_goectp.core.formats.npz import FormatError, check_shape, read_npz, write_npz
 from aiida_goectp.core.formats.storage import replacing, writing
 from aiida_goectp.core.learning.results import PredictedBatch
@@ -95,7 +96,7 @@ class PartialFile:
         """Read all complete batches and return where they end; None if the file belongs to another run."""
         with self.path.open('rb') as stream:
             try:
-                if json.loads(stream.readline(10_000)) != header:
+                if parse_json(stream.readline(10_000)) != header:
                     return None
             except ValueError:
                 return None

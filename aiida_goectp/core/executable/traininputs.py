@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from aiida_goectp.core.datasets.dataset import UNKNOWN, Dataset
 from aiida_goectp.core.datasets.reading import read_splits
 from aiida_goectp.core.datasets.splits import FRACTIONS, SPLIT_PARTS
 from aiida_goectp.core.executable.status import ExecutableError
+from aiida_goectp.core.formats.json_input import parse_json
 from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.learning.settings import TrainSettings, settings_like
@@ -79,10 +79,7 @@ def train_settings(
     """
     values: dict[str, Any] = {}
     if options['settings'] is not None:
-        try:
-            values = json.loads(options['settings'].read_text())
-        except ValueError as error:
-            raise FormatError(f'{options["settings"]}: not JSON ({error})') from error
+        values = parse_json(options['settings'].read_bytes(), str(options['settings']))
         if not isinstance(values, dict):
             raise FormatError(f'{options["settings"]}: expected an object of settings')
     if initial is not None:

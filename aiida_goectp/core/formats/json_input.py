@@ -35,7 +35,7 @@ def parse_json(content: str | bytes, label: str = 'JSON') -> Any:
 
 def _check_depth(value: Any, label: str) -> None:
     level = [value]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_DEPTH):
         level = [
             item
             for parent in level

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet
-from aiida_goectp.core.crystals.validation import check_crystal
+from aiida_goectp.core.crystals.validation import CrystalError, check_crystal
 from aiida_goectp.core.learning.workers import Task, WorkerPool, prefetch
 from aiida_goectp.core.network.elements import HEAVIEST
 from aiida_goectp.core.network.preparation import GraphArrays, prepare
@@ -20,6 +20,8 @@ _AHEAD = 2
 """largest number of batches that wait for the network"""
 _EDGES_AN_ATOM = 40
 """undirected; a batch with more is split, so that its number of atoms bounds the memory that it needs"""
+_MAX_ATOMS = 20_000
+"""in the cell of one crystal; the search of its symmetry takes minutes beyond"""
 _PIECE_ATOMS = 2048
 """atoms of the part of a batch that one call of a worker process prepares, in a second at most"""
 
@@ -117,12 +119,18 @@ def prepare_batch(rows: np.ndarray, crystals: CrystalSet, preset: str) -> Prepar
                 if not errors[place]:
                     prepare([crystal], preset)
             except Exception as error:
-                errors[place] = f'no graph could be built: {type(error).__name__}: {error}'
+                errors[place] = (
+                    f'{error.code}: {error}'
+                    if isinstance(error, CrystalError)
+                    else f'no graph could be built: {type(error).__name__}: {error}'
+                )
         graphs = prepare(_without_errors(candidates, errors), preset)
     return PreparedBatch(rows, errors, graphs)
 
 
 def _validation_error(crystal: Crystal) -> str:
+    if len(crystal.atomic_numbers) > _MAX_ATOMS:
+        return f'too_large: {len(crystal.atomic_numbers)} atoms in the cell; {_MAX_ATOMS} can be predicted'
     failure = check_crystal(crystal)
     if failure is not None:
         return f'{failure.code}: {failure.message}'

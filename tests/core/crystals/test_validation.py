@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import product
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from aiida_goectp.core.crystals import check_crystal, read_structures, split_valid
+from aiida_goectp.core.crystals import check_crystal, read_structures, split_valid, validation
 from aiida_goectp.core.crystals.crystalset import Failure
 from aiida_goectp.core.crystals.validation import MIN_DISTANCE
 from aiida_goectp.core.formats.npz import FormatError
@@ -149,3 +150,22 @@ def test_published_crystals_are_valid():
     assert len(crystal_set) > 500
     assert not crystal_set.failures
     assert not split_valid(crystal_set).failures
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_large_cells_are_searched_like_small_ones(seed, monkeypatch):
+    random = np.random.default_rng(seed)
+    lattice = np.eye(3) * random.uniform(8, 14) + random.normal(size=(3, 3))
+    crystal = crystal_of(random.uniform(-2, 2, size=(200, 3)), lattice)
+    expected = check_crystal(crystal)
+    assert expected is not None
+    monkeypatch.setattr(validation, '_FEW_ATOMS', 10)
+    assert check_crystal(crystal) == expected
+
+
+def test_a_large_cell_takes_time_in_proportion_to_its_atoms():
+    grid = np.stack(np.meshgrid(*[np.arange(46)] * 3, indexing='ij'), axis=-1).reshape(-1, 3) / 46
+    begun = time.monotonic()
+    assert check_crystal(crystal_of(grid, np.eye(3) * 100)) is None
+    assert check_crystal(crystal_of(grid * 1e-4, np.eye(3) * 100)).code == 'atoms_too_close'
+    assert time.monotonic() - begun < 60  # comparing all pairs takes minutes and gigabytes

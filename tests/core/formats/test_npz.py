@@ -115,6 +115,66 @@ def test_headers_that_declare_another_size_are_refused(count):
         read_npz(archive_of({**HEADER, 'a.npy': start.getvalue() + bytes(64)}), 'thing', 1)
 
 
+def header_of(descr, shape) -> bytes:
+    text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}"
+    content = text.encode().ljust(117) + b'\n'
+    return b'\x93NUMPY\x01\x00' + len(content).to_bytes(2, 'little') + content
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        b'\x93NUMPY\x01\x00\x10\x00{"descr": (((((((',
+        b'\x93NUMPY\x01\x00\x10\x00' + b'\x00' * 16,
+        b'\x93NUMPY\x01\x00\xff\xff{',
+        b'\x93NUMPY\x09\x00\x10\x00{}',
+        header_of("'<f8'", '(' * 50),
+        header_of("'<f8'", '(True,)'),
+        header_of("'<q8'", '(1,)'),
+        header_of("[('a', '<f8', (10**9,))]", '(1,)'),
+        header_of("'<U0'", '(10**17,)'),
+        header_of("'|V0'", '(10**9, 10**9)'),
+        header_of("'<f8'", '(10**30, 10**30)'),
+        header_of("'|O'", '(1,)'),
+    ],
+)
+def test_damaged_npy_headers_are_one_failure(content):
+    with pytest.raises(FormatError, match=r'thing\.npz: .*safely'):
+        read_npz(archive_of({**HEADER, 'a.npy': content}), 'thing', 1)
+
+
+def compressed(members, kind=zipfile.ZIP_DEFLATED):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, 'w') as archive:
+        for name, content in members.items():
+            archive.writestr(name, content, kind)
+    stream.seek(0)
+    return stream
+
+
+def test_archives_that_unpack_to_a_large_multiple_are_refused():
+    zeros = npy(np.zeros(10**7))  # 80 MB in less than 100 kB
+    with pytest.raises(FormatError, match='76 MiB when unpacked'):
+        read_npz(compressed({**HEADER, 'a.npy': zeros}), 'thing', 1)
+    with pytest.raises(FormatError, match='compression 14'):
+        read_npz(compressed({**HEADER, 'a.npy': npy(1)}, zipfile.ZIP_LZMA), 'thing', 1)
+
+
+def test_many_texts_are_refused():
+    texts = npy(np.zeros(10**6, dtype='U1'))
+    with pytest.raises(FormatError, match='1000000 elements of <U1'):
+        read_npz(compressed({**HEADER, 'a.npy': texts}), 'thing', 1)
+
+
+@pytest.mark.parametrize('array', [np.zeros(10**7), np.zeros(10**6, dtype='U1')])
+def test_what_is_written_is_read(array, tmp_path):
+    """Equal elements compress beyond what a reader accepts: the largest array is stored as it is."""
+    write_npz(tmp_path / 'thing.npz', 'thing', 1, {'a': array, 'b': np.arange(3)})
+    arrays = read_npz(tmp_path / 'thing.npz', 'thing', 1)
+    assert np.array_equal(arrays['a'], array)
+    assert np.array_equal(arrays['b'], np.arange(3))
+
+
 @pytest.mark.parametrize(
     ('members', 'found'),
     [

@@ -89,3 +89,23 @@ def test_a_crystal_that_breaks_the_graph_builder_fails_alone(monkeypatch):
 
 def test_an_empty_set_has_no_batches():
     assert list(prepared_batches(CrystalSet.from_crystals([]), 'goectp', lambda: 10)) == []
+
+
+def test_a_cell_that_is_too_large_is_a_failed_row(monkeypatch):
+    crystals = tiny.some_crystals()
+    monkeypatch.setattr(batches, '_MAX_ATOMS', int(crystals.atom_counts.max()) - 1)
+    large = crystals.atom_counts > batches._MAX_ATOMS
+    parts = list(prepared_batches(crystals, 'goectp', lambda: 50))
+    errors = [error for part in parts for error in part.errors]
+    assert [error.startswith('too_large: ') for error in errors] == large.tolist()
+    assert large.any()
+
+
+def test_a_cell_with_too_many_frames_is_a_failed_row(monkeypatch):
+    crystals = tiny.some_crystals()
+    graphs = prepare(crystals)
+    atoms = graphs.atom_offsets[graphs.graph_offsets[1:]] - graphs.atom_offsets[graphs.graph_offsets[:-1]]
+    monkeypatch.setattr('aiida_goectp.core.network.preparation.MAX_GRAPH_ATOMS', int(atoms.max()) - 1)
+    parts = list(prepared_batches(crystals, 'goectp', lambda: 50))
+    errors = [error for part in parts for error in part.errors]
+    assert [error.startswith('too_large: ') for error in errors] == (atoms == atoms.max()).tolist()

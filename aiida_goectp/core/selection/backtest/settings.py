@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from pydantic import Field, field_validator
 
+from aiida_goectp.core.formats.json_input import parse_json
 from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.formats.settings import Settings, read_settings
 from aiida_goectp.core.selection.acquisition import AcquisitionSettings, acquisition_names
@@ -93,7 +93,7 @@ def read_acquisition(text: str) -> AcquisitionSettings:
         if not equals or key == 'name':
             raise FormatError(f'acquisition {text!r}: expected {name}:kappa=0.5, settings separated by commas')
         try:
-            values[key] = json.loads(value)
-        except json.JSONDecodeError as error:
+            values[key] = parse_json(value)
+        except FormatError as error:
             raise FormatError(f'acquisition {text!r}: {key} is {value!r}; give a number') from error
     return read_settings(AcquisitionSettings, values, f'acquisition {text!r}')

@@ -15,8 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from aiida_goectp.core.formats.json_input import parse_json
 from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.formats.settings import read_settings
+from aiida_goectp.core.formats.storage import replacing
 from aiida_goectp.core.selection.backtest.loop import RoundRecord
 from aiida_goectp.core.selection.history import Round
 
@@ -46,9 +48,9 @@ class BacktestStore:
         file, wanted = self.path / 'settings.json', json.loads(json.dumps(dict(identity)))
         if file.exists():
             try:
-                found = json.loads(file.read_text())
-            except ValueError as error:
-                raise FormatError(f'{file}: not valid JSON ({error}); give another folder') from error
+                found = parse_json(file.read_bytes(), str(file))
+            except FormatError as error:
+                raise FormatError(f'{error}; give another folder') from error
             if found != wanted:
                 names = sorted({*found, *wanted} if isinstance(found, dict) else wanted)
                 differ = [name for name in names if not isinstance(found, dict) or found.get(name) != wanted.get(name)]
@@ -123,14 +125,13 @@ def _complete_lines(file: Path) -> bytes:
 
 def _read_record(text: bytes, where: str) -> RoundRecord:
     try:
-        values = json.loads(text)
+        values = parse_json(text)
         completed = None if values['round'] is None else read_settings(Round, values['round'], 'round')
         return RoundRecord(int(values['labels']), int(values['found']), completed)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise FormatError(f'{where}: not a round of a backtest ({error}); give another folder') from error
 
 
 def _replace(file: Path, content: bytes) -> None:
-    temporary = file.with_name(file.name + '.writing')
-    temporary.write_bytes(content)
-    temporary.replace(file)
+    with replacing(file) as stream:
+        stream.write(content)
