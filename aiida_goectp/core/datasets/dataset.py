@@ -12,7 +12,7 @@ import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.datasets.labelled_jsonl import read_labelled_lines
-from aiida_goectp.core.datasets.row_gates import is_refused
+from aiida_goectp.core.datasets.row_gates import force_constants_usable, is_refused
 from aiida_goectp.core.datasets.splits import FRACTIONS, SPLIT_PARTS, given_parts, make_split
 from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.formats.ragged import ranges
@@ -94,11 +94,12 @@ class Dataset(Table):
 
     @property
     def has_force_constants(self) -> np.ndarray:
-        """(n,) true where a row has force constants."""
+        """(n,) true where a row has force constants, and no failed gate that refuses them."""
         if self.force_constants is None:
             return np.zeros(len(self), dtype=bool)
+        usable = np.array([force_constants_usable(names) for names in self.failed_gates.tolist()], dtype=bool)
         finite = np.isfinite(self.force_constants).all(axis=(1, 2))
-        return np.asarray(np.logical_and.reduceat(finite, self.block_offsets[:-1]))
+        return usable & np.logical_and.reduceat(finite, self.block_offsets[:-1])
 
     @property
     def has_tensor(self) -> np.ndarray:

@@ -54,6 +54,7 @@ def dataset_from_responses(judged: Sequence[JudgedResponse]) -> Dataset:
         electronic=np.array([row['electronic'] for row in rows]),
         ionic=np.array([row['ionic'] for row in rows]),
         born_charges=np.concatenate([row['born_charges'] for row in rows]),
+        force_constants=_force_constants(rows),
         functional=np.array([item.response.functional or UNKNOWN for item in judged], dtype=np.str_),
         origin=np.array([item.origin for item in judged], dtype=np.str_),
         failed_gates=np.array([row['failed_gates'] for row in rows], dtype=np.str_),
@@ -80,10 +81,19 @@ def _row(item: JudgedResponse) -> dict[str, Any]:
         raise FormatError(f'{where}: the label is {label}, but these gates failed: {failed}')
     unknown = np.full((3, 3), np.nan)
     ionic = None if label is VerdictLabel.ELECTRONIC_ONLY else response.ionic
-    charges = response.born_charges
+    charges, n = response.born_charges, len(response.crystal.atomic_numbers)
+    constants = response.force_constants
+    blocks = None if constants is None else constants.reshape(n, 3, n, 3).transpose(0, 2, 1, 3).reshape(-1, 3, 3)
     return {
         'electronic': symmetrise(response.electronic),
         'ionic': unknown if ionic is None else symmetrise(ionic),
-        'born_charges': np.tile(unknown, (len(response.crystal.atomic_numbers), 1, 1)) if charges is None else charges,
+        'born_charges': np.tile(unknown, (n, 1, 1)) if charges is None else charges,
+        'force_constants': np.tile(unknown, (n * n, 1, 1)) if blocks is None else blocks,
         'failed_gates': failed,
     }
+
+
+def _force_constants(rows: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
+    """Return the blocks of all rows, (B, 3, 3) eV/Å²; None if no row has any."""
+    blocks = np.concatenate([row['force_constants'] for row in rows]).astype(np.float32)
+    return blocks if np.isfinite(blocks).any() else None

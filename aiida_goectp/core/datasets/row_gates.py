@@ -16,7 +16,15 @@ from aiida_goectp.core.dielectric.gate_codes import GATES, GateCode
 from aiida_goectp.core.dielectric.gates import DEFAULT_THRESHOLDS, Gate, judge
 from aiida_goectp.core.dielectric.response import DielectricResponse
 
-__all__ = ('IONIC_GATES', 'failed_names', 'failed_row_gates', 'is_refused', 'join_names')
+__all__ = (
+    'IONIC_GATES',
+    'charges_usable',
+    'failed_names',
+    'failed_row_gates',
+    'force_constants_usable',
+    'is_refused',
+    'join_names',
+)
 
 IONIC_GATES = frozenset(
     {
@@ -27,6 +35,11 @@ IONIC_GATES = frozenset(
 )
 """gates that leave the electronic label valid"""
 
+_UNSTABLE_GATES = frozenset(
+    {GateCode.NO_IMAGINARY_MODE, GateCode.IONIC_NOT_NEGATIVE, GateCode.IONIC_BELOW_LIMIT, GateCode.IONIC_OK}
+)
+"""gates that a soft or unstable crystal fails, whose force constants and charges are right all the same"""
+
 _SEPARATOR = ', '
 
 
@@ -36,6 +49,16 @@ def is_refused(names: str) -> bool:
     :param names: joined by ``, ``; empty if no gate failed
     """
     return any(name not in IONIC_GATES for name in _split(names))
+
+
+def force_constants_usable(names: str) -> bool:
+    """Return whether the force constants of a row with these failed gates are labels."""
+    return set(_split(names)) <= _UNSTABLE_GATES | {GateCode.NEUTRAL_BORN_CHARGES}
+
+
+def charges_usable(names: str) -> bool:
+    """Return whether the Born charges of a row with these failed gates are labels."""
+    return set(_split(names)) <= _UNSTABLE_GATES
 
 
 def join_names(*names: str) -> str:

@@ -43,8 +43,8 @@ class _CrystalArrays(Stored):
         return Crystal(*(part.decode(key, arrays, limit) for key, part in _CRYSTAL.items()))
 
 
-def _tensor(*shape: int | str, optional: bool = True) -> Column:
-    return Column('<f8', shape, kinds='fiu', optional=optional)
+def _tensor(*shape: int | str, optional: bool = True, since: int = 1) -> Column:
+    return Column('<f8', shape, kinds='fiu', optional=optional, since=since)
 
 
 _Number = Annotated[float | None, Scalar('<f8', optional=True)]
@@ -70,10 +70,12 @@ class DielectricResponse(Table):
     :param functional: such as ``PBEsol``
     :param settings: further settings that determine the numbers, plain JSON; the gate on the cutoff reads ``cutoff``
         and ``recommended_cutoff`` (both eV)
+    :param force_constants: (3n, 3n) eV/Å² at Γ, symmetric, with the translations projected out; an index is 3 × atom +
+        direction
     :raises FormatError: inconsistent shapes, or numbers that are not finite
     """
 
-    KIND = 'dielectric'
+    KIND, VERSION = 'dielectric', 2
 
     crystal: Annotated[Crystal, _CrystalArrays()]
     electronic: Annotated[np.ndarray, _tensor(3, 3, optional=False)]
@@ -86,10 +88,11 @@ class DielectricResponse(Table):
     engine: Text = ''
     functional: Text = ''
     settings: JsonObject = field(default_factory=dict)
+    force_constants: Annotated[np.ndarray | None, _tensor('modes', 'modes', since=2)] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ('electronic', 'ionic', 'born_charges', 'frequencies', 'band_gap', 'max_force'):
+        for name in ('electronic', 'ionic', 'born_charges', 'frequencies', 'force_constants', 'band_gap', 'max_force'):
             value = getattr(self, name)
             if value is not None and not np.isfinite(value).all():
                 raise FormatError(f'{self._label()}: {name} contains numbers that are not finite; omit unknown values')
@@ -113,5 +116,8 @@ class DielectricResponse(Table):
             for name in ('electronic', 'ionic', 'born_charges')
             if getattr(self, name) is not None
         }
+        if self.force_constants is not None:
+            turn = np.kron(np.eye(len(self.crystal.atomic_numbers)), rotation)
+            tensors['force_constants'] = turn @ self.force_constants @ turn.T
         crystal = self.crystal._replace(lattice=np.asarray(self.crystal.lattice) @ np.asarray(rotation).T)
         return replace(self, crystal=crystal, **tensors)

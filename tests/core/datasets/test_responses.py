@@ -49,6 +49,24 @@ def test_labels_depend_on_the_verdict():
     assert parts.part('s', 'train').crystals.ids.tolist() == ['accepted', 'saddle', 'electronic']
 
 
+def test_force_constants_are_labels_of_unstable_crystals_too():
+    matrix = np.arange(324.0).reshape(18, 18)
+    modes = np.r_[-4.0, 0, 0, 0, np.full(14, 5.0)]
+    skew = np.diag([90.0, 90.0, 150.0]) + np.array([[0, 20, 0], [-20, 0, 0], [0, 0, 0]])
+    rows = [
+        response('a', force_constants=matrix),
+        response('b', force_constants=matrix, frequencies=modes),
+        response('c'),
+        response('d', force_constants=matrix, ionic=skew),
+    ]
+    data = dataset_from_responses([judged(item) for item in rows])
+    assert data.failed_gates.tolist() == ['', 'no_imaginary_mode', '', 'ionic_symmetric, ionic_point_group']
+    assert data.has_force_constants.tolist() == [True, True, False, False]
+    blocks = data.force_constants[: 6 * 6].reshape(6, 6, 3, 3)
+    np.testing.assert_array_equal(blocks[1, 4], matrix[3:6, 12:15])
+    assert dataset_from_responses([judged(rows[2])]).force_constants is None
+
+
 def test_tensors_are_in_the_frame_of_the_cell():
     turn = rotation(2)
     crystal, _ = equivalent_crystal(rutile(), turn)

@@ -127,9 +127,20 @@ def test_values_that_do_not_fit_are_refused(response, change, name):
     ],
 )
 def test_invalid_files_are_refused(response, change, name):
-    arrays = {**read_npz(saved(response), 'dielectric', 1), **change}
+    arrays = {**read_npz(saved(response), 'dielectric', 2), **change}
     stream = io.BytesIO()
-    write_npz(stream, 'dielectric', 1, {name: array for name, array in arrays.items() if array is not None})
+    write_npz(stream, 'dielectric', 2, {name: array for name, array in arrays.items() if array is not None})
     stream.seek(0)
     with pytest.raises(FormatError, match=rf'dielectric\.npz: .*{name}'):
         DielectricResponse.load(stream)
+
+
+def test_force_constants_rotate_block_by_block(response):
+    rng = np.random.default_rng(2)
+    root = rng.normal(size=(6, 6))
+    full = replace(response, force_constants=root + root.T)
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    found = full.rotated(turn).force_constants
+    np.testing.assert_allclose(found[3:, :3], turn @ full.force_constants[3:, :3] @ turn.T, atol=1e-12)
+    assert DielectricResponse.load(saved(full)).force_constants is not None
+    assert DielectricResponse.load(saved(response)).force_constants is None

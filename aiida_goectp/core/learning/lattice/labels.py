@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.datasets.row_gates import charges_usable
 from aiida_goectp.core.formats.ragged import ranges
 from aiida_goectp.core.network.force_constants.cells import CellArrays
 
@@ -46,7 +47,7 @@ class LatticeLabels:
 
     @classmethod
     def from_dataset(cls, data: Dataset, cells: CellArrays) -> LatticeLabels:
-        """Return the labels of a dataset; those of crystals whose layers were brought closer are missing.
+        """Return the labels that no failed gate refuses; crystals whose layers were brought closer have none.
 
         :param cells: primitive cells of its crystals
         """
@@ -60,7 +61,8 @@ class LatticeLabels:
             start, stop = cells.given_offsets[row : row + 2]
             atoms = cells.primitive_atom[start:stop]
             place = slice(*cells.atom_offsets[row : row + 2])
-            charges[place] = _mean_by_atom(data.born_charges[start:stop], atoms, counts[row])
+            if charges_usable(str(data.failed_gates[row])):
+                charges[place] = _mean_by_atom(data.born_charges[start:stop], atoms, counts[row])
             if known[row] and data.force_constants is not None:
                 blocks = data.force_constants[slice(*data.block_offsets[row : row + 2])]
                 matrix = _folded(blocks, atoms, counts[row])
