@@ -28,7 +28,7 @@ def read_yaml(text: str, label: str) -> tuple[yaml.Node | None, Any]:
         depth = 0
         for event in yaml.parse(text, yaml.SafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            line = event.start_mark.line + 1
+            line = event.start_mark.line + 1 if event.start_mark else 1
             if isinstance(event, yaml.AliasEvent):
                 raise FormatError(f'{label}:{line}: alias *{event.anchor}; write the value out')
             if depth > _MAX_DEPTH:

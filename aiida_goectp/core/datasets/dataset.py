@@ -181,16 +181,19 @@ class Dataset(Table):
         )
 
     @classmethod
-    def load(cls, source: str | Path | IO[bytes], functional: str = UNKNOWN, *, name: str = '') -> Dataset:
+    def load(
+        cls, source: str | Path | IO[bytes], functional: str = UNKNOWN, *, name: str = '', limit: int | None = None
+    ) -> Dataset:
         """Read ``dataset.npz``, versions 1 to 3, or labelled JSON lines (``*.jsonl``, ``*.jsonl.gz``).
 
         :param source: path, or binary stream of an npz file
         :param functional: of the rows of JSON lines that state none
         :param name: of the file in error messages; the path if not given
+        :param limit: as for :meth:`.Table.load`
         :raises FormatError: neither format, or rows that do not fit together
         """
         if not str(source).endswith(('.jsonl', '.jsonl.gz')):
-            return super().load(source, name=name)
+            return super().load(source, name=name, limit=limit)
         path = Path(str(source))
         try:
             content = path.read_bytes()
