@@ -10,11 +10,10 @@ from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.dielectric.predictions import Predictions
 from aiida_goectp.core.dielectric.tensors import PARTS, polycrystalline_average
-from aiida_goectp.core.selection.equal_crystals import equal_rows
 from aiida_goectp.core.selection.filters import Filters
 from aiida_goectp.core.selection.history import History
 from aiida_goectp.core.selection.merit import figure_of_merit, label_rows
-from aiida_goectp.core.selection.ranking import Ranking, rank
+from aiida_goectp.core.selection.ranking import Ranking, join_equal, rank
 from aiida_goectp.core.selection.reasons import ReasonCode, make_reason
 
 __all__ = ('rank_verified',)
@@ -60,15 +59,12 @@ def rank_verified(
             score[row] = np.nan
             reason[row] = make_reason(ReasonCode.FAILED_PERMANENTLY, message=failures[name]).text
     included = np.flatnonzero((reason == '') & np.isfinite(score))
-    joined = np.full(len(table), -1, dtype=np.int64)
-    if not keep_duplicates:
-        verified = ~np.isin(included, list(labels))
-        first = included[np.lexsort((table.ids[included], table.hashes[included], -score[included], verified))]
-        joined[: len(crystals)] = equal_rows(crystals, first)
-        for row in np.flatnonzero(joined >= 0).tolist():
-            score[row] = np.nan
-            reason[row] = make_reason(ReasonCode.EQUAL_CRYSTAL, id=table.ids[joined[row]]).text
-        included = included[joined[included] < 0]
+    verified = np.isin(included, list(labels))
+    first = included[np.lexsort((table.ids[included], table.hashes[included], -score[included], ~verified))]
+    joined, equal = join_equal(crystals, first, keep_duplicates)
+    for row, item in equal.items():
+        score[row], reason[row] = np.nan, item.text
+    included = included[joined[included] < 0]
     order = included[np.lexsort((table.ids[included], table.hashes[included], -score[included]))]
     ranks = np.zeros(len(table), dtype=np.int64)
     ranks[order] = np.arange(1, len(order) + 1)

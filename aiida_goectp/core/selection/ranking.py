@@ -17,7 +17,7 @@ from aiida_goectp.core.selection.filters import Filters
 from aiida_goectp.core.selection.merit import FigureOfMerit, figure_of_merit
 from aiida_goectp.core.selection.reasons import Reason, ReasonCode, count_reasons, join_reasons, make_reason
 
-__all__ = ('MAX_TOTAL', 'Ranking', 'check_belongs', 'rank')
+__all__ = ('MAX_TOTAL', 'Ranking', 'check_belongs', 'join_equal', 'rank')
 
 MAX_TOTAL = 1000.0
 """Largest ε_total that is ranked. A larger value indicates a soft mode near a phase transition."""
@@ -138,26 +138,18 @@ def rank(
     averages = {part: polycrystalline_average(getattr(predictions, part)) for part in PARTS}
     reasons = _reasons(crystals, predictions, figure, filters, predicted, score, averages['total'])
     passes = np.array([not items for items in reasons], dtype=bool).reshape(-1)
-    if len(missing := np.flatnonzero(passes & ~predicted)):
-        raise FormatError(
-            f'{len(missing)} crystals pass the filters and have no prediction, first {crystals.ids[missing[0]]}; '
-            'predict them, or apply the filters that were applied before the prediction'
-        )
+    _check_predicted(crystals, passes & ~predicted)
     included = np.flatnonzero(passes)
     order = included[np.lexsort((crystals.ids[included], crystals.hashes[included], -score[included]))]
-    joined = np.full(len(crystals) + len(crystals.failures), -1, dtype=np.int64)
-    if not keep_duplicates:
-        joined[: len(crystals)] = equal_rows(crystals, order)
-        for row in np.flatnonzero(joined >= 0).tolist():
-            reasons[row] = [make_reason(ReasonCode.EQUAL_CRYSTAL, id=crystals.ids[joined[row]])]
-        order, passes = order[joined[order] < 0], passes & (joined[: len(crystals)] < 0)
+    joined, equal = join_equal(crystals, order, keep_duplicates)
+    for row, reason in equal.items():
+        reasons[row] = [reason]
+    order, passes = order[joined[order] < 0], passes & (joined[: len(crystals)] < 0)
     ranks = np.zeros(len(crystals) + len(crystals.failures), dtype=np.int64)
     ranks[order] = np.arange(1, len(order) + 1)
     failures = crystals.failures
     nothing = np.full(len(failures), np.nan)
-    failed = [
-        make_reason(ReasonCode.IMPORT_FAILED, failure=failure.code, message=failure.message) for failure in failures
-    ]
+    failed = [make_reason(ReasonCode.IMPORT_FAILED, failure=item.code, message=item.message) for item in failures]
     return Ranking(
         ids=_texts(crystals.ids, [failure.id for failure in failures]),
         hashes=_texts(crystals.hashes, [''] * len(failures)),
@@ -171,6 +163,30 @@ def rank(
         flags=np.concatenate([predictions.flags, np.zeros(len(failures))]).astype(np.uint32),
         joined_to=joined,
     )
+
+
+def _check_predicted(crystals: CrystalSet, missing: np.ndarray) -> None:
+    if missing.any():
+        raise FormatError(
+            f'{missing.sum()} crystals pass the filters and have no prediction, first {crystals.ids[missing][0]}; '
+            'predict them, or apply the filters that were applied before the prediction'
+        )
+
+
+def join_equal(
+    crystals: CrystalSet, order: np.ndarray, keep_duplicates: bool = False
+) -> tuple[np.ndarray, dict[int, Reason]]:
+    """Return the column ``joined_to`` of a ranking, and the reason of each row that is joined.
+
+    :param crystals: n crystals
+    :param order: rows that can be ranked, best first
+    :param keep_duplicates: join no rows
+    """
+    joined = np.full(len(crystals) + len(crystals.failures), -1, dtype=np.int64)
+    if not keep_duplicates:
+        joined[: len(crystals)] = equal_rows(crystals, order)
+    rows = np.flatnonzero(joined >= 0).tolist()
+    return joined, {row: make_reason(ReasonCode.EQUAL_CRYSTAL, id=crystals.ids[joined[row]]) for row in rows}
 
 
 def _texts(first: np.ndarray, second: list[str]) -> np.ndarray:
