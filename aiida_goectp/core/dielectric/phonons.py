@@ -21,6 +21,7 @@ from aiida_goectp.core.formats.numbers import fortran_number
 
 __all__ = (
     'BOHR',
+    'RYDBERG_PER_BOHR2',
     'DynamicalMatrix',
     'frequencies',
     'ionic_tensor',
@@ -33,6 +34,9 @@ __all__ = (
 
 BOHR = 0.529177210903
 """Å, CODATA 2018"""
+
+RYDBERG_PER_BOHR2 = 13.605693122994 / BOHR**2
+"""eV/Å², CODATA 2018"""
 
 _RYDBERG = 3289.8419602508
 """THz: Rydberg frequency, CODATA 2018"""

@@ -11,14 +11,12 @@ from aiida_goectp.core.dielectric.gamma_modes import (
     permittivity_spectrum,
     reflectivity,
 )
-from aiida_goectp.core.dielectric.phonons import BOHR, frequencies, ionic_tensor
+from aiida_goectp.core.dielectric.phonons import RYDBERG_PER_BOHR2, frequencies, ionic_tensor
 from aiida_goectp.core.dielectric.phonopy_files import born_text, force_constants_text
 
 MASSES = np.array([24.305, 15.999])
 VOLUME, SPRING, CHARGE, ELECTRONIC = 18.7, 12.0, 1.96, 3.1
 REDUCED = MASSES.prod() / MASSES.sum()
-RYDBERG_PER_BOHR2 = 13.605693122994 / BOHR**2
-"""eV/Å²"""
 ELECTRON_MASSES = 2 * 5.48579909065e-4
 """u, unit of mass of Rydberg atomic units"""
 

@@ -11,11 +11,13 @@ from aiida.engine import calcfunction
 
 from aiida_goectp.core.crystals import Crystal
 from aiida_goectp.core.dielectric.phonons import (
+    RYDBERG_PER_BOHR2,
     DynamicalMatrix,
     frequencies,
     ionic_tensor,
     parse_dynamical_matrix,
     parse_tensors,
+    project_translations,
     response_converged,
 )
 from aiida_goectp.core.dielectric.response import DielectricResponse
@@ -99,11 +101,12 @@ def dielectric_from_quantumespresso(
         ``ground_state`` and ``response`` name the functional
     :raises FormatError: no response in the files, or a response of another cell
     """
-    ionic = modes = None
+    ionic = modes = constants = None
     electronic, charges, matrix, problems = _read(files)
     if matrix is not None:
         _check_same_cell(crystal, matrix.lattice, matrix.positions)
         modes = frequencies(matrix.force_constants, matrix.masses)
+        constants = project_translations(matrix.force_constants) * RYDBERG_PER_BOHR2
     if electronic is None:
         found = '; '.join(problems) or ', '.join(sorted(files)) or 'none'
         raise FormatError(
@@ -122,6 +125,7 @@ def dielectric_from_quantumespresso(
         ionic=ionic,
         born_charges=charges,
         frequencies=modes,
+        force_constants=constants,
         band_gap=gap,
         max_force=_max_force(forces, len(crystal.atomic_numbers)),
         scf_converged=bool(convergence.get('convergence_achieved', True)) and response_converged(files.get(OUTPUT, '')),

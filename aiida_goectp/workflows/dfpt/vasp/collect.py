@@ -11,6 +11,7 @@ from aiida.engine import calcfunction
 
 from aiida_goectp.core.crystals import Crystal
 from aiida_goectp.core.crystals.elements import symbols_of
+from aiida_goectp.core.dielectric.gamma_modes import THZ
 from aiida_goectp.core.dielectric.outcar import OutcarDielectric, ground_state_steps, read_outcar
 from aiida_goectp.core.dielectric.response import DielectricResponse
 from aiida_goectp.data.crystals import crystal_from_structure
@@ -18,10 +19,6 @@ from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.workflows.dfpt.vasp.functional import functional_name
 
 __all__ = ('CollectError', 'collect_vasp', 'dielectric_from_vasp')
-
-VASP_TO_THZ = 15.633302
-"""THz for √(eV/Å²/amu) = √(e/amu)/(2π Å), CODATA 2018. The Hessian in vasprun.xml has the unit eV/Å²/amu in VASP 5, and
-eV/Å²/amu or THz² in VASP 6."""
 
 _ZERO_IONIC = 1e-5
 _MAX_NUMBER = 1e12  # no quantity can be larger; a larger number is damaged
@@ -104,6 +101,7 @@ def dielectric_from_vasp(
     born = _born_charges(arrays, outcar, len(crystal.atomic_numbers))
     incar = {str(key).lower(): value for key, value in dict(settings.get('incar', {})).items()}
     ionic = _ionic(arrays, outcar, born, incar, notes)
+    frequencies, force_constants = _vibrations(crystal, arrays, outcar, str(misc.get('version', '')))
     potentials = outcar.potential_functionals if outcar else ()
     species = species or list(dict.fromkeys(symbols_of(crystal.atomic_numbers)))
     extra = {
@@ -117,7 +115,8 @@ def dielectric_from_vasp(
         electronic,
         ionic=ionic,
         born_charges=born,
-        frequencies=_frequencies(crystal, arrays, outcar, str(misc.get('version', ''))),
+        frequencies=frequencies,
+        force_constants=force_constants,
         band_gap=_band_gap(misc.get('band_properties'), outcar),
         max_force=_max_force(misc.get('forces')),
         scf_converged=_converged(misc, outcar, files, notes),
@@ -184,10 +183,13 @@ def _ionic(
     return ionic
 
 
-def _frequencies(
+def _vibrations(
     crystal: Crystal, arrays: Mapping[str, np.ndarray], outcar: OutcarDielectric | None, version: str
-) -> np.ndarray | None:
-    """Return the (3n,) frequencies in THz, ascending, with acoustic modes projected out; imaginary ones negative."""
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return frequencies and force constants at Γ with the translations projected out; ``None`` where unknown.
+
+    :return: (3n,) THz, ascending, imaginary ones negative; (3n, 3n) eV/Å²
+    """
     from ase.data import atomic_masses
 
     n = len(crystal.atomic_numbers)
@@ -196,27 +198,33 @@ def _frequencies(
         listed = None
     hessian = _numbers(arrays.get('hessian'))
     if hessian is None or hessian.shape[-1] != 3 * n or hessian.size % (9 * n * n):
-        if listed is None:
-            return None
-        # without eigenvectors, the three modes closest to zero are taken as the acoustic ones
-        kept = listed.copy()
-        kept[np.argsort(np.abs(listed))[:3]] = 0.0
-        return np.sort(kept)
+        return _without_acoustic(listed), None
     dynamical = -hessian.reshape(-1, 3 * n)[-3 * n :]
     weight = np.sqrt(np.repeat(atomic_masses[crystal.atomic_numbers], 3))
     translations = np.tile(np.eye(3), (n, 1)) * weight[:, None]
     translations /= np.linalg.norm(translations, axis=0)
     projector = np.eye(3 * n) - translations @ translations.T
-    values = np.linalg.eigvalsh(projector @ (dynamical + dynamical.T) / 2 @ projector)
-    factor = VASP_TO_THZ if version.startswith('5') else None
-    if (
-        listed is not None and np.abs(values).max() > 0
-    ):  # OUTCAR gives THz, which decides between the units of vasprun.xml
+    projected = projector @ (dynamical + dynamical.T) / 2 @ projector
+    values = np.linalg.eigvalsh(projected)
+    factor = THZ if version.startswith('5') else None
+    if listed is not None and np.abs(values).max() > 0:
+        # OUTCAR gives THz, which decides between the units of the Hessian in vasprun.xml: eV/(Å² u) in VASP 5, and
+        # that or THz² in VASP 6
         ratio = np.abs(listed).max() / np.sqrt(np.abs(values).max())
-        factor = min((1.0, VASP_TO_THZ), key=lambda unit: abs(np.log(max(ratio, 1e-9) / unit)))
+        factor = min((1.0, THZ), key=lambda unit: abs(np.log(max(ratio, 1e-9) / unit)))
     if factor is None:
+        return None, None
+    constants = projected * np.outer(weight, weight) * (factor / THZ) ** 2
+    return np.sort(np.sign(values) * np.sqrt(np.abs(values)) * factor), constants
+
+
+def _without_acoustic(listed: np.ndarray | None) -> np.ndarray | None:
+    """Return frequencies without eigenvectors: the three closest to zero are taken as the acoustic ones."""
+    if listed is None:
         return None
-    return np.sort(np.sign(values) * np.sqrt(np.abs(values)) * factor)
+    kept = listed.copy()
+    kept[np.argsort(np.abs(listed))[:3]] = 0.0
+    return np.sort(kept)
 
 
 def _band_gap(properties: Mapping[str, Any] | None, outcar: OutcarDielectric | None) -> float | None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiida_goectp.core.crystals import Crystal
+from aiida_goectp.core.dielectric.gamma_modes import gamma_modes
 from aiida_goectp.core.dielectric.gates import judge
 from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.workflows.dfpt.quantumespresso.collect import band_gap, dielectric_from_quantumespresso
@@ -52,6 +53,15 @@ def test_complete_response_passes_the_gates():
 
 def test_born_charges_are_stored_as_computed():
     assert np.abs(collect().born_charges.sum(axis=0)).max() == pytest.approx(0.0017, abs=1e-4)
+
+
+def test_force_constants_give_the_ionic_part_and_the_frequencies():
+    response = collect()
+    volume = abs(np.linalg.det(response.crystal.lattice))
+    charges = response.born_charges - response.born_charges.mean(axis=0)
+    modes = gamma_modes(response.force_constants, charges, np.array([24.305, 15.999]), volume)
+    np.testing.assert_allclose(modes.contributions.sum(axis=0), response.ionic, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(modes.frequencies, response.frequencies[3:], rtol=1e-3)
 
 
 def test_low_cutoff_fails_its_gate():

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as hypothesis_arrays
 
 from aiida_goectp.core.crystals import Crystal
+from aiida_goectp.core.dielectric.gamma_modes import gamma_modes
 from aiida_goectp.core.dielectric.gates import judge
 from aiida_goectp.core.dielectric.outcar import read_outcar
 from aiida_goectp.workflows.dfpt.vasp.collect import CollectError, collect_vasp, dielectric_from_vasp
@@ -98,6 +99,9 @@ def test_silicon_has_an_ionic_part_of_zero(aiida_profile, aiida_localhost, runs)
     assert np.abs(found.ionic).max() < 1e-6  # the Born charges of silicon are zero
     assert np.allclose(found.frequencies[:3], 0, atol=1e-4)
     assert np.allclose(found.frequencies[3:], 15.4711, atol=2e-3)
+    volume = abs(np.linalg.det(found.crystal.lattice))
+    modes = gamma_modes(found.force_constants, found.born_charges, np.full(2, 28.085), volume)
+    assert np.allclose(modes.frequencies, found.frequencies[3:], atol=1e-3)
     assert found.functional == 'PBE'
     assert 0.4 < found.band_gap < 0.8
     assert judge(found).label == 'accepted', judge(found)
