@@ -256,3 +256,16 @@ def test_an_invalid_state_file(goectp, data, tmp_path):
     output.with_name('model.safetensors.state').write_bytes(b'something else')
     assert 'model.safetensors.state' in goectp('train', 'data.npz', '--output', output, *SMALL, status=2).output
     assert not output.exists()
+
+
+def test_a_damaged_state_file(goectp, data, tmp_path):
+    """Torch itself does not notice a flipped bit."""
+    arguments = ['train', 'data.npz', '--output', 'model.safetensors', *SMALL, '--epochs', 3]
+    goectp(*arguments, '--time-limit', 0.001, status=75)
+    state = tmp_path / 'model.safetensors.state'
+    content = bytearray(state.read_bytes())
+    content[len(content) // 2] ^= 1
+    state.write_bytes(content)
+    output = goectp(*arguments, status=2).output
+    assert 'bad_input: model.safetensors.state' in output
+    assert not (tmp_path / 'model.safetensors.lock').exists()
