@@ -97,9 +97,12 @@ class Dataset(Table):
         """(n,) true where a row has force constants, and no failed gate that refuses them."""
         if self.force_constants is None:
             return np.zeros(len(self), dtype=bool)
-        usable = np.array([force_constants_usable(names) for names in self.failed_gates.tolist()], dtype=bool)
-        finite = np.isfinite(self.force_constants).all(axis=(1, 2))
-        return usable & np.logical_and.reduceat(finite, self.block_offsets[:-1])
+        rows = np.split(self.force_constants, self.block_offsets[1:-1])
+        usable = [
+            force_constants_usable(names) and bool(np.isfinite(blocks).all())
+            for names, blocks in zip(self.failed_gates.tolist(), rows, strict=True)
+        ]
+        return np.array(usable, dtype=bool)
 
     @property
     def has_tensor(self) -> np.ndarray:

@@ -126,8 +126,8 @@ class ForceConstantNetwork(nn.Module):
         atoms = self._atoms(cells, self.trunk.geometry(cells), functional)
         return mean_by(atoms.scalars, cells.atom_cell, len(cells))
 
-    def evaluate(self, batch: GraphBatch, functional: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return permittivities (c, 2, 3, 3) and leverages (c,); see :meth:`.GoeCTP.evaluate`."""
+    def evaluate(self, batch: GraphBatch, functional: torch.Tensor | None = None) -> NetworkOutput:
+        """Return permittivities, leverages and the softest modes."""
         cells = _cells_of(batch)
         response = self.response(cells, functional)
         ionic = ionic_permittivity(response, cells, self.floor)
