@@ -107,7 +107,8 @@ class Dataset(Table):
     @property
     def has_tensor(self) -> np.ndarray:
         """(n,) true where a row has an electronic or an ionic label."""
-        return np.isfinite([self.electronic, self.ionic]).all(axis=(2, 3)).any(axis=0)
+        known = np.isfinite(np.stack([self.electronic, self.ionic])).all(axis=(2, 3))
+        return np.asarray(known).any(axis=0)
 
     @property
     def trainable(self) -> np.ndarray:

@@ -46,7 +46,8 @@ def test_flags_and_gates_remove_labels():
         line(id='electronic', electronic_ok=False),
         line(id='skew', eps_electronic=[[3, 1, 0], [0, 3, 0], [0, 0, 3]]),
         line(id='soft', eps_ionic=(-np.eye(3)).tolist()),
-        line(id='charged', born=[CHARGE.tolist()] * 2),
+        line(id='charged', born=[CHARGE.tolist(), (-0.8 * CHARGE).tolist()]),
+        line(id='broken', born=[CHARGE.tolist()] * 2),
         line(id='metal', band_gap=0),
     )
     assert data.failed_gates.tolist() == [
@@ -56,11 +57,14 @@ def test_flags_and_gates_remove_labels():
         'symmetric, point_group',
         'ionic_not_negative',
         'neutral_born_charges',
+        'born_charge_sum, neutral_born_charges',
         'insulating',
     ]
-    assert data.trainable.tolist() == [True, True, False, False, True, True, False]
-    assert np.isnan(data.ionic).all(axis=(1, 2)).tolist() == [False, True, False, False, True, True, False]
-    assert np.isnan(data.electronic).all(axis=(1, 2)).tolist() == [False, False, True, False, False, False, False]
+    assert data.trainable.tolist() == [True, True, False, False, True, True, False, False]
+    ionic = np.isnan(data.ionic).all(axis=(1, 2)).tolist()
+    assert ionic == [False, True, False, False, True, True, False, False]
+    electronic = np.isnan(data.electronic).all(axis=(1, 2)).tolist()
+    assert electronic == [False, False, True, False, False, False, False, False]
 
 
 def test_numbers_that_are_not_finite_are_missing():
