@@ -155,7 +155,7 @@ def test_an_unhandled_exit_code(chain, ended):
 
 def test_docstrings_of_handlers_give_error_and_action():
     handlers = [getattr(TrainWorkChain, name) for name in dir(TrainWorkChain) if name.startswith('handle_')]
-    assert len(handlers) == 7
+    assert len(handlers) == 8
     assert all(': ' in handler.__doc__ for handler in handlers)
 
 
