@@ -107,8 +107,8 @@ class Dataset(Table):
     @property
     def has_tensor(self) -> np.ndarray:
         """(n,) true where a row has an electronic or an ionic label."""
-        known = np.isfinite(np.stack([self.electronic, self.ionic])).all(axis=(2, 3))
-        return np.asarray(known).any(axis=0)
+        electronic, ionic = (np.isfinite(column).all(axis=(1, 2)) for column in (self.electronic, self.ionic))
+        return np.logical_or(electronic, ionic)
 
     @property
     def trainable(self) -> np.ndarray:
