@@ -28,7 +28,7 @@ with (
     contextlib.redirect_stderr(io.StringIO()),  # a line for each module
     atheris.instrument_imports(include=['aiida_goectp', 'ase.io.extxyz', 'ase.io.vasp'], enable_loader_override=False),
 ):
-    from aiida_goectp.core.formats.npz import FormatError
+    from aiida_goectp.core.formats.errors import FormatError
     from tests.readers import READERS
 
     for module in ('ase.io.extxyz', 'ase.io.vasp', 'ase.geometry', 'gemmi', 'scipy.spatial'):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from tests.readers import READERS
 
 CORPUS = Path(__file__).parents[1] / 'fuzz' / 'corpus'

@@ -9,7 +9,7 @@ from aiida.engine import calcfunction
 from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.dielectric import shards
 from aiida_goectp.core.dielectric.predictions import DEVIATIONS, TENSORS, Predictions
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.selection.filters import Filters
 from aiida_goectp.core.selection.ranking import rank

@@ -13,7 +13,7 @@ from aiida.engine import calcfunction
 from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.crystals.elements import formula
 from aiida_goectp.core.dielectric.predictions import TENSORS, flag_names
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.data.crystals import CrystalsData, structure_from_crystal
 from aiida_goectp.data.ranking import RankingData
 

@@ -12,7 +12,7 @@ from aiida.common.exceptions import MultipleObjectsError, NotExistent
 from aiida.manage import get_manager
 
 from aiida_goectp.core.crystals.readers import LeftOutFile, list_structures, needs_folder
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 
 __all__ = ('file_inputs', 'group_inputs', 'single_file', 'store_inputs')
 

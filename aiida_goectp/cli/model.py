@@ -112,7 +112,7 @@ def model_import(path: Path, target: str | None, name: str | None) -> None:
     A model that is stored is not stored again. With --target, PATH is a checkpoint of the published GoeCTP code. Only
     tensors are read from it; a file with other content is refused.
     """
-    from aiida_goectp.core.formats.npz import FormatError
+    from aiida_goectp.core.formats.errors import FormatError
 
     try:
         if target is None:

@@ -11,8 +11,8 @@ from aiida.cmdline.params import options
 
 from aiida_goectp.cli import echo
 from aiida_goectp.cli.params import GoectpCodeParam
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.json_input import parse_json
-from aiida_goectp.core.formats.npz import FormatError
 
 __all__ = (
     'ACCOUNT',

@@ -92,8 +92,8 @@ class ModelParam(DataParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the node; a shipped model or a file is stored if it is not stored yet."""
+        from aiida_goectp.core.formats.errors import FormatError
         from aiida_goectp.core.formats.model_card import shipped_models
-        from aiida_goectp.core.formats.npz import FormatError
 
         if not isinstance(value, str) or not (value in shipped_models() or Path(value).is_file()):
             return super().convert(value, param, ctx)

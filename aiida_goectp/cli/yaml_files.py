@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 
 __all__ = ('read_yaml',)
 

@@ -10,8 +10,8 @@ from typing import Any
 from aiida.common.exceptions import ValidationError
 from aiida.orm import Data, QueryBuilder
 
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.model_card import ModelCard, model_hash, read_card, resolve_model
-from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.data.table import ContentCaching, check_attributes
 
 __all__ = ('ModelData',)

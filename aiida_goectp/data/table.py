@@ -11,7 +11,7 @@ from aiida.orm import Data
 from aiida.orm.implementation.utils import clean_value
 from aiida.orm.nodes.caching import NodeCaching
 
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.table import Table
 
 __all__ = ('ContentCaching', 'TableData', 'check_attributes')

@@ -11,7 +11,7 @@ from aiida.orm import Dict
 
 from aiida_goectp.calculations.predict import PredictCalculation, shard_rows
 from aiida_goectp.core.dielectric.predictions import Predictions
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.parsers.base import ExecutableParser
 

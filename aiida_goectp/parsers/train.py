@@ -9,7 +9,7 @@ from aiida.orm import ArrayData, Dict
 
 from aiida_goectp.calculations.monitors import seen_by_monitors
 from aiida_goectp.calculations.train import TrainCalculation
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.training_log import TrainingLog, json_safe
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.parsers.base import ExecutableParser

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aiida_goectp.cli.yaml_files import read_yaml
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 
 LAUGHS = 'a0: &a0 [x, x]\n' + ''.join(f'a{k}: &a{k} [{", ".join([f"*a{k - 1}"] * 10)}]\n' for k in range(1, 12))
 

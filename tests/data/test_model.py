@@ -6,8 +6,8 @@ import pytest
 from aiida.common.exceptions import ValidationError
 from aiida.orm import load_node
 
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.model_card import model_hash
-from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.data.model import ModelData
 
 pytestmark = pytest.mark.usefixtures('aiida_profile_clean')

@@ -10,7 +10,8 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from aiida_goectp.core.formats.npz import FormatError, check_shape
+from aiida_goectp.core.formats.errors import FormatError
+from aiida_goectp.core.formats.npz import check_shape
 from aiida_goectp.core.formats.ragged import ranges
 from aiida_goectp.core.formats.table import Column, ColumnGroup, Stored, Table, TextColumn
 

@@ -14,8 +14,8 @@ from pydantic import Field
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.crystals.entries import clean_text, decoded
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.names import NUMERIC_COLUMNS
-from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.formats.settings import Settings, unknown_key
 
 __all__ = ('PropertyTable', 'TableReport', 'TableSettings', 'add_columns')

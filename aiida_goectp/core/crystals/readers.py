@@ -34,7 +34,7 @@ from aiida_goectp.core.crystals.crystalset import CrystalSet, Failure
 from aiida_goectp.core.crystals.entries import Entry, collect
 from aiida_goectp.core.crystals.jsonlines import read_jsonlines
 from aiida_goectp.core.crystals.structurefiles import read_extxyz, read_poscar
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 
 __all__ = (
     'SUFFIXES',

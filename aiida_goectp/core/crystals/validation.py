@@ -10,7 +10,7 @@ import numpy as np
 from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet, Failure
 from aiida_goectp.core.crystals.elements import SYMBOLS, symbols_of
 from aiida_goectp.core.crystals.symmetry_search import niggli_reduce
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 
 __all__ = ('MIN_DISTANCE', 'CrystalError', 'check_crystal', 'split_valid')
 

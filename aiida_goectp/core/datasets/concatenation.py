@@ -10,7 +10,7 @@ import numpy as np
 from aiida_goectp.core.crystals.concatenate import concatenate_crystals
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.datasets.splits import SPLIT_PARTS, reduced_formulas
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 
 __all__ = ('concatenate',)
 

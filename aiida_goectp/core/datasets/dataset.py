@@ -14,7 +14,7 @@ from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.datasets.labelled_jsonl import read_labelled_lines
 from aiida_goectp.core.datasets.row_gates import force_constants_usable, is_refused
 from aiida_goectp.core.datasets.splits import FRACTIONS, SPLIT_PARTS, given_parts, make_split
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.ragged import ranges
 from aiida_goectp.core.formats.table import FILLED, Column, ColumnGroup, Json, Nested, Table
 

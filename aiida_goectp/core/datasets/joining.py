@@ -15,7 +15,7 @@ from aiida_goectp.core.datasets.concatenation import concatenate
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.datasets.splits import reduced_formulas
 from aiida_goectp.core.dielectric.tensors import rotate
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 
 __all__ = ('TOLERANCE', 'join_datasets')
 

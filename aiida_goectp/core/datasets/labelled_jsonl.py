@@ -16,7 +16,7 @@ from aiida_goectp.core.crystals.readers import unpack
 from aiida_goectp.core.datasets.row_gates import failed_row_gates, is_refused, join_names
 from aiida_goectp.core.dielectric.gate_codes import GateCode
 from aiida_goectp.core.dielectric.tensors import symmetrise
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 
 __all__ = ('read_labelled_lines',)
 

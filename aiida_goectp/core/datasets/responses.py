@@ -14,7 +14,7 @@ from aiida_goectp.core.datasets.row_gates import failed_names, is_refused, join_
 from aiida_goectp.core.dielectric.gate_codes import GateCode, VerdictLabel
 from aiida_goectp.core.dielectric.response import DielectricResponse
 from aiida_goectp.core.dielectric.tensors import symmetrise
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 
 __all__ = ('JudgedResponse', 'dataset_from_responses')
 

@@ -8,8 +8,8 @@ from math import gcd
 import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.names import SPLIT_PARTS
-from aiida_goectp.core.formats.npz import FormatError
 
 __all__ = ('FRACTIONS', 'KINDS', 'SPLIT_PARTS', 'given_parts', 'make_split', 'reduced_formulas')
 

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.numbers import fortran_number
 
 __all__ = (

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from aiida_goectp.core.dielectric.tensors import PARTS
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.table import FILLED, Column, JsonObject, Table, Text, TextColumn
 
 __all__ = ('DEVIATIONS', 'FLAG_NAMES', 'TENSORS', 'Predictions', 'flag_names')

@@ -10,7 +10,7 @@ import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import Crystal
 from aiida_goectp.core.dielectric.tensors import rotate
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.table import Column, JsonObject, Scalar, Stored, Table, Text
 
 __all__ = ('DielectricResponse',)

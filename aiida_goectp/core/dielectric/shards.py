@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from aiida_goectp.core.dielectric.predictions import Predictions
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 
 __all__ = ('MergeError', 'merge_predictions')
 

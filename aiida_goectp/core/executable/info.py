@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from aiida_goectp.core.executable.status import ExecutableError, report_error
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.model_card import ModelCard, model_hash, read_card, resolve_model, shipped_models
-from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.formats.terminal import echo, json_text
 
 __all__ = ('info',)

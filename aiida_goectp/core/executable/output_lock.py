@@ -13,7 +13,7 @@ from typing import IO
 
 from aiida_goectp.core.crystals.readers import SUFFIXES
 from aiida_goectp.core.executable.status import ExecutableError, classify, report_error
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.storage import writing
 from aiida_goectp.core.formats.terminal import echo
 

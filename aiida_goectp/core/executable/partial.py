@@ -19,8 +19,9 @@ import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.dielectric.predictions import TENSORS
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.json_input import parse_json
-from aiida_goectp.core.formats.npz import FormatError, check_shape, read_npz, write_npz
+from aiida_goectp.core.formats.npz import check_shape, read_npz, write_npz
 from aiida_goectp.core.formats.storage import replacing, writing
 from aiida_goectp.core.learning.results import PredictedBatch
 

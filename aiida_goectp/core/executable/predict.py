@@ -28,8 +28,8 @@ from aiida_goectp.core.executable.partial import PartialFile, identity
 from aiida_goectp.core.executable.progress import Progress
 from aiida_goectp.core.executable.signals import StopSignal
 from aiida_goectp.core.executable.status import ExecutableError, Status, record_errors
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.model_card import read_card, resolve_model
-from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.formats.terminal import echo
 from aiida_goectp.core.learning import testing_hooks
 from aiida_goectp.core.learning.results import PredictedBatch, collect

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.storage import StorageError, is_storage_error, replacing
 from aiida_goectp.core.formats.terminal import echo
 from aiida_goectp.core.learning.errors import (

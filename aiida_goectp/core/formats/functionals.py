@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.settings import unknown_value
 
 __all__ = ('FUNCTIONALS', 'check_functional')

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 
 __all__ = ('MAX_DEPTH', 'parse_json')
 

@@ -19,9 +19,10 @@ from typing import IO
 
 import numpy as np
 
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.storage import replacing
 
-__all__ = ('FormatError', 'check_shape', 'hash_arrays', 'read_npz', 'read_versions', 'unpacked_limit', 'write_npz')
+__all__ = ('check_shape', 'hash_arrays', 'read_npz', 'read_versions', 'unpacked_limit', 'write_npz')
 
 _DATE = (1980, 1, 1, 0, 0, 0)
 """of all members of the archive, so that equal content gives equal bytes"""
@@ -31,10 +32,6 @@ _LEVEL = 4
 """of compression"""
 _BYTES_A_TEXT = 400
 """unpacked bytes that a file may have for each text: with the ratio above, one text for four bytes of the file"""
-
-
-class FormatError(ValueError):
-    """Invalid file or settings; the message names the place, the error and the remedy."""
 
 
 def write_npz(target: str | Path | IO[bytes], kind: str, version: int, arrays: Mapping[str, np.ndarray]) -> None:

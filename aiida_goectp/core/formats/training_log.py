@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.json_input import parse_json
-from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.formats.storage import writing
 
 __all__ = ('TrainingFailure', 'TrainingLog', 'append_line', 'json_safe', 'validation_errors')

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import torch
 
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.learning import testing_hooks
 from aiida_goectp.core.learning.errors import DeviceOutOfMemoryError, NoDeviceError
 

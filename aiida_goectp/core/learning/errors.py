@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 
 __all__ = (
     'DeviceOutOfMemoryError',

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.model_card import (
     ModelCard,
     check_sizes,
@@ -20,7 +21,6 @@ from aiida_goectp.core.formats.model_card import (
     read_card,
     resolve_model,
 )
-from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.formats.storage import replacing
 from aiida_goectp.core.network.model import Network, build_network
 from aiida_goectp.core.network.preparation import PRESETS

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from aiida_goectp.core.dielectric.tensors import PARTS
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.model_card import ModelCard
-from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.network.checkpoint import save_model
 from aiida_goectp.core.network.model import ARCHITECTURES, GoeCTP
 

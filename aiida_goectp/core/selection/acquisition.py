@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field, model_validator
 
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.settings import Settings, unknown_key, unknown_value
 
 __all__ = (

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS, SYMBOLS
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.names import GAP_COLUMN, HULL_COLUMN
-from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.selection.reasons import Reason, ReasonCode, make_reason
 
 __all__ = ('Filters',)

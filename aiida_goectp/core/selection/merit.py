@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from aiida_goectp.core.dielectric import tensors
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.settings import unknown_value
 
 __all__ = ('FIGURES_OF_MERIT', 'FigureOfMerit', 'TensorRows', 'UncertainRows', 'figure_of_merit', 'label_rows')

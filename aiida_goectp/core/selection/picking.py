@@ -9,8 +9,8 @@ from pydantic import Field, field_validator
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.dielectric.predictions import Predictions
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.names import GAP_COLUMN
-from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.formats.settings import Settings, unknown_value
 from aiida_goectp.core.selection.acquisition import AcquisitionSettings, State, acquire
 from aiida_goectp.core.selection.diversity import DiversitySettings, StructureMatcher, composition, take_batch

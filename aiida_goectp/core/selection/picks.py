@@ -7,7 +7,7 @@ from typing import Annotated
 
 import numpy as np
 
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.table import Column, FloatColumn, JsonObject, Table, Text, TextColumn
 from aiida_goectp.core.selection.reasons import count_reasons
 

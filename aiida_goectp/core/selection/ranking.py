@@ -10,7 +10,7 @@ import numpy as np
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.dielectric.predictions import FLAG_NAMES, Predictions
 from aiida_goectp.core.dielectric.tensors import PARTS, polycrystalline_average
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.table import FILLED, Column, FloatColumn, JsonObject, Table, Text, TextColumn
 from aiida_goectp.core.selection.equal_crystals import equal_rows
 from aiida_goectp.core.selection.filters import Filters

@@ -16,7 +16,7 @@ from aiida.schedulers.datastructures import NodeNumberJobResource
 from pydantic import BaseModel
 
 from aiida_goectp.calculations.base import code_error
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.settings import read_settings, unknown_key, unknown_value
 
 __all__ = (

@@ -169,7 +169,7 @@ def test_a_cut_off_file_never_passes_for_another_crystal(path):
 @pytest.mark.parametrize(
     ('text', 'code', 'named'),
     [
-        ('', 'unreadable_file', ''),
+        ('', 'empty_file', ''),
         ('\0\1\2 rubbish', 'unreadable_file', ''),
         ('data_x\n_chemical_name quartz\n', 'unreadable_file', ''),
         (QUARTZ[: QUARTZ.index('_cell_angle_beta')], 'unreadable_file', ''),

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiida_goectp.core.crystals import Crystal, CrystalSet, Failure
-from aiida_goectp.core.formats.npz import FormatError, write_npz
+from aiida_goectp.core.formats.errors import FormatError
+from aiida_goectp.core.formats.npz import write_npz
 
 from .builders import crystals, rocksalt
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from aiida_goectp.core.crystals.property_table import PropertyTable, TableSettings, add_columns
 from aiida_goectp.core.crystals.readers import read_bytes
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 
 
 def read(content, **settings):

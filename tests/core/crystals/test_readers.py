@@ -13,7 +13,7 @@ from ase.io import write
 
 from aiida_goectp.core.crystals import CrystalSet, Failure, read_bytes, read_contents, read_structures
 from aiida_goectp.core.crystals.convert import to_ase
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from tests.rows import MP20, PETOUSIS
 
 from .builders import crystal_of, rocksalt

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from aiida_goectp.core.crystals import check_crystal, read_structures, split_valid, validation
 from aiida_goectp.core.crystals.crystalset import Failure
 from aiida_goectp.core.crystals.validation import MIN_DISTANCE
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from tests.rows import MP20, PETOUSIS, PHONONDB, PHONONDB_LARGE
 
 from .builders import crystal_of, crystals, rocksalt

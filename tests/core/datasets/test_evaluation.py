@@ -9,7 +9,7 @@ import pytest
 
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.datasets.evaluation import evaluate_predictions
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 
 
 @pytest.fixture

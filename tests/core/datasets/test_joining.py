@@ -11,7 +11,7 @@ import pytest
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.datasets.joining import join_datasets
 from aiida_goectp.core.datasets.splits import reduced_formulas
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from tests import tiny
 from tests.core.datasets.equivalent_crystals import dataset, equivalent_crystal, low_symmetry, rotation, rutile
 from tests.rows import PETOUSIS, PHONONDB

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from aiida_goectp.core.datasets.dataset import Dataset
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 
 CHARGE = np.array([[2.0, 0.1, 0], [0, 2.0, 0], [0, 0, 2.0]])
 

@@ -13,7 +13,8 @@ import pytest
 from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.datasets.reading import read_dataset, with_split_file
-from aiida_goectp.core.formats.npz import FormatError, write_npz
+from aiida_goectp.core.formats.errors import FormatError
+from aiida_goectp.core.formats.npz import write_npz
 from tests import tiny
 from tests.core.datasets.equivalent_crystals import dataset, low_symmetry, rutile
 

@@ -10,7 +10,7 @@ import pytest
 from aiida_goectp.core.datasets.responses import JudgedResponse, dataset_from_responses
 from aiida_goectp.core.dielectric.gates import judge
 from aiida_goectp.core.dielectric.response import DielectricResponse
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from tests.core.datasets.equivalent_crystals import equivalent_crystal, rotation, rutile
 
 GOOD, IONIC = np.diag([6.0, 6.0, 9.0]), np.diag([90.0, 90.0, 150.0])

@@ -7,7 +7,7 @@ import pytest
 
 from aiida_goectp.core.crystals import Crystal, CrystalSet
 from aiida_goectp.core.datasets.splits import SPLIT_PARTS, given_parts, make_split, reduced_formulas
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from tests import tiny
 
 

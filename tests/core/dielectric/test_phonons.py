@@ -18,7 +18,7 @@ from aiida_goectp.core.dielectric.phonons import (
     project_translations,
     response_converged,
 )
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from tests.damaged import damaged, without_or_with_two
 
 FILES = Path(__file__).parents[2] / 'data' / 'phx'

@@ -8,7 +8,8 @@ import pytest
 
 from aiida_goectp.core.crystals import Crystal
 from aiida_goectp.core.dielectric.response import DielectricResponse
-from aiida_goectp.core.formats.npz import FormatError, read_npz, write_npz
+from aiida_goectp.core.formats.errors import FormatError
+from aiida_goectp.core.formats.npz import read_npz, write_npz
 
 CRYSTAL = Crystal(
     'MgO',

@@ -10,7 +10,7 @@ import pytest
 from aiida_goectp.core.executable import progress
 from aiida_goectp.core.executable.progress import EpochProgress, Progress
 from aiida_goectp.core.executable.status import EXIT_STATUS, ExecutableError, Status, classify, report_error
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.learning.errors import (
     DeviceOutOfMemoryError,
     NoDeviceError,

@@ -8,8 +8,8 @@ import pytest
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.executable.main import main
 from aiida_goectp.core.executable.traininputs import split_dataset, train_settings, with_functional
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.model_card import ModelCard
-from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.learning.settings import TrainSettings
 from tests import tiny
 

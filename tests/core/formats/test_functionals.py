@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.functionals import FUNCTIONALS, check_functional
-from aiida_goectp.core.formats.npz import FormatError
 
 
 @pytest.mark.parametrize('name', [*FUNCTIONALS, 'PBEsol+U', 'PBE+U(Fe 4.0, O 1.0)', 'PBE+D3(BJ)', 'HSE06(0.2)+SOC'])

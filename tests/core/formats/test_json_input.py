@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.json_input import MAX_DEPTH, parse_json
-from aiida_goectp.core.formats.npz import FormatError
 
 
 def test_content():

@@ -8,8 +8,8 @@ import struct
 
 import pytest
 
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.model_card import ModelCard, model_hash, read_card, resolve_model, shipped_models
-from aiida_goectp.core.formats.npz import FormatError
 
 
 def rewrite(path, target, **changes):

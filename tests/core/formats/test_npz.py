@@ -9,7 +9,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from aiida_goectp.core.formats.npz import FormatError, check_shape, hash_arrays, read_npz, read_versions, write_npz
+from aiida_goectp.core.formats.errors import FormatError
+from aiida_goectp.core.formats.npz import check_shape, hash_arrays, read_npz, read_versions, write_npz
 
 
 class Bomb:

@@ -11,7 +11,8 @@ from typing import Annotated
 import numpy as np
 import pytest
 
-from aiida_goectp.core.formats.npz import FormatError, read_npz, write_npz
+from aiida_goectp.core.formats.errors import FormatError
+from aiida_goectp.core.formats.npz import read_npz, write_npz
 from aiida_goectp.core.formats.table import (
     FILLED,
     Column,

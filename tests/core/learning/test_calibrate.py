@@ -10,8 +10,8 @@ import torch
 
 from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.dielectric.predictions import flag_names
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.model_card import model_hash, read_card
-from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.learning.calibrate import calibrate_committee, dataset_output
 from aiida_goectp.core.learning.predict import predict_crystals
 from aiida_goectp.core.learning.settings import TrainSettings

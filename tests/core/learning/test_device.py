@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.learning.device import choose_device
 from aiida_goectp.core.learning.errors import NoDeviceError
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from aiida_goectp.core.crystals import CrystalSet
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.learning.errors import DeviceOutOfMemoryError, NoDeviceError
 from aiida_goectp.core.learning.predict import Predictor, predict_crystals
 from aiida_goectp.core.learning.results import collect

@@ -7,8 +7,8 @@ import inspect
 import pytest
 from pydantic import ValidationError
 
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.model_card import read_card, resolve_model, shipped_models
-from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.learning.settings import BACKBONE_OPTIONS, PUBLISHED_RECIPE, TrainSettings
 from aiida_goectp.core.network.descriptors import Descriptors

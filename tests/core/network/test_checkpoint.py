@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.model_card import ModelCard, model_hash, read_card, shipped_models
-from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.network.checkpoint import load_model, save_model
 from aiida_goectp.core.network.model import GoeCTP
 from tests.core.network.test_exactness import predict

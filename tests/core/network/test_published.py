@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from aiida_goectp.core.crystals.reduction import polar_rotation
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.model_card import read_card
-from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.checkpoint import load_model
 from aiida_goectp.core.network.elements import element_features

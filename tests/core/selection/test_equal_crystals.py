@@ -9,7 +9,7 @@ import pytest
 
 from aiida_goectp.core.crystals import Crystal, CrystalSet
 from aiida_goectp.core.crystals.equivalent import DESCRIPTIONS, random_orthogonal, rotate
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.selection.equal_crystals import equal_rows
 from aiida_goectp.core.selection.final_ranking import rank_verified
 from aiida_goectp.core.selection.history import History

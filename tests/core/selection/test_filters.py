@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from aiida_goectp.core.crystals import Crystal, CrystalSet, read_structures
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.selection.filters import Filters
 from aiida_goectp.core.selection.reasons import join_reasons
 from tests.rows import MP20

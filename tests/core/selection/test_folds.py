@@ -8,7 +8,7 @@ import pytest
 from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.crystals.concatenate import concatenate_crystals
 from aiida_goectp.core.datasets.dataset import Dataset
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.selection.folds import (
     add_labels,
     assign_folds,

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.selection.history import OUTCOMES, CandidateSummary, History, PickRecord, Round
 

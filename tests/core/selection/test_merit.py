@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.selection.merit import FIGURES_OF_MERIT, figure_of_merit
 
 from .builders import crystal_set, predictions_for

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from aiida_goectp.core.datasets.dataset import Dataset
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.selection.folds import add_labels, folds_of, with_base_split, with_folds
 from aiida_goectp.core.selection.model_errors import comparison_errors, tensor_errors
 from aiida_goectp.core.selection.retraining import FOLDS, HOLD_OUT, RetrainingPolicy, compare_models

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiida_goectp.core.crystals import CrystalSet
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.selection.acquisition import ACQUISITIONS
 from aiida_goectp.core.selection.known import KnownCrystals

@@ -7,7 +7,8 @@ import io
 import numpy as np
 import pytest
 
-from aiida_goectp.core.formats.npz import FormatError, write_npz
+from aiida_goectp.core.formats.errors import FormatError
+from aiida_goectp.core.formats.npz import write_npz
 from aiida_goectp.core.selection.known import KnownCrystals
 from aiida_goectp.core.selection.picking import PickSettings, pick
 from aiida_goectp.core.selection.picks import Picks

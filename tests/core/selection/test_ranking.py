@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiida_goectp.core.crystals import CrystalSet, Failure
-from aiida_goectp.core.formats.npz import FormatError, write_npz
+from aiida_goectp.core.formats.errors import FormatError
+from aiida_goectp.core.formats.npz import write_npz
 from aiida_goectp.core.selection.filters import Filters
 from aiida_goectp.core.selection.ranking import Ranking, rank
 from aiida_goectp.core.selection.reasons import ReasonCode, parse_reasons

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.selection.history import CandidateSummary, History, PickRecord, Round
 from aiida_goectp.core.selection.stopping import StopRules, allowed_picks, should_stop

@@ -8,7 +8,7 @@ import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.selection.backtest.settings import BacktestSettings
 from aiida_goectp.core.selection.diversity import StructureMatcher, composition
 from aiida_goectp.core.selection.folds import with_base_split

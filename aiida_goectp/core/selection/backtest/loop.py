@@ -10,7 +10,7 @@ from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.dielectric.gate_codes import VerdictLabel
 from aiida_goectp.core.dielectric.predictions import Predictions
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.selection.backtest.hidden import SearchTask
 from aiida_goectp.core.selection.backtest.settings import BacktestSettings
 from aiida_goectp.core.selection.folds import add_labels, with_folds

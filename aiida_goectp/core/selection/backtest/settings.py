@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.json_input import parse_json
-from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.formats.settings import Settings, read_settings
 from aiida_goectp.core.selection.acquisition import AcquisitionSettings, acquisition_names
 from aiida_goectp.core.selection.diversity import DiversitySettings

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.json_input import parse_json
-from aiida_goectp.core.formats.npz import FormatError
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.formats.storage import replacing
 from aiida_goectp.core.selection.backtest.loop import RoundRecord

@@ -21,7 +21,7 @@ from aiida_goectp.core.dielectric.phonons import (
     response_converged,
 )
 from aiida_goectp.core.dielectric.response import DielectricResponse
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.data.crystals import crystal_from_structure
 from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.workflows.dfpt.quantumespresso.functional import functional_name

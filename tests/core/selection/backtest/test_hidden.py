@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from aiida_goectp.core.datasets.concatenation import concatenate
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.selection.backtest import make_hidden_pool, make_search_task
 
 from .toy import ROWS, toy_dataset, toy_pool, toy_settings

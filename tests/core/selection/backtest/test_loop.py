@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.selection.backtest import Campaign, make_hidden_pool, make_search_task
 from aiida_goectp.core.selection.backtest.loop import RoundRecord, first_model
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from aiida_goectp.core.formats.npz import FormatError
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.selection.backtest import BacktestStore, run_backtest
 
 from .toy import LinearModel, toy_pool, toy_settings, toy_store
