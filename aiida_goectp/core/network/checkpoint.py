@@ -111,11 +111,7 @@ def load_model(name_or_path: str | Path) -> LoadedModel:
         raise FormatError(f'{path}: preset: unknown value {card.preset!r}; allowed: {", ".join(sorted(PRESETS))}')
     check_sizes(path, card)
     try:
-        with torch.device('meta'):  # takes no memory
-            members = [build_network(card.architecture_of(member), card.targets) for member in range(card.members)]
-        size = sum(tensor.numel() for network in members for tensor in network.state_dict().values())
-        if size > path.stat().st_size:
-            raise ValueError(f'{size} weights; the file has {path.stat().st_size} bytes')
+        _check_number_of_weights(path, card)
         members = [build_network(card.architecture_of(member), card.targets) for member in range(card.members)]
         weights = load_file(path)
         whitening = {member: weights.pop(f'{member}.{_WHITENING}', None) for member in range(card.members)}
@@ -129,6 +125,21 @@ def load_model(name_or_path: str | Path) -> LoadedModel:
         reason = str(error).splitlines()[-1].strip()
         raise FormatError(f'{path}: weights do not match the architecture in the model card ({reason})') from error
     return LoadedModel(card, networks.eval(), content_hash)
+
+
+def _check_number_of_weights(path: Path, card: ModelCard) -> None:
+    """Check that the networks of a card have no more weights than the file, before memory is taken for them.
+
+    :raises ValueError: they have more
+    """
+    try:
+        with torch.device('meta'):  # takes no memory
+            members = [build_network(card.architecture_of(member), card.targets) for member in range(card.members)]
+    except RuntimeError:
+        return  # a network that reads numbers while it is built, as SchNet; its options are bounded by check_sizes
+    size = sum(tensor.numel() for network in members for tensor in network.state_dict().values())
+    if size > path.stat().st_size:
+        raise ValueError(f'{size} weights; the file has {path.stat().st_size} bytes')
 
 
 def _check_whitening(whitening: torch.Tensor | None, network: Network) -> torch.Tensor | None:
