@@ -234,13 +234,16 @@ def test_a_broken_builder_is_found(wurtzite, table, engine):
     assert caught.value.rule is Rule.BUILDER
 
 
-class Excepts(TableDfptWorkChain):
+class Raises(TableDfptWorkChain):
     def dfpt_process(self):
         raise RuntimeError('broken')
 
 
-@pytest.mark.parametrize('engine', [TableDfptWorkChain, Excepts])
-def test_a_run_that_ends_without_an_exit_code_is_found(wurtzite, table, engine):
+def test_a_run_that_ends_without_an_exit_code_is_found(wurtzite, table):
     with pytest.raises(ConformanceError) as caught:
-        check_failure(engine, wurtzite, {'table': table})
+        check_failure(TableDfptWorkChain, wurtzite, {'table': table})
     assert caught.value.rule is Rule.FAILURE
+
+
+def test_a_step_that_raises_ends_with_an_exit_code(wurtzite, table):
+    check_failure(Raises, wurtzite, {'table': table})

@@ -197,7 +197,7 @@ def _vibrations(
     if listed is not None and len(listed) != 3 * n:
         listed = None
     hessian = _numbers(arrays.get('hessian'))
-    if hessian is None or hessian.shape[-1] != 3 * n or hessian.size % (9 * n * n):
+    if hessian is None or hessian.ndim < 2 or hessian.shape[-1] != 3 * n or hessian.size % (9 * n * n):
         return _without_acoustic(listed), None
     dynamical = -hessian.reshape(-1, 3 * n)[-3 * n :]
     weight = np.sqrt(np.repeat(atomic_masses[crystal.atomic_numbers], 3))
