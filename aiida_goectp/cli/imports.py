@@ -75,7 +75,7 @@ def import_(
 def _add_properties(process: Any, inputs: dict[str, Any], file: Path, table: dict[str, Any]) -> Any:
     """Add the table of properties to the inputs, and return what it contributes; nothing is stored.
 
-    :raises click.BadParameter: an invalid table, or one that does not fit to the crystals
+    :raises click.BadParameter: an invalid table, or one that does not fit the crystals
     """
     from aiida import orm
 

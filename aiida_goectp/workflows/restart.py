@@ -140,7 +140,7 @@ class GoectpBaseRestartWorkChain(ProtocolMixin, SubmitOnceMixin, PausableRestart
         return ToContext(children=append_(submitted[0]))
 
     def _reported_status(self, node: orm.CalcJobNode) -> dict[str, Any]:
-        """Return the status that the executable reported, empty if there is none."""
+        """Return the status that the executable reported, empty without a status file."""
         return node.outputs[self._STATUS_OUTPUT].get_dict() if self._STATUS_OUTPUT in node.outputs else {}
 
     def _continue_from(self, node: orm.CalcJobNode, problem: str, action: str) -> ProcessHandlerReport:

@@ -137,7 +137,7 @@ class TrainWorkChain(GoectpBaseRestartWorkChain):
 
     @process_handler(priority=550, exit_codes=[_CODES.ERROR_CANNOT_WRITE])
     def handle_cannot_write(self, node: orm.CalcJobNode) -> ProcessHandlerReport:
-        """The working folder cannot be written to (disk, quota): abort, or pause if `on_unhandled_failure` says so."""
+        """The working folder cannot be written to (disk, quota): abort, or pause as `on_unhandled_failure` asks."""
         return self._abort_or_pause(node)
 
     @process_handler(priority=500, exit_codes=[_CODES.ERROR_DIVERGED])

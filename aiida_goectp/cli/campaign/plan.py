@@ -185,7 +185,7 @@ def _check_functionals(builder: Any) -> None:
 def _check_engine(builder: Any) -> None:
     """Check that the engine creates the inputs of a candidate, which fails for wrong codes, potentials or overrides.
 
-    :raises click.UsageError: the engine refuses the first candidates, or there is none
+    :raises click.UsageError: the engine refuses the first candidates, or no candidate is left
     """
     passes, known = candidates(builder)
     rows = np.flatnonzero(passes & ~known)[:_MAX_TRIED_CANDIDATES].tolist()

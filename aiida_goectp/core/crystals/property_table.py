@@ -170,7 +170,7 @@ def _rows(name: str, content: bytes, settings: TableSettings) -> tuple[list[str]
 def _separator(name: str, header: str, id_column: str) -> str:
     """Return the separator with which the header contains the id column.
 
-    :raises FormatError: there is none
+    :raises FormatError: the header has no such column
     """
     for separator in _SEPARATORS:
         cells = next(csv.reader([header], delimiter=separator), [])

@@ -25,6 +25,7 @@ from aiida_goectp.core.network.graph import build_graphs
 
 __all__ = (
     'MAX_GRAPH_ATOMS',
+    'MAX_MATRIX_ATOMS',
     'PRESETS',
     'GraphArrays',
     'PreparedCrystal',
@@ -36,6 +37,10 @@ __all__ = (
 
 MAX_GRAPH_ATOMS = 50_000
 """atoms of the primitive cell times frames of one crystal; about 0.14 MB each in the evaluation of the network"""
+
+
+MAX_MATRIX_ATOMS = 1_000
+"""atoms of the primitive cell with preset ``force_constants``, whose matrices grow with their square"""
 
 
 @dataclass(frozen=True)
@@ -265,6 +270,24 @@ def _prepare_crystal(crystal: Crystal, preset: str) -> PreparedCrystal:
     return cache[key]
 
 
+def _check_size(prepared: PreparedCrystal, preset: str) -> None:
+    """Check that the evaluation of a crystal has bounded memory.
+
+    :raises CrystalError: it is too large
+    """
+    atoms, frames = len(prepared.numbers), len(prepared.frames)
+    if preset == 'force_constants' and atoms > MAX_MATRIX_ATOMS:
+        raise CrystalError(
+            'too_large', f'{atoms} atoms in the primitive cell; {MAX_MATRIX_ATOMS} are allowed with preset {preset}'
+        )
+    if atoms * frames > MAX_GRAPH_ATOMS:
+        raise CrystalError(
+            'too_large',
+            f'{atoms} atoms in the primitive cell, evaluated in {frames} frames; the product may be {MAX_GRAPH_ATOMS}, '
+            'which takes about 7 GB; use a smaller cell',
+        )
+
+
 def prepare(
     crystals: Iterable[Crystal], preset: str = 'goectp', references: Sequence[np.ndarray] | None = None
 ) -> GraphArrays:
@@ -273,17 +296,12 @@ def prepare(
     :param crystals: crystals that :func:`aiida_goectp.core.crystals.validation.check_crystal` accepts
     :param preset: a key of :data:`PRESETS`
     :param references: (3, 3) Å, reference vectors of each crystal, to override those of a preset with a single frame
-    :raises CrystalError: a crystal beyond :data:`MAX_GRAPH_ATOMS`
+    :raises CrystalError: a crystal beyond :data:`MAX_GRAPH_ATOMS` or :data:`MAX_MATRIX_ATOMS`
     """
     prepared = [_prepare_crystal(crystal, preset) for crystal in crystals]
     frames = [len(item.frames) for item in prepared]
-    for item, m in zip(prepared, frames, strict=True):
-        if len(item.numbers) * m > MAX_GRAPH_ATOMS:
-            raise CrystalError(
-                'too_large',
-                f'{len(item.numbers)} atoms in the primitive cell, evaluated in {m} frames; the product may be '
-                f'{MAX_GRAPH_ATOMS}, which takes about 7 GB; use a smaller cell',
-            )
+    for item in prepared:
+        _check_size(item, preset)
     repeated = [item for item, m in zip(prepared, frames, strict=True) for _ in range(m)]
     triples = [item.frames for item in prepared] if references is None else [r[None] for r in references]
     vectors = np.concatenate([np.zeros((0, 3, 3)), *triples])

@@ -8,9 +8,9 @@ __all__ = ('read_retrieved',)
 
 
 def read_retrieved(node: orm.CalcJobNode, name: str) -> str:
-    """Return the content of a retrieved text file; empty if there is none, or if the job never ran.
+    """Return the content of a retrieved text file; empty if the file is missing or the job never ran.
 
-    Bytes that are no text are replaced.
+    Bytes that are not valid UTF-8 are replaced.
     """
     if 'retrieved' not in node.outputs:
         return ''

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gemmi
 import numpy as np
 import pytest
+from pymatgen.io.cif import CifParser
 
 from aiida_goectp.core.crystals import read_bytes
 
@@ -99,3 +100,12 @@ def assert_named_setting(crystal, setting, line: str) -> None:
     candidates = [item for item in SETTINGS if (item.number, item.hm) == (group.number, group.hm)]
     assert group.number == setting.number
     assert any(same_positions(crystal, images(item.operations())) for item in candidates)
+
+
+@pytest.mark.parametrize('setting', SETTINGS, ids=lambda setting: setting.hall.replace(' ', '_'))
+def test_pymatgen_finds_the_same_atoms(setting):
+    content = cif(cell_of(setting), *spellings(setting)['all'])
+    (crystal,) = read_bytes('x.cif', content)
+    (structure,) = CifParser.from_str(content.decode()).parse_structures(primitive=False)
+    assert structure.lattice.parameters == pytest.approx(cell_of(setting))
+    assert same_positions(crystal, structure.frac_coords)

@@ -109,3 +109,13 @@ def test_a_cell_with_too_many_frames_is_a_failed_row(monkeypatch):
     parts = list(prepared_batches(crystals, 'goectp', lambda: 50))
     errors = [error for part in parts for error in part.errors]
     assert [error.startswith('too_large: ') for error in errors] == (atoms == atoms.max()).tolist()
+
+
+def test_a_cell_with_too_large_matrices_is_a_failed_row(monkeypatch):
+    crystals = tiny.some_crystals()
+    atoms = prepare(crystals, 'force_constants').cells.atom_counts
+    monkeypatch.setattr('aiida_goectp.core.network.preparation.MAX_MATRIX_ATOMS', int(atoms.max()) - 1)
+    for preset, large in (('force_constants', atoms == atoms.max()), ('goectp', atoms < 0)):
+        parts = list(prepared_batches(crystals, preset, lambda: 50))
+        errors = [error for part in parts for error in part.errors]
+        assert [error.startswith('too_large: ') for error in errors] == large.tolist()

@@ -10,6 +10,7 @@ from aiida_goectp.core.crystals.equivalent import DESCRIPTIONS, random_orthogona
 from aiida_goectp.core.crystals.symmetry import canonical_cell
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.preparation import prepare
+from tests.core.network.deviations import deviation
 from tests.core.network.random_crystals import SETTINGS, random_crystal
 from tests.rows import PHONONDB, read_rows, response_of
 
@@ -19,12 +20,6 @@ TOLERANCE = 1e-5
 def predict(network, crystals, dtype=torch.float64):
     with torch.no_grad():
         return network.to(dtype)(GraphBatch.from_arrays(prepare(crystals), dtype)).double().numpy()
-
-
-def deviation(found, expected):
-    """Return the largest deviation relative to the largest component, for each crystal."""
-    scale = np.abs(expected).max(axis=(1, 2, 3))
-    return np.abs(found - expected).max(axis=(1, 2, 3)) / scale
 
 
 def described_otherwise(crystals, rng):

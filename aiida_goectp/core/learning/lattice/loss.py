@@ -25,7 +25,7 @@ _LARGEST = 20.0
 
 
 def permittivity_weight(progress: float) -> float:
-    """Return the weight of the loss of the ionic permittivity, which makes no sense for a network without training.
+    """Return the weight of the loss of the ionic permittivity; zero at first, for an untrained network.
 
     :param progress: share of the epochs that are done
     """

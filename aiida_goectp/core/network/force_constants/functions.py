@@ -24,6 +24,7 @@ class _MatrixFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, matrices: torch.Tensor, function: _Scalar, derivative: _Scalar) -> torch.Tensor:
+        """Return f(A)."""
         values, vectors = torch.linalg.eigh(matrices.double())
         images = function(values)
         context.save_for_backward(values, vectors, images, derivative(values))
@@ -31,6 +32,7 @@ class _MatrixFunction(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Return the gradient of A."""
         (gradient,) = gradients
         values, vectors, images, slopes = context.saved_tensors
         difference = values[..., :, None] - values[..., None, :]

@@ -13,7 +13,7 @@ import numba
 import numpy as np
 import torch
 
-__all__ = ('Channels', 'Messages', 'pass_messages')
+__all__ = ('Channels', 'MessageInput', 'Messages', 'pass_messages')
 
 
 class Channels(NamedTuple):
@@ -40,44 +40,37 @@ class Messages(NamedTuple):
     """(N, 5, T)"""
 
 
-def pass_messages(
-    values: torch.Tensor,
-    weights: torch.Tensor,
-    vectors: torch.Tensor,
-    tensors: torch.Tensor,
-    directions: torch.Tensor,
-    quadrupoles: torch.Tensor,
-    source: torch.Tensor,
-    target: torch.Tensor,
-) -> Messages:
-    """Return the sums of messages over all neighbours.
+class MessageInput(NamedTuple):
+    """Input of :func:`pass_messages`: N atoms with V vectors and T tensors each, U pairs of neighbours."""
 
-    :param values: (N, D) factor of each channel from the sending atom, D = :attr:`Channels.weights`
-    :param weights: (U, D) factor of each channel from the distance; the same in both directions
-    :param vectors: (N, 3, V) features
-    :param tensors: (N, 5, T) features, in the basis of :data:`.TENSOR_BASIS`
-    :param directions: (U, 3) unit vector from source to target
-    :param quadrupoles: (U, 5) u ⊗ u − 1/3 in the same basis
-    :param source: (U,)
-    :param target: (U,)
-    """
-    arguments = (values, weights, vectors, tensors, directions, quadrupoles, source, target)
-    if values.device.type == 'cpu':
-        return Messages(*_CompiledMessages.apply(*arguments))
-    return pass_messages_in_torch(*arguments)
+    values: torch.Tensor
+    """(N, D) factor of each channel from the sending atom, D = :attr:`Channels.weights`"""
+    weights: torch.Tensor
+    """(U, D) factor of each channel from the distance; the same in both directions"""
+    vectors: torch.Tensor
+    """(N, 3, V) features"""
+    tensors: torch.Tensor
+    """(N, 5, T) features, in the basis of :data:`.TENSOR_BASIS`"""
+    directions: torch.Tensor
+    """(U, 3) unit vector from source to target"""
+    quadrupoles: torch.Tensor
+    """(U, 5) u ⊗ u − 1/3 in the same basis"""
+    source: torch.Tensor
+    """(U,)"""
+    target: torch.Tensor
+    """(U,)"""
 
 
-def pass_messages_in_torch(
-    values: torch.Tensor,
-    weights: torch.Tensor,
-    vectors: torch.Tensor,
-    tensors: torch.Tensor,
-    directions: torch.Tensor,
-    quadrupoles: torch.Tensor,
-    source: torch.Tensor,
-    target: torch.Tensor,
-) -> Messages:
+def pass_messages(inputs: MessageInput) -> Messages:
+    """Return the sums of messages over all neighbours."""
+    if inputs.values.device.type == 'cpu':
+        return Messages(*_CompiledMessages.apply(*inputs))
+    return pass_messages_in_torch(inputs)
+
+
+def pass_messages_in_torch(inputs: MessageInput) -> Messages:
     """Return the same as :func:`pass_messages`, by operations of torch."""
+    values, weights, vectors, tensors, directions, quadrupoles, source, target = inputs
     atoms, v, t = len(values), vectors.shape[2], tensors.shape[2]
     f = values.shape[1] - 3 * v - 3 * t
     to, from_ = torch.cat([source, target]), torch.cat([target, source])

@@ -15,7 +15,7 @@ from torch import nn
 from aiida_goectp.core.network.elements import FEATURES, element_features
 from aiida_goectp.core.network.force_constants.batch import CellBatch
 from aiida_goectp.core.network.force_constants.cells import CUTOFF
-from aiida_goectp.core.network.force_constants.messages import Channels, pass_messages
+from aiida_goectp.core.network.force_constants.messages import Channels, MessageInput, pass_messages
 
 __all__ = ('TENSOR_BASIS', 'AtomFeatures', 'Geometry', 'Trunk', 'as_matrices', 'perceptron', 'quadrupole')
 
@@ -142,9 +142,10 @@ class _Layer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, atoms: AtomFeatures, batch: CellBatch, geometry: Geometry) -> AtomFeatures:
+        """Return the updated features."""
         f, v, t = self.channels
         scalars = self.norm(atoms.scalars)
-        sums = pass_messages(
+        inputs = MessageInput(
             self.values(scalars),
             self.weights(geometry.radial),
             atoms.vectors,
@@ -154,6 +155,7 @@ class _Layer(nn.Module):
             batch.source,
             batch.target,
         )
+        sums = pass_messages(inputs)
         received, new_vectors, new_tensors = (_MESSAGE_SCALE * part for part in sums)
         vectors = self.mix_vectors(atoms.vectors + new_vectors) + new_vectors
         tensors = self.mix_tensors(atoms.tensors + new_tensors) + new_tensors

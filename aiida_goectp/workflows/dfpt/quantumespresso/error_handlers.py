@@ -108,7 +108,7 @@ ERROR_HANDLERS = (
 
 
 def select_handler(stage: Stage, status: int | None, tried: list[str]) -> ErrorHandler | None:
-    """Return the first handler for an error that was not tried yet, ``None`` if there is none.
+    """Return the first handler for an error that was not tried yet, ``None`` if all were tried.
 
     :param stage: stage that failed
     :param status: exit code of the failed job

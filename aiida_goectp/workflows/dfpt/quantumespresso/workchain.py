@@ -393,7 +393,7 @@ def _pseudopotentials(
     """Return pseudopotentials, cutoffs in Ry, and the cutoff in eV of the default stringency of the family.
 
     :param labels: families, of which the first that is installed and contains all elements is used
-    :raises ValueError: there is none
+    :raises ValueError: no such family is installed
     """
     problems = []
     for label in labels:

@@ -88,7 +88,7 @@ def functional_name(
 def _is_true(value: Any) -> bool:
     """Return a logical of an INCAR.
 
-    :raises ValueError: it is none
+    :raises ValueError: not a logical value
     """
     if isinstance(value, bool):
         return value

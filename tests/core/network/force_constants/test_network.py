@@ -11,6 +11,7 @@ from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.force_constants.network import ForceConstantNetwork
 from aiida_goectp.core.network.model import ARCHITECTURES, build_network
 from aiida_goectp.core.network.preparation import prepare
+from tests.core.network.deviations import deviation
 
 TOLERANCE = 1e-6
 
@@ -48,10 +49,6 @@ def crystals(real_crystals):
 @pytest.fixture(scope='module')
 def expected(network, crystals):
     return predict(network, crystals)
-
-
-def deviation(found, expected):
-    return np.abs(found - expected).max(axis=(1, 2, 3)) / np.abs(expected).max(axis=(1, 2, 3))
 
 
 def test_the_network_under_test_gives_anisotropic_tensors(network, crystals, expected):

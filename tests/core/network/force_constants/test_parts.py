@@ -9,7 +9,7 @@ from aiida_goectp.core.network.force_constants.batch import CellBatch
 from aiida_goectp.core.network.force_constants.cells import CUTOFF, WAVE_WIDTH, CellArrays
 from aiida_goectp.core.network.force_constants.dipoles import COULOMB, dipole_interaction
 from aiida_goectp.core.network.force_constants.functions import bounded_inverse, matrix_function, shifted_logarithm
-from aiida_goectp.core.network.force_constants.messages import pass_messages, pass_messages_in_torch
+from aiida_goectp.core.network.force_constants.messages import MessageInput, pass_messages, pass_messages_in_torch
 from aiida_goectp.core.network.graph import pairs_within
 from aiida_goectp.core.network.preparation import prepare
 
@@ -19,14 +19,14 @@ def message_arguments(atoms=5, pairs=9, f=3, v=2, t=2):
     width = f + 3 * v + 3 * t
     shapes = [(atoms, width), (pairs, width), (atoms, 3, v), (atoms, 5, t), (pairs, 3), (pairs, 5)]
     real = [torch.randn(*shape, dtype=torch.float64, requires_grad=place < 4) for place, shape in enumerate(shapes)]
-    return [*real, torch.randint(atoms, (pairs,)), torch.randint(atoms, (pairs,))]
+    return MessageInput(*real, torch.randint(atoms, (pairs,)), torch.randint(atoms, (pairs,)))
 
 
 def test_compiled_messages_equal_those_of_torch_with_their_derivatives():
     found, gradients = [], []
     for function in (pass_messages, pass_messages_in_torch):
         arguments = message_arguments()
-        sums = function(*arguments)
+        sums = function(arguments)
         torch.manual_seed(1)
         sum((part * torch.randn_like(part)).sum() for part in sums).backward()
         found.append([part.detach() for part in sums])
