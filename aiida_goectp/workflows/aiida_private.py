@@ -46,6 +46,10 @@ def clean_remote_folder(folder: orm.RemoteData) -> None:
     folder._clean()
 
 
+_MAX_NAMED = 5
+"""finished processes that an exit message names"""
+
+
 class NamedStepFailureMixin(WorkChain):
     """Work chain that ends with an exit code if one of its steps raises an exception.
 
@@ -74,7 +78,7 @@ class NamedStepFailureMixin(WorkChain):
             return self._step_failure(error)
 
     def _step_failure(self, error: Exception) -> ExitCode:
-        step = next((name for name in _methods(error.__traceback__, self) if name not in _DO_STEP), 'unknown')
+        step = next((name for name in _methods(error.__traceback__, self) if name != '_do_step'), 'unknown')
         self.logger.exception('the step %s raised an exception', step)
         try:
             self.attach_partial_results()
@@ -89,10 +93,6 @@ class NamedStepFailureMixin(WorkChain):
             error=f'{type(error).__name__}: {lines[0]}'.removesuffix(': '),
             finished=', '.join(finished[-_MAX_NAMED:]) or 'none',
         )
-
-
-_DO_STEP = ('_do_step',)
-_MAX_NAMED = 5
 
 
 def _methods(trace: TracebackType | None, process: WorkChain) -> Iterator[str]:
