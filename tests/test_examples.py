@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import runpy
 import sys
 from pathlib import Path
@@ -23,15 +24,18 @@ pytestmark = pytest.mark.skipif('goectp-small' not in shipped_models(), reason='
 
 @pytest.fixture
 def run(aiida_profile_clean, monkeypatch, capsys):
-    """Return a function that runs a script as ``verdi run`` does and returns the lines of its output."""
+    """Yield a function that runs a script as ``verdi run`` does and returns the lines of its output."""
     assert CliRunner().invoke(main, ['setup']).exit_code == 0
 
     def run(name, *arguments):
         monkeypatch.setattr(sys, 'argv', [name, *map(str, arguments)])
         runpy.run_path(str(EXAMPLES / name), run_name='__main__')
-        return [line for line in capsys.readouterr().out.splitlines() if not line.startswith('Report')]
+        return capsys.readouterr().out.splitlines()
 
-    return run
+    # AiiDA logs to standard output, also what the login shell of the machine prints to standard error of a job
+    logging.disable(logging.WARNING)
+    yield run
+    logging.disable(logging.NOTSET)
 
 
 def test_predict_structure(run):
