@@ -66,7 +66,7 @@ def predict(model: LoadedModel, data: Dataset) -> Predicted:
     functionals = model.card.architecture.get('functionals', [])
     raw = dataset_output(model, data, TrainSettings(preset=model.card.preset, functionals=functionals))
     unlike = raw.leverage > model.card.uncertainty.get('unlike_above', np.inf)
-    return Predicted(data, raw.members.mean(axis=0), deviations(raw, model.card.uncertainty), unlike)
+    return Predicted(data, raw.mean, deviations(raw, model.card.uncertainty), unlike)
 
 
 def has_deviations(predicted: Predicted) -> bool:

@@ -36,11 +36,6 @@ def outputs_and_labels(options: Namespace) -> tuple[CommitteeOutput, np.ndarray]
     return dataset_output(model, held, settings), stacked_labels(held)
 
 
-def part(raw: CommitteeOutput, rows: np.ndarray) -> CommitteeOutput:
-    """Return the outputs for some rows."""
-    return CommitteeOutput(raw.members[:, rows], raw.leverage[rows], raw.density[rows])
-
-
 def main() -> None:
     """Measure and print."""
     one_thread()
@@ -58,8 +53,8 @@ def main() -> None:
     for draw in range(options.draws):
         rows = np.random.default_rng(draw).permutation(len(labels))
         calibration, evaluation = np.array_split(rows, 2)
-        factors = calibrate(part(raw, calibration), labels[calibration])
-        for target, found in coverage(part(raw, evaluation), labels[evaluation], factors).items():
+        factors = calibrate(raw.take(calibration), labels[calibration])
+        for target, found in coverage(raw.take(evaluation), labels[evaluation], factors).items():
             for name, share in found.items():
                 shares.setdefault((target, name), []).append(share)
     print(f'{options.split}: {len(labels)} rows, {options.draws} draws; % within the 90 % interval, mean ± deviation\n')

@@ -31,6 +31,7 @@ O1 O 0.5 0.5 0.5
 """
 
 _OPTIONS = {'width': 16, 'layers': 2, 'bins': 32}
+_FORCE_CONSTANT_OPTIONS = {'scalars': 16, 'vectors': 8, 'tensors': 8, 'layers': 2, 'radial': 8, 'width': 16}
 
 
 def one_thread() -> None:
@@ -45,12 +46,13 @@ def write_model(path: Path, *, seed: int = 0, members: int = 1, targets=('electr
     import torch
 
     from aiida_goectp.core.network.checkpoint import save_model
-    from aiida_goectp.core.network.model import ARCHITECTURES, GoeCTP
+    from aiida_goectp.core.network.model import architecture_of, build_network
 
     torch.manual_seed(seed)
     preset = card.setdefault('preset', 'goectp')
-    architecture = {**ARCHITECTURES[preset], 'options': {**ARCHITECTURES[preset]['options'], **_OPTIONS}}
-    networks = [GoeCTP(architecture, list(targets)) for _ in range(members)]
+    options = _FORCE_CONSTANT_OPTIONS if preset == 'force_constants' else _OPTIONS
+    architecture = architecture_of(preset, options)
+    networks = [build_network(architecture, list(targets)) for _ in range(members)]
     card = {'name': path.stem, 'architecture': architecture, 'targets': list(targets), 'members': members, **card}
     save_model(path, networks, ModelCard(**card))
     return path

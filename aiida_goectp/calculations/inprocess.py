@@ -16,7 +16,12 @@ __all__ = ('predict_crystals',)
 
 
 @calcfunction
-def predict_crystals(crystals: Any, model: ModelData, device: orm.Str = 'auto') -> PredictionsData:  # type: ignore[assignment]
+def predict_crystals(
+    crystals: Any,
+    model: ModelData,
+    device: orm.Str = 'auto',  # type: ignore[assignment]
+    phonons: orm.Bool = False,  # type: ignore[assignment]
+) -> PredictionsData:
     """Predict with GoeCTP in this process, on a GPU if available; the model remains loaded between calls.
 
     A ``goectp.predict`` job runs the same code and gives the same numbers.
@@ -26,13 +31,14 @@ def predict_crystals(crystals: Any, model: ModelData, device: orm.Str = 'auto') 
     :param crystals: a ``StructureData`` or a ``goectp.crystals`` node
     :param model: the model
     :param device: auto, cpu, cuda or cuda:N
+    :param phonons: whether to predict phonons at Γ as well
     :raises TypeError: another type of node
-    :raises ValueError: an invalid structure, a model that cannot be read, or an unavailable device
+    :raises ValueError: an invalid structure, a model that cannot be read or has no phonons, or an unavailable device
     """
     # torch takes seconds to import
     from aiida_goectp.core.learning.predict import predict_crystals as predict
 
-    table = predict(_crystal_set(crystals), model.content, device=device.value)
+    table = predict(_crystal_set(crystals), model.content, device=device.value, phonons=phonons.value)
     return PredictionsData(table)
 
 

@@ -35,8 +35,18 @@ def validate_fraction(value: orm.Float | None, _: Any) -> str | None:
     return None if value is None or 0 <= value.value <= 1 else f'{value.value} is not a number from 0 to 1'
 
 
+def validate_phonons(inputs: Mapping[str, Any]) -> str | None:
+    """Return an error if phonons are asked of a model without force constants."""
+    wanted, model = inputs.get('phonons'), inputs.get('model')
+    if wanted is None or model is None or not wanted.value or model.card.preset == 'force_constants':
+        return None
+    return f'phonons: model {model.card.name} has preset {model.card.preset}; they need one of preset force_constants'
+
+
 def validate_inputs(inputs: Mapping[str, Any], _: Any) -> str | None:
-    """Return an error for an empty set of crystals, or an invalid shard."""
+    """Return an error for an empty set of crystals, an invalid shard, or phonons of a model without them."""
+    if error := validate_phonons(inputs):
+        return error
     crystals = inputs.get('crystals')
     if crystals is None:  # a work chain that exposes the port provides it later
         return None
@@ -93,6 +103,13 @@ class PredictCalculation(ExecutableCalculation):
             validator=validate_fraction,
             help='Fraction of failed rows above which the job fails; its outputs are attached.',
         )
+        spec.input(
+            'phonons',
+            valid_type=orm.Bool,
+            required=False,
+            serializer=orm.to_aiida_type,
+            help='Whether to predict phonons at Γ as well, some kilobytes a crystal; no if not given.',
+        )
         spec.input_namespace('shard', required=False, help='Rows to compute; all of them if not given.')
         for name, meaning in (('start', 'First row, from 0.'), ('stop', 'The row after the last one.')):
             spec.input(f'shard.{name}', valid_type=orm.Int, required=False, serializer=orm.to_aiida_type, help=meaning)
@@ -128,6 +145,8 @@ class PredictCalculation(ExecutableCalculation):
         arguments = ['predict', self.INPUT, '--model', self.MODEL, '--output', self.OUTPUT]
         if 'batch_atoms' in self.inputs:
             arguments += ['--batch-atoms', str(self.inputs.batch_atoms.value)]
+        if 'phonons' in self.inputs and self.inputs.phonons.value:
+            arguments.append('--phonons')
         calcinfo.codes_info = [self._code_info(*arguments)]
         calcinfo.retrieve_list = [self.OUTPUT, self.STATUS, self.STDOUT, self.STDERR]
         calcinfo.remote_copy_list = self._from_parent(self.PARTIAL)

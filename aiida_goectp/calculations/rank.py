@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from aiida import orm
 from aiida.engine import calcfunction
@@ -99,10 +101,12 @@ def _align(crystals: CrystalSet, predictions: Predictions) -> tuple[Predictions,
     flags = np.zeros(n, dtype=predictions.flags.dtype)
     flags[predicted] = predictions.flags[source[predicted]]
     errors = [str(predictions.errors[row]) if row >= 0 else 'not predicted' for row in source]
+    names = (*TENSORS, *DEVIATIONS, 'stability')
+    columns: dict[str, Any] = {name: spread(getattr(predictions, name)) for name in names}
     aligned = Predictions(
         ids=crystals.ids.astype(np.str_),
         hashes=crystals.hashes,
-        **{name: spread(getattr(predictions, name)) for name in (*TENSORS, *DEVIATIONS)},
+        **columns,
         flags=flags,
         errors=np.array(errors, dtype=np.str_),
         model_hash=predictions.model_hash,

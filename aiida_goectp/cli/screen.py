@@ -71,6 +71,7 @@ _OVERRIDES = ('figure_of_merit', 'number', 'shard_size', 'max_concurrent_shards'
 @click.option(
     '--keep-duplicates', is_flag=True, default=None, help='Rank every row of equal crystals.  [default: once]'
 )
+@click.option('--phonons', is_flag=True, default=None, help='Also predict phonons at Γ; some kilobytes a crystal.')
 @job_options
 @decorators.with_dbenv()
 def screen(crystals: Any, run: bool, label: str, **values: Any) -> None:
@@ -112,8 +113,9 @@ def _builder(crystals: Any, values: dict[str, Any]) -> Any:
     if values['ranges']:
         filters['ranges'] = {name: [low, high] for name, low, high in values['ranges']}
     overrides: dict[str, Any] = {name: values[name] for name in _OVERRIDES if values[name] is not None}
-    if values['device'] is not None:
-        overrides['predict'] = {'goectp': {'device': values['device']}}
+    predict = {name: values[name] for name in ('device', 'phonons') if values[name] is not None}
+    if predict:
+        overrides['predict'] = {'goectp': predict}
     try:
         return validated(
             ScreenWorkChain.get_builder_from_protocol(

@@ -11,6 +11,7 @@ from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.crystals.entries import unique_ids
 from aiida_goectp.core.datasets.dataset import UNKNOWN, Dataset
 from aiida_goectp.core.datasets.row_gates import failed_names, is_refused, join_names
+from aiida_goectp.core.dielectric.gamma_modes import to_blocks
 from aiida_goectp.core.dielectric.gate_codes import GateCode, VerdictLabel
 from aiida_goectp.core.dielectric.response import DielectricResponse
 from aiida_goectp.core.dielectric.tensors import symmetrise
@@ -83,12 +84,11 @@ def _row(item: JudgedResponse) -> dict[str, Any]:
     ionic = None if label is VerdictLabel.ELECTRONIC_ONLY else response.ionic
     charges, n = response.born_charges, len(response.crystal.atomic_numbers)
     constants = response.force_constants
-    blocks = None if constants is None else constants.reshape(n, 3, n, 3).transpose(0, 2, 1, 3).reshape(-1, 3, 3)
     return {
         'electronic': symmetrise(response.electronic),
         'ionic': unknown if ionic is None else symmetrise(ionic),
         'born_charges': np.tile(unknown, (n, 1, 1)) if charges is None else charges,
-        'force_constants': np.tile(unknown, (n * n, 1, 1)) if blocks is None else blocks,
+        'force_constants': np.tile(unknown, (n * n, 1, 1)) if constants is None else to_blocks(constants),
         'failed_gates': failed,
     }
 

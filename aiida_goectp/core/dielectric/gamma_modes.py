@@ -17,16 +17,21 @@ __all__ = (
     'DIPOLE_STRENGTH',
     'THZ',
     'GammaModes',
+    'degenerate_modes',
+    'from_blocks',
     'gamma_modes',
     'longitudinal_frequencies',
     'permittivity_spectrum',
     'reflectivity',
+    'to_blocks',
 )
 
 DIPOLE_STRENGTH = 180.9512801
 """eV Å, e²/ε₀, CODATA 2018"""
 THZ = 15.6333023
 """THz, frequency of one atomic mass unit on a spring of 1 eV/Å², CODATA 2018"""
+_SAME_FREQUENCY = 0.01
+"""THz"""
 _ACTIVE = 1e-4
 """share of the strongest squared mode effective charge below which a mode is infrared inactive"""
 
@@ -47,6 +52,18 @@ class GammaModes(NamedTuple):
     """(3n − 3,) whether the mode is infrared active"""
 
 
+def to_blocks(matrix: np.ndarray) -> np.ndarray:
+    """Return the (n², 3, 3) blocks of a matrix (3n, 3n), one a pair of atoms, the second atom running fastest."""
+    n = len(matrix) // 3
+    return matrix.reshape(n, 3, n, 3).transpose(0, 2, 1, 3).reshape(n * n, 3, 3)
+
+
+def from_blocks(blocks: np.ndarray) -> np.ndarray:
+    """Return the matrix (3n, 3n) of blocks (n², 3, 3)."""
+    n = round(len(blocks) ** 0.5)
+    return blocks.reshape(n, n, 3, 3).transpose(0, 2, 1, 3).reshape(3 * n, 3 * n)
+
+
 def gamma_modes(force_constants: np.ndarray, born_charges: np.ndarray, masses: np.ndarray, volume: float) -> GammaModes:
     """Return the optical modes at Γ without the macroscopic field.
 
@@ -63,6 +80,15 @@ def gamma_modes(force_constants: np.ndarray, born_charges: np.ndarray, masses: n
     strengths = (charges**2).sum(axis=1)
     active = strengths > _ACTIVE * max(strengths.max(initial=0.0), 1e-12)
     return GammaModes(_as_frequencies(values), vectors, charges, np.nan_to_num(contributions, nan=0.0), active)
+
+
+def degenerate_modes(frequencies: np.ndarray) -> list[slice]:
+    """Return the modes of equal frequency, within 0.01 THz of the one before.
+
+    :param frequencies: (k,) THz, ascending
+    """
+    ends = [*(np.flatnonzero(np.diff(frequencies) > _SAME_FREQUENCY) + 1).tolist(), len(frequencies)]
+    return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False) if end > start]
 
 
 def longitudinal_frequencies(

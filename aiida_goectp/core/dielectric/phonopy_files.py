@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from aiida_goectp.core.dielectric.gamma_modes import to_blocks
+
 __all__ = ('born_text', 'force_constants_text')
 
 
@@ -34,7 +36,7 @@ def force_constants_text(force_constants: np.ndarray) -> str:
     :param force_constants: (3n, 3n) eV/Å²; an index is 3 × atom + direction
     """
     n = len(force_constants) // 3
-    blocks = np.asarray(force_constants).reshape(n, 3, n, 3).transpose(0, 2, 1, 3)
+    blocks = to_blocks(np.asarray(force_constants)).reshape(n, n, 3, 3)
     lines = [f'{n:4d} {n:4d}']
     for first in range(n):
         for second in range(n):

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from aiida_goectp.core.dielectric.gamma_phonons import GammaPhonons, PhononCell
 from aiida_goectp.core.dielectric.tensors import PARTS
 from aiida_goectp.core.formats.errors import FormatError
-from aiida_goectp.core.formats.table import FILLED, Column, JsonObject, Table, Text, TextColumn
+from aiida_goectp.core.formats.table import FILLED, Column, JsonObject, Nested, Table, Text, TextColumn
 
 __all__ = ('DEVIATIONS', 'FLAG_NAMES', 'TENSORS', 'Predictions', 'flag_names')
 
@@ -61,14 +62,17 @@ class Predictions(Table):
         mean of the standard deviations of the principal values if not given
     :param anisotropy_std: (n, 3) of the ratio of the largest to the smallest principal value; NaN for ionic
     :param eigenvalues_std: (n, 3, 3) of the principal values in ascending order; rows are electronic, ionic, total
+    :param stability: (n,) probability that the crystal has no negative optical mode at Γ; NaN for a model without force
+        constants, or without calibration
     :param flags: (n,) bits named by :data:`FLAG_NAMES`
     :param errors: (n,) empty for a good row
     :param model_hash: content hash of the model
     :param settings: device, precision and versions, plain JSON
+    :param phonons: phonons at Γ of each row, if they were asked for
     :raises FormatError: shapes that do not fit together, or a row without error that is not finite
     """
 
-    KIND, VERSION = 'predictions', 2
+    KIND, VERSION = 'predictions', 3
 
     ids: TextColumn
     hashes: TextColumn
@@ -81,10 +85,12 @@ class Predictions(Table):
     average_std: _Deviations = field(default=FILLED, kw_only=True)
     anisotropy_std: _Deviations = field(default=FILLED, kw_only=True)
     eigenvalues_std: _EigenvalueDeviations = field(default=FILLED, kw_only=True)
+    stability: Annotated[np.ndarray, Column('<f8', fill=np.nan, since=3)] = field(default=FILLED, kw_only=True)
     flags: Annotated[np.ndarray, Column('<u4')]
     errors: TextColumn
     model_hash: Text
     settings: JsonObject = field(default_factory=dict)
+    phonons: Annotated[GammaPhonons | None, Nested(GammaPhonons, since=3, optional=True)] = None
 
     def __post_init__(self) -> None:
         average_given = self.average_std is not None
@@ -93,6 +99,8 @@ class Predictions(Table):
             deviations = [self.electronic_std, self.ionic_std, self.total_std]
             averages = np.ascontiguousarray(np.trace(deviations, axis1=2, axis2=3).T / 3)
             object.__setattr__(self, 'average_std', averages)
+        if self.phonons is not None and len(self.phonons) != len(self):
+            raise FormatError(f'predictions: phonons of {len(self.phonons)} rows for {len(self)} predictions')
         good = self.errors == ''
         for name in PARTS:
             finite = np.isfinite(getattr(self, name)).all(axis=(1, 2))
@@ -114,9 +122,16 @@ class Predictions(Table):
         columns: dict[str, Any] = {
             name: np.concatenate([getattr(part, name) for part in parts]) for name in cls.columns()
         }
-        return replace(parts[0], **columns)
+        phonons = None
+        if any(part.phonons is not None for part in parts):
+            phonons = GammaPhonons.join([part.phonons or GammaPhonons.empty(len(part)) for part in parts])
+        return replace(parts[0], **columns, phonons=phonons)
 
     def take(self, rows: Sequence[int] | np.ndarray | slice) -> Predictions:
         """Return the given rows in the given order."""
         columns: dict[str, Any] = {name: getattr(self, name)[rows] for name in self.columns()}
-        return replace(self, **columns)
+        return replace(self, **columns, phonons=None if self.phonons is None else self.phonons.take(rows))
+
+    def phonon_cell(self, row: int) -> PhononCell | None:
+        """Return the predicted lattice response of a row; None if it was not asked for, or the row has none."""
+        return None if self.phonons is None else self.phonons.cell(row, self.electronic[row])

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet, Failure
+from aiida_goectp.core.crystals.elements import symbols_of
+from aiida_goectp.core.dielectric.gamma_modes import degenerate_modes
 from aiida_goectp.core.dielectric.predictions import DEVIATIONS, TENSORS, Predictions, flag_names
 from aiida_goectp.core.dielectric.tensors import PARTS, anisotropy, eigenvalues, polycrystalline_average
 from aiida_goectp.core.formats.numbers import with_deviation, with_deviations
 from aiida_goectp.core.formats.terminal import json_text, printable
 
-__all__ = ('json_lines', 'text', 'with_failed_rows')
+__all__ = ('json_lines', 'phonon_lines', 'text', 'with_failed_rows')
 
 
 def with_failed_rows(predictions: Predictions, failures: Sequence[Failure]) -> Predictions:
@@ -35,23 +37,49 @@ def with_failed_rows(predictions: Predictions, failures: Sequence[Failure]) -> P
 
 
 def json_lines(crystals: CrystalSet, predictions: Predictions) -> Iterator[str]:
-    """Yield one JSON object a row: id, lattice, tensors, standard deviations, flags, and error for a failed row.
+    """Yield one JSON object a row: id, lattice, tensors, standard deviations, stability, flags, and error if it failed.
 
     Tensors are given in the frame of ``lattice`` (rows a, b, c in Å); a tensor that the model does not predict is null.
     ``average_std``, ``anisotropy_std`` and ``eigenvalues_std`` are lists in the order electronic, ionic, total, as in
-    ``predictions.npz``; null for a model without uncertainty. The rows that could not be read are at the end.
+    ``predictions.npz``; null for a model without uncertainty. If phonons were asked for, ``born_charges`` has one
+    tensor for each atom of the crystal as given, and ``phonons`` the primitive cell and its modes; null for a row
+    without them. The rows that could not be read are at the end.
     """
     for row, crystal in enumerate(crystals):
         record = {'id': crystal.id, 'lattice': _json_value(crystal.lattice)}
         record.update({name: _json_value(getattr(predictions, name)[row]) for name in TENSORS})
         record.update({name: [_json_value(part) for part in getattr(predictions, name)[row]] for name in DEVIATIONS})
+        record['stability'] = _json_value(predictions.stability[row])
+        if predictions.phonons is not None:
+            record |= _phonon_record(predictions, row)
         record['flags'] = list(flag_names(predictions.flags[row]))
         if predictions.errors[row]:
             record['error'] = str(predictions.errors[row])
         yield json_text(record)
     for failure in crystals.failures:
-        nulls = {name: None for name in ('lattice', *TENSORS, *DEVIATIONS)}
+        more = () if predictions.phonons is None else ('born_charges', 'phonons')
+        nulls = {name: None for name in ('lattice', *TENSORS, *DEVIATIONS, 'stability', *more)}
         yield json_text({'id': failure.id, **nulls, 'flags': [], 'error': f'{failure.code}: {failure.message}'})
+
+
+def _phonon_record(predictions: Predictions, row: int) -> dict[str, Any]:
+    """Return Born charges and phonons of a row as plain JSON."""
+    phonons, cell = predictions.phonons, predictions.phonon_cell(row)
+    if phonons is None or cell is None:
+        return {'born_charges': None, 'phonons': None}
+    modes = phonons.row_modes(row)
+    return {
+        'born_charges': phonons.charges_as_given(row).tolist(),
+        'phonons': {
+            'lattice': cell.lattice.tolist(),
+            'species': symbols_of(cell.atomic_numbers),
+            'frac_coords': cell.fractional_positions.tolist(),
+            'born_charges': cell.born_charges.tolist(),
+            'frequencies': phonons.frequencies[modes].tolist(),
+            'infrared_active': phonons.infrared_active[modes].tolist(),
+            'contributions': [_json_value(tensor) for tensor in phonons.contributions[modes]],
+        },
+    }
 
 
 def _json_value(array: np.ndarray) -> list | float | None:
@@ -73,6 +101,9 @@ def text(crystals: CrystalSet, predictions: Predictions, row: int = 0) -> str:
     for place, name in enumerate(PARTS):
         if np.isfinite(getattr(predictions, name)[row]).all():
             lines += _tensor_lines(predictions, row, place, name)
+    lines += phonon_lines(predictions, row)
+    if np.isfinite(predictions.stability[row]):
+        lines.append(f'probability that no mode is unstable: {predictions.stability[row]:.2f}')
     if flags := flag_names(predictions.flags[row]):
         lines.append('flags: ' + ', '.join(flags))
     return '\n'.join(lines)
@@ -90,6 +121,27 @@ def _tensor_lines(predictions: Predictions, row: int, place: int, name: str) -> 
     for axis, vector in enumerate(tensor):
         line = '  ' + _numbers(vector)
         lines.append(f'{line}   ±  {_numbers(deviation[axis])}' if has_deviation else line)
+    return lines
+
+
+def phonon_lines(predictions: Predictions, row: int) -> list[str]:
+    """Return Born charges and modes of a row as text, empty if they were not asked for."""
+    phonons, cell = predictions.phonons, predictions.phonon_cell(row)
+    if phonons is None:
+        return []
+    if cell is None:
+        return ['no phonons: the layers were brought closer for the prediction']
+    charges = np.trace(cell.born_charges, axis1=1, axis2=2) / 3
+    symbols = symbols_of(cell.atomic_numbers)
+    lines = ['Born charges of the primitive cell, mean of the diagonal in e:']
+    lines.append('  ' + '  '.join(f'{name} {charge:+.2f}' for name, charge in zip(symbols, charges, strict=True)))
+    lines.append('modes at Γ: frequency in THz (negative: imaginary), number, contribution to the average of ionic')
+    place = phonons.row_modes(row)
+    frequencies, active = phonons.frequencies[place], phonons.infrared_active[place]
+    shares = np.trace(phonons.contributions[place], axis1=1, axis2=2) / 3
+    for modes in degenerate_modes(frequencies):
+        share = f'{shares[modes].sum():10.4f}' if active[modes].any() else '  not infrared active'
+        lines.append(f'  {frequencies[modes].mean():9.3f}  ×{modes.stop - modes.start}  {share}')
     return lines
 
 

@@ -18,6 +18,7 @@ from typing import IO, Any
 import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
+from aiida_goectp.core.dielectric.gamma_phonons import GammaPhonons
 from aiida_goectp.core.dielectric.predictions import TENSORS
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.json_input import parse_json
@@ -27,10 +28,12 @@ from aiida_goectp.core.learning.results import PredictedBatch
 
 __all__ = ('PartialFile', 'identity')
 
-_KIND, _VERSION = 'chunk', 2
+_KIND, _VERSION = 'chunk', 3
+_PHONONS = 'phonons/'
+"""begins the names of the arrays of phonons"""
 
 
-def identity(crystals: CrystalSet, model_hash: str, precision: str) -> dict[str, Any]:
+def identity(crystals: CrystalSet, model_hash: str, precision: str, phonons: bool) -> dict[str, Any]:
     """Return the header of a partial file, which must be equal for a run to be resumed from it."""
     digest = hashlib.sha256()
     for column in (crystals.ids, crystals.hashes):
@@ -42,6 +45,7 @@ def identity(crystals: CrystalSet, model_hash: str, precision: str) -> dict[str,
         'crystals': digest.hexdigest(),
         'rows': len(crystals),
         'precision': precision,
+        'phonons': phonons,
     }
 
 
@@ -75,7 +79,11 @@ class PartialFile:
         :raises StorageError: it cannot be written; the file is cut off where it ended before
         """
         buffer = io.BytesIO()
-        write_npz(buffer, _KIND, _VERSION, {**batch._asdict(), 'errors': np.array(batch.errors, dtype=np.str_)})
+        arrays = {**batch._asdict(), 'errors': np.array(batch.errors, dtype=np.str_)}
+        phonons = arrays.pop('phonons')
+        if phonons is not None:
+            arrays |= {f'{_PHONONS}{name}': array for name, array in phonons.arrays().items()}
+        write_npz(buffer, _KIND, _VERSION, arrays)
         content = buffer.getvalue()
         record = memoryview(f'{len(content)} {zlib.crc32(content)}\n'.encode() + content)
         end = self._stream.seek(0, os.SEEK_END)
@@ -123,7 +131,10 @@ def _read_batch(stream: IO[bytes]) -> PredictedBatch | None:
         n = len(arrays['rows'])
         tensors = check_shape('partial file', 'tensors', arrays['tensors'], (n, len(TENSORS), 3, 3), 'f')
         deviations = check_shape('partial file', 'deviations', arrays['deviations'], (n, 3, 5), 'f')
+        stability = check_shape('partial file', 'stability', arrays['stability'], (n,), 'f')
         errors = [str(error) for error in arrays['errors']]
-        return PredictedBatch(arrays['rows'], tensors, arrays['flags'], errors, deviations)
-    except (ValueError, KeyError, FormatError):
+        columns = {key.removeprefix(_PHONONS): array for key, array in arrays.items() if key.startswith(_PHONONS)}
+        phonons = GammaPhonons(**columns) if columns else None
+        return PredictedBatch(arrays['rows'], tensors, arrays['flags'], errors, deviations, stability, phonons)
+    except (TypeError, ValueError, KeyError, FormatError):
         return None

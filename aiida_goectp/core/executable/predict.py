@@ -69,6 +69,9 @@ def _number_or_auto(context: click.Context, parameter: click.Parameter, value: s
     callback=_number_or_auto,
     help='Number of processes that build graphs; auto: one for each remaining core with a GPU, none on the CPU.',
 )
+@click.option(
+    '--phonons', is_flag=True, help='Also Born charges, force constants and modes at Γ; some kilobytes a crystal.'
+)
 @click.option('--json', 'as_json', is_flag=True, help='Print one JSON object a line.')
 @time_limit_option
 @resume_option('OUTPUT.partial')
@@ -128,7 +131,10 @@ def _load_predictor(options: Mapping[str, Any]) -> Predictor:
     processes = options['graph_processes']
     if processes is None:
         processes = 0 if device == 'cpu' else available_cores() - 1
-    return Predictor(model, device, options['batch_atoms'], processes)
+    try:
+        return Predictor(model, device, options['batch_atoms'], processes, options['phonons'])
+    except FormatError as error:
+        raise ExecutableError('bad_model', str(error)) from error
 
 
 def _evaluate(
@@ -145,7 +151,8 @@ def _evaluate(
     """
     partial = None
     if output is not None:
-        header = identity(crystals, predictor.model.hash, predictor.settings()['precision'])
+        precision = predictor.settings()['precision']
+        header = identity(crystals, predictor.model.hash, precision, predictor.phonons)
         partial = PartialFile(Path(f'{output}.partial'), header, options['resume'])
         if partial.moved_aside and not options['quiet']:
             echo(f'the partial file belongs to another run; moved to {partial.moved_aside}', err=True)

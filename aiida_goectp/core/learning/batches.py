@@ -154,7 +154,7 @@ def _collect(pieces: list[Task[PreparedBatch]], batch_atoms: int) -> Iterator[Pr
     batches = [PreparedBatch.concatenate([piece.result() for piece in pieces])]
     while batches:
         batch = batches.pop()
-        if len(batch.graphs.source) <= _EDGES_AN_ATOM * batch_atoms or len(batch.rows) == 1:
+        if batch.graphs.pairs <= _EDGES_AN_ATOM * batch_atoms or len(batch.rows) == 1:
             yield batch
         else:
             batches += batch.halves()[::-1]

@@ -14,11 +14,11 @@ from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.dielectric.coverage import QUANTITIES, coverage_by_target
 from aiida_goectp.core.dielectric.metrics import table
 from aiida_goectp.core.formats.model_card import ModelCard
-from aiida_goectp.core.learning.predict import committee_output
+from aiida_goectp.core.learning.committee_output import committee_output
 from aiida_goectp.core.learning.settings import TrainSettings
 from aiida_goectp.core.learning.state import TARGETS
 from aiida_goectp.core.learning.train import LabelledGraphs
-from aiida_goectp.core.learning.uncertainty import CommitteeOutput, calibrate, deviations
+from aiida_goectp.core.learning.uncertainty import CommitteeOutput, calibrate, calibrate_lowest, deviations
 from aiida_goectp.core.network.checkpoint import LoadedModel
 from aiida_goectp.core.network.model import Network
 
@@ -108,6 +108,9 @@ def _set_uncertainty(
         output = dataset_output(model, validation, settings, device)
         limit = np.sort(output.leverage)[math.ceil(_LIKE_TRAINING * len(output.leverage)) - 1]
         card.uncertainty = {**calibrate(output, stacked_labels(validation)), 'unlike_above': float(limit)}
+        lattice = LabelledGraphs.from_dataset(validation, settings).lattice
+        if output.lowest is not None and lattice is not None:
+            card.uncertainty['lowest_eigenvalue'] = calibrate_lowest(output.lowest, lattice.lowest_eigenvalues())
     elif inherited is not None:
         card.uncertainty = inherited.card.uncertainty
         card.metrics.update({f'{part} of the parent': metrics for part, metrics in inherited.card.metrics.items()})
@@ -138,12 +141,7 @@ def training_hash(training: Dataset) -> str:
 def dataset_output(model: LoadedModel, data: Dataset, settings: TrainSettings, device: str = 'cpu') -> CommitteeOutput:
     """Return the output of each member for labelled crystals, with the functional of each label as input."""
     batches = LabelledGraphs.from_dataset(data, settings).batches(device)
-    outputs = [committee_output(model, batch, functional) for batch, functional in batches]
-    return CommitteeOutput(
-        np.concatenate([output.members for output in outputs], axis=1),
-        np.concatenate([output.leverage for output in outputs]),
-        np.concatenate([output.density for output in outputs]),
-    )
+    return CommitteeOutput.concatenate([committee_output(model, batch, functional) for batch, functional in batches])
 
 
 def stacked_labels(data: Dataset) -> np.ndarray:
@@ -154,7 +152,7 @@ def stacked_labels(data: Dataset) -> np.ndarray:
 def evaluate_model(model: LoadedModel, data: Dataset, settings: TrainSettings, device: str = 'cpu') -> dict[str, Any]:
     """Return the metrics of a model on labelled crystals, and the coverage of its intervals if it is calibrated."""
     output = dataset_output(model, data, settings, device)
-    mean = output.members.mean(axis=0)
+    mean = output.mean
     metrics: dict[str, Any] = dict(
         table(
             {name: mean[:, place] for place, name in enumerate(TARGETS)},
@@ -173,7 +171,7 @@ def coverage(output: CommitteeOutput, labels: np.ndarray, calibration: dict[str,
     :param calibration: as :func:`.calibrate` returns it
     """
     std = deviations(output, calibration)
-    found = coverage_by_target(output.members.mean(axis=0), labels, {name: getattr(std, name) for name in QUANTITIES})
+    found = coverage_by_target(output.mean, labels, {name: getattr(std, name) for name in QUANTITIES})
     return {target: shares for target, shares in found.items() if target in calibration}
 
 

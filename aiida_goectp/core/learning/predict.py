@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,22 @@ import torch
 
 from aiida_goectp import __version__
 from aiida_goectp.core.crystals.crystalset import CrystalSet
+from aiida_goectp.core.dielectric.gamma_phonons import GammaPhonons, PhononCell
 from aiida_goectp.core.dielectric.predictions import FLAG_NAMES, TENSORS, Predictions
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.learning import testing_hooks
-from aiida_goectp.core.learning.batches import prepared_batches
+from aiida_goectp.core.learning.batches import PreparedBatch, prepared_batches
+from aiida_goectp.core.learning.committee_output import combined, member_outputs, phonon_cells
 from aiida_goectp.core.learning.device import choose_device, is_out_of_memory, raise_device_error
 from aiida_goectp.core.learning.errors import DeviceOutOfMemoryError
 from aiida_goectp.core.learning.model_cache import cached_model
 from aiida_goectp.core.learning.results import PredictedBatch, collect
-from aiida_goectp.core.learning.uncertainty import CommitteeOutput, deviations
+from aiida_goectp.core.learning.uncertainty import deviations, stability
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.checkpoint import LoadedModel
 from aiida_goectp.core.network.preparation import GraphArrays
-from aiida_goectp.core.network.symmetrise import mean_by
 
-__all__ = ('Predictor', 'committee_output', 'predict_crystals')
+__all__ = ('Predictor', 'predict_crystals')
 
 _SMALLEST = 64
 """atoms; if a batch of so few does not fit into the memory of the device, the prediction stops"""
@@ -51,12 +53,23 @@ class Predictor:
     :param batch_atoms: largest number of atoms in a batch; chosen by the memory of the device if None. Halved when
         memory runs out
     :param processes: number of processes that prepare crystals; 0 for a thread of this process
+    :param phonons: return phonons at Γ as well, which takes kilobytes a crystal
+    :raises FormatError: the model has no phonons
     """
 
     def __init__(
-        self, model: LoadedModel, device: str = 'cpu', batch_atoms: int | None = None, processes: int = 0
+        self,
+        model: LoadedModel,
+        device: str = 'cpu',
+        batch_atoms: int | None = None,
+        processes: int = 0,
+        phonons: bool = False,
     ) -> None:
-        self.model, self.device, self.processes = model.to(device), device, processes
+        if phonons and model.card.preset != 'force_constants':
+            raise FormatError(
+                f'model {model.card.name!r} has preset {model.card.preset}; phonons need one of preset force_constants'
+            )
+        self.model, self.device, self.processes, self.phonons = model.to(device), device, processes, phonons
         self.batch_atoms = batch_atoms or default_batch_atoms(device)
         self._seen = np.zeros(256, dtype=bool)
         """by atomic number: elements of the training set"""
@@ -81,10 +94,22 @@ class Predictor:
                 np.zeros(count, dtype=np.uint32),
                 list(batch.errors),
                 np.full((count, 3, 5), np.nan),
+                np.full(count, np.nan),
             )
             result.flags[valid] = self._preparation_flags(batch.graphs)
-            self._evaluate(batch.graphs, valid, result)
-            yield result
+            cells: list[PhononCell | None] = [None] * count
+            self._evaluate(batch.graphs, valid, result, cells)
+            yield self._with_phonons(result, batch, cells) if self.phonons else result
+
+    @staticmethod
+    def _with_phonons(
+        result: PredictedBatch, batch: PreparedBatch, cells: Sequence[PhononCell | None]
+    ) -> PredictedBatch:
+        assert batch.graphs.cells is not None
+        maps: list[np.ndarray | None] = [None] * len(cells)
+        for place, atoms in zip(batch.valid, batch.graphs.cells.primitive_atoms, strict=True):
+            maps[place] = None if cells[place] is None else atoms
+        return result._replace(phonons=GammaPhonons.from_cells(cells, maps))
 
     def _preparation_flags(self, graphs: GraphArrays) -> np.ndarray:
         """Return the flags of each crystal that do not depend on its prediction."""
@@ -92,9 +117,11 @@ class Predictor:
         unseen = np.logical_or.reduceat(~self._seen[graphs.numbers], first_atoms)
         return unseen * _UNSEEN | ~graphs.symmetry_known * _SYMMETRY_UNKNOWN
 
-    def _evaluate(self, graphs: GraphArrays, places: np.ndarray, result: PredictedBatch) -> None:
+    def _evaluate(
+        self, graphs: GraphArrays, places: np.ndarray, result: PredictedBatch, cells: list[PhononCell | None]
+    ) -> None:
         """Write the results of graphs to the given places; in halves if memory runs out."""
-        if not len(places) or self._evaluate_at_once(graphs, places, result):
+        if not len(places) or self._evaluate_at_once(graphs, places, result, cells):
             return
         # the error is gone here, and with it the tensors on the device that its traceback refers to
         torch.cuda.empty_cache()
@@ -102,7 +129,7 @@ class Predictor:
         if len(places) > 1:
             self.batch_atoms = min(self.batch_atoms, max(_SMALLEST, min(self.batch_atoms, atoms) // 2))
             for half in np.array_split(np.arange(len(places)), 2):
-                self._evaluate(graphs.take(half), places[half], result)
+                self._evaluate(graphs.take(half), places[half], result, cells)
         elif atoms > _SMALLEST:
             result.errors[places[0]] = f'out of memory: {atoms} atoms do not fit on {self.device}, even by themselves'
         else:
@@ -110,27 +137,35 @@ class Predictor:
                 f'{atoms} atoms do not fit on {self.device}; free memory there, or use another device'
             )
 
-    def _evaluate_at_once(self, graphs: GraphArrays, places: np.ndarray, result: PredictedBatch) -> bool:
+    def _evaluate_at_once(
+        self, graphs: GraphArrays, places: np.ndarray, result: PredictedBatch, cells: list[PhononCell | None]
+    ) -> bool:
         """Write the results of graphs to the given places; return False if memory ran out."""
         try:
             testing_hooks.before_batch(len(graphs.numbers))
-            output = committee_output(self.model, GraphBatch.from_arrays(graphs).to(self.device))
+            batch = GraphBatch.from_arrays(graphs).to(self.device)
+            found = member_outputs(self.model, batch)
+            output = combined(self.model, batch, found)
         except (MemoryError, RuntimeError) as error:
             if is_out_of_memory(error):
                 return False
             raise_device_error(error, self.device)
         std = deviations(output, self.model.card.uncertainty)
-        tensors = np.concatenate([output.members.mean(axis=0), std.tensors], axis=1)
+        tensors = np.concatenate([output.mean, std.tensors], axis=1)
         scalars = np.concatenate([std.average[:, :, None], std.anisotropy[:, :, None], std.eigenvalues], axis=2)
         unlike = output.leverage > self.model.card.uncertainty.get('unlike_above', np.inf)
         finite = np.isfinite(tensors[:, self._predicted]).all(axis=(1, 2, 3))
         result.tensors[places[finite]] = tensors[finite]
         result.deviations[places[finite]] = scalars[finite]
         result.flags[places[finite & unlike]] |= _UNLIKE_TRAINING
-        if output.soft_modes is not None:
-            lowest, share = output.soft_modes.T
-            result.flags[places[finite & (share > _SOFT_SHARE)]] |= _SOFT_MODE
-            result.flags[places[finite & (lowest < 0)]] |= _UNSTABLE
+        if output.lowest is not None and output.soft_share is not None:
+            result.flags[places[finite & (output.soft_share > _SOFT_SHARE)]] |= _SOFT_MODE
+            result.flags[places[finite & (output.lowest.mean(axis=0) < 0)]] |= _UNSTABLE
+            factors = self.model.card.uncertainty.get('lowest_eigenvalue', [])
+            result.stability[places[finite]] = stability(output.lowest, factors)[finite]
+        if self.phonons:
+            for place, cell in zip(places[finite], phonon_cells(graphs, batch, found)[finite], strict=True):
+                cells[place] = cell
         for place in places[~finite]:
             result.errors[place] = 'the output of the network is not finite'
         return True
@@ -157,32 +192,13 @@ def default_batch_atoms(device: str) -> int:
     return int(np.clip(free // 2**20, 1024, 65536))
 
 
-@torch.no_grad()
-def committee_output(model: LoadedModel, batch: GraphBatch, functional: torch.Tensor | None = None) -> CommitteeOutput:
-    """Evaluate all members of a model.
-
-    :param functional: (c,) index of the functional of each crystal; None for the first one
-    """
-    found = [network.evaluate(batch, functional) for network in model.members]
-    outputs = torch.stack([output.tensors for output in found]).double().cpu().numpy()
-    members = np.full((*outputs.shape[:2], 3, 3, 3), np.nan)
-    for place, name in enumerate(model.card.targets):
-        members[:, :, TENSORS.index(name)] = outputs[:, :, place]
-    if {'electronic', 'ionic'} <= set(model.card.targets):
-        members[:, :, 2] = members[:, :, 0] + members[:, :, 1]
-    density = mean_by(batch.atom_density.unsqueeze(1), batch.owners, len(batch.projectors)).squeeze(1)
-    leverage = torch.stack([output.leverage for output in found]).mean(dim=0).double().cpu().numpy()
-    soft = [output.soft_modes for output in found if output.soft_modes is not None]
-    soft_modes = torch.stack(soft).mean(dim=0).double().cpu().numpy() if soft else None
-    return CommitteeOutput(members, leverage, density.double().cpu().numpy(), soft_modes)
-
-
 def predict_crystals(
     crystals: CrystalSet,
     model: str | Path | bytes,
     *,
     device: str = 'auto',
     batch_atoms: int | None = None,
+    phonons: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Predictions:
     """Predict the dielectric tensors of all crystals in this process.
@@ -190,12 +206,13 @@ def predict_crystals(
     :param model: a path, the name of a shipped model, or the content of a model file; stays loaded between calls
     :param device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
     :param batch_atoms: largest number of atoms in a batch; chosen by the memory of the device if None
+    :param phonons: return phonons at Γ as well; see :class:`.GammaPhonons`
     :param progress: called with the number of rows done
-    :raises FormatError: no such model, or not one of this version
+    :raises FormatError: no such model, not one of this version, or one without phonons
     :raises NoDeviceError: no such device
     """
     chosen = choose_device(device)
-    predictor = Predictor(cached_model(model, chosen), chosen, batch_atoms)
+    predictor = Predictor(cached_model(model, chosen), chosen, batch_atoms, phonons=phonons)
     batches = []
     for batch in predictor.run(crystals):
         batches.append(batch)

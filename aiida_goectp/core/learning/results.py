@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
+from aiida_goectp.core.dielectric.gamma_phonons import GammaPhonons
 from aiida_goectp.core.dielectric.predictions import TENSORS, Predictions
 
 __all__ = ('PredictedBatch', 'collect')
@@ -27,6 +28,11 @@ class PredictedBatch(NamedTuple):
     deviations: np.ndarray
     """(k, 3, 5) of electronic, ionic, total: standard deviations of average, anisotropy, ascending eigenvalues"""
 
+    stability: np.ndarray
+    """(k,) probability that a crystal has no negative optical mode, NaN if unknown"""
+    phonons: GammaPhonons | None = None
+    """of all rows, if they were asked for"""
+
     @property
     def failed(self) -> int:
         """Number of failed rows."""
@@ -44,6 +50,7 @@ def collect(
     """
     tensors = np.concatenate([np.zeros((0, len(TENSORS), 3, 3)), *(batch.tensors for batch in batches)])
     errors = [error for batch in batches for error in batch.errors]
+    phonons = [batch.phonons for batch in batches if batch.phonons is not None]
     deviations = np.concatenate([np.zeros((0, 3, 5)), *(batch.deviations for batch in batches)])
     return Predictions(
         ids=crystals.ids,
@@ -56,4 +63,6 @@ def collect(
         average_std=deviations[:, :, 0],
         anisotropy_std=deviations[:, :, 1],
         eigenvalues_std=deviations[:, :, 2:],
+        stability=np.concatenate([np.zeros(0), *(batch.stability for batch in batches)]),
+        phonons=GammaPhonons.join(phonons) if phonons else None,
     )

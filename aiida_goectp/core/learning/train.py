@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from aiida_goectp.core.datasets.augment import with_layer_copies
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.dielectric.metrics import table
 from aiida_goectp.core.learning import parallel, testing_hooks
-from aiida_goectp.core.learning.augment import with_layer_copies
 from aiida_goectp.core.learning.errors import TrainingDiverged, TrainingInputError, TrainingInterrupted
 from aiida_goectp.core.learning.lattice.labels import LatticeLabels
 from aiida_goectp.core.learning.lattice.loss import lattice_loss, permittivity_weight
@@ -26,7 +26,8 @@ from aiida_goectp.core.learning.state import TARGETS, TrainingState, batch_bound
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.checkpoint import LoadedModel
 from aiida_goectp.core.network.descriptors import precompute_descriptors
-from aiida_goectp.core.network.force_constants.network import ForceConstantNetwork, LatticeResponse
+from aiida_goectp.core.network.force_constants.network import ForceConstantNetwork
+from aiida_goectp.core.network.force_constants.response import LatticeResponse
 from aiida_goectp.core.network.model import Network
 from aiida_goectp.core.network.preparation import GraphArrays, prepare
 

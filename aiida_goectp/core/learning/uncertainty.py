@@ -18,6 +18,7 @@ these rows (split-conformal; Vovk, Gammerman and Shafer, Algorithmic Learning in
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +26,15 @@ import numpy as np
 from aiida_goectp.core.dielectric.coverage import INTERVAL, QUANTITIES, quantities
 from aiida_goectp.core.dielectric.tensors import PARTS
 
-__all__ = ('COVERAGE', 'CommitteeOutput', 'Deviations', 'calibrate', 'deviations')
+__all__ = (
+    'COVERAGE',
+    'CommitteeOutput',
+    'Deviations',
+    'calibrate',
+    'calibrate_lowest',
+    'deviations',
+    'stability',
+)
 
 COVERAGE = 0.9
 _MIN_ROWS = 10
@@ -44,9 +53,42 @@ class CommitteeOutput(NamedTuple):
     """(c,) h, mean over the members; NaN for a model without calibration"""
     density: np.ndarray
     """(c,) atoms per Å³"""
-    soft_modes: np.ndarray | None = None
-    """(c, 2) lowest optical eigenvalue of the force constants (eV/Å²) and share of soft modes in the ionic
-    permittivity, means over the members that predict force constants; None if none does"""
+    lowest: np.ndarray | None = None
+    """(k, c) lowest optical eigenvalue of the force constants, eV/Å², of each of the k members that predict force
+    constants; None if none does"""
+    combined: np.ndarray | None = None
+    """(c, 3, 3, 3) prediction of the committee, if it is not the mean of the members"""
+    soft_share: np.ndarray | None = None
+    """(c,) share of soft modes in the ionic permittivity of the committee; see :func:`.static_response`"""
+
+    @property
+    def mean(self) -> np.ndarray:
+        """(c, 3, 3, 3) prediction of the committee."""
+        return self.members.mean(axis=0) if self.combined is None else self.combined
+
+    def take(self, rows: np.ndarray) -> CommitteeOutput:
+        """Return the output for some crystals.
+
+        :param rows: indices or a mask
+        """
+        return CommitteeOutput(
+            self.members[:, rows],
+            self.leverage[rows],
+            self.density[rows],
+            None if self.lowest is None else self.lowest[:, rows],
+            None if self.combined is None else self.combined[rows],
+            None if self.soft_share is None else self.soft_share[rows],
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[CommitteeOutput]) -> CommitteeOutput:
+        """Return the output of one committee for several batches."""
+        axes = {'members': 1, 'lowest': 1}
+        columns = {
+            name: None if pieces[0] is None else np.concatenate(pieces, axes.get(name, 0))
+            for name, *pieces in zip(cls._fields, *parts, strict=True)
+        }
+        return cls(**columns)  # type: ignore[arg-type]
 
 
 class Deviations(NamedTuple):
@@ -75,8 +117,8 @@ class _Parts(NamedTuple):
 def _parts(output: CommitteeOutput, target: int) -> tuple[dict[str, _Parts], np.ndarray]:
     """Return the parts of the deviation of each quantity, and the principal axes (c, 3, 3)."""
     members = output.members[:, :, target]
-    values, axes = np.linalg.eigh(members.mean(axis=0))
-    # in the axes of the mean, so that values which symmetry makes equal are equal in every member
+    values, axes = np.linalg.eigh(output.mean[:, target])
+    # in the axes of the prediction, so that values which symmetry makes equal are equal in every member
     each = np.einsum('cik,mcij,cjk->mck', axes, members, axes)
     offset = 0.0 if PARTS[target] == 'ionic' else 1.0
     above = np.clip(values - offset, _FLOOR, None)
@@ -118,7 +160,7 @@ def calibrate(output: CommitteeOutput, labels: np.ndarray) -> dict[str, dict[str
         known = _known(output, place) & np.isfinite(labels[:, place]).all(axis=(1, 2))
         if known.sum() >= _MIN_ROWS:
             truth = quantities(labels[known, place])
-            parts, _ = _parts(_take(output, known), place)
+            parts, _ = _parts(output.take(known), place)
             found[target] = {name: _fit(part, truth[name]) for name, part in parts.items()}
     return found
 
@@ -128,8 +170,42 @@ def _known(output: CommitteeOutput, target: int) -> np.ndarray:
     return np.isfinite(output.members[:, :, target]).all(axis=(0, 2, 3))
 
 
-def _take(output: CommitteeOutput, rows: np.ndarray) -> CommitteeOutput:
-    return CommitteeOutput(output.members[:, rows], output.leverage[rows], output.density[rows])
+def calibrate_lowest(lowest: np.ndarray, labels: np.ndarray) -> list[float]:
+    """Return the factors a, b of the standard deviation of the lowest optical eigenvalue, √(a² spread² + b²).
+
+    :param lowest: (k, c) eV/Å², of each member
+    :param labels: (c,) eV/Å², NaN where missing
+    :return: empty with fewer than ten labels
+    """
+    known = np.isfinite(labels) & np.isfinite(lowest).all(axis=0)
+    if known.sum() < _MIN_ROWS:
+        return []
+    parts = _lowest_parts(lowest[:, known])
+    return _fit(parts, labels[known])[:2]
+
+
+def stability(lowest: np.ndarray, factors: Sequence[float]) -> np.ndarray:
+    """Return the probability that a crystal has no negative optical mode, (c,); NaN without calibration.
+
+    Errors are taken as normally distributed.
+
+    :param lowest: (k, c) eV/Å², of each member
+    :param factors: as :func:`calibrate_lowest` returns them
+    """
+    parts = _lowest_parts(lowest)
+    if not factors:
+        return np.full(len(parts.value), np.nan)
+    sigma = _sigma(parts, [*factors, 0.0])
+    with np.errstate(divide='ignore', invalid='ignore'):
+        ratio = np.where(np.isinf(parts.value), np.inf, parts.value / sigma)  # one atom has no optical mode
+    return np.array([0.5 * (1 + math.erf(value / math.sqrt(2))) for value in ratio])
+
+
+def _lowest_parts(lowest: np.ndarray) -> _Parts:
+    value = lowest.mean(axis=0)
+    with np.errstate(invalid='ignore'):
+        spread = lowest.std(axis=0, ddof=1) if len(lowest) > 1 else np.zeros_like(value)
+    return _Parts(value, spread, np.ones_like(value), np.zeros_like(value))
 
 
 def _fit(part: _Parts, truth: np.ndarray) -> list[float]:
@@ -175,7 +251,7 @@ def deviations(output: CommitteeOutput, calibration: dict[str, Any]) -> Deviatio
         known = _known(output, place)
         if factors is None or not known.any():
             continue
-        parts, axes = _parts(_take(output, known), place)
+        parts, axes = _parts(output.take(known), place)
         sigma = {name: _sigma(part, factors[name]) for name, part in parts.items()}
         result.average[known, place], result.eigenvalues[known, place] = sigma['average'], sigma['eigenvalues']
         if 'anisotropy' in sigma:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-__all__ = ('NEIGHBOURS', 'TOLERANCE', 'Graphs', 'build_graphs', 'pairs_within')
+__all__ = ('NEIGHBOURS', 'TOLERANCE', 'Graphs', 'build_graphs', 'pairs_within', 'without_edges')
 
 NEIGHBOURS = 16
 """k, number of neighbours of an atom (published setting)"""
@@ -32,6 +32,12 @@ class Graphs(NamedTuple):
     """(U, 3) Å, from one atom to a periodic image of the other"""
     edge_offsets: np.ndarray
     """(n + 1,) crystal c owns the edges ``edge_offsets[c]:edge_offsets[c + 1]``"""
+
+
+def without_edges(count: int) -> Graphs:
+    """Return ``count`` graphs without edges."""
+    nothing = np.zeros(0, dtype=np.int64)
+    return Graphs(nothing, nothing, np.zeros((0, 3)), np.zeros(count + 1, dtype=np.int64))
 
 
 def build_graphs(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from aiida_goectp.core.crystals.symmetry import (
 from aiida_goectp.core.crystals.validation import CrystalError
 from aiida_goectp.core.formats.ragged import ranges
 from aiida_goectp.core.network.force_constants.cells import CellArrays, build_cells
-from aiida_goectp.core.network.graph import build_graphs
+from aiida_goectp.core.network.graph import build_graphs, without_edges
 
 __all__ = (
     'MAX_GRAPH_ATOMS',
@@ -115,18 +115,24 @@ def _projectors(cell: CanonicalCell) -> np.ndarray:
     return np.stack([group, np.kron(active, active) @ group])
 
 
+def _prepare_force_constants(crystal: Crystal) -> PreparedCrystal:
+    prepared = _prepare_goectp(crystal)
+    # the network needs no frame; one stands for the crystal
+    return replace(prepared, frames=prepared.frames[:1], rotations=prepared.rotations[:1])
+
+
 PRESETS: dict[str, Callable[[Crystal], PreparedCrystal]] = {
     'goectp': _prepare_goectp,
     'published': _prepare_published,
     'descriptors': _prepare_goectp,
-    'force_constants': _prepare_goectp,
+    'force_constants': _prepare_force_constants,
 }
 """Name of a preset → preparation of a crystal.
 
-``goectp``, ``descriptors`` and ``force_constants`` take the reduced primitive cell, one frame for each coset of the
-Laue group in the holohedry, projectors onto the point group, and layers no farther apart than :data:`.WIDEST_GAP`;
-``force_constants`` adds the neighbours within a radius and the reciprocal lattice vectors of that cell. ``published``
-takes the given cell in a single frame, without projection.
+``goectp``, ``descriptors`` and ``force_constants`` take the reduced primitive cell, projectors onto the point group,
+and layers no farther apart than :data:`.WIDEST_GAP`. ``goectp`` and ``descriptors`` take one frame for each coset of
+the Laue group in the holohedry; ``force_constants`` has no graph, but the neighbours within a radius and the reciprocal
+lattice vectors of that cell. ``published`` takes the given cell in a single frame, without projection.
 """
 
 
@@ -199,6 +205,11 @@ class GraphArrays:
 
     def __len__(self) -> int:
         return len(self.projectors)
+
+    @property
+    def pairs(self) -> int:
+        """Number of pairs of neighbours, by which the memory of an evaluation grows."""
+        return len(self.source if self.cells is None else self.cells.source)
 
     @classmethod
     def concatenate(cls, parts: Sequence[GraphArrays]) -> GraphArrays:
@@ -307,12 +318,16 @@ def prepare(
     vectors = np.concatenate([np.zeros((0, 3, 3)), *triples])
     atom_offsets = np.concatenate([[0], np.cumsum([len(item.numbers) for item in repeated])]).astype(np.int64)
     lattices = np.array([item.lattice for item in repeated]).reshape(-1, 3, 3)
-    graphs = build_graphs(
-        lattices,
-        atom_offsets,
-        np.concatenate([np.zeros((0, 3)), *(item.positions for item in repeated)]),
-        vectors,
-        double_self_images=preset == 'published',
+    graphs = (
+        without_edges(len(repeated))
+        if preset == 'force_constants'
+        else build_graphs(
+            lattices,
+            atom_offsets,
+            np.concatenate([np.zeros((0, 3)), *(item.positions for item in repeated)]),
+            vectors,
+            double_self_images=preset == 'published',
+        )
     )
     local = np.repeat(atom_offsets[:-1], np.diff(graphs.edge_offsets))
     return GraphArrays(

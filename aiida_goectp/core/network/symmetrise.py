@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 from aiida_goectp.core.network.batch import GraphBatch
+from aiida_goectp.core.network.force_constants.response import LatticeResponse
 
 __all__ = ('NetworkOutput', 'average_with_vacuum', 'leverage_of', 'mean_by', 'symmetrised')
 
@@ -20,7 +21,9 @@ class NetworkOutput(NamedTuple):
     leverage: torch.Tensor
     """(c,) NaN if the network is not calibrated"""
     soft_modes: torch.Tensor | None = None
-    """(c, 2) see :func:`.softest_modes`; None for a network without force constants"""
+    """(c, 2) see :func:`.static_response`; None for a network without force constants"""
+    response: LatticeResponse | None = None
+    """likewise"""
 
 
 def mean_by(values: torch.Tensor, index: torch.Tensor, size: int) -> torch.Tensor:

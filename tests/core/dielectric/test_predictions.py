@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from aiida_goectp.core.dielectric.gamma_phonons import GammaPhonons
 from aiida_goectp.core.dielectric.predictions import DEVIATIONS, Predictions, flag_names
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.npz import read_npz, write_npz
@@ -64,8 +65,8 @@ def test_a_row_that_is_not_finite_needs_an_error(table):
 def test_invalid_files_are_refused(table, tmp_path, change, name):
     path = tmp_path / 'out.npz'
     table.save(path)
-    arrays = {**read_npz(path, 'predictions', 2), **change}
-    for version in (1, 2):
+    arrays = {**read_npz(path, 'predictions', 3), **change}
+    for version in (1, 2, 3):
         write_npz(path, 'predictions', version, {key: array for key, array in arrays.items() if array is not None})
         with pytest.raises(FormatError, match=rf'out\.npz: .*{name}'):
             Predictions.load(path)
@@ -84,8 +85,29 @@ def test_version_1_is_read(table, tmp_path):
         table, total_std=np.broadcast_to(np.diag([1.0, 2.0, 3.0]), table.total.shape).copy(), average_std=None
     )
     certain.save(path)
-    old = {name: array for name, array in read_npz(path, 'predictions', 2).items() if name not in DEVIATIONS}
+    newer = (*DEVIATIONS, 'stability')
+    old = {name: array for name, array in read_npz(path, 'predictions', 3).items() if name not in newer}
     write_npz(path, 'predictions', 1, old)
     found = Predictions.load(path)
     assert (found.average_std[:, 2] == 2).all()
     assert np.isnan(found.eigenvalues_std).all()
+    assert np.isnan(found.stability).all()
+    assert found.phonons is None
+
+
+def test_version_2_is_read(table, tmp_path):
+    path = tmp_path / 'out.npz'
+    table.save(path)
+    old = {name: array for name, array in read_npz(path, 'predictions', 3).items() if name != 'stability'}
+    write_npz(path, 'predictions', 2, old)
+    tiny.same(Predictions.load(path), table, tolerance=0)
+
+
+def test_phonons_belong_to_all_rows(table, tmp_path):
+    assert table.phonon_cell(0) is None
+    with pytest.raises(FormatError, match='phonons of 5 rows'):
+        replace(table, phonons=GammaPhonons.empty(5))
+    path = tmp_path / 'out.npz'
+    replace(table, phonons=GammaPhonons.empty(6)).save(path)
+    assert len(Predictions.load(path).take([1, 2]).phonons) == 2
+    assert len(Predictions.join([table, Predictions.load(path)]).phonons) == 12

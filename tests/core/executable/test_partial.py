@@ -63,7 +63,7 @@ def test_every_run_completes_a_batch_within_any_time_limit(predict, crystals, st
 @pytest.fixture
 def half_done(crystals, model, tmp_path):
     """A partial file whose first ten rows have values that no network returns."""
-    partial = PartialFile(tmp_path / 'out.npz.partial', identity(crystals, model_hash(model), 'float32'))
+    partial = PartialFile(tmp_path / 'out.npz.partial', identity(crystals, model_hash(model), 'float32', False))
     for rows in (np.arange(4), np.arange(4, 10)):
         partial.append(
             PredictedBatch(
@@ -72,6 +72,7 @@ def half_done(crystals, model, tmp_path):
                 np.zeros(len(rows), np.uint32),
                 [''] * len(rows),
                 np.full((len(rows), 3, 5), 0.5),
+                np.full(len(rows), 0.75),
             )
         )
     partial.close()
@@ -82,6 +83,7 @@ def test_finished_rows_are_not_computed_again(predict, half_done, tmp_path):
     table = predict()
     assert (table.total[:10] == 7).all()
     assert (table.average_std[:10] == 0.5).all()
+    assert (table.stability[:10] == 0.75).all()
     tiny.same(table.take(slice(10, None)), predict(output='uninterrupted.npz').take(slice(10, None)))
     assert not half_done.exists()
 

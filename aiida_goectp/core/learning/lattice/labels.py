@@ -10,11 +10,14 @@ import torch
 
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.datasets.row_gates import charges_usable
+from aiida_goectp.core.dielectric.gamma_modes import from_blocks, to_blocks
 from aiida_goectp.core.formats.ragged import ranges
 from aiida_goectp.core.network.force_constants.cells import CellArrays
 
 __all__ = ('LatticeBatch', 'LatticeLabels')
 
+_STIFF = 1000.0
+"""eV/Å², given to rigid translations, so that the lowest eigenvalue is an optical one"""
 _SOFTNESS = 0.3
 """eV/Å², added to the eigenvalues of the weights, so that soft modes do not dominate the loss"""
 
@@ -67,8 +70,18 @@ class LatticeLabels:
                 blocks = data.force_constants[slice(*data.block_offsets[row : row + 2])]
                 matrix = _folded(blocks, atoms, counts[row])
                 place = slice(*block_offsets[row : row + 2])
-                constants[place], weights[place] = _as_blocks(matrix), _as_blocks(_weight(matrix))
+                constants[place], weights[place] = to_blocks(matrix), to_blocks(_weight(matrix))
         return cls(block_offsets, cells.atom_offsets, constants, weights, charges)
+
+    def lowest_eigenvalues(self) -> np.ndarray:
+        """Return the lowest optical eigenvalue of the force constants of each crystal, (n,) eV/Å²; NaN if missing."""
+        found = np.full(len(self.atom_offsets) - 1, np.nan)
+        for row, n in enumerate(np.diff(self.atom_offsets).tolist()):
+            blocks = self.force_constants[slice(*self.block_offsets[row : row + 2])]
+            if n > 1 and np.isfinite(blocks).all():
+                shifted = from_blocks(blocks.astype(np.float64)) + _STIFF * np.tile(np.eye(3), (n, n)) / n
+                found[row] = np.linalg.eigvalsh((shifted + shifted.T) / 2)[0]
+        return found
 
     def batch(self, rows: np.ndarray, device: str) -> LatticeBatch:
         """Return the labels of some crystals on a device."""
@@ -100,8 +113,3 @@ def _folded(blocks: np.ndarray, atoms: np.ndarray, count: int) -> np.ndarray:
 def _weight(matrix: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
     return (vectors / np.sqrt(np.abs(values) + _SOFTNESS)) @ vectors.T
-
-
-def _as_blocks(matrix: np.ndarray) -> np.ndarray:
-    n = len(matrix) // 3
-    return matrix.reshape(n, 3, n, 3).transpose(0, 2, 1, 3).reshape(n * n, 3, 3)

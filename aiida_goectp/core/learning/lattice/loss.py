@@ -8,7 +8,7 @@ from torch.nn.functional import huber_loss
 from aiida_goectp.core.learning.lattice.labels import LatticeBatch
 from aiida_goectp.core.network.force_constants.batch import CellBatch, SizeGroup
 from aiida_goectp.core.network.force_constants.functions import shifted_logarithm
-from aiida_goectp.core.network.force_constants.network import LatticeResponse, ionic_permittivity
+from aiida_goectp.core.network.force_constants.response import LatticeResponse, ionic_permittivity
 
 __all__ = ('lattice_loss', 'permittivity_weight')
 

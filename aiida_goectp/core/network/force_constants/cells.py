@@ -47,18 +47,28 @@ class CellArrays:
     """(W, 3) Å⁻¹, one of G and −G"""
     primitive_atom: np.ndarray
     """index within the primitive cell of each atom of the crystals as given"""
-    volumes: np.ndarray
-    """(c,) Å³"""
+    lattices: np.ndarray
+    """(c, 3, 3) Å, rows"""
     complete: np.ndarray
     """(c,) whether the cell is that of the crystal; false if its layers were brought closer"""
 
     def __len__(self) -> int:
-        return len(self.volumes)
+        return len(self.lattices)
+
+    @property
+    def volumes(self) -> np.ndarray:
+        """(c,) Å³."""
+        return np.abs(np.linalg.det(self.lattices))
 
     @property
     def atom_counts(self) -> np.ndarray:
         """(c,) number of atoms in each cell."""
         return np.diff(self.atom_offsets)
+
+    @property
+    def primitive_atoms(self) -> list[np.ndarray]:
+        """``primitive_atom`` of each crystal."""
+        return np.split(self.primitive_atom, self.given_offsets[1:-1])
 
     @classmethod
     def concatenate(cls, parts: Sequence[CellArrays]) -> CellArrays:
@@ -70,7 +80,7 @@ class CellArrays:
 
     def take(self, rows: np.ndarray) -> CellArrays:
         """Return the given cells in the given order."""
-        taken = {name: getattr(self, name)[rows] for name in ('volumes', 'complete')}
+        taken = {name: getattr(self, name)[rows] for name in ('lattices', 'complete')}
         for offsets, names in _RAGGED.items():
             elements, taken[offsets] = ranges(getattr(self, offsets), rows)
             taken.update({name: getattr(self, name)[elements] for name in names})
@@ -128,7 +138,7 @@ def build_cells(
         np.concatenate([np.zeros((0, 3)), *steps]),
         np.concatenate([np.zeros((0, 3)), *waves]),
         np.concatenate([np.zeros(0, dtype=np.int64), *primitive_atoms]).astype(np.int64),
-        np.abs(np.linalg.det(np.array(lattices).reshape(-1, 3, 3))),
+        np.array(lattices, dtype=np.float64).reshape(-1, 3, 3),
         np.array(complete, dtype=bool).reshape(-1),
     )
 

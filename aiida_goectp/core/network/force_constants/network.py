@@ -11,16 +11,16 @@ charges hold by construction.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
 
 from aiida_goectp.core.network.batch import GraphBatch
-from aiida_goectp.core.network.force_constants.batch import CellBatch, SizeGroup
-from aiida_goectp.core.network.force_constants.dipoles import COULOMB, dipole_interaction
-from aiida_goectp.core.network.force_constants.functions import bounded_inverse
+from aiida_goectp.core.network.force_constants.batch import CellBatch
+from aiida_goectp.core.network.force_constants.dipoles import dipole_interaction
 from aiida_goectp.core.network.force_constants.messages import Channels
+from aiida_goectp.core.network.force_constants.response import LatticeResponse, static_response
 from aiida_goectp.core.network.force_constants.springs import SHORT_CUTOFF, InternalCoordinates, PairSprings
 from aiida_goectp.core.network.force_constants.trunk import (
     AtomFeatures,
@@ -32,27 +32,12 @@ from aiida_goectp.core.network.force_constants.trunk import (
 )
 from aiida_goectp.core.network.symmetrise import NetworkOutput, leverage_of, mean_by, symmetrised
 
-__all__ = ('ForceConstantNetwork', 'LatticeResponse', 'ionic_permittivity')
+__all__ = ('ForceConstantNetwork',)
 
 _COORDINATES = Channels(scalars=2, vectors=4, tensors=1)
 """numbers of internal coordinates of an atom by kind"""
-_TRANSLATION_STIFFNESS = 10.0
-"""eV/Å², given to rigid translations before inversion; the neutral charges do not couple to them"""
 _POLARISABILITY = 2.0
 """Å^1.5, initial diagonal of the square root of the electronic polarisability volume of an atom"""
-
-
-class LatticeResponse(NamedTuple):
-    """Predicted response of c crystals with N atoms in their primitive cells."""
-
-    force_constants: list[torch.Tensor]
-    """for each group of cells of equal size, (g, 3n, 3n) eV/Å²; an index is 3 × atom + direction"""
-    born_charges: torch.Tensor
-    """(N, 3, 3) e; indices atom, field, displacement"""
-    electronic: torch.Tensor
-    """(c, 3, 3) ε_∞"""
-    features: torch.Tensor
-    """(c, C) pooled scalars"""
 
 
 class ForceConstantNetwork(nn.Module):
@@ -127,16 +112,17 @@ class ForceConstantNetwork(nn.Module):
         return mean_by(atoms.scalars, cells.atom_cell, len(cells))
 
     def evaluate(self, batch: GraphBatch, functional: torch.Tensor | None = None) -> NetworkOutput:
-        """Return permittivities, leverages and the softest modes."""
+        """Return permittivities, leverages, soft modes and the response itself."""
         cells = _cells_of(batch)
         response = self.response(cells, functional)
-        ionic = ionic_permittivity(response, cells, self.floor)
+        ionic, soft_modes = static_response(response, cells, self.floor)
         tensors = torch.stack([response.electronic, ionic], dim=1)
         tensors = (tensors + tensors.transpose(-1, -2)) / 2
         return NetworkOutput(
             symmetrised(tensors, batch, self.targets),
             leverage_of(response.features, self.whitening),
-            softest_modes(response, cells, self.floor),
+            soft_modes,
+            response,
         )
 
     def response(self, cells: CellBatch, functional: torch.Tensor | None = None) -> LatticeResponse:
@@ -228,63 +214,3 @@ def _without_translations(matrices: torch.Tensor) -> torch.Tensor:
     blocks = ((matrices + matrices.transpose(1, 2)) / 2).view(g, n, 3, n, 3)
     blocks = blocks - blocks.mean(1, keepdim=True)
     return (blocks - blocks.mean(3, keepdim=True)).view(g, 3 * n, 3 * n)
-
-
-def ionic_permittivity(response: LatticeResponse, cells: CellBatch, floor: float) -> torch.Tensor:
-    """Return the ionic part of the static permittivity of each cell, (c, 3, 3).
-
-    :param floor: eV/Å²; an eigenvalue w of the force constants counts as √(w² + floor²)
-    """
-    found = response.electronic.new_zeros(len(cells), 3, 3)
-    for group, matrices in zip(cells.groups, response.force_constants, strict=True):
-        found = found.index_copy(
-            0, group.cells, group_permittivity(group, cells, matrices, response.born_charges, floor)
-        )
-    return found
-
-
-def group_permittivity(
-    group: SizeGroup, cells: CellBatch, matrices: torch.Tensor, charges: torch.Tensor, floor: float
-) -> torch.Tensor:
-    """Return the ionic part of the static permittivity of the cells of a group, (g, 3, 3).
-
-    :param matrices: (g, 3n, 3n) eV/Å², force constants
-    :param charges: (N, 3, 3) e, Born charges of all atoms of the batch
-    :param floor: as for :func:`ionic_permittivity`
-    """
-    inverse = bounded_inverse(_with_stiff_translations(matrices), floor)
-    strengths = _strengths(group, charges)
-    scale = 4 * math.pi * COULOMB / cells.volumes[group.cells]
-    return scale[:, None, None] * (strengths @ inverse @ strengths.transpose(1, 2))
-
-
-def softest_modes(response: LatticeResponse, cells: CellBatch, floor: float) -> torch.Tensor:
-    """Return the lowest optical eigenvalue of the force constants and the share of soft modes of each cell, (c, 2).
-
-    The eigenvalue is in eV/Å², negative for an unstable crystal. The share is that of the trace of the ionic
-    permittivity which comes from eigenvalues of absolute value below twice the floor: there the floor decides. A cell
-    with one atom has no optical mode: infinity and zero.
-
-    :param floor: as for :func:`ionic_permittivity`
-    """
-    found = response.electronic.new_zeros(len(cells), 2)
-    for group, matrices in zip(cells.groups, response.force_constants, strict=True):
-        values, vectors = torch.linalg.eigh(_with_stiff_translations(matrices.double()))
-        weights = (_strengths(group, response.born_charges).double() @ vectors).square().sum(1)
-        weights = weights / torch.sqrt(values.square() + floor**2)
-        soft = torch.where(values.abs() < 2 * floor, weights, 0.0).sum(1) / weights.sum(1).clamp(min=1e-12)
-        optical = matrices.shape[1] > 3
-        lowest = values[:, 0] if optical else torch.full_like(values[:, 0], float('inf'))
-        found = found.index_copy(0, group.cells, torch.stack([lowest, soft], dim=1).to(found.dtype))
-    return found
-
-
-def _with_stiff_translations(matrices: torch.Tensor) -> torch.Tensor:
-    n = matrices.shape[1] // 3
-    unit = torch.eye(3, dtype=matrices.dtype, device=matrices.device)
-    return matrices + unit.repeat(n, n) * (_TRANSLATION_STIFFNESS / n)
-
-
-def _strengths(group: SizeGroup, charges: torch.Tensor) -> torch.Tensor:
-    """Return the charges of the cells of a group as matrices (g, 3, 3n), field by displacement."""
-    return charges[group.atoms].permute(0, 2, 1, 3).flatten(2)

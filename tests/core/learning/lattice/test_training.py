@@ -15,7 +15,7 @@ from aiida_goectp.core.learning.settings import TrainSettings
 from aiida_goectp.core.learning.train import train_committee
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.checkpoint import load_model, save_model
-from aiida_goectp.core.network.force_constants.network import LatticeResponse, group_permittivity, ionic_permittivity
+from aiida_goectp.core.network.force_constants.response import LatticeResponse, group_permittivity, ionic_permittivity
 from aiida_goectp.core.network.preparation import prepare
 from tests import tiny
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.crystals.layers import find_layers, vacuum_averaged
+from aiida_goectp.core.datasets.augment import with_layer_copies
 from aiida_goectp.core.datasets.dataset import Dataset
-from aiida_goectp.core.learning.augment import with_layer_copies
 from tests.core.crystals.test_layers import mos2, rocksalt
 
 

@@ -1,0 +1,85 @@
+"""Evaluation of the members of a committee, and their combination."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from aiida_goectp.core.dielectric.gamma_phonons import PhononCell
+from aiida_goectp.core.dielectric.predictions import TENSORS
+from aiida_goectp.core.learning.uncertainty import CommitteeOutput
+from aiida_goectp.core.network.batch import GraphBatch
+from aiida_goectp.core.network.checkpoint import LoadedModel
+from aiida_goectp.core.network.force_constants.response import mean_response
+from aiida_goectp.core.network.preparation import GraphArrays
+from aiida_goectp.core.network.symmetrise import NetworkOutput, mean_by
+
+__all__ = ('combined', 'committee_output', 'member_outputs', 'phonon_cells')
+
+
+@torch.no_grad()
+def member_outputs(
+    model: LoadedModel, batch: GraphBatch, functional: torch.Tensor | None = None
+) -> list[NetworkOutput]:
+    """Evaluate all members of a model.
+
+    :param functional: (c,) index of the functional of each crystal; None for the first one
+    """
+    return [network.evaluate(batch, functional) for network in model.members]
+
+
+def committee_output(model: LoadedModel, batch: GraphBatch, functional: torch.Tensor | None = None) -> CommitteeOutput:
+    """Evaluate all members of a model and combine them; parameters as for :func:`member_outputs`."""
+    return combined(model, batch, member_outputs(model, batch, functional))
+
+
+def combined(model: LoadedModel, batch: GraphBatch, found: Sequence[NetworkOutput]) -> CommitteeOutput:
+    """Return the output of a committee.
+
+    :param found: output of each member
+    """
+    outputs = torch.stack([output.tensors for output in found]).double().cpu().numpy()
+    members = np.full((*outputs.shape[:2], 3, 3, 3), np.nan)
+    for place, name in enumerate(model.card.targets):
+        members[:, :, TENSORS.index(name)] = outputs[:, :, place]
+    if {'electronic', 'ionic'} <= set(model.card.targets):
+        members[:, :, 2] = members[:, :, 0] + members[:, :, 1]
+    density = mean_by(batch.atom_density.unsqueeze(1), batch.owners, len(batch.projectors)).squeeze(1)
+    leverage = torch.stack([output.leverage for output in found]).mean(dim=0).double().cpu().numpy()
+    soft = [output.soft_modes for output in found if output.soft_modes is not None]
+    lowest, share = torch.stack(soft).double().cpu().numpy().transpose(2, 0, 1) if soft else (None, None)
+    return CommitteeOutput(
+        members,
+        leverage,
+        density.double().cpu().numpy(),
+        lowest,
+        soft_share=None if share is None else share.mean(axis=0),
+    )
+
+
+def phonon_cells(graphs: GraphArrays, batch: GraphBatch, found: Sequence[NetworkOutput]) -> np.ndarray:
+    """Return the mean lattice response of the members, (c,) of :class:`.PhononCell` or None.
+
+    None for crystals whose layers were brought closer: it would be that of another crystal.
+
+    :param graphs: the crystals
+    :param batch: the same as tensors
+    :param found: output of each member, at least one with a lattice response
+    """
+    cells = graphs.cells
+    assert cells is not None
+    assert batch.cells is not None
+    response = mean_response([output.response for output in found if output.response is not None])
+    electronic, charges = (array.double().cpu().numpy() for array in (response.electronic, response.born_charges))
+    result = np.full(len(cells), None, dtype=object)
+    for group, matrices in zip(batch.cells.groups, response.force_constants, strict=True):
+        for row, matrix in zip(group.cells.tolist(), matrices.double().cpu().numpy(), strict=True):
+            if not cells.complete[row]:
+                continue
+            atoms = slice(*cells.atom_offsets[row : row + 2])
+            lattice = cells.lattices[row]
+            fractional = cells.positions[atoms] @ np.linalg.inv(lattice)
+            result[row] = PhononCell(lattice, cells.numbers[atoms], fractional, electronic[row], charges[atoms], matrix)
+    return result
