@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch.nn.functional import huber_loss
 
@@ -44,6 +46,9 @@ def lattice_loss(
 
     Terms: Huber loss of the Born charges; of the logarithms of both permittivities (log-Euclidean); the norm of
     W (Φ − Φ') W with W = (|Φ'| + 0.3 eV/Å²)^−½, which counts soft and stiff directions alike; and the norm of Φ − Φ'.
+    The ionic permittivity is evaluated twice, from the predicted Φ with the labels of the charges, and from the
+    predicted charges with the labels of Φ, where there are such labels: from both predictions, the network learns
+    errors of the one that compensate those of the other, which they do for the training rows only.
 
     :param tensors: (c, 2, 3, 3) electronic and ionic labels, NaN where missing
     :param floor: eV/Å², see :func:`.ionic_permittivity`
@@ -51,24 +56,62 @@ def lattice_loss(
     """
     loss = _CHARGES * _charge_loss(response.born_charges, labels.born_charges)
     loss = loss + _ELECTRONIC * _logarithmic_loss(response.electronic, tensors[:, 0], 0.0)
+    targets = [_matrices(group, labels.force_constants) for group in cells.groups]
+    loss = loss + _force_constant_loss(response, cells, labels, targets)
+    if permittivity:
+        loss = loss + permittivity * _ionic_loss(response, cells, labels, targets, tensors[:, 1], floor)
+    return loss
+
+
+def _force_constant_loss(
+    response: LatticeResponse, cells: CellBatch, labels: LatticeBatch, targets: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """Return the loss of the force constants, the mean over the cells that have labels.
+
+    :param targets: for each group of cells, (g, 3n, 3n) eV/Å², NaN where missing
+    """
     weighted, plain, count = [], [], 0
-    for group, matrices in zip(cells.groups, response.force_constants, strict=True):
-        target, weight = (_matrices(group, blocks) for blocks in (labels.force_constants, labels.weights))
-        known = torch.isfinite(target).flatten(1).all(dim=1)
+    for group, matrices, target in zip(cells.groups, response.force_constants, targets, strict=True):
+        known = _known(target)
         if not known.any():
             continue
         count += int(known.sum())
+        weight = _matrices(group, labels.weights)[known]
         difference, size = matrices[known] - target[known], matrices.shape[1]
-        scaled = weight[known] @ difference @ weight[known]
+        scaled = weight @ difference @ weight
         weighted.append(torch.sqrt(scaled.square().sum((1, 2)) / size + 1e-4).clamp(max=_LARGEST).sum())
         norm = torch.sqrt(target[known].square().sum((1, 2)) / size + 1)
         plain.append((torch.sqrt(difference.square().sum((1, 2)) / size + 1e-3) / norm).sum())
-    if count:
-        loss = loss + (_WEIGHTED * torch.stack(weighted).sum() + _PLAIN * torch.stack(plain).sum()) / count
-    if permittivity:
-        ionic = ionic_permittivity(response, cells, floor)
-        loss = loss + permittivity * _logarithmic_loss(ionic, tensors[:, 1], 1.0)
-    return loss
+    if not count:
+        return response.born_charges.new_zeros(())
+    return (_WEIGHTED * torch.stack(weighted).sum() + _PLAIN * torch.stack(plain).sum()) / count
+
+
+def _ionic_loss(
+    response: LatticeResponse,
+    cells: CellBatch,
+    labels: LatticeBatch,
+    targets: Sequence[torch.Tensor],
+    tensors: torch.Tensor,
+    floor: float,
+) -> torch.Tensor:
+    """Return the loss of the ionic permittivity, from each prediction with the labels of the other.
+
+    :param tensors: (c, 3, 3), NaN where missing
+    """
+    charges = torch.where(torch.isfinite(labels.born_charges), labels.born_charges, response.born_charges)
+    constants = [
+        torch.where(_known(target)[:, None, None], target, matrices)
+        for target, matrices in zip(targets, response.force_constants, strict=True)
+    ]
+    mixed = (response._replace(born_charges=charges), response._replace(force_constants=constants))
+    losses = [_logarithmic_loss(ionic_permittivity(item, cells, floor), tensors, 1.0) for item in mixed]
+    return (losses[0] + losses[1]) / 2
+
+
+def _known(tensors: torch.Tensor) -> torch.Tensor:
+    """Return the mask of the tensors without missing elements, over the first axis."""
+    return torch.isfinite(tensors).flatten(1).all(dim=1)
 
 
 def _matrices(group: SizeGroup, blocks: torch.Tensor) -> torch.Tensor:
@@ -77,7 +120,7 @@ def _matrices(group: SizeGroup, blocks: torch.Tensor) -> torch.Tensor:
 
 
 def _charge_loss(charges: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    known = torch.isfinite(labels).flatten(1).all(dim=1)
+    known = _known(labels)
     if not known.any():
         return charges.new_zeros(())
     each = huber_loss(charges[known], labels[known], reduction='none', delta=_CHARGE_DELTA)
@@ -89,7 +132,7 @@ def _logarithmic_loss(tensors: torch.Tensor, labels: torch.Tensor, shift: float)
 
     :param tensors: (c, 3, 3), positive definite if the shift is zero
     """
-    known = torch.isfinite(labels).flatten(1).all(dim=1)
+    known = _known(labels)
     if not known.any():
         return tensors.new_zeros(())
     found, target = (shifted_logarithm(item[known], shift) for item in (tensors, labels))
