@@ -1,0 +1,243 @@
+"""Accuracy of predicted force constants, Born charges and frequencies at Γ, and of the ionic part by its size.
+
+``python benchmarks/lattice_accuracy.py MODEL DATASET.npz --split random-0 [--part validation] [--crystals ID …]
+[--figures FOLDER]`` evaluates a model of preset ``force_constants`` on rows of a dataset with force constants that were
+not used for training, prints tables, and draws parity plots. The test rows are read once, at the end.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from common import one_thread, table
+
+from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.dielectric.coverage import coverage_by_target
+from aiida_goectp.core.dielectric.gamma_modes import from_blocks
+from aiida_goectp.core.dielectric.metrics import compare
+from aiida_goectp.core.dielectric.predictions import FLAG_NAMES, Predictions
+from aiida_goectp.core.learning.lattice.labels import LatticeLabels
+from aiida_goectp.core.learning.predict import predict_crystals
+from aiida_goectp.core.network.preparation import prepare
+
+BINS = (0, 5, 10, 20, 40, 300)
+"""limits of the average of the ionic part"""
+
+
+class Evaluated(NamedTuple):
+    """Predictions and labels of n crystals."""
+
+    data: Dataset
+    predictions: Predictions
+    labels: LatticeLabels
+
+
+class Modes(NamedTuple):
+    """Labelled and predicted modes of the crystals that have labels, joined."""
+
+    labelled: np.ndarray
+    """(k,) THz"""
+    predicted: np.ndarray
+    """(k,) THz"""
+    constant_errors: np.ndarray
+    """relative error (Frobenius norm) of the force constants of each crystal"""
+    lowest: np.ndarray
+    """(c, 2) labelled and predicted lowest optical frequency of each crystal"""
+
+
+def evaluate(model: str, data: Dataset) -> Evaluated:
+    """Predict the rows of a dataset."""
+    predictions = predict_crystals(data.crystals, model, device='cpu', phonons=True)
+    graphs = prepare(data.crystals, 'force_constants')
+    assert graphs.cells is not None
+    return Evaluated(data, predictions, LatticeLabels.from_dataset(data, graphs.cells))
+
+
+def modes_of(found: Evaluated) -> Modes:
+    """Return the modes of the rows with force constants, those of the labels with the labelled charges irrelevant."""
+    labels, constants = found.labels, found.labels.force_constants
+    pieces: list[tuple[np.ndarray, np.ndarray]] = []
+    errors, lowest = [], []
+    for row in range(len(found.data)):
+        cell = found.predictions.phonon_cell(row)
+        blocks = constants[slice(*labels.block_offsets[row : row + 2])].astype(np.float64)
+        if cell is None or len(cell.atomic_numbers) < 2 or not np.isfinite(blocks).all():
+            continue
+        matrix = from_blocks(blocks)
+        pair = cell._replace(force_constants=matrix).modes().frequencies, cell.modes().frequencies
+        pieces.append(pair)
+        errors.append(np.linalg.norm(cell.force_constants - matrix) / np.linalg.norm(matrix))
+        lowest.append([item[0] for item in pair])
+    return Modes(*(np.concatenate(item) for item in zip(*pieces, strict=True)), np.array(errors), np.array(lowest))
+
+
+def charges_of(found: Evaluated) -> tuple[np.ndarray, np.ndarray]:
+    """Return labelled and predicted Born charges of the atoms that have labels, (k, 3, 3) e each."""
+    pairs = []
+    for row in range(len(found.data)):
+        cell = found.predictions.phonon_cell(row)
+        label = found.labels.born_charges[slice(*found.labels.atom_offsets[row : row + 2])]
+        if cell is not None and np.isfinite(label).all():
+            pairs.append((label, cell.born_charges))
+    labelled, predicted = zip(*pairs, strict=True)
+    return np.concatenate(labelled), np.concatenate(predicted)
+
+
+def flagged(found: Evaluated, name: str) -> np.ndarray:
+    """Return the (n,) mask of the rows with a flag."""
+    return (found.predictions.flags >> FLAG_NAMES.index(name) & 1).astype(bool)
+
+
+def average(tensors: np.ndarray) -> np.ndarray:
+    """Return the polycrystalline averages (n,) of tensors (n, 3, 3)."""
+    return np.trace(tensors, axis1=1, axis2=2) / 3
+
+
+def print_tensors(found: Evaluated) -> None:
+    """Print the errors of the tensors, and those of the ionic part by its size."""
+    data, predictions = found.data, found.predictions
+    shown = ('rows', 'mae', 'ewt_25', 'ewt_10', 'ewt_5')
+    rows: list[dict[str, Any]] = []
+    for target in ('electronic', 'ionic', 'total'):
+        metrics = compare(getattr(predictions, target), getattr(data, target))
+        rows.append({'target': target, **{name: metrics.get(name) for name in shown}})
+    table('Tensors: MAE of a component, EwT in %', rows)
+    truth, soft, unstable = average(data.ionic), flagged(found, 'soft_mode'), flagged(found, 'unstable')
+    rows = []
+    for low, high in pairwise(BINS):
+        within = (truth >= low) & (truth < high)
+        metrics = compare(predictions.ionic[within], data.ionic[within])
+        ratio = average(predictions.ionic[within]) / truth[within]
+        rows.append(
+            {
+                'average of ionic': f'{low} to {high}',
+                'rows': int(within.sum()),
+                'median predicted/true': float(np.median(ratio)) if len(ratio) else None,
+                **{name: metrics.get(name) for name in ('mae', 'ewt_25', 'ewt_10')},
+                'soft_mode, %': float(soft[within].mean() * 100) if len(ratio) else None,
+                'unstable, %': float(unstable[within].mean() * 100) if len(ratio) else None,
+            }
+        )
+    table('Ionic part by its size', rows)
+
+
+def print_intervals(found: Evaluated) -> None:
+    """Print the coverage of the 90 % intervals, and their width, of all rows and of the soft ones."""
+    data, predictions = found.data, found.predictions
+    labels = np.stack([data.electronic, data.ionic, data.total], axis=1)
+    means = np.stack([predictions.electronic, predictions.ionic, predictions.total], axis=1)
+    soft = flagged(found, 'soft_mode') | flagged(found, 'unstable')
+    rows = []
+    for name, mask in (('all', np.ones(len(data), dtype=bool)), ('soft_mode or unstable', soft)):
+        names = ('average', 'anisotropy', 'eigenvalues')
+        stated = {quantity: getattr(predictions, f'{quantity}_std')[mask] for quantity in names}
+        covered = coverage_by_target(means[mask], labels[mask], stated)
+        width = np.median(stated['average'][:, 1] / average(predictions.ionic[mask])) if mask.any() else np.nan
+        rows.append(
+            {
+                'rows': name,
+                'number': int((mask & np.isfinite(data.ionic).all(axis=(1, 2))).sum()),
+                **{target: covered.get(target, {}).get('average') for target in ('electronic', 'ionic', 'total')},
+                'median σ/ionic': float(width),
+            }
+        )
+    table('Labels within the 90 % interval of the average, %', rows)
+
+
+def print_lattice(found: Evaluated, modes: Modes) -> None:
+    """Print the errors of force constants, charges and frequencies, and the detection of unstable crystals."""
+    labelled, predicted = charges_of(found)
+    table(
+        'Lattice response',
+        [
+            {
+                'Z*, MAE of a component, e': float(np.abs(labelled - predicted).mean()),
+                'Φ, median relative error': float(np.median(modes.constant_errors)),
+                'frequencies, MAE, THz': float(np.abs(modes.labelled - modes.predicted).mean()),
+                'lowest optical frequency, MAE, THz': float(np.abs(np.diff(modes.lowest)).mean()),
+                'modes': len(modes.labelled),
+            }
+        ],
+    )
+    truth, guess = (modes.lowest < 0).T
+    table(
+        'Crystals with a negative optical mode',
+        [
+            {
+                'labelled': int(truth.sum()),
+                'of these predicted': int((truth & guess).sum()),
+                'predicted': int(guess.sum()),
+            }
+        ],
+    )
+
+
+def print_crystals(found: Evaluated, ids: list[str]) -> None:
+    """Print predicted and computed averages of named crystals."""
+    rows = []
+    for row in found.data.rows_of(ids):
+        predicted, labels = found.predictions, found.data
+        rows.append(
+            {
+                'id': str(labels.crystals.ids[row]),
+                'electronic': f'{average(predicted.electronic[[row]])[0]:.2f}',
+                'DFPT': f'{average(labels.electronic[[row]])[0]:.2f}',
+                'ionic': f'{average(predicted.ionic[[row]])[0]:.1f} ± {predicted.average_std[row, 1]:.1f}',
+                'from DFPT': f'{average(labels.ionic[[row]])[0]:.1f}',
+                'stability': f'{predicted.stability[row]:.2f}',
+                'flags': ', '.join(name for bit, name in enumerate(FLAG_NAMES) if predicted.flags[row] >> bit & 1),
+            }
+        )
+    if rows:
+        table('Named crystals', rows)
+
+
+def draw(found: Evaluated, modes: Modes, folder: Path) -> None:
+    """Draw parity plots of the ionic part (logarithmic), Born charges and frequencies."""
+    from aiida_goectp.core.figures import Parity, lattice_figure, save_figure
+
+    labelled, predicted = charges_of(found)
+    soft = flagged(found, 'soft_mode') | flagged(found, 'unstable')
+    figure = lattice_figure(
+        Parity(
+            average(found.data.ionic),
+            average(found.predictions.ionic),
+            found.predictions.average_std[:, 1],
+            soft,
+        ),
+        Parity(labelled.ravel(), predicted.ravel()),
+        Parity(modes.labelled, modes.predicted),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    save_figure(figure, folder / 'lattice_parity.svg')
+
+
+def main() -> None:
+    """Evaluate and print."""
+    one_thread()
+    parser = ArgumentParser(description=__doc__.partition('\n')[0])
+    parser.add_argument('model')
+    parser.add_argument('data', type=Path)
+    parser.add_argument('--split', required=True)
+    parser.add_argument('--part', default='validation')
+    parser.add_argument('--crystals', nargs='*', default=[], help='ids of crystals of the part to print')
+    parser.add_argument('--figures', type=Path)
+    options = parser.parse_args()
+    data = Dataset.load(options.data)
+    found = evaluate(options.model, data.part(options.split, options.part))
+    modes = modes_of(found)
+    print(f'{options.model}: {options.part} rows of {options.split}, {len(found.data)} crystals')
+    print_tensors(found)
+    print_intervals(found)
+    print_lattice(found, modes)
+    print_crystals(found, options.crystals)
+    if options.figures:
+        draw(found, modes, options.figures)
+
+
+if __name__ == '__main__':
+    main()
