@@ -231,7 +231,7 @@ def _band_gap(properties: Mapping[str, Any] | None, outcar: OutcarDielectric | N
     """Return the band gap in eV of the parsed bands, else of those in OUTCAR, else ``None``."""
     gap = _numbers((properties or {}).get('band_gap'))
     if gap is not None and gap.size == 1:  # infinite if no empty band was computed
-        return max(float(gap), 0.0)
+        return max(gap.item(), 0.0)
     return None if outcar is None else outcar.band_gap
 
 

@@ -259,6 +259,8 @@ def test_any_damage_has_a_response_or_a_named_failure(arrays, forces, gap, outca
     assert judge(found).label in ('accepted', 'electronic-only', 'refused')
 
 
-def test_gap_is_unknown_without_an_empty_band():
-    misc = {'band_properties': {'band_gap': float('inf')}}
-    assert dielectric_from_vasp(_silicon(), misc, {}, {'epsilon': 3 * np.eye(3)}, {}).band_gap is None
+@pytest.mark.parametrize(('parsed', 'gap'), [(float('inf'), None), ([0.5], 0.5), ([0.5, 0.6], None)])
+def test_gap_is_one_finite_number_or_unknown(parsed, gap):
+    """It is infinite without an empty band."""
+    misc = {'band_properties': {'band_gap': parsed}}
+    assert dielectric_from_vasp(_silicon(), misc, {}, {'epsilon': 3 * np.eye(3)}, {}).band_gap == gap
