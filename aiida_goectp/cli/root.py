@@ -13,6 +13,7 @@ from aiida_goectp.cli.dataset import dataset
 from aiida_goectp.cli.evaluate import evaluate
 from aiida_goectp.cli.imports import import_
 from aiida_goectp.cli.model import model
+from aiida_goectp.cli.phonons.commands import phonons
 from aiida_goectp.cli.screen import screen
 from aiida_goectp.cli.setup.command import setup
 from aiida_goectp.cli.show import show
@@ -36,5 +37,5 @@ def main() -> None:
     """
 
 
-for command in (setup, import_, screen, verify, dataset, train, evaluate, show, model, campaign, backtest):
+for command in (setup, import_, screen, verify, dataset, train, evaluate, show, phonons, model, campaign, backtest):
     main.add_command(command)

@@ -1,6 +1,8 @@
 """``verdi data goectp``."""
 
+import csv
 import json
+from dataclasses import replace
 
 import ase.io
 import numpy as np
@@ -9,6 +11,8 @@ import pytest
 from aiida_goectp.calculations.rank import rank_crystals
 from aiida_goectp.cli.data import data_goectp
 from aiida_goectp.core.crystals import CrystalSet
+from aiida_goectp.core.dielectric.gamma_phonons import GammaPhonons, PhononCell
+from aiida_goectp.core.executable.output import json_lines
 from aiida_goectp.core.formats.model_card import model_hash
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
@@ -83,8 +87,8 @@ def test_export_for_other_programs(nodes, tmp_path):
     assert rows[2] | {'hash': ''} == rows[2] | {'hash': '', 'error': 'made to fail'}
     assert rows[2]['total'] == [[None] * 3] * 3
     lines = export('predictions', 'csv').read_text().splitlines()
-    assert lines[0] == 'id,hash,error,electronic,ionic,total,flags'
-    assert lines[1].split(',')[3:6] == ['2.0', '1.0', '3.0']
+    assert lines[0] == 'id,hash,error,electronic,ionic,total,stability,flags'
+    assert lines[1].split(',')[3:7] == ['2.0', '1.0', '3.0', '']
     lines = export('ranking', 'csv').read_text().splitlines()
     assert len(lines) == 8
     assert lines[6].startswith('AlN,')
@@ -95,6 +99,34 @@ def test_export_for_other_programs(nodes, tmp_path):
     assert frames[5].info['band_gap'] == 6.0
     cells = ase.io.read(export('crystals', 'cif'), ':')
     assert [len(atoms) for atoms in cells] == [2, 2, 2, 5, 6, 4]
+
+
+def test_export_of_phonons(nodes, tmp_path):
+    """JSON has the phonons as the executable prints them; CSV stays scalar."""
+    table, rng = nodes['predictions'].predictions, np.random.default_rng(0)
+    blocks = rng.normal(size=(2, 2, 3, 3))
+    matrix = np.kron([[1.0, -1.0], [-1.0, 1.0]], blocks[0, 0] @ blocks[0, 0].T)
+    charges = np.array([1, -1])[:, None, None] * blocks[1, 1]
+    crystal = nodes['crystals'].crystals[1]
+    cell = PhononCell(crystal.lattice, crystal.atomic_numbers, crystal.fractional_positions, np.eye(3), charges, matrix)
+    cells = [None, cell, *[None] * 4]
+    phonons = GammaPhonons.from_cells(cells, [None if item is None else np.arange(2) for item in cells])
+    stability = np.array([np.nan, 0.75, *[np.nan] * 4])
+    node = PredictionsData(replace(table, phonons=phonons, stability=stability)).store()
+    invoke('predictions', 'export', node.pk, '-F', 'json', '-o', tmp_path / 'p.json')
+    rows = json.loads((tmp_path / 'p.json').read_text())
+    printed = [json.loads(line) for line in json_lines(nodes['crystals'].crystals, node.predictions)]
+    for row, line in zip(rows, printed, strict=False):
+        assert {name: row[name] for name in ('born_charges', 'phonons', 'stability')} == {
+            name: line[name] for name in ('born_charges', 'phonons', 'stability')
+        }
+    assert [row['phonons'] is None for row in rows] == [True, False, True, True, True, True]
+    assert rows[1]['phonons']['species'] == ['Mg', 'O']
+    invoke('predictions', 'export', node.pk, '-F', 'csv', '-o', tmp_path / 'p.csv')
+    lines = list(csv.DictReader((tmp_path / 'p.csv').open()))
+    assert list(lines[0]) == ['id', 'hash', 'error', 'electronic', 'ionic', 'total', 'stability', 'flags']
+    assert [line['stability'] for line in lines] == ['', '0.75', '', '', '', '']
+    assert '0.75' in runner.line_with(invoke('predictions', 'show', node.pk), 'MgO').split()
 
 
 def test_node_of_another_type_is_refused(nodes):

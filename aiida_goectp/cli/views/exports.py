@@ -60,7 +60,7 @@ def _json(content: Any) -> bytes:
 
 
 def _csv(rows: Sequence[dict[str, Any]]) -> bytes:
-    """Return a table of scalars: of a tensor the polycrystalline average, without other lists."""
+    """Return a table of scalars: of a tensor the polycrystalline average; without phonons and lists."""
     stream = io.StringIO()
     lines = [{csv_cell(name): csv_cell(value) for name, value in _scalars(row)} for row in rows]
     names = list(dict.fromkeys(name for line in lines for name in line))
@@ -72,6 +72,8 @@ def _csv(rows: Sequence[dict[str, Any]]) -> bytes:
 
 def _scalars(row: dict[str, Any]) -> Iterable[tuple[str, Any]]:
     for name, value in row.items():
+        if name in ('born_charges', 'phonons'):
+            continue
         if not isinstance(value, list):
             yield name, '' if value is None else value
         elif name in PARTS:
@@ -97,13 +99,14 @@ def _crystal_rows(crystals: CrystalSet) -> list[dict[str, Any]]:
 
 
 def _prediction_rows(predictions: Predictions) -> list[dict[str, Any]]:
-    columns = (*TENSORS, *DEVIATIONS)
+    columns = (*TENSORS, *DEVIATIONS, 'stability')
     return [
         {
             'id': str(predictions.ids[row]),
             'hash': str(predictions.hashes[row]),
             'error': str(predictions.errors[row]),
             **{name: to_json_value(getattr(predictions, name)[row]) for name in columns},
+            **({} if predictions.phonons is None else predictions.phonons.record(row)),
             'flags': list(flag_names(predictions.flags[row])),
         }
         for row in range(len(predictions))

@@ -15,7 +15,7 @@ from aiida_goectp.cli.views.datasets import is_join_report, show_dataset, show_j
 from aiida_goectp.cli.views.metrics import COVERAGE, coverage_table, evaluation_table, is_evaluation
 from aiida_goectp.cli.views.models import ModelEntry, show_card
 from aiida_goectp.cli.views.picks import picks_table
-from aiida_goectp.cli.views.predictions import predictions_table
+from aiida_goectp.cli.views.predictions import show_predictions
 from aiida_goectp.cli.views.progress import status_line
 from aiida_goectp.cli.views.rankings import ranking_table, reasons_table, selection_table
 from aiida_goectp.cli.views.responses import gates_table, show_response
@@ -50,8 +50,7 @@ def show_node(node: Any, rows: int) -> None:
     elif isinstance(node, ModelData):
         show_card(ModelEntry(node.card, node.content_hash, [node.pk or 0]))
     elif isinstance(node, PredictionsData):
-        echo.echo(f'model {node.model_hash[:10]}, {node.base.attributes.get("failed")} of {len(node)} rows failed')
-        show_table(predictions_table(node.predictions, rows))
+        show_predictions(node, rows)
     elif isinstance(node, RankingData):
         show_table(ranking_table(node.ranking, rows))
         _show_reasons(node)

@@ -74,4 +74,6 @@ def show_response(node: DielectricData) -> None:
     known = [f'{name} {text_of(value)}' for name, value in values.items() if value is not None]
     echo.echo(', '.join([*known, 'converged' if response.scf_converged else 'NOT converged']))
     lattice = '; '.join(' '.join(f'{value:.4f}' for value in row) for row in np.asarray(response.crystal.lattice))
+    if response.phonon_cell() is not None:
+        echo.echo(f'modes and Born charges: aiida-goectp phonons show {node.pk}')
     echo.echo(f'frame: {len(response.crystal.atomic_numbers)} atoms in the cell {lattice} Å')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ('ATOMIC_NUMBERS', 'SYMBOLS', 'formula', 'symbols_of')
+__all__ = ('ATOMIC_NUMBERS', 'SYMBOLS', 'formula', 'reduced_formula', 'symbols_of')
 
 SYMBOLS: tuple[str, ...] = (
     'X',
@@ -38,3 +38,9 @@ def formula(atomic_numbers: np.ndarray) -> str:
     first = [symbol for symbol in ('C', 'H') if 'C' in parts and symbol in parts]
     order = first + sorted(set(parts) - set(first))
     return ''.join(f'{symbol}{parts[symbol] if parts[symbol] > 1 else ""}' for symbol in order)
+
+
+def reduced_formula(atomic_numbers: np.ndarray) -> str:
+    """Return the formula with the smallest whole numbers, in Hill order; it is the same for all cells of a crystal."""
+    numbers, counts = np.unique(np.asarray(atomic_numbers), return_counts=True)
+    return formula(np.repeat(numbers, counts // np.gcd.reduce(counts)))

@@ -16,11 +16,14 @@ import numpy as np
 __all__ = (
     'DIPOLE_STRENGTH',
     'THZ',
+    'WAVENUMBER',
     'GammaModes',
+    'ModeGroup',
     'degenerate_modes',
     'from_blocks',
     'gamma_modes',
     'longitudinal_frequencies',
+    'mode_groups',
     'permittivity_spectrum',
     'reflectivity',
     'to_blocks',
@@ -30,6 +33,8 @@ DIPOLE_STRENGTH = 180.9512801
 """eV Å, e²/ε₀, CODATA 2018"""
 THZ = 15.6333023
 """THz, frequency of one atomic mass unit on a spring of 1 eV/Å², CODATA 2018"""
+WAVENUMBER = 33.35640952
+"""cm⁻¹ of 1 THz"""
 _SAME_FREQUENCY = 0.01
 """THz"""
 _ACTIVE = 1e-4
@@ -50,6 +55,24 @@ class GammaModes(NamedTuple):
     mode with imaginary frequency, which has no static response; infinite for one of zero frequency"""
     active: np.ndarray
     """(3n − 3,) whether the mode is infrared active"""
+
+
+class ModeGroup(NamedTuple):
+    """Optical modes of equal frequency."""
+
+    modes: slice
+    """their places among the modes"""
+    frequency: float
+    """THz, mean; negative if imaginary"""
+    active: bool
+    """whether one of them is infrared active"""
+    contribution: float
+    """to the polycrystalline average of the ionic permittivity; without meaning if the frequency is imaginary"""
+
+    @property
+    def degeneracy(self) -> int:
+        """Number of modes."""
+        return int(self.modes.stop - self.modes.start)
 
 
 def to_blocks(matrix: np.ndarray) -> np.ndarray:
@@ -89,6 +112,15 @@ def degenerate_modes(frequencies: np.ndarray) -> list[slice]:
     """
     ends = [*(np.flatnonzero(np.diff(frequencies) > _SAME_FREQUENCY) + 1).tolist(), len(frequencies)]
     return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False) if end > start]
+
+
+def mode_groups(frequencies: np.ndarray, contributions: np.ndarray, active: np.ndarray) -> list[ModeGroup]:
+    """Return the modes in groups of equal frequency, ascending; the arrays are those of :class:`GammaModes`."""
+    shares = np.trace(contributions, axis1=1, axis2=2) / 3
+    return [
+        ModeGroup(modes, float(frequencies[modes].mean()), bool(active[modes].any()), float(shares[modes].sum()))
+        for modes in degenerate_modes(frequencies)
+    ]
 
 
 def longitudinal_frequencies(

@@ -8,7 +8,14 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from aiida_goectp.core.dielectric.gamma_modes import GammaModes, from_blocks, gamma_modes, to_blocks
+from aiida_goectp.core.crystals.elements import symbols_of
+from aiida_goectp.core.dielectric.gamma_modes import (
+    GammaModes,
+    from_blocks,
+    gamma_modes,
+    longitudinal_frequencies,
+    to_blocks,
+)
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.ragged import ranges
 from aiida_goectp.core.formats.table import Column, Table
@@ -47,6 +54,12 @@ class PhononCell(NamedTuple):
     def modes(self) -> GammaModes:
         """Return the optical modes."""
         return gamma_modes(self.force_constants, self.born_charges, self.masses, self.volume)
+
+    def longitudinal(self, direction: np.ndarray) -> np.ndarray:
+        """Return the frequencies with the macroscopic field; see :func:`.longitudinal_frequencies`."""
+        return longitudinal_frequencies(
+            self.force_constants, self.born_charges, self.electronic, self.masses, self.volume, direction
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,6 +209,33 @@ class GammaPhonons(Table):
         offsets = self._offsets()
         atoms, given = (slice(*offsets[axis][row : row + 2]) for axis in ('atoms', 'given'))
         return self.born_charges[atoms][self.primitive_atom[given]]
+
+    def record(self, row: int) -> dict[str, Any]:
+        """Return Born charges and phonons of a row as plain JSON; both are None for a row without phonons.
+
+        ``born_charges`` has one tensor for each atom of the crystal as given, ``phonons`` the primitive cell with its
+        charges and modes.
+        """
+        n = int(self.atom_counts[row])
+        if not n:
+            return {'born_charges': None, 'phonons': None}
+        atoms, modes = slice(*self._offsets()['atoms'][row : row + 2]), self.row_modes(row)
+        finite = np.isfinite(self.contributions[modes]).all(axis=(1, 2))
+        return {
+            'born_charges': self.charges_as_given(row).tolist(),
+            'phonons': {
+                'lattice': self.lattices[row].tolist(),
+                'species': symbols_of(self.atomic_numbers[atoms]),
+                'frac_coords': self.fractional_positions[atoms].tolist(),
+                'born_charges': self.born_charges[atoms].tolist(),
+                'frequencies': self.frequencies[modes].tolist(),
+                'infrared_active': self.infrared_active[modes].tolist(),
+                'contributions': [
+                    tensor.tolist() if known else None
+                    for tensor, known in zip(self.contributions[modes], finite, strict=True)
+                ],
+            },
+        }
 
     def row_modes(self, row: int) -> slice:
         """Return the place of the modes of a row in ``frequencies``, ``contributions`` and ``infrared_active``."""

@@ -1,16 +1,84 @@
-"""Files of phonopy: ``BORN`` and ``FORCE_CONSTANTS`` of a primitive cell at Γ.
+"""Files of phonopy for a cell at Γ: ``POSCAR``, ``BORN``, ``FORCE_CONSTANTS`` and ``phonopy_params.yaml``.
 
-phonopy reads them with a supercell of one cell. ``BORN`` holds the charges of symmetrically independent atoms only, in
-the order in which they occur in the cell; the index of the field comes first, as in VASP and here.
+The supercell of the force constants is the cell itself. ``BORN`` holds the charges of symmetrically independent atoms
+only, in the order in which they occur in the cell; phonopy derives the others with the operations that it finds, to its
+own tolerance. The index of the field comes first, as in VASP and here. ``phonopy_params.yaml`` contains cell, supercell
+and the masses that this package uses; those of phonopy differ by up to some 10⁻⁴.
 """
 
 from __future__ import annotations
 
+from itertools import groupby
+from typing import NamedTuple
+
 import numpy as np
 
+from aiida_goectp.core.crystals.elements import symbols_of
+from aiida_goectp.core.crystals.symmetry_search import find_symmetry
 from aiida_goectp.core.dielectric.gamma_modes import to_blocks
+from aiida_goectp.core.dielectric.gamma_phonons import PhononCell
+from aiida_goectp.core.dielectric.phonons import project_translations
+from aiida_goectp.core.formats.terminal import printable
 
-__all__ = ('born_text', 'force_constants_text')
+__all__ = ('PARAMETERS', 'born_text', 'force_constants_text', 'phonopy_files', 'symmetrised')
+
+PARAMETERS = 'phonopy_params.yaml'
+"""name of the file that phonopy is started with"""
+_TOLERANCE = 1e-5
+"""Å, default of phonopy for the symmetry of a cell"""
+
+
+class _Symmetrised(NamedTuple):
+    electronic: np.ndarray
+    """(3, 3)"""
+    born_charges: np.ndarray
+    """(n, 3, 3) e"""
+    equivalent_atoms: np.ndarray
+    """(n,) index of the first atom that is equivalent to each by symmetry"""
+
+
+def phonopy_files(cell: PhononCell, title: str) -> dict[str, str]:
+    """Return name and content of all files.
+
+    The cell is right-handed: lattice and positions of a left-handed one are inverted, the atoms stay where they are.
+    ε_∞ and Born charges, which DFPT gives with small violations of the symmetry, are averaged over the space group.
+
+    :param cell: a primitive cell, or any other
+    :param title: first line of ``POSCAR``
+    """
+    if np.linalg.det(cell.lattice) < 0:  # phonopy neglects the macroscopic field of a left-handed cell
+        cell = cell._replace(lattice=-cell.lattice, fractional_positions=-cell.fractional_positions)
+    average = symmetrised(cell)
+    return {
+        'POSCAR': _poscar(cell, title),
+        'BORN': born_text(average.electronic, average.born_charges, average.equivalent_atoms),
+        # without the rounding of single precision, which phonopy shows as acoustic frequencies
+        'FORCE_CONSTANTS': force_constants_text(project_translations(cell.force_constants)),
+        PARAMETERS: _parameters(cell),
+    }
+
+
+def symmetrised(cell: PhononCell, tolerance: float = _TOLERANCE) -> _Symmetrised:
+    """Return ε_∞ and Born charges averaged over the space group, and the equivalent atoms.
+
+    :param tolerance: Å, of the symmetry search
+    """
+    n, positions = len(cell.atomic_numbers), np.asarray(cell.fractional_positions)
+    found = find_symmetry(cell.lattice, positions, cell.atomic_numbers, tolerance)
+    if found is None:
+        return _Symmetrised(cell.electronic, cell.born_charges, np.arange(n))
+    column = np.asarray(cell.lattice).T
+    operations = column @ found.rotations @ np.linalg.inv(column)
+    electronic, charges, equivalent = np.zeros((3, 3)), np.zeros((n, 3, 3)), np.arange(n)
+    other = cell.atomic_numbers[:, None] != cell.atomic_numbers
+    for rotation, translation, operation in zip(found.rotations, found.translations, operations, strict=True):
+        difference = (positions @ rotation.T + translation)[:, None] - positions
+        distances = np.linalg.norm((difference - np.rint(difference)) @ cell.lattice, axis=2)
+        image = np.where(other, np.inf, distances).argmin(axis=1)
+        electronic += operation @ cell.electronic @ operation.T
+        charges[image] += operation @ cell.born_charges @ operation.T
+        equivalent = np.minimum(equivalent, image)
+    return _Symmetrised(electronic / len(operations), charges / len(operations), equivalent)
 
 
 def born_text(electronic: np.ndarray, born_charges: np.ndarray, equivalent_atoms: np.ndarray) -> str:
@@ -43,3 +111,30 @@ def force_constants_text(force_constants: np.ndarray) -> str:
             lines.append(f'{first + 1} {second + 1}')
             lines += [' '.join(f'{value:22.15f}' for value in row) for row in blocks[first, second]]
     return '\n'.join(lines) + '\n'
+
+
+def _poscar(cell: PhononCell, title: str) -> str:
+    # the order of the atoms is that of the force constants, so an element may occur in several groups
+    groups = [(symbol, len(list(atoms))) for symbol, atoms in groupby(symbols_of(cell.atomic_numbers))]
+    lines = [printable(title), '1.0', *_vectors(cell.lattice)]
+    lines += [' '.join(symbol for symbol, _ in groups), ' '.join(str(count) for _, count in groups), 'Direct']
+    return '\n'.join([*lines, *_vectors(cell.fractional_positions)]) + '\n'
+
+
+def _vectors(vectors: np.ndarray) -> list[str]:
+    return [' '.join(f'{value:21.16f}' for value in vector) for vector in np.asarray(vectors)]
+
+
+def _parameters(cell: PhononCell) -> str:
+    identity = [f'- [ {", ".join(str(int(value)) for value in row)} ]' for row in np.eye(3)]
+    lines = ['phonopy:', '  calculator: vasp', 'primitive_matrix:', *identity, 'supercell_matrix:', *identity]
+    lines += ['unit_cell:', '  lattice:', *(f'  - [ {_list(vector)} ]' for vector in np.asarray(cell.lattice))]
+    lines.append('  points:')
+    atoms = zip(symbols_of(cell.atomic_numbers), np.asarray(cell.fractional_positions), cell.masses, strict=True)
+    for symbol, position, mass in atoms:
+        lines += [f'  - symbol: {symbol}', f'    coordinates: [ {_list(position)} ]', f'    mass: {mass:.6f}']
+    return '\n'.join(lines) + '\n'
+
+
+def _list(vector: np.ndarray) -> str:
+    return ', '.join(f'{value:.16f}' for value in vector)

@@ -116,6 +116,11 @@ class Predictions(Table):
         """(n,) true where a row has an error."""
         return self.errors != ''
 
+    @property
+    def unstable(self) -> np.ndarray:
+        """(n,) true where the flag ``unstable`` is set."""
+        return self.flags >> FLAG_NAMES.index('unstable') & 1 == 1
+
     @classmethod
     def join(cls, parts: Sequence[Predictions]) -> Predictions:
         """Return the rows of all parts, one after the other, with model hash and settings of the first part."""

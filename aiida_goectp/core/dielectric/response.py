@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import Crystal
+from aiida_goectp.core.dielectric.gamma_phonons import PhononCell
+from aiida_goectp.core.dielectric.phonons import neutral
 from aiida_goectp.core.dielectric.tensors import rotate
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.table import Column, JsonObject, Scalar, Stored, Table, Text
@@ -104,6 +106,20 @@ class DielectricResponse(Table):
     def total(self) -> np.ndarray | None:
         """(3, 3) static relative permittivity ε_∞ + ε_ionic; ``None`` if the ionic part is unknown."""
         return None if self.ionic is None else self.electronic + self.ionic
+
+    def phonon_cell(self) -> PhononCell | None:
+        """Return the lattice response, with charges whose sum is zero; None without force constants or Born charges."""
+        if self.force_constants is None or self.born_charges is None:
+            return None
+        crystal = self.crystal
+        return PhononCell(
+            np.asarray(crystal.lattice),
+            np.asarray(crystal.atomic_numbers),
+            np.asarray(crystal.fractional_positions),
+            self.electronic,
+            neutral(self.born_charges),
+            self.force_constants,
+        )
 
     def rotated(self, rotation: np.ndarray) -> DielectricResponse:
         """Return the response of the crystal after its vectors are transformed from v to R v.

@@ -10,13 +10,19 @@ import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet, Failure
 from aiida_goectp.core.crystals.elements import symbols_of
-from aiida_goectp.core.dielectric.gamma_modes import degenerate_modes
+from aiida_goectp.core.dielectric.gamma_modes import mode_groups
 from aiida_goectp.core.dielectric.predictions import DEVIATIONS, TENSORS, Predictions, flag_names
 from aiida_goectp.core.dielectric.tensors import PARTS, anisotropy, eigenvalues, polycrystalline_average
 from aiida_goectp.core.formats.numbers import with_deviation, with_deviations
 from aiida_goectp.core.formats.terminal import json_text, printable
 
-__all__ = ('json_lines', 'phonon_lines', 'text', 'with_failed_rows')
+__all__ = ('NO_STATIC_PERMITTIVITY', 'json_lines', 'phonon_lines', 'text', 'with_failed_rows')
+
+NO_STATIC_PERMITTIVITY = (
+    'no static permittivity in this structure: an optical mode is unstable (flag unstable); the ionic part is that of '
+    'a crystal with modes of equal stiffness'
+)
+"""meaning of the flag ``unstable`` for the tensors"""
 
 
 def with_failed_rows(predictions: Predictions, failures: Sequence[Failure]) -> Predictions:
@@ -51,7 +57,7 @@ def json_lines(crystals: CrystalSet, predictions: Predictions) -> Iterator[str]:
         record.update({name: [_json_value(part) for part in getattr(predictions, name)[row]] for name in DEVIATIONS})
         record['stability'] = _json_value(predictions.stability[row])
         if predictions.phonons is not None:
-            record |= _phonon_record(predictions, row)
+            record |= predictions.phonons.record(row)
         record['flags'] = list(flag_names(predictions.flags[row]))
         if predictions.errors[row]:
             record['error'] = str(predictions.errors[row])
@@ -60,26 +66,6 @@ def json_lines(crystals: CrystalSet, predictions: Predictions) -> Iterator[str]:
         more = () if predictions.phonons is None else ('born_charges', 'phonons')
         nulls = {name: None for name in ('lattice', *TENSORS, *DEVIATIONS, 'stability', *more)}
         yield json_text({'id': failure.id, **nulls, 'flags': [], 'error': f'{failure.code}: {failure.message}'})
-
-
-def _phonon_record(predictions: Predictions, row: int) -> dict[str, Any]:
-    """Return Born charges and phonons of a row as plain JSON."""
-    phonons, cell = predictions.phonons, predictions.phonon_cell(row)
-    if phonons is None or cell is None:
-        return {'born_charges': None, 'phonons': None}
-    modes = phonons.row_modes(row)
-    return {
-        'born_charges': phonons.charges_as_given(row).tolist(),
-        'phonons': {
-            'lattice': cell.lattice.tolist(),
-            'species': symbols_of(cell.atomic_numbers),
-            'frac_coords': cell.fractional_positions.tolist(),
-            'born_charges': cell.born_charges.tolist(),
-            'frequencies': phonons.frequencies[modes].tolist(),
-            'infrared_active': phonons.infrared_active[modes].tolist(),
-            'contributions': [_json_value(tensor) for tensor in phonons.contributions[modes]],
-        },
-    }
 
 
 def _json_value(array: np.ndarray) -> list | float | None:
@@ -101,6 +87,8 @@ def text(crystals: CrystalSet, predictions: Predictions, row: int = 0) -> str:
     for place, name in enumerate(PARTS):
         if np.isfinite(getattr(predictions, name)[row]).all():
             lines += _tensor_lines(predictions, row, place, name)
+    if predictions.unstable[row]:
+        lines.append(NO_STATIC_PERMITTIVITY)
     lines += phonon_lines(predictions, row)
     if np.isfinite(predictions.stability[row]):
         lines.append(f'probability that no mode is unstable: {predictions.stability[row]:.2f}')
@@ -135,13 +123,15 @@ def phonon_lines(predictions: Predictions, row: int) -> list[str]:
     symbols = symbols_of(cell.atomic_numbers)
     lines = ['Born charges of the primitive cell, mean of the diagonal in e:']
     lines.append('  ' + '  '.join(f'{name} {charge:+.2f}' for name, charge in zip(symbols, charges, strict=True)))
-    lines.append('modes at Γ: frequency in THz (negative: imaginary), number, contribution to the average of ionic')
+    lines.append('modes at Γ: frequency in THz (i: imaginary), number, contribution to the average of ionic')
     place = phonons.row_modes(row)
-    frequencies, active = phonons.frequencies[place], phonons.infrared_active[place]
-    shares = np.trace(phonons.contributions[place], axis1=1, axis2=2) / 3
-    for modes in degenerate_modes(frequencies):
-        share = f'{shares[modes].sum():10.4f}' if active[modes].any() else '  not infrared active'
-        lines.append(f'  {frequencies[modes].mean():9.3f}  ×{modes.stop - modes.start}  {share}')
+    arrays = (phonons.frequencies[place], phonons.contributions[place], phonons.infrared_active[place])
+    for group in mode_groups(*arrays):
+        share = f'{group.contribution:10.4f}' if group.active else '  not infrared active'
+        if group.frequency < 0:
+            share = '  unstable, no static response'
+        mark = 'i' if group.frequency < 0 else ' '
+        lines.append(f'  {abs(group.frequency):9.3f}{mark} ×{group.degeneracy}  {share}')
     return lines
 
 

@@ -3,6 +3,7 @@
 from aiida_goectp.core.figures.calibration import calibration_figure
 from aiida_goectp.core.figures.curve import learning_curve_figure
 from aiida_goectp.core.figures.discovery import discovery_figure
+from aiida_goectp.core.figures.infrared import infrared_figure
 from aiida_goectp.core.figures.lattice import lattice_figure
 from aiida_goectp.core.figures.parity import Parity, parity_figure
 from aiida_goectp.core.figures.style import save_figure
@@ -13,6 +14,7 @@ __all__ = (
     'VacuumSeries',
     'calibration_figure',
     'discovery_figure',
+    'infrared_figure',
     'lattice_figure',
     'learning_curve_figure',
     'parity_figure',

@@ -1,4 +1,4 @@
-"""Vibrations at Γ against closed formulas of a diatomic crystal, and files of phonopy against phonopy itself."""
+"""Vibrations at Γ against closed formulas of a diatomic crystal."""
 
 import numpy as np
 import pytest
@@ -8,11 +8,11 @@ from aiida_goectp.core.dielectric.gamma_modes import (
     THZ,
     gamma_modes,
     longitudinal_frequencies,
+    mode_groups,
     permittivity_spectrum,
     reflectivity,
 )
 from aiida_goectp.core.dielectric.phonons import RYDBERG_PER_BOHR2, frequencies, ionic_tensor
-from aiida_goectp.core.dielectric.phonopy_files import born_text, force_constants_text
 
 MASSES = np.array([24.305, 15.999])
 VOLUME, SPRING, CHARGE, ELECTRONIC = 18.7, 12.0, 1.96, 3.1
@@ -105,26 +105,13 @@ def test_light_is_reflected_between_the_transverse_and_the_longitudinal_frequenc
     assert found[1] > 0.99
 
 
-def test_phonopy_reads_the_files(tmp_path):
-    phonopy = pytest.importorskip('phonopy')
-    from phonopy.structure.atoms import PhonopyAtoms
-
+def test_groups_of_equal_frequency():
     constants, charges = diatomic()
-    (tmp_path / 'BORN').write_text(born_text(np.eye(3) * ELECTRONIC, charges, np.array([0, 1])))
-    (tmp_path / 'FORCE_CONSTANTS').write_text(force_constants_text(constants))
-    lattice = (1 - np.eye(3)) * (VOLUME * 4) ** (1 / 3) / 2
-    cell = PhonopyAtoms(numbers=[12, 8], masses=MASSES, cell=lattice, scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]])
-    calculation = phonopy.load(
-        unitcell=cell,
-        supercell_matrix=np.eye(3, dtype=int),
-        primitive_matrix=np.eye(3),
-        force_constants_filename=tmp_path / 'FORCE_CONSTANTS',
-        born_filename=tmp_path / 'BORN',
-        symmetrize_fc=False,
-    )
-    calculation.run_qpoints([[0, 0, 0]], nac_q_direction=[1, 0, 0])
-    found = np.sort(calculation.get_qpoints_dict()['frequencies'][0])
-    direction = np.array([1.0, 0, 0]) @ np.linalg.inv(lattice).T
-    expected = longitudinal_frequencies(constants, charges, np.eye(3) * ELECTRONIC, MASSES, VOLUME, direction)
-    np.testing.assert_allclose(found[3:], expected, rtol=1e-4)
-    np.testing.assert_allclose(found[:3], 0, atol=1e-3)
+    charges[:, 2, 2] = 0
+    constants = constants + np.kron([[1.0, -1.0], [-1.0, 1.0]], np.diag([0, 0, 1.0]))
+    modes = gamma_modes(constants, charges, MASSES, VOLUME)
+    first, second = mode_groups(modes.frequencies, modes.contributions, modes.active)
+    assert (first.degeneracy, first.active, second.degeneracy, second.active) == (2, True, 1, False)
+    assert first.frequency == pytest.approx(THZ * np.sqrt(SPRING / REDUCED))
+    assert first.contribution == pytest.approx(2 / 3 * DIPOLE_STRENGTH / VOLUME * CHARGE**2 / SPRING)
+    assert second.modes == slice(2, 3)

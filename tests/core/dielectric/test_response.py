@@ -145,3 +145,13 @@ def test_force_constants_rotate_block_by_block(response):
     np.testing.assert_allclose(found[3:, :3], turn @ full.force_constants[3:, :3] @ turn.T, atol=1e-12)
     assert DielectricResponse.load(saved(full)).force_constants is not None
     assert DielectricResponse.load(saved(response)).force_constants is None
+
+
+def test_the_lattice_response_needs_charges_and_force_constants(response):
+    assert response.phonon_cell() is None
+    constants = np.kron([[1.0, -1.0], [-1.0, 1.0]], np.eye(3))
+    cell = replace(response, force_constants=constants).phonon_cell()
+    np.testing.assert_allclose(cell.born_charges.sum(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(cell.born_charges[0] - cell.born_charges[1], np.subtract(*response.born_charges))
+    assert cell.lattice is response.crystal.lattice or (cell.lattice == response.crystal.lattice).all()
+    assert replace(response, force_constants=constants, born_charges=None).phonon_cell() is None

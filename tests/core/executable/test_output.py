@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from aiida_goectp.core.crystals import CrystalSet, Failure
-from aiida_goectp.core.dielectric.predictions import Predictions
-from aiida_goectp.core.executable.output import json_lines, text
+from aiida_goectp.core.dielectric.predictions import FLAG_NAMES, Predictions
+from aiida_goectp.core.executable.output import NO_STATIC_PERMITTIVITY, json_lines, text
 from tests import tiny
 
 
@@ -68,6 +69,17 @@ def test_deviations_are_printed(with_deviations):
     assert line['anisotropy_std'] == [0.25, None, 0.25]
     np.testing.assert_allclose(line['eigenvalues_std'][0], [0.2, 0.3, 0.4])
     np.testing.assert_allclose(line['total_std'], np.diag([0.6, 0.9, 1.2]))
+
+
+def test_an_unstable_crystal_has_no_static_permittivity(with_deviations):
+    crystals, predictions = with_deviations
+    assert NO_STATIC_PERMITTIVITY not in text(crystals, predictions)
+    unstable = replace(predictions, flags=np.array([1 << FLAG_NAMES.index('unstable')], np.uint32))
+    lines = text(crystals, unstable).splitlines()
+    place = lines.index(NO_STATIC_PERMITTIVITY)
+    assert lines[place - 4].startswith('total: ')
+    assert lines[place + 1] == 'flags: unstable'
+    assert unstable.unstable.tolist() == [True]
 
 
 @pytest.fixture
