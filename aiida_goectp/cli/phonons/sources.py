@@ -28,6 +28,7 @@ class PhononSource(NamedTuple):
     id: str
     """of the crystal"""
     cell: PhononCell
+    """primitive cell"""
     ionic: float
     """average of the ionic permittivity in the node, NaN if unknown"""
     prediction: Predictions | None = None
@@ -144,4 +145,4 @@ def _of_response(node: DielectricData, which: str | None, hint: str) -> PhononSo
             f'dielectric node {node.pk} ({name}) contains no {missing}; compute it again by `aiida-goectp verify`'
         )
     ionic = float('nan') if response.ionic is None else float(np.trace(response.ionic) / 3)
-    return PhononSource(node, name, cell, ionic)
+    return PhononSource(node, name, cell.primitive(), ionic)

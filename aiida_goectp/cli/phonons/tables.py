@@ -15,6 +15,7 @@ from aiida_goectp.core.crystals.elements import symbols_of
 from aiida_goectp.core.dielectric.gamma_modes import WAVENUMBER, degenerate_modes, mode_groups
 from aiida_goectp.core.dielectric.infrared import InfraredSpectra, axis_name
 from aiida_goectp.core.dielectric.predictions import flag_names
+from aiida_goectp.core.dielectric.response import DielectricResponse
 from aiida_goectp.core.executable.output import NO_STATIC_PERMITTIVITY
 from aiida_goectp.core.formats.numbers import with_deviation
 
@@ -28,7 +29,7 @@ def show_phonons(source: PhononSource, direction: np.ndarray | None, rows: int) 
     :param rows: maximum number of rows per table
     """
     atoms = counted(len(source.cell.atomic_numbers), 'atom')
-    echo.echo(f'{source.id}, node {source.node.pk}: {source.label}, cell of {atoms}')
+    echo.echo(f'{source.id}, node {source.node.pk}: {source.label}, primitive cell of {atoms}')
     show_table(modes_table(source, direction, rows))
     modes = source.cell.modes()
     imaginary = int((modes.frequencies < 0).sum())
@@ -48,7 +49,19 @@ def show_phonons(source: PhononSource, direction: np.ndarray | None, rows: int) 
     if imaginary or flagged:
         single = '' if imaginary else ' (of single networks; the modes above are those of their mean)'
         echo.echo_warning(NO_STATIC_PERMITTIVITY + single)
+    if row is None and not imaginary:
+        _warn_of_other_modes(source.node.dielectric)
     show_table(charges_table(source, rows))
+
+
+def _warn_of_other_modes(response: DielectricResponse) -> None:
+    """Print a warning if a cell that is not primitive has an unstable mode that the primitive cell does not have."""
+    if response.frequencies is not None and (lowest := float(response.frequencies.min())) < 0:
+        atoms = counted(len(response.crystal.atomic_numbers), 'atom')
+        echo.echo_warning(
+            f'the computed cell of {atoms} has an unstable mode, {_frequency(lowest)} THz, which is not at Γ of the '
+            'primitive cell'
+        )
 
 
 def modes_table(source: PhononSource, direction: np.ndarray | None, rows: int) -> Table:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import click
-from aiida.cmdline.utils import decorators
+from aiida.cmdline.utils.decorators import load_backend_if_not_loaded
 
 from aiida_goectp.cli import echo
 from aiida_goectp.cli.params import FILE
@@ -18,7 +18,6 @@ __all__ = ('setup',)
 @click.group(invoke_without_command=True)
 @click.option('--executable', type=FILE, help='Executable goectp.  [default: that of this Python environment]')
 @click.pass_context
-@decorators.with_dbenv()
 def setup(context: click.Context, executable: Path | None) -> None:
     """Set up computer, code and models in the loaded profile.
 
@@ -26,7 +25,8 @@ def setup(context: click.Context, executable: Path | None) -> None:
     kept: a second call changes nothing. The subcommand `dfpt` sets up Quantum ESPRESSO.
     """
     if context.invoked_subcommand is not None:
-        return
+        return  # before the profile is loaded, so that the help of a subcommand needs none
+    load_backend_if_not_loaded()
     from aiida_goectp.cli.setup.computer import localhost_code, localhost_computer
     from aiida_goectp.core.formats.model_card import shipped_models
     from aiida_goectp.data.model import ModelData

@@ -20,9 +20,11 @@ __all__ = (
     'GammaModes',
     'ModeGroup',
     'degenerate_modes',
+    'folded',
     'from_blocks',
     'gamma_modes',
     'longitudinal_frequencies',
+    'mean_by_atom',
     'mode_groups',
     'permittivity_spectrum',
     'reflectivity',
@@ -85,6 +87,26 @@ def from_blocks(blocks: np.ndarray) -> np.ndarray:
     """Return the matrix (3n, 3n) of blocks (n², 3, 3)."""
     n = round(len(blocks) ** 0.5)
     return blocks.reshape(n, n, 3, 3).transpose(0, 2, 1, 3).reshape(3 * n, 3 * n)
+
+
+def mean_by_atom(values: np.ndarray, atoms: np.ndarray, count: int) -> np.ndarray:
+    """Return the means over the atoms of a crystal as given that are the same atom of the primitive cell."""
+    total = np.zeros((count, 3, 3))
+    np.add.at(total, atoms, values)
+    return total / np.bincount(atoms, minlength=count)[:, None, None]
+
+
+def folded(blocks: np.ndarray, atoms: np.ndarray, count: int) -> np.ndarray:
+    """Return the force constants (3n, 3n) of the primitive cell: sums over the images of the second atom.
+
+    :param blocks: (m², 3, 3) of the m atoms of the crystal as given
+    :param atoms: (m,) the atom of the primitive cell of each
+    :param count: n
+    """
+    m = len(atoms)
+    total = np.zeros((count, count, 3, 3))
+    np.add.at(total, (atoms[:, None], atoms[None, :]), blocks.reshape(m, m, 3, 3).astype(np.float64))
+    return (total * (count / m)).transpose(0, 2, 1, 3).reshape(3 * count, 3 * count)
 
 
 def gamma_modes(force_constants: np.ndarray, born_charges: np.ndarray, masses: np.ndarray, volume: float) -> GammaModes:
@@ -164,7 +186,7 @@ def permittivity_spectrum(
 
 
 def reflectivity(spectrum: np.ndarray, polarisation: np.ndarray) -> np.ndarray:
-    """Return the reflectivity at normal incidence, (k,): |(√ε − 1)/(√ε + 1)|² with ε along the polarisation.
+    """Return the reflectivity at normal incidence, (k,): the squared modulus of (√ε − 1)/(√ε + 1).
 
     :param spectrum: (k, 3, 3) complex, result of :func:`permittivity_spectrum`
     :param polarisation: (3,) direction of the electric field; the formula holds along a principal axis

@@ -8,12 +8,15 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
+from aiida_goectp.core.crystals.crystalset import Crystal
 from aiida_goectp.core.crystals.elements import symbols_of
 from aiida_goectp.core.dielectric.gamma_modes import (
     GammaModes,
+    folded,
     from_blocks,
     gamma_modes,
     longitudinal_frequencies,
+    mean_by_atom,
     to_blocks,
 )
 from aiida_goectp.core.formats.errors import FormatError
@@ -54,6 +57,26 @@ class PhononCell(NamedTuple):
     def modes(self) -> GammaModes:
         """Return the optical modes."""
         return gamma_modes(self.force_constants, self.born_charges, self.masses, self.volume)
+
+    def primitive(self) -> PhononCell:
+        """Return the response of the primitive cell; the cell itself if it is primitive.
+
+        The modes are those of the larger cell in which all primitive cells move alike; the others have q ≠ 0.
+        """
+        from aiida_goectp.core.crystals.symmetry import canonical_cell
+
+        found = canonical_cell(Crystal('', self.lattice, self.atomic_numbers, self.fractional_positions))
+        n = len(found.atomic_numbers)
+        if n == len(self.atomic_numbers):
+            return self
+        return PhononCell(
+            found.lattice,
+            found.atomic_numbers,
+            found.fractional_positions,
+            self.electronic,
+            mean_by_atom(self.born_charges, found.primitive_atom, n),
+            folded(to_blocks(self.force_constants), found.primitive_atom, n),
+        )
 
     def longitudinal(self, direction: np.ndarray) -> np.ndarray:
         """Return the frequencies with the macroscopic field; see :func:`.longitudinal_frequencies`."""

@@ -8,6 +8,7 @@ import pytest
 from aiida_goectp.core.crystals import Crystal, CrystalSet
 from aiida_goectp.core.crystals.equivalent import random_orthogonal, rotate, shift_origin
 from aiida_goectp.core.crystals.structurefiles import read_poscar
+from aiida_goectp.core.dielectric.gamma_modes import gamma_modes
 from aiida_goectp.core.dielectric.gamma_phonons import PhononCell
 from aiida_goectp.core.dielectric.phonopy_files import PARAMETERS, phonopy_files, symmetrised
 from tests import tiny
@@ -119,3 +120,8 @@ def test_a_cell_that_is_not_primitive(tmp_path):
     )
     compare(double, tmp_path)
     assert symmetrised(double).equivalent_atoms.tolist() == [0, 1, 0, 1]
+    single = double.primitive()
+    np.testing.assert_allclose(single.modes().frequencies, gamma_modes(constants, charges, double.masses[:2], 1)[0])
+    static = double.modes().contributions.sum(axis=0)
+    np.testing.assert_allclose(single.modes().contributions.sum(axis=0), static, atol=1e-9)
+    assert single.primitive() is single

@@ -10,7 +10,7 @@ import torch
 
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.datasets.row_gates import charges_usable
-from aiida_goectp.core.dielectric.gamma_modes import from_blocks, to_blocks
+from aiida_goectp.core.dielectric.gamma_modes import folded, from_blocks, mean_by_atom, to_blocks
 from aiida_goectp.core.formats.ragged import ranges
 from aiida_goectp.core.network.force_constants.cells import CellArrays
 
@@ -65,10 +65,10 @@ class LatticeLabels:
             atoms = cells.primitive_atom[start:stop]
             place = slice(*cells.atom_offsets[row : row + 2])
             if charges_usable(str(data.failed_gates[row])):
-                charges[place] = _mean_by_atom(data.born_charges[start:stop], atoms, counts[row])
+                charges[place] = mean_by_atom(data.born_charges[start:stop], atoms, counts[row])
             if known[row] and data.force_constants is not None:
                 blocks = data.force_constants[slice(*data.block_offsets[row : row + 2])]
-                matrix = _folded(blocks, atoms, counts[row])
+                matrix = folded(blocks, atoms, counts[row])
                 place = slice(*block_offsets[row : row + 2])
                 constants[place], weights[place] = to_blocks(matrix), to_blocks(_weight(matrix))
         return cls(block_offsets, cells.atom_offsets, constants, weights, charges)
@@ -88,26 +88,6 @@ class LatticeLabels:
         blocks, atoms = ranges(self.block_offsets, rows)[0], ranges(self.atom_offsets, rows)[0]
         columns = self.force_constants[blocks], self.weights[blocks], self.born_charges[atoms]
         return LatticeBatch(*(torch.from_numpy(column).to(device) for column in columns))
-
-
-def _mean_by_atom(values: np.ndarray, atoms: np.ndarray, count: int) -> np.ndarray:
-    """Return the means over the atoms of a crystal as given that are the same atom of the primitive cell."""
-    total = np.zeros((count, 3, 3))
-    np.add.at(total, atoms, values)
-    return total / np.bincount(atoms, minlength=count)[:, None, None]
-
-
-def _folded(blocks: np.ndarray, atoms: np.ndarray, count: int) -> np.ndarray:
-    """Return the force constants (3n, 3n) of the primitive cell: sums over the images of the second atom.
-
-    :param blocks: (m², 3, 3) of the m atoms of the crystal as given
-    :param atoms: (m,) the atom of the primitive cell of each
-    :param count: n
-    """
-    m = len(atoms)
-    total = np.zeros((count, count, 3, 3))
-    np.add.at(total, (atoms[:, None], atoms[None, :]), blocks.reshape(m, m, 3, 3).astype(np.float64))
-    return (total * (count / m)).transpose(0, 2, 1, 3).reshape(3 * count, 3 * count)
 
 
 def _weight(matrix: np.ndarray) -> np.ndarray:
