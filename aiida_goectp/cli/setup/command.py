@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import click
-from aiida.cmdline.utils.decorators import load_backend_if_not_loaded
+from aiida.cmdline.utils import decorators
 
 from aiida_goectp.cli import echo
 from aiida_goectp.cli.params import FILE
@@ -24,9 +24,12 @@ def setup(context: click.Context, executable: Path | None) -> None:
     Creates the computer localhost, the code goectp@localhost, and a node of each shipped model. Existing entities are
     kept: a second call changes nothing. The subcommand `dfpt` sets up Quantum ESPRESSO.
     """
-    if context.invoked_subcommand is not None:
-        return  # before the profile is loaded, so that the help of a subcommand needs none
-    load_backend_if_not_loaded()
+    if context.invoked_subcommand is None:
+        _setup(executable)
+
+
+@decorators.with_dbenv()  # not of the group, whose subcommands print their help without a profile
+def _setup(executable: Path | None) -> None:
     from aiida_goectp.cli.setup.computer import localhost_code, localhost_computer
     from aiida_goectp.core.formats.model_card import shipped_models
     from aiida_goectp.data.model import ModelData
