@@ -23,7 +23,7 @@ _ARRAYS, _FIGURES = ('.csv', '.json', '.npz'), ('.pdf', '.png', '.svg')
 
 @click.group('phonons', cls=echo.CommandGroup)
 def phonons() -> None:
-    """Show and export phonons at Γ of predictions and DFPT results.
+    """Show and export phonons at Γ.
 
     NODE is a predictions node, a dielectric response of DFPT, or a process with one of these as output. ID is the id of
     a crystal, or its row, counted from 0; it may be omitted if the node has one crystal. Predictions contain phonons if
