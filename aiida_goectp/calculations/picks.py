@@ -59,7 +59,7 @@ def pick_batch(
     picks = pick(table, predicted, known, settings, round_number=len(done.rounds) + 1, number=number)
     if not len(picks.rows):
         return {'picks': PicksData(picks)}
-    columns = {'score': picks.mean, 'flags': predicted.flags}
+    columns = {'score': picks.mean, 'flags': predicted.flags, 'stability': predicted.stability}
     for place, part in enumerate(PARTS):
         columns[part] = polycrystalline_average(getattr(predicted, part))
         columns[f'{part}_std'] = predicted.average_std[:, place]

@@ -16,7 +16,7 @@ from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
 
-__all__ = ('PredictCalculation', 'shard_rows')
+__all__ = ('PredictCalculation', 'shard_rows', 'validate_fraction')
 
 
 def shard_rows(crystals: CrystalsData, shard: Mapping[str, orm.Int] | None) -> tuple[int, int]:

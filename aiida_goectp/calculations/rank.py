@@ -54,6 +54,7 @@ def rank_crystals(
     figure_of_merit: orm.Str | None = None,
     filters: orm.Dict | None = None,
     keep_duplicates: orm.Bool | None = None,
+    min_stability: orm.Float | None = None,
 ) -> RankingData:
     """Rank all crystals by a figure of merit.
 
@@ -62,15 +63,18 @@ def rank_crystals(
     :param figure_of_merit: a name in :data:`aiida_goectp.core.selection.merit.FIGURES_OF_MERIT`; ``total`` if not given
     :param filters: fields of :class:`aiida_goectp.core.selection.filters.Filters`
     :param keep_duplicates: whether every row of equal crystals is ranked; otherwise they are ranked once
+    :param min_stability: smallest predicted probability of stability of a ranked crystal; any if not given
     :raises ValueError: predictions of other crystals, an unknown figure of merit or filter, a missing property column,
-        or a crystal without a prediction that passes the filters
+        a crystal without a prediction that passes the filters, or predictions without probabilities of stability where
+        they are needed
     """
     table = crystals.crystals
     aligned, predicted = _align(table, predictions.predictions)
     conditions = read_settings(Filters, filters.get_dict() if filters is not None else {}, 'filters')
     merit = figure_of_merit.value if figure_of_merit is not None else 'total'
     keep = keep_duplicates is not None and keep_duplicates.value
-    return RankingData(rank(table, aligned, merit, conditions, predicted, keep_duplicates=keep))
+    stable = None if min_stability is None else min_stability.value
+    return RankingData(rank(table, aligned, merit, conditions, predicted, keep_duplicates=keep, min_stability=stable))
 
 
 def _align(crystals: CrystalSet, predictions: Predictions) -> tuple[Predictions, np.ndarray]:

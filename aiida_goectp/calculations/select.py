@@ -37,7 +37,7 @@ def select_top(ranking: RankingData, crystals: CrystalsData, number: orm.Int) ->
     n = len(rows)
     if len(table) < n or (table.hashes[:n] != rows.hashes).any() or (table.ids[:n] != rows.ids).any():
         raise FormatError('the ranking belongs to other crystals; rank these crystals')
-    columns = {name: getattr(table, name) for name in (*_NUMBERS, 'flags')}
+    columns = {name: getattr(table, name) for name in (*_NUMBERS, 'flags', 'stability')}
     best = table.top(number.value).tolist()
     return make_selection('rank', rows, best, columns, {row: table.joined_ids(row) for row in best})
 
@@ -66,17 +66,17 @@ def make_selection(
     An item has the keys ``rank``, ``id``, ``formula``, ``row`` (in the crystals), ``hash`` (content hash), ``score``,
     the polycrystalline averages ``electronic``, ``ionic`` and ``total``, their standard deviations ``electronic_std``,
     …, ``flags``, and ``structure`` (name of the structure); also ``joined``, the ids of equal crystals, if there are
-    any.
+    any, and ``stability``, the predicted probability of stability, if the model gives one.
 
     :param kind: ``rank`` or ``pick``, the first part of the names of the structures, which sort by rank
     :param crystals: n crystals
     :param rows: rows of the selected crystals, best first
-    :param columns: ``score``, averages, standard deviations and ``flags``, each (n,) or longer
+    :param columns: ``score``, averages, standard deviations, ``flags`` and ``stability``, each (n,) or longer
     :param joined: row → ids of the equal crystals that are ranked under it
     :return: ``selection``, and the namespace ``structures``
     """
     items: list[dict[str, Any]] = []
-    structures = {}
+    structures, stability = {}, columns['stability']
     for rank, row in enumerate(rows, start=1):
         name = f'{kind}_{rank:05d}'
         structures[name] = structure_from_crystal(crystals[row])
@@ -92,6 +92,7 @@ def make_selection(
                 'flags': list(flag_names(columns['flags'][row])),
                 'structure': name,
                 **({'joined': joined[row]} if joined and joined[row] else {}),
+                **({'stability': float(stability[row])} if isfinite(stability[row]) else {}),
             }
         )
     return {'selection': orm.List(items), 'structures': structures}

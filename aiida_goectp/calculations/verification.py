@@ -11,6 +11,7 @@ from aiida.engine import calcfunction
 
 from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.dielectric.frames import compare
+from aiida_goectp.core.dielectric.frequencies import compare_frequencies
 from aiida_goectp.core.dielectric.gate_codes import VerdictLabel
 from aiida_goectp.core.dielectric.tensors import PARTS
 from aiida_goectp.data.crystals import crystal_from_structure
@@ -56,22 +57,29 @@ def adopt_dielectric(structure: orm.StructureData, dielectric: DielectricData) -
 def compare_predictions(
     selection: orm.List,
     predictions: PredictionsData | None = None,
+    phonons: PredictionsData | None = None,
     **nodes: Mapping[str, orm.StructureData | DielectricData],
 ) -> orm.Dict:
     """Compare predictions with responses, each in the frame of the structure that was predicted.
 
     :param selection: see :func:`aiida_goectp.calculations.select.make_selection`
     :param predictions: the tensors; without them, only the averages in the selection are compared
+    :param phonons: predictions with phonons by the names of the structures as ids, for crystals without phonons in
+        ``predictions``
     :param nodes: two namespaces by the names of the computed structures: ``structures`` and ``responses``
     :return: ``rows``, one dictionary for each computed crystal in the order of the selection, see
-        :func:`aiida_goectp.core.dielectric.frames.compare`; ``problem`` if the frames cannot be compared
+        :func:`aiida_goectp.core.dielectric.frames.compare`; ``problem`` if the frames cannot be compared. If the model
+        predicts them, also ``stability``, the probability, and ``phonons``, see
+        :func:`aiida_goectp.core.dielectric.frequencies.compare_frequencies`
     """
     structures: Mapping[str, Any] = nodes.get('structures', {})
     responses: Mapping[str, Any] = nodes.get('responses', {})
     table = None if predictions is None else predictions.predictions
     keys = [] if table is None else zip(table.ids.tolist(), table.hashes.tolist(), strict=True)
     places = {key: place for place, key in enumerate(keys)}
-    rows = []
+    more = None if phonons is None else phonons.predictions
+    more_places = {} if more is None else {name: place for place, name in enumerate(more.ids.tolist())}
+    rows: list[dict[str, Any]] = []
     for item in selection.get_list():
         name = item['structure']
         if name not in responses:
@@ -79,12 +87,19 @@ def compare_predictions(
         row = {key: item.get(key) for key in ('structure', 'rank', 'id')}
         response = responses[name].dielectric
         predicted: dict[str, Any] = {part: item.get(part) for part in PARTS}
+        with_phonons = [] if more is None or name not in more_places else [(more, more_places[name])]
         if table is not None and (place := places.get((item.get('id'), item.get('hash')))) is not None:
+            with_phonons.append((table, place))
             predicted = {part: getattr(table, part)[place] for part in PARTS}
+            if np.isfinite(table.stability[place]):
+                row['stability'] = float(table.stability[place])
         try:
             row |= compare(response, np.array(structures[name].cell), predicted)
         except ValueError as error:
             row['problem'] = str(error)
+        else:
+            found = [one for source in with_phonons if (one := compare_frequencies(*source, response)) is not None]
+            row |= {'phonons': found[0]} if found else {}
         rows.append(row | {'engine': response.engine, 'functional': response.functional})
     return orm.Dict({'rows': rows})
 

@@ -9,6 +9,7 @@ from aiida.cmdline.utils import decorators
 
 from aiida_goectp.cli.options import job_options, scheduler_options
 from aiida_goectp.cli.params import CRYSTALS, ElementsParam, ModelParam
+from aiida_goectp.core.formats.names import MIN_STABILITY
 
 __all__ = ('screen',)
 
@@ -24,7 +25,15 @@ _FILTERS = (
     'max_atoms',
     'unseen_elements',
 )
-_OVERRIDES = ('figure_of_merit', 'number', 'shard_size', 'max_concurrent_shards', 'predict_all', 'keep_duplicates')
+_OVERRIDES = (
+    'figure_of_merit',
+    'number',
+    'shard_size',
+    'max_concurrent_shards',
+    'predict_all',
+    'keep_duplicates',
+    'min_stability',
+)
 
 
 @click.command()
@@ -70,6 +79,16 @@ _OVERRIDES = ('figure_of_merit', 'number', 'shard_size', 'max_concurrent_shards'
 @click.option('--predict-all', is_flag=True, default=None, help='Predict also the crystals that the filters exclude.')
 @click.option(
     '--keep-duplicates', is_flag=True, default=None, help='Rank every row of equal crystals.  [default: once]'
+)
+@click.option(
+    '--stable',
+    'min_stability',
+    type=click.FloatRange(0, 1),
+    is_flag=False,
+    flag_value=MIN_STABILITY,
+    metavar='[PROBABILITY]',
+    help='Rank only crystals whose predicted probability of stability is PROBABILITY or more. '
+    f'[without a value: {MIN_STABILITY}]',
 )
 @click.option('--phonons', is_flag=True, default=None, help='Also predict phonons at Γ; some kilobytes a crystal.')
 @job_options

@@ -11,8 +11,10 @@ from aiida.engine import ExitCode, ProcessBuilder, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.calculations.base import validate_positive
+from aiida_goectp.calculations.predict import validate_fraction
 from aiida_goectp.calculations.rank import filter_crystals, merge_predictions, rank_crystals
 from aiida_goectp.calculations.select import select_top
+from aiida_goectp.core.formats.model_card import ModelCard
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.selection import FIGURES_OF_MERIT, Filters, figure_of_merit
 from aiida_goectp.data.crystals import CrystalsData
@@ -52,7 +54,22 @@ def validate_screen(inputs: Mapping[str, Any], _: Any) -> str | None:
     if figure.tensor not in targets | ({'total'} if {'electronic', 'ionic'} <= targets else set()):
         known = ', '.join(sorted(targets))
         return f'figure_of_merit: {figure.name!r} needs the {figure.tensor} tensor; {model.card.name} predicts {known}'
-    return None
+    return _stability_error(model.card) if 'min_stability' in inputs else None
+
+
+def _stability_error(card: ModelCard) -> str | None:
+    """Return an error for a model that gives no probability of stability."""
+    if card.gives_stability:
+        return None
+    if card.preset != 'force_constants':
+        return (
+            f'min_stability: model {card.name} has preset {card.preset}, which gives no probability of stability; '
+            'choose a model of preset force_constants'
+        )
+    return (
+        f'min_stability: model {card.name} has no calibration of the lowest eigenvalue, and gives no probability of '
+        'stability; train it with ten or more validation rows that have force constants'
+    )
 
 
 def runs_without_scheduler(code: orm.AbstractCode) -> bool:
@@ -156,6 +173,15 @@ class ScreenWorkChain(ProtocolMixin, SubmitOnceMixin):
             ('keep_duplicates', 'Whether to rank every row of equal crystals; otherwise they are ranked once.'),
         ):
             spec.input(name, valid_type=orm.Bool, default=lambda: orm.Bool(False), serializer=to_node, help=meaning)
+        spec.input(
+            'min_stability',
+            valid_type=orm.Float,
+            required=False,
+            serializer=to_node,
+            validator=validate_fraction,
+            help='Smallest predicted probability of stability of a ranked crystal, 0 to 1; any if not given. Needs a '
+            'calibrated model of preset force_constants.',
+        )
         spec.expose_inputs(
             PredictWorkChain,
             namespace='predict',
@@ -199,6 +225,8 @@ class ScreenWorkChain(ProtocolMixin, SubmitOnceMixin):
             builder[name] = orm.Bool(inputs[name])
         for name in ('number', 'shard_size', 'max_concurrent_shards'):
             builder[name] = orm.Int(inputs[name])
+        if inputs.get('min_stability') is not None:
+            builder.min_stability = orm.Float(inputs['min_stability'])
         if 'max_concurrent_shards' not in (overrides or {}) and runs_without_scheduler(predict['goectp']['code']):
             builder.max_concurrent_shards = orm.Int(1)
         conditions = {**inputs.get('filters', {}), **(filters or {})}
@@ -275,7 +303,7 @@ class ScreenWorkChain(ProtocolMixin, SubmitOnceMixin):
 
     def rank(self) -> ExitCode | None:
         """Rank all crystals by the figure of merit."""
-        names = ('crystals', 'figure_of_merit', 'filters', 'keep_duplicates')
+        names = ('crystals', 'figure_of_merit', 'filters', 'keep_duplicates', 'min_stability')
         given = {name: self.inputs.get(name, None) for name in names}
         try:
             ranked = self.call_once('rank_crystals', rank_crystals, predictions=self.ctx.predictions, **given)

@@ -10,7 +10,9 @@ from aiida.engine import ExitCode, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.calculations.base import validate_positive
+from aiida_goectp.calculations.inprocess import predict_crystals
 from aiida_goectp.calculations.select import select_top
+from aiida_goectp.calculations.structures import import_group
 from aiida_goectp.calculations.verification import (
     COMPUTED,
     DUPLICATE,
@@ -40,6 +42,7 @@ from aiida_goectp.workflows.dfpt.engines import (
 from aiida_goectp.workflows.dfpt.gates import evaluate_gates
 from aiida_goectp.workflows.dfpt.same_inputs import same_settings
 from aiida_goectp.workflows.failures import ended_within_step, failure_reason
+from aiida_goectp.workflows.gamma_phonons import model_of, names_without_phonons
 from aiida_goectp.workflows.submit_once import SubmitOnceMixin
 
 __all__ = ('VerifyWorkChain',)
@@ -101,6 +104,7 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
                 steps.run_calculations,
             ),
             steps.collect,
+            steps.predict_phonons,
             steps.compare,
             steps.results,
         )
@@ -115,7 +119,11 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
             'verdicts', valid_type=orm.Dict, dynamic=True, help='Results of the gates for each computed crystal.'
         )
         spec.output('refused', valid_type=orm.Dict, help='Name → id, label, reason and process, of all others.')
-        spec.output('comparison', valid_type=orm.Dict, help='`rows`: predicted and computed tensors in one frame.')
+        spec.output(
+            'comparison',
+            valid_type=orm.Dict,
+            help='`rows`: predicted and computed tensors in one frame, and frequencies at Γ where predicted.',
+        )
         spec.output('summary', valid_type=orm.Dict, help='Counts, cost, and one line a crystal in `rows`.')
         spec.exit_code(220, 'ERROR_NOTHING_SELECTED', message='The selection is empty.')
         spec.exit_code(221, 'ERROR_RANKING_REFUSED', message='Nothing can be selected from the ranking: {message}')
@@ -375,6 +383,29 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
                 self.ctx.responses[name] = response
                 self.out(f'{_NAMESPACES[quality["label"]]}.{name}', response)
 
+    def predict_phonons(self) -> None:
+        """Predict phonons at Γ in this process, if the model has force constants and they were not asked for before.
+
+        A failure leaves them out of the comparison.
+        """
+        self.ctx.phonons = None
+        predictions = self.inputs.get('predictions', None)
+        model = None if predictions is None else model_of(predictions)
+        if model is None or model.card.preset != 'force_constants':
+            return
+        names = names_without_phonons(self.ctx.selection.get_list(), predictions, self.ctx.responses)
+        if not names:
+            return
+        structures = {name: self.ctx.structures[name] for name in names}
+        options = {'device': orm.Str('cpu'), 'phonons': orm.Bool(True)}
+        try:
+            crystals = self.call_once('import_verified', import_group, **structures).result
+            made = self.call_once('predict_phonons', predict_crystals, crystals=crystals, model=model, **options)
+        except (ImportError, ValueError) as error:
+            self.report(f'no phonons are predicted: {error}')
+        else:
+            self.ctx.phonons = made.result
+
     def compare(self) -> None:
         """Compare predictions and responses."""
         compared = self.call_once(
@@ -382,6 +413,7 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
             compare_predictions,
             selection=self.ctx.selection,
             predictions=self.inputs.get('predictions', None),
+            phonons=self.ctx.phonons,
             structures={name: self.ctx.structures[name] for name in self.ctx.responses},
             responses=dict(self.ctx.responses),
         )

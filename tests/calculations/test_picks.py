@@ -1,5 +1,7 @@
 """Picks of a round, their selection and structures, and the record of the round."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from aiida import orm
@@ -21,9 +23,10 @@ def pick(crystals, crystal_set, predict_by_hand):
     """Return a function that picks from the textbook crystals; GaAs is known."""
     known = DatasetData(Dataset(crystal_set.take([2]), 10 * np.eye(3)[None], np.zeros((1, 3, 3))))
 
-    def run(history=None, **rules):
+    def run(history=None, stability=None, **rules):
         history = begin_history(orm.Dict(PICKING)) if history is None else history
-        predictions = PredictionsData(predict_by_hand(crystal_set))
+        table = predict_by_hand(crystal_set)
+        predictions = PredictionsData(table if stability is None else replace(table, stability=np.array(stability)))
         return pick_batch(
             crystals, predictions, known, history, orm.Dict(PICKING), orm.Dict(rules), orm.Int(0)
         ), known  # fmt: skip
@@ -43,6 +46,15 @@ def test_picks_selection_and_structures(pick, crystal_set):
         np.testing.assert_allclose(crystal.lattice, crystal_set[item['row']].lattice, atol=1e-12)
     assert selection[0]['total'] == pytest.approx(10.5)
     assert selection[0]['total_std'] is None
+
+
+def test_probability_of_stability_is_stored_with_the_picks(pick):
+    found, _ = pick(stability=[1.0, 1.0, 1.0, 0.9, np.nan, 0.1])  # AlN had the highest score
+    picks, selection = found['picks'].picks, found['selection'].get_list()
+    assert [item['id'] for item in selection] == ['MgO', 'TiO2']
+    assert [item.get('stability') for item in selection] == [1.0, None]
+    assert picks.stability[5] == 0.1
+    assert found['picks'].base.attributes.get('settings')['acquisition']['weigh_stability'] is True
 
 
 def test_budget_limits_the_batch(pick):

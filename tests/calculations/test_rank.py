@@ -95,6 +95,23 @@ def test_equal_crystals_are_ranked_once(crystal_set, predict_by_hand):
     assert kept.base.attributes.get('ranked') == 8
 
 
+def test_threshold_of_stability_with_filters(crystals, crystal_set, predict_by_hand):
+    """Rows that were left out before the prediction have no probability, and need none."""
+    passing = crystal_set.take([1, 3, 5], keep_failures=False)
+    predictions = PredictionsData(replace(predict_by_hand(passing), stability=np.array([0.9, 0.2, 0.6])))
+    filters = orm.Dict({'min_gap': 3.2})
+    node = rank_crystals(
+        crystals, predictions, orm.Str('total'), filters, orm.Bool(False), min_stability=orm.Float(0.5)
+    )
+    assert [str(node.ranking.ids[row]) for row in node.ranking.top()] == ['AlN', 'MgO']
+    assert node.ranking.reason[3] == 'probability of stability < 0.5: 0.2'
+    assert node.base.attributes.get('settings')['min_stability'] == 0.5
+    (first, *_) = select_top(node, crystals, orm.Int(2))['selection'].get_list()
+    assert first['stability'] == 0.6
+    with pytest.raises(ValueError, match=r'min_stability: .*force_constants'):
+        rank_crystals(crystals, PredictionsData(predict_by_hand(crystal_set)), min_stability=orm.Float(0.5))
+
+
 def test_all_predictions_failed(crystals, predict_by_hand):
     node = rank_crystals(crystals, PredictionsData(predict_by_hand(crystals.crystals, failed=range(6))))
     assert node.base.attributes.get('ranked') == 0

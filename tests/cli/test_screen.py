@@ -51,6 +51,9 @@ def tiny_setup(aiida_profile, aiida_code_installed, write_model):
         (['--device', 'gpu'], "'gpu'"),
         (['--code', 'none@nowhere'], 'none@nowhere'),
         (['--model', 'no-such-model'], 'no-such-model'),
+        (['--stable'], 'min_stability: model tiny has preset goectp'),
+        (['--stable', '0.9'], 'min_stability: model tiny has preset goectp'),
+        (['--stable', '2'], '--stable'),
         (['999999'], '999999'),
     ],
 )
@@ -59,6 +62,16 @@ def test_invalid_values_are_named(tiny_setup, crystals, arguments, name):
     target = [] if arguments[0].isdigit() else [crystals.pk]
     assert name in flat(invoke('screen', *target, *tiny_setup, *arguments, status=2))
     assert orm.QueryBuilder().append(ScreenWorkChain).count() == before
+
+
+@pytest.mark.parametrize(('option', 'threshold'), [(['--stable'], 0.5), (['--stable', '0.75'], 0.75), ([], None)])
+def test_threshold_of_stability(tiny_setup, crystals, write_model, monkeypatch, option, threshold):
+    launched = []
+    monkeypatch.setattr('aiida_goectp.cli.jobs.launch', lambda builder, *_: launched.append(builder))
+    model = write_model('lattice', preset='force_constants', uncertainty={'lowest_eigenvalue': [1.0, 0.1]})
+    invoke('screen', crystals.pk, *tiny_setup[:2], '--model', model, *option)
+    given = launched[0].min_stability
+    assert (given.value if given is not None else None) == threshold
 
 
 def test_node_without_crystals_is_refused(tiny_setup, crystal_set):

@@ -9,12 +9,15 @@ from aiida import orm
 from aiida.engine import run_get_node
 from click.testing import CliRunner
 
+from aiida_goectp.calculations.inprocess import predict_crystals
 from aiida_goectp.calculations.structures import import_structures
 from aiida_goectp.cli import main
 from aiida_goectp.core.crystals import Crystal, CrystalSet
+from aiida_goectp.core.selection.reasons import ReasonCode, parse_reasons
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.workflows.screen import ScreenWorkChain
+from tests import tiny
 
 SMALL = {'predict': {'goectp': {'device': 'cpu'}}}
 
@@ -105,6 +108,30 @@ def test_from_files_to_a_selection(screen, model, code):
     assert str(results['structures']['rank_00001'].pk) in output
 
 
+def test_unstable_crystals_are_left_out(code, crystals, tmp_path):
+    """The probabilities are those of the job; the threshold is the median of them."""
+    path = tmp_path / 'lattice.safetensors'
+    card = {'elements': list(range(1, 90)), 'uncertainty': {'lowest_eigenvalue': [1.0, 20.0]}}
+    tiny.write_model(path, preset='force_constants', **card)
+    model = ModelData.get_or_create(path)
+    known = predict_crystals(crystals, model, orm.Str('cpu')).predictions.stability
+    threshold = float(np.median(known))
+    builder = ScreenWorkChain.get_builder_from_protocol(
+        code, crystals, model, None, SMALL | {'min_stability': threshold}, {'unseen_elements': True}
+    )
+    results, node = run_get_node(builder)
+    assert node.is_finished_ok, node.exit_message
+    ranking = results['ranking'].ranking
+    np.testing.assert_allclose(ranking.stability[:6], known, atol=1e-5)
+    assert ranking.settings['min_stability'] == pytest.approx(threshold)
+    codes = [[one.code for one in parse_reasons(text)] for text in ranking.reason[:6]]
+    assert codes == [[ReasonCode.BELOW_STABILITY] if value < threshold else [] for value in known]
+    assert sum(map(len, codes)) == 3
+    assert results['ranking'].creator.inputs.min_stability.value == pytest.approx(threshold)
+    stated = [item['stability'] for item in results['selection']]
+    assert stated == pytest.approx(ranking.stability[ranking.top()].tolist())
+
+
 def test_too_many_failed_rows_keep_the_outputs(screen, crystal_set):
     close = Crystal('close', np.eye(3) * 4, np.array([14, 14], np.int16), np.array([[0, 0, 0], [0.01, 0, 0.0]]))
     crystals = CrystalsData(CrystalSet.from_crystals([crystal_set[0], close]))
@@ -148,6 +175,10 @@ def test_no_crystal_passes_the_filters(crystals, write_model, failing_code):
         ({}, {'figure_of_merit': 'cautious_gap_total'}, {}, 'cautious_gap_total.*tiny'),
         ({}, {'figure_of_merit': 'refractive_index'}, {'targets': ['total']}, 'electronic.*total'),
         ({}, {'shard_size': 0}, {}, '0'),
+        ({}, {'min_stability': 0.5}, {}, 'min_stability.*tiny.*goectp.*force_constants'),
+        ({}, {'min_stability': 0.5}, {'preset': 'force_constants'}, 'min_stability.*tiny.*calibration'),
+        ({}, {'min_stability': 1.5}, {'preset': 'force_constants'}, r'1\.5'),
+        ({}, {'min_stability': 'high'}, {}, 'min_stability.*high'),
     ],
 )
 def test_invalid_inputs(crystals, write_model, failing_code, filters, overrides, card, names):

@@ -11,6 +11,7 @@ from aiida_goectp.cli.campaign.plan import Plan, candidates
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.learning.settings import TrainSettings
 from aiida_goectp.core.selection import PickSettings, RetrainingPolicy, StopRules
+from aiida_goectp.core.selection.picking import uses_stability
 
 __all__ = ('plan_text',)
 
@@ -37,7 +38,7 @@ def plan_text(plan: Plan) -> str:
     lines = {
         'pool': f'{len(builder.pool)} crystals ({plan.found["pool"].origin}), {int(passes.sum())} pass the filters, '
         f'{int((passes & known).sum())} of these known, {left} candidates',
-        'objective': f'{picking.figure_of_merit}, acquisition {picking.acquisition.name}',
+        'objective': f'{picking.figure_of_merit}, acquisition {picking.acquisition.name}{_weighed(plan, picking)}',
         'dataset': f'{len(builder.dataset)} rows ({plan.found["dataset"].origin}), {get("trainable")} trainable, '
         f'{", ".join(get("functionals"))}, {split}',
         'model': model,
@@ -47,6 +48,13 @@ def plan_text(plan: Plan) -> str:
         'stop rules': ', '.join(f'{key} {_value(rule)}' for key, rule in rules.model_dump(exclude_none=True).items()),
     }
     return '\n'.join(f'  {name:<12} {text}' for name, text in lines.items())
+
+
+def _weighed(plan: Plan, picking: PickSettings) -> str:
+    """Return whether the model to start with gives probabilities by which the scores are weighed."""
+    model = plan.found['model'].node.card if 'model' in plan.found else None
+    weighed = model is not None and model.gives_stability and uses_stability(picking)
+    return ', weighed by the probability of stability' if weighed else ''
 
 
 def _argument(value: Any) -> str:

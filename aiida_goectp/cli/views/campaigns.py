@@ -9,7 +9,7 @@ from rich.table import Table
 
 from aiida_goectp.cli import echo
 from aiida_goectp.cli.views.tables import make_table, show_table, table_title, text_of
-from aiida_goectp.cli.views.words import OUTCOME_REASONS, PART_SYMBOLS, counted, percent
+from aiida_goectp.cli.views.words import OUTCOME_REASONS, PART_SYMBOLS, STABILITY, counted, percent, probability
 from aiida_goectp.core.formats.numbers import with_deviation
 
 __all__ = ('show_campaign',)
@@ -43,6 +43,7 @@ def _rounds_table(rounds: Sequence[Mapping[str, Any]], merit: str) -> Table:
             item['picks'],
             item['accepted'] + item['electronic-only'],
             item['refused'] + item['failed'],
+            probability(item['stability']),
             item['best'],
             percent(item['error']),
             percent(item['coverage']),
@@ -51,10 +52,10 @@ def _rounds_table(rounds: Sequence[Mapping[str, Any]], merit: str) -> Table:
         ]
         for item in rounds
     ]
-    counts = ['round', 'candidates', 'picks', 'accepted', 'failed']
+    counts = ['round', 'candidates', 'picks', 'accepted', 'failed', STABILITY]
     columns = [*counts, f'best {merit}', 'error', 'in 90 %', 'new model', 'core-hours']
     title = f'Rounds, {len(lines)}; error: mean relative error of the picks; in 90 %: labels in their 90 % interval'
-    return make_table(title, columns, lines)
+    return make_table(title, columns, lines, optional=(STABILITY,))
 
 
 def _models_table(rounds: Sequence[Mapping[str, Any]]) -> Table:
@@ -69,6 +70,7 @@ def _best_table(best: Sequence[Mapping[str, Any]], total: int, merit: str) -> Ta
             item['id'],
             text_of(item['formula']),
             item['round'],
+            probability(item['stability']),
             with_deviation(item['mean'], item['std']),
             item['value'],
             percent(item['error'], '+'),
@@ -78,8 +80,9 @@ def _best_table(best: Sequence[Mapping[str, Any]], total: int, merit: str) -> Ta
         for place, item in enumerate(best, start=1)
     ]
     parts = [PART_SYMBOLS['electronic'], PART_SYMBOLS['ionic']]
-    columns = ['', 'id', 'formula', 'round', 'predicted', 'verified', 'error', *parts]
-    return make_table(table_title(f'Best verified by {merit}', len(lines), total), columns, lines, 3)
+    columns = ['', 'id', 'formula', 'round', STABILITY, 'predicted', 'verified', 'error', *parts]
+    title = table_title(f'Best verified by {merit}', len(lines), total)
+    return make_table(title, columns, lines, 3, optional=(STABILITY,))
 
 
 def _without_value_table(picks: Sequence[Mapping[str, Any]], total: int, merit: str) -> Table:
@@ -90,11 +93,13 @@ def _without_value_table(picks: Sequence[Mapping[str, Any]], total: int, merit: 
             item['outcome'],
             item['failure'] or OUTCOME_REASONS.get(item['outcome'], ''),
             item['round'],
+            probability(item['stability']),
         ]
         for item in picks
     ]
     title = table_title(f'Picks without a value of {merit}', len(lines), total)
-    return make_table(title, ['id', 'formula', 'outcome', 'reason', 'round'], lines, 4)
+    columns = ['id', 'formula', 'outcome', 'reason', 'round', STABILITY]
+    return make_table(title, columns, lines, 4, optional=(STABILITY,))
 
 
 def _summary(report: Mapping[str, Any]) -> Iterator[str]:
@@ -112,6 +117,11 @@ def _summary(report: Mapping[str, Any]) -> Iterator[str]:
     if errors:
         listed = ', '.join(f'{percent(error)} in round {number}' for number, error in errors)
         yield f'mean relative error of the predictions: {listed}'
+    weighed = [item for item in rounds if item['stability'] is not None]
+    if weighed:
+        mean = sum(item['stability'] * item['picks'] for item in weighed) / sum(item['picks'] for item in weighed)
+        counts = ', '.join(f'{sum(item[name] for item in weighed)} {name}' for name in ('accepted', 'electronic-only'))
+        yield f'mean predicted probability of stability of the picks: {mean:.2f}; {counts}'
     yield f'end: {_end(report)}'
     yield (
         f'cost: {cost["calculations"]} calculations, {cost["labels"]} labels, {cost["trainings"]} retrainings, '

@@ -6,6 +6,7 @@ import numpy as np
 from rich.table import Table
 
 from aiida_goectp.cli.views.tables import make_table, table_title
+from aiida_goectp.cli.views.words import STABILITY, probability
 from aiida_goectp.core.formats.numbers import with_deviation
 from aiida_goectp.core.selection.picks import Picks
 
@@ -21,10 +22,12 @@ def picks_table(picks: Picks, rows: int) -> Table:
             str(picks.ids[row]),
             str(picks.reason[row]),
             with_deviation(float(picks.mean[row]), float(picks.std[row])),
+            probability(picks.stability[row]),
             picks.score[row],
         ]
         for row in order
     ]
     acquisition = picks.settings.get('acquisition', {}).get('name', 'score')
     title = f'{table_title("Candidates", len(order), picks.candidates)}, {len(picks.rows)} picked'
-    return make_table(title, ['place', 'id', 'reason', picks.figure_of_merit, acquisition], lines, 3)
+    columns = ['place', 'id', 'reason', picks.figure_of_merit, STABILITY, acquisition]
+    return make_table(title, columns, lines, 3, optional=(STABILITY,))

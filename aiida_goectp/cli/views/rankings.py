@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from aiida_goectp.cli.views.tables import make_table, table_title
-from aiida_goectp.cli.views.words import PART_SYMBOLS, flag_words
+from aiida_goectp.cli.views.words import PART_SYMBOLS, STABILITY, flag_words, probability
 from aiida_goectp.core.dielectric.predictions import flag_names
 from aiida_goectp.core.formats.numbers import with_deviation
 from aiida_goectp.core.selection.ranking import Ranking
@@ -35,13 +35,14 @@ def ranking_table(ranking: Ranking, rows: int) -> Table:
                 with_deviation(float(getattr(ranking, part)[row]), float(getattr(ranking, f'{part}_std')[row]))
                 for part in PART_SYMBOLS
             ),
+            probability(ranking.stability[row]),
         ]
         for row in top
     ]
     excluded = len(ranking) - ranking.ranked_count
     title = f'{table_title("Ranking", len(top), ranking.ranked_count)} ranked, {excluded} excluded'
-    columns = ['rank', 'id', 'remarks', ranking.figure_of_merit, *PART_SYMBOLS.values()]
-    return make_table(title, columns, lines, 3, optional='remarks')
+    columns = ['rank', 'id', 'remarks', ranking.figure_of_merit, *PART_SYMBOLS.values(), STABILITY]
+    return make_table(title, columns, lines, 3, optional=('remarks', STABILITY))
 
 
 def _remarks(flags: Iterable[str], joined: Sequence[str]) -> str:
@@ -70,9 +71,10 @@ def selection_table(selection: Sequence[Mapping[str, Any]], pks: Mapping[str, in
             _remarks(item.get('flags', []), item.get('joined', [])),
             item['score'],
             *(with_deviation(item[part], item.get(f'{part}_std')) for part in PART_SYMBOLS),
+            probability(item.get('stability')),
             (pks or {}).get(item['structure'], item['structure']),
         ]
         for item in selection
     ]
-    columns = ['rank', 'id', 'formula', 'remarks', 'score', *PART_SYMBOLS.values(), 'structure']
-    return make_table(f'Selection, {len(lines)}', columns, lines, 4, optional='remarks')
+    columns = ['rank', 'id', 'formula', 'remarks', 'score', *PART_SYMBOLS.values(), STABILITY, 'structure']
+    return make_table(f'Selection, {len(lines)}', columns, lines, 4, optional=('remarks', STABILITY))

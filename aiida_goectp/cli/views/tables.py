@@ -25,20 +25,19 @@ def show_table(table: Table) -> None:
 
 
 def make_table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], left: int = 1, optional: str | None = None
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], left: int = 1, optional: Sequence[str] = ()
 ) -> Table:
     """Return a table; text in it is made printable and is no markup.
 
     :param rows: text, numbers, or ``rich`` text with line breaks
     :param left: number of columns, from the left, that are aligned to the left; the others are aligned to the right
-    :param optional: a left-aligned column that is omitted if it is empty in all rows
+    :param optional: names of columns that are omitted if they are empty in all rows
     """
     cells = [[item if isinstance(item, Text) else Text(printable(text_of(item))) for item in row] for row in rows]
-    place = None if optional is None else list(columns).index(optional)
-    if place is not None and not any(row[place] for row in cells):
-        columns = [*columns[:place], *columns[place + 1 :]]
-        cells = [[*row[:place], *row[place + 1 :]] for row in cells]
-        left -= 1
+    empty = {place for place, name in enumerate(columns) if name in optional and not any(row[place] for row in cells)}
+    left -= sum(place < left for place in empty)
+    columns = [name for place, name in enumerate(columns) if place not in empty]
+    cells = [[cell for place, cell in enumerate(row) if place not in empty] for row in cells]
     table = Table(title=Text(printable(title)), title_justify='left', box=box.SIMPLE_HEAD)
     for index, column in enumerate(columns):
         table.add_column(Text(printable(column)), justify='left' if index < left else 'right', overflow='fold')

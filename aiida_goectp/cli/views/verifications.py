@@ -11,9 +11,10 @@ from rich.text import Text
 from aiida_goectp.cli import echo
 from aiida_goectp.cli.views.responses import is_diagonal, tensor_text
 from aiida_goectp.cli.views.tables import make_table, show_table
-from aiida_goectp.cli.views.words import PART_SYMBOLS, percent
+from aiida_goectp.cli.views.words import PART_SYMBOLS, STABILITY, percent, probability
+from aiida_goectp.core.dielectric.frequencies import OTHER_CELL
 
-__all__ = ('comparison_table', 'show_verification')
+__all__ = ('comparison_table', 'frequencies_table', 'show_verification')
 
 
 def comparison_table(rows: Sequence[Mapping[str, Any]], results: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -43,8 +44,38 @@ def comparison_table(rows: Sequence[Mapping[str, Any]], results: Mapping[str, Ma
     return make_table(f'Predicted and computed, {len(rows)}; relative errors of the prediction', columns, lines, 5)
 
 
+def frequencies_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return lowest and highest optical frequency at Γ, predicted and computed, and the mean absolute error.
+
+    :param rows: of the output ``comparison``, with ``phonons``
+    """
+    lines: list[list[object]] = []
+    for row in rows:
+        found = row['phonons']
+        predicted, computed, atoms = found['predicted'], found['dfpt'], found['atoms']
+        remark = f'cells of {atoms["predicted"]} and {atoms["dfpt"]} atoms' if found['problem'] == OTHER_CELL else ''
+        lines.append(
+            [
+                row.get('rank'),
+                row.get('id'),
+                remark,
+                probability(row.get('stability')),
+                len(predicted),
+                *(_thz(modes[place]) if modes else '' for place in (0, -1) for modes in (predicted, computed)),
+                _thz(found['mean_absolute_error']),
+            ]
+        )
+    columns = ['rank', 'id', 'remarks', STABILITY, 'modes', 'lowest', 'DFPT', 'highest', 'DFPT', 'mean error']
+    title = f'Optical frequencies at Γ in THz, {len(rows)}; matched in ascending order, imaginary ones negative'
+    return make_table(title, columns, lines, 3, optional=('remarks', STABILITY))
+
+
+def _thz(frequency: float | None) -> str:
+    return '' if frequency is None else f'{frequency:.2f}'
+
+
 def show_verification(outputs: Any, rows: int) -> None:
-    """Print the comparison, the crystals that were not accepted, and counts.
+    """Print the comparison of tensors and frequencies, the crystals that were not accepted, and counts.
 
     :param outputs: of the work chain
     :param rows: maximum number of crystals per table
@@ -54,6 +85,10 @@ def show_verification(outputs: Any, rows: int) -> None:
     compared = outputs.comparison.get_dict()['rows']
     if compared:
         show_table(comparison_table(compared[:rows], results))
+    vibrating = [row for row in compared if 'phonons' in row]
+    if vibrating:
+        show_table(frequencies_table(vibrating[:rows]))
+        echo.echo(f'all frequencies: `verdi data core.dict show {outputs.comparison.pk}`')
     others = [row for row in summary['rows'] if row['reason']]
     if others:
         lines = [[row.get('rank'), row.get('id'), row['label'], row['reason'], row['pk']] for row in others[:rows]]

@@ -7,15 +7,30 @@ and picks is that of :mod:`aiida_goectp.core.selection.reasons`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import isnan
 
 from aiida_goectp.core.dielectric.gate_codes import VerdictLabel
 from aiida_goectp.core.dielectric.tensors import PARTS
 from aiida_goectp.core.selection.history import UNFINISHED
 
-__all__ = ('GATE_RESULTS', 'OUTCOME_REASONS', 'PART_SYMBOLS', 'counted', 'duration', 'flag_words', 'percent', 'spaced')
+__all__ = (
+    'GATE_RESULTS',
+    'OUTCOME_REASONS',
+    'PART_SYMBOLS',
+    'STABILITY',
+    'counted',
+    'duration',
+    'flag_words',
+    'percent',
+    'probability',
+    'spaced',
+)
 
 PART_SYMBOLS = dict(zip(PARTS, ('ε∞', 'ε ionic', 'ε total'), strict=True))
 """symbol of each part of a dielectric tensor"""
+
+STABILITY = 'stable'
+"""column of the predicted probability that a crystal has no unstable mode"""
 
 GATE_RESULTS = {True: 'passed', False: 'FAILED', None: 'not evaluated'}
 """result of a gate"""
@@ -57,6 +72,11 @@ def duration(seconds: float) -> str:
     """Return seconds as h:mm:ss."""
     whole = int(seconds)
     return f'{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}'
+
+
+def probability(value: float | None) -> str:
+    """Return a probability with two digits; empty if it is missing or NaN."""
+    return '' if value is None or isnan(value) else f'{value:.2f}'
 
 
 def percent(fraction: float | None, sign: str = '') -> str:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from aiida_goectp.core.dielectric.frequencies import optical_frequencies
 from aiida_goectp.core.dielectric.gate_codes import GATES, GateCode, Part, VerdictLabel
 from aiida_goectp.core.dielectric.response import DielectricResponse
 from aiida_goectp.core.dielectric.tensors import eigenvalues
@@ -230,9 +231,9 @@ def _point_group_residual(operations: np.ndarray | None, tensor: np.ndarray, sca
 
 
 def _lowest_optical(frequencies: np.ndarray) -> float | None:
-    """Return the lowest optical frequency in THz; the three frequencies closest to zero are the acoustic ones.
+    """Return the lowest optical frequency in THz.
 
     A crystal with one atom has no optical mode; zero is returned, because JSON has no infinity.
     """
-    optical = frequencies[np.argsort(np.abs(frequencies), kind='stable')[3:]]
-    return float(optical.min()) if len(optical) else 0.0
+    optical = optical_frequencies(frequencies)
+    return float(optical[0]) if len(optical) else 0.0

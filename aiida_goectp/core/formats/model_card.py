@@ -60,8 +60,8 @@ class ModelCard(BaseModel):
     training: dict[str, Any] = Field(default_factory=dict, description='data, hash, split, seed, hyperparameters')
     uncertainty: dict[str, Any] = Field(
         default_factory=dict,
-        description='factors of the standard deviations by target and quantity; unlike_above: leverage above which a '
-        'crystal is flagged unlike_training',
+        description='factors of the standard deviations by target and quantity; lowest_eigenvalue: factors for the '
+        'probability of stability; unlike_above: leverage above which a crystal is flagged unlike_training',
     )
     metrics: dict[str, Any] = Field(default_factory=dict, description='metrics, with the rows they were evaluated on')
     licence: str = ''
@@ -75,6 +75,11 @@ class ModelCard(BaseModel):
         if self.architectures and self.architectures[0] != self.architecture:
             raise ValueError('architectures: the first one differs from architecture')
         return self
+
+    @property
+    def gives_stability(self) -> bool:
+        """Whether predictions of the model have a probability of stability, which needs calibrated force constants."""
+        return bool(self.uncertainty.get('lowest_eigenvalue'))
 
     def architecture_of(self, member: int) -> dict[str, Any]:
         """Return the architecture of a member, counted modulo the size of the committee."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ('GAP_COLUMN', 'HULL_COLUMN', 'NUMERIC_COLUMNS', 'PARTS', 'SPLIT_PARTS')
+__all__ = ('GAP_COLUMN', 'HULL_COLUMN', 'MIN_STABILITY', 'NUMERIC_COLUMNS', 'PARTS', 'SPLIT_PARTS')
 
 PARTS = ('electronic', 'ionic', 'total')
 """parts of the static permittivity: clamped ions, ionic contribution, and their sum"""
@@ -15,3 +15,7 @@ GAP_COLUMN, HULL_COLUMN = 'band_gap', 'e_above_hull'
 
 NUMERIC_COLUMNS = (GAP_COLUMN, HULL_COLUMN)
 """property columns that filters and figures of merit use; text in them is an error at import"""
+
+MIN_STABILITY = 0.5
+"""probability of stability from which crystals are ranked where stable ones are asked for without a number: more likely
+stable than not"""

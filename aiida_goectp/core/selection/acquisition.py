@@ -55,6 +55,11 @@ class AcquisitionSettings(Settings):
         default=1, ge=1, description='rank of the verified value to improve on (expected_improvement), 1 for the best'
     )
     seed: int = Field(default=0, ge=0, description='seed of random')
+    weigh_stability: bool = Field(
+        default=True,
+        description='multiply the score by the predicted probability of stability, without which no ionic label is '
+        'usable; without effect for a model that predicts none, for figures of merit of ε_∞, and for random',
+    )
     options: dict[str, Any] = Field(default_factory=dict, description='parameters of functions of other packages')
 
     @model_validator(mode='after')
@@ -74,6 +79,7 @@ class State:
     :param objectives: (n, 2) predicted objectives of the candidates (band gap in eV, ε_poly), NaN if unknown
     :param verified_objectives: (m', 2) objectives of verified crystals
     :param round: number of the round, from 1
+    :param usable: (n,) probability that the label of each candidate will be usable; None for one
     """
 
     hashes: np.ndarray
@@ -81,6 +87,7 @@ class State:
     objectives: np.ndarray
     verified_objectives: np.ndarray
     round: int = 1
+    usable: np.ndarray | None = None
 
 
 Function = Callable[[np.ndarray, np.ndarray, State, AcquisitionSettings], np.ndarray]
@@ -95,6 +102,7 @@ class Acquisition:
     :param function: (mean, std, state, settings) → (n,)
     :param needs_std: whether standard deviations are required
     :param needs_objectives: whether band gap and ε are required
+    :param weigh: whether the score is multiplied by the probability that the label will be usable
     """
 
     name: str
@@ -102,10 +110,14 @@ class Acquisition:
     function: Function
     needs_std: bool = False
     needs_objectives: bool = False
+    weigh: bool = False
 
 
 def acquire(mean: np.ndarray, std: np.ndarray, state: State, settings: AcquisitionSettings) -> np.ndarray:
     """Return the score of each candidate (n,), NaN without one; equal scores are ordered by the caller.
+
+    A positive score is multiplied by ``state.usable`` if the function allows it: a calculation without usable label
+    gains nothing. A score that is not positive is left as it is, since a product would raise it.
 
     :param mean: (n,) predicted figure of merit, NaN for a row that is not a candidate
     :param std: (n,) its standard deviation, NaN if unknown
@@ -139,6 +151,8 @@ def acquire(mean: np.ndarray, std: np.ndarray, state: State, settings: Acquisiti
         raise FormatError(
             f'acquisition {settings.name!r} returned {scores.dtype} {scores.shape}; expected {len(mean)} numbers'
         )
+    if found.weigh and state.usable is not None:
+        scores = np.where(scores > 0, scores * state.usable, scores)
     return np.where(candidates, scores, np.nan)
 
 
@@ -196,10 +210,16 @@ def _random(mean: np.ndarray, std: np.ndarray, state: State, settings: Acquisiti
 
 
 def _pareto(mean: np.ndarray, std: np.ndarray, state: State, settings: AcquisitionSettings) -> np.ndarray:
-    """Return 1 − front + crowding among candidates and verified crystals: [0, 1) on front 1, [−1, 0) on front 2."""
+    """Return 1 − front + crowding among candidates and verified crystals: [0, 1) on front 1, [−1, 0) on front 2.
+
+    A rank cannot be multiplied by a probability; the second objective, which the calculation shall give, can.
+    """
     known = np.isfinite(state.objectives).all(axis=1) & np.isfinite(mean)
+    objectives = state.objectives[known]
+    if state.usable is not None:  # the gap is known without a calculation
+        objectives = objectives * np.stack([np.ones(len(objectives)), state.usable[known]], axis=1)
     verified = state.verified_objectives[np.isfinite(state.verified_objectives).all(axis=1)]
-    points = np.concatenate([state.objectives[known], verified])
+    points = np.concatenate([objectives, verified])
     fronts = pareto_fronts(points)
     scores = np.full(len(mean), np.nan)
     scores[known] = (1 - fronts + _crowding(points, fronts))[: int(known.sum())]
@@ -254,13 +274,17 @@ def _crowding(points: np.ndarray, fronts: np.ndarray) -> np.ndarray:
 ACQUISITIONS: dict[str, Acquisition] = {
     item.name: item
     for item in (
-        Acquisition('greedy', 'μ', _greedy),
-        Acquisition('upper_confidence_bound', 'μ + κσ', _upper, needs_std=True),
-        Acquisition('cautious', 'μ − κσ', _cautious, needs_std=True),
+        Acquisition('greedy', 'μ', _greedy, weigh=True),
+        Acquisition('upper_confidence_bound', 'μ + κσ', _upper, needs_std=True, weigh=True),
+        Acquisition('cautious', 'μ − κσ', _cautious, needs_std=True, weigh=True),
         Acquisition(
-            'expected_improvement', '(μ − f − ξ) Φ(z) + σ φ(z), z = (μ − f − ξ)/σ', _improvement, needs_std=True
+            'expected_improvement',
+            '(μ − f − ξ) Φ(z) + σ φ(z), z = (μ − f − ξ)/σ',
+            _improvement,
+            needs_std=True,
+            weigh=True,
         ),
-        Acquisition('exploration', 'σ', _exploration, needs_std=True),
+        Acquisition('exploration', 'σ', _exploration, needs_std=True, weigh=True),
         Acquisition('pareto', 'front of (Eg, ε_poly), then crowding distance', _pareto, needs_objectives=True),
         Acquisition('random', 'hash of crystal, seed and round', _random),
     )

@@ -28,6 +28,7 @@ class PickRecord(Settings):
     hash: str = Field(min_length=1, description='content hash of the crystal')
     mean: float = Field(description='predicted figure of merit')
     std: float | None = Field(default=None, ge=0, description='standard deviation of the prediction')
+    stability: float | None = Field(default=None, ge=0, le=1, description='predicted probability of stability')
     value: float | None = Field(default=None, description='figure of merit of the label')
     electronic: float | None = Field(default=None, description='polycrystalline average of the electronic label')
     ionic: float | None = Field(default=None, description='polycrystalline average of the ionic label')

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from aiida_goectp.core.selection.history import OUTCOMES, History, PickRecord, Round
@@ -22,6 +22,7 @@ def summarise_rounds(history: History) -> Iterator[dict[str, Any]]:
 
     ``best`` is the highest verified value so far, ``error`` the mean |predicted − verified| / |verified| of the round,
     ``coverage`` the fraction of its labels within the 90 % interval of the prediction; None without labels.
+    ``stability`` is the mean predicted probability of stability of its picks; None if the model gives none.
     """
     best: VerifiedPick | None = None
     for item in history.rounds:
@@ -34,6 +35,7 @@ def summarise_rounds(history: History) -> Iterator[dict[str, Any]]:
             'best': None if best is None else best.pick.value,
             'best_id': None if best is None else best.pick.id,
             **_accuracy(item),
+            'stability': _mean([pick.stability for pick in item.picks if pick.stability is not None]),
             'candidates': None if item.outlook is None else item.outlook.candidates,
             'model': item.model_hash,
             'retrained': item.retrained,
@@ -53,9 +55,13 @@ def _accuracy(item: Round) -> dict[str, float | None]:
     errors = [abs(error) for pick in item.picks if (error := pick.relative_error) is not None]
     covered = [within for pick in item.picks if (within := pick.within_interval) is not None]
     return {
-        'error': sum(errors) / len(errors) if errors else None,
-        'coverage': sum(covered) / len(covered) if covered else None,
+        'error': _mean(errors),
+        'coverage': _mean(covered),
     }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def best_verified(history: History, number: int | None = None) -> list[VerifiedPick]:

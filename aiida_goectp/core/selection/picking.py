@@ -21,7 +21,7 @@ from aiida_goectp.core.selection.picks import Picks
 from aiida_goectp.core.selection.ranking import Ranking, check_belongs, rank
 from aiida_goectp.core.selection.reasons import Reason, ReasonCode, make_reason
 
-__all__ = ('PickSettings', 'pick')
+__all__ = ('PickSettings', 'pick', 'uses_stability')
 
 
 class PickSettings(Settings):
@@ -39,6 +39,14 @@ class PickSettings(Settings):
         if name not in FIGURES_OF_MERIT:
             raise ValueError(unknown_value('figure_of_merit', name, FIGURES_OF_MERIT).removeprefix('figure_of_merit: '))
         return name
+
+
+def uses_stability(settings: PickSettings) -> bool:
+    """Return whether the scores depend on the probability of stability, if the model gives one.
+
+    An unstable crystal has no static permittivity, but ε_∞: its label serves a figure of merit of ε_∞.
+    """
+    return settings.acquisition.weigh_stability and figure_of_merit(settings.figure_of_merit).tensor != 'electronic'
 
 
 def pick(
@@ -96,7 +104,7 @@ class _Candidates:
         n, m = len(crystals), len(ranking)
         self.reasons: list[str] = ranking.reason.tolist()
         self.mean = ranking.score.copy()
-        self.std, self.scores = np.full(m, np.nan), np.full(m, np.nan)
+        self.std, self.scores, self.stability = np.full(m, np.nan), np.full(m, np.nan), np.full(m, np.nan)
         self.places, self.picks = np.zeros(m, dtype=np.int64), np.zeros(m, dtype=np.int64)
         self.hashes: list[str] = crystals.hashes.tolist()
         self.is_candidate = np.array([not text for text in self.reasons[:n]], dtype=bool).reshape(-1)
@@ -125,6 +133,7 @@ class _Candidates:
         """Compute the acquisition score of the remaining candidates, and their order."""
         n = len(self.crystals)
         mean = np.where(self.is_candidate, self.mean[:n], np.nan)
+        self.stability[:n] = predictions.stability
         self.std[:n] = figure.deviation(predictions, self.crystals.properties)
         gap = self.crystals.properties.get(GAP_COLUMN)
         gaps = np.full(n, np.nan) if gap is None or gap.dtype.kind == 'U' else gap.astype(np.float64)
@@ -135,6 +144,7 @@ class _Candidates:
             objectives=np.stack([np.where(gaps >= 0, gaps, np.nan), self.ranking.total[:n]], axis=1),
             verified_objectives=known.objectives[verified],
             round=round_number,
+            usable=self._usable(predictions),
         )
         acquisition = self.settings.acquisition
         self.scores[:n] = acquire(mean, np.where(self.is_candidate, self.std[:n], np.nan), state, acquisition)
@@ -144,6 +154,15 @@ class _Candidates:
         ids, hashes = self.crystals.ids[rows], self.crystals.hashes[rows]
         ordered = rows[np.lexsort((ids, hashes, -self.scores[rows]))]
         self.places[ordered] = np.arange(1, len(ordered) + 1)
+
+    def _usable(self, predictions: Predictions) -> np.ndarray | None:
+        """Return the probability (n,) that the label of each crystal will be usable, one where it is unknown.
+
+        None if the settings do not use it.
+        """
+        if not uses_stability(self.settings):
+            return None
+        return np.where(np.isnan(predictions.stability), 1.0, predictions.stability)
 
     def pick(self, number: int) -> None:
         """Pick the batch, and set the reason of each candidate.
@@ -183,6 +202,7 @@ class _Candidates:
             'mean': self.mean,
             'std': self.std,
             'score': self.scores,
+            'stability': self.stability,
             'place': self.places,
             'pick': self.picks,
             'reason': np.array(self.reasons, dtype=np.str_).reshape(-1),

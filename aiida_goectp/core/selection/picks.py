@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 
 from aiida_goectp.core.formats.errors import FormatError
-from aiida_goectp.core.formats.table import Column, FloatColumn, JsonObject, Table, Text, TextColumn
+from aiida_goectp.core.formats.table import FILLED, Column, FloatColumn, JsonObject, Table, Text, TextColumn
 from aiida_goectp.core.selection.reasons import count_reasons
 
 __all__ = ('Picks',)
@@ -25,6 +25,7 @@ class Picks(Table):
     :param mean: (n,) predicted figure of merit, NaN for a row that is excluded from the ranking
     :param std: (n,) its standard deviation, NaN if unknown
     :param score: (n,) acquisition score, NaN for a row that is not a candidate
+    :param stability: (n,) predicted probability that the crystal has no negative optical mode at Γ, NaN if unknown
     :param place: (n,) 1 for the candidate with the highest score, 0 for a row that is not a candidate
     :param pick: (n,) 1 for the first pick of the batch, 0 for a row that is not picked
     :param reason: (n,) why the row is picked or not, see :mod:`aiida_goectp.core.selection.reasons`
@@ -32,7 +33,7 @@ class Picks(Table):
     :param settings: pick settings, content hash of the model and number of the round, plain JSON
     """
 
-    KIND = 'picks'
+    KIND, VERSION = 'picks', 2
 
     ids: TextColumn
     hashes: TextColumn
@@ -40,6 +41,7 @@ class Picks(Table):
     mean: FloatColumn
     std: FloatColumn
     score: FloatColumn
+    stability: Annotated[np.ndarray, Column('<f8', fill=np.nan, since=2)] = field(default=FILLED, kw_only=True)
     place: _Places
     pick: _Places
     figure_of_merit: Text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -38,15 +38,16 @@ class Ranking(Table):
     :param ionic: (n,) that of the ionic tensor
     :param total: (n,) that of the total tensor
     :param figure_of_merit: name in :data:`aiida_goectp.core.selection.merit.FIGURES_OF_MERIT`
-    :param settings: filters and content hash of the model, plain JSON
+    :param settings: filters, content hash of the model, and ``min_stability`` if there is one, plain JSON
     :param electronic_std: (n,) standard deviation of the electronic average, NaN if the model gives none
     :param ionic_std: (n,) that of the ionic average
     :param total_std: (n,) that of the total average
     :param flags: (n,) bits of the prediction, named by :data:`aiida_goectp.core.dielectric.predictions.FLAG_NAMES`
     :param joined_to: (n,) ranked row of an equal crystal, under which this one is ranked; −1 for other rows
+    :param stability: (n,) predicted probability that the crystal has no negative optical mode at Γ, NaN if unknown
     """
 
-    KIND, VERSION = 'ranking', 3
+    KIND, VERSION = 'ranking', 4
 
     ids: TextColumn
     hashes: TextColumn
@@ -61,6 +62,7 @@ class Ranking(Table):
     rank: Annotated[np.ndarray, Column('<i8')]
     flags: Annotated[np.ndarray, Column('<u4', fill=0, since=2)] = field(default=FILLED, kw_only=True)
     joined_to: Annotated[np.ndarray, Column('<i8', fill=-1, since=3)] = field(default=FILLED, kw_only=True)
+    stability: Annotated[np.ndarray, Column('<f8', fill=np.nan, since=4)] = field(default=FILLED, kw_only=True)
     figure_of_merit: Text
     settings: JsonObject = field(default_factory=dict)
 
@@ -111,15 +113,15 @@ def rank(
     predicted: np.ndarray | None = None,
     *,
     keep_duplicates: bool = False,
+    min_stability: float | None = None,
 ) -> Ranking:
     """Rank crystals by a figure of merit; equal scores are ordered by content hash, then by id.
 
-    Equal crystals, in any cell, are ranked once, with the highest of their scores; see
-    :func:`aiida_goectp.core.selection.equal_crystals.equal_rows`.
+    Equal crystals, in any cell, are ranked once, with the highest of their scores; see :func:`.equal_rows`.
 
     Excluded are rows that a filter excludes, whose prediction failed, that lack a property which the figure of merit
-    needs, whose ε_total exceeds :data:`MAX_TOTAL`, or that contain an element which is not in the training set of the
-    model (unless ``Filters.unseen_elements`` is set).
+    needs, whose ε_total exceeds :data:`MAX_TOTAL`, that contain an element which is not in the training set of the
+    model (unless ``Filters.unseen_elements`` is set), or whose probability of stability is missing or too low.
 
     :param crystals: n crystals
     :param predictions: n rows, of the same crystals in the same order
@@ -127,8 +129,9 @@ def rank(
     :param filters: conditions on the crystals; none if not given
     :param predicted: (n,) false for rows that were not predicted, which the filters must exclude; all if not given
     :param keep_duplicates: rank every row of equal crystals
-    :raises FormatError: predictions of other crystals, a missing property column, or a crystal without a prediction
-        that passes the filters
+    :param min_stability: smallest probability of stability, 0 to 1; any if not given
+    :raises FormatError: predictions of other crystals, a missing property column, a crystal without a prediction that
+        passes the filters, or ``min_stability`` for predictions without any probability of stability
     """
     figure = figure_of_merit(merit) if isinstance(merit, str) else merit
     filters = filters or Filters()
@@ -136,19 +139,17 @@ def rank(
     predicted = np.ones(len(crystals), dtype=bool) if predicted is None else predicted
     score = figure.evaluate(predictions, crystals.properties)
     averages = {part: polycrystalline_average(getattr(predictions, part)) for part in PARTS}
-    reasons = _reasons(crystals, predictions, figure, filters, predicted, score, averages['total'])
+    reasons = _reasons(crystals, predictions, figure, filters, predicted, score, averages['total'], min_stability)
     passes = np.array([not items for items in reasons], dtype=bool).reshape(-1)
     _check_predicted(crystals, passes & ~predicted)
     included = np.flatnonzero(passes)
     order = included[np.lexsort((crystals.ids[included], crystals.hashes[included], -score[included]))]
     joined, equal = join_equal(crystals, order, keep_duplicates)
-    for row, reason in equal.items():
-        reasons[row] = [reason]
+    reasons = [[equal[row]] if row in equal else items for row, items in enumerate(reasons)]
     order, passes = order[joined[order] < 0], passes & (joined[: len(crystals)] < 0)
     ranks = np.zeros(len(crystals) + len(crystals.failures), dtype=np.int64)
     ranks[order] = np.arange(1, len(order) + 1)
-    failures = crystals.failures
-    nothing = np.full(len(failures), np.nan)
+    failures, nothing = crystals.failures, np.full(len(crystals.failures), np.nan)
     failed = [make_reason(ReasonCode.IMPORT_FAILED, failure=item.code, message=item.message) for item in failures]
     return Ranking(
         ids=_texts(crystals.ids, [failure.id for failure in failures]),
@@ -158,11 +159,40 @@ def rank(
         reason=np.array([join_reasons(items) for items in [*reasons, *([one] for one in failed)]], dtype=np.str_),
         **{part: np.concatenate([column, nothing]) for part, column in averages.items()},
         figure_of_merit=figure.name,
-        settings={'filters': filters.model_dump(mode='json', exclude_defaults=True), 'model': predictions.model_hash},
+        settings=_settings(filters, predictions, min_stability),
         **{f'{part}_std': np.concatenate([predictions.average_std[:, k], nothing]) for k, part in enumerate(PARTS)},
         flags=np.concatenate([predictions.flags, np.zeros(len(failures))]).astype(np.uint32),
         joined_to=joined,
+        stability=np.concatenate([predictions.stability, nothing]),
     )
+
+
+def _settings(filters: Filters, predictions: Predictions, min_stability: float | None) -> dict[str, Any]:
+    threshold = {} if min_stability is None else {'min_stability': float(min_stability)}
+    given = filters.model_dump(mode='json', exclude_defaults=True)
+    return {'filters': given, 'model': predictions.model_hash, **threshold}
+
+
+def _add_stability_reasons(
+    reasons: list[list[Reason]], predictions: Predictions, predicted: np.ndarray, min_stability: float
+) -> None:
+    """Add a reason to the rows whose probability of stability is below a threshold or missing.
+
+    :raises FormatError: a threshold that is not a probability, or predictions without any probability
+    """
+    if not 0 <= min_stability <= 1:
+        raise FormatError(f'min_stability: {min_stability} is not a probability; give a number from 0 to 1')
+    good, probability = predicted & ~predictions.failed, predictions.stability
+    if good.any() and not np.isfinite(probability[good]).any():
+        raise FormatError(
+            'min_stability: these predictions give no probability of stability; predict with a calibrated model of '
+            'preset force_constants, or leave the threshold out'
+        )
+    for row in np.flatnonzero(good & np.isnan(probability)):
+        reasons[row].append(make_reason(ReasonCode.STABILITY_MISSING))
+    for row in np.flatnonzero(good & (probability < min_stability)):
+        values = {'bound': min_stability, 'probability': probability[row]}
+        reasons[row].append(make_reason(ReasonCode.BELOW_STABILITY, **values))
 
 
 def _check_predicted(crystals: CrystalSet, missing: np.ndarray) -> None:
@@ -217,6 +247,7 @@ def _reasons(
     predicted: np.ndarray,
     score: np.ndarray,
     total: np.ndarray,
+    min_stability: float | None,
 ) -> list[list[Reason]]:
     """Return all reasons that exclude each of n rows."""
     reasons = filters.reasons(crystals)
@@ -237,4 +268,6 @@ def _reasons(
         reasons[row].append(make_reason(ReasonCode.SOFT_MODE, limit=MAX_TOTAL))
     for row in np.flatnonzero(~np.isfinite(score) & ~predictions.failed & ~missing):
         reasons[row].append(make_reason(ReasonCode.NO_VALUE, merit=figure.name))
+    if min_stability is not None:
+        _add_stability_reasons(reasons, predictions, predicted, min_stability)
     return reasons

@@ -40,6 +40,8 @@ class ReasonCode(Enum):
     PICKED = 'picked'
     NOT_PICKED = 'not_picked'
     SOFT_MODE = 'soft_mode'
+    BELOW_STABILITY = 'below_stability'
+    STABILITY_MISSING = 'stability_missing'
     PROPERTY_MISSING = 'property_missing'
     PROPERTY_NEGATIVE = 'property_negative'
     BELOW_MINIMUM = 'below_minimum'
@@ -67,6 +69,8 @@ _TEXTS: dict[ReasonCode, tuple[str, str]] = {
     ReasonCode.PICKED: ('picked', 'place {place} of {candidates} by {acquisition}'),
     ReasonCode.NOT_PICKED: ('not picked', 'place {place} of {candidates} by {acquisition}'),
     ReasonCode.SOFT_MODE: ('soft mode (total > {limit:g})', ''),
+    ReasonCode.BELOW_STABILITY: ('probability of stability < {bound:g}', '{probability:.4g}'),
+    ReasonCode.STABILITY_MISSING: ('probability of stability missing', ''),
     ReasonCode.PROPERTY_MISSING: ('{column} missing', ''),
     ReasonCode.PROPERTY_NEGATIVE: ('{column} negative', ''),
     ReasonCode.BELOW_MINIMUM: ('{column} < {bound:g}', ''),

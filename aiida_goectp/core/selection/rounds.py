@@ -79,6 +79,7 @@ def verified_round(
                 hash=name,
                 mean=float(picks.mean[row]),
                 std=std if np.isfinite(std) else None,
+                stability=_number(picks.stability[row]),
                 reason=str(picks.reason[row]),
                 **_label(found, pool, row, history.figure_of_merit),
             )

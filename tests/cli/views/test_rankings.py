@@ -48,12 +48,28 @@ def test_ranking(crystal_set, predictions, predict_by_hand, printed):
     assert 'remarks' not in printed(ranking_table(without_flags, 6))
 
 
+def test_probability_of_stability(crystal_set, predict_by_hand, printed):
+    predictions = replace(predict_by_hand(crystal_set), stability=np.array([0.987, np.nan, 0.5, 0.4, 0.3, 0.2]))
+    output = printed(ranking_table(rank(crystal_set, predictions), 6))
+    assert line_with(output, 'Si').endswith(' 0.99')
+    assert 'stable' in output
+    assert line_with(output, 'MgO').endswith(' 4.5')
+    assert 'stable' not in printed(ranking_table(rank(crystal_set, predict_by_hand(crystal_set)), 6))
+
+
 def test_selection(printed):
     numbers = {'score': 10.5, 'electronic': 7.0, 'ionic': None, 'total': 10.5}
     plain = {'rank': 1, 'id': 'plain', 'formula': 'AlN', 'structure': 'rank_00001', **numbers}
-    uncertain = plain | {'id': 'uncertain', 'electronic_std': 0.1, 'total_std': 0.31, 'flags': ['unlike_training']}
+    uncertain = plain | {
+        'id': 'uncertain',
+        'electronic_std': 0.1,
+        'total_std': 0.31,
+        'flags': ['unlike_training'],
+    }
     output = printed(selection_table([plain, uncertain], {'rank_00001': 77}))
     assert '±' not in line_with(output, 'plain')
     for text in ('unlike the training set', '7.00 ± 0.10', '10.50 ± 0.31', ' 77'):
         assert text in line_with(output, 'uncertain')
     assert 'remarks' not in printed(selection_table([plain]))
+    assert 'stable' not in output
+    assert line_with(printed(selection_table([plain | {'stability': 0.25}])), 'plain').endswith(' 10.5 0.25 rank_00001')

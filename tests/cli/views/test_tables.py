@@ -11,9 +11,9 @@ def cells(table):
 
 def test_optional_column_is_left_out_if_it_is_empty():
     columns = ['id', 'remarks', 'value']
-    table = make_table('T', columns, [['a', '', 1.0], ['b', 'x', 2.0]], 2, optional='remarks')
+    table = make_table('T', columns, [['a', '', 1.0], ['b', 'x', 2.0]], 2, optional=('remarks',))
     assert cells(table) == [['a', 'b'], ['', 'x'], ['1', '2']]
-    table = make_table('T', columns, [['a', '', 1.0], ['b', '', 2.0]], 2, optional='remarks')
+    table = make_table('T', columns, [['a', '', 1.0], ['b', '', 2.0]], 2, optional=('remarks',))
     assert cells(table) == [['a', 'b'], ['1', '2']]
     assert [column.justify for column in table.columns] == ['left', 'right']
 

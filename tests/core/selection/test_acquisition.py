@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -92,6 +93,52 @@ def test_confidence_bounds_differ_by_kappa_deviations(rows, kappa):
     assert (low <= mean).all()
     assert (mean <= high).all()
     np.testing.assert_allclose(high - low, 2 * kappa * std, atol=1e-9)
+
+
+def weighed(name, mean, std, usable, verified=(), **options):
+    """Return scores with and without probabilities that the labels will be usable."""
+    mean, std = np.array(mean, float), np.array(std, float)
+    known = state(len(mean), verified, np.stack([std, mean], axis=1))
+    how = _settings(name, **options)
+    return acquire(mean, std, replace(known, usable=np.array(usable, float)), how), acquire(mean, std, known, how)
+
+
+@pytest.mark.parametrize(
+    'name', ['greedy', 'upper_confidence_bound', 'cautious', 'expected_improvement', 'exploration']
+)
+@given(rows=ROWS, data=st.data())
+def test_positive_scores_are_multiplied_by_the_probability_and_others_are_kept(name, rows, data):
+    mean, std = (np.array(column) for column in zip(*rows, strict=True))
+    usable = np.array(data.draw(st.lists(st.floats(0, 1), min_size=len(rows), max_size=len(rows))))
+    found, plain = weighed(name, mean, std, usable, [1.0])
+    np.testing.assert_array_equal(found, np.where(plain > 0, plain * usable, plain))
+    # a higher probability never lowers a score
+    assert (weighed(name, mean, std, np.sqrt(usable), [1.0])[0] >= found).all()
+
+
+def test_probability_of_one_changes_no_digit():
+    rng = np.random.default_rng(2)
+    mean, std = rng.normal(0, 30, 200), rng.uniform(0, 9, 200)
+    for name in ACQUISITIONS:
+        found, plain = weighed(name, mean, std, np.ones(200), [40.0])
+        np.testing.assert_array_equal(found, plain, err_msg=name)
+
+
+def test_weighed_improvement_is_that_expected_of_usable_labels():
+    """A label that is not usable improves nothing."""
+    rng = np.random.default_rng(0)
+    values, usable = rng.normal(11, 2, 10**6), rng.random(10**6) < 0.3
+    found, _ = weighed('expected_improvement', [11.0], [2.0], [0.3], [10.0])
+    assert found[0] == pytest.approx((np.maximum(values - 10, 0) * usable).mean(), rel=0.01)
+
+
+def test_probabilities_change_the_fronts_and_not_random_numbers():
+    # by gap and ε the second dominates the first; not if its ε is obtained in every fifth calculation only
+    found, plain = weighed('pareto', [50.0, 60.0], [4.0, 5.0], [1.0, 0.2])
+    assert (plain >= 0).tolist() == [False, True]
+    assert (found >= 0).tolist() == [True, True]
+    found, plain = weighed('random', [1.0, 2.0], [1.0, 1.0], [0.1, 0.2])
+    assert found.tolist() == plain.tolist()
 
 
 def test_incumbent():
@@ -191,6 +238,8 @@ def test_invalid_arrays_are_refused():
         ({'kappa': -1}, 'acquisition.kappa: '),
         ({'incumbent_rank': 0}, 'acquisition.incumbent_rank: '),
         ({'seed': -2}, 'acquisition.seed: '),
+        ({'weigh_stability': 'some'}, 'acquisition.weigh_stability: '),
+        ({'weight_stability': True}, "acquisition.weight_stability: .*'weigh_stability'"),
     ],
 )
 def test_invalid_settings_are_refused(values, message):
@@ -207,6 +256,7 @@ def lowest(mean, std, state, settings):
 
 
 LOWEST = Acquisition('lowest', '−μ', lowest, needs_std=True)
+WEIGHED = Acquisition('weighed', '−μ', lowest, weigh=True)
 
 
 def broken(mean, std, state, settings):
@@ -220,6 +270,7 @@ def other_packages(monkeypatch):
     values = {
         'lowest': f'{here}:lowest',
         'declared': f'{here}:LOWEST',
+        'weighed': f'{here}:WEIGHED',
         'broken': f'{here}:broken',
         'number': f'{here}:__name__',
         'missing': f'{here}_nowhere:f',
@@ -235,9 +286,11 @@ def other_packages(monkeypatch):
 
 @pytest.mark.usefixtures('other_packages')
 def test_functions_of_other_packages():
-    assert acquisition_names()[-1] == 'twice'
+    assert acquisition_names()[-2:] == ('twice', 'weighed')
     assert scores('lowest', [1.0, 2.0], [1.0, 1.0], options={'times': 3}).tolist() == [-3, -6]
     assert acquisition('lowest').formula == 'Prefer the lowest mean.'
+    assert weighed('lowest', [-1.0, 2.0], [1.0, 1.0], [0.5, 0.5])[0].tolist() == [1, -2]
+    assert weighed('weighed', [-1.0, 2.0], [1.0, 1.0], [0.5, 0.5])[0].tolist() == [0.5, -2]
     with pytest.raises(FormatError, match=r"'declared'.* standard deviations"):
         scores('declared', [1.0], [np.nan])
 

@@ -12,7 +12,10 @@ def pick(name, mean, value=None, std=None, outcome='accepted', **more):
 
 @pytest.fixture
 def history():
-    first = (pick('a', 11.0, 10.0, 0.5, core_hours=1.0), pick('b', 9.0, None, outcome='failed', failure='no gap'))
+    first = (
+        pick('a', 11.0, 10.0, 0.5, core_hours=1.0, stability=0.9),
+        pick('b', 9.0, None, outcome='failed', failure='no gap', stability=0.4),
+    )
     second = (
         pick('c', 18.0, 20.0, 2.0, core_hours=2.0),
         pick('d', 5.0, 4.0, 0.1),
@@ -32,6 +35,7 @@ def test_summary_of_each_round(history):
     one, two, three = summarise_rounds(history)
     assert (one['picks'], one['accepted'], one['failed'], one['best'], one['best_id']) == (2, 1, 1, 10.0, 'a')
     assert one['error'] == pytest.approx(0.1)
+    assert (one['stability'], two['stability']) == (pytest.approx(0.65), None)
     assert one['coverage'] == 0.0  # 11 ± 0.5 does not include 10
     assert (one['adopted'], one['core_hours']) == (True, 1.5)
     assert (two['accepted'], two['electronic-only'], two['best'], two['best_id']) == (2, 1, 20.0, 'c')

@@ -170,6 +170,48 @@ def test_a_candidate_without_deviation_is_out_where_it_counts():
     assert len(pick(crystals, predictions, KnownCrystals.empty(), pick_settings('greedy', 3)).rows) == 3
 
 
+def test_scores_are_weighed_by_the_probability_of_stability():
+    crystals = crystal_set(4)
+    probabilities = np.array([0.2, 1.0, np.nan, 0.9])
+    predictions = predictions_for(crystals, ionic=[16, 6, 4, 8], stability=probabilities)
+    found = pick(crystals, predictions, KnownCrystals.empty(), pick_settings(batch=2))
+    np.testing.assert_array_equal(found.score, [0.2 * 20, 10, 8, 0.9 * 12])
+    assert found.rows.tolist() == [3, 1]
+    np.testing.assert_array_equal(found.stability, probabilities)  # what the model predicts, also where it is missing
+    np.testing.assert_array_equal(found.mean, [20, 10, 8, 12])
+
+    off = pick_settings(batch=2, acquisition={'weigh_stability': False})
+    found = pick(crystals, predictions, KnownCrystals.empty(), off)
+    assert found.rows.tolist() == [0, 3]
+    np.testing.assert_array_equal(found.stability, probabilities)
+    # the label of an unstable crystal has a usable electronic part
+    for merit, first in (('electronic', 20), ('refractive_index', 20**0.5)):
+        optical = predictions_for(crystals, electronic=[20, 6, 4, 8], stability=probabilities)
+        found = pick(crystals, optical, KnownCrystals.empty(), pick_settings(figure_of_merit=merit))
+        assert found.score[0] == pytest.approx(first)
+        assert found.rows.tolist() == [0, 3]
+
+
+@pytest.mark.parametrize('name', sorted(ACQUISITIONS))
+def test_without_probabilities_the_picks_are_the_same_to_the_last_digit(name):
+    rng = np.random.default_rng(3)
+    crystals = crystal_set(30, {'band_gap': rng.uniform(0.1, 9, 30)})
+    predictions = with_deviations(crystals, ionic=rng.uniform(-3, 90, 30))
+    settings = {'figure_of_merit': 'gap_total'}
+    weighed, plain = (
+        pick(
+            crystals,
+            replace(predictions, stability=np.full(30, value)),
+            known_rows(crystals, [4], [55.0]),
+            pick_settings(acquisition={'name': name, 'weigh_stability': weigh, 'kappa': 3.0}, batch=9, **settings),
+        )
+        for weigh, value in ((True, np.nan), (False, 0.3))
+    )
+    for column in ('score', 'place', 'pick', 'mean', 'std'):
+        np.testing.assert_array_equal(getattr(weighed, column), getattr(plain, column), err_msg=column)
+    assert weighed.reason.tolist() == plain.reason.tolist()
+
+
 def test_fewer_candidates_than_the_batch_size():
     crystals = crystal_set(3)
     predictions = predictions_for(crystals)

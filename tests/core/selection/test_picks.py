@@ -63,3 +63,12 @@ def test_invalid_files_are_refused(picks, change, message, tmp_path):
     with pytest.raises(FormatError, match=message) as caught:
         Picks.load(path)
     assert str(path) in str(caught.value)
+
+
+def test_version_1_is_read(picks, tmp_path):
+    arrays = {name: getattr(picks, name) for name in COLUMNS}
+    arrays.update(figure_of_merit=np.array('total'), settings=np.array('{}'))
+    write_npz(tmp_path / 'old.npz', 'picks', 1, arrays)
+    old = Picks.load(tmp_path / 'old.npz')
+    assert old.rows.tolist() == [1, 3]
+    assert np.isnan(old.stability).all()

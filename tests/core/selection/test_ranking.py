@@ -185,6 +185,56 @@ def test_standard_deviations_and_flags_are_kept():
     assert ranking.flags.tolist() == [0, 4, 6, 0]
 
 
+def test_crystals_that_are_probably_unstable_are_left_out_on_request():
+    crystals = crystal_set(5, failures=[FAILURE])
+    probabilities = np.array([0.9, 0.5, 0.4999, np.nan, np.nan])
+    predictions = predictions_for(crystals, stability=probabilities, errors=['', '', '', '', 'too large'])
+    everything = rank(crystals, predictions)
+    assert everything.ranked_count == 4
+    assert 'min_stability' not in everything.settings
+    found = rank(crystals, predictions, min_stability=0.5)
+    codes = [[one.code for one in parse_reasons(text)] for text in found.reason]
+    assert codes == [
+        [],
+        [],
+        [ReasonCode.BELOW_STABILITY],
+        [ReasonCode.STABILITY_MISSING],
+        [ReasonCode.PREDICTION_FAILED],
+        [ReasonCode.IMPORT_FAILED],
+    ]
+    assert found.reason[2] == 'probability of stability < 0.5: 0.4999'
+    assert found.settings['min_stability'] == 0.5
+    assert found.reason_counts()['probability of stability < 0.5'] == 1
+    stream = io.BytesIO()
+    found.save(stream)
+    stream.seek(0)
+    np.testing.assert_array_equal(Ranking.load(stream).stability, [*probabilities, np.nan])
+    # whether a filter excludes a row as well makes no difference
+    strict = rank(crystals, predictions, filters=Filters(elements_none=['B']), min_stability=1.0)
+    assert [one.code for one in parse_reasons(strict.reason[2])] == [
+        ReasonCode.CONTAINS_ELEMENT,
+        ReasonCode.BELOW_STABILITY,
+    ]
+    assert strict.ranked_count == 0
+
+
+def test_a_threshold_needs_probabilities():
+    crystals = crystal_set(2)
+    for threshold, message in ((0.5, 'force_constants'), (1.5, '1.5'), (float('nan'), 'nan')):
+        with pytest.raises(FormatError, match=f'min_stability: .*{message}'):
+            rank(crystals, predictions_for(crystals), min_stability=threshold)
+    failed = predictions_for(crystals, errors=['a', 'b'])
+    assert rank(crystals, failed, min_stability=0.5).ranked_count == 0  # not a shortcoming of the model
+
+
+def test_rows_that_were_not_predicted_need_no_probability():
+    crystals = crystal_set(3)
+    predictions = predictions_for(crystals, errors=['', 'none', ''], stability=np.array([0.9, np.nan, 0.1]))
+    predicted = np.array([True, False, True])
+    found = rank(crystals, predictions, filters=Filters(elements_none=['Be']), predicted=predicted, min_stability=0.5)
+    assert found.reason.tolist() == ['', 'contains Be', 'probability of stability < 0.5: 0.1']
+
+
 def test_version_1_is_read(ranking, tmp_path):
     names = ('ids', 'hashes', 'reason', 'score', 'electronic', 'ionic', 'total', 'rank')
     arrays = {name: getattr(ranking, name) for name in names}
@@ -195,6 +245,7 @@ def test_version_1_is_read(ranking, tmp_path):
     assert np.isnan(old.total_std).all()
     assert old.flags.tolist() == [0] * len(old)
     assert old.joined_to.tolist() == [-1] * len(old)
+    assert np.isnan(old.stability).all()
 
 
 def test_round_trip(ranking, tmp_path):

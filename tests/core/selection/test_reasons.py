@@ -25,6 +25,7 @@ VALUES = {
     'place': 3,
     'candidates': 12,
     'limit': 1000.0,
+    'probability': 0.125,
     'column': 'band_gap',
     'bound': -1.5e-3,
     'merit': 'refractive_index',

@@ -57,6 +57,18 @@ def test_round_contains_picks_and_outcomes():
     assert first.reason == str(picks.reason[7])
 
 
+def test_probability_of_stability_is_recorded_with_each_pick():
+    predictions = predictions_for(POOL, np.arange(8.0) + 2, stability=np.array([1.0] * 6 + [np.nan, 0.95]))
+    picks = pick(POOL, predictions, KnownCrystals.empty(), PickSettings(batch_size=3))
+    history = verified_round(History(figure_of_merit='total'), picks, POOL, {}, Dataset(POOL.take([])), RULES)
+    assert {item.id: item.stability for item in history.rounds[0].picks} == {'c6': None, 'c5': 1.0, 'c7': 0.95}
+    values = history.model_dump(mode='json')
+    assert read_settings(History, values, 'history') == history
+    for record in values['rounds'][0]['picks']:
+        del record['stability']  # as an earlier version wrote it
+    assert [item.stability for item in read_settings(History, values, 'history').rounds[0].picks] == [None] * 3
+
+
 def test_label_without_the_tensor_has_no_value():
     name = str(POOL.hashes[7])
     outcome = {name: Outcome('electronic-only', '', 1.0, 4 * np.eye(3), None)}
