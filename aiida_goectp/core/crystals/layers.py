@@ -83,17 +83,21 @@ def _fragments(crystal: Crystal, lattice: np.ndarray) -> tuple[np.ndarray, np.nd
     """
     reach = covalent_radii[crystal.atomic_numbers] * _BOND
     positions = np.ascontiguousarray(crystal.fractional_positions, dtype=np.float64)
-    offsets, label, planes = _connect(np.ascontiguousarray(lattice), positions, reach)
+    lattice = np.ascontiguousarray(lattice)
+    heights = 1 / np.sqrt((np.linalg.inv(lattice) ** 2).sum(axis=0))
+    offsets, label, planes = _connect(lattice, heights, positions, reach)
     if not len(planes) or any(np.cross(planes[0], other).any() for other in planes):
         return None
     return offsets, label, planes[0] // np.gcd.reduce(planes[0])
 
 
+# Compiled functions use loops instead of array expressions, whose compilation takes ten times as long.
 @numba.njit(cache=True, nogil=True)
-def _bonds(lattice: np.ndarray, positions: np.ndarray, reach: np.ndarray) -> Any:  # pragma: no cover - compiled
+def _bonds(
+    lattice: np.ndarray, heights: np.ndarray, positions: np.ndarray, reach: np.ndarray
+) -> Any:  # pragma: no cover - compiled
     """Return bonds (b, 5) in both directions: atom, other atom, cell of the latter; and the offsets of each atom's."""
     n = len(positions)
-    heights = 1 / np.sqrt((np.linalg.inv(lattice) ** 2).sum(axis=0))
     found, starts, count = np.empty((16 * n, 5), dtype=np.int64), np.zeros(n + 1, dtype=np.int64), 0
     low, high, delta = np.empty(3, dtype=np.int64), np.empty(3, dtype=np.int64), np.empty(3)
     for i in range(n):
@@ -113,7 +117,10 @@ def _bonds(lattice: np.ndarray, positions: np.ndarray, reach: np.ndarray) -> Any
                         if square > cutoff * cutoff or (i == j and a == 0 and b == 0 and c == 0):
                             continue
                         if count == len(found):
-                            found = np.concatenate((found, np.empty_like(found)))
+                            shorter, found = found, np.empty((2 * count, 5), dtype=np.int64)
+                            for bond in range(count):
+                                for x in range(5):
+                                    found[bond, x] = shorter[bond, x]
                         found[count, 0], found[count, 1] = i, j
                         found[count, 2], found[count, 3], found[count, 4] = a, b, c
                         count += 1
@@ -122,12 +129,14 @@ def _bonds(lattice: np.ndarray, positions: np.ndarray, reach: np.ndarray) -> Any
 
 
 @numba.njit(cache=True, nogil=True)
-def _connect(lattice: np.ndarray, positions: np.ndarray, reach: np.ndarray) -> Any:  # pragma: no cover - compiled
+def _connect(
+    lattice: np.ndarray, heights: np.ndarray, positions: np.ndarray, reach: np.ndarray
+) -> Any:  # pragma: no cover - compiled
     """Return cell and fragment of each atom, and for each fragment the cross product of two of its translations.
 
     The cross products are empty if a fragment is periodic in fewer or more than two directions.
     """
-    bonds, starts = _bonds(lattice, positions, reach)
+    bonds, starts = _bonds(lattice, heights, positions, reach)
     n, fragments = len(positions), 0
     offsets, label = np.zeros((n, 3), dtype=np.int64), np.full(n, -1)
     planes, none = np.zeros((n, 3), dtype=np.int64), np.zeros((0, 3), dtype=np.int64)
@@ -140,31 +149,46 @@ def _connect(lattice: np.ndarray, positions: np.ndarray, reach: np.ndarray) -> A
             count -= 1
             atom = waiting[count]
             for bond in range(starts[atom], starts[atom + 1]):
-                other, place = bonds[bond, 1], offsets[atom] + bonds[bond, 2:]
+                other = bonds[bond, 1]
+                a, b, c = (
+                    offsets[atom, 0] + bonds[bond, 2],
+                    offsets[atom, 1] + bonds[bond, 3],
+                    offsets[atom, 2] + bonds[bond, 4],
+                )
                 if label[other] < 0:
-                    label[other], offsets[other], waiting[count] = start, place, other
+                    label[other], waiting[count] = start, other
+                    offsets[other, 0], offsets[other, 1], offsets[other, 2] = a, b, c
                     count += 1
                 else:
-                    rank = _extend(loops, rank, place - offsets[other])
+                    rank = _extend(loops, rank, a - offsets[other, 0], b - offsets[other, 1], c - offsets[other, 2])
                     if rank > 2:
                         return offsets, label, none
         if rank < 2:
             return offsets, label, none
-        planes[fragments] = np.cross(loops[0], loops[1])
+        planes[fragments, 0], planes[fragments, 1], planes[fragments, 2] = _cross(
+            loops[0, 0], loops[0, 1], loops[0, 2], loops[1, 0], loops[1, 1], loops[1, 2]
+        )
         fragments += 1
-    return offsets, label, planes[:fragments].copy()
+    return offsets, label, planes[:fragments]
 
 
 @numba.njit(cache=True, nogil=True)
-def _extend(loops: np.ndarray, rank: int, loop: np.ndarray) -> int:  # pragma: no cover - compiled
+def _cross(a: int, b: int, c: int, x: int, y: int, z: int) -> Any:  # pragma: no cover - compiled
+    return b * z - c * y, c * x - a * z, a * y - b * x
+
+
+@numba.njit(cache=True, nogil=True)
+def _extend(loops: np.ndarray, rank: int, x: int, y: int, z: int) -> int:  # pragma: no cover - compiled
     """Add a translation if it is independent of the previous ones; return the rank, 3 for a connected crystal."""
     if rank == 0:
-        loops[0] = loop
-        return 1 if np.any(loop != 0) else 0
+        loops[0, 0], loops[0, 1], loops[0, 2] = x, y, z
+        return 1 if x != 0 or y != 0 or z != 0 else 0
     if rank == 1:
-        loops[1] = loop
-        return 2 if np.any(np.cross(loops[0], loop) != 0) else 1
-    return 3 if np.sum(np.cross(loops[0], loops[1]) * loop) != 0 else 2
+        loops[1, 0], loops[1, 1], loops[1, 2] = x, y, z
+        a, b, c = _cross(loops[0, 0], loops[0, 1], loops[0, 2], x, y, z)
+        return 2 if a != 0 or b != 0 or c != 0 else 1
+    a, b, c = _cross(loops[0, 0], loops[0, 1], loops[0, 2], loops[1, 0], loops[1, 1], loops[1, 2])
+    return 3 if a * x + b * y + c * z != 0 else 2
 
 
 def _basis(index: np.ndarray) -> np.ndarray | None:

@@ -64,7 +64,7 @@ def canonical_cell(crystal: Crystal, symprec: float = SYMPREC) -> CanonicalCell:
     positions, translations = positions @ inverse, translations @ inverse
     reduced = _symmetrise_lattice(reduced, rotations)
     positions, permutations = _symmetrise_positions(
-        positions - np.floor(positions), numbers, rotations, translations, np.ascontiguousarray(reduced)
+        positions - np.floor(positions), numbers, np.ascontiguousarray(rotations), translations, reduced @ reduced.T
     )
     column = reduced.T
     operations = column @ rotations @ np.linalg.inv(column)
@@ -180,7 +180,7 @@ def _symmetrise_lattice(lattice: np.ndarray, rotations: np.ndarray) -> np.ndarra
 
 @numba.njit(cache=True)
 def _symmetrise_positions(
-    positions: np.ndarray, numbers: np.ndarray, rotations: np.ndarray, translations: np.ndarray, lattice: np.ndarray
+    positions: np.ndarray, numbers: np.ndarray, rotations: np.ndarray, translations: np.ndarray, metric: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover - compiled
     """Average each atom over the images that the operations map to it; return positions and permutations (g, n).
 
@@ -190,7 +190,6 @@ def _symmetrise_positions(
     n = len(positions)
     total = np.zeros((n, 3))
     moved, image, partners = np.empty((n, 3)), np.empty((n, 3)), np.empty((len(rotations), n), dtype=np.int64)
-    metric = lattice @ lattice.T
     delta, nearest = np.empty(3), np.empty(3)
     for g in range(len(rotations)):
         shift, partner = np.zeros(3), partners[g]
@@ -221,7 +220,10 @@ def _symmetrise_positions(
         for i in range(n):
             for x in range(3):
                 total[partner[i], x] += image[i, x] + shift[x]
-    return total / len(rotations), partners
+    for i in range(n):
+        for x in range(3):
+            total[i, x] /= len(rotations)
+    return total, partners
 
 
 def _cosets(bases: np.ndarray, rotations: np.ndarray) -> np.ndarray:

@@ -63,8 +63,12 @@ def build_graphs(
     wrapped = fractional_positions - np.floor(fractional_positions)
     arrays = (np.ascontiguousarray(a, dtype=np.float64) for a in (lattices, wrapped, references))
     cells, positions, triples = arrays
-    result = _build(cells, atom_offsets.astype(np.int64), positions, triples, neighbours, tolerance, double_self_images)
-    return Graphs(*result)
+    offsets = atom_offsets.astype(np.int64)
+    result = _build(
+        *(cells, _heights(cells), np.abs(np.linalg.det(cells)), offsets, positions, triples),
+        *(neighbours, tolerance, double_self_images),
+    )
+    return Graphs(*(array.copy() for array in result))  # without the unused end
 
 
 def pairs_within(lattice: np.ndarray, positions: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
@@ -77,14 +81,23 @@ def pairs_within(lattice: np.ndarray, positions: np.ndarray, radius: float) -> t
     """
     cell = np.ascontiguousarray(lattice, dtype=np.float64)
     wrapped = np.ascontiguousarray(positions - np.floor(positions), dtype=np.float64)
-    heights = 1 / np.sqrt((np.linalg.inv(cell) ** 2).sum(axis=0))
-    pairs, steps, _ = _candidates(cell, wrapped, heights, radius, 1)
+    pairs, steps, _ = _candidates(cell, wrapped, _heights(cell), radius, 1)
     return pairs, steps
+
+
+def _heights(cells: np.ndarray) -> np.ndarray:
+    """Return the distances of opposite faces of cells (…, 3, 3), (…, 3).
+
+    Not in a compiled function, since the compilation of linear algebra takes seconds.
+    """
+    return 1 / np.sqrt((np.linalg.inv(cells) ** 2).sum(axis=-2))
 
 
 @numba.njit(cache=True, nogil=True)
 def _build(
     lattices: np.ndarray,
+    heights: np.ndarray,
+    volumes: np.ndarray,
     offsets: np.ndarray,
     positions: np.ndarray,
     references: np.ndarray,
@@ -99,7 +112,9 @@ def _build(
     count = 0
     for c in range(n):
         start, atoms = offsets[c], offsets[c + 1] - offsets[c]
-        pairs, steps, shells = _neighbours(lattices[c], positions[start : start + atoms], k, tolerance)
+        pairs, steps, shells = _neighbours(
+            lattices[c], heights[c], volumes[c], positions[start : start + atoms], k, tolerance
+        )
         needed = count + 2 * len(pairs) + 3 * atoms
         if needed > capacity:
             capacity = 2 * needed
@@ -121,12 +136,12 @@ def _build(
                         vectors[count, x] = references[c, t, x]
                     count += 1
         edge_offsets[c + 1] = count
-    return source[:count].copy(), target[:count].copy(), vectors[:count].copy(), edge_offsets
+    return source[:count], target[:count], vectors[:count], edge_offsets
 
 
 @numba.njit(cache=True, nogil=True)
 def _neighbours(
-    lattice: np.ndarray, positions: np.ndarray, k: int, tolerance: float
+    lattice: np.ndarray, heights: np.ndarray, volume: float, positions: np.ndarray, k: int, tolerance: float
 ) -> Any:  # pragma: no cover - compiled
     """Return candidate pairs (i ≤ j), their vectors, and the distance of the k-th neighbour of each atom.
 
@@ -134,15 +149,14 @@ def _neighbours(
     of each atom; edges do not depend on the sequence of radii.
     """
     atoms = len(positions)
-    volume = abs(np.linalg.det(lattice))
     radius = (1.5 * k * volume / atoms * 3 / (4 * np.pi)) ** (1 / 3) + 2 * tolerance
-    inverse = np.linalg.inv(lattice)
-    heights = 1 / np.sqrt((inverse**2).sum(axis=0))
     while True:
         pairs, steps, shells = _candidates(lattice, positions, heights, radius, k)
-        if shells.max() + tolerance <= radius:
+        farthest = 0.0
+        for shell in shells:
+            farthest = max(farthest, shell)
+        if farthest + tolerance <= radius:
             return pairs, steps, shells
-        farthest = shells.max()
         radius = farthest + 2 * tolerance if np.isfinite(farthest) else 1.3 * radius
 
 
@@ -154,14 +168,15 @@ def _candidates(
     capacity = 64 * atoms
     pairs, steps = np.empty((capacity, 2), dtype=np.int64), np.empty((capacity, 3))
     nearest = np.full((atoms, k), np.inf)  # squared distances of the k nearest, ascending
-    reach, delta, step = radius / heights, np.empty(3), np.empty(3)
+    delta, step = np.empty(3), np.empty(3)
     low, high = np.empty(3, dtype=np.int64), np.empty(3, dtype=np.int64)
     count, square = 0, radius * radius
     for i in range(atoms):
         for j in range(i, atoms):
             for x in range(3):
                 delta[x] = positions[j, x] - positions[i, x]
-                low[x], high[x] = np.ceil(-reach[x] - delta[x]), np.floor(reach[x] - delta[x])
+                reach = radius / heights[x]
+                low[x], high[x] = np.ceil(-reach - delta[x]), np.floor(reach - delta[x])
             for a in range(low[0], high[0] + 1):
                 for b in range(low[1], high[1] + 1):
                     for c in range(low[2], high[2] + 1):
@@ -180,11 +195,15 @@ def _candidates(
                             capacity *= 2
                             pairs, steps = _grow_rows(pairs, capacity), _grow_rows(steps, capacity)
                         pairs[count, 0], pairs[count, 1] = i, j
-                        steps[count] = step
+                        for x in range(3):
+                            steps[count, x] = step[x]
                         count += 1
                         _insert(nearest[i], distance)
                         _insert(nearest[j], distance)
-    return pairs[:count], steps[:count], np.sqrt(nearest[:, k - 1])
+    shells = np.empty(atoms)
+    for i in range(atoms):
+        shells[i] = np.sqrt(nearest[i, k - 1])
+    return pairs[:count], steps[:count], shells
 
 
 @numba.njit(cache=True, nogil=True, inline='always')
@@ -206,12 +225,15 @@ def _insert(ascending: np.ndarray, value: float) -> None:  # pragma: no cover - 
 @numba.njit(cache=True, nogil=True)
 def _grow(array: np.ndarray, size: int) -> np.ndarray:  # pragma: no cover - compiled
     larger = np.empty(size, dtype=array.dtype)
-    larger[: len(array)] = array
+    for row in range(len(array)):
+        larger[row] = array[row]
     return larger
 
 
 @numba.njit(cache=True, nogil=True)
 def _grow_rows(array: np.ndarray, size: int) -> np.ndarray:  # pragma: no cover - compiled
     larger = np.empty((size, array.shape[1]), dtype=array.dtype)
-    larger[: len(array)] = array
+    for row in range(len(array)):
+        for x in range(array.shape[1]):
+            larger[row, x] = array[row, x]
     return larger
