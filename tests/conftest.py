@@ -6,6 +6,7 @@ import atexit
 import json
 import os
 import shutil
+import sqlite3
 import sys
 import tempfile
 from pathlib import Path
@@ -13,7 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
+# Tests run in several processes, and so do the jobs that they start: further threads only compete for the cores.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
 # before the import of aiida, which makes a folder in the home directory otherwise
 if 'AIIDA_PATH' not in os.environ or 'PYTEST_XDIST_WORKER' in os.environ:
     os.environ['AIIDA_PATH'] = tempfile.mkdtemp(prefix='aiida-goectp-tests-')
@@ -35,10 +40,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)
 
 
+@event.listens_for(Engine, 'connect')
+def _write_without_fsync(connection, _) -> None:
+    """Let SQLite not wait for the disk in this process: no test is about a power failure."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute('PRAGMA synchronous = OFF')
+
+
 @pytest.fixture(scope='module', autouse=True)
 def empty_profile(aiida_profile) -> None:
     """Empty the profile before each test file, since the files that share a worker and their order vary."""
+    from aiida.manage import get_manager
+
     aiida_profile.reset_storage()
+    # AiiDA reads the columns that change on each access; without this, also those that do not, after each commit, which
+    # takes a quarter of the time of a test
+    get_manager().get_profile_storage().get_session().expire_on_commit = False
 
 
 @pytest.fixture(scope='session')

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from aiida_goectp.core.executable.main import main as goectp
 from aiida_goectp.core.formats.model_card import read_card
 from tests import tiny
 
@@ -18,26 +19,24 @@ SMALL = '{"options": {"width": 8, "layers": 1, "bins": 16}, "batch_size": 16, "l
 
 
 @pytest.fixture
-def benchmark(tmp_path):
+def benchmark(tmp_path, monkeypatch, capsys):
     """Return a function that runs the program on a small dataset in a temporary folder."""
     data = tiny.some_dataset(40).with_split('mine', 'random', 1, (0.6, 0.2, 0.2))
     data.save(tmp_path / 'data.npz')
     parts = {part: data.part('mine', part).crystals.ids.tolist() for part in ('train', 'validation', 'test')}
     (tmp_path / 'splits.json').write_text(json.dumps({'splits': {'random-0': parts}}))
 
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    specification = importlib.util.spec_from_file_location('accuracy', BENCHMARKS / 'accuracy.py')
+    program = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(program)
+
     def run(*arguments):
-        command = [
-            sys.executable,
-            BENCHMARKS / 'accuracy.py',
-            *arguments[:1],
-            'data.npz',
-            'splits.json',
-            *arguments[1:],
-        ]
-        environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        command = ['accuracy.py', *arguments[:1], 'data.npz', 'splits.json', *arguments[1:]]
+        monkeypatch.setattr(sys, 'argv', command)
+        program.main()
+        return capsys.readouterr().out
 
     return run
 
@@ -52,9 +51,9 @@ def test_run_and_table(benchmark, tmp_path):
     benchmark('run', '--epochs', '1', '--settings', SMALL)  # finished, so nothing is trained
     assert weights.read_bytes()[-1000:] == first[-1000:]
     join = ['join', weights, '--dataset', 'data.npz', '--split', 'random-0', '--split-file', 'splits.json', '--quiet']
-    goectp = Path(sys.executable).parent / 'goectp'
     output = ['--output', 'both.safetensors', '--functional', card.functional]
-    subprocess.run([goectp, *join, *output], cwd=tmp_path, check=True, capture_output=True)
+    done = CliRunner().invoke(goectp, [str(item) for item in (*join, *output)])
+    assert done.exit_code == 0, done.output
     lines = benchmark('table', '--model', 'random-0=both.safetensors').splitlines()
     cells = {tuple(cell.strip() for cell in line.split('|')[1:5]) for line in lines if line.startswith('|')}
     assert ('goectp', '24', '1', 'ionic') in cells

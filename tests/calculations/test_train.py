@@ -88,6 +88,7 @@ def test_model_and_its_provenance(run, dataset):
     assert 'dataset.npz' not in node.base.repository.list_object_names()
 
 
+@pytest.mark.slow
 def test_fine_tuning(run, tmp_path):
     first = run(split='mine', name='first')[0]['model']
     results, node = run(split='mine', model=first, settings=SMALL | {'epochs': 1, 'learning_rate': 1e-4})

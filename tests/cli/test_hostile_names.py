@@ -23,15 +23,17 @@ from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.workflows.dfpt.gates import evaluate_gates
 from tests import tiny
 from tests.cli.runner import invoke
+from tests.conftest import textbook
 from tests.core.datasets.test_responses import response
 
 BAD = '=[red]a[/red]\x1b[31m\x9b2J\u202e\r\nSuccess:\t'
 CLEAN = r'=[red]a[/red]\x1b[31m\x9b2J\u202e\r\nSuccess:\t'
 
 
-@pytest.fixture
-def hostile(crystal_set) -> CrystalSet:
+@pytest.fixture(scope='module')
+def hostile() -> CrystalSet:
     """The textbook crystals with one bad id, bad property names and values, and a bad failure."""
+    crystal_set = textbook()
     ids = crystal_set.ids.astype('<U80')
     ids[1] = BAD
     texts = np.array([BAD] * 6)
@@ -39,8 +41,8 @@ def hostile(crystal_set) -> CrystalSet:
     return replace(crystal_set, ids=ids, properties={**crystal_set.properties, BAD: texts}, failures=(failure,))
 
 
-@pytest.fixture
-def nodes(aiida_profile, hostile, predict_by_hand, write_model):
+@pytest.fixture(scope='module')
+def nodes(empty_profile, hostile, predict_by_hand, write_model):
     crystals = CrystalsData(hostile).store()
     table = predict_by_hand(hostile, failed=[2])
     predictions = PredictionsData(replace(table, errors=np.array(['', '', BAD, '', '', '']))).store()

@@ -1,6 +1,7 @@
 """``aiida-goectp verify``, and ``show`` on verifications and responses."""
 
 import json
+from copy import deepcopy
 
 import pytest
 from aiida import orm
@@ -9,13 +10,20 @@ from aiida.common.links import LinkType
 from aiida_goectp.cli.queries import latest_screen
 from aiida_goectp.cli.views.responses import tensor_text
 from tests.cli.runner import flat, invoke, line_with
+from tests.conftest import textbook
 from tests.workflows.campaign.campaign import screened
 from tests.workflows.dfpt.table_engine import NAME
 
 
+@pytest.fixture(scope='module')
+def selection(empty_profile):
+    return screened(textbook())
+
+
 @pytest.fixture
-def campaign(aiida_profile, crystal_set):
-    return screened(crystal_set)
+def campaign(selection):
+    inputs, table = selection
+    return dict(inputs), deepcopy(table)
 
 
 def test_verification_runs_and_is_shown(campaign):

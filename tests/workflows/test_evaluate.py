@@ -51,6 +51,7 @@ def test_part_of_a_split(code, node, model):
     assert crystals.creator.inputs.dataset.uuid == node.uuid
 
 
+@pytest.mark.slow
 def test_all_rows_with_too_many_failures(code, model, aiida_profile):
     crystals = tiny.some_crystals(4)
     numbers = crystals.atomic_numbers.copy()

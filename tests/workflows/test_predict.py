@@ -188,6 +188,7 @@ def check(node, expected):
     assert list(predictions.hashes) == list(expected.hashes)
 
 
+@pytest.mark.slow
 def test_job_that_cannot_write_is_not_restarted_and_can_be_continued(
     code, crystals, model, tmp_path, aiida_code_installed, expected
 ):
@@ -240,6 +241,7 @@ def test_job_that_reaches_its_wall_time(run_broken, expected):
     check(node, expected)
 
 
+@pytest.mark.slow
 def test_job_without_a_gpu(run_broken, expected):
     _, node = run_broken('no_device', goectp={'device': 'cuda'})
     assert node.is_finished_ok, node.exit_message

@@ -132,6 +132,7 @@ def test_unstable_crystals_are_left_out(code, crystals, tmp_path):
     assert stated == pytest.approx(ranking.stability[ranking.top()].tolist())
 
 
+@pytest.mark.slow
 def test_too_many_failed_rows_keep_the_outputs(screen, crystal_set):
     close = Crystal('close', np.eye(3) * 4, np.array([14, 14], np.int16), np.array([[0, 0, 0], [0.01, 0, 0.0]]))
     crystals = CrystalsData(CrystalSet.from_crystals([crystal_set[0], close]))

@@ -204,6 +204,7 @@ def test_a_resumed_training_has_the_weights_of_an_uninterrupted_one(run_broken):
     assert all(weights[name].equal(uninterrupted[name]) for name in trained)
 
 
+@pytest.mark.slow
 def test_job_that_diverges(run_broken):
     node = run_broken('nan_at_epoch=2', learning_rate=0.01)
     assert exit_statuses(node) == [325, 0]

@@ -10,6 +10,7 @@ from pymatgen.io.cif import CifParser
 from aiida_goectp.core.crystals import read_bytes
 
 SETTINGS = list(gemmi.spacegroup_table())
+CASES = [pytest.param(one, marks=[] if row % 4 == 0 else pytest.mark.slow) for row, one in enumerate(SETTINGS)]
 SITE = np.array([0.0713, 0.2971, 0.4127])
 
 
@@ -77,7 +78,7 @@ def same_positions(crystal, wanted: np.ndarray) -> bool:
     return bool((matches.sum(axis=0) == 1).all() and (matches.sum(axis=1) == 1).all())
 
 
-@pytest.mark.parametrize('setting', SETTINGS, ids=lambda setting: setting.hall.replace(' ', '_'))
+@pytest.mark.parametrize('setting', CASES, ids=lambda setting: setting.hall.replace(' ', '_'))
 def test_every_spelling_is_right_or_refused(setting):
     wanted = images(setting.operations())
     for spelling, lines in spellings(setting).items():
@@ -102,7 +103,7 @@ def assert_named_setting(crystal, setting, line: str) -> None:
     assert any(same_positions(crystal, images(item.operations())) for item in candidates)
 
 
-@pytest.mark.parametrize('setting', SETTINGS, ids=lambda setting: setting.hall.replace(' ', '_'))
+@pytest.mark.parametrize('setting', CASES, ids=lambda setting: setting.hall.replace(' ', '_'))
 def test_pymatgen_finds_the_same_atoms(setting):
     content = cif(cell_of(setting), *spellings(setting)['all'])
     (crystal,) = read_bytes('x.cif', content)

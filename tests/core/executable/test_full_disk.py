@@ -79,6 +79,7 @@ def test_a_disk_that_is_full_from_the_start_leaves_an_empty_status(disk, model, 
     assert (disk / 'goectp.err').read_bytes() == b''
 
 
+@pytest.mark.slow
 def test_a_training_on_a_full_disk(disk, tmp_path, goectp):
     tiny.some_dataset(24).save(tmp_path / 'data.npz')
     shutil.copy(tmp_path / 'data.npz', disk / 'data.npz')

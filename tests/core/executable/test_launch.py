@@ -30,6 +30,7 @@ def test_two_processes_write_one_model(start, data, tmp_path):
     assert json.loads((tmp_path / 'model.safetensors.status.json').read_text())['state'] == 'finished'
 
 
+@pytest.mark.slow
 def test_an_error_in_one_process_is_the_exit_status_of_all(start, data, tmp_path):
     arguments = ['train', 'data.npz', '--output', 'model.safetensors', *SMALL, '--epochs', 3]
     process = start(*arguments, '--processes', 2, fault='nan_at_epoch=2')

@@ -13,18 +13,24 @@ from tests.workflows.campaign import searching
 from tests.workflows.test_train import NETWORK
 
 
+@pytest.fixture(scope='module')
+def datasets(empty_profile):
+    """The starting dataset of a campaign, and the dataset with two more labels."""
+    start = begin_dataset(searching.start_dataset(), orm.Int(0))
+    grown = grow_dataset(start, searching.start_dataset([1, 3]), orm.Str('campaign'))['dataset']
+    return {'start': start, 'dataset': grown}
+
+
 @pytest.fixture
-def inputs(aiida_code_installed, write_model):
+def inputs(aiida_code_installed, write_model, datasets):
     """Return the inputs of a retraining on two new labels whose jobs fail."""
     code = aiida_code_installed(label='any', filepath_executable='/bin/true')
     overrides = {
         'goectp': {'settings': searching.TRAINING, 'monitors': {'training': None}, 'device': 'cpu'},
         'max_iterations': 1,
     }
-    start = begin_dataset(searching.start_dataset(), orm.Int(0))
     return {
-        'start': start,
-        'dataset': grow_dataset(start, searching.start_dataset([1, 3]), orm.Str('campaign'))['dataset'],
+        **datasets,
         'split': orm.Str('campaign'),
         'model': ModelData.get_or_create(write_model('single', architecture={'options': NETWORK['options']})),
         'retraining': orm.Dict({'folds': 2}),

@@ -44,19 +44,25 @@ def any_code(aiida_profile, aiida_code_installed):
     return aiida_code_installed(label='any', filepath_executable='/bin/true')
 
 
-@pytest.fixture
-def known(aiida_profile, write_model, predict_by_hand):
+@pytest.fixture(scope='module')
+def known(empty_profile, write_model, predict_by_hand):
     """Return a pool, a model without weights, and its predictions, which rank the pool from its end."""
     pool = searching.some_pool()
     model = ModelData.get_or_create(write_model('search', architecture={'options': NETWORK['options']}))
     return pool, model, PredictionsData(predict_by_hand(pool.crystals, model.content_hash)).store()
 
 
+@pytest.fixture(scope='module')
+def start(empty_profile):
+    """The starting dataset."""
+    return searching.start_dataset()
+
+
 @pytest.fixture
-def search(any_code, known):
+def search(any_code, known, start):
     """Return a function that runs a campaign with given predictions, by default without a training."""
 
-    def run(retrain=False, engine=None, dataset=None, **more):
+    def run(retrain=False, engine=None, dataset=start, **more):
         pool, model, predictions = known
         builder = searching.campaign(
             any_code, model, pool=pool, predictions=predictions, retrain=retrain, dataset=dataset, **more
@@ -89,13 +95,25 @@ def picked(history):
     return [[item.id for item in one.picks] for one in history.rounds]
 
 
-@pytest.mark.timeout(1800)  # of a busy machine
-def test_campaign_without_a_model_repeated_and_extended(code):
-    tiny.one_thread()
-    # with this tolerance each new model is adopted
-    overrides = {'retraining': {'mode': 'fine-tune', 'tolerance': 1e3}, 'stop_rules': {'max_rounds': 1}}
-    builder = searching.campaign(code, overrides=overrides, table=searching.table_of(searching.some_pool(13)))
-    results, node = run_get_node(builder)
+FINISHED = []
+"""builder, outputs and node of the campaign of :func:`finished`, which runs once"""
+
+
+@pytest.fixture
+def finished(code):
+    """A campaign of one round that trains its first model: builder, outputs and node."""
+    if not FINISHED:
+        tiny.one_thread()
+        # with this tolerance each new model is adopted
+        overrides = {'retraining': {'mode': 'fine-tune', 'tolerance': 1e3}, 'stop_rules': {'max_rounds': 1}}
+        builder = searching.campaign(code, overrides=overrides, table=searching.table_of(searching.some_pool(13)))
+        FINISHED.extend([builder, *run_get_node(builder)])
+    return FINISHED
+
+
+@pytest.mark.timeout(1200)  # of a busy machine
+def test_campaign_without_a_model(finished):
+    builder, results, node = finished
     assert node.is_finished_ok, (node.exit_message, node.exception)
     history = read_history(results['history'])
     (one,) = history.rounds
@@ -126,10 +144,6 @@ def test_campaign_without_a_model_repeated_and_extended(code):
     for output in (results['ranking'], results['model'], results['dataset'], results['history'], results['stop']):
         for origin in searching.walk(output):
             assert origin.uuid in inputs or isinstance(origin, PLAIN), origin
-
-    _repeat(builder, results)
-    _repeat_with_one_more_crystal(builder, history)
-    _extend(builder, results, code)
 
 
 def _check_models(results, called, one):
@@ -164,8 +178,11 @@ def _check_dataset(grown, called, labels):
     assert rows['train'] == len(start.part('campaign', 'train')) + 2
 
 
-def _repeat(builder, results):
-    """Repeat the campaign: all jobs are taken from the cache, and all responses are reused."""
+@pytest.mark.slow
+@pytest.mark.timeout(1200)  # of a busy machine
+def test_a_repeated_campaign_computes_nothing(finished):
+    """All jobs are taken from the cache, and all responses are reused."""
+    builder, results, _ = finished
     with enable_caching():
         again, node = run_get_node(builder)
     assert node.is_finished_ok, node.exit_message
@@ -177,8 +194,11 @@ def _repeat(builder, results):
         assert again[name].content_hash == results[name].content_hash
 
 
-def _repeat_with_one_more_crystal(builder, history):
-    """Repeat the campaign with one more crystal in the pool: only the pool is predicted anew."""
+@pytest.mark.slow
+@pytest.mark.timeout(1200)  # of a busy machine
+def test_with_one_more_crystal_only_the_pool_is_predicted_anew(finished):
+    builder, results, _ = finished
+    history = read_history(results['history'])
     before, builder.pool = builder.pool, searching.some_pool(13)
     with enable_caching():
         results, node = run_get_node(builder)
@@ -194,8 +214,10 @@ def _repeat_with_one_more_crystal(builder, history):
         assert job.base.caching.is_created_from_cache
 
 
-def _extend(builder, results, code):
-    """Extend the campaign by a round; no prediction and no calculation is repeated."""
+@pytest.mark.slow
+@pytest.mark.timeout(1200)  # of a busy machine
+def test_an_extension_repeats_no_prediction_and_no_calculation(finished, code):
+    builder, results, _ = finished
     more = searching.campaign(
         code,
         results['model'],
@@ -323,8 +345,8 @@ def test_failed_retraining_keeps_the_model_in_use(search, known):
     assert len([item for item in node.called_descendants if item.process_label == 'TrainWorkChain']) == 2
 
 
-def test_given_labels_and_split(search, known):
-    dataset = split_dataset(searching.start_dataset(), orm.Str('mine'), orm.Str('random'), orm.Int(3))
+def test_given_labels_and_split(search, known, start):
+    dataset = split_dataset(start, orm.Str('mine'), orm.Str('random'), orm.Int(3))
     labels = searching.start_dataset([23])
     results, node = search(
         dataset=dataset, split=orm.Str('mine'), labels=labels, overrides={'stop_rules': {'max_rounds': 1}}
@@ -340,7 +362,7 @@ def test_given_labels_and_split(search, known):
     assert ranking.score[row] == pytest.approx(1.5 * searching.epsilon(known[0].crystals[row]))
 
 
-def test_exit_codes(search, any_code, known):
+def test_exit_codes(search, any_code, known, start):
     few = searching.start_dataset([0, 2])
     _, node = search(dataset=few)
     assert node.exit_status == 222
@@ -348,9 +370,9 @@ def test_exit_codes(search, any_code, known):
     assert node.exit_status == 223
     assert {'dataset', 'history'} <= set(results)
     assert set(campaign_state(node)) == {'model', 'dataset', 'history'}  # inputs of a campaign that extends it
-    _, node = run_get_node(searching.campaign(any_code, known[1], pool=known[0]))
+    _, node = run_get_node(searching.campaign(any_code, known[1], pool=known[0], dataset=start))
     assert node.exit_status == 450
-    _, node = run_get_node(searching.campaign(any_code, pool=known[0]))
+    _, node = run_get_node(searching.campaign(any_code, pool=known[0], dataset=start))
     assert node.exit_status == 452
     assert 'member_00<' in node.exit_message
     results, node = search(engine='BrokenEngine')
@@ -381,7 +403,7 @@ def test_exit_codes(search, any_code, known):
         ({}, {'model': 'electronic'}, 'total.*electronic'),
     ],
 )
-def test_invalid_inputs(any_code, known, write_model, predict_by_hand, overrides, nodes, name):
+def test_invalid_inputs(any_code, known, start, write_model, predict_by_hand, overrides, nodes, name):
     pool, model, predictions = known
     choices = {
         'other': PredictionsData(predict_by_hand(pool.crystals, 'b' * 40)),
@@ -402,25 +424,27 @@ def test_invalid_inputs(any_code, known, write_model, predict_by_hand, overrides
     if 'split' in given:
         given['split'] = orm.Str(given['split'])
     if 'extend' in given:
-        given['extend'] = {'dataset': searching.start_dataset()}
+        given['extend'] = {'dataset': start}
 
-    def start():
-        builder = searching.campaign(any_code, model, pool=pool, retrain=retrain, overrides=dict(overrides), **given)
+    def run():
+        builder = searching.campaign(
+            any_code, model, pool=pool, dataset=start, retrain=retrain, overrides=dict(overrides), **given
+        )
         if engine:
             builder.engine = engine
         run_get_node(builder)
 
     with pytest.raises(ValueError, match=name):
-        start()
+        run()
 
 
-def test_protocols(any_code, known):
+def test_protocols(any_code, known, start):
     pool, model, _ = known
     assert set(ActiveLearningWorkChain.get_available_protocols()) == {'fast', 'balanced', 'stringent'}
     codes = {'pw_code': any_code, 'ph_code': any_code}
     for protocol in ('fast', 'balanced', 'stringent'):
         builder = ActiveLearningWorkChain.get_builder_from_protocol(
-            any_code, pool, searching.start_dataset(), 'quantumespresso', codes, model, protocol
+            any_code, pool, start, 'quantumespresso', codes, model, protocol
         )
         assert ActiveLearningWorkChain.spec().inputs.validate(builder_inputs(builder)) is None
         assert builder.max_trainings == 1  # without a scheduler each training uses the whole machine

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 from aiida import orm
@@ -22,18 +24,24 @@ from aiida_goectp.workflows.dfpt.conformance import (
     check_response,
 )
 from aiida_goectp.workflows.dfpt.rotation import rotate_structure
+from tests.conftest import textbook
 from tests.workflows.dfpt.table_engine import TableDfptWorkChain, key_of, response_of, stretch
 
 FACTOR = 1.02
 
 
-@pytest.fixture
-def wurtzite(aiida_profile, crystal_set):
-    return structure_from_crystal(crystal_set[5]).store()
+@pytest.fixture(scope='module')
+def wurtzite(empty_profile):
+    return structure_from_crystal(textbook()[5]).store()
 
 
 @pytest.fixture
-def table(wurtzite):
+def table(responses):
+    return deepcopy(responses)
+
+
+@pytest.fixture(scope='module')
+def responses(wurtzite):
     """The response of wurtzite AlN in both orientations, as given and relaxed."""
     electronic, ionic = np.diag([4.9, 4.9, 4.7]), np.diag([3.7, 3.7, 4.8])
     charges = np.array([2.5, 2.5, -2.5, -2.5])[:, None, None] * np.diag([1.0, 1.0, 1.1])
@@ -132,13 +140,13 @@ class NoCost(TableDfptWorkChain):
     ('engine', 'rule'),
     [
         (GivenCell, Rule.CELL),
-        (FixedFrame, Rule.FRAME),
+        pytest.param(FixedFrame, Rule.FRAME, marks=pytest.mark.slow),
         (WithoutProvenance, Rule.PROVENANCE),
-        (WithoutProcesses, Rule.PROVENANCE),
-        (NeverIonic, Rule.OUTPUTS),
-        (AlwaysIonic, Rule.ELECTRONIC_ONLY),
-        (WithoutCheckpoint, Rule.CHECKPOINT),
-        (NoCost, Rule.CORE_HOURS),
+        pytest.param(WithoutProcesses, Rule.PROVENANCE, marks=pytest.mark.slow),
+        pytest.param(NeverIonic, Rule.OUTPUTS, marks=pytest.mark.slow),
+        pytest.param(AlwaysIonic, Rule.ELECTRONIC_ONLY, marks=pytest.mark.slow),
+        pytest.param(WithoutCheckpoint, Rule.CHECKPOINT, marks=pytest.mark.slow),
+        pytest.param(NoCost, Rule.CORE_HOURS, marks=pytest.mark.slow),
     ],
 )
 def test_a_broken_run_is_found(wurtzite, table, engine, rule):

@@ -18,6 +18,7 @@ def structure(aiida_profile):
     return crystal(('Li', 'F'), FCC * 4.01 @ STRAIN, ROCKSALT).store()
 
 
+@pytest.mark.slow
 def test_engine_conforms(codes, generated_family, structure):
     arguments = {**codes(), 'pseudo_family': generated_family, 'overrides': CHEAP}
     node = check_engine(QuantumEspressoDfptWorkChain, structure, arguments)

@@ -104,6 +104,7 @@ def test_relaxed_structure_keeps_the_given_frame(run, dojo_family):
     assert not notes(outputs['dielectric'])
 
 
+@pytest.mark.slow
 def test_failed_relaxation_with_a_small_basis_names_the_cutoff(run, generated_family):
     _, node = run(rocksalt('Li', 'F', 4.2), generated_family, merge(CHEAP, {'relax': True}))
     assert node.exit_status == EXIT_CODES.ERROR_RELAX_FAILED.status, outcome(node)

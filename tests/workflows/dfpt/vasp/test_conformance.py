@@ -23,6 +23,7 @@ def arguments(replay_code, potcar_family):
     return {'code': replay_code(), 'options': OPTIONS, 'potential_family': potcar_family('Zr_sv', 'S')}
 
 
+@pytest.mark.slow
 def test_engine_conforms(layered, arguments):
     node = check_engine(VaspDfptWorkChain, layered, arguments)
     assert VaspDfptWorkChain.core_hours(node) == pytest.approx(70.423 / 3600)  # one job
