@@ -67,13 +67,18 @@ def replay_code(aiida_profile, aiida_code_installed, aiida_localhost, tmp_path):
     return make
 
 
-@pytest.fixture
-def potcar_family(aiida_profile, tmp_path):
+@pytest.fixture(scope='module')
+def potcar_family(empty_profile, tmp_path_factory):
     """Return a function that uploads dummies, ``potcar_family('Mg_pv', 'O')``, and returns the name of the family."""
     from aiida_vasp.data.potcar import PotcarData
 
+    uploaded = set()
+
     def upload(*symbols):
-        folder = tmp_path / 'potentials'
+        if symbols in uploaded:
+            return FAMILY
+        uploaded.add(symbols)
+        folder = tmp_path_factory.mktemp('potentials')
         for symbol in symbols:
             path = folder / symbol / 'POTCAR'
             path.parent.mkdir(parents=True, exist_ok=True)
