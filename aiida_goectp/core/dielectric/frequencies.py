@@ -26,8 +26,9 @@ def optical_frequencies(frequencies: np.ndarray) -> np.ndarray:
 def compare_frequencies(predictions: Predictions, row: int, response: DielectricResponse) -> dict[str, Any] | None:
     """Compare predicted and computed optical frequencies, matched in ascending order.
 
-    Both are transverse, without the macroscopic field. The prediction is that of the reduced primitive cell; a computed
-    cell with more atoms also has modes that are not at Γ of the primitive cell, and is not matched.
+    Both are transverse, without the macroscopic field. The prediction is that of the reduced primitive cell. A computed
+    cell with more atoms also has modes that are not at Γ of the primitive cell: its force constants are folded to the
+    primitive cell; without force constants, it is not matched.
 
     :param row: of the crystal in the predictions
     :return: plain JSON: ``predicted`` and ``dfpt``, optical frequencies in THz in ascending order; ``atoms`` of the
@@ -39,12 +40,16 @@ def compare_frequencies(predictions: Predictions, row: int, response: Dielectric
     if phonons is None or phonons.atom_counts[row] < 2:
         return None
     predicted = np.sort(phonons.frequencies[phonons.row_modes(row)].astype(np.float64))
+    wanted, atoms = int(phonons.atom_counts[row]), len(response.crystal.atomic_numbers)
     computed = None if response.frequencies is None else optical_frequencies(response.frequencies)
+    larger = response.phonon_cell() if atoms > wanted else None
+    if larger is not None and len((cell := larger.primitive()).atomic_numbers) == wanted:
+        computed, atoms = cell.modes().frequencies, wanted
     matched = computed if computed is not None and len(computed) == len(predicted) else None
     return {
         'predicted': predicted.tolist(),
         'dfpt': None if computed is None else computed.tolist(),
-        'atoms': {'predicted': int(phonons.atom_counts[row]), 'dfpt': len(response.crystal.atomic_numbers)},
+        'atoms': {'predicted': wanted, 'dfpt': atoms},
         'mean_absolute_error': None if matched is None else float(np.abs(predicted - matched).mean()),
         'problem': OTHER_CELL if matched is None and computed is not None else '',
     }

@@ -47,13 +47,39 @@ def test_an_unstable_prediction_is_matched_with_its_lowest_mode():
     assert found['mean_absolute_error'] == pytest.approx(2 - found['predicted'][0])
 
 
-def test_cells_of_different_size_are_not_matched():
-    crystals = crystal_set(1)
-    double = crystals[0]._replace(
-        lattice=crystals[0].lattice * [[2], [1], [1]],
-        atomic_numbers=np.tile(crystals[0].atomic_numbers, 2),
-        fractional_positions=np.concatenate([crystals[0].fractional_positions] * 2) / [2, 1, 1],
+def doubled(crystal):
+    positions = crystal.fractional_positions
+    return crystal._replace(
+        lattice=crystal.lattice * [[2], [1], [1]],
+        atomic_numbers=np.tile(crystal.atomic_numbers, 2),
+        fractional_positions=np.concatenate([positions, np.add(positions, [1, 0, 0])]) / [2, 1, 1],
     )
+
+
+def test_a_larger_cell_is_folded():
+    crystals = crystal_set(1)
+    small = spring_cell(crystals[0], 2.0)
+    # each atom on springs to the other kind in both cells: half the force constants to each image
+    blocks = small.force_constants.reshape(2, 3, 2, 3)
+    large = np.zeros((4, 3, 4, 3))
+    for i, j in np.ndindex(4, 4):
+        same = i % 2 == j % 2
+        large[i, :, j] = blocks[i % 2, :, j % 2] * ((i == j) if same else 0.5)
+    computed = DielectricResponse(
+        doubled(crystals[0]),
+        np.eye(3) * 3,
+        born_charges=np.concatenate([small.born_charges] * 2),
+        frequencies=np.arange(12.0),
+        force_constants=large.reshape(12, 12),
+    )
+    found = compare_frequencies(with_phonons(crystals, [2.0]), 0, computed)
+    assert found['atoms'] == {'predicted': 2, 'dfpt': 2}
+    assert found['mean_absolute_error'] == pytest.approx(0, abs=1e-3)
+
+
+def test_cells_of_different_size_are_not_matched_without_force_constants():
+    crystals = crystal_set(1)
+    double = doubled(crystals[0])
     found = compare_frequencies(with_phonons(crystals, [2.0]), 0, response(double, [*[0.0] * 3, *range(1, 10)]))
     assert (found['mean_absolute_error'], found['problem']) == (None, OTHER_CELL)
     assert found['atoms'] == {'predicted': 2, 'dfpt': 4}
