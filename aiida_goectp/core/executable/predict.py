@@ -121,7 +121,6 @@ def _load_predictor(options: Mapping[str, Any]) -> Predictor:
     from aiida_goectp.core.learning.predict import Predictor
     from aiida_goectp.core.network.checkpoint import load_model
 
-    torch.set_flush_denormal(True)  # decaying functions reach them, and a step takes twice as long
     if options['threads']:
         torch.set_num_threads(options['threads'])
     device = choose_device(options['device'])

@@ -105,7 +105,6 @@ def _train(
     from aiida_goectp.core.learning.device import choose_device, raise_device_error
     from aiida_goectp.core.learning.train import train_committee
 
-    torch.set_flush_denormal(True)  # decaying functions reach them, and a step takes twice as long
     if options['threads']:
         torch.set_num_threads(options['threads'])
     device = parallel.join_group(choose_device(options['device']))
@@ -122,6 +121,7 @@ def _train(
         if not state_file.exists():  # the log is that of another training
             log_file.unlink(missing_ok=True)
     recorder = _EpochRecorder(log_file, status, EpochProgress(epochs, quiet))
+    torch.set_flush_denormal(True)  # decaying functions reach them, and a step takes twice as long
     try:
         with recorder.progress:
             networks = train_committee(
@@ -136,6 +136,8 @@ def _train(
             )
     except (MemoryError, RuntimeError) as error:
         raise_device_error(error, device)
+    finally:
+        torch.set_flush_denormal(False)
     return networks, device
 
 
