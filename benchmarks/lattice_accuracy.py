@@ -58,7 +58,7 @@ def evaluate(model: str, data: Dataset) -> Evaluated:
 
 
 def modes_of(found: Evaluated) -> Modes:
-    """Return the modes of the rows with force constants, those of the labels with the labelled charges irrelevant."""
+    """Return the modes of the rows with labelled force constants."""
     labels, constants = found.labels, found.labels.force_constants
     pieces: list[tuple[np.ndarray, np.ndarray]] = []
     errors, lowest = [], []

@@ -90,7 +90,7 @@ def _align(crystals: CrystalSet, predictions: Predictions) -> tuple[Predictions,
     places = [rows.get(key, -1) for key in keys]
     if -1 in places:
         row = places.index(-1)
-        raise FormatError(f'predictions, row {row}: {keys[row][0]} is none of the crystals; predict these crystals')
+        raise FormatError(f'predictions, row {row}: {keys[row][0]} is not one of the crystals; predict these crystals')
     if len(set(places)) < len(places):
         raise FormatError('predictions: a crystal was predicted twice; merge shards with `merge_predictions`')
     source = np.full(n, -1, dtype=np.int64)

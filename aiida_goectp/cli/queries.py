@@ -84,7 +84,7 @@ def gate_results(response: DielectricData) -> list[orm.Dict]:
 def responses_with_gates(nodes: Iterable[Any]) -> list[tuple[DielectricData, orm.Dict]]:
     """Return responses with their gate results, each response once, in the order given.
 
-    A response that is given itself has its newest gate result; the gates are evaluated if there is none. A process has
+    A response that is given itself has its newest gate result; without one, the gates are evaluated. A process has
     all responses that were evaluated within it, refused ones included.
 
     :param nodes: dielectric responses, or processes

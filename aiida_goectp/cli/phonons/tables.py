@@ -34,8 +34,7 @@ def show_phonons(source: PhononSource, direction: np.ndarray | None, rows: int) 
     modes = source.cell.modes()
     imaginary = int((modes.frequencies < 0).sum())
     row = source.prediction
-    flagged = row is not None and bool(row.unstable[0])
-    if not (imaginary or flagged):
+    if not imaginary:
         text = f'ε ionic, average: {np.trace(modes.contributions.sum(axis=0)) / 3:.4g} from these modes'
         if not np.isnan(source.ionic):
             deviation = float('nan') if row is None else float(row.average_std[0, 1])
@@ -46,9 +45,8 @@ def show_phonons(source: PhononSource, direction: np.ndarray | None, rows: int) 
             echo.echo(f'probability that no mode is unstable: {row.stability[0]:.2f}')
         if flags := flag_names(row.flags[0]):
             echo.echo(f'remarks: {flag_words(flags)}')
-    if imaginary or flagged:
-        single = '' if imaginary else ' (of single networks; the modes above are those of their mean)'
-        echo.echo_warning(NO_STATIC_PERMITTIVITY + single)
+    if imaginary:
+        echo.echo_warning(NO_STATIC_PERMITTIVITY)
     if row is None and not imaginary:
         _warn_of_other_modes(source.node.dielectric)
     show_table(charges_table(source, rows))

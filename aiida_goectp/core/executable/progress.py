@@ -41,7 +41,7 @@ class _ProgressBar:
             self._bar.stop()
 
     def _draw(self, done: int, note: str) -> bool:
-        """Advance the bar; return False if there is none."""
+        """Advance the bar; return False without one."""
         if self._bar is not None:
             self._bar.update(self._task, completed=done, note=note)
         return self._bar is not None

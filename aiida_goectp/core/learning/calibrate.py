@@ -110,7 +110,7 @@ def _set_uncertainty(
         card.uncertainty = {**calibrate(output, stacked_labels(validation)), 'unlike_above': float(limit)}
         lattice = LabelledGraphs.from_dataset(validation, settings).lattice
         if output.lowest is not None and lattice is not None:
-            card.uncertainty['lowest_eigenvalue'] = calibrate_lowest(output.lowest, lattice.lowest_eigenvalues())
+            card.uncertainty['lowest_eigenvalue'] = calibrate_lowest(output, lattice.lowest_eigenvalues())
     elif inherited is not None:
         card.uncertainty = inherited.card.uncertainty
         card.metrics.update({f'{part} of the parent': metrics for part, metrics in inherited.card.metrics.items()})

@@ -12,7 +12,8 @@ from aiida_goectp.core.dielectric.predictions import TENSORS
 from aiida_goectp.core.learning.uncertainty import CommitteeOutput
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.checkpoint import LoadedModel
-from aiida_goectp.core.network.force_constants.response import mean_response
+from aiida_goectp.core.network.force_constants.network import ForceConstantNetwork
+from aiida_goectp.core.network.force_constants.response import mean_response, static_response
 from aiida_goectp.core.network.preparation import GraphArrays
 from aiida_goectp.core.network.symmetrise import NetworkOutput, mean_by
 
@@ -48,15 +49,23 @@ def combined(model: LoadedModel, batch: GraphBatch, found: Sequence[NetworkOutpu
         members[:, :, 2] = members[:, :, 0] + members[:, :, 1]
     density = mean_by(batch.atom_density.unsqueeze(1), batch.owners, len(batch.projectors)).squeeze(1)
     leverage = torch.stack([output.leverage for output in found]).mean(dim=0).double().cpu().numpy()
-    soft = [output.soft_modes for output in found if output.soft_modes is not None]
-    lowest, share = torch.stack(soft).double().cpu().numpy().transpose(2, 0, 1) if soft else (None, None)
-    return CommitteeOutput(
-        members,
-        leverage,
-        density.double().cpu().numpy(),
-        lowest,
-        soft_share=None if share is None else share.mean(axis=0),
-    )
+    return CommitteeOutput(members, leverage, density.double().cpu().numpy(), *_soft_modes(model, batch, found))
+
+
+@torch.no_grad()
+def _soft_modes(
+    model: LoadedModel, batch: GraphBatch, found: Sequence[NetworkOutput]
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return the last two fields of :class:`.CommitteeOutput`."""
+    networks = [network for network in model.members if isinstance(network, ForceConstantNetwork)]
+    responses = [output.response for output in found if output.response is not None]
+    each = [output.soft_modes for output in found if output.soft_modes is not None]
+    if not each or batch.cells is None:
+        return None, None
+    mean = each[0]
+    if len(responses) > 1:  # that of the phonons: an eigenvalue of the mean is not the mean of the eigenvalues
+        mean = static_response(mean_response(responses), batch.cells, networks[0].floor)[1]
+    return torch.stack(each)[:, :, 0].double().cpu().numpy(), mean.double().cpu().numpy()
 
 
 def phonon_cells(graphs: GraphArrays, batch: GraphBatch, found: Sequence[NetworkOutput]) -> np.ndarray:

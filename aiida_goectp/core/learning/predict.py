@@ -158,11 +158,12 @@ class Predictor:
         result.tensors[places[finite]] = tensors[finite]
         result.deviations[places[finite]] = scalars[finite]
         result.flags[places[finite & unlike]] |= _UNLIKE_TRAINING
-        if output.lowest is not None and output.soft_share is not None:
-            result.flags[places[finite & (output.soft_share > _SOFT_SHARE)]] |= _SOFT_MODE
-            result.flags[places[finite & (output.lowest.mean(axis=0) < 0)]] |= _UNSTABLE
+        if output.soft_modes is not None:
+            lowest, share = output.soft_modes.T
+            result.flags[places[finite & (share > _SOFT_SHARE)]] |= _SOFT_MODE
+            result.flags[places[finite & (lowest < 0)]] |= _UNSTABLE
             factors = self.model.card.uncertainty.get('lowest_eigenvalue', [])
-            result.stability[places[finite]] = stability(output.lowest, factors)[finite]
+            result.stability[places[finite]] = stability(output, factors)[finite]
         if self.phonons:
             for place, cell in zip(places[finite], phonon_cells(graphs, batch, found)[finite], strict=True):
                 cells[place] = cell

@@ -56,15 +56,14 @@ class CommitteeOutput(NamedTuple):
     lowest: np.ndarray | None = None
     """(k, c) lowest optical eigenvalue of the force constants, eV/Å², of each of the k members that predict force
     constants; None if none does"""
-    combined: np.ndarray | None = None
-    """(c, 3, 3, 3) prediction of the committee, if it is not the mean of the members"""
-    soft_share: np.ndarray | None = None
-    """(c,) share of soft modes in the ionic permittivity of the committee; see :func:`.static_response`"""
+    soft_modes: np.ndarray | None = None
+    """(c, 2) lowest optical eigenvalue and share of soft modes, of the mean force constants and Born charges of these
+    members; see :func:`.static_response`"""
 
     @property
     def mean(self) -> np.ndarray:
         """(c, 3, 3, 3) prediction of the committee."""
-        return self.members.mean(axis=0) if self.combined is None else self.combined
+        return self.members.mean(axis=0)
 
     def take(self, rows: np.ndarray) -> CommitteeOutput:
         """Return the output for some crystals.
@@ -76,8 +75,7 @@ class CommitteeOutput(NamedTuple):
             self.leverage[rows],
             self.density[rows],
             None if self.lowest is None else self.lowest[:, rows],
-            None if self.combined is None else self.combined[rows],
-            None if self.soft_share is None else self.soft_share[rows],
+            None if self.soft_modes is None else self.soft_modes[rows],
         )
 
     @classmethod
@@ -170,29 +168,29 @@ def _known(output: CommitteeOutput, target: int) -> np.ndarray:
     return np.isfinite(output.members[:, :, target]).all(axis=(0, 2, 3))
 
 
-def calibrate_lowest(lowest: np.ndarray, labels: np.ndarray) -> list[float]:
+def calibrate_lowest(output: CommitteeOutput, labels: np.ndarray) -> list[float]:
     """Return the factors a, b of the standard deviation of the lowest optical eigenvalue, √(a² spread² + b²).
 
-    :param lowest: (k, c) eV/Å², of each member
+    :param output: of members with force constants
     :param labels: (c,) eV/Å², NaN where missing
     :return: empty with fewer than ten labels
     """
-    known = np.isfinite(labels) & np.isfinite(lowest).all(axis=0)
+    parts = _lowest_parts(output)
+    known = np.isfinite(labels) & np.isfinite(parts.value) & np.isfinite(parts.spread)
     if known.sum() < _MIN_ROWS:
         return []
-    parts = _lowest_parts(lowest[:, known])
-    return _fit(parts, labels[known])[:2]
+    return _fit(_Parts(*(part[known] for part in parts)), labels[known])[:2]
 
 
-def stability(lowest: np.ndarray, factors: Sequence[float]) -> np.ndarray:
+def stability(output: CommitteeOutput, factors: Sequence[float]) -> np.ndarray:
     """Return the probability that a crystal has no negative optical mode, (c,); NaN without calibration.
 
     Errors are taken as normally distributed.
 
-    :param lowest: (k, c) eV/Å², of each member
+    :param output: of members with force constants
     :param factors: as :func:`calibrate_lowest` returns them
     """
-    parts = _lowest_parts(lowest)
+    parts = _lowest_parts(output)
     if not factors:
         return np.full(len(parts.value), np.nan)
     sigma = _sigma(parts, [*factors, 0.0])
@@ -201,8 +199,10 @@ def stability(lowest: np.ndarray, factors: Sequence[float]) -> np.ndarray:
     return np.array([0.5 * (1 + math.erf(value / math.sqrt(2))) for value in ratio])
 
 
-def _lowest_parts(lowest: np.ndarray) -> _Parts:
-    value = lowest.mean(axis=0)
+def _lowest_parts(output: CommitteeOutput) -> _Parts:
+    assert output.lowest is not None
+    assert output.soft_modes is not None
+    lowest, value = output.lowest, output.soft_modes[:, 0]
     with np.errstate(invalid='ignore'):
         spread = lowest.std(axis=0, ddof=1) if len(lowest) > 1 else np.zeros_like(value)
     return _Parts(value, spread, np.ones_like(value), np.zeros_like(value))

@@ -78,7 +78,7 @@ class Stop(NamedTuple):
 
 
 def should_stop(history: History, rules: StopRules, candidates: CandidateSummary | None = None) -> Stop | None:
-    """Return the first rule that is met, None if there is none.
+    """Return the first rule that is met, None if no rule is.
 
     To be called before a round is started, and again when its candidates are known.
 
