@@ -67,6 +67,7 @@ def clone(tmp_path):
     return tmp_path / 'clone', phonon
 
 
+@pytest.mark.slow
 def test_force_constants_and_labels_are_those_of_phonopy(clone, tmp_path):
     folder, phonon = clone
     environment = {**os.environ, 'OMP_NUM_THREADS': '1'}

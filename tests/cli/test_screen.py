@@ -12,6 +12,7 @@ from aiida_goectp.workflows.screen import ScreenWorkChain
 from tests.cli.runner import flat, invoke
 
 
+@pytest.mark.slow
 def test_screen_of_the_latest_crystals(code, crystals, model):
     options = '--min-gap 1.2 --without N,As --select 2 --merit gap_total --range e_above_hull 0 0.01 --device cpu'
     output = invoke('screen', '--code', code.full_label, *options.split(), '--label', 'mine', '--protocol', 'fast')

@@ -210,6 +210,7 @@ def test_job_that_cannot_write_is_not_restarted_and_can_be_continued(
     check(node, expected)
 
 
+@pytest.mark.slow
 def test_job_that_is_killed(run_broken, expected, crystals):
     _, node = run_broken('kill_after=3', goectp={'batch_atoms': 4, 'device': 'cpu'})
     assert node.is_finished_ok, node.exit_message

@@ -108,6 +108,7 @@ def test_from_files_to_a_selection(screen, model, code):
     assert str(results['structures']['rank_00001'].pk) in output
 
 
+@pytest.mark.slow
 def test_unstable_crystals_are_left_out(code, crystals, tmp_path):
     """The probabilities are those of the job; the threshold is the median of them."""
     path = tmp_path / 'lattice.safetensors'

@@ -96,6 +96,7 @@ def test_a_verification_collects_what_was_finished_before_the_exception(one_crys
     assert number_of_runs() == before + 1
 
 
+@pytest.mark.slow
 def test_finished_processes_of_a_run_that_ended_by_itself_are_not_used_again(one_crystal):
     inputs, table = one_crystal
     answers = {key: {**answer, 'electronic': [[1.0]]} for key, answer in table.items()}

@@ -179,6 +179,7 @@ def exit_statuses(node):
     return [job.exit_status for job in jobs_of(node)]
 
 
+@pytest.mark.slow
 def test_a_resumed_training_has_the_weights_of_an_uninterrupted_one(run_broken):
     from aiida_goectp.core.learning.settings import TrainSettings
     from aiida_goectp.core.learning.train import train_committee

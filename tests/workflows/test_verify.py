@@ -110,6 +110,7 @@ def test_selection_is_computed_in_order_and_compared(campaign):
     assert {item.uuid for item in files} <= {item.uuid for item in origins(results['comparison'])}
 
 
+@pytest.mark.slow
 def test_earlier_responses_are_reused(crystal_set):
     inputs, table = screened(crystal_set, 4)
     table['of this test'] = {}  # other settings than those of other tests in this profile

@@ -116,6 +116,7 @@ def test_responses_without_frequencies_need_no_prediction(verify, two, force_con
         assert 'stability' in row
 
 
+@pytest.mark.slow
 def test_tables_without_a_model(verify, crystal_set, predict_by_hand):
     """Predictions without provenance: their phonons are compared, in cells of another size without an error."""
     three = crystal_set.take([1, 2, 5])  # MgO, GaAs, AlN
@@ -144,6 +145,7 @@ def test_tables_without_a_model(verify, crystal_set, predict_by_hand):
     assert rows['AlN']['phonons']['mean_absolute_error'] is None
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_read_leaves_the_phonons_out(verify, two, force_constants, monkeypatch):
     predictions = predict_crystals(two, ModelData.get_or_create(force_constants), orm.Str('cpu'))
 

@@ -73,6 +73,7 @@ def config(any_code, write_model, predict_by_hand, tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_start_stop_extend_and_export(config, tmp_path):
     OUTPUTS.clear()
     invoke('campaign', 'start', config, '--run')

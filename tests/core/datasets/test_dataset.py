@@ -190,6 +190,7 @@ def test_invalid_files_are_refused(tmp_path, change, name):
         Dataset.load(path)
 
 
+@pytest.mark.slow
 def test_published_labels(shared):
     data = Dataset.load(shared / 'data' / 'phonondb_born.jsonl.gz')
     known = [np.isfinite(labels).all(axis=(1, 2)) for labels in (data.electronic, data.ionic)]

@@ -51,6 +51,7 @@ def run(folder, *arguments):
         return subprocess.run(command, cwd=folder, env=environment, stdout=out, stderr=err, timeout=300).returncode
 
 
+@pytest.mark.slow
 def test_a_prediction_on_a_full_disk(disk, model, predict, crystals, tmp_path):
     expected = predict('--batch-atoms', 2, output='expected.npz')
     crystals.save(disk / 'crystals.npz')
@@ -97,6 +98,7 @@ def test_a_training_on_a_full_disk(disk, tmp_path, goectp):
     assert (disk / 'model.safetensors').read_bytes() == (tmp_path / 'model.safetensors').read_bytes()
 
 
+@pytest.mark.slow
 def test_a_file_size_limit(model, crystals, tmp_path):
     """Without rights: the kernel refuses to extend files, as it does beyond a quota."""
     command = [*GOECTP, 'predict', 'crystals.npz', '--model', str(model), '--output', 'out.npz', '--device', 'cpu']

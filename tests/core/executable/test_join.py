@@ -39,6 +39,7 @@ def trained(goectp, trainings, tmp_path):
     return data
 
 
+@pytest.mark.slow
 def test_a_committee_of_different_architectures(goectp, trained, tmp_path):
     texts = ['--name', 'mixed', '--licence', 'CC0', '--threads', 1, '--output', 'both.safetensors']
     result = goectp('join', 'messenger.safetensors', 'perceptron.safetensors', *ROWS, *texts)
@@ -113,6 +114,7 @@ def test_a_warning_of_missing_calibration_and_of_fine_tuned_members(goectp, trai
     assert 'warning: tuned' in goectp('join', *both).output
 
 
+@pytest.mark.slow
 def test_a_warning_of_members_trained_on_other_rows(goectp, trained, tmp_path):
     goectp('train', 'data.npz', *SMALL, '--preset', 'descriptors', '--seed', 3, '--output', 'elsewhere.safetensors')
     output = goectp(

@@ -17,6 +17,7 @@ def data(tmp_path):
     tiny.some_dataset(24).save(tmp_path / 'data.npz')
 
 
+@pytest.mark.slow
 def test_two_processes_write_one_model(start, data, tmp_path):
     arguments = ['train', 'data.npz', '--output', 'model.safetensors', *SMALL, '--epochs', 3]
     process = start(*arguments, '--processes', 2)

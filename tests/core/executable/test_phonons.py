@@ -60,6 +60,7 @@ def test_modes_of_each_crystal(run, crystals, goectp, force_constants, tmp_path)
     tiny.same(plain, table, tolerance=0)
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_resumed(run, start, force_constants, crystals):
     whole = run('--batch-atoms', 16)
     process = start(

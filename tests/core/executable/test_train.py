@@ -101,6 +101,7 @@ def test_a_resumed_training_gives_the_same_weights(goectp, start, data, status, 
     np.testing.assert_array_equal(*logs)
 
 
+@pytest.mark.slow
 def test_a_signal_interrupts_a_training_cleanly(goectp, start, data, status, tmp_path):
     arguments = ['train', 'data.npz', '--output', 'model.safetensors', *SMALL, '--epochs', 4]
     process = start(*arguments, fault='slow_epoch=0.5')

@@ -28,6 +28,7 @@ def finished(code):
     return FINISHED
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1200)  # of a busy machine
 def test_campaign_without_a_model(finished):
     builder, results, node = finished

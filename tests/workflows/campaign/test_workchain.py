@@ -148,6 +148,7 @@ def test_stop_without_candidates(search):
     assert 'lacks Li' in results['picks']['round_01'].picks.reason.tolist()
 
 
+@pytest.mark.slow
 def test_requested_stop(search):
     results, node = search(engine='StopRequestingEngine', overrides={'stop_rules': {'max_rounds': 9}})
     assert node.is_finished_ok, node.exit_message
@@ -185,6 +186,7 @@ def test_failed_labels_are_results(search, known):
     assert reasons['p15'] == ''
 
 
+@pytest.mark.slow
 def test_failed_retraining_keeps_the_model_in_use(search, known):
     results, node = search(retrain=True, overrides={'stop_rules': {'max_rounds': 1}, 'settings': {'options': {}}})
     assert node.is_finished_ok, node.exit_message
@@ -197,6 +199,7 @@ def test_failed_retraining_keeps_the_model_in_use(search, known):
     assert len([item for item in node.called_descendants if item.process_label == 'TrainWorkChain']) == 2
 
 
+@pytest.mark.slow
 def test_given_labels_and_split(search, known, start):
     dataset = split_dataset(start, orm.Str('mine'), orm.Str('random'), orm.Int(3))
     labels = searching.start_dataset([23])

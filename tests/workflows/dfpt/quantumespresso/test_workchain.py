@@ -46,6 +46,7 @@ def jobs_of(node, label):
     return [job for job in node.called_descendants if job.process_label == label]
 
 
+@pytest.mark.slow
 def test_rotated_lithium_fluoride_has_the_published_tensor_in_its_own_frame(run, dojo_family):
     outputs, node = run(rocksalt('Li', 'F', 4.01, ROTATION), dojo_family, {'relax': False})
     assert node.is_finished_ok, outcome(node)
@@ -121,6 +122,7 @@ def test_metal_fails_the_gap_gate_before_ph_runs(run, generated_family):
     assert not jobs_of(node, 'PhGammaCalculation')
 
 
+@pytest.mark.slow
 def test_low_cutoff_fails_its_gate(run, generated_family, lithium_fluoride):
     outputs, node = run(lithium_fluoride, generated_family, CHEAP | {'electronic_only': True})
     assert node.is_finished_ok, outcome(node)

@@ -114,6 +114,7 @@ def test_error_box_aborts_with_its_text(chain, inspect_run, files, aiida_localho
     assert 'ClNa' in code.message
 
 
+@pytest.mark.slow
 def test_walltime_is_doubled_up_to_the_limit_before_the_ionic_part_is_dropped(chain, inspect_run):
     process = chain(options={'max_wallclock_seconds': 1000}, limit=3000)
     for seconds in (2000, 3000):
@@ -133,6 +134,7 @@ def test_walltime_is_taken_from_the_job_info(chain, inspect_run, files, aiida_lo
     assert process.ctx.inputs.metadata['options']['max_wallclock_seconds'] == 2000
 
 
+@pytest.mark.slow
 def test_memory(chain, inspect_run):
     process = chain(kpar=4)
     assert inspect_run(process, 'memory') == 0
@@ -193,6 +195,7 @@ def test_truncated_vasprun_causes_no_restart(chain, inspect_run):
     assert process.ctx.is_finished
 
 
+@pytest.mark.slow
 def test_changes_accumulate(chain, inspect_run):
     process = chain(options={'max_wallclock_seconds': 1000})
     for fault in ('symmetry', 'walltime', 'electronic', 'killed'):
