@@ -13,7 +13,7 @@ from aiida_goectp.core.learning.predict import predict_crystals
 SHARES = np.linspace(0, 1, 6)
 """increase of the gaps between layers, as a share of the gaps"""
 
-TOLERANCE = 0.1
+TOLERANCE = 0.13
 """relative, of ε_∥ − 1 and of 1 − 1/ε_⊥"""
 
 HEXAGONAL = np.array([[1, 0, 0], [-0.5, np.sqrt(3) / 2, 0], [0, 0, 1]])
