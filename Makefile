@@ -26,7 +26,7 @@ PROPERTIES ?= $(wildcard $(STRUCTURES)/properties.csv)
 CAMPAIGN ?= examples/campaign.yaml
 # e.g. DFPT='--pseudos FOLDER --cutoffs FILE'; potentials are downloaded or generated if not given
 DFPT ?=
-SCREEN ?= $(if $(PROPERTIES),--merit gap_total --min-gap 1 )--select 10
+SCREEN ?= --stable $(if $(PROPERTIES),--merit gap_total --min-gap 1 )--select 10
 
 .PHONY: help install quickstart campaign profile test fuzz lint docs clean
 

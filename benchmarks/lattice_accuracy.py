@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from common import one_thread, table
 
+from aiida_goectp.core.crystals.elements import reduced_formula
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.dielectric.coverage import coverage_by_target
 from aiida_goectp.core.dielectric.gamma_modes import from_blocks
@@ -57,22 +58,37 @@ def evaluate(model: str, data: Dataset) -> Evaluated:
     return Evaluated(data, predictions, LatticeLabels.from_dataset(data, graphs.cells))
 
 
+class CrystalModes(NamedTuple):
+    """Modes of one crystal, ascending."""
+
+    labelled: np.ndarray
+    """(3n,) THz"""
+    predicted: np.ndarray
+    """(3n,) THz"""
+    constant_error: float
+    """relative error (Frobenius norm) of the force constants"""
+
+
+def crystal_modes(found: Evaluated, row: int) -> CrystalModes | None:
+    """Return the modes of a row; None without labelled or predicted force constants, or without optical modes."""
+    cell = found.predictions.phonon_cell(row)
+    blocks = found.labels.force_constants[slice(*found.labels.block_offsets[row : row + 2])].astype(np.float64)
+    if cell is None or len(cell.atomic_numbers) < 2 or not np.isfinite(blocks).all():
+        return None
+    matrix = from_blocks(blocks)
+    error = float(np.linalg.norm(cell.force_constants - matrix) / np.linalg.norm(matrix))
+    return CrystalModes(cell._replace(force_constants=matrix).modes().frequencies, cell.modes().frequencies, error)
+
+
 def modes_of(found: Evaluated) -> Modes:
     """Return the modes of the rows with labelled force constants."""
-    labels, constants = found.labels, found.labels.force_constants
-    pieces: list[tuple[np.ndarray, np.ndarray]] = []
-    errors, lowest = [], []
-    for row in range(len(found.data)):
-        cell = found.predictions.phonon_cell(row)
-        blocks = constants[slice(*labels.block_offsets[row : row + 2])].astype(np.float64)
-        if cell is None or len(cell.atomic_numbers) < 2 or not np.isfinite(blocks).all():
-            continue
-        matrix = from_blocks(blocks)
-        pair = cell._replace(force_constants=matrix).modes().frequencies, cell.modes().frequencies
-        pieces.append(pair)
-        errors.append(np.linalg.norm(cell.force_constants - matrix) / np.linalg.norm(matrix))
-        lowest.append([item[0] for item in pair])
-    return Modes(*(np.concatenate(item) for item in zip(*pieces, strict=True)), np.array(errors), np.array(lowest))
+    each = [modes for row in range(len(found.data)) if (modes := crystal_modes(found, row)) is not None]
+    return Modes(
+        np.concatenate([modes.labelled for modes in each]),
+        np.concatenate([modes.predicted for modes in each]),
+        np.array([modes.constant_error for modes in each]),
+        np.array([[modes.labelled[0], modes.predicted[0]] for modes in each]),
+    )
 
 
 def charges_of(found: Evaluated) -> tuple[np.ndarray, np.ndarray]:
@@ -176,24 +192,30 @@ def print_lattice(found: Evaluated, modes: Modes) -> None:
     )
 
 
-def print_crystals(found: Evaluated, ids: list[str]) -> None:
-    """Print predicted and computed averages of named crystals."""
+def print_crystals(found: Evaluated, parts: list[str]) -> None:
+    """Print predicted and computed averages and lowest frequencies of crystals.
+
+    :param parts: (n,) part of the split, empty for rows in none
+    """
     rows = []
-    for row in found.data.rows_of(ids):
-        predicted, labels = found.predictions, found.data
+    predicted, labels = found.predictions, found.data
+    for row, crystal in enumerate(labels.crystals):
+        modes = crystal_modes(found, row)
         rows.append(
             {
-                'id': str(labels.crystals.ids[row]),
+                'crystal': f'{reduced_formula(crystal.atomic_numbers)} ({crystal.id})',
+                'part': parts[row],
                 'electronic': f'{average(predicted.electronic[[row]])[0]:.2f}',
                 'DFPT': f'{average(labels.electronic[[row]])[0]:.2f}',
                 'ionic': f'{average(predicted.ionic[[row]])[0]:.1f} ± {predicted.average_std[row, 1]:.1f}',
                 'from DFPT': f'{average(labels.ionic[[row]])[0]:.1f}',
+                'lowest mode, THz': '' if modes is None else f'{modes.predicted[0]:.2f}',
+                'of DFPT, THz': '' if modes is None else f'{modes.labelled[0]:.2f}',
                 'stability': f'{predicted.stability[row]:.2f}',
                 'flags': ', '.join(name for bit, name in enumerate(FLAG_NAMES) if predicted.flags[row] >> bit & 1),
             }
         )
-    if rows:
-        table('Named crystals', rows)
+    table('Named crystals', rows)
 
 
 def draw(found: Evaluated, modes: Modes, folder: Path) -> None:
@@ -224,7 +246,7 @@ def main() -> None:
     parser.add_argument('data', type=Path)
     parser.add_argument('--split', required=True)
     parser.add_argument('--part', default='validation')
-    parser.add_argument('--crystals', nargs='*', default=[], help='ids of crystals of the part to print')
+    parser.add_argument('--crystals', nargs='*', default=[], help='ids of crystals to print, of any part')
     parser.add_argument('--figures', type=Path)
     options = parser.parse_args()
     data = Dataset.load(options.data)
@@ -234,7 +256,9 @@ def main() -> None:
     print_tensors(found)
     print_intervals(found)
     print_lattice(found, modes)
-    print_crystals(found, options.crystals)
+    if options.crystals:
+        chosen = data.rows_of(options.crystals)
+        print_crystals(evaluate(options.model, data.take(chosen)), data.splits[options.split][chosen].tolist())
     if options.figures:
         draw(found, modes, options.figures)
 

@@ -22,6 +22,8 @@ _LOGARITHM_DELTA = 0.1
 """difference of logarithms of permittivities above which their loss is linear"""
 _WARM_UP, _RAMP = 0.12, 0.1
 """shares of the epochs without the loss of the ionic permittivity, and in which its weight rises to one"""
+_FLOOR = 0.2
+"""eV/Å², see :func:`.ionic_permittivity`; that of a prediction is larger, since its soft modes are uncertain"""
 _LARGEST = 20.0
 """weighted difference of force constants above which a crystal has no influence"""
 
@@ -39,7 +41,6 @@ def lattice_loss(
     cells: CellBatch,
     labels: LatticeBatch,
     tensors: torch.Tensor,
-    floor: float,
     permittivity: float,
 ) -> torch.Tensor:
     """Return the loss of a batch of c crystals: the sum of means over those that have each label.
@@ -51,7 +52,6 @@ def lattice_loss(
     errors of the one that compensate those of the other, which they do for the training rows only.
 
     :param tensors: (c, 2, 3, 3) electronic and ionic labels, NaN where missing
-    :param floor: eV/Å², see :func:`.ionic_permittivity`
     :param permittivity: weight of the loss of the ionic permittivity
     """
     loss = _CHARGES * _charge_loss(response.born_charges, labels.born_charges)
@@ -59,7 +59,7 @@ def lattice_loss(
     targets = [_matrices(group, labels.force_constants) for group in cells.groups]
     loss = loss + _force_constant_loss(response, cells, labels, targets)
     if permittivity:
-        loss = loss + permittivity * _ionic_loss(response, cells, labels, targets, tensors[:, 1], floor)
+        loss = loss + permittivity * _ionic_loss(response, cells, labels, targets, tensors[:, 1])
     return loss
 
 
@@ -93,7 +93,6 @@ def _ionic_loss(
     labels: LatticeBatch,
     targets: Sequence[torch.Tensor],
     tensors: torch.Tensor,
-    floor: float,
 ) -> torch.Tensor:
     """Return the loss of the ionic permittivity, from each prediction with the labels of the other.
 
@@ -105,7 +104,7 @@ def _ionic_loss(
         for target, matrices in zip(targets, response.force_constants, strict=True)
     ]
     mixed = (response._replace(born_charges=charges), response._replace(force_constants=constants))
-    losses = [_logarithmic_loss(ionic_permittivity(item, cells, floor), tensors, 1.0) for item in mixed]
+    losses = [_logarithmic_loss(ionic_permittivity(item, cells, _FLOOR), tensors, 1.0) for item in mixed]
     return (losses[0] + losses[1]) / 2
 
 

@@ -44,7 +44,7 @@ class ForceConstantNetwork(nn.Module):
     """Covariant network with heads for ε_∞, Born charges and force constants at Γ.
 
     :param architecture: ``options``: numbers of channels (``scalars``, ``vectors``, ``tensors``), ``layers``,
-        ``radial`` functions, ``width`` of the heads, ``floor`` (eV/Å², see :func:`.bounded_inverse`) and ``dropout``;
+        ``radial`` functions, ``width`` of the heads, ``floor`` of a prediction (eV/Å², see :func:`.bounded_inverse`) and ``dropout``;
         ``functionals`` if the network is conditioned on the functional of the labels
     :param targets: electronic and ionic
     :raises ValueError: unknown option or target
@@ -75,7 +75,7 @@ class ForceConstantNetwork(nn.Module):
         layers: int = 3,
         radial: int = 16,
         width: int = 64,
-        floor: float = 0.2,
+        floor: float = 0.3,
         dropout: float = 0.0,
     ) -> None:
         channels = Channels(scalars, vectors, tensors)
