@@ -5,8 +5,18 @@ import pytest
 import spglib
 
 from aiida_goectp.core.crystals import Crystal
-from aiida_goectp.core.crystals.equivalent import change_cell, make_supercell, random_orthogonal, rotate
+from aiida_goectp.core.crystals.equivalent import (
+    DESCRIPTIONS,
+    change_cell,
+    make_supercell,
+    permute_atoms,
+    random_orthogonal,
+    rotate,
+    shift_origin,
+)
 from aiida_goectp.core.crystals.symmetry import canonical_cell, infrared_directions, point_group_projector, project
+from aiida_goectp.core.crystals.symmetry_search import SYMPREC, SYSTEMS
+from tests.core.network.random_crystals import SETTINGS, random_crystal
 
 
 def _density(crystal):
@@ -69,6 +79,63 @@ def test_noise_below_the_tolerance_is_symmetrised(crystal_set):
     np.testing.assert_allclose(np.sort(np.linalg.norm(cell.lattice, axis=1)), [2.959, 4.594, 4.594], atol=3e-3)
 
 
+def _noisy(crystal, size, rng):
+    """Return the crystal with each atom moved by normal displacements of a standard deviation in Å."""
+    moves = rng.normal(scale=size, size=(len(crystal.atomic_numbers), 3)) @ np.linalg.inv(crystal.lattice)
+    return crystal._replace(fractional_positions=crystal.fractional_positions + moves)
+
+
+def _invariants(crystal):
+    """Return what no description changes: counts, lengths of the reduced lattice, distances of all pairs of atoms."""
+    cell = canonical_cell(crystal)
+    near = np.array(list(np.ndindex(3, 3, 3))) - 1
+    vectors = cell.fractional_positions[:, None, None] - cell.fractional_positions[:, None] + near
+    distances = np.linalg.norm(vectors @ cell.lattice, axis=-1).min(axis=-1)
+    counts = (len(cell.atomic_numbers), len(cell.operations), len(cell.frames), cell.symmetry_known)
+    lengths = np.linalg.norm(cell.lattice, axis=1)
+    return counts, np.concatenate([np.sort(lengths), np.sort(distances, axis=None)])
+
+
+def _assert_same(found, expected):
+    assert found[0] == expected[0]
+    np.testing.assert_allclose(found[1], expected[1], atol=1e-7)
+
+
+@pytest.mark.parametrize('noise', [0, 0.1, 0.15, 0.3, 1, 3])
+@pytest.mark.parametrize('system', SYSTEMS)
+def test_descriptions_of_noisy_crystals_have_one_canonical_cell(system, noise):
+    """At 0.1 to 0.3 times the tolerance, some operations are within it and others are not."""
+    rng = np.random.default_rng(SYSTEMS.index(system))
+    for hall in SETTINGS[system]:
+        crystal = _noisy(random_crystal(system, hall, rng), noise * SYMPREC, rng)
+        expected = _invariants(crystal)
+        _assert_same(_invariants(rotate(crystal, random_orthogonal(rng))), expected)
+        for change in DESCRIPTIONS.values():
+            _assert_same(_invariants(change(crystal, rng)), expected)
+
+
+@pytest.mark.parametrize('centred', [False, True])
+def test_elongated_cells_near_the_tolerance(centred):
+    """Operations within 0.8 of the tolerance are all found, although atoms are on both sides of the faces."""
+    rng = np.random.default_rng(0)
+    lattice = np.array([[4.2, 0, 0], [-2.1, 2.1 * np.sqrt(3), 0], [0, 0, 48]])
+    heights = np.array([0, 0.05, 0.11, 0.18, 0.26])
+    axes = np.array([[0, 0], [1 / 3, 2 / 3], [2 / 3, 1 / 3]])[[0, 1, 0, 2, 1]]
+    positions = np.column_stack([axes, heights])
+    numbers = np.array([48, 53, 30, 53, 16])
+    if centred:
+        shifts = np.array([[0, 0, 0], [2 / 3, 1 / 3, 1 / 3], [1 / 3, 2 / 3, 2 / 3]])
+        positions, numbers = (positions[:, None] + shifts).reshape(-1, 3), np.repeat(numbers, 3)
+    ideal = Crystal('stack', lattice, numbers, positions)
+    for _ in range(10):
+        moves = rng.normal(size=positions.shape)
+        moves *= 0.4 * SYMPREC * rng.uniform(0.5, 1, (len(moves), 1)) / np.linalg.norm(moves, axis=1, keepdims=True)
+        crystal = ideal._replace(fractional_positions=positions + moves @ np.linalg.inv(lattice))
+        for change in (shift_origin, permute_atoms, change_cell, make_supercell):
+            cell = canonical_cell(change(crystal, rng))
+            assert (len(cell.atomic_numbers), len(cell.operations)) == (5, 6)
+
+
 def test_cell_keeps_the_density(crystal_set):
     for crystal in crystal_set:
         cell = canonical_cell(crystal)
@@ -89,7 +156,7 @@ def test_projection_is_the_invariant_part(crystal_set):
 
 
 def test_without_a_space_group_the_given_cell_is_kept():
-    """Two atoms of one kind within the tolerance: spglib finds no space group."""
+    """Two atoms of one kind within the tolerance: no space group is found."""
     close = Crystal('close', np.eye(3) * 4, np.array([8, 8]), np.array([[0, 0, 0], [0.001, 0, 0]]))
     cell = canonical_cell(close)
     assert not cell.symmetry_known

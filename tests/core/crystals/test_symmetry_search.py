@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import spglib
 
 from aiida_goectp.core.crystals import Crystal, CrystalSet, read_structures
+from aiida_goectp.core.crystals.equivalent import change_cell, make_supercell
 from aiida_goectp.core.crystals.symmetry_search import (
+    SYMPREC,
     SYSTEMS,
     crystal_system,
     crystal_systems,
@@ -35,6 +38,38 @@ def test_failures_are_none_without_a_warning(recwarn):
     assert find_symmetry(flat.lattice, flat.fractional_positions, flat.atomic_numbers) is None
     assert crystal_systems(CrystalSet.from_crystals([flat])).tolist() == ['unknown']
     assert not recwarn.list
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, 1e300, 1e-300])
+def test_extreme_lattices_have_no_symmetry(value):
+    assert find_symmetry(np.diag([value, 4, 4]), np.zeros((1, 3)), np.array([8])) is None
+
+
+def test_cells_without_atoms_and_positions_that_are_no_numbers():
+    assert find_symmetry(np.eye(3), np.zeros((0, 3)), np.zeros(0, np.int16)) is None
+    assert find_symmetry(np.eye(3), np.full((1, 3), np.nan), np.array([8])) is None
+
+
+def test_the_operations_are_those_of_spglib():
+    """Same rotations, translations, primitive lattice and equivalent atoms, in cells as published and in others."""
+    rng = np.random.default_rng(0)
+    for given in list(read_structures([PETOUSIS]))[::5]:
+        for crystal in (given, change_cell(given, rng), make_supercell(given, rng)):
+            lattice, positions, numbers = crystal.lattice, crystal.fractional_positions, crystal.atomic_numbers
+            found = find_symmetry(lattice, positions, numbers)
+            expected = spglib.get_symmetry_dataset((lattice, positions, numbers), symprec=SYMPREC)
+            assert found.number == expected.number, crystal.id
+            assert len(found.rotations) == len(expected.rotations), crystal.id
+            difference = found.translations[:, None] - expected.translations
+            shift = np.linalg.norm((difference - np.rint(difference)) @ lattice, axis=2)
+            same = (found.rotations[:, None] == expected.rotations).all(axis=(2, 3)) & (shift < SYMPREC)
+            assert same.any(axis=1).all(), crystal.id
+            assert same.any(axis=0).all(), crystal.id
+            change = found.primitive_lattice @ np.linalg.inv(expected.primitive_lattice)
+            np.testing.assert_allclose(change, np.rint(change), atol=1e-2)
+            assert abs(np.linalg.det(change)) == pytest.approx(1, abs=1e-2)
+            pairs = {*zip(found.mapping_to_primitive.tolist(), expected.mapping_to_primitive.tolist(), strict=True)}
+            assert len(pairs) == found.mapping_to_primitive.max() + 1 == max(expected.mapping_to_primitive) + 1
 
 
 def test_a_rutile_supercell():

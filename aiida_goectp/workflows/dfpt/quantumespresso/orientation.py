@@ -9,7 +9,7 @@ from aiida import orm
 from aiida.engine import calcfunction
 
 from aiida_goectp.core.crystals import Crystal
-from aiida_goectp.core.crystals.symmetry_search import Symmetry, find_symmetry
+from aiida_goectp.core.crystals.symmetry_search import find_symmetry, standard_orientation
 from aiida_goectp.data.crystals import crystal_from_structure
 from aiida_goectp.workflows.dfpt.rotation import rotate_structure
 
@@ -46,15 +46,8 @@ def standard_rotation(crystal: Crystal) -> np.ndarray:
 
     :return: (3, 3), to be applied to column vectors; exactly the identity if the axes are there already
     """
-    found = _symmetry(crystal)
-    if found is None:
-        return np.eye(3)
-    rotation = found.standard_rotation
-    return np.eye(3) if np.abs(rotation - np.eye(3)).max() < 1e-6 else rotation
-
-
-def _symmetry(crystal: Crystal) -> Symmetry | None:
-    return find_symmetry(crystal.lattice, crystal.fractional_positions, crystal.atomic_numbers, _SYMPREC)
+    rotation = standard_orientation(crystal.lattice, crystal.fractional_positions, crystal.atomic_numbers, _SYMPREC)
+    return np.eye(3) if rotation is None or np.abs(rotation - np.eye(3)).max() < 1e-6 else rotation
 
 
 @calcfunction
@@ -82,7 +75,7 @@ def special_points(crystal: Crystal, distance: float) -> tuple[list[int], list[f
         raise ValueError(f'kpoints_distance: {distance} 1/Å; give a positive number, for example 0.65')
     lengths = 2 * np.pi * np.linalg.norm(np.linalg.inv(crystal.lattice), axis=0)
     mesh = np.maximum(np.ceil(lengths / distance - 1e-6), 1).astype(int)
-    found = _symmetry(crystal)
+    found = find_symmetry(crystal.lattice, crystal.fractional_positions, crystal.atomic_numbers, _SYMPREC)
     if found is None:
         return mesh.tolist(), [0.0, 0.0, 0.0]
     if found.number >= 195 and len(set(mesh)) == 1:
