@@ -22,6 +22,7 @@ from aiida_goectp.core.dielectric.gamma_modes import from_blocks
 from aiida_goectp.core.dielectric.metrics import compare
 from aiida_goectp.core.dielectric.predictions import FLAG_NAMES, Predictions
 from aiida_goectp.core.learning.lattice.labels import LatticeLabels
+from aiida_goectp.core.learning.model_cache import cached_model
 from aiida_goectp.core.learning.predict import predict_crystals
 from aiida_goectp.core.network.preparation import prepare
 
@@ -248,7 +249,11 @@ def main() -> None:
     parser.add_argument('--part', default='validation')
     parser.add_argument('--crystals', nargs='*', default=[], help='ids of crystals to print, of any part')
     parser.add_argument('--figures', type=Path)
+    parser.add_argument('--floor', type=float, help='eV/Å², instead of that of the model: see bounded_inverse')
     options = parser.parse_args()
+    if options.floor is not None:
+        for network in cached_model(options.model, 'cpu').members:
+            network.floor = options.floor
     data = Dataset.load(options.data)
     found = evaluate(options.model, data.part(options.split, options.part))
     modes = modes_of(found)

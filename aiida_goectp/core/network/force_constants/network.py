@@ -44,8 +44,8 @@ class ForceConstantNetwork(nn.Module):
     """Covariant network with heads for ε_∞, Born charges and force constants at Γ.
 
     :param architecture: ``options``: numbers of channels (``scalars``, ``vectors``, ``tensors``), ``layers``,
-        ``radial`` functions, ``width`` of the heads, ``floor`` of a prediction (eV/Å², see :func:`.bounded_inverse`) and ``dropout``;
-        ``functionals`` if the network is conditioned on the functional of the labels
+        ``radial`` functions, ``width`` of the heads, ``floor`` of a prediction (eV/Å², see :func:`.bounded_inverse`)
+        and ``dropout``; ``functionals`` if the network is conditioned on the functional of the labels
     :param targets: electronic and ionic
     :raises ValueError: unknown option or target
     """
