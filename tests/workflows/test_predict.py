@@ -184,7 +184,7 @@ def expected(crystals, model):
 
 def check(node, expected):
     predictions = node.outputs.predictions.predictions
-    np.testing.assert_allclose(predictions.total, expected.total, rtol=1e-5)
+    np.testing.assert_allclose(predictions.total, expected.total, rtol=1e-5, atol=1e-9)
     assert list(predictions.hashes) == list(expected.hashes)
 
 
