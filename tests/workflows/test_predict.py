@@ -233,8 +233,8 @@ def test_job_out_of_memory(run_broken, expected):
 
 @pytest.mark.slow
 def test_job_that_reaches_its_wall_time(run_broken, expected):
-    overrides = {'batch_atoms': 4, 'device': 'cpu', 'metadata': {'options': {'max_wallclock_seconds': 30}}}
-    _, node = run_broken('slow=8', goectp=overrides)
+    overrides = {'batch_atoms': 4, 'device': 'cpu', 'metadata': {'options': {'max_wallclock_seconds': 60}}}
+    _, node = run_broken('slow=20', goectp=overrides)
     assert node.is_finished_ok, node.exit_message
     jobs = jobs_of(node)
     assert [job.exit_status for job in jobs] == [322, 0]
