@@ -33,6 +33,11 @@ __all__ = (
 # moyopy warns of each supercell with fewer operations than its primitive cell, which canonical_cell searches again
 logging.getLogger('moyo').setLevel(logging.ERROR)
 
+_MOST_ELONGATED = 500.0
+"""longest over shortest vector of a reduced cell; moyopy 0.21 does not return from a search beyond about 2,500"""
+_SHORTEST = 0.3
+"""Å, vector of a reduced cell, below any distance of atoms; moyopy 0.21 does not return from some shorter ones"""
+
 SYMPREC = 1e-2
 """Å, default tolerance: atoms closer to a symmetric position are on it (the usual choice for relaxed crystals)"""
 
@@ -65,8 +70,9 @@ def find_symmetry(
 
     An operation is accepted if it maps each atom to within ``symprec`` of an atom of the same element, after the shift
     that fits all atoms best, and preserves the lengths and angles of the lattice within ``symprec``. If the accepted
-    operations form no group, moyopy tightens or loosens the tolerance until they do. None of this depends on the
-    choice of cell, origin, atom order or orientation, apart from crystals within rounding of the tolerance.
+    operations form no group, moyopy tightens or loosens the tolerance until they do. These criteria do not depend on
+    the choice of cell, origin, atom order or orientation. In a cell that is more than 500 times as long as thick, or
+    that repeats within 0.3 Å, none is found.
 
     The cell is reduced first, and the origin is moved to where no atom is near a face: moyopy (up to 0.21 at least)
     pads an elongated cell by less than ``symprec`` along its short axes and misses pairs of atoms on both sides of a
@@ -84,6 +90,9 @@ def find_symmetry(
     try:
         basis, transform = moyopy.minkowski_reduce(np.asarray(lattice, dtype=np.float64).tolist())
         reduced, change = np.array(basis), np.array(transform)  # reduced = changeᵀ @ lattice
+        lengths = np.linalg.norm(reduced, axis=1)
+        if lengths.min() < _SHORTEST or lengths.max() > _MOST_ELONGATED * lengths.min():
+            return None
         back = np.rint(np.linalg.inv(change))
         inside = positions @ back.T
         origin = _largest_gaps(inside)

@@ -45,6 +45,13 @@ def test_extreme_lattices_have_no_symmetry(value):
     assert find_symmetry(np.diag([value, 4, 4]), np.zeros((1, 3)), np.array([8])) is None
 
 
+@pytest.mark.timeout(30)
+def test_the_search_in_a_cell_of_extreme_shape_returns():
+    assert find_symmetry(np.diag([0.96, 3.5, 9686]), np.zeros((1, 3)), np.array([8])) is None
+    assert find_symmetry(np.diag([5.6, 0.84, 0.016]), np.zeros((1, 3)), np.array([8])) is None
+    assert find_symmetry(np.diag([4, 4, 800]), np.zeros((1, 3)), np.array([8])).number == 123
+
+
 def test_cells_without_atoms_and_positions_that_are_no_numbers():
     assert find_symmetry(np.eye(3), np.zeros((0, 3)), np.zeros(0, np.int16)) is None
     assert find_symmetry(np.eye(3), np.full((1, 3), np.nan), np.array([8])) is None
