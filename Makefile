@@ -21,6 +21,7 @@ TORCH := torch==2.13.0
 WORKERS ?= 2
 # of make fuzz
 SECONDS ?= 600
+SEED ?= 0
 STRUCTURES ?= examples/structures
 PROPERTIES ?= $(wildcard $(STRUCTURES)/properties.csv)
 CAMPAIGN ?= examples/campaign.yaml
@@ -48,8 +49,8 @@ campaign: $(VENV)/.quantumespresso .aiida/.ready ## active learning with Quantum
 test: lint .aiida/.ready ## run lint and the tests; CI=true includes the slow ones
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(filter true 1,$(CI)),,-m "not slow and not services") $(PYTEST)
 
-fuzz: $(VENV)/.fuzz ## run all readers on damaged files, guided by coverage; SECONDS=600 in all
-	$(BIN)/python fuzz/run.py --seconds $(SECONDS)
+fuzz: $(VENV)/.fuzz ## run all readers on damaged files, guided by coverage; SECONDS=600 in all, SEED=0 (random)
+	$(BIN)/python fuzz/run.py --seconds $(SECONDS) --seed $(SEED)
 
 lint: $(VENV)/.tests ## run ruff, format check and mypy
 	$(BIN)/ruff check .

@@ -51,7 +51,7 @@ def guarded(reader: Callable[[bytes], object]) -> Callable[[bytes], None]:
     return read
 
 
-def fuzz(name: str, seconds: int) -> int:
+def fuzz(name: str, seconds: int, seed: int) -> int:
     """Run one reader in a child process, and return its process number."""
     found, crashes = HERE / 'found' / name, HERE / 'crashes'
     for folder in (found, crashes):
@@ -67,6 +67,7 @@ def fuzz(name: str, seconds: int) -> int:
         'timeout': TIMEOUT,
         'rss_limit_mb': LIMIT_MB,
         'max_len': MAX_LENGTH,
+        'seed': seed,
         'artifact_prefix': f'{crashes}/{name}-',
         'print_final_stats': 1,
         'verbosity': 1,
@@ -90,7 +91,7 @@ def result(name: str, status: int) -> dict[str, object]:
     return {'reader': name, **{key: int(found[-1]) if found else 0 for key, found in numbers.items()}, 'result': text}
 
 
-def main(names: Iterable[str], seconds: int, processes: int) -> int:
+def main(names: Iterable[str], seconds: int, processes: int, seed: int) -> int:
     """Run readers, several at a time, and print a table; return the number of failures."""
     waiting, running, results = list(names), dict[int, str](), []
     each = max(1, seconds * processes // len(waiting))
@@ -98,7 +99,7 @@ def main(names: Iterable[str], seconds: int, processes: int) -> int:
     while waiting or running:
         while waiting and len(running) < processes:
             name = waiting.pop(0)
-            running[fuzz(name, each)] = name
+            running[fuzz(name, each, seed)] = name
         child, status = os.wait()
         results.append(result(running.pop(child), os.waitstatus_to_exitcode(status)))
         print('{reader:18} {inputs:8} inputs  coverage {covered:5}  {memory_mb:5} MB  {result}'.format(**results[-1]))
@@ -113,7 +114,8 @@ if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--seconds', type=int, default=600, help='of all readers together')
     parser.add_argument('--processes', type=int, default=1, help='readers at a time')
+    parser.add_argument('--seed', type=int, default=0, help='of the random changes; default: another in each run')
     parser.add_argument('readers', nargs='*', help=f'default: all of {", ".join(READERS)}')
     given = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)
-    sys.exit(1 if main(given.readers or READERS, given.seconds, given.processes) else 0)
+    sys.exit(1 if main(given.readers or READERS, given.seconds, given.processes, given.seed) else 0)

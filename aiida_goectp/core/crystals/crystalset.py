@@ -49,7 +49,11 @@ class _Failures(Stored):
         """Return the failures, decoded from an array if necessary."""
         if isinstance(value, np.ndarray):
             value = check_shape(label, name, value, (None, 3), 'U').tolist()
-        return tuple(Failure(*item) for item in value)
+        failures = tuple(Failure(*item) for item in value)
+        for number, failure in enumerate(failures, 1):
+            if not failure.code or not failure.message:
+                raise FormatError(f'{label}: row {number} of {name!r} ({failure.id!r}) lacks its code or its message')
+        return failures
 
     def encode(self, name: str, value: Any) -> dict[str, np.ndarray]:
         """Return one array, (m, 3)."""

@@ -169,6 +169,8 @@ def arrays_of(crystals: CrystalSet) -> dict[str, np.ndarray]:
         ('ids', lambda a: np.array(['a', 'a', 'b']), "'a'"),
         ('ids', lambda a: np.arange(3), "'ids'"),
         ('failures', lambda a: a[:, :2], "'failures'"),
+        ('failures', lambda a: np.array([['d', '', 'flat']]), "'failures'"),
+        ('failures', lambda a: np.array([['d', 'bad_lattice', '']]), "'failures'"),
         ('property:n', lambda a: a[:2], "'property.n'"),
         ('property:n', lambda a: a.astype('M8[s]'), "'property.n'"),
         *((name, None, f"'{name}'") for name in ('lattices', 'atom_offsets', 'ids', 'failures')),
