@@ -31,6 +31,7 @@ LAYERS = (
     'calculations',
     'parsers',
     'workflows',
+    'report',
     'cli',
 )
 MAX_FILES = 20

@@ -9,15 +9,12 @@ import click
 from aiida import orm
 from aiida.plugins import DataFactory, WorkflowFactory
 
-from aiida_goectp.calculations.campaign import read_history
-from aiida_goectp.core.selection.history import History
 from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.workflows.dfpt.gates import evaluate_gates
 
 __all__ = (
     'gate_results',
     'is_campaign',
-    'last_history',
     'latest_campaigns',
     'latest_node',
     'latest_screen',
@@ -25,8 +22,6 @@ __all__ = (
 )
 
 _CAMPAIGN = 'ActiveLearningWorkChain'
-_HISTORIES = ('record_retraining', 'record_round', 'begin_history')
-"""calcfunctions that create a history"""
 
 
 def latest_node(entry_point: str) -> Any:
@@ -62,16 +57,6 @@ def latest_campaigns(number: int) -> list[orm.WorkChainNode]:
     query = orm.QueryBuilder().append(orm.WorkChainNode, filters={'attributes.process_label': _CAMPAIGN})
     found: list[orm.WorkChainNode] = query.order_by({orm.WorkChainNode: {'id': 'desc'}}).limit(number).all(flat=True)
     return found
-
-
-def last_history(campaign: orm.WorkChainNode) -> History | None:
-    """Return the current history of a campaign: the output, the last one written, or that of the extended campaign."""
-    if 'history' in campaign.outputs:
-        return read_history(campaign.outputs.history)
-    written = [call for call in campaign.called if call.process_label in _HISTORIES and 'result' in call.outputs]
-    if written:
-        return read_history(max(written, key=lambda call: int(call.pk or 0)).outputs.result)
-    return read_history(campaign.inputs.extend.history) if 'extend' in campaign.inputs else None
 
 
 def gate_results(response: DielectricData) -> list[orm.Dict]:

@@ -89,9 +89,9 @@ def _launch(builder: Any, here: bool) -> None:
 
 
 def _print_report(node: Any, rows: int) -> None:
-    from aiida_goectp.cli.campaign.report import campaign_report
     from aiida_goectp.cli.views.campaigns import show_campaign
     from aiida_goectp.cli.views.progress import status_line
+    from aiida_goectp.report.campaigns import campaign_report
 
     echo.echo(status_line(node))
     show_campaign(campaign_report(node), rows)
@@ -130,11 +130,11 @@ def campaign_status(campaign: Any, number: int) -> None:
 @decorators.with_dbenv()
 def campaign_report(campaign: Any, rows: int, as_json: bool) -> None:
     """Show rounds, models, best crystals and cost of CAMPAIGN."""
-    from aiida_goectp.cli.campaign import report
+    from aiida_goectp.report import campaigns
 
     node = _checked(campaign)
     if as_json:
-        echo.echo(json_text(report.campaign_report(node), 2), keep='\n')
+        echo.echo(json_text(campaigns.campaign_report(node), 2), keep='\n')
     else:
         _print_report(node, rows)
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from aiida import orm
 
-from aiida_goectp.cli.queries import last_history
 from aiida_goectp.cli.views.training import training_line
-from aiida_goectp.cli.views.words import counted
 from aiida_goectp.core.selection.history import History
 from aiida_goectp.core.selection.history_summary import best_verified
+from aiida_goectp.report.words import counted
+from aiida_goectp.workflows.campaign.state import last_history
 from aiida_goectp.workflows.campaign.stop import stop_requested
 from aiida_goectp.workflows.dfpt.base import DfptWorkChain
 from aiida_goectp.workflows.submit_once import called_by_label

@@ -9,8 +9,8 @@ from rich.table import Table
 
 from aiida_goectp.cli import echo
 from aiida_goectp.cli.views.tables import make_table, show_table, table_title, text_of
-from aiida_goectp.cli.views.words import OUTCOME_REASONS, PART_SYMBOLS, STABILITY, counted, percent, probability
 from aiida_goectp.core.formats.numbers import with_deviation
+from aiida_goectp.report.words import OUTCOME_REASONS, PART_SYMBOLS, STABILITY, counted, percent, probability
 
 __all__ = ('show_campaign',)
 
@@ -18,7 +18,7 @@ __all__ = ('show_campaign',)
 def show_campaign(report: Mapping[str, Any], rows: int) -> None:
     """Print rounds, models, best values, picks without value, and a summary.
 
-    :param report: see :func:`aiida_goectp.cli.campaign.report.campaign_report`
+    :param report: see :func:`aiida_goectp.report.campaigns.campaign_report`
     :param rows: maximum number of rows per table
     """
     merit = report['figure_of_merit']

@@ -6,9 +6,9 @@ import numpy as np
 from rich.table import Table
 
 from aiida_goectp.cli.views.tables import make_table, table_title
-from aiida_goectp.cli.views.words import STABILITY, probability
 from aiida_goectp.core.formats.numbers import with_deviation
 from aiida_goectp.core.selection.picks import Picks
+from aiida_goectp.report.words import STABILITY, probability
 
 __all__ = ('picks_table',)
 

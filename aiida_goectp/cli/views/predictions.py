@@ -7,12 +7,12 @@ from rich.table import Table
 
 from aiida_goectp.cli import echo
 from aiida_goectp.cli.views.tables import make_table, show_table, table_title
-from aiida_goectp.cli.views.words import PART_SYMBOLS, flag_words
 from aiida_goectp.core.dielectric.predictions import Predictions, flag_names
 from aiida_goectp.core.dielectric.tensors import eigenvalues, polycrystalline_average
 from aiida_goectp.core.executable.output import NO_STATIC_PERMITTIVITY
 from aiida_goectp.core.formats.numbers import with_deviation, with_deviations
 from aiida_goectp.data.predictions import PredictionsData
+from aiida_goectp.report.words import PART_SYMBOLS, flag_words
 
 __all__ = ('predictions_table', 'show_predictions')
 

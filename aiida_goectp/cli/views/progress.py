@@ -15,8 +15,8 @@ from aiida_goectp.cli import echo
 from aiida_goectp.cli.queries import is_campaign
 from aiida_goectp.cli.views.campaign_status import campaign_status
 from aiida_goectp.cli.views.training import training_line
-from aiida_goectp.cli.views.words import duration
 from aiida_goectp.core.formats.json_input import parse_json
+from aiida_goectp.report.words import duration
 from aiida_goectp.workflows.screen import ScreenWorkChain
 
 __all__ = ('run_and_report', 'status_line')

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from aiida_goectp.cli import echo
 from aiida_goectp.cli.views.tables import make_table, show_table, text_of
-from aiida_goectp.cli.views.words import GATE_RESULTS, PART_SYMBOLS
 from aiida_goectp.data.dielectric import DielectricData
+from aiida_goectp.report.words import GATE_RESULTS, PART_SYMBOLS
 
 __all__ = ('gates_table', 'is_diagonal', 'show_response', 'tensor_text')
 

@@ -9,8 +9,8 @@ from aiida import orm
 
 from aiida_goectp.calculations.monitors import read_remote
 from aiida_goectp.calculations.train import TrainCalculation
-from aiida_goectp.cli.views.words import counted, duration
 from aiida_goectp.core.formats.json_input import parse_json
+from aiida_goectp.report.words import counted, duration
 
 __all__ = ('training_line',)
 

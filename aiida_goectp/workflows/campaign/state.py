@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from aiida import orm
 
-__all__ = ('campaign_state',)
+from aiida_goectp.calculations.campaign import read_history
+from aiida_goectp.core.selection.history import History
+
+__all__ = ('campaign_state', 'last_history')
+
+_HISTORIES = ('record_retraining', 'record_round', 'begin_history')
+"""calcfunctions that create a history"""
 
 
 def campaign_state(node: orm.WorkChainNode) -> dict[str, orm.Data]:
@@ -21,3 +27,13 @@ def campaign_state(node: orm.WorkChainNode) -> dict[str, orm.Data]:
     if 'model' in inputs:
         kept['model'] = inputs.model
     return {**kept, **state}
+
+
+def last_history(campaign: orm.WorkChainNode) -> History | None:
+    """Return the current history of a campaign: the output, the last one written, or that of the extended campaign."""
+    if 'history' in campaign.outputs:
+        return read_history(campaign.outputs.history)
+    written = [call for call in campaign.called if call.process_label in _HISTORIES and 'result' in call.outputs]
+    if written:
+        return read_history(max(written, key=lambda call: int(call.pk or 0)).outputs.result)
+    return read_history(campaign.inputs.extend.history) if 'extend' in campaign.inputs else None

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from aiida_goectp.cli.queries import last_history
 from aiida_goectp.core.crystals.elements import formula
 from aiida_goectp.core.selection.history import History
 from aiida_goectp.core.selection.history_summary import best_verified, not_accepted, summarise_rounds
-from aiida_goectp.workflows.campaign.state import campaign_state
+from aiida_goectp.workflows.campaign.state import campaign_state, last_history
 
 __all__ = ('campaign_report',)
 

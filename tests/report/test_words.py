@@ -2,8 +2,8 @@
 
 import pytest
 
-from aiida_goectp.cli.views.words import GATE_RESULTS, counted, duration, flag_words, percent, spaced
 from aiida_goectp.core.dielectric.predictions import FLAG_NAMES
+from aiida_goectp.report.words import GATE_RESULTS, counted, duration, flag_words, percent, spaced
 
 
 def test_every_flag_has_a_text():

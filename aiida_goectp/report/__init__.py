@@ -1,0 +1,1 @@
+"""Results of nodes for readers: figures, reports, provenance, and words for codes."""
