@@ -66,10 +66,10 @@ def backtest(dataset: Any, output: Path, model: str | None, processes: int, quie
     and discovery.png in the output folder.
     """
     from aiida_goectp.cli.views.backtests import discovery_table, report_progress
-    from aiida_goectp.cli.views.tables import show_table
     from aiida_goectp.core.datasets.dataset import Dataset
     from aiida_goectp.core.figures import discovery_figure, save_figure
     from aiida_goectp.core.formats.model_card import model_hash, resolve_model
+    from aiida_goectp.core.formats.text_tables import show_table
     from aiida_goectp.core.selection.backtest import BacktestStore, make_hidden_pool, run_backtest
 
     try:

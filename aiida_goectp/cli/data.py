@@ -84,7 +84,7 @@ def _list(kind: str, columns: tuple[str, ...], past_days: int | None, raw: bool)
     from aiida.common import timezone
     from aiida.orm import QueryBuilder
 
-    from aiida_goectp.cli.views.tables import make_table, show_table
+    from aiida_goectp.core.formats.text_tables import make_table, show_table
 
     cls = DataFactory(f'goectp.{kind}')
     filters = {} if past_days is None else {'ctime': {'>': timezone.now() - timedelta(days=past_days)}}

@@ -32,8 +32,8 @@ def model_list() -> None:
     from aiida.orm import QueryBuilder
 
     from aiida_goectp.cli.views.models import ModelEntry, model_table
-    from aiida_goectp.cli.views.tables import show_table
     from aiida_goectp.core.formats.model_card import shipped_models
+    from aiida_goectp.core.formats.text_tables import show_table
     from aiida_goectp.data.model import ModelData
 
     models = {entry.content_hash: entry for entry in map(_shipped, shipped_models())}

@@ -1,33 +1,28 @@
-"""Text for codes and numbers: parts of a tensor, flags, gate results, outcomes, durations, counts.
+"""Text for codes and numbers: gate results, outcomes, durations, counts.
 
 Nodes and files contain codes; tables and status lines take their text from here. The text of the reasons in rankings
-and picks is that of :mod:`aiida_goectp.core.selection.reasons`.
+and picks is that of :mod:`aiida_goectp.core.selection.reasons`, that of flags and parts of a tensor is in
+:mod:`aiida_goectp.core.dielectric`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from math import isnan
 
 from aiida_goectp.core.dielectric.gate_codes import VerdictLabel
-from aiida_goectp.core.dielectric.tensors import PARTS
 from aiida_goectp.core.selection.history import UNFINISHED
 
 __all__ = (
     'GATE_RESULTS',
     'OUTCOME_REASONS',
-    'PART_SYMBOLS',
     'STABILITY',
     'counted',
     'duration',
-    'flag_words',
     'percent',
     'probability',
     'spaced',
 )
-
-PART_SYMBOLS = dict(zip(PARTS, ('ε∞', 'ε ionic', 'ε total'), strict=True))
-"""symbol of each part of a dielectric tensor"""
 
 STABILITY = 'stable'
 """column of the predicted probability that a crystal has no unstable mode"""
@@ -40,22 +35,6 @@ OUTCOME_REASONS: Mapping[str, str] = {
     UNFINISHED: 'not computed yet',
 }
 """reason of an outcome of a pick, where the history contains none"""
-
-_FLAGS = {
-    'unseen_element': 'element not in the training set',
-    'symmetry_unknown': 'symmetry unknown',
-    'unlike_training': 'unlike the training set',
-    'soft_mode': 'soft mode',
-    'unstable': 'unstable mode',
-}
-
-
-def flag_words(names: Iterable[str]) -> str:
-    """Return the text of the flags of a prediction.
-
-    :param names: of :data:`aiida_goectp.core.dielectric.predictions.FLAG_NAMES`
-    """
-    return ', '.join(_FLAGS.get(name, name) for name in names)
 
 
 def spaced(code: str) -> str:

@@ -147,9 +147,9 @@ def infrared(
     import numpy as np
 
     from aiida_goectp.cli.phonons.tables import spectra_table
-    from aiida_goectp.cli.views.tables import show_table
     from aiida_goectp.core.dielectric.infrared import default_range, infrared_spectra
     from aiida_goectp.core.figures import infrared_figure, save_figure
+    from aiida_goectp.core.formats.text_tables import show_table
 
     for path, hint in ((output, '--output'), (figure, '--figure')):
         if path is not None:

@@ -9,15 +9,15 @@ from rich.text import Text
 from aiida_goectp.cli import echo
 from aiida_goectp.cli.phonons.sources import PhononSource
 from aiida_goectp.cli.views.responses import tensor_text
-from aiida_goectp.cli.views.tables import make_table, show_table, table_title
 from aiida_goectp.core.crystals.elements import symbols_of
 from aiida_goectp.core.dielectric.gamma_modes import WAVENUMBER, degenerate_modes, mode_groups
 from aiida_goectp.core.dielectric.infrared import InfraredSpectra, axis_name
-from aiida_goectp.core.dielectric.predictions import flag_names
+from aiida_goectp.core.dielectric.predictions import flag_names, flag_words
 from aiida_goectp.core.dielectric.response import DielectricResponse
 from aiida_goectp.core.executable.output import NO_STATIC_PERMITTIVITY
 from aiida_goectp.core.formats.numbers import with_deviation
-from aiida_goectp.report.words import counted, flag_words
+from aiida_goectp.core.formats.text_tables import make_table, show_table, table_title
+from aiida_goectp.report.words import counted
 
 __all__ = ('charges_table', 'modes_table', 'show_phonons', 'spectra_table')
 

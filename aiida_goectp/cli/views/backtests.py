@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
-from aiida_goectp.cli.views.tables import make_table
 from aiida_goectp.core.formats.terminal import echo, printable
+from aiida_goectp.core.formats.text_tables import make_table
 from aiida_goectp.core.selection.backtest import BacktestSettings, Summary
 from aiida_goectp.core.selection.backtest.curves import SHARES, random_found, random_needed
 from aiida_goectp.core.selection.backtest.run import Progress

@@ -8,9 +8,10 @@ from typing import Any
 from rich.table import Table
 
 from aiida_goectp.cli import echo
-from aiida_goectp.cli.views.tables import make_table, show_table, table_title, text_of
+from aiida_goectp.core.dielectric.tensors import PART_SYMBOLS
 from aiida_goectp.core.formats.numbers import with_deviation
-from aiida_goectp.report.words import OUTCOME_REASONS, PART_SYMBOLS, STABILITY, counted, percent, probability
+from aiida_goectp.core.formats.text_tables import make_table, show_table, table_title, text_of
+from aiida_goectp.report.words import OUTCOME_REASONS, STABILITY, counted, percent, probability
 
 __all__ = ('show_campaign',)
 

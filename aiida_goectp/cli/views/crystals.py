@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 from rich.table import Table
 
-from aiida_goectp.cli.views.tables import make_table, show_table, table_title
 from aiida_goectp.core.crystals import CrystalSet, Failure
 from aiida_goectp.core.crystals.elements import symbols_of
 from aiida_goectp.core.crystals.property_table import TableReport
 from aiida_goectp.core.crystals.readers import LeftOut, LeftOutFile
+from aiida_goectp.core.formats.text_tables import make_table, show_table, table_title
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.report.words import spaced
 

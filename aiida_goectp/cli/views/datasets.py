@@ -9,13 +9,12 @@ import numpy as np
 
 from aiida_goectp.cli import echo
 from aiida_goectp.cli.views.crystals import failure_table
-from aiida_goectp.cli.views.tables import make_table, show_table, table_title
 from aiida_goectp.core.crystals.elements import formula
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.datasets.splits import SPLIT_PARTS
-from aiida_goectp.core.dielectric.tensors import polycrystalline_average
+from aiida_goectp.core.dielectric.tensors import PART_SYMBOLS, polycrystalline_average
+from aiida_goectp.core.formats.text_tables import make_table, show_table, table_title
 from aiida_goectp.data.dataset import DatasetData
-from aiida_goectp.report.words import PART_SYMBOLS
 
 __all__ = ('is_join_report', 'show_dataset', 'show_join_report')
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
-from aiida_goectp.cli.views.tables import make_table
 from aiida_goectp.core.dielectric.coverage import QUANTITIES
+from aiida_goectp.core.formats.text_tables import make_table
 
 __all__ = ('COVERAGE', 'coverage_table', 'evaluation_table', 'is_evaluation', 'metrics_table')
 

@@ -10,11 +10,11 @@ from rich.table import Table
 
 from aiida_goectp.cli import echo
 from aiida_goectp.cli.views.metrics import COVERAGE, coverage_table, metrics_table
-from aiida_goectp.cli.views.tables import make_table, show_table
 from aiida_goectp.core.crystals.elements import symbols_of
 from aiida_goectp.core.dielectric.tensors import PARTS
 from aiida_goectp.core.formats.model_card import ModelCard
 from aiida_goectp.core.formats.terminal import json_text
+from aiida_goectp.core.formats.text_tables import make_table, show_table
 
 __all__ = ('ModelEntry', 'model_table', 'show_card')
 

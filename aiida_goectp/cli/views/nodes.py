@@ -19,8 +19,8 @@ from aiida_goectp.cli.views.predictions import show_predictions
 from aiida_goectp.cli.views.progress import status_line
 from aiida_goectp.cli.views.rankings import ranking_table, reasons_table, selection_table
 from aiida_goectp.cli.views.responses import gates_table, show_response
-from aiida_goectp.cli.views.tables import show_table
 from aiida_goectp.cli.views.verifications import show_verification
+from aiida_goectp.core.formats.text_tables import show_table
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.dielectric import DielectricData

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from rich.table import Table
 
-from aiida_goectp.cli.views.tables import make_table, table_title
 from aiida_goectp.core.formats.numbers import with_deviation
+from aiida_goectp.core.formats.text_tables import make_table, table_title
 from aiida_goectp.core.selection.picks import Picks
 from aiida_goectp.report.words import STABILITY, probability
 

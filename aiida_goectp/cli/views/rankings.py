@@ -7,11 +7,12 @@ from typing import Any
 
 from rich.table import Table
 
-from aiida_goectp.cli.views.tables import make_table, table_title
-from aiida_goectp.core.dielectric.predictions import flag_names
+from aiida_goectp.core.dielectric.predictions import flag_names, flag_words
+from aiida_goectp.core.dielectric.tensors import PART_SYMBOLS
 from aiida_goectp.core.formats.numbers import with_deviation
+from aiida_goectp.core.formats.text_tables import make_table, table_title
 from aiida_goectp.core.selection.ranking import Ranking
-from aiida_goectp.report.words import PART_SYMBOLS, STABILITY, flag_words, probability
+from aiida_goectp.report.words import STABILITY, probability
 
 __all__ = ('ranking_table', 'reasons_table', 'selection_table')
 

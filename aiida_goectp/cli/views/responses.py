@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from aiida_goectp.cli import echo
-from aiida_goectp.cli.views.tables import make_table, show_table, text_of
+from aiida_goectp.core.dielectric.tensors import PART_SYMBOLS
+from aiida_goectp.core.formats.text_tables import make_table, show_table, text_of
 from aiida_goectp.data.dielectric import DielectricData
-from aiida_goectp.report.words import GATE_RESULTS, PART_SYMBOLS
+from aiida_goectp.report.words import GATE_RESULTS
 
 __all__ = ('gates_table', 'is_diagonal', 'show_response', 'tensor_text')
 

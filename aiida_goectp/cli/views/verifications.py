@@ -10,9 +10,10 @@ from rich.text import Text
 
 from aiida_goectp.cli import echo
 from aiida_goectp.cli.views.responses import is_diagonal, tensor_text
-from aiida_goectp.cli.views.tables import make_table, show_table
 from aiida_goectp.core.dielectric.frequencies import OTHER_CELL
-from aiida_goectp.report.words import PART_SYMBOLS, STABILITY, percent, probability
+from aiida_goectp.core.dielectric.tensors import PART_SYMBOLS
+from aiida_goectp.core.formats.text_tables import make_table, show_table
+from aiida_goectp.report.words import STABILITY, percent, probability
 
 __all__ = ('comparison_table', 'frequencies_table', 'show_verification')
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ from aiida_goectp.core.dielectric.tensors import PARTS
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.table import FILLED, Column, JsonObject, Nested, Table, Text, TextColumn
 
-__all__ = ('DEVIATIONS', 'FLAG_NAMES', 'TENSORS', 'Predictions', 'flag_names')
+__all__ = ('DEVIATIONS', 'FLAG_NAMES', 'TENSORS', 'Predictions', 'flag_names', 'flag_words')
 
 TENSORS = (*PARTS, *(f'{part}_std' for part in PARTS))
 """names of the tensor columns"""
@@ -32,6 +32,14 @@ force constants have a negative optical eigenvalue; such a crystal has no static
 models with force constants set the last two.
 """
 
+_FLAG_WORDS = {
+    'unseen_element': 'element not in the training set',
+    'symmetry_unknown': 'symmetry unknown',
+    'unlike_training': 'unlike the training set',
+    'soft_mode': 'soft mode',
+    'unstable': 'unstable mode',
+}
+
 _Tensors = Annotated[np.ndarray, Column('<f8', ('rows', 3, 3))]
 _Deviations = Annotated[np.ndarray, Column('<f8', ('rows', 3), fill=np.nan, since=2)]
 _EigenvalueDeviations = Annotated[np.ndarray, Column('<f8', ('rows', 3, 3), fill=np.nan, since=2)]
@@ -40,6 +48,14 @@ _EigenvalueDeviations = Annotated[np.ndarray, Column('<f8', ('rows', 3, 3), fill
 def flag_names(flags: int) -> tuple[str, ...]:
     """Return the names of the bits that are set."""
     return tuple(name for bit, name in enumerate(FLAG_NAMES) if int(flags) >> bit & 1)
+
+
+def flag_words(names: Iterable[str]) -> str:
+    """Return the text of flags, for tables.
+
+    :param names: of :data:`FLAG_NAMES`
+    """
+    return ', '.join(_FLAG_WORDS.get(name, name) for name in names)
 
 
 @dataclass(frozen=True, eq=False)

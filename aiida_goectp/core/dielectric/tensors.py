@@ -12,6 +12,7 @@ from aiida_goectp.core.formats.names import PARTS
 
 __all__ = (
     'PARTS',
+    'PART_SYMBOLS',
     'anisotropy',
     'eigenvalues',
     'polycrystalline_average',
@@ -19,6 +20,9 @@ __all__ = (
     'rotate',
     'symmetrise',
 )
+
+PART_SYMBOLS = dict(zip(PARTS, ('ε∞', 'ε ionic', 'ε total'), strict=True))
+"""symbol of each part of a dielectric tensor, in tables"""
 
 
 def symmetrise(tensor: np.ndarray) -> np.ndarray:

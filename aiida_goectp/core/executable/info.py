@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from aiida_goectp.core.executable.options import complete_model
 from aiida_goectp.core.executable.status import ExecutableError, report_error
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.model_card import ModelCard, model_hash, read_card, resolve_model, shipped_models
@@ -16,7 +17,7 @@ __all__ = ('info',)
 
 
 @click.command()
-@click.argument('model', required=False)
+@click.argument('model', required=False, shell_complete=complete_model)
 @click.option('--json', 'as_json', is_flag=True, help='Print the whole card as one JSON object.')
 def info(model: str | None, as_json: bool) -> None:
     """Describe a MODEL (a file, or the name of a shipped model); without one, list the shipped models."""

@@ -10,7 +10,7 @@ import click
 
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.executable.model_output import echo_metrics
-from aiida_goectp.core.executable.options import FILE, model_options
+from aiida_goectp.core.executable.options import FILE, complete_model, model_options
 from aiida_goectp.core.executable.output_lock import locked_output
 from aiida_goectp.core.executable.status import ExecutableError, Status, record_errors
 from aiida_goectp.core.executable.traininputs import split_dataset, with_functional
@@ -24,7 +24,7 @@ _MAX_MEMBERS = 32
 
 
 @click.command()
-@click.argument('models', nargs=-1, required=True, metavar='MODEL…')
+@click.argument('models', nargs=-1, required=True, metavar='MODEL…', shell_complete=complete_model)
 @click.option('--dataset', required=True, type=FILE, help='Training data of the models: dataset.npz or JSON lines.')
 @click.option(
     '--split', required=True, help='Name of the split, of the dataset or of the split file, used in training.'

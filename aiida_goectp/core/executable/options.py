@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from aiida_goectp.core.executable.status import ExecutableError, report_error
 
 __all__ = (
     'FILE',
     'POSITIVE',
+    'STANDARD_OUTPUT',
+    'complete_model',
     'device_option',
     'model_options',
     'output_option',
@@ -26,9 +29,21 @@ _Command = TypeVar('_Command', bound=Callable[..., Any])
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 POSITIVE = click.IntRange(min=1)
+STANDARD_OUTPUT = Path('-')
+"""value of ``--output`` that stands for standard output"""
+
+
+def complete_model(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+    """Return the shipped models that begin with an incomplete word, or files if none does."""
+    from aiida_goectp.core.formats.model_card import shipped_models
+
+    names = [name for name in shipped_models() if name.startswith(incomplete)]
+    return list(map(CompletionItem, names)) or [CompletionItem(incomplete, type='file')]
 
 
 def _in_existing_folder(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    if value == STANDARD_OUTPUT and parameter.required:
+        report_error(ExecutableError('bad_input', 'a model is not written to standard output; give a file'))
     if value is not None and not value.parent.is_dir():
         report_error(ExecutableError('bad_input', f'{value}: folder {value.parent} does not exist; create it first'))
     return value
@@ -46,7 +61,7 @@ def _known_functional(context: click.Context, parameter: click.Parameter, value:
 def output_option(required: bool, help: str) -> Callable[[_Command], _Command]:
     """Return the option ``--output``, a file in an existing folder."""
     kind = click.Path(dir_okay=False, path_type=Path)
-    return click.option('--output', required=required, type=kind, callback=_in_existing_folder, help=help)
+    return click.option('-o', '--output', required=required, type=kind, callback=_in_existing_folder, help=help)
 
 
 def resume_option(file: str) -> Callable[[_Command], _Command]:

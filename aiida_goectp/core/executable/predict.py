@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
+from aiida_goectp.core.crystals.elements import formula
 from aiida_goectp.core.crystals.readers import read_structures
 from aiida_goectp.core.dielectric.predictions import Predictions
 from aiida_goectp.core.executable.options import (
+    POSITIVE,
+    STANDARD_OUTPUT,
+    complete_model,
     device_option,
     output_option,
     quiet_option,
@@ -22,7 +27,7 @@ from aiida_goectp.core.executable.options import (
     threads_option,
     time_limit_option,
 )
-from aiida_goectp.core.executable.output import json_lines, text, with_failed_rows
+from aiida_goectp.core.executable.output import NO_STATIC_PERMITTIVITY, json_lines, text, with_failed_rows
 from aiida_goectp.core.executable.output_lock import locked_output
 from aiida_goectp.core.executable.partial import PartialFile, identity
 from aiida_goectp.core.executable.progress import Progress
@@ -30,7 +35,8 @@ from aiida_goectp.core.executable.signals import StopSignal
 from aiida_goectp.core.executable.status import ExecutableError, Status, record_errors
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.model_card import read_card, resolve_model
-from aiida_goectp.core.formats.terminal import echo
+from aiida_goectp.core.formats.names import DEFAULT_MODEL
+from aiida_goectp.core.formats.terminal import echo, write_bytes
 from aiida_goectp.core.learning import testing_hooks
 from aiida_goectp.core.learning.results import PredictedBatch, collect
 from aiida_goectp.core.learning.workers import available_cores
@@ -52,8 +58,17 @@ def _number_or_auto(context: click.Context, parameter: click.Parameter, value: s
 
 @click.command()
 @click.argument('source', metavar='INPUT', type=click.Path(path_type=Path))
-@click.option('--model', required=True, help='A model file, or the name of a shipped model (`goectp info` lists them).')
-@output_option(required=False, help='predictions.npz to write.')
+@click.option(
+    '--model',
+    default=DEFAULT_MODEL,
+    show_default=True,
+    shell_complete=complete_model,
+    help='A model file, or the name of a shipped model (`goectp info` lists them).',
+)
+@output_option(required=False, help='predictions.npz to write; - is standard output.')
+@click.option(
+    '-n', '--rows', default=100, show_default=True, type=POSITIVE, help='Maximum number of rows of the printed table.'
+)
 @device_option
 @click.option(
     '--batch-atoms',
@@ -80,12 +95,15 @@ def _number_or_auto(context: click.Context, parameter: click.Parameter, value: s
 def predict(source: Path, output: Path | None, **options: Any) -> None:
     """Predict the dielectric tensors of all crystals of INPUT.
 
-    INPUT is a crystals.npz, a structure file (CIF, POSCAR, extended XYZ, JSON lines) or a folder of such files. For a
-    single structure without --output, tensors, averages and eigenvalues are printed.
+    INPUT is a crystals.npz, a structure file (CIF, POSCAR, extended XYZ, JSON lines) or a folder of such files. Without
+    --output, a single structure is printed with its tensors, several as a table of averages and eigenvalues.
 
     Exit status: 0 finished (failed rows included), 2 bad input or model, 3 no such device, 4 out of memory, 73 output
     cannot be written, 75 interrupted. After 73 and 75 the same command resumes.
     """
+    if options['as_json'] and output == STANDARD_OUTPUT:
+        raise click.UsageError('--json and --output - both write to standard output; give one of them')
+    options['to_stdout'], output = output == STANDARD_OUTPUT, None if output == STANDARD_OUTPUT else output
     stop = StopSignal(options['time_limit'])
     status = Status(Path(f'{output}.status.json') if output else None)
     with locked_output(output, [source, options['model']]), record_errors(status):
@@ -108,9 +126,8 @@ def _read(source: Path, output: Path | None, options: Mapping[str, Any]) -> Crys
         raise ExecutableError('bad_model', str(error)) from error
     # all rows of a crystals.npz are kept, invalid ones too: the caller expects results in its order
     crystals = CrystalSet.load(source) if source.suffix == '.npz' else read_structures([source])
-    rows = len(crystals) + len(crystals.failures)
-    if output is None and not options['as_json'] and rows != 1:
-        raise ExecutableError('bad_input', f'{source} has {rows} crystals; name a file with --output, or use --json')
+    if output is None and not (crystals.failures or len(crystals)):
+        raise ExecutableError('bad_input', f'{source}: contains no crystals; give a file or folder with some')
     return crystals
 
 
@@ -187,11 +204,30 @@ def _write(
         Path(f'{output}.partial').unlink(missing_ok=True)
     rows, failed = len(predictions), int(predictions.failed.sum())
     status.update(state='finished', rows_total=rows, rows_done=rows, rows_failed=failed)
-    if options['as_json']:
+    if options['to_stdout']:
+        buffer = io.BytesIO()
+        predictions.save(buffer)
+        write_bytes(buffer.getvalue())
+    elif options['as_json']:
         for line in json_lines(crystals, predictions):
             echo(line)
-    elif output is None:
+    elif output is None and rows == 1:
         echo(text(crystals, predictions), keep='\n')
+    elif output is None:
+        _print_table(crystals, predictions, options['rows'])
     elif not options['quiet']:
         device = predictions.settings['device']
         echo(f'{rows} crystals, {failed} failed, on {device}: {output}', err=True)
+
+
+def _print_table(crystals: CrystalSet, predictions: Predictions, rows: int) -> None:
+    """Print the first rows, which of them are unstable, and where the tensors are."""
+    from aiida_goectp.core.executable.prediction_table import predictions_table
+    from aiida_goectp.core.formats.text_tables import show_table
+
+    shown = zip(crystals.hashes.tolist()[:rows], crystals, strict=False)
+    formulas = {key: formula(crystal.atomic_numbers) for key, crystal in shown}
+    show_table(predictions_table(predictions, rows, formulas))
+    if len(unstable := predictions.ids[:rows][predictions.unstable[:rows]]):
+        echo(f'{", ".join(unstable)}: {NO_STATIC_PERMITTIVITY}')
+    echo('whole tensors: --json prints them, --output writes them to a file', err=True)

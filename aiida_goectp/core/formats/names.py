@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ('GAP_COLUMN', 'HULL_COLUMN', 'MIN_STABILITY', 'NUMERIC_COLUMNS', 'PARTS', 'SPLIT_PARTS')
+__all__ = ('DEFAULT_MODEL', 'GAP_COLUMN', 'HULL_COLUMN', 'MIN_STABILITY', 'NUMERIC_COLUMNS', 'PARTS', 'SPLIT_PARTS')
+
+DEFAULT_MODEL = 'goectp'
+"""shipped model that is used where none is given"""
 
 PARTS = ('electronic', 'ionic', 'total')
 """parts of the static permittivity: clamped ions, ionic contribution, and their sum"""

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-__all__ = ('CleanErrorsMixin', 'csv_cell', 'echo', 'json_text', 'printable')
+__all__ = ('CleanErrorsMixin', 'csv_cell', 'echo', 'json_text', 'printable', 'write_bytes')
 
 _FORMULA = ('=', '+', '-', '@', '\t', '\r')
 """first characters of a cell that spreadsheets execute (OWASP, CSV injection)"""
@@ -75,6 +75,13 @@ def echo(text: object = '', *, err: bool = False, keep: str = '') -> None:
     :param keep: as for :func:`printable`
     """
     click.echo(printable(text, keep=keep), err=err)
+
+
+def write_bytes(content: bytes) -> None:
+    """Write the content of a file to standard output, unchanged: a file is not displayed, but redirected."""
+    stream = click.get_binary_stream('stdout')
+    stream.write(content)
+    stream.flush()
 
 
 class CleanErrorsMixin(click.Group):

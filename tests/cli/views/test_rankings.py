@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from aiida_goectp.cli.views.predictions import predictions_table
 from aiida_goectp.cli.views.rankings import ranking_table, selection_table
-from aiida_goectp.cli.views.tables import show_table
+from aiida_goectp.core.executable.prediction_table import predictions_table
+from aiida_goectp.core.formats.text_tables import show_table
 from aiida_goectp.core.selection.ranking import rank
 from tests.cli.runner import line_with
 

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 from aiida import orm
 
-from aiida_goectp.cli.views.tables import show_table
 from aiida_goectp.cli.views.verifications import frequencies_table, show_verification
 from aiida_goectp.core.dielectric.frequencies import OTHER_CELL
+from aiida_goectp.core.formats.text_tables import show_table
 from tests.cli.runner import flat, line_with
 
 PARTS = {'strain': 0.0, 'angle': 0.0} | {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from aiida_goectp.core.dielectric.gamma_phonons import GammaPhonons
-from aiida_goectp.core.dielectric.predictions import DEVIATIONS, Predictions, flag_names
+from aiida_goectp.core.dielectric.predictions import DEVIATIONS, FLAG_NAMES, Predictions, flag_names, flag_words
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.npz import read_npz, write_npz
 from tests import tiny
@@ -111,3 +111,11 @@ def test_phonons_belong_to_all_rows(table, tmp_path):
     replace(table, phonons=GammaPhonons.empty(6)).save(path)
     assert len(Predictions.load(path).take([1, 2]).phonons) == 2
     assert len(Predictions.join([table, Predictions.load(path)]).phonons) == 12
+
+
+def test_every_flag_has_a_text():
+    texts = [flag_words([name]) for name in FLAG_NAMES]
+    assert len(set(texts)) == len(FLAG_NAMES)
+    assert not set(texts) & set(FLAG_NAMES)
+    assert flag_words(FLAG_NAMES[:2]) == ', '.join(texts[:2])
+    assert flag_words(['later_version']) == 'later_version'

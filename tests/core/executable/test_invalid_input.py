@@ -181,10 +181,6 @@ def test_invalid_input_is_reported_before_torch_is_imported(model, tmp_path):
     assert result.stderr.startswith('goectp: bad_input: empty')
 
 
-def test_several_crystals_need_an_output(goectp, crystals, model):
-    assert '--output' in goectp('predict', 'crystals.npz', '--model', model, status=2).output
-
-
 @pytest.mark.parametrize(
     ('arguments', 'name'),
     [

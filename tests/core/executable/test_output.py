@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 
@@ -128,3 +129,37 @@ def test_a_set_of_one_failure_and_an_empty_one(goectp, model, tmp_path):
     CrystalSet.from_crystals([]).save(tmp_path / 'none.npz')
     output = goectp('predict', 'none.npz', '--model', model, '--device', 'cpu', status=2).output
     assert 'bad_input: none.npz' in output
+
+
+def test_several_structures_are_printed_as_a_table(goectp, model, tmp_path):
+    folder = tmp_path / 'structures'
+    folder.mkdir()
+    for name in ('first', 'second', 'third'):
+        (folder / f'{name}.cif').write_text(tiny.CIF)
+    (folder / 'cut.cif').write_text('data_')
+    arguments = ['--model', model, '--device', 'cpu']
+    lines = [json.loads(line) for line in goectp('predict', 'structures', *arguments, '--json').stdout.splitlines()]
+    output = goectp('predict', 'structures', *arguments).stdout
+    rows = {words[0]: words for words in map(str.split, output.splitlines()) if words}
+    assert rows['first'][1] == rows['second'][1] == 'MgO'
+    average = np.trace(lines[0]['electronic']) / 3
+    assert float(rows['first'][2]) == pytest.approx(average, rel=1e-3)
+    assert 'cut.cif' in output
+    assert 'third' not in goectp('predict', 'structures', *arguments, '--rows', 2).stdout
+
+
+def test_the_shipped_model_is_the_default(goectp, tmp_path):
+    (tmp_path / 'MgO.cif').write_text(tiny.CIF)
+    arguments = ['predict', 'MgO.cif', '--json', '--device', 'cpu']
+    assert goectp(*arguments).stdout == goectp(*arguments, '--model', 'goectp').stdout
+
+
+def test_the_file_can_be_written_to_standard_output(goectp, model, tmp_path):
+    (tmp_path / 'MgO.cif').write_text(tiny.CIF)
+    arguments = ['predict', 'MgO.cif', '--model', model, '--device', 'cpu']
+    goectp(*arguments, '-o', 'out.npz')
+    table = Predictions.load(io.BytesIO(goectp(*arguments, '-o', '-').stdout_bytes))
+    np.testing.assert_array_equal(table.total, Predictions.load(tmp_path / 'out.npz').total)
+    assert not (tmp_path / '-').exists()
+    goectp(*arguments, '-o', '-', '--json', status=2)
+    goectp('train', 'MgO.cif', '-o', '-', '--split', 'any', status=2)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from aiida_goectp.cli.views.tables import make_table, show_table, table_title, text_of
+from aiida_goectp.core.formats.text_tables import make_table, show_table, table_title, text_of
 
 
 def cells(table):
