@@ -62,3 +62,13 @@ def test_backbones_of_the_manual_conform(monkeypatch):
     monkeypatch.setattr(conformance, 'check_backbone', lambda name, **o: checked.append(name) or original(name, **o))
     exec('\n'.join(_blocks(DOCS / 'howto' / 'backbone.md')), {'__name__': 'example'})
     assert len(checked) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('code')
+def test_blocks_about_notebooks_run(capsys):
+    """The blocks of the page are one script."""
+    names = {'__name__': 'example'}
+    exec('\n'.join(_blocks(DOCS / 'howto' / 'notebook.md')), names)
+    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()[2:4]] == [['MgO', 'MgO'], ['Si', 'Si8']]
+    assert names['builder'].number.value == 1

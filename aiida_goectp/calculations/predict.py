@@ -11,9 +11,10 @@ from aiida.common.folders import Folder
 from aiida.engine.processes.process_spec import CalcJobProcessSpec
 
 from aiida_goectp.calculations.base import ExecutableCalculation, validate_positive
+from aiida_goectp.calculations.structures import to_crystals
 from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.data.crystals import CrystalsData
-from aiida_goectp.data.model import ModelData
+from aiida_goectp.data.model import ModelData, to_model
 from aiida_goectp.data.predictions import PredictionsData
 
 __all__ = ('PredictCalculation', 'shard_rows', 'validate_fraction')
@@ -85,8 +86,8 @@ class PredictCalculation(ExecutableCalculation):
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         """Define inputs, outputs and exit codes."""
         super().define(spec)
-        spec.input('crystals', valid_type=CrystalsData, help='The crystals.')
-        spec.input('model', valid_type=ModelData, help='The model.')
+        spec.input('crystals', valid_type=CrystalsData, serializer=to_crystals, help='The crystals.')
+        spec.input('model', valid_type=ModelData, serializer=to_model, help='The model.')
         spec.input(
             'batch_atoms',
             valid_type=orm.Int,

@@ -1,20 +1,23 @@
-"""Calcfunctions that import files and ``StructureData`` nodes to one set of crystals."""
+"""Calcfunctions that import files and ``StructureData`` nodes to one set of crystals; conversion of other values."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from aiida import orm
 from aiida.engine import calcfunction
 
 from aiida_goectp.core.crystals import CrystalError, CrystalSet, Failure
+from aiida_goectp.core.crystals.concatenate import concatenate_crystals
+from aiida_goectp.core.crystals.convert import as_crystal_set, labelled
 from aiida_goectp.core.crystals.entries import Entry, collect
 from aiida_goectp.core.crystals.property_table import TableSettings, add_columns
 from aiida_goectp.core.crystals.readers import read_contents
 from aiida_goectp.core.formats.settings import read_settings
-from aiida_goectp.data.crystals import CrystalsData, crystal_from_structure
+from aiida_goectp.data.crystals import CrystalsData, crystal_from_structure, to_crystal
 
-__all__ = ('import_group', 'import_structures')
+__all__ = ('import_group', 'import_structures', 'join_crystals', 'to_crystals')
 
 
 @calcfunction
@@ -79,3 +82,49 @@ def _contents(files: dict[str, orm.SinglefileData | orm.FolderData]) -> Iterator
         walked = node.base.repository.walk()
         for name in sorted((root / name).as_posix() for root, _, names in walked for name in names):
             yield name, node.base.repository.get_object_content(name, mode='rb')
+
+
+@calcfunction
+def join_crystals(ids: orm.List, **crystals: CrystalsData | orm.StructureData) -> CrystalsData:
+    """Join sets of crystals and ``StructureData`` nodes to one set, in the order of the sorted input names.
+
+    Structures that are not crystals are failures of the set. Duplicate ids get ``#2``, ``#3``, ….
+
+    :param ids: id of each input; the formula of a structure for an empty one. A set keeps its ids
+    :param crystals: the nodes
+    """
+    named = zip(ids.get_list(), (crystals[name] for name in sorted(crystals)), strict=True)
+    return CrystalsData(concatenate_crystals([_rows(name, node) for name, node in named]))
+
+
+def _rows(name: str, node: CrystalsData | orm.StructureData) -> CrystalSet:
+    if isinstance(node, CrystalsData):
+        return node.crystals
+    return as_crystal_set({name: node} if name else [node], to_crystal)
+
+
+def to_crystals(values: Any) -> CrystalsData:
+    """Return a node of crystals; what is a node already keeps its provenance by :func:`join_crystals`.
+
+    :param values: a ``goectp.crystals`` node, ``StructureData``, pymatgen ``Structure``, ASE ``Atoms``,
+        :class:`.CrystalSet` or :class:`.Crystal`, a list of these, or a dict id → structure. A value of a list that is
+        not a crystal is a failure of the set
+    :raises ValueError: a single value that is not a crystal, or an empty list
+    :raises TypeError: a value of another type
+    """
+    if isinstance(values, CrystalsData):
+        return values
+    pairs = labelled(values)
+    if not pairs:
+        raise ValueError('no crystals given; give at least one')
+    nodes = CrystalsData, orm.StructureData
+    if not any(isinstance(value, nodes) for _, value in pairs):
+        return CrystalsData(as_crystal_set(values, to_crystal))
+    parts = {
+        f'crystals_{place:05d}': value
+        if isinstance(value, nodes)
+        else CrystalsData(as_crystal_set({name: value} if name else [value], to_crystal))
+        for place, (name, value) in enumerate(pairs)
+    }
+    joined: CrystalsData = join_crystals(orm.List([name or '' for name, _ in pairs]), **parts)
+    return joined

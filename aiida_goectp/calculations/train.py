@@ -16,7 +16,7 @@ from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.learning.settings import TrainSettings
 from aiida_goectp.data.dataset import DatasetData
-from aiida_goectp.data.model import ModelData
+from aiida_goectp.data.model import ModelData, to_model
 
 __all__ = ('TrainCalculation', 'all_settings', 'settings_error')
 
@@ -100,7 +100,7 @@ class TrainCalculation(ExecutableCalculation):
         """Define inputs, outputs and exit codes."""
         super().define(spec)
         to_node = orm.to_aiida_type
-        spec.input('dataset', valid_type=DatasetData, help='Crystals with labels.')
+        spec.input('dataset', valid_type=DatasetData, serializer=DatasetData.wrap, help='Crystals with labels.')
         spec.input(
             'settings',
             valid_type=orm.Dict,
@@ -116,7 +116,13 @@ class TrainCalculation(ExecutableCalculation):
             serializer=to_node,
             help='Split of the dataset; if not given, a tenth each is drawn by the seed for validation and test.',
         )
-        spec.input('model', valid_type=ModelData, required=False, help='Model with the initial weights (fine-tuning).')
+        spec.input(
+            'model',
+            valid_type=ModelData,
+            required=False,
+            serializer=to_model,
+            help='Model with the initial weights (fine-tuning).',
+        )
         spec.input(
             'processes',
             valid_type=orm.Int,

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from aiida.orm import StructureData
+from aiida.orm import Data, StructureData
 
 from aiida_goectp.core.crystals import Crystal, CrystalSet
-from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS, SYMBOLS, symbols_of
+from aiida_goectp.core.crystals.convert import as_crystal, as_crystal_set, instance_of
+from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS, SYMBOLS, formula, symbols_of
 from aiida_goectp.core.crystals.validation import CrystalError
+from aiida_goectp.data.pymatgen_convert import from_pymatgen
 from aiida_goectp.data.table import TableData
 
-__all__ = ('CrystalsData', 'crystal_from_structure', 'structure_from_crystal')
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+__all__ = (
+    'CrystalsData',
+    'crystal_from_structure',
+    'crystals_of',
+    'structure_from_crystal',
+    'to_crystal',
+    'to_structure',
+)
 
 
 class CrystalsData(TableData):
@@ -43,6 +55,10 @@ class CrystalsData(TableData):
         It has no provenance; within a workflow use the calcfunction ``select_top``.
         """
         return structure_from_crystal(self.crystals[row])
+
+    def to_dataframe(self) -> DataFrame:
+        """Return a pandas data frame, see :meth:`.CrystalSet.to_dataframe`."""
+        return self.crystals.to_dataframe()
 
     @classmethod
     def _summary(cls, table: CrystalSet) -> dict[str, Any]:
@@ -98,3 +114,55 @@ def crystal_from_structure(name: str, structure: StructureData) -> Crystal:
         ) from error
     numbers = np.array([numbers_of_kinds[site.kind_name] for site in structure.sites], dtype=np.int16)
     return Crystal(name, lattice, numbers, fractional)
+
+
+def to_crystal(value: Any, id: str | None = None) -> Crystal:
+    """Return a structure of any library as a crystal, in its Cartesian frame.
+
+    :param value: pymatgen ``Structure``, ASE ``Atoms``, ``StructureData`` or :class:`.Crystal`
+    :param id: name of the crystal; without it that of a :class:`.Crystal`, else the formula of the cell
+    :raises CrystalError: not a crystal
+    :raises TypeError: a value of another type
+    """
+    if isinstance(value, StructureData):
+        if id is not None:
+            return crystal_from_structure(id, value)
+        crystal = crystal_from_structure(value.get_formula('hill'), value)
+        return crystal._replace(id=formula(crystal.atomic_numbers))
+    if instance_of(value, 'pymatgen.core.structure', 'IStructure'):
+        return from_pymatgen(value, id)
+    try:
+        return as_crystal(value, id)
+    except TypeError as error:
+        allowed = (
+            'a pymatgen Structure, ASE Atoms, StructureData, CrystalSet, a goectp.crystals node, or a list of these'
+        )
+        raise TypeError(f'{type(value).__name__} is not a crystal: give {allowed}') from error
+
+
+def to_structure(value: Any) -> StructureData:
+    """Return an unstored ``StructureData`` of a pymatgen ``Structure``, ASE ``Atoms`` or :class:`.Crystal`.
+
+    A ``StructureData`` is returned as it is. The Cartesian frame is kept.
+
+    :raises CrystalError: not a crystal
+    :raises TypeError: a value of another type
+    """
+    return value if isinstance(value, StructureData) else structure_from_crystal(to_crystal(value))
+
+
+def crystals_of(node: Data, hashes: np.ndarray) -> CrystalSet | None:
+    """Return the crystals of the rows of a table, found by its provenance; None if they are not known.
+
+    :param node: predictions, a ranking or picks
+    :param hashes: content hashes of its rows
+    """
+    creator = node.creator
+    source = creator.inputs['crystals'] if creator is not None and 'crystals' in creator.inputs else None
+    if isinstance(source, CrystalsData):
+        crystals = source.crystals
+    elif isinstance(source, StructureData):
+        crystals = as_crystal_set(source, to_crystal)
+    else:
+        return None
+    return crystals if np.array_equal(hashes[: len(crystals)], crystals.hashes) else None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aiida_goectp.core.crystals.elements import symbols_of
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.data.table import TableData
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 __all__ = ('DatasetData',)
 
@@ -31,6 +34,13 @@ class DatasetData(TableData):
         """Crystals, labels, charges, gates and splits; each tensor in the frame of its crystal."""
         table: Dataset = self._table()
         return table
+
+    def to_dataframe(self, *, components: bool = False) -> DataFrame:
+        """Return a pandas data frame, see :meth:`.Dataset.to_dataframe`.
+
+        :param components: add the components of the tensors
+        """
+        return self.dataset.to_dataframe(components=components)
 
     @property
     def splits(self) -> dict[str, dict[str, int]]:

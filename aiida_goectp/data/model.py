@@ -14,7 +14,7 @@ from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.model_card import ModelCard, model_hash, read_card, resolve_model
 from aiida_goectp.data.table import ContentCaching, check_attributes
 
-__all__ = ('ModelData',)
+__all__ = ('ModelData', 'to_model')
 
 
 class ModelData(Data):
@@ -97,3 +97,17 @@ class ModelData(Data):
             raise ValidationError(f'ModelData: {error}') from error
         check_attributes(self, found, self.FILE)
         return True
+
+
+def to_model(value: ModelData | str | Path) -> ModelData:
+    """Return the node of a model; a file or shipped model is stored if it is not stored yet.
+
+    :param value: a node, a model file, or the name of a shipped model
+    :raises FormatError: neither a file nor a shipped model, or not a model of this package
+    :raises TypeError: a value of another type
+    """
+    if isinstance(value, ModelData):
+        return value
+    if isinstance(value, str | Path):
+        return ModelData.get_or_create(value)
+    raise TypeError(f'{type(value).__name__} is not a model: give a goectp.model node, a file, or a shipped name')

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiida_goectp.core.selection.picks import Picks
+from aiida_goectp.data.crystals import crystals_of
 from aiida_goectp.data.table import TableData
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 __all__ = ('PicksData',)
 
@@ -26,6 +30,14 @@ class PicksData(TableData):
         """Scores, places and reasons in the order of the crystals."""
         table: Picks = self._table()
         return table
+
+    def to_dataframe(self) -> DataFrame:
+        """Return a pandas data frame, see :meth:`.Picks.to_dataframe`.
+
+        Formulas and properties are those of the crystals that the process which created this node had as input.
+        """
+        table = self.picks
+        return table.to_dataframe(crystals_of(self, table.hashes))
 
     @classmethod
     def _summary(cls, table: Picks) -> dict[str, Any]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiida_goectp.core.dielectric.predictions import Predictions
+from aiida_goectp.data.crystals import crystals_of
 from aiida_goectp.data.table import TableData
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 __all__ = ('PredictionsData',)
 
@@ -31,6 +35,16 @@ class PredictionsData(TableData):
     def model_hash(self) -> str:
         """Content hash of the model."""
         return str(self.base.attributes.get('model_hash'))
+
+    def to_dataframe(self, *, components: bool = False) -> DataFrame:
+        """Return a pandas data frame, see :meth:`.Predictions.to_dataframe`.
+
+        Formulas and properties are those of the crystals that the process which created this node had as input.
+
+        :param components: add the components of the tensors
+        """
+        table = self.predictions
+        return table.to_dataframe(crystals_of(self, table.hashes), components=components)
 
     @classmethod
     def _summary(cls, table: Predictions) -> dict[str, Any]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiida_goectp.core.selection.ranking import Ranking
+from aiida_goectp.data.crystals import crystals_of
 from aiida_goectp.data.table import TableData
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 __all__ = ('RankingData',)
 
@@ -26,6 +30,14 @@ class RankingData(TableData):
         """Scores, ranks and reasons in the order of the crystals."""
         table: Ranking = self._table()
         return table
+
+    def to_dataframe(self) -> DataFrame:
+        """Return a pandas data frame, see :meth:`.Ranking.to_dataframe`.
+
+        Formulas and properties are those of the crystals that the process which created this node had as input.
+        """
+        table = self.ranking
+        return table.to_dataframe(crystals_of(self, table.hashes))
 
     @classmethod
     def _summary(cls, table: Ranking) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from aiida.common.exceptions import ValidationError
 from aiida.orm import Data
@@ -15,6 +15,8 @@ from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.table import Table
 
 __all__ = ('ContentCaching', 'TableData', 'check_attributes')
+
+_AnyData = TypeVar('_AnyData', bound='TableData')
 
 
 class ContentCaching(NodeCaching):
@@ -56,6 +58,18 @@ class TableData(Data):
 
     def __bool__(self) -> bool:
         return True  # otherwise a node without rows would be false
+
+    @classmethod
+    def wrap(cls: type[_AnyData], value: Any) -> _AnyData:
+        """Return an unstored node of a table; a node is returned as it is.
+
+        :raises TypeError: neither a node of this type nor its table
+        """
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, cls._TABLE):
+            return cls(value)
+        raise TypeError(f'{type(value).__name__}: give a {cls.__name__} node or a {cls._TABLE.__name__}')
 
     @property
     def content_hash(self) -> str:

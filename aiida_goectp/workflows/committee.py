@@ -13,6 +13,7 @@ from aiida_goectp.calculations.base import validate_positive
 from aiida_goectp.calculations.models import merge_models
 from aiida_goectp.calculations.retraining import MEMBER
 from aiida_goectp.calculations.train import all_settings, settings_error
+from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.workflows.aiida_private import builder_inputs
@@ -108,7 +109,7 @@ class TrainCommitteeWorkChain(ProtocolMixin, SubmitOnceMixin):
     def get_builder_from_protocol(
         cls,
         code: orm.AbstractCode | str,
-        dataset: DatasetData,
+        dataset: DatasetData | Dataset,
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from aiida import orm
@@ -10,8 +11,9 @@ from aiida.engine import ExitCode, ProcessBuilder
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.calculations.datasets import dataset_crystals, evaluate_predictions
+from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.data.dataset import DatasetData
-from aiida_goectp.data.model import ModelData
+from aiida_goectp.data.model import ModelData, to_model
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.workflows.failures import failure_reason
 from aiida_goectp.workflows.predict import PredictWorkChain
@@ -47,8 +49,8 @@ class EvaluateWorkChain(SubmitOnceMixin):
         """Define inputs, outline, outputs and exit codes."""
         super().define(spec)
         to_node = orm.to_aiida_type
-        spec.input('model', valid_type=ModelData, help='The model.')
-        spec.input('dataset', valid_type=DatasetData, help='Crystals with labels.')
+        spec.input('model', valid_type=ModelData, serializer=to_model, help='The model.')
+        spec.input('dataset', valid_type=DatasetData, serializer=DatasetData.wrap, help='Crystals with labels.')
         spec.input(
             'split',
             valid_type=orm.Str,
@@ -85,8 +87,8 @@ class EvaluateWorkChain(SubmitOnceMixin):
     def get_builder_from_protocol(
         cls,
         code: orm.AbstractCode | str,
-        dataset: DatasetData,
-        model: ModelData,
+        dataset: DatasetData | Dataset,
+        model: ModelData | str | Path,
         split: str | None = None,
         part: str = 'test',
         protocol: str | None = None,
@@ -97,6 +99,8 @@ class EvaluateWorkChain(SubmitOnceMixin):
         """Return a builder with the inputs of a protocol of ``goectp.predict``.
 
         :param code: the executable ``goectp``, or its full label
+        :param dataset: a node, or a dataset of the library
+        :param model: a node, a model file, or the name of a shipped model
         :param split: name of a split of the dataset; without one, all rows
         :param part: part of that split: train, validation or test
         :param protocol: fast, balanced or stringent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from aiida import orm
@@ -11,8 +12,8 @@ from aiida.engine import ProcessBuilder, ProcessHandlerReport, process_handler
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.calculations.predict import PredictCalculation
-from aiida_goectp.data.crystals import CrystalsData
-from aiida_goectp.data.model import ModelData
+from aiida_goectp.calculations.structures import to_crystals
+from aiida_goectp.data.model import ModelData, to_model
 from aiida_goectp.workflows.restart import GoectpBaseRestartWorkChain
 
 __all__ = ('PredictWorkChain',)
@@ -64,8 +65,8 @@ class PredictWorkChain(GoectpBaseRestartWorkChain):
     def get_builder_from_protocol(
         cls,
         code: orm.AbstractCode | str,
-        crystals: CrystalsData,
-        model: ModelData,
+        crystals: Any,
+        model: ModelData | str | Path,
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
@@ -74,8 +75,11 @@ class PredictWorkChain(GoectpBaseRestartWorkChain):
         """Return a builder with the inputs of a protocol.
 
         Further arguments as those of :meth:`inputs_from_protocol`.
+
+        :param crystals: as for :func:`.to_crystals`
+        :param model: a node, a model file, or the name of a shipped model
         """
-        nodes = {'crystals': crystals, 'model': model}
+        nodes = {'crystals': to_crystals(crystals), 'model': to_model(model)}
         return cls._fill_builder(cls.inputs_from_protocol(code, protocol, overrides, options, gpus, **nodes))
 
     @process_handler(priority=600, exit_codes=[_CODES.ERROR_BAD_INPUT, _CODES.ERROR_BAD_MODEL])

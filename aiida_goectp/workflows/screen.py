@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 from aiida import orm
@@ -14,11 +15,12 @@ from aiida_goectp.calculations.base import validate_positive
 from aiida_goectp.calculations.predict import validate_fraction
 from aiida_goectp.calculations.rank import filter_crystals, merge_predictions, rank_crystals
 from aiida_goectp.calculations.select import select_top
+from aiida_goectp.calculations.structures import to_crystals
 from aiida_goectp.core.formats.model_card import ModelCard
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.selection import FIGURES_OF_MERIT, Filters, figure_of_merit
 from aiida_goectp.data.crystals import CrystalsData
-from aiida_goectp.data.model import ModelData
+from aiida_goectp.data.model import ModelData, to_model
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.data.ranking import RankingData
 from aiida_goectp.workflows.failures import failure_reason
@@ -139,8 +141,8 @@ class ScreenWorkChain(ProtocolMixin, SubmitOnceMixin):
     @classmethod
     def _define_inputs(cls, spec: WorkChainSpec) -> None:
         to_node = orm.to_aiida_type
-        spec.input('crystals', valid_type=CrystalsData, help='The crystals.')
-        spec.input('model', valid_type=ModelData, help='The model.')
+        spec.input('crystals', valid_type=CrystalsData, serializer=to_crystals, help='The crystals.')
+        spec.input('model', valid_type=ModelData, serializer=to_model, help='The model.')
         spec.input(
             'filters',
             valid_type=orm.Dict,
@@ -193,8 +195,8 @@ class ScreenWorkChain(ProtocolMixin, SubmitOnceMixin):
     def get_builder_from_protocol(
         cls,
         code: orm.AbstractCode | str,
-        crystals: CrystalsData,
-        model: ModelData,
+        crystals: Any,
+        model: ModelData | str | Path,
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
         filters: Mapping[str, Any] | None = None,
@@ -204,6 +206,8 @@ class ScreenWorkChain(ProtocolMixin, SubmitOnceMixin):
         """Return a builder with the inputs of a protocol.
 
         :param code: the executable ``goectp``, or its full label
+        :param crystals: as for :func:`.to_crystals`
+        :param model: a node, a model file, or the name of a shipped model
         :param protocol: fast, balanced or stringent
         :param overrides: inputs that take precedence over the protocol, nested as in its YAML file; those of the jobs
             under ``predict``
@@ -217,7 +221,7 @@ class ScreenWorkChain(ProtocolMixin, SubmitOnceMixin):
         inputs = cls.get_protocol_inputs(protocol, overrides)
         predict = PredictWorkChain.inputs_from_protocol(code, protocol, inputs.get('predict'), options, gpus)
         builder = cls.get_builder()
-        builder.crystals = crystals
+        builder.crystals = to_crystals(crystals)
         builder.model = model
         builder.predict = predict
         builder.figure_of_merit = orm.Str(inputs['figure_of_merit'])

@@ -12,6 +12,7 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.calculations.monitors import TRAINING
 from aiida_goectp.calculations.train import TrainCalculation, all_settings, settings_error
+from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.learning.settings import TrainSettings
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.workflows.protocols.overrides import Check, monitor_errors, settings_of
@@ -66,7 +67,7 @@ class TrainWorkChain(GoectpBaseRestartWorkChain):
     def get_builder_from_protocol(
         cls,
         code: orm.AbstractCode | str,
-        dataset: DatasetData,
+        dataset: DatasetData | Dataset,
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,

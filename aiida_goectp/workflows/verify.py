@@ -10,9 +10,9 @@ from aiida.engine import ExitCode, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.calculations.base import validate_positive
-from aiida_goectp.calculations.inprocess import predict_crystals
+from aiida_goectp.calculations.inprocess import predict_nodes
 from aiida_goectp.calculations.select import select_top
-from aiida_goectp.calculations.structures import import_group
+from aiida_goectp.calculations.structures import import_group, to_crystals
 from aiida_goectp.calculations.verification import (
     COMPUTED,
     DUPLICATE,
@@ -143,7 +143,7 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
             'structures', valid_type=orm.StructureData, dynamic=True, required=False, help='Their structures, by name.'
         )
         spec.input('ranking', valid_type=RankingData, required=False, help='Ranking to select from instead.')
-        spec.input('crystals', valid_type=CrystalsData, required=False, help='The crystals of the ranking.')
+        spec.input('crystals', valid_type=CrystalsData, required=False, serializer=to_crystals, help='Of the ranking.')
         spec.input(
             'predictions',
             valid_type=PredictionsData,
@@ -400,7 +400,7 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
         options = {'device': orm.Str('cpu'), 'phonons': orm.Bool(True)}
         try:
             crystals = self.call_once('import_verified', import_group, **structures).result
-            made = self.call_once('predict_phonons', predict_crystals, crystals=crystals, model=model, **options)
+            made = self.call_once('predict_phonons', predict_nodes, crystals=crystals, model=model, **options)
         except (ImportError, ValueError) as error:
             self.report(f'no phonons are predicted: {error}')
         else:

@@ -6,7 +6,10 @@ from aiida import orm
 from aiida.manage.caching import enable_caching
 
 from aiida_goectp.calculations.inprocess import predict_crystals
+from aiida_goectp.core.crystals.convert import to_ase
 from aiida_goectp.data.crystals import structure_from_crystal
+from aiida_goectp.data.model import to_model
+from aiida_goectp.data.pymatgen_convert import to_pymatgen
 
 
 def test_prediction_of_a_structure(model, crystal_set):
@@ -47,3 +50,26 @@ def test_invalid_inputs_are_refused(model, crystals):
         predict_crystals(slab, model)
     with pytest.raises(ValueError, match='cuda:9'):
         predict_crystals(crystals, model, orm.Str('cuda:9'))
+
+
+def test_structures_of_any_library_give_equal_predictions(crystal_set, model):
+    values = [structure_from_crystal(crystal_set[1]), to_ase(crystal_set[1]), to_pymatgen(crystal_set[1])]
+    name = model.card.name
+    frames = [predict_crystals(value, name).to_dataframe(components=True) for value in (*values, values)]
+    assert [frame.index.tolist() for frame in frames] == [['MgO']] * 3 + [['MgO', 'MgO#2', 'MgO#3']]
+    assert {formula for frame in frames for formula in frame['formula']} == {'MgO'}
+    columns = ['electronic', 'ionic', 'total', 'total_std', 'total_xx']
+    for frame in frames[1:]:
+        for row in range(len(frame)):
+            np.testing.assert_allclose(frame[columns].iloc[row], frames[0][columns].iloc[0], rtol=1e-5)
+
+
+def test_model_is_a_node_a_file_or_a_shipped_name(model, crystals, tmp_path):
+    path = tmp_path / 'copy.safetensors'
+    path.write_bytes(model.content)
+    nodes = [to_model(value) for value in (model, path, str(path), model.card.name)]
+    assert {node.pk for node in nodes} == {model.pk}
+    with pytest.raises(TypeError):
+        predict_crystals(crystals, 1)
+    with pytest.raises(ValueError, match='goectp-tiny'):
+        predict_crystals(crystals, 'goectp-tiny')

@@ -7,8 +7,10 @@ import pytest
 from aiida import orm
 from aiida.manage.caching import enable_caching
 
-from aiida_goectp.calculations.structures import import_group, import_structures
+from aiida_goectp.calculations.structures import import_group, import_structures, to_crystals
+from aiida_goectp.core.crystals.convert import to_ase
 from aiida_goectp.data.crystals import structure_from_crystal
+from aiida_goectp.data.pymatgen_convert import to_pymatgen
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')
 
@@ -107,3 +109,40 @@ def test_import_without_inputs_is_refused():
         import_structures()
     with pytest.raises(ValueError, match='no structures'):
         import_group()
+
+
+def structure_of(crystal):
+    return structure_from_crystal(crystal).store()
+
+
+@pytest.mark.parametrize('convert', [to_ase, to_pymatgen, lambda crystal: crystal, structure_of])
+def test_structures_of_any_library_are_crystals(convert, crystal_set):
+    (crystal,) = to_crystals(convert(crystal_set[5])).crystals
+    np.testing.assert_allclose(crystal.lattice, crystal_set[5].lattice)
+    np.testing.assert_allclose(crystal.fractional_positions, crystal_set[5].fractional_positions, atol=1e-12)
+    assert crystal.atomic_numbers.tolist() == [13, 13, 7, 7]
+
+
+def test_nodes_of_a_list_keep_their_provenance(crystals, crystal_set):
+    structure, atoms = structure_of(crystal_set[0]), to_ase(crystal_set[1])
+    joined = to_crystals([structure, crystals, atoms, to_pymatgen(crystal_set[2])])
+    assert joined.crystals.ids.tolist() == ['Si2', *crystal_set.ids, 'MgO#2', 'AsGa']
+    assert [failure.id for failure in joined.crystals.failures] == ['broken.cif']
+    inputs = {node.uuid for node in joined.creator.base.links.get_incoming().all_nodes()}
+    assert {structure.uuid, crystals.uuid} <= inputs
+    assert to_crystals(crystals) is crystals
+
+
+def test_names_of_a_dict_are_ids(crystal_set):
+    named = {'first': structure_of(crystal_set[0]), 'second': to_ase(crystal_set[1])}
+    assert to_crystals(named).crystals.ids.tolist() == ['first', 'second']
+    assert to_crystals({'one': to_pymatgen(crystal_set[2])}).crystals.ids.tolist() == ['one']
+
+
+def test_values_that_are_no_crystals_are_refused():
+    slab = orm.StructureData(cell=np.eye(3).tolist(), pbc=(True, True, False))
+    slab.append_atom(position=(0, 0, 0), symbols='Si')
+    assert [failure.code for failure in to_crystals([slab]).crystals.failures] == ['not_periodic']
+    for value, kind in ((1, TypeError), ([1], TypeError), ('MgO.cif', TypeError), ([], ValueError)):
+        with pytest.raises(kind):
+            to_crystals(value)

@@ -74,7 +74,7 @@ def test_phonons_are_predicted_in_this_process(verify, two, force_constants):
     merged = merge_predictions(crystals=two, shard_00000=predictions)
     results, node = verify(two, merged)
     assert node.is_finished_ok, node.exit_message
-    (call,) = calls(node, 'predict_crystals')
+    (call,) = calls(node, 'predict_nodes')
     assert call.inputs.model.uuid == model.uuid
     assert call.inputs.phonons.value is True
     assert call.caller.uuid == node.uuid
@@ -101,7 +101,7 @@ def test_phonons_of_the_predictions_are_used(verify, two, force_constants):
     predictions = predict_crystals(two, model, orm.Str('cpu'), orm.Bool(True))
     results, node = verify(two, predictions)
     assert node.is_finished_ok, node.exit_message
-    assert calls(node, 'predict_crystals') == []
+    assert calls(node, 'predict_nodes') == []
     assert all(len(row['phonons']['predicted']) == len(row['phonons']['dfpt']) for row in rows_of(results).values())
     assert len(rows_of(results)) == 2
 
@@ -110,7 +110,7 @@ def test_responses_without_frequencies_need_no_prediction(verify, two, force_con
     predictions = predict_crystals(two, ModelData.get_or_create(force_constants), orm.Str('cpu'))
     results, node = verify(two, predictions, frequencies=None)
     assert node.is_finished_ok, node.exit_message
-    assert calls(node, 'predict_crystals') == []
+    assert calls(node, 'predict_nodes') == []
     for row in rows_of(results).values():
         assert 'phonons' not in row
         assert 'stability' in row

@@ -1,19 +1,24 @@
-"""Conversion from and to ASE; the Cartesian frame is kept."""
+"""Conversion from and to ASE, and of what a caller may give as crystals; the Cartesian frame is kept."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Callable, Mapping
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aiida_goectp.core.crystals.crystalset import Crystal
+from aiida_goectp.core.crystals.concatenate import concatenate_crystals
+from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet, Failure
 from aiida_goectp.core.crystals.elements import formula
+from aiida_goectp.core.crystals.entries import Entry, collect
 from aiida_goectp.core.crystals.validation import CrystalError
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ('from_ase', 'to_ase')
+__all__ = ('as_crystal', 'as_crystal_set', 'from_ase', 'instance_of', 'labelled', 'to_ase')
 
 
 def from_ase(atoms: Atoms, id: str | None = None) -> Crystal:
@@ -51,3 +56,69 @@ def to_ase(crystal: Crystal) -> Atoms:
         scaled_positions=np.array(crystal.fractional_positions),
         pbc=True,
     )
+
+
+def instance_of(value: Any, module: str, name: str) -> bool:
+    """Return whether a value is an instance of a class of an optional package, without importing the package.
+
+    A module that is not imported has no instances.
+
+    :param module: full name of the module that defines the class
+    """
+    loaded = sys.modules.get(module)
+    return loaded is not None and isinstance(value, getattr(loaded, name))
+
+
+def as_crystal(value: Any, id: str | None = None) -> Crystal:
+    """Return a :class:`.Crystal` or ASE ``Atoms`` as a crystal.
+
+    :param id: new id; without it that of the crystal, or the formula of the atoms
+    :raises CrystalError: not a crystal, see :func:`from_ase`
+    :raises TypeError: a value of another type
+    """
+    if isinstance(value, Crystal):
+        return value if id is None else value._replace(id=id)
+    if instance_of(value, 'ase.atoms', 'Atoms'):
+        return from_ase(value, id)
+    raise TypeError(f'{type(value).__name__}: give a CrystalSet, a Crystal, ASE Atoms, or a list or dict of these')
+
+
+def labelled(values: Any) -> list[tuple[str | None, Any]]:
+    """Return what a caller gave as crystals as pairs of an id and one value.
+
+    :param values: one value; a list or tuple, whose values have no id; or a dict, id → value
+    """
+    if isinstance(values, Mapping):
+        return [(str(name), value) for name, value in values.items()]
+    if isinstance(values, list | tuple) and not isinstance(values, Crystal):
+        return [(None, value) for value in values]
+    return [(None, values)]
+
+
+def as_crystal_set(values: Any, convert: Callable[[Any, str | None], Crystal] = as_crystal) -> CrystalSet:
+    """Return the crystals of one value, a list or a mapping of ids.
+
+    A value of a list that is not a valid crystal is a failure of the set. Duplicate ids get ``#2``, ``#3``, ….
+
+    :param values: a value that ``convert`` takes, a :class:`.CrystalSet`, a list of these, or a dict id → value
+    :param convert: conversion of a single crystal
+    :raises ValueError: a single value that is not a valid crystal
+    :raises TypeError: a value of another type
+    """
+    if isinstance(values, CrystalSet):
+        return values
+    parts = []
+    for whole, pairs in groupby(labelled(values), lambda pair: isinstance(pair[1], CrystalSet)):
+        rows = list(pairs)
+        parts += [part for _, part in rows] if whole else [collect([Entry(_row(*pair, convert), {}) for pair in rows])]
+    crystals = parts[0] if len(parts) == 1 else concatenate_crystals(parts)
+    if crystals.failures and (isinstance(values, Crystal) or not isinstance(values, list | tuple | Mapping)):
+        raise CrystalError(crystals.failures[0].code, crystals.failures[0].message)
+    return crystals
+
+
+def _row(name: str | None, value: Any, convert: Callable[[Any, str | None], Crystal]) -> Crystal | Failure:
+    try:
+        return convert(value, name)
+    except CrystalError as error:
+        return Failure(name or type(value).__name__, error.code, str(error))

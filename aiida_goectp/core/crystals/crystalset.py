@@ -6,14 +6,19 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 
+from aiida_goectp.core.crystals.elements import formula
+from aiida_goectp.core.formats.dataframe import make_frame
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.npz import check_shape
 from aiida_goectp.core.formats.ragged import ranges
 from aiida_goectp.core.formats.table import Column, ColumnGroup, Stored, Table, TextColumn
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 __all__ = ('Crystal', 'CrystalSet', 'Failure')
 
@@ -120,6 +125,31 @@ class CrystalSet(Table):
     def hashes(self) -> np.ndarray:
         """(n,) content hash of each row: lattice and positions to 1e-8, atomic numbers; neither id nor properties."""
         return np.array([_hash_row(crystal) for crystal in self], dtype='<U32')
+
+    @cached_property
+    def formulas(self) -> np.ndarray:
+        """(n,) formula of each cell in Hill order."""
+        return np.array([formula(crystal.atomic_numbers) for crystal in self], dtype=np.str_).reshape(-1)
+
+    def to_dataframe(self) -> DataFrame:
+        """Return a pandas data frame with the index ``id``, a row a crystal; failures are not included.
+
+        Columns: ``formula``, ``atoms``, ``volume`` (Å³, of the cell) and the properties.
+        """
+        columns = {'formula': self.formulas, 'atoms': self.atom_counts, 'volume': np.abs(np.linalg.det(self.lattices))}
+        return make_frame(self.ids, columns, self.properties)
+
+    def frame_columns(self, hashes: np.ndarray) -> tuple[dict[str, list], dict[str, list]]:
+        """Return the column ``formula`` and the property columns for the data frame of another table.
+
+        :param hashes: content hashes of the rows of that table: these crystals, then any number of failures
+        :raises FormatError: rows of other crystals
+        """
+        if not np.array_equal(hashes[: len(self)], self.hashes):
+            raise FormatError(f'the rows are not those of these {len(self)} crystals; give the set that was predicted')
+        missing = [None] * (len(hashes) - len(self))
+        properties = {name: [*column.tolist(), *missing] for name, column in self.properties.items()}
+        return {'formula': [*self.formulas.tolist(), *missing]}, properties
 
     def take(self, rows: Sequence[int] | np.ndarray, *, keep_failures: bool = False) -> CrystalSet:
         """Return the given rows in the given order.

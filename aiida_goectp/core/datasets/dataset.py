@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -14,9 +14,14 @@ from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.datasets.labelled_jsonl import read_labelled_lines
 from aiida_goectp.core.datasets.row_gates import force_constants_usable, is_refused
 from aiida_goectp.core.datasets.splits import FRACTIONS, SPLIT_PARTS, given_parts, make_split
+from aiida_goectp.core.dielectric.tensors import PARTS, polycrystalline_average
+from aiida_goectp.core.formats.dataframe import component_columns, make_frame
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.ragged import ranges
 from aiida_goectp.core.formats.table import FILLED, Column, ColumnGroup, Json, Nested, Table
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 __all__ = ('UNKNOWN', 'Dataset')
 
@@ -116,6 +121,24 @@ class Dataset(Table):
         labelled = self.has_tensor | self.has_force_constants
         refused = [is_refused(names) for names in self.failed_gates.tolist()]
         return labelled & ~np.array(refused, dtype=bool).reshape(-1)
+
+    def to_dataframe(self, *, components: bool = False) -> DataFrame:
+        """Return a pandas data frame with the index ``id``, a row a crystal, refused rows included.
+
+        Columns: ``formula``, ``atoms``; ``electronic``, ``ionic`` and ``total`` (polycrystalline averages of the
+        labels, NaN where missing); ``functional``, ``origin``, ``failed_gates``, ``trainable``;
+        ``split_NAME`` for each split; the properties.
+
+        :param components: add the components of the tensors, ``total_xx``, …, in the frame of each crystal
+        """
+        crystals = self.crystals
+        values: dict[str, Any] = {'formula': crystals.formulas, 'atoms': crystals.atom_counts}
+        values |= {name: polycrystalline_average(getattr(self, name)) for name in PARTS}
+        values |= {name: getattr(self, name) for name in ('functional', 'origin', 'failed_gates', 'trainable')}
+        values |= {f'split_{name}': column for name, column in self.splits.items()}
+        for name in PARTS if components else ():
+            values |= component_columns(name, getattr(self, name))
+        return make_frame(crystals.ids, values, crystals.properties)
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Dataset:
         """Return the given rows in the given order."""

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
+from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.dielectric.gamma_phonons import GammaPhonons, PhononCell
-from aiida_goectp.core.dielectric.tensors import PARTS
+from aiida_goectp.core.dielectric.tensors import PARTS, anisotropy, polycrystalline_average
+from aiida_goectp.core.formats.dataframe import component_columns, make_frame
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.table import FILLED, Column, JsonObject, Nested, Table, Text, TextColumn
 
-__all__ = ('DEVIATIONS', 'FLAG_NAMES', 'TENSORS', 'Predictions', 'flag_names', 'flag_words')
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+__all__ = ('DEVIATIONS', 'FLAG_NAMES', 'TENSORS', 'Predictions', 'flag_names', 'flag_texts', 'flag_words')
 
 TENSORS = (*PARTS, *(f'{part}_std' for part in PARTS))
 """names of the tensor columns"""
@@ -56,6 +61,14 @@ def flag_words(names: Iterable[str]) -> str:
     :param names: of :data:`FLAG_NAMES`
     """
     return ', '.join(_FLAG_WORDS.get(name, name) for name in names)
+
+
+def flag_texts(flags: np.ndarray) -> list[str]:
+    """Return the names of the flags of each row, joined by spaces.
+
+    :param flags: (n,) bits
+    """
+    return [' '.join(flag_names(bits)) for bits in flags.tolist()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +149,28 @@ class Predictions(Table):
     def unstable(self) -> np.ndarray:
         """(n,) true where the flag ``unstable`` is set."""
         return self.flags >> FLAG_NAMES.index('unstable') & 1 == 1
+
+    def to_dataframe(self, crystals: CrystalSet | None = None, *, components: bool = False) -> DataFrame:
+        """Return a pandas data frame with the index ``id``, a row a crystal.
+
+        Columns: ``electronic``, ``ionic`` and ``total`` (polycrystalline averages), each followed by its standard
+        deviation ``…_std``; ``anisotropy`` (largest over smallest eigenvalue of the total tensor) and
+        ``anisotropy_std``; ``stability``; ``flags`` (names, joined by spaces); ``error`` (empty for a good row).
+
+        :param crystals: the predicted crystals, which add ``formula`` and their properties
+        :param components: add the components of the tensors, ``total_xx``, …, in the frame of each crystal
+        :raises FormatError: other crystals
+        """
+        columns, properties = ({}, {}) if crystals is None else crystals.frame_columns(self.hashes)
+        values: dict[str, Any] = {**columns}
+        for place, name in enumerate(PARTS):
+            values[name] = polycrystalline_average(getattr(self, name))
+            values[f'{name}_std'] = self.average_std[:, place]
+        values |= {'anisotropy': anisotropy(self.total), 'anisotropy_std': self.anisotropy_std[:, 2]}
+        values |= {'stability': self.stability, 'flags': flag_texts(self.flags), 'error': self.errors}
+        for name in PARTS if components else ():
+            values |= component_columns(name, getattr(self, name))
+        return make_frame(self.ids, values, properties)
 
     @classmethod
     def join(cls, parts: Sequence[Predictions]) -> Predictions:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from aiida_goectp import __version__
+from aiida_goectp.core.crystals.convert import as_crystal_set
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.dielectric.gamma_phonons import GammaPhonons, PhononCell
 from aiida_goectp.core.dielectric.predictions import FLAG_NAMES, TENSORS, Predictions
@@ -194,8 +195,8 @@ def default_batch_atoms(device: str) -> int:
 
 
 def predict_crystals(
-    crystals: CrystalSet,
-    model: str | Path | bytes,
+    crystals: Any,
+    model: str | Path | bytes = 'goectp',
     *,
     device: str = 'auto',
     batch_atoms: int | None = None,
@@ -204,6 +205,8 @@ def predict_crystals(
 ) -> Predictions:
     """Predict the dielectric tensors of all crystals in this process.
 
+    :param crystals: a :class:`.CrystalSet`, ASE ``Atoms``, a list of these, or a dict id → ``Atoms``; see
+        :func:`.as_crystal_set`
     :param model: a path, the name of a shipped model, or the content of a model file; stays loaded between calls
     :param device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
     :param batch_atoms: largest number of atoms in a batch; chosen by the memory of the device if None
@@ -212,6 +215,7 @@ def predict_crystals(
     :raises FormatError: no such model, not one of this version, or one without phonons
     :raises NoDeviceError: no such device
     """
+    crystals = as_crystal_set(crystals)
     chosen = choose_device(device)
     predictor = Predictor(cached_model(model, chosen), chosen, batch_atoms, phonons=phonons)
     batches = []

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
+from aiida_goectp.core.crystals.crystalset import CrystalSet
+from aiida_goectp.core.formats.dataframe import make_frame
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.table import FILLED, Column, FloatColumn, JsonObject, Table, Text, TextColumn
 from aiida_goectp.core.selection.reasons import count_reasons
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 __all__ = ('Picks',)
 
@@ -78,6 +83,23 @@ class Picks(Table):
         """Return the highest μ + κσ of all candidates, with σ = 0 if unknown; None without candidates."""
         rows = self.place > 0
         return float((self.mean[rows] + kappa * np.nan_to_num(self.std[rows])).max()) if rows.any() else None
+
+    def to_dataframe(self, crystals: CrystalSet | None = None) -> DataFrame:
+        """Return a pandas data frame with the index ``id``: picks in order, other candidates by score, then the others.
+
+        Columns: ``pick`` and ``place`` (missing for rows that are not picked, or no candidates), ``mean`` and ``std``
+        of the figure of merit, ``score`` of the acquisition, ``stability``, ``reason``.
+
+        :param crystals: the crystals of the round, which add ``formula`` and their properties
+        :raises FormatError: other crystals
+        """
+        columns, properties = ({}, {}) if crystals is None else crystals.frame_columns(self.hashes)
+        values: dict[str, Any] = {'pick': self.pick, 'place': self.place, **columns}
+        values |= {name: getattr(self, name) for name in ('mean', 'std', 'score', 'stability', 'reason')}
+        frame = make_frame(self.ids, values, properties)
+        for name in ('pick', 'place'):
+            frame[name] = frame[name].astype('Int64').where(frame[name] > 0)
+        return frame.sort_values(['pick', 'place'], kind='stable', na_position='last')
 
     def reason_counts(self) -> dict[str, int]:
         """Return the number of rows of each kind of reason, see :func:`.count_reasons`."""

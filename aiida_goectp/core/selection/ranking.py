@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
-from aiida_goectp.core.dielectric.predictions import FLAG_NAMES, Predictions
+from aiida_goectp.core.dielectric.predictions import FLAG_NAMES, Predictions, flag_texts
 from aiida_goectp.core.dielectric.tensors import PARTS, polycrystalline_average
+from aiida_goectp.core.formats.dataframe import make_frame
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.table import FILLED, Column, FloatColumn, JsonObject, Table, Text, TextColumn
 from aiida_goectp.core.selection.equal_crystals import equal_rows
 from aiida_goectp.core.selection.filters import Filters
 from aiida_goectp.core.selection.merit import FigureOfMerit, figure_of_merit
 from aiida_goectp.core.selection.reasons import Reason, ReasonCode, count_reasons, join_reasons, make_reason
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 __all__ = ('MAX_TOTAL', 'Ranking', 'check_belongs', 'join_equal', 'rank')
 
@@ -95,6 +99,25 @@ class Ranking(Table):
         rows = np.flatnonzero(self.rank)
         ordered = rows[np.argsort(self.rank[rows], kind='stable')]
         return ordered if n is None else ordered[: max(0, n)]
+
+    def to_dataframe(self, crystals: CrystalSet | None = None) -> DataFrame:
+        """Return a pandas data frame with the index ``id``: the ranked rows, best first, then the excluded ones.
+
+        Columns: ``rank`` (missing for an excluded row), ``score``; ``electronic``, ``ionic`` and ``total``
+        (polycrystalline averages), each followed by its standard deviation ``…_std``; ``stability``; ``flags`` (names,
+        joined by spaces); ``reason`` of the exclusion.
+
+        :param crystals: the ranked crystals, which add ``formula`` and their properties
+        :raises FormatError: other crystals
+        """
+        columns, properties = ({}, {}) if crystals is None else crystals.frame_columns(self.hashes)
+        values: dict[str, Any] = {'rank': self.rank, **columns, 'score': self.score}
+        for name in PARTS:
+            values |= {name: getattr(self, name), f'{name}_std': getattr(self, f'{name}_std')}
+        values |= {'stability': self.stability, 'flags': flag_texts(self.flags), 'reason': self.reason}
+        frame = make_frame(self.ids, values, properties)
+        frame['rank'] = frame['rank'].astype('Int64').where(frame['rank'] > 0)
+        return frame.sort_values('rank', kind='stable', na_position='last')
 
     def joined_ids(self, row: int) -> list[str]:
         """Return the ids of the equal crystals that are ranked under a row."""

@@ -9,13 +9,14 @@ from aiida import orm
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.calculations.base import validate_positive
+from aiida_goectp.calculations.structures import to_crystals
 from aiida_goectp.core.formats.settings import Settings
 from aiida_goectp.core.learning.settings import FEW_LABELS
 from aiida_goectp.core.selection import FROM_LABELS, History, PickSettings, RetrainingPolicy, StopRules
 from aiida_goectp.core.selection.folds import BASE_FRACTIONS
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.dataset import DatasetData
-from aiida_goectp.data.model import ModelData
+from aiida_goectp.data.model import ModelData, to_model
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.workflows.campaign.validation import validate_campaign, validate_settings
 from aiida_goectp.workflows.predict import PredictWorkChain
@@ -83,8 +84,13 @@ def define_training(spec: WorkChainSpec, **options: Any) -> None:
 def define_inputs(spec: WorkChainSpec) -> None:
     """Define the ports of :class:`aiida_goectp.workflows.campaign.workchain.ActiveLearningWorkChain`."""
     train, validation, test = (f'{fraction:.0%}' for fraction in BASE_FRACTIONS)
-    spec.input('pool', valid_type=CrystalsData, help='Crystals to search in.')
-    spec.input('dataset', valid_type=DatasetData, help='Starting dataset: labels that are known beforehand.')
+    spec.input('pool', valid_type=CrystalsData, serializer=to_crystals, help='Crystals to search in.')
+    spec.input(
+        'dataset',
+        valid_type=DatasetData,
+        serializer=DatasetData.wrap,
+        help='Starting dataset: labels that are known beforehand.',
+    )
     spec.input(
         'split',
         valid_type=orm.Str,
@@ -97,6 +103,7 @@ def define_inputs(spec: WorkChainSpec) -> None:
         'model',
         valid_type=ModelData,
         required=False,
+        serializer=to_model,
         help='Model to start with; without it, one is trained on the starting dataset.',
     )
     spec.input(
@@ -105,14 +112,26 @@ def define_inputs(spec: WorkChainSpec) -> None:
         required=False,
         help='Predictions of the pool by `model`, for the first round.',
     )
-    spec.input('labels', valid_type=DatasetData, required=False, help='Further labels, as if of earlier rounds.')
+    spec.input(
+        'labels',
+        valid_type=DatasetData,
+        required=False,
+        serializer=DatasetData.wrap,
+        help='Further labels, as if of earlier rounds.',
+    )
     define_settings(spec, *SETTINGS)
     spec.expose_inputs(VerifyWorkChain, include=('engine', 'dfpt', 'thresholds', 'reuse', 'max_concurrent'))
     spec.input_namespace('extend', required=False, help='Outputs of a campaign to extend; give its model as `model`.')
     spec.input(
         'extend.history', valid_type=orm.Dict, required=False, validator=validate_settings(History), help='Its history.'
     )
-    spec.input('extend.dataset', valid_type=DatasetData, required=False, help='Its dataset.')
+    spec.input(
+        'extend.dataset',
+        valid_type=DatasetData,
+        required=False,
+        serializer=DatasetData.wrap,
+        help='Its dataset.',
+    )
     spec.expose_inputs(PredictWorkChain, namespace='predict', exclude=_PREDICT)
     define_training(
         spec,

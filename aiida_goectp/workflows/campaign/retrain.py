@@ -18,7 +18,7 @@ from aiida_goectp.calculations.retraining import (
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.selection import RetrainingPolicy, fold_name
 from aiida_goectp.data.dataset import DatasetData
-from aiida_goectp.data.model import ModelData
+from aiida_goectp.data.model import ModelData, to_model
 from aiida_goectp.workflows.campaign.inputs import define_settings, define_training
 from aiida_goectp.workflows.committee import TrainCommitteeWorkChain
 from aiida_goectp.workflows.failures import failure_reason
@@ -46,15 +46,25 @@ class RetrainWorkChain(SubmitOnceMixin):
     def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
         """Define inputs, outline, outputs and exit codes."""
         super().define(spec)
-        spec.input('dataset', valid_type=DatasetData, help='All labels, with the base split and without folds.')
+        spec.input(
+            'dataset',
+            valid_type=DatasetData,
+            serializer=DatasetData.wrap,
+            help='All labels, with the base split and without folds.',
+        )
         spec.input(
             'start',
             valid_type=DatasetData,
+            serializer=DatasetData.wrap,
             help='Starting dataset; labels that it lacks are new and assigned to folds.',
         )
         spec.input('split', valid_type=orm.Str, serializer=orm.to_aiida_type, help='Name of the base split.')
         spec.input(
-            'model', valid_type=ModelData, required=False, help='Model in use; without it, no model is compared.'
+            'model',
+            valid_type=ModelData,
+            required=False,
+            serializer=to_model,
+            help='Model in use; without it, no model is compared.',
         )
         spec.input(
             'mode',

@@ -30,7 +30,6 @@ from aiida_goectp.core.selection import (
     summarise_candidates,
 )
 from aiida_goectp.core.selection.folds import BASE_SPLIT
-from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.picks import PicksData
@@ -141,11 +140,11 @@ class ActiveLearningWorkChain(ProtocolMixin, SubmitOnceMixin):
     def get_builder_from_protocol(
         cls,
         code: orm.AbstractCode | str,
-        pool: CrystalsData,
-        dataset: DatasetData,
+        pool: Any,
+        dataset: Any,
         engine: str,
         dfpt: Mapping[str, Any] | None = None,
-        model: ModelData | None = None,
+        model: Any = None,
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
@@ -155,12 +154,12 @@ class ActiveLearningWorkChain(ProtocolMixin, SubmitOnceMixin):
         """Return a builder with the inputs of a protocol.
 
         :param code: the executable ``goectp``, or its full label
-        :param pool: crystals to search in
-        :param dataset: starting dataset
+        :param pool: crystals to search in, as for :func:`.to_crystals`
+        :param dataset: starting dataset: a node, or a dataset of the library
         :param engine: entry point of a DFPT engine, or ``vasp``, ``quantumespresso``
         :param dfpt: arguments of the engine's ``get_builder_from_protocol`` without the structure
-        :param model: model to start with. Without it a model is trained on the dataset, and each later model from
-            scratch; with few labels by the settings for few labels (:func:`.inputs.inputs_from_labels`)
+        :param model: model to start with (node, file or shipped name). Without it, one is trained on the dataset, and
+            each later one from scratch; with few labels by :func:`.inputs.inputs_from_labels`
         :param protocol: fast, balanced or stringent
         :param overrides: inputs that take precedence over the protocol, nested as in its YAML file
         :param options: options of each prediction and training
@@ -170,6 +169,7 @@ class ActiveLearningWorkChain(ProtocolMixin, SubmitOnceMixin):
         """
         if unknown := set(nodes) - set(_NODES):
             raise ValueError(unknown_key(min(unknown), _NODES, 'input'))
+        dataset = DatasetData.wrap(dataset)
         own = inputs_from_labels(dataset, overrides or {}) if model is None else {}
         inputs = cls.get_protocol_inputs(protocol, merge(own, overrides or {}))
         train = merge({'goectp': {'settings': {'members': 1}}}, inputs.get('train') or {})

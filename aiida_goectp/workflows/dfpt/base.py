@@ -48,7 +48,7 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_goectp.core.crystals.validation import check_crystal
 from aiida_goectp.core.dielectric.gate_codes import VerdictLabel
 from aiida_goectp.core.dielectric.gates import check_thresholds
-from aiida_goectp.data.crystals import crystal_from_structure
+from aiida_goectp.data.crystals import crystal_from_structure, to_structure
 from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.workflows.aiida_private import clean_remote_folder
 from aiida_goectp.workflows.dfpt.gates import evaluate_gap_gate, evaluate_gates
@@ -166,6 +166,7 @@ class DfptWorkChain(ProtocolMixin, SubmitOnceMixin):
         spec.input(
             'structure',
             valid_type=orm.StructureData,
+            serializer=to_structure,
             validator=validate_structure,
             help='Ordered crystal, periodic in three dimensions.',
         )

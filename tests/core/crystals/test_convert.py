@@ -9,7 +9,7 @@ from ase.build import fcc100, molecule
 from hypothesis import given, settings
 
 from aiida_goectp.core.crystals import CrystalError
-from aiida_goectp.core.crystals.convert import from_ase, to_ase
+from aiida_goectp.core.crystals.convert import as_crystal_set, from_ase, to_ase
 
 from .builders import crystals, rocksalt
 
@@ -51,3 +51,26 @@ def test_refused_structures():
     with pytest.raises(CrystalError) as caught:
         from_ase(shared)
     assert caught.value.code == 'partial_occupancy'
+
+
+def test_sets_of_mixed_values(crystal_set):
+    magnesia, slab = to_ase(crystal_set[1]), to_ase(crystal_set[0])
+    slab.pbc = (True, True, False)
+    mixed = as_crystal_set([magnesia, crystal_set, magnesia, slab, crystal_set[2]])
+    assert mixed.ids.tolist() == ['MgO', *['Si', 'MgO#2', 'GaAs', 'SrTiO3', 'TiO2', 'AlN'], 'MgO#3', 'GaAs#2']
+    assert [failure.code for failure in mixed.failures] == ['unreadable_file', 'not_periodic']
+    assert as_crystal_set({'rock salt': magnesia}).ids.tolist() == ['rock salt']
+    assert as_crystal_set(crystal_set) is crystal_set
+
+
+def test_a_single_value_that_is_no_crystal_is_refused(crystal_set):
+    slab = to_ase(crystal_set[0])
+    slab.pbc = False
+    with pytest.raises(CrystalError) as caught:
+        as_crystal_set(slab)
+    assert caught.value.code == 'not_periodic'
+    with pytest.raises(CrystalError) as caught:
+        as_crystal_set(crystal_set[0]._replace(atomic_numbers=np.array([14, 200])))
+    assert caught.value.code == 'unknown_element'
+    with pytest.raises(TypeError, match='int'):
+        as_crystal_set([1])

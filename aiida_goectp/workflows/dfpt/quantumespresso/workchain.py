@@ -16,6 +16,7 @@ from aiida.plugins import GroupFactory
 from aiida_goectp.core.dielectric.gate_codes import GateCode
 from aiida_goectp.core.dielectric.gates import DEFAULT_THRESHOLDS
 from aiida_goectp.core.dielectric.phonons import response_converged
+from aiida_goectp.data.crystals import to_structure
 from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.workflows.dfpt.base import DfptWorkChain
 from aiida_goectp.workflows.dfpt.quantumespresso.collect import band_gap_quantumespresso, collect_quantumespresso
@@ -139,7 +140,7 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         cls,
         pw_code: orm.AbstractCode | str,
         ph_code: orm.AbstractCode | str,
-        structure: orm.StructureData,
+        structure: Any,
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
@@ -149,6 +150,7 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
 
         :param pw_code: code of ``pw.x``, or its full label
         :param ph_code: code of ``ph.x``, or its full label
+        :param structure: ``StructureData``, pymatgen ``Structure`` or ASE ``Atoms``
         :param protocol: fast, balanced or stringent
         :param overrides: inputs that override the protocol, nested as in its YAML file
         :param options: options of all jobs, for example ``{'queue_name': 'long', 'account': 'me'}``
@@ -157,6 +159,7 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         :raises ValueError: unknown protocol or family, or an element that the family does not contain
         """
         require_quantumespresso()
+        structure = to_structure(structure)
         codes = [orm.load_code(code) if isinstance(code, str) else code for code in (pw_code, ph_code)]
         cls.check_arguments(pw_code=codes[0], ph_code=codes[1], options=options, pseudo_family=pseudo_family)
         inputs = cls.get_protocol_inputs(protocol, overrides)

@@ -12,6 +12,7 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_vasp.workchains.v2.relax import RelaxOptions
 
 from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS
+from aiida_goectp.data.crystals import to_structure
 from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.workflows.dfpt.base import DfptWorkChain
 from aiida_goectp.workflows.dfpt.vasp.collect import collect_vasp
@@ -87,7 +88,7 @@ class VaspDfptWorkChain(DfptWorkChain):
     def get_builder_from_protocol(
         cls,
         code: orm.AbstractCode | str,
-        structure: orm.StructureData,
+        structure: Any,
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
@@ -98,6 +99,7 @@ class VaspDfptWorkChain(DfptWorkChain):
         """Return a builder with the inputs of a protocol.
 
         :param code: code of VASP, or its full label
+        :param structure: ``StructureData``, pymatgen ``Structure`` or ASE ``Atoms``
         :param protocol: fast, balanced or stringent
         :param overrides: inputs that override the protocol, nested as in its YAML file
         :param options: options of all jobs, for example ``{'queue_name': 'long', 'account': 'me'}``
@@ -106,6 +108,7 @@ class VaspDfptWorkChain(DfptWorkChain):
         :param potential_mapping: element → potential, overriding the mapping of aiida-vasp
         :raises ValueError: unknown protocol, functional or family, or an element without potential
         """
+        structure = to_structure(structure)
         if isinstance(code, str):
             code = orm.load_code(code)
         cls.check_arguments(
