@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ if 'AIIDA_PATH' not in os.environ or 'PYTEST_XDIST_WORKER' in os.environ:
 
 from aiida_goectp.core.crystals import Crystal, CrystalSet, Failure
 from aiida_goectp.core.dielectric.predictions import Predictions
+from tests.fork_server import ForkServer
 
 pytest_plugins = 'aiida.tools.pytest_fixtures'
 
@@ -129,15 +131,26 @@ def model(aiida_profile):
     return ModelData.get_or_create(shipped_models()[0])
 
 
+@pytest.fixture(scope='session')
+def executable(tmp_path_factory) -> Iterator[Path]:
+    """The executable of this environment; its jobs are forked, if the system can do that, which saves their imports."""
+    path = Path(sys.executable).parent / 'goectp'
+    if not path.is_file():
+        pytest.skip(f'no executable {path}; install the package')
+    if not hasattr(os, 'pidfd_open'):
+        yield path
+        return
+    server = ForkServer(tmp_path_factory.mktemp('fork'))
+    yield server.executable
+    server.close()
+
+
 @pytest.fixture
-def code(aiida_profile, aiida_code_installed, aiida_localhost):
+def code(aiida_profile, executable, aiida_code_installed, aiida_localhost):
     """The executable of this environment as a code on localhost."""
     from aiida.common.exceptions import NotExistent
     from aiida.orm import load_code
 
-    executable = Path(sys.executable).parent / 'goectp'
-    if not executable.is_file():
-        pytest.skip(f'no executable {executable}; install the package')
     aiida_localhost.set_minimum_job_poll_interval(0.0)
     # by its full label: the factory compares labels only, and makes a second code if another computer has one
     try:

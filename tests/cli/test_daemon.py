@@ -47,6 +47,6 @@ def test_submitted_screen_finishes(shell, crystal_set, tmp_path):
     while ' running' in (output := shell('aiida-goectp', 'show', pk)):
         assert re.search(r'\d of 2 shards, \d of 6 crystals predicted', output), output
         assert time.monotonic() < deadline, output
-        time.sleep(3)
+        time.sleep(10)
     assert 'finished, 2 of 2 shards, 6 of 6 crystals predicted' in output
     assert 'Selection, 2' in output

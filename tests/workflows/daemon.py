@@ -16,6 +16,18 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = Path(sys.executable).parent
+REPORTER = """
+import runpy, sys
+from aiida.manage import get_manager
+
+session = get_manager().get_profile_storage().get_session()
+for _ in sys.stdin:
+    session.rollback()  # ends the transaction, in which SQLite shows the past
+    session.expire_all()
+    runpy.run_path('report.py')
+    sys.stdout.flush()
+"""
+"""runs the script of a report for each line of its input, since the start of ``verdi`` takes seconds"""
 
 
 class Daemon:
@@ -31,6 +43,7 @@ class Daemon:
         self.environment.pop('AIIDA_PROFILE', None)
         self.pk = ''
         """of the submitted process"""
+        self.reporter: subprocess.Popen | None = None
 
     def run(self, *command: str) -> str:
         """Run a command of the environment and return what it prints."""
@@ -53,15 +66,32 @@ class Daemon:
         """
         (self.folder / 'submit.py').write_text(submit)
         (self.folder / 'report.py').write_text(report)
+        (self.folder / 'reporter.py').write_text(REPORTER)
         self.pk = self.run('verdi', 'run', 'submit.py').split()[-1]
+        self.reporter = subprocess.Popen(
+            [COMMANDS / 'verdi', 'run', 'reporter.py', self.pk],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=self.environment,
+            cwd=self.folder,
+        )
 
     def report_when(self, condition: Callable[[dict[str, Any]], bool], seconds: float) -> dict[str, Any]:
         """Return the first report that meets the condition."""
         deadline = time.monotonic() + seconds
-        while not condition(report := json.loads(self.run('verdi', 'run', 'report.py', self.pk).splitlines()[-1])):
+        while not condition(report := self._report()):
             assert time.monotonic() < deadline, report
             time.sleep(0.5)
         return report
+
+    def _report(self) -> dict[str, Any]:
+        assert self.reporter is not None
+        assert self.reporter.stdin is not None
+        assert self.reporter.stdout is not None
+        self.reporter.stdin.write('report\n')
+        self.reporter.stdin.flush()
+        return json.loads(self.reporter.stdout.readline())
 
     def processes(self) -> list[psutil.Process]:
         """Return the processes of the daemon, the supervisor first."""
@@ -99,4 +129,6 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
     one.run('verdi', 'config', 'set', 'daemon.timeout', '30')
     one.run('verdi', 'daemon', 'start', '2')
     yield one
+    if one.reporter is not None:
+        one.reporter.communicate()
     one.run('verdi', 'daemon', 'stop')

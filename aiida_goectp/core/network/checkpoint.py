@@ -6,11 +6,13 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.model_card import (
@@ -111,8 +113,8 @@ def load_model(name_or_path: str | Path) -> LoadedModel:
         raise FormatError(f'{path}: preset: unknown value {card.preset!r}; allowed: {", ".join(sorted(PRESETS))}')
     check_sizes(path, card)
     try:
-        _check_number_of_weights(path, card)
-        members = [build_network(card.architecture_of(member), card.targets) for member in range(card.members)]
+        with _BoundedWeights(path.stat().st_size):
+            members = [build_network(card.architecture_of(member), card.targets) for member in range(card.members)]
         weights = load_file(path)
         whitening = {member: weights.pop(f'{member}.{_WHITENING}', None) for member in range(card.members)}
         networks = nn.ModuleList(members)
@@ -127,19 +129,29 @@ def load_model(name_or_path: str | Path) -> LoadedModel:
     return LoadedModel(card, networks.eval(), content_hash)
 
 
-def _check_number_of_weights(path: Path, card: ModelCard) -> None:
-    """Check that the networks of a card have no more weights than the file, before memory is taken for them.
+class _BoundedWeights(TorchFunctionMode):
+    """Refuses more weights than the file has bytes, before memory is taken for them.
 
-    :raises ValueError: they have more
+    Modules make their weights by ``torch.empty``. To build the networks on the meta device first would import the
+    compiler of torch, which takes as long as torch itself.
     """
-    try:
-        with torch.device('meta'):  # takes no memory
-            members = [build_network(card.architecture_of(member), card.targets) for member in range(card.members)]
-    except RuntimeError:
-        return  # a network that reads numbers while it is built, as SchNet; its options are bounded by check_sizes
-    size = sum(tensor.numel() for network in members for tensor in network.state_dict().values())
-    if size > path.stat().st_size:
-        raise ValueError(f'{size} weights; the file has {path.stat().st_size} bytes')
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit = limit
+        self.size = 0
+
+    def __torch_function__(self, function: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
+        """Call a function of torch.
+
+        :raises ValueError: it would make more weights than there are bytes
+        """
+        keywords = keywords or {}
+        if function is torch.empty:
+            self.size += function(*arguments, **{**keywords, 'device': 'meta'}).numel()
+            if self.size > self.limit:
+                raise ValueError(f'{self.size} weights or more; the file has {self.limit} bytes')
+        return function(*arguments, **keywords)
 
 
 def _check_whitening(whitening: torch.Tensor | None, network: Network) -> torch.Tensor | None:

@@ -64,5 +64,5 @@ def _ended(daemon, pk):  # noqa: F811
     while f'<{pk}> finished' not in (line := daemon.run('aiida-goectp', 'campaign', 'status', pk)):
         assert ' failed' not in line, line
         assert time.monotonic() < deadline, line
-        time.sleep(3)
+        time.sleep(10)
     return line

@@ -1,0 +1,156 @@
+"""Jobs of ``goectp`` by fork: the import of torch, longer than most jobs of the tests, is done once a test process.
+
+A client with the command line of ``goectp`` passes its arguments, environment, folder, limits and standard streams to a
+server, which forks a process that runs the same ``main``. The exit status returns; signals are passed on, and a client
+that is killed ends its job. Tests of the daemon and of the installation start the executable itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+
+import numpy as np
+
+from aiida_goectp.core.crystals import Crystal, CrystalSet
+from aiida_goectp.core.executable.main import main
+
+_CLIENT = """\
+#!{python} -IS
+import json, os, resource, signal, socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.connect({address!r})
+job = {{'arguments': sys.argv[1:], 'environment': dict(os.environ), 'folder': os.getcwd(),
+        'file_size': resource.getrlimit(resource.RLIMIT_FSIZE)}}
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+    signal.signal(number, lambda number, frame: server.send(bytes([number])))
+content = json.dumps(job).encode()
+socket.send_fds(server, [len(content).to_bytes(4, 'little')], [0, 1, 2])
+server.sendall(content)
+status = server.recv(4)
+sys.exit(int.from_bytes(status, 'little') if status else 1)
+"""
+
+
+class ForkServer:
+    """Server in a process of its own, which ends with this object or with this process."""
+
+    def __init__(self, folder: Path) -> None:
+        address = str(folder / 'server')
+        self.executable = folder / 'goectp'
+        self.executable.write_text(_CLIENT.format(python=sys.executable, address=address))
+        self.executable.chmod(0o755)
+        self._process = subprocess.Popen(
+            [sys.executable, '-m', 'tests.fork_server', address],
+            cwd=Path(__file__).parents[1],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == b'ready\n'
+
+    def close(self) -> None:
+        """End the server."""
+        self._process.terminate()
+        self._process.communicate()
+
+
+def serve(address: str) -> None:
+    """Fork a process for each connection, until standard input ends."""
+    _import_all()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address)
+    listener.listen()
+    selector = selectors.DefaultSelector()
+    selector.register(listener, selectors.EVENT_READ)
+    selector.register(sys.stdin, selectors.EVENT_READ)
+    print('ready', flush=True)
+    while True:
+        for key, _ in selector.select():
+            if key.fileobj is sys.stdin:
+                return
+            if key.fileobj is listener:
+                _start(listener.accept()[0], selector)
+            elif isinstance(key.fileobj, socket.socket):
+                numbers = key.fileobj.recv(16) or bytes([signal.SIGKILL])
+                for number in numbers:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(key.data, number)
+                if numbers[0] == signal.SIGKILL:
+                    selector.unregister(key.fileobj)
+            else:
+                client, pid = key.data
+                status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                selector.unregister(key.fileobj)
+                os.close(key.fd)
+                with contextlib.suppress(KeyError):
+                    selector.unregister(client)
+                with contextlib.suppress(BrokenPipeError):
+                    client.send((status if status >= 0 else 128 - status).to_bytes(4, 'little'))
+                client.close()
+
+
+def _import_all() -> None:
+    """Import what jobs need, and load what numba has compiled."""
+    import torch
+    import torch._dynamo  # imported by optimizers
+
+    from aiida_goectp.core.learning import train  # noqa: F401
+    from aiida_goectp.core.learning.predict import Predictor
+    from aiida_goectp.core.network.checkpoint import load_model
+
+    torch.set_num_threads(1)
+    po = Crystal('Po', np.eye(3) * 3.35, np.array([84]), np.zeros((1, 3)))
+    list(Predictor(load_model('goectp-small')).run(CrystalSet.from_crystals([po])))
+
+
+def _start(client: socket.socket, selector: selectors.BaseSelector) -> None:
+    """Fork the process of one connection."""
+    size, streams, _, _ = socket.recv_fds(client, 4, 3)
+    content = b''
+    while len(content) < int.from_bytes(size, 'little'):
+        content += client.recv(65536)
+    pid = os.fork()
+    if pid:
+        for stream in streams:
+            os.close(stream)
+        selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (client, pid))
+        selector.register(client, selectors.EVENT_READ, pid)
+        return
+    try:
+        status = _run(json.loads(content), streams)
+    except BaseException:  # a forked process must not return
+        traceback.print_exc()
+        status = 1
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
+
+
+def _run(job: dict, streams: list[int]) -> int:
+    """Run the command line of a job, and return its exit status."""
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+    os.environ.clear()
+    os.environ.update(job['environment'])
+    os.chdir(job['folder'])
+    resource.setrlimit(resource.RLIMIT_FSIZE, tuple(job['file_size']))
+    try:
+        main(job['arguments'], prog_name='goectp')
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+if __name__ == '__main__':
+    serve(sys.argv[1])
