@@ -26,12 +26,23 @@ sys.path.insert(0, str(HERE.parent))
 
 with (
     contextlib.redirect_stderr(io.StringIO()),  # a line for each module
-    atheris.instrument_imports(include=['aiida_goectp', 'ase.io.extxyz', 'ase.io.vasp'], enable_loader_override=False),
+    atheris.instrument_imports(
+        include=['aiida_goectp', 'ase.io.extxyz', 'ase.io.vasp', 'ase.io.espresso', 'ase.io.aims'],
+        enable_loader_override=False,
+    ),
 ):
     from aiida_goectp.core.formats.errors import FormatError
     from tests.readers import READERS
 
-    for module in ('ase.io.extxyz', 'ase.io.vasp', 'ase.geometry', 'gemmi', 'scipy.spatial'):
+    for module in (
+        'ase.io.extxyz',
+        'ase.io.vasp',
+        'ase.io.espresso',
+        'ase.io.aims',
+        'ase.geometry',
+        'gemmi',
+        'scipy.spatial',
+    ):
         import_module(module)
 
 LIMIT_MB = 1024

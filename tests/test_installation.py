@@ -24,6 +24,8 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).parents[1]
+_DISTRIBUTIONS = {'yaml': 'pyyaml'}
+"""modules that have another name than their package"""
 REQUIREMENTS = ROOT / 'requirements-compute.txt'
 
 
@@ -43,7 +45,8 @@ def imports_of_the_executable() -> set[str]:
                 modules = [node.module, *(f'{node.module}.{alias.name}' for alias in node.names)]
             pending += [module for module in modules if module.startswith('aiida_goectp.')]
             found |= {module.partition('.')[0] for module in modules}
-    return found - {'aiida_goectp', *sys.stdlib_module_names}
+    found = found - {'aiida_goectp', *sys.stdlib_module_names}
+    return {_DISTRIBUTIONS.get(name, name) for name in found}
 
 
 def requirements(lines) -> dict[str, str]:

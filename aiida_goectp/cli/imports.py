@@ -45,7 +45,8 @@ def import_(
 ) -> None:
     """Import crystals from files, folders or an AiiDA group.
 
-    PATHS: CIF, POSCAR, extended XYZ, JSON lines or crystals.npz, compressed or not, and folders of these. The result
+    PATHS: CIF, POSCAR, extended XYZ, JSON of pymatgen, databases and trajectories of ASE, phonopy.yaml, pw.in,
+    geometry.in, JSON lines or crystals.npz, compressed or not, and folders of these. The result
     is one node of crystals. Each file is stored as a node, so that the provenance of each crystal starts with its file.
     The id of a crystal is the name of its file, or that of its folder if the file is called POSCAR or CONTCAR. What
     was not read is listed with the reason.

@@ -212,7 +212,7 @@ def _read_overrides(file: Path) -> dict[str, Any]:
 
     :raises click.UsageError: not a YAML file with keys
     """
-    from aiida_goectp.cli.yaml_files import read_yaml
+    from aiida_goectp.core.formats.yaml_input import read_yaml
 
     try:
         content = read_yaml(file.read_text(encoding='utf-8'), str(file))[1]

@@ -10,12 +10,12 @@ import click
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from aiida_goectp.cli.yaml_files import read_yaml
 from aiida_goectp.core.crystals.property_table import TableSettings
 from aiida_goectp.core.dielectric.gates import check_thresholds
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.functionals import check_functional
 from aiida_goectp.core.formats.settings import Settings, settings_errors
+from aiida_goectp.core.formats.yaml_input import read_yaml
 from aiida_goectp.core.learning.settings import TrainSettings
 from aiida_goectp.core.selection.acquisition import acquisition
 from aiida_goectp.core.selection.picking import PickSettings

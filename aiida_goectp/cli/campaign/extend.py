@@ -9,9 +9,9 @@ import click
 from aiida import orm
 
 from aiida_goectp.cli.jobs import validated
-from aiida_goectp.cli.yaml_files import read_yaml
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.settings import read_settings
+from aiida_goectp.core.formats.yaml_input import read_yaml
 from aiida_goectp.core.selection import StopRules, should_stop
 from aiida_goectp.workflows.campaign.state import campaign_state, last_history
 from aiida_goectp.workflows.protocols.mixin import merge

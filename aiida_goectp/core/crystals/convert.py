@@ -1,4 +1,4 @@
-"""Conversion from and to ASE, and of what a caller may give as crystals; the Cartesian frame is kept."""
+"""Conversion from lists, from and to ASE, and of what a caller may give as crystals; the Cartesian frame is kept."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 
 from aiida_goectp.core.crystals.concatenate import concatenate_crystals
 from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet, Failure
-from aiida_goectp.core.crystals.elements import formula
+from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS, formula
 from aiida_goectp.core.crystals.entries import Entry, collect
 from aiida_goectp.core.crystals.validation import CrystalError
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ('as_crystal', 'as_crystal_set', 'from_ase', 'instance_of', 'labelled', 'to_ase')
+__all__ = ('as_crystal', 'as_crystal_set', 'from_ase', 'from_lists', 'instance_of', 'labelled', 'to_ase')
 
 
 def from_ase(atoms: Atoms, id: str | None = None) -> Crystal:
@@ -44,6 +44,49 @@ def from_ase(atoms: Atoms, id: str | None = None) -> Crystal:
         numbers,
         atoms.get_scaled_positions(wrap=False),
     )
+
+
+def from_lists(id: str, lattice: Any, species: list[Any], positions: Any, *, cartesian: bool = False) -> Crystal:
+    """Return a crystal of lists from outside, whose form is checked.
+
+    :param id: id of the crystal
+    :param lattice: (3, 3) Å, rows a, b, c
+    :param species: n chemical symbols
+    :param positions: (n, 3) fractional positions
+    :param cartesian: the positions are Cartesian, in Å
+    :raises CrystalError: ``unreadable_row`` (not numbers, or inconsistent shapes), ``unknown_element``,
+        ``partial_occupancy`` (several elements on a site) or ``bad_lattice``
+    """
+    try:
+        cell = np.array(lattice, dtype=np.float64)
+        points = np.array(positions, dtype=np.float64)
+    except (ValueError, TypeError, OverflowError) as error:
+        text = f'lattice or positions (frac_coords) is not a table of numbers ({error})'
+        raise CrystalError('unreadable_row', text) from error
+    if cell.shape != (3, 3) or (points.shape != (len(species), 3) and species):
+        raise CrystalError(
+            'unreadable_row',
+            f'inconsistent shapes: lattice {cell.shape}, positions {points.shape}, {len(species)} species; '
+            'expected (3, 3), (n, 3) and n',
+        )
+    if cartesian and species:
+        try:
+            points = np.linalg.solve(cell.T, points.T).T
+        except np.linalg.LinAlgError as error:
+            raise CrystalError('bad_lattice', f'the lattice has no volume: {cell.tolist()}') from error
+    return Crystal(id, cell, np.array([_number(item) for item in species], np.int16), points.reshape(-1, 3))
+
+
+def _number(symbol: Any) -> int:
+    try:
+        return ATOMIC_NUMBERS[symbol]
+    except (KeyError, TypeError):
+        pass
+    if isinstance(symbol, dict | list):
+        raise CrystalError(
+            'partial_occupancy', f'site with several elements: {symbol!r:.80}; an ordered structure is needed'
+        )
+    raise CrystalError('unknown_element', f'{symbol!r:.40} is not a chemical element')
 
 
 def to_ase(crystal: Crystal) -> Atoms:

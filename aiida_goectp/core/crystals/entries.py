@@ -7,12 +7,14 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.linalg import LinAlgError
 
 from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet, Failure
-from aiida_goectp.core.crystals.validation import split_valid
+from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS
+from aiida_goectp.core.crystals.validation import CrystalError, split_valid
 from aiida_goectp.core.formats.names import NUMERIC_COLUMNS
 
-__all__ = ('Entry', 'clean_text', 'collect', 'decoded', 'scalars', 'unique_ids')
+__all__ = ('Entry', 'clean_text', 'collect', 'decoded', 'failed', 'scalars', 'unique_ids')
 
 _MAX_TEXT = 200
 """characters; every row of a text column takes the memory of the longest one"""
@@ -32,6 +34,26 @@ class Entry(NamedTuple):
     """numbers, booleans and strings by name"""
     where: str = ''
     """file, and line or frame, for messages"""
+
+
+def failed(label: str, where: str, error: Exception, code: str, text: str) -> Entry:
+    """Return the entry of a row that a library could not read.
+
+    :param label: id of the row
+    :param where: file, and line or frame
+    :param error: what was raised; its code if it is a :class:`.CrystalError`
+    :param code: code of the failure otherwise
+    :param text: what the content is not; the error follows in parentheses
+    """
+    if isinstance(error, CrystalError):
+        return Entry(Failure(label, error.code, str(error)), {}, where)
+    if isinstance(error, LinAlgError):
+        return Entry(Failure(label, 'bad_lattice', 'the lattice has no volume, or is not finite'), {}, where)
+    symbol = error.args[0] if isinstance(error, KeyError) and error.args else None
+    if isinstance(symbol, str) and symbol.isalpha() and symbol not in ATOMIC_NUMBERS:
+        return Entry(Failure(label, 'unknown_element', f'{symbol!r:.40} is not a chemical element'), {}, where)
+    reason = f'{type(error).__name__}: {error}' if str(error) else type(error).__name__
+    return Entry(Failure(label, code, f'{text} ({reason:.200})'), {}, where)
 
 
 def decoded(content: bytes) -> str:

@@ -7,10 +7,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
+from aiida_goectp.core.crystals.convert import from_lists
 from aiida_goectp.core.crystals.crystalset import Crystal, Failure
-from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS
 from aiida_goectp.core.crystals.entries import Entry, scalars
 from aiida_goectp.core.crystals.validation import CrystalError
 
@@ -64,27 +62,4 @@ def _crystal(label: str, data: Any) -> Crystal:
     species = data['species']
     if not isinstance(species, list):
         raise CrystalError('unreadable_row', 'species is not a list of chemical symbols')
-    try:
-        lattice = np.array(data['lattice'], dtype=np.float64)
-        positions = np.array(data['frac_coords'], dtype=np.float64)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise CrystalError('unreadable_row', f'lattice or frac_coords is not a table of numbers ({error})') from error
-    if lattice.shape != (3, 3) or (positions.shape != (len(species), 3) and species):
-        raise CrystalError(
-            'unreadable_row',
-            f'inconsistent shapes: lattice {lattice.shape}, frac_coords {positions.shape}, {len(species)} species; '
-            'expected (3, 3), (n, 3) and n',
-        )
-    return Crystal(label, lattice, np.array([_number(item) for item in species], np.int16), positions.reshape(-1, 3))
-
-
-def _number(symbol: Any) -> int:
-    try:
-        return ATOMIC_NUMBERS[symbol]
-    except (KeyError, TypeError):
-        pass
-    if isinstance(symbol, dict | list):
-        raise CrystalError(
-            'partial_occupancy', f'site with several elements: {symbol!r:.80}; an ordered structure is needed'
-        )
-    raise CrystalError('unknown_element', f'{symbol!r:.40} is not a chemical element')
+    return from_lists(label, data['lattice'], species, data['frac_coords'])

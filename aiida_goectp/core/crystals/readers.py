@@ -9,6 +9,14 @@ file name                                format
 ``*.vasp``, ``*.poscar``, ``POSCAR*``,   VASP structure
 ``CONTCAR*``
 ``*.xyz``, ``*.extxyz``                  extended XYZ with one or many frames
+``*.json``                               pymatgen: structures, computed entries, lists and dictionaries of them, any
+                                         object that contains structures; or a database of ASE
+``*.db``, ``*.traj``                     ASE: database (SQLite), trajectory
+``phonopy.yaml``, ``phonopy_*.yaml``,    phonopy: primitive cell, or unit cell without one
+``*.phonopy.yaml``
+``pw.in``, ``*.pw.in``, ``*.pwi``        Quantum ESPRESSO input with ``ibrav = 0``
+``geometry.in``, ``*.geometry.in``,      FHI-aims geometry
+``geometry.in.next_step``
 ======================================== ==========================================================================
 
 All of them may be compressed (``.gz``). A row that cannot be read or is not a valid crystal becomes a failure of the
@@ -33,6 +41,11 @@ from aiida_goectp.core.crystals.cif import read_cif
 from aiida_goectp.core.crystals.crystalset import CrystalSet, Failure
 from aiida_goectp.core.crystals.entries import Entry, collect
 from aiida_goectp.core.crystals.jsonlines import read_jsonlines
+from aiida_goectp.core.crystals.programs.ase_sqlite import read_ase_database
+from aiida_goectp.core.crystals.programs.ase_trajectory import read_trajectory
+from aiida_goectp.core.crystals.programs.inputs import read_aims, read_pw
+from aiida_goectp.core.crystals.programs.phonopy_yaml import read_phonopy
+from aiida_goectp.core.crystals.programs.structure_json import read_structure_json
 from aiida_goectp.core.crystals.structurefiles import read_extxyz, read_poscar
 from aiida_goectp.core.formats.errors import FormatError
 
@@ -57,9 +70,6 @@ _CHUNK = 2**20
 
 _MAX_FAILURES = 10_000
 """rows of one file that may fail, besides ten for each crystal that was read; the rest of the file is not read then"""
-
-_BARE = re.compile(r'(POSCAR|CONTCAR)(\.gz)?', re.IGNORECASE)
-"""names of files that all crystals share"""
 
 
 class LeftOut(Enum):
@@ -127,21 +137,42 @@ _READERS: dict[str, _Reader] = {
     '.poscar': read_poscar,
     '.xyz': read_extxyz,
     '.extxyz': read_extxyz,
+    '.json': read_structure_json,
+    '.db': read_ase_database,
+    '.traj': read_trajectory,
+    '.phonopy.yaml': read_phonopy,
+    '.pw.in': read_pw,
+    '.pwi': read_pw,
+    '.geometry.in': read_aims,
 }
 
-SUFFIXES = tuple(_READERS)
-"""suffixes of supported files, in addition to names that begin with POSCAR or CONTCAR"""
+_NAMED: dict[str, _Reader] = {
+    r'(POSCAR|CONTCAR)': read_poscar,
+    r'phonopy(_\w+)?\.ya?ml': read_phonopy,
+    r'pw\.in': read_pw,
+    r'geometry\.in(\.next_step)?': read_aims,
+}
+"""names of files that all crystals share → reader"""
 
-_KNOWN = f'{", ".join(SUFFIXES)}, POSCAR*, CONTCAR*, each with or without .gz'
+_BARE = re.compile(rf'({"|".join(_NAMED)})(\.gz)?', re.IGNORECASE)
+
+SUFFIXES = tuple(_READERS)
+"""suffixes of supported files, in addition to the names that all crystals share"""
+
+_KNOWN = (
+    f'{", ".join(SUFFIXES)}, POSCAR*, CONTCAR*, phonopy.yaml, phonopy_*.yaml, pw.in, geometry.in, each with or without '
+    '.gz'
+)
 
 
 def read_structures(paths: Sequence[str | Path], recursive: bool = False) -> CrystalSet:
     """Read structure files and folders of structure files into one set, in the given order.
 
     Files of a folder are read sorted by name, without hidden files and files of other formats. The id of a crystal is
-    the stem of its file, the name of the folder for files called POSCAR and CONTCAR, with ``@0``, ``@1``, … if the file
-    contains several, or the ``id`` of a JSON line; repeated ids get ``#2``, ``#3``, …. Scalars of JSON lines and of
-    extended XYZ frames become property columns.
+    the stem of its file, the name of the folder for files called POSCAR, CONTCAR, pw.in and the like, with ``@0``,
+    ``@1``, … if the file contains several (the number of the row in a database of ASE), or the ``id`` of a JSON line or
+    of an object of pymatgen; repeated ids get ``#2``, ``#3``, …. Scalars of JSON lines, of extended XYZ frames, of
+    trajectories, beside structures of pymatgen and in key-value pairs of ASE become property columns.
 
     :param paths: files and folders
     :param recursive: also the files in subfolders
@@ -210,7 +241,7 @@ def _list_folder(path: Path, recursive: bool) -> Listing:
 
 
 def needs_folder(name: str) -> bool:
-    """Return whether a file is called POSCAR or CONTCAR, so that the name of its folder is the id of the crystal."""
+    """Return whether all crystals share the name of the file, such as POSCAR: the id is the name of its folder."""
     return _BARE.fullmatch(name) is not None
 
 
@@ -232,11 +263,13 @@ def _reader(name: str) -> tuple[_Reader | None, str]:
     """Return the reader for a file of this name (None: unknown format), and the stem of the name."""
     base = PurePath(name).name
     plain = re.sub(r'\.gz$', '', base, flags=re.IGNORECASE)
-    suffix = PurePath(plain).suffix.lower()
-    if suffix in _READERS:
+    for pattern, reader in _NAMED.items():
+        if re.fullmatch(pattern, plain, re.IGNORECASE):
+            return reader, PurePath(name).parent.name or plain
+    suffixes = [suffix for suffix in SUFFIXES if plain.lower().endswith(suffix) and len(plain) > len(suffix)]
+    if suffixes:
+        suffix = max(suffixes, key=len)
         return _READERS[suffix], plain[: -len(suffix)]
-    if needs_folder(plain):
-        return read_poscar, PurePath(name).parent.name or plain
     if re.match(r'(POSCAR|CONTCAR)', plain):
         return read_poscar, plain
     return None, plain

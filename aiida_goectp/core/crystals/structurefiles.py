@@ -10,12 +10,10 @@ import io
 import re
 from collections.abc import Iterator
 
-from numpy.linalg import LinAlgError
-
 from aiida_goectp.core.crystals.convert import from_ase
 from aiida_goectp.core.crystals.crystalset import Failure
 from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS
-from aiida_goectp.core.crystals.entries import Entry, decoded, scalars
+from aiida_goectp.core.crystals.entries import Entry, decoded, failed, scalars
 from aiida_goectp.core.crystals.validation import CrystalError
 
 __all__ = ('read_extxyz', 'read_poscar')
@@ -35,7 +33,7 @@ def read_poscar(name: str, stem: str, content: bytes) -> Iterator[Entry]:
         lines = _checked_poscar(decoded(content).splitlines())
         yield Entry(from_ase(read_vasp_configuration(io.StringIO('\n'.join(lines) + '\n')), stem), {}, name)
     except Exception as error:  # ASE has no error class of its own for damaged files
-        yield _failed(stem, name, error, 'unreadable_file', 'not a POSCAR, or cut off')
+        yield failed(stem, name, error, 'unreadable_file', 'not a POSCAR, or cut off')
 
 
 def _checked_poscar(lines: list[str]) -> list[str]:
@@ -83,7 +81,7 @@ def read_extxyz(name: str, stem: str, content: bytes) -> Iterator[Entry]:
             atoms = next(iter(read_xyz(io.StringIO('\n'.join(_checked_frame(lines)) + '\n'), index=0)))
             yield Entry(from_ase(atoms, label), scalars(atoms.info), where)
         except Exception as error:  # ASE has no error class of its own for damaged files
-            yield _failed(label, where, error, 'unreadable_row', 'not a frame of extended XYZ')
+            yield failed(label, where, error, 'unreadable_row', 'not a frame of extended XYZ')
     if torn:
         label = f'{stem}@{len(frames)}' if several else stem
         yield Entry(Failure(label, 'unreadable_file', torn), {}, f'{name}, frame {len(frames)}')
@@ -132,15 +130,3 @@ def _frames(lines: list[str]) -> tuple[list[list[str]], str]:
         frames.append(lines[start:stop])
         start = stop
     return frames, '' if frames else 'the file is empty'
-
-
-def _failed(label: str, where: str, error: Exception, code: str, text: str) -> Entry:
-    if isinstance(error, CrystalError):
-        return Entry(Failure(label, error.code, str(error)), {}, where)
-    if isinstance(error, LinAlgError):
-        return Entry(Failure(label, 'bad_lattice', 'the lattice has no volume, or is not finite'), {}, where)
-    symbol = error.args[0] if isinstance(error, KeyError) and error.args else None
-    if isinstance(symbol, str) and symbol.isalpha() and symbol not in ATOMIC_NUMBERS:
-        return Entry(Failure(label, 'unknown_element', f'{symbol!r:.40} is not a chemical element'), {}, where)
-    reason = f'{type(error).__name__}: {error}' if str(error) else type(error).__name__
-    return Entry(Failure(label, code, f'{text} ({reason:.200})'), {}, where)

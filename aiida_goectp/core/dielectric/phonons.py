@@ -18,9 +18,9 @@ import numpy as np
 
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.numbers import fortran_number
+from aiida_goectp.core.formats.units import BOHR
 
 __all__ = (
-    'BOHR',
     'RYDBERG_PER_BOHR2',
     'DynamicalMatrix',
     'frequencies',
@@ -31,9 +31,6 @@ __all__ = (
     'project_translations',
     'response_converged',
 )
-
-BOHR = 0.529177210903
-"""Å, CODATA 2018"""
 
 RYDBERG_PER_BOHR2 = 13.605693122994 / BOHR**2
 """eV/Å², CODATA 2018"""

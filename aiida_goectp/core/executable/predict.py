@@ -95,7 +95,8 @@ def _number_or_auto(context: click.Context, parameter: click.Parameter, value: s
 def predict(source: Path, output: Path | None, **options: Any) -> None:
     """Predict the dielectric tensors of all crystals of INPUT.
 
-    INPUT is a crystals.npz, a structure file (CIF, POSCAR, extended XYZ, JSON lines) or a folder of such files. Without
+    INPUT is a crystals.npz, a structure file (CIF, POSCAR, extended XYZ, JSON of pymatgen, database or trajectory of
+    ASE, phonopy.yaml, pw.in, geometry.in, JSON lines) or a folder of such files. Without
     --output, a single structure is printed with its tensors, several as a table of averages and eigenvalues.
 
     Exit status: 0 finished (failed rows included), 2 bad input or model, 3 no such device, 4 out of memory, 73 output

@@ -91,6 +91,7 @@ def hostile_files() -> dict[str, tuple[str, bytes]]:
         'properties': ('a.jsonl', keys.encode()),
         'newlines': ('POSCAR', b'\n' * 2**24),
         'frames': ('a.xyz', b'0\n\n' * 2**20),
+        'structures': ('a.json', b'[' + b'{"sites":[],"lattice":{}},' * 2**18 + b'0]'),
     }
 
 
@@ -118,7 +119,7 @@ def hostile_archives() -> dict[str, tuple[str, bytes]]:
 
 
 KINDS = (
-    *('operations', 'columns', 'blanks', 'brackets', 'properties', 'newlines', 'frames'),
+    *('operations', 'columns', 'blanks', 'brackets', 'properties', 'newlines', 'frames', 'structures'),
     *('rows of an npz', 'columns of an npz', 'text of an npz'),
 )
 

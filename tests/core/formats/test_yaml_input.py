@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aiida_goectp.cli.yaml_files import read_yaml
 from aiida_goectp.core.formats.errors import FormatError
+from aiida_goectp.core.formats.yaml_input import read_yaml
 
 LAUGHS = 'a0: &a0 [x, x]\n' + ''.join(f'a{k}: &a{k} [{", ".join([f"*a{k - 1}"] * 10)}]\n' for k in range(1, 12))
 
