@@ -40,6 +40,9 @@ quickstart: $(VENV)/.package .aiida/.ready ## screen the crystals of examples/st
 	aiida-goectp setup
 	aiida-goectp import $(STRUCTURES) $(if $(PROPERTIES),--properties $(PROPERTIES))
 	aiida-goectp screen --run $(SCREEN)
+	@echo 'To continue in this shell, type'
+	@echo '  source .venv/bin/activate'
+	@echo '  export AIIDA_PATH=$$PWD/.aiida'
 
 campaign: $(VENV)/.quantumespresso .aiida/.ready ## active learning with Quantum ESPRESSO: two rounds with retraining; CAMPAIGN=file
 	aiida-goectp setup

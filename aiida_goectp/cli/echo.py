@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+import logging
+from typing import Any, NoReturn
 
+import click
 from aiida.cmdline.groups import VerdiCommandGroup
 from aiida.cmdline.utils import echo as verdi
 
@@ -14,6 +16,29 @@ __all__ = ('CommandGroup', 'echo', 'echo_critical', 'echo_report', 'echo_success
 
 class CommandGroup(CleanErrorsMixin, VerdiCommandGroup):
     """Group of commands as those of ``verdi``."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Invoke the command; without any profile, the message states what to type."""
+        verdi.CMDLINE_LOGGER.addFilter(_explain_missing_profile)
+        try:
+            return super().invoke(ctx)
+        finally:
+            verdi.CMDLINE_LOGGER.removeFilter(_explain_missing_profile)
+
+
+def _explain_missing_profile(record: logging.LogRecord) -> bool:
+    """Replace the message of AiiDA, a dump of its configuration, which arguments and commands print alike."""
+    if 'no default profile defined' in str(record.msg):
+        from aiida.manage import get_config
+
+        record.msg = (
+            f'there is no AiiDA profile in {printable(get_config().dirpath)}. '
+            'In a clone of the repository, after `make quickstart`, type\n'
+            '  source .venv/bin/activate\n'
+            '  export AIIDA_PATH=$PWD/.aiida\n'
+            'Elsewhere create a profile: verdi presto'
+        )
+    return True
 
 
 def echo_report(message: object) -> None:

@@ -55,6 +55,16 @@ FLOWS: dict[str, list[list[Box]]] = {
             process('retraining', 'on old and new labels'),
         ],
     ],
+    'goectp': [
+        [
+            data('crystal', 'lattice L and atoms'),
+            process('polar decomposition', 'L = Q P gives the frame Q'),
+            process('graph network', 'on distances and angles'),
+            data('tensor O', 'in the frame'),
+            process('rotation back', 'Q O Qᵀ, then point group'),
+            data('tensor ε ± σ', 'in the axes of the crystal'),
+        ],
+    ],
     'crystal': [
         [
             file('structure file', 'CIF, POSCAR, extended XYZ, …'),

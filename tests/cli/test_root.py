@@ -1,5 +1,6 @@
 """``aiida-goectp`` as a whole: help of every command, import time, suggestions."""
 
+import os
 import subprocess
 import sys
 
@@ -51,3 +52,18 @@ def test_help_imports_nothing_heavy():
 
 def test_misspelt_command_is_corrected():
     assert 'screen' in invoke('sceen', status=2)
+
+
+@pytest.mark.parametrize('arguments', [('model', 'list'), ('show', '5')])
+def test_message_without_a_profile(arguments, tmp_path):
+    """A command and a parameter that load the profile state the same, without the configuration of AiiDA."""
+    program = 'import sys\nfrom aiida_goectp.cli import main\nmain(sys.argv[1:])'
+    environment = {**os.environ, 'AIIDA_PATH': str(tmp_path)}
+    command = [sys.executable, '-c', program, *arguments]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert str(tmp_path) in result.stderr
+    assert {'source .venv/bin/activate', 'export AIIDA_PATH=$PWD/.aiida'} <= {
+        line.strip() for line in result.stderr.splitlines()
+    }
+    assert 'CONFIG_VERSION' not in result.stderr
