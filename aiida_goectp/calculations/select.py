@@ -13,11 +13,13 @@ from aiida.engine import calcfunction
 from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.crystals.elements import formula
 from aiida_goectp.core.dielectric.predictions import TENSORS, flag_names
+from aiida_goectp.core.dielectric.tensors import PARTS, polycrystalline_average
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.data.crystals import CrystalsData, structure_from_crystal
+from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.data.ranking import RankingData
 
-__all__ = ('make_selection', 'select_top', 'take_first')
+__all__ = ('make_selection', 'select_crystals', 'select_top', 'take_crystals', 'take_first')
 
 _NUMBERS = ('score', *TENSORS)
 
@@ -54,6 +56,41 @@ def take_first(selection: orm.List, number: orm.Int) -> orm.List:
     return orm.List(selection.get_list()[: number.value])
 
 
+@calcfunction
+def take_crystals(crystals: CrystalsData, ids: orm.List) -> CrystalsData:
+    """Return the crystals of some ids, in the order of the ids.
+
+    :raises ValueError: an id that no crystal has
+    """
+    table = crystals.crystals
+    rows = {name: row for row, name in enumerate(table.ids.tolist())}
+    unknown = [name for name in ids if name not in rows]
+    if unknown:
+        raise ValueError(f'no crystal {", ".join(map(str, unknown))}; list the ids with `aiida-goectp show`')
+    return CrystalsData(table.take([rows[name] for name in ids]))
+
+
+@calcfunction
+def select_crystals(crystals: CrystalsData, predictions: PredictionsData | None = None) -> dict[str, Any]:
+    """Return all crystals as a selection, in their order, without a ranking.
+
+    :param predictions: of these crystals; without them, averages and scores are null
+    :return: ``selection`` and ``structures``, see :func:`make_selection`; the score is the average of ``total``
+    :raises ValueError: predictions of other crystals
+    """
+    table, n = crystals.crystals, len(crystals)
+    columns = {name: np.full(n, np.nan) for name in (*_NUMBERS, 'stability')} | {'flags': np.zeros(n, dtype=np.uint32)}
+    if predictions is not None:
+        predicted = predictions.predictions
+        if len(predicted) != n or (predicted.hashes != table.hashes).any():
+            raise FormatError('the predictions belong to other crystals; predict these crystals')
+        for place, part in enumerate(PARTS):
+            columns[part] = polycrystalline_average(getattr(predicted, part))
+            columns[f'{part}_std'] = predicted.average_std[:, place]
+        columns |= {'score': columns['total'], 'stability': predicted.stability, 'flags': predicted.flags}
+    return make_selection('crystal', table, range(n), columns)
+
+
 def make_selection(
     kind: str,
     crystals: CrystalSet,
@@ -68,7 +105,7 @@ def make_selection(
     …, ``flags``, and ``structure`` (name of the structure); also ``joined``, the ids of equal crystals, if there are
     any, and ``stability``, the predicted probability of stability, if the model gives one.
 
-    :param kind: ``rank`` or ``pick``, the first part of the names of the structures, which sort by rank
+    :param kind: ``rank``, ``pick`` or ``crystal``, the first part of the names of the structures, which sort by rank
     :param crystals: n crystals
     :param rows: rows of the selected crystals, best first
     :param columns: ``score``, averages, standard deviations, ``flags`` and ``stability``, each (n,) or longer

@@ -8,13 +8,12 @@ from typing import Any
 
 import click
 from aiida.cmdline.params import options
-from aiida.cmdline.params.types import DataParamType
 from aiida.cmdline.utils import decorators
 from aiida.plugins import DataFactory
 
 from aiida_goectp.cli import echo
-from aiida_goectp.cli.options import FORCE, OUTPUT, ROWS, write_output
-from aiida_goectp.core.formats.terminal import printable
+from aiida_goectp.cli.options import FORCE, JSON, OUTPUT, RAW, ROWS, write_output
+from aiida_goectp.cli.params import DataParam
 
 __all__ = ('data_goectp',)
 
@@ -22,7 +21,9 @@ __all__ = ('data_goectp',)
 _TYPES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     'crystals': (('number', 'atoms', 'failures'), ('npz', 'json', 'csv', 'cif', 'extxyz')),
     'dataset': (('number', 'trainable', 'functionals', 'splits'), ('npz', 'jsonl', 'csv')),
+    'dielectric': (('formula', 'engine', 'functional', 'total', 'band_gap'), ('npz', 'json', 'csv', 'cif')),
     'model': (('card.name', 'card.preset', 'content_hash'), ('safetensors', 'json')),
+    'picks': (('number', 'figure_of_merit'), ('npz', 'json', 'csv')),
     'predictions': (('number', 'failed', 'model_hash'), ('npz', 'json', 'csv')),
     'ranking': (('number', 'ranked', 'figure_of_merit'), ('npz', 'json', 'csv')),
 }
@@ -30,11 +31,14 @@ _TYPES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 @click.group('goectp', cls=echo.CommandGroup)
 def data_goectp() -> None:
-    """Crystals, datasets, models, predictions and rankings of aiida-goectp."""
+    """List, show and export the nodes of aiida-goectp.
+
+    Crystals, datasets, dielectric responses, models, picks, predictions and rankings.
+    """
 
 
 def _add_group(kind: str, columns: tuple[str, ...], formats: tuple[str, ...]) -> None:
-    node_type = DataParamType(sub_classes=(f'aiida.data:goectp.{kind}',))
+    node_type = DataParam(f'goectp.{kind}')
 
     @data_goectp.group(kind, cls=echo.CommandGroup, help=f'Nodes of type goectp.{kind}.')
     def group() -> None:
@@ -42,21 +46,24 @@ def _add_group(kind: str, columns: tuple[str, ...], formats: tuple[str, ...]) ->
 
     @group.command('list')
     @options.PAST_DAYS()
-    @options.RAW()
+    @JSON
+    @RAW
     @decorators.with_dbenv()
-    def list_(past_days: int | None, raw: bool) -> None:
+    def list_(past_days: int | None) -> None:
         """List stored nodes."""
-        _list(kind, columns, past_days, raw)
+        _list(kind, columns, past_days)
 
     @group.command('show')
     @click.argument('node', type=node_type)
     @ROWS
+    @JSON
+    @RAW
     @decorators.with_dbenv()
     def show(node: Any, rows: int) -> None:
         """Show the content of a node."""
-        from aiida_goectp.cli.views.nodes import show_node
+        from aiida_goectp.cli.views.nodes import print_node
 
-        show_node(node, rows)
+        print_node(node, rows)
 
     @group.command('export')
     @click.argument('node', type=node_type)
@@ -69,7 +76,7 @@ def _add_group(kind: str, columns: tuple[str, ...], formats: tuple[str, ...]) ->
         show_default=True,
         help='Format of the file.',
     )
-    @OUTPUT(help=f'File to write.  [default: {kind}-PK.FORMAT]')
+    @OUTPUT(help=f'File to write; - is standard output.  [default: {kind}-PK.FORMAT]')
     @FORCE
     @decorators.with_dbenv()
     def export(node: Any, file_format: str, output: Path | None, force: bool) -> None:
@@ -80,7 +87,7 @@ def _add_group(kind: str, columns: tuple[str, ...], formats: tuple[str, ...]) ->
         write_output(path, export_bytes(node, file_format), force)
 
 
-def _list(kind: str, columns: tuple[str, ...], past_days: int | None, raw: bool) -> None:
+def _list(kind: str, columns: tuple[str, ...], past_days: int | None) -> None:
     from aiida.common import timezone
     from aiida.orm import QueryBuilder
 
@@ -92,9 +99,9 @@ def _list(kind: str, columns: tuple[str, ...], past_days: int | None, raw: bool)
         cls, filters=filters, project=['id', 'label', *(f'attributes.{name}' for name in columns)]
     )
     rows = query.order_by({cls: {'id': 'asc'}}).all()
-    if raw:
-        for row in rows:
-            echo.echo('\t'.join(map(printable, row)), keep='\t')
+    if echo.output_format() == 'json':
+        names = ['pk', 'label', *(name.removeprefix('card.') for name in columns)]
+        echo.echo_json([dict(zip(names, row, strict=True)) for row in rows])
         return
     if not rows:
         echo.echo(f'no node of type goectp.{kind}')

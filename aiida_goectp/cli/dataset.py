@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from aiida.cmdline.params.types import NodeParamType
 from aiida.cmdline.utils import decorators
 
 from aiida_goectp.cli import echo
-from aiida_goectp.cli.options import FORCE, LABEL, OUTPUT, ROWS, write_output
-from aiida_goectp.cli.params import DATASET, FILE, SPLIT_PART, FunctionalParam
+from aiida_goectp.cli.options import FORCE, JSON, LABEL, OUTPUT, RAW, ROWS, write_output
+from aiida_goectp.cli.params import DATASET, FILE, SPLIT_PART, FunctionalParam, NodeParam
 
 __all__ = ('dataset',)
 
@@ -27,6 +26,7 @@ def dataset() -> None:
 @click.option('--functional', type=FunctionalParam(), help='Functional of rows without one: PBEsol, PBE, PBE+U, …')
 @click.option('--split-file', type=FILE, help='JSON file of splits: splits → name → train, validation, test → ids.')
 @LABEL
+@JSON
 @decorators.with_dbenv()
 def dataset_import(file: Path, functional: str | None, split_file: Path | None, label: str) -> None:
     """Import a dataset from FILE and evaluate the gates.
@@ -47,8 +47,9 @@ def dataset_import(file: Path, functional: str | None, split_file: Path | None, 
 
 
 @dataset.command('from-dielectric')
-@click.argument('nodes', nargs=-1, required=True, type=NodeParamType())
+@click.argument('nodes', nargs=-1, required=True, type=NodeParam())
 @LABEL
+@JSON
 @decorators.with_dbenv()
 def dataset_from_dielectric(nodes: tuple[Any, ...], label: str) -> None:
     """Create a dataset of computed dielectric tensors.
@@ -77,6 +78,7 @@ def dataset_from_dielectric(nodes: tuple[Any, ...], label: str) -> None:
     help='Part of a split for the rows of datasets without that split.  [default: none]',
 )
 @LABEL
+@JSON
 @decorators.with_dbenv()
 def dataset_join(datasets: tuple[Any, ...], tolerance: float | None, newcomers: str | None, label: str) -> None:
     """Join DATASETS into one without duplicate crystals.
@@ -93,7 +95,9 @@ def dataset_join(datasets: tuple[Any, ...], tolerance: float | None, newcomers: 
         inputs['tolerance'] = orm.Float(tolerance)
     if newcomers is not None:
         inputs['newcomers'] = orm.Str(newcomers)
-    show_node(_create(join_datasets, inputs, label).creator.outputs.report, 20)
+    node = _create(join_datasets, inputs, label)
+    if echo.output_format() is None:
+        show_node(node.creator.outputs.report, 20)
 
 
 @dataset.command('split')
@@ -116,6 +120,7 @@ def dataset_join(datasets: tuple[Any, ...], tolerance: float | None, newcomers: 
 )
 @click.option('--split-file', type=FILE, help='Add the splits of this JSON file instead.')
 @LABEL
+@JSON
 @decorators.with_dbenv()
 def dataset_split(node: Any, label: str, split_file: Path | None, **values: Any) -> None:
     """Create a dataset with an additional split.
@@ -141,12 +146,14 @@ def dataset_split(node: Any, label: str, split_file: Path | None, **values: Any)
 @dataset.command('show')
 @click.argument('node', metavar='DATASET', type=DATASET)
 @ROWS
+@JSON
+@RAW
 @decorators.with_dbenv()
 def dataset_show(node: Any, rows: int) -> None:
     """Show labels, gates and splits of a dataset."""
-    from aiida_goectp.cli.views.nodes import show_node
+    from aiida_goectp.cli.views.nodes import print_node
 
-    show_node(node, rows)
+    print_node(node, rows)
 
 
 @dataset.command('export')
@@ -160,7 +167,7 @@ def dataset_show(node: Any, rows: int) -> None:
     show_default=True,
     help='Format of the file.',
 )
-@OUTPUT(help='File to write.  [default: dataset-PK.FORMAT]')
+@OUTPUT(help='File to write; - is standard output.  [default: dataset-PK.FORMAT]')
 @FORCE
 @decorators.with_dbenv()
 def dataset_export(node: Any, file_format: str, output: Path | None, force: bool) -> None:
@@ -184,6 +191,10 @@ def _create(process: Callable[..., Any], inputs: dict[str, Any], label: str) -> 
         raise click.UsageError(str(error)) from error
     node = result['dataset'] if isinstance(result, dict) else result
     node.label = label
+    if echo.output_format() == 'json':
+        from aiida_goectp.cli.views.node_content import node_identity
+
+        echo.echo_json({**node_identity(node), 'summary': dict(node.base.attributes.all)})
     get = node.base.attributes.get
     splits = '; '.join(
         f'{name}: ' + ', '.join(f'{number} {part}' for part, number in counts.items())

@@ -9,9 +9,19 @@ import click
 from aiida.cmdline.groups import VerdiCommandGroup
 from aiida.cmdline.utils import echo as verdi
 
-from aiida_goectp.core.formats.terminal import CleanErrorsMixin, echo, printable
+from aiida_goectp.core.formats import terminal
+from aiida_goectp.core.formats.terminal import OUTPUT_FORMAT, CleanErrorsMixin, json_text, printable
 
-__all__ = ('CommandGroup', 'echo', 'echo_critical', 'echo_report', 'echo_success', 'echo_warning')
+__all__ = (
+    'CommandGroup',
+    'echo',
+    'echo_critical',
+    'echo_json',
+    'echo_report',
+    'echo_success',
+    'echo_warning',
+    'output_format',
+)
 
 
 class CommandGroup(CleanErrorsMixin, VerdiCommandGroup):
@@ -41,19 +51,39 @@ def _explain_missing_profile(record: logging.LogRecord) -> bool:
     return True
 
 
+def output_format() -> str | None:
+    """Return ``json`` or ``raw`` if that option is given; then standard output contains data only."""
+    context = click.get_current_context(silent=True)
+    found: str | None = None if context is None else context.meta.get(OUTPUT_FORMAT)
+    return found
+
+
+def echo(text: object = '', *, keep: str = '') -> None:
+    """Print text; with ``--json`` or ``--raw`` to standard error.
+
+    :param keep: characters that are printed as they are
+    """
+    terminal.echo(text, err=output_format() is not None, keep=keep)
+
+
+def echo_json(content: Any) -> None:
+    """Print plain data as JSON."""
+    terminal.echo(json_text(content, 2), keep='\n')
+
+
 def echo_report(message: object) -> None:
-    """Print a message about the progress."""
-    verdi.echo_report(printable(message))
+    """Print a message about the progress to standard error."""
+    verdi.echo_report(printable(message), err=True)
 
 
 def echo_success(message: object) -> None:
     """Print what was done."""
-    verdi.echo_success(printable(message))
+    verdi.echo_success(printable(message), err=output_format() is not None)
 
 
 def echo_warning(message: object) -> None:
-    """Print a warning."""
-    verdi.echo_warning(printable(message, keep='\n'))
+    """Print a warning to standard error."""
+    verdi.echo_warning(printable(message, keep='\n'), err=True)
 
 
 def echo_critical(message: object) -> NoReturn:

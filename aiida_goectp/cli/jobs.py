@@ -10,7 +10,9 @@ from aiida.common.exceptions import ConfigurationError, NotExistent
 from aiida.engine.daemon.client import get_daemon_client
 
 from aiida_goectp.cli import echo
-from aiida_goectp.cli.views.nodes import show_node
+from aiida_goectp.cli.doctor.codes import code_errors, codes_in
+from aiida_goectp.cli.views.node_content import node_identity
+from aiida_goectp.cli.views.nodes import print_node
 from aiida_goectp.cli.views.progress import run_and_report
 from aiida_goectp.workflows.aiida_private import builder_inputs
 
@@ -31,13 +33,16 @@ def default_code() -> orm.AbstractCode:
 
 
 def validated(builder: Any) -> Any:
-    """Return a builder whose inputs are valid.
+    """Return a builder whose inputs are valid and whose codes can run: computers configured, reachable, executable.
 
-    :raises click.UsageError: the message of the first invalid input
+    :raises click.UsageError: the message of the first invalid input, or one line for each code or computer
     """
-    error = builder.process_class.spec().inputs.validate(builder_inputs(builder))
+    inputs = builder_inputs(builder)
+    error = builder.process_class.spec().inputs.validate(inputs)
     if error is not None:
         raise click.UsageError(error.message)
+    if errors := code_errors(codes_in(inputs)):
+        raise click.UsageError('\n'.join(errors))
     return builder
 
 
@@ -62,6 +67,8 @@ def submit(builder: Any, status_command: str = 'aiida-goectp show') -> None:
     """
     require_daemon()
     node = engine.submit(builder)
+    if echo.output_format() == 'json':
+        echo.echo_json(node_identity(node))
     echo.echo_success(f'submitted {node.process_label}<{node.pk}>; see its progress with `{status_command} {node.pk}`')
 
 
@@ -89,6 +96,6 @@ def launch(builder: Any, here: bool, message: str, rows: int = 20) -> None:
         return
     echo.echo_report(message)
     node = run(builder)
-    show_node(node, rows)
+    print_node(node, rows)
     if not node.is_finished_ok:
         echo.echo_critical(f'the work chain failed; print its log with `verdi process report {node.pk}`')

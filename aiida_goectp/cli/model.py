@@ -163,7 +163,7 @@ def _store(path: Path, description: str = '') -> None:
 
 @model.command('export')
 @click.argument('which', metavar='MODEL', type=ModelOrNameParam())
-@OUTPUT(help='File to write.  [default: NAME.safetensors]')
+@OUTPUT(help='File to write; - is standard output.  [default: NAME.safetensors]')
 @FORCE
 @decorators.with_dbenv()
 def model_export(which: Any, output: Path | None, force: bool) -> None:

@@ -13,14 +13,17 @@ from aiida_goectp.cli import echo
 from aiida_goectp.cli.params import GoectpCodeParam
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.json_input import parse_json
+from aiida_goectp.core.formats.terminal import OUTPUT_FORMAT, write_bytes
 
 __all__ = (
     'ACCOUNT',
     'FORCE',
+    'JSON',
     'LABEL',
     'OUTPUT',
     'PROTOCOL',
     'QUEUE',
+    'RAW',
     'ROWS',
     'WALL_TIME',
     'check_overwrite',
@@ -34,9 +37,33 @@ __all__ = (
 ROWS = click.option(
     '-n', '--rows', default=20, show_default=True, type=click.IntRange(min=1), help='Maximum number of rows per table.'
 )
+
+
+def _set_format(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    name = str(parameter.name)
+    if not value:
+        return
+    if context.meta.get(OUTPUT_FORMAT, name) != name:
+        raise click.UsageError('give either --json or --raw')
+    context.meta[OUTPUT_FORMAT] = name
+
+
+JSON = click.option(
+    '--json', is_flag=True, expose_value=False, callback=_set_format, help='Print all data as JSON, messages to stderr.'
+)
+RAW = click.option(
+    '--raw',
+    is_flag=True,
+    expose_value=False,
+    callback=_set_format,
+    help='Print only the cells of tables, separated by tabs, messages to stderr.',
+)
 LABEL = click.option('--label', default='', help='Label of the new node.')
 OUTPUT = options.OverridableOption(
-    '-o', '--output', type=click.Path(dir_okay=False, writable=True, path_type=Path), help='File to write.'
+    '-o',
+    '--output',
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help='File to write; - is standard output.',
 )
 FORCE = options.FORCE(help='Overwrite an existing file.')
 PROTOCOL = click.option('--protocol', help='Protocol: fast, balanced or stringent.')
@@ -69,6 +96,8 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
         WALL_TIME,
         click.option('--label', default='', help='Label of the work chain.'),
         run_or_submit(),
+        JSON,
+        RAW,
     )
     for option in reversed(shared):
         command = option(command)
@@ -108,10 +137,13 @@ def check_overwrite(path: Path, force: bool, param_hint: str = '--output') -> No
 
 
 def write_output(path: Path, content: bytes, force: bool) -> None:
-    """Write a file and report its path.
+    """Write a file and report its path; the path ``-`` is standard output.
 
     :raises click.BadParameter: the file exists and ``force`` is false
     """
+    if str(path) == '-':
+        write_bytes(content)
+        return
     check_overwrite(path, force)
     path.write_bytes(content)
     echo.echo_success(f'wrote {path}')

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from aiida.cmdline.params.types import CodeParamType, DataParamType
+from aiida.cmdline.params.types import CodeParamType, DataParamType, NodeParamType, WorkflowParamType
+from aiida.cmdline.params.types.identifier import IdentifierParamType
 from aiida.cmdline.utils.decorators import load_backend_if_not_loaded
+from click.shell_completion import CompletionItem
 
+from aiida_goectp.cli import echo
 from aiida_goectp.core.formats.names import PARTS, SPLIT_PARTS
 
 __all__ = (
@@ -17,24 +20,147 @@ __all__ = (
     'FILE',
     'SPLIT_PART',
     'TENSOR_PART',
+    'CrystalsOrPathParam',
+    'DataParam',
     'DatasetOrFileParam',
     'ElementsParam',
     'FunctionalParam',
     'GoectpCodeParam',
     'ModelOrNameParam',
     'ModelParam',
+    'NodeOrPathParam',
+    'NodeParam',
+    'WorkflowParam',
 )
 
-CRYSTALS = DataParamType(sub_classes=('aiida.data:goectp.crystals',))
-"""PK, UUID or label of a node of crystals"""
-DATASET = DataParamType(sub_classes=('aiida.data:goectp.dataset',))
-"""PK, UUID or label of a dataset node"""
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 """an existing file"""
 SPLIT_PART = click.Choice(SPLIT_PARTS)
 """a part of a split"""
 TENSOR_PART = click.Choice(PARTS)
 """a part of a dielectric tensor"""
+
+
+_COMPLETED = 50
+"""nodes that the shell offers"""
+
+
+class _NodeParam(IdentifierParamType):
+    """PK, UUID or label of a node. Of nodes with equal label the newest is taken, and the others are named."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the node."""
+        from aiida.common.exceptions import MultipleObjectsError
+
+        if not isinstance(value, str):
+            return value
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            nodes = self._newest({'label': value}) if isinstance(error.__context__, MultipleObjectsError) else []
+            if not nodes:  # the beginning of several UUIDs, or no node
+                raise
+            newest, *others = (f'{node.pk} ({node.ctime:%Y-%m-%d %H:%M})' for node in nodes)
+            echo.echo_report(f'label {value!r}: using the newest node {newest}; by PK: {", ".join(others[:5])}')
+            return nodes[0]
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return the labels and PKs of the newest nodes that begin with an incomplete word."""
+        try:
+            load_backend_if_not_loaded()
+            nodes = self._newest({})
+        except Exception:  # no profile, or no access to its storage: nothing to offer
+            return []
+        items = []
+        for node in nodes:
+            label = node.label or getattr(node, 'process_label', None) or ''
+            items.append(CompletionItem(str(node.pk), help=f'{label} {node.ctime:%Y-%m-%d}'.strip()))
+            if node.label:
+                items.append(CompletionItem(node.label, help=f'{node.pk} {node.ctime:%Y-%m-%d}'))
+        return [item for item in items if item.value.startswith(incomplete)]
+
+    def _newest(self, filters: dict[str, Any]) -> list[Any]:
+        """Return the nodes of the types of this parameter, newest first."""
+        from aiida.orm import QueryBuilder
+
+        if self._entry_points:
+            classes: Any = tuple(point.load() for point in self._entry_points)
+        else:
+            classes = self.orm_class_loader.orm_base_class
+        query = QueryBuilder().append(classes, filters=filters, tag='node').order_by({'node': {'id': 'desc'}})
+        found: list[Any] = query.limit(_COMPLETED).all(flat=True)
+        return found
+
+
+class NodeParam(_NodeParam, NodeParamType):
+    """Any node."""
+
+
+class WorkflowParam(_NodeParam, WorkflowParamType):
+    """Process node of a work chain or work function."""
+
+
+class DataParam(_NodeParam, DataParamType):
+    """Data node of one type.
+
+    :param entry_points: of the data types, e.g. ``goectp.crystals``
+    """
+
+    def __init__(self, *entry_points: str) -> None:
+        super().__init__(sub_classes=tuple(f'aiida.data:{name}' for name in entry_points))
+
+
+CRYSTALS = DataParam('goectp.crystals')
+"""PK, UUID or label of a node of crystals"""
+DATASET = DataParam('goectp.dataset')
+"""PK, UUID or label of a dataset node"""
+
+
+class _OrPathParam(_NodeParam):
+    """Existing path, or PK, UUID or label of a node."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path, or the node."""
+        if isinstance(value, Path) or (isinstance(value, str) and Path(value).exists()):
+            return Path(value)
+        load_backend_if_not_loaded()
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            raise click.BadParameter(f'{value!r} is neither a file or folder nor a node ({error.message})') from error
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return nodes, or files if none begins with the incomplete word."""
+        return super().shell_complete(ctx, param, incomplete) or [CompletionItem(incomplete, type='file')]
+
+
+class NodeOrPathParam(_OrPathParam, NodeParamType):
+    """Existing path, or any node."""
+
+
+class CrystalsOrPathParam(_OrPathParam, DataParam):
+    """Structure file or folder, or PK, UUID or label of a node of crystals or of a ``StructureData``."""
+
+    name = 'FILE|FOLDER|NODE'
+
+    def __init__(self) -> None:
+        super().__init__('goectp.crystals', 'core.structure')
+
+
+class _ModelNodeParam(DataParam):
+    """PK, UUID or label of a model node; subclasses accept more."""
+
+    name = 'MODEL'
+
+    def __init__(self) -> None:
+        super().__init__('goectp.model')
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return shipped models and model nodes."""
+        from aiida_goectp.core.formats.model_card import shipped_models
+
+        shipped = [CompletionItem(name) for name in shipped_models() if name.startswith(incomplete)]
+        return shipped + super().shell_complete(ctx, param, incomplete)
 
 
 class FunctionalParam(click.ParamType):
@@ -67,13 +193,8 @@ class GoectpCodeParam(CodeParamType):
         return code
 
 
-class ModelOrNameParam(DataParamType):
+class ModelOrNameParam(_ModelNodeParam):
     """PK, UUID or label of a model node, or the name of a shipped model, which is not stored."""
-
-    name = 'MODEL'
-
-    def __init__(self) -> None:
-        super().__init__(sub_classes=('aiida.data:goectp.model',))
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the node, or the name of a shipped model."""
@@ -82,13 +203,8 @@ class ModelOrNameParam(DataParamType):
         return value if value in shipped_models() else super().convert(value, param, ctx)
 
 
-class ModelParam(DataParamType):
+class ModelParam(_ModelNodeParam):
     """PK, UUID or label of a model node, the name of a shipped model, or a model file."""
-
-    name = 'MODEL'
-
-    def __init__(self) -> None:
-        super().__init__(sub_classes=('aiida.data:goectp.model',))
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the node; a shipped model or a file is stored if it is not stored yet."""
@@ -106,13 +222,13 @@ class ModelParam(DataParamType):
             raise click.BadParameter(str(error), ctx, param) from error
 
 
-class DatasetOrFileParam(DataParamType):
+class DatasetOrFileParam(DataParam):
     """A dataset.npz or labelled JSON lines, or the PK, UUID or label of a dataset node."""
 
     name = 'DATASET'
 
     def __init__(self) -> None:
-        super().__init__(sub_classes=('aiida.data:goectp.dataset',))
+        super().__init__('goectp.dataset')
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path of a file, or the node."""

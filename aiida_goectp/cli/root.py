@@ -14,11 +14,12 @@ from aiida_goectp.cli.evaluate import evaluate
 from aiida_goectp.cli.imports import import_
 from aiida_goectp.cli.model import model
 from aiida_goectp.cli.phonons.commands import phonons
+from aiida_goectp.cli.predict.command import predict
 from aiida_goectp.cli.screen import screen
 from aiida_goectp.cli.setup.command import setup
 from aiida_goectp.cli.show import show
 from aiida_goectp.cli.train import train
-from aiida_goectp.cli.verify import verify
+from aiida_goectp.cli.verify.command import verify
 
 __all__ = ('main',)
 
@@ -30,6 +31,7 @@ def main() -> None:
     """Predict, rank and verify dielectric tensors of crystals.
 
     \b
+    One crystal:    aiida-goectp predict my-structure.cif
     First session:  aiida-goectp setup
                     aiida-goectp import my-structures/
                     aiida-goectp screen
@@ -37,5 +39,21 @@ def main() -> None:
     """
 
 
-for command in (setup, import_, screen, verify, dataset, train, evaluate, show, phonons, model, campaign, backtest):
+_COMMANDS = (
+    setup,
+    import_,
+    predict,
+    screen,
+    verify,
+    dataset,
+    train,
+    evaluate,
+    show,
+    phonons,
+    model,
+    campaign,
+    backtest,
+)
+
+for command in _COMMANDS:
     main.add_command(command)

@@ -9,7 +9,7 @@ from aiida.cmdline.utils import decorators
 
 from aiida_goectp.cli.options import job_options, scheduler_options
 from aiida_goectp.cli.params import CRYSTALS, ElementsParam, ModelParam
-from aiida_goectp.core.formats.names import MIN_STABILITY
+from aiida_goectp.core.formats.names import DEFAULT_MODEL, MIN_STABILITY
 
 __all__ = ('screen',)
 
@@ -39,7 +39,11 @@ _OVERRIDES = (
 @click.command()
 @click.argument('crystals', required=False, type=CRYSTALS)
 @click.option(
-    '--model', type=ModelParam(), help='Model node, shipped model or model file.  [default: first shipped model]'
+    '--model',
+    type=ModelParam(),
+    default=DEFAULT_MODEL,
+    show_default=True,
+    help='Model node, shipped model or model file.',
 )
 @click.option('--min-gap', type=float, help='Minimum band gap in eV (column band_gap).')
 @click.option('--max-gap', type=float, help='Maximum band gap in eV.')
@@ -140,7 +144,7 @@ def _builder(crystals: Any, values: dict[str, Any]) -> Any:
             ScreenWorkChain.get_builder_from_protocol(
                 values['code'] or default_code(),
                 crystals,
-                values['model'] or _default_model(),
+                values['model'],
                 values['protocol'],
                 overrides,
                 filters,
@@ -150,12 +154,3 @@ def _builder(crystals: Any, values: dict[str, Any]) -> Any:
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-
-
-def _default_model() -> Any:
-    from aiida_goectp.core.formats.model_card import shipped_models
-    from aiida_goectp.data.model import ModelData
-
-    if not shipped_models():
-        raise click.UsageError('this version ships no model; give one with --model')
-    return ModelData.get_or_create(shipped_models()[0])

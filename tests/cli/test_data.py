@@ -35,6 +35,10 @@ def invoke(*arguments, status=0):
     return runner.invoke(*arguments, status=status, command=data_goectp)
 
 
+_COLUMNS = ('id', 'hash', 'error', 'electronic', 'ionic', 'total', 'stability', 'flags')
+_NEW_COLUMNS = ('formula', 'electronic_std', 'ionic_std', 'total_std')
+
+
 @pytest.mark.parametrize(
     ('kind', 'text'),
     [('crystals', '6'), ('predictions', 'aaaaaaa'), ('model', 'tiny'), ('ranking', 'total')],
@@ -87,7 +91,7 @@ def test_export_for_other_programs(nodes, tmp_path):
     assert rows[2] | {'hash': ''} == rows[2] | {'hash': '', 'error': 'made to fail'}
     assert rows[2]['total'] == [[None] * 3] * 3
     lines = export('predictions', 'csv').read_text().splitlines()
-    assert lines[0] == 'id,hash,error,electronic,ionic,total,stability,flags'
+    assert lines[0].split(',') == [*_COLUMNS, *_NEW_COLUMNS]
     assert lines[1].split(',')[3:7] == ['2.0', '1.0', '3.0', '']
     lines = export('ranking', 'csv').read_text().splitlines()
     assert len(lines) == 8
@@ -124,7 +128,7 @@ def test_export_of_phonons(nodes, tmp_path):
     assert rows[1]['phonons']['species'] == ['Mg', 'O']
     invoke('predictions', 'export', node.pk, '-F', 'csv', '-o', tmp_path / 'p.csv')
     lines = list(csv.DictReader((tmp_path / 'p.csv').open()))
-    assert list(lines[0]) == ['id', 'hash', 'error', 'electronic', 'ionic', 'total', 'stability', 'flags']
+    assert list(lines[0]) == [*_COLUMNS, *_NEW_COLUMNS]
     assert [line['stability'] for line in lines] == ['', '0.75', '', '', '', '']
     assert '0.75' in runner.line_with(invoke('predictions', 'show', node.pk), 'MgO').split()
 

@@ -6,18 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import click
-from aiida.cmdline.params.types import WorkflowParamType
 from aiida.cmdline.utils import decorators
 
 from aiida_goectp.cli import echo
 from aiida_goectp.cli.campaign.template import TEMPLATE
 from aiida_goectp.cli.options import FORCE, ROWS, check_overwrite, run_or_submit
-from aiida_goectp.cli.params import FILE
+from aiida_goectp.cli.params import FILE, WorkflowParam
 from aiida_goectp.core.formats.terminal import json_text
 
 __all__ = ('campaign',)
 
-_CAMPAIGN = click.argument('campaign', metavar='CAMPAIGN', type=WorkflowParamType())
+_CAMPAIGN = click.argument('campaign', metavar='CAMPAIGN', type=WorkflowParam())
 _STATUS_COMMAND = 'aiida-goectp campaign status'
 
 
@@ -98,7 +97,7 @@ def _print_report(node: Any, rows: int) -> None:
 
 
 @campaign.command('status')
-@click.argument('campaign', metavar='[CAMPAIGN]', required=False, type=WorkflowParamType())
+@click.argument('campaign', metavar='[CAMPAIGN]', required=False, type=WorkflowParam())
 @click.option(
     '-n',
     '--number',

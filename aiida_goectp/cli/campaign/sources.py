@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import click
 from aiida import orm
-from aiida.cmdline.params.types import DataParamType
 
 from aiida_goectp.calculations.datasets import import_dataset
 from aiida_goectp.calculations.structures import import_structures
 from aiida_goectp.cli.campaign.config import DatasetSource, PoolSource
 from aiida_goectp.cli.files import file_inputs, single_file, store_inputs
+from aiida_goectp.cli.params import DataParam
 from aiida_goectp.core.formats.model_card import model_hash, resolve_model, shipped_models
 from aiida_goectp.data.model import ModelData
 
@@ -38,7 +38,7 @@ def find_node(name: str, entry_point: str) -> Any:
     :raises ValueError: no such node of this type
     """
     try:
-        return DataParamType(sub_classes=(f'aiida.data:{entry_point}',)).convert(name, None, None)
+        return DataParam(entry_point).convert(name, None, None)
     except click.ClickException as error:
         raise ValueError(error.message) from error
 

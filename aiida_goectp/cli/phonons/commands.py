@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from aiida.cmdline.params.types import NodeParamType
 from aiida.cmdline.utils import decorators
 
 from aiida_goectp.cli import echo
 from aiida_goectp.cli.options import FORCE, ROWS, check_overwrite, write_output
+from aiida_goectp.cli.params import NodeParam
 
 if TYPE_CHECKING:
     from aiida_goectp.cli.phonons.sources import PhononSource
@@ -34,7 +34,7 @@ def phonons() -> None:
 def _source(command: Any) -> Any:
     """Add the arguments NODE and ID."""
     command = click.argument('which', metavar='[ID]', required=False)(command)
-    return click.argument('node', type=NodeParamType())(command)
+    return click.argument('node', type=NodeParam())(command)
 
 
 def _with_suffix(known: tuple[str, ...]) -> Any:
@@ -104,7 +104,7 @@ def phonopy(node: Any, which: str | None, output: Path | None, force: bool) -> N
 
 @phonons.command('infrared')
 @_source
-@click.option('--compare', type=NodeParamType(), help='Second node, such as a DFPT result for a prediction.')
+@click.option('--compare', type=NodeParam(), help='Second node, such as a DFPT result for a prediction.')
 @click.option('--compare-id', metavar='ID', help='Crystal of the second node.  [default: the same ID]')
 @click.option(
     '--damping',

@@ -14,6 +14,7 @@ from aiida_goectp.cli.views.crystals import crystals_table, failure_table
 from aiida_goectp.cli.views.datasets import is_join_report, show_dataset, show_join_report
 from aiida_goectp.cli.views.metrics import COVERAGE, coverage_table, evaluation_table, is_evaluation
 from aiida_goectp.cli.views.models import ModelEntry, show_card
+from aiida_goectp.cli.views.node_content import node_content
 from aiida_goectp.cli.views.picks import picks_table
 from aiida_goectp.cli.views.predictions import show_predictions
 from aiida_goectp.cli.views.progress import status_line
@@ -29,10 +30,22 @@ from aiida_goectp.data.picks import PicksData
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.data.ranking import RankingData
 
-__all__ = ('show_node',)
+__all__ = ('print_node', 'show_node')
 
 _HIDDEN_OUTPUTS = ('structures__', 'accepted__', 'electronic_only__')
 """output namespaces with one node per crystal, which are not listed"""
+
+
+def print_node(node: Any, rows: int) -> None:
+    """Print the content of a node in the format that the options ask for.
+
+    :param rows: maximum number of rows per table; JSON contains all
+    :raises click.UsageError: a node that is not of this package
+    """
+    if echo.output_format() == 'json':
+        echo.echo_json(node_content(node))
+    else:
+        show_node(node, rows)
 
 
 def show_node(node: Any, rows: int) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from aiida import engine, orm
+from aiida.cmdline.utils.log import CliHandler
 from aiida.common import timezone
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
@@ -49,10 +53,29 @@ def run_and_report(builder: Any) -> orm.ProcessNode:
 
     timer = runner.loop.call_later(_INTERVAL, report)
     try:
-        _, node = engine.run_get_node(process)
+        with _reports_to_stderr():
+            _, node = engine.run_get_node(process)
     finally:
         timer.cancel()  # the loop is that of all runners of this interpreter
     return node
+
+
+@contextmanager
+def _reports_to_stderr() -> Iterator[None]:
+    """Let the handlers of AiiDA print the log of processes to standard error, which keeps standard output for data."""
+
+    def mark(record: logging.LogRecord) -> bool:
+        record.err = getattr(record, 'err', True)
+        return True
+
+    handlers = [handler for handler in logging.getLogger('aiida').handlers if isinstance(handler, CliHandler)]
+    for handler in handlers:
+        handler.addFilter(mark)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(mark)
 
 
 def status_line(node: orm.ProcessNode) -> str:

@@ -13,7 +13,10 @@ from typing import Any
 
 import click
 
-__all__ = ('CleanErrorsMixin', 'csv_cell', 'echo', 'json_text', 'printable', 'write_bytes')
+__all__ = ('OUTPUT_FORMAT', 'CleanErrorsMixin', 'csv_cell', 'echo', 'json_text', 'printable', 'write_bytes')
+
+OUTPUT_FORMAT = 'aiida_goectp.output_format'
+"""key of the context of a command with the format that its options ask for, ``json`` or ``raw``"""
 
 _FORMULA = ('=', '+', '-', '@', '\t', '\r')
 """first characters of a cell that spreadsheets execute (OWASP, CSV injection)"""

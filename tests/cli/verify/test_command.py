@@ -3,12 +3,17 @@
 import json
 from copy import deepcopy
 
+import numpy as np
 import pytest
 from aiida import orm
 from aiida.common.links import LinkType
+from click.testing import CliRunner
 
+from aiida_goectp.cli import main
 from aiida_goectp.cli.queries import latest_screen
 from aiida_goectp.cli.views.responses import tensor_text
+from aiida_goectp.data.crystals import structure_from_crystal
+from tests import tiny
 from tests.cli.runner import flat, invoke, line_with
 from tests.conftest import textbook
 from tests.workflows.campaign.campaign import screened
@@ -94,3 +99,70 @@ def test_tensor_text():
     assert tensor_text([[3.0, 0.001, 0], [0.001, 3.0, 0], [0, 0, 4.0]]) == '3.00  3.00  4.00'
     assert tensor_text([[3.0, 0.5, 0], [0.5, 3.0, 0], [0, 0, 4.0]]).splitlines()[0] == '  3.00    0.50    0.00'
     assert tensor_text(None) == ''
+
+
+def nodes():
+    return orm.QueryBuilder().append(orm.Node).count()
+
+
+def dry_run(*arguments):
+    result = CliRunner().invoke(main, ['verify', *map(str, arguments), '--engine', NAME, '--dry-run', '--json'])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_dry_run_gives_crystals_inputs_and_cost(campaign):
+    inputs, table = campaign
+    before = nodes()
+    plan = dry_run(inputs['selection'].pk, '--set', 'table', json.dumps(table), '--max-calculations', 2, '-n', 3)
+    assert nodes() == before
+    items = inputs['selection'].get_list()
+    assert [row['id'] for row in plan['crystals']] == [item['id'] for item in items[:3]]
+    assert [row['state'] for row in plan['crystals']].count('not run') <= 1
+    assert plan['cost']['max_calculations'] == 2
+    assert plan['cost']['calculations'] == [row['state'] for row in plan['crystals']].count('computed')
+    text = invoke('verify', inputs['selection'].pk, '--engine', NAME, '--dry-run', '--set', 'table', json.dumps(table))
+    assert 'cost: ' in text
+
+
+def test_crystals_without_a_screen(campaign, crystals, tmp_path):
+    _, table = campaign
+    options = ['--set', 'table', json.dumps(table)]
+    before = nodes()
+    assert [row['id'] for row in dry_run(crystals.pk, '--id', 'MgO', *options)['crystals']] == ['MgO']
+    (tmp_path / 'one.cif').write_text(tiny.CIF)
+    assert [row['id'] for row in dry_run(tmp_path / 'one.cif', *options)['crystals']] == ['one']
+    structure = structure_from_crystal(crystals.crystals[1])
+    invoke('verify', crystals.pk, '--engine', NAME, '--dry-run', *options, status=2)  # which of them?
+    invoke('verify', crystals.pk, '--id', 'X', '--engine', NAME, '--dry-run', *options, status=2)
+    assert nodes() == before
+    assert dry_run(structure.store().pk, *options)['crystals'][0]['formula'] == 'MgO'
+
+
+def test_a_structure_is_predicted_and_computed(campaign, crystals, tmp_path_factory):
+    _, table = campaign
+    structure = structure_from_crystal(crystals.crystals[1]).store()
+    model = tiny.write_model(tmp_path_factory.mktemp('models') / 'tiny.safetensors')
+    arguments = ['verify', structure.pk, '--engine', NAME, '--set', 'table', json.dumps(table), '--no-reuse']
+    result = CliRunner().invoke(main, [*map(str, arguments), '--model', str(model), '--json'])
+    assert result.exit_code == 0, result.output
+    content = json.loads(result.stdout)
+    (row,) = content['results']['comparison']['content']['rows']
+    node = orm.load_node(content['pk'])
+    np.testing.assert_allclose(row['total']['predicted'], node.inputs.predictions.predictions.total[0])
+    selected = node.inputs.selection.creator
+    assert selected.process_label == 'select_crystals'
+    assert selected.inputs.crystals.creator.inputs[f'MgO_{structure.pk}'].pk == structure.pk
+
+
+def test_a_code_that_cannot_run_is_refused(campaign, aiida_code_installed):
+    inputs, table = campaign
+    code = aiida_code_installed(label='gone', filepath_executable='/no/such/program')
+    before = nodes()
+    output = invoke(
+        *('verify', inputs['selection'].pk, '--engine', NAME, '--set', 'table', json.dumps(table)),
+        *('--code', code.full_label),
+        status=2,
+    )
+    assert '/no/such/program' in flat(output)
+    assert nodes() == before
