@@ -15,6 +15,8 @@ from aiida_goectp.cli.imports import import_
 from aiida_goectp.cli.model import model
 from aiida_goectp.cli.phonons.commands import phonons
 from aiida_goectp.cli.predict.command import predict
+from aiida_goectp.cli.reports.graph import graph
+from aiida_goectp.cli.reports.report import report
 from aiida_goectp.cli.screen import screen
 from aiida_goectp.cli.setup.command import setup
 from aiida_goectp.cli.show import show
@@ -49,6 +51,8 @@ _COMMANDS = (
     train,
     evaluate,
     show,
+    report,
+    graph,
     phonons,
     model,
     campaign,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from aiida_goectp.core.crystals.elements import formula
 from aiida_goectp.core.selection.history import History
 from aiida_goectp.core.selection.history_summary import best_verified, not_accepted, summarise_rounds
 from aiida_goectp.workflows.campaign.state import campaign_state, last_history
 
-__all__ = ('campaign_report',)
+__all__ = ('campaign_picks', 'campaign_report')
 
 _OUTPUTS = ('ranking', 'stop', 'core_hours')
 
@@ -57,3 +60,17 @@ def campaign_report(node: Any) -> dict[str, Any]:
         },
         'outputs': {name: output.pk for name, output in outputs.items()},
     }
+
+
+def campaign_picks(report: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return round, predicted and verified figure of merit of all picks, each (n,); NaN without a verified value.
+
+    :param report: see :func:`campaign_report`
+    """
+    picks = [*report['best'], *report['without_value']]
+    verified = [np.nan if item['value'] is None else item['value'] for item in picks]
+    return (
+        np.array([item['round'] for item in picks], dtype=np.int64),
+        np.array([item['mean'] for item in picks], dtype=np.float64),
+        np.array(verified, dtype=np.float64),
+    )

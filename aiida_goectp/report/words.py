@@ -14,6 +14,7 @@ from aiida_goectp.core.dielectric.gate_codes import VerdictLabel
 from aiida_goectp.core.selection.history import UNFINISHED
 
 __all__ = (
+    'FLAG_MEANINGS',
     'GATE_RESULTS',
     'OUTCOME_REASONS',
     'STABILITY',
@@ -35,6 +36,15 @@ OUTCOME_REASONS: Mapping[str, str] = {
     UNFINISHED: 'not computed yet',
 }
 """reason of an outcome of a pick, where the history contains none"""
+
+FLAG_MEANINGS: Mapping[str, str] = {
+    'unseen_element': 'the crystal contains an element that is not in the training set of the model',
+    'symmetry_unknown': 'no symmetry could be determined; the tensor is not symmetrised',
+    'unlike_training': 'the crystal is unlike those of the training set; its standard deviations are unreliable',
+    'soft_mode': 'more than a quarter of the ionic permittivity comes from soft modes, which the model cannot resolve',
+    'unstable': 'a vibration is predicted to be unstable; the crystal has no static permittivity in this structure',
+}
+"""meaning of each flag of a prediction"""
 
 
 def spaced(code: str) -> str:

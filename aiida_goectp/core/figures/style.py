@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ('COLOURS', 'DASHES', 'MARKERS', 'NAMES', 'new_figure', 'save_figure', 'styled')
+__all__ = ('COLOURS', 'DASHES', 'MARKERS', 'NAMES', 'figure_bytes', 'new_figure', 'save_figure', 'styled')
 
 _P = ParamSpec('_P')
 
@@ -27,6 +28,8 @@ COLOURS = {'electronic': '#0072B2', 'ionic': '#D55E00', 'total': '#009E73'}
 MARKERS = {'electronic': 'o', 'ionic': 's', 'total': '^'}
 DASHES = {'electronic': '-', 'ionic': '--', 'total': '-.'}
 
+_UNDATED: dict[str, Any] = {'png': {'Software': None}, 'svg': {'Date': None}, 'pdf': {'CreationDate': None}}
+"""metadata of each file format, without a date"""
 _PANEL = 3.3
 """edge of a square panel in inches"""
 _STYLE: Any = {
@@ -43,11 +46,16 @@ _STYLE: Any = {
 }
 
 
-def new_figure(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
-    """Return a figure with square panels and the (rows, columns) array of its axes, without global state."""
+def new_figure(rows: int, columns: int, width: float = 1.0, height: float = 1.0) -> tuple[Figure, np.ndarray]:
+    """Return a figure with panels and the (rows, columns) array of its axes, without global state.
+
+    :param width: of a panel, in units of that of a square panel
+    :param height: likewise
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(_PANEL * columns + 0.4, _PANEL * rows + 0.4), layout='constrained')
+    size = (_PANEL * width * columns + 0.4, _PANEL * height * rows + 0.4)
+    figure = Figure(figsize=size, layout='constrained')
     axes: Any = figure.subplots(rows, columns, squeeze=False)
     return figure, axes
 
@@ -70,13 +78,22 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
 
     :raises ValueError: another ending
     """
+    path = Path(path)
+    if path.suffix not in (known := [f'.{name}' for name in _UNDATED]):
+        raise ValueError(f'{path}: unknown file type; supported: {", ".join(known)}')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(figure_bytes(figure, path.suffix[1:]))
+    return path
+
+
+def figure_bytes(figure: Figure, file_format: str) -> bytes:
+    """Return the content of the file of a figure.
+
+    :param file_format: ``png``, ``svg`` or ``pdf``
+    """
     import matplotlib as mpl
 
-    path = Path(path)
-    undated = {'.png': {'Software': None}, '.svg': {'Date': None}, '.pdf': {'CreationDate': None}}
-    if path.suffix not in undated:
-        raise ValueError(f'{path}: unknown file type; supported: {", ".join(undated)}')
-    path.parent.mkdir(parents=True, exist_ok=True)
+    stream = io.BytesIO()
     with mpl.rc_context(_STYLE):
-        figure.savefig(path, dpi=160, metadata=undated[path.suffix])
-    return path
+        figure.savefig(stream, format=file_format, dpi=160, metadata=_UNDATED[file_format])
+    return stream.getvalue()

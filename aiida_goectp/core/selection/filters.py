@@ -49,7 +49,7 @@ class Filters(BaseModel):
 
     @model_validator(mode='after')
     def _can_be_met(self) -> Filters:
-        for name, (low, high) in self._bounds().items():
+        for name, (low, high) in self.bounds().items():
             if low is not None and high is not None and low > high:
                 raise ValueError(f'no crystal can pass: {name} between {low} and {high}')
             if any(bound is not None and np.isnan(bound) for bound in (low, high)):
@@ -60,7 +60,7 @@ class Filters(BaseModel):
             raise ValueError(f'no crystal can pass: {", ".join(sorted(both | outside))} is both required and excluded')
         return self
 
-    def _bounds(self) -> dict[str, tuple[float | None, float | None]]:
+    def bounds(self) -> dict[str, tuple[float | None, float | None]]:
         """Return the bounds of each column, those of the named fields combined with those of ``ranges``."""
         named = {
             GAP_COLUMN: (self.min_gap, self.max_gap),
@@ -81,7 +81,7 @@ class Filters(BaseModel):
         :param properties: name → (n,) of the crystals
         :raises FormatError: a missing column, or one of text
         """
-        for name in self._bounds():
+        for name in self.bounds():
             if name == _ATOMS:
                 continue
             if name not in properties:
@@ -104,7 +104,7 @@ class Filters(BaseModel):
         """
         self.check_columns(crystals.properties)
         found: list[list[Reason]] = [[] for _ in range(len(crystals))]
-        for name, (low, high) in self._bounds().items():
+        for name, (low, high) in self.bounds().items():
             values = crystals.atom_counts if name == _ATOMS else crystals.properties[name]
             values = values.astype(np.float64)
             _add(found, np.isnan(values), ReasonCode.PROPERTY_MISSING, column=name)

@@ -1,0 +1,1 @@
+"""Commands that write figures, report pages and provenance graphs."""

@@ -1,0 +1,143 @@
+"""Report pages in headless Chromium, at the width of a phone and of a desktop."""
+
+import shutil
+import time
+
+import numpy as np
+import pytest
+
+from aiida_goectp.core.dielectric.predictions import Predictions
+from aiida_goectp.report.page import report_html
+from tests.report.conftest import HOSTILE
+from tests.report.screens import stored_screen
+from tests.workflows.campaign import searching
+
+pytestmark = pytest.mark.slow
+SIZES = {'desktop': (1280, 900), 'phone': (390, 844)}
+MANY = 10_000
+
+
+def _many(model_file):
+    """Return a screen of many crystals."""
+    crystals = searching.crystals(range(MANY))
+    generator = np.random.default_rng(0)
+    tensors = (2 + 30 * generator.random(MANY))[:, None, None] * np.eye(3)
+    unknown = np.full_like(tensors, np.nan)
+    columns = (tensors, tensors / 2, 1.5 * tensors, unknown, unknown, unknown)
+    errors, flags = np.array([''] * MANY), np.zeros(MANY, np.uint32)
+    return stored_screen(
+        crystals, Predictions(crystals.ids, crystals.hashes, *columns, flags, errors, 'a' * 40), model_file
+    )
+
+
+@pytest.fixture(scope='module')
+def pages(screen, write_model):
+    """Report pages. They are made before the browser is started, in whose event loop AiiDA runs no process."""
+    return {'small': report_html(screen), 'many': report_html(_many(write_model()))}
+
+
+@pytest.fixture(scope='module')
+def browser(pages):
+    executable = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+    if executable is None:
+        pytest.skip('needs chromium')
+    api = pytest.importorskip('playwright.sync_api')
+    # without a GPU, WebGL is computed by SwiftShader
+    options = ['--no-sandbox', '--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader']
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=options)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, tmp_path):
+    """Return a function that opens a page, and afterwards assert that it had no error and loaded nothing."""
+    problems, pages = [], []
+
+    def open_(html, size):
+        path = tmp_path / 'report.html'
+        path.write_text(html, encoding='utf-8')
+        width, height = SIZES[size]
+        page = browser.new_page(viewport={'width': width, 'height': height}, has_touch=size == 'phone')
+        pages.append(page)
+        page.set_default_timeout(120_000)  # on a busy machine
+        page.on('console', lambda message: problems.append(message.text) if message.type == 'error' else None)
+        page.on('pageerror', lambda error: problems.append(str(error)))
+        page.on('dialog', lambda dialog: (problems.append(dialog.message), dialog.dismiss()))
+        local = ('file:', 'data:', 'blob:')
+        page.on('request', lambda sent: None if sent.url.startswith(local) else problems.append(sent.url))
+        page.goto(path.as_uri())
+        page.wait_for_selector('#plot .main-svg')
+        return page
+
+    yield open_
+    for page in pages:
+        page.close()
+    assert not problems
+
+
+def ids(page):
+    return page.locator('#table tbody td.name').all_inner_texts()
+
+
+@pytest.mark.parametrize('size', SIZES)
+def test_sort_filter_and_click(open_page, pages, size):
+    page = open_page(pages['small'], size)
+    assert page.evaluate('document.documentElement.scrollWidth') <= SIZES[size][0]
+    assert HOSTILE in ids(page)
+    page.click('button[data-column="gap"]')
+    assert ids(page)[:2] == ['MgO', 'AlN']
+    assert page.get_attribute('th[aria-sort]', 'aria-sort') == 'descending'
+    page.click('button[data-column="gap"]')
+    assert ids(page)[:2] == ['Si', 'GaAs']  # without a gap, broken.cif is last in both directions
+    assert ids(page)[-1] == 'broken.cif'
+
+    page.fill('#elements', 'ti, O')
+    page.wait_for_function("document.querySelectorAll('#table tbody tr').length === 2")
+    assert sorted(ids(page)) == sorted(['TiO2', HOSTILE])
+    page.fill('#search', 'tio2')
+    page.wait_for_function("document.querySelectorAll('#table tbody tr').length === 1")
+    page.click('#table tbody tr')
+    assert 'TiO2' in page.inner_text('#detail h3')
+    assert '6.00' in page.inner_text('#detail .tensors')
+    page.wait_for_selector('#crystal canvas')
+    page.click('#reset')
+    page.wait_for_function("document.querySelectorAll('#table tbody tr').length === 7")
+    page.select_option('#status', 'excluded')
+    page.wait_for_function("document.querySelectorAll('#table tbody tr').length === 3")
+
+
+def test_click_on_a_point(open_page, pages):
+    page = open_page(pages['small'], 'desktop')
+    place = page.evaluate("""() => {
+        const plot = document.getElementById('plot');
+        const trace = plot.data.find((one) => one.name.startsWith('selected'));
+        const [x, y] = [plot._fullLayout.xaxis, plot._fullLayout.yaxis];
+        const box = plot.getBoundingClientRect();
+        return [box.left + x._offset + x.d2p(trace.x[2]), box.top + y._offset + y.d2p(trace.y[2]), trace.customdata[2]];
+    }""")
+    page.mouse.move(*place[:2])
+    page.mouse.click(*place[:2])
+    page.wait_for_function("!document.querySelector('#detail dd').textContent.startsWith('1')")
+    assert page.inner_text('#detail dd') == str(place[2] + 1)
+
+
+def test_ten_thousand_candidates_stay_smooth(open_page, pages):
+    html = pages['many']
+    assert len(html) < 12e6
+    start = time.monotonic()
+    page = open_page(html, 'desktop')
+    opened = time.monotonic() - start
+    assert page.locator('#table tbody tr').count() == 50
+    assert f'{MANY} of {MANY}' in page.inner_text('#count')
+    spent = page.evaluate("""() => {
+        const start = performance.now();
+        document.querySelector('button[data-column="id"]').click();
+        return performance.now() - start;
+    }""")
+    assert spent < 1500, 'milliseconds to sort; a tenth of that on an idle machine'
+    assert ids(page)[:3] == ['p0', 'p1', 'p2']
+    page.click('#next')
+    assert ids(page)[0] == 'p50'
+    assert opened < 60
