@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import click
 import pytest
 
 from aiida_goectp.cli import main as aiida_goectp
+from aiida_goectp.core.crystals import read_structures
+from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.executable.main import main as goectp
+from aiida_goectp.core.learning.predict import predict_crystals
+from tests.rows import PHONONDB
 
 DOCS = Path(__file__).parents[1] / 'docs'
 PAGES = [*sorted(DOCS.rglob('*.md')), DOCS.parent / 'README.md']
@@ -64,11 +69,36 @@ def test_backbones_of_the_manual_conform(monkeypatch):
     assert len(checked) == 3
 
 
+def test_blocks_about_acquisition_functions_run():
+    """The blocks of the page are one script, whose assertions hold."""
+    names = {'__name__': 'example'}
+    exec('\n'.join(_blocks(DOCS / 'howto' / 'acquisition.md')), names)
+    assert names['entry'].needs_std
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures('code')
 def test_blocks_about_notebooks_run(capsys):
-    """The blocks of the page are one script."""
+    """The blocks of the page are one script, that of the README is another one."""
     names = {'__name__': 'example'}
     exec('\n'.join(_blocks(DOCS / 'howto' / 'notebook.md')), names)
     assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()[2:4]] == [['MgO', 'MgO'], ['Si', 'Si8']]
     assert names['builder'].number.value == 1
+    exec('\n'.join(_blocks(DOCS.parent / 'README.md')), {'__name__': 'example'})
+    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()[2:]] == [['MgO', 'MgO'], ['Si', 'Si2']]
+
+
+@pytest.mark.slow
+def test_blocks_about_files_run(tmp_path, monkeypatch, capsys):
+    """The blocks of two pages without AiiDA, with the files that they read."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'examples' / 'structures').mkdir(parents=True)
+    for name in ('MgO-rocksalt.cif', 'Si-diamond.cif'):
+        shutil.copy(DOCS.parent / 'examples' / 'structures' / name, 'examples/structures')
+    predict_crystals(read_structures(['examples/structures']), 'goectp-small').save('predictions.npz')
+    exec('\n'.join(_blocks(DOCS / 'howto' / 'without_aiida.md')), {'__name__': 'example'})
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ['MgO-rocksalt', 'Si-diamond']
+    shutil.copy(PHONONDB, 'labels.jsonl.gz')
+    Dataset.load(PHONONDB, functional='PBEsol').take(range(3)).save('more.npz')
+    exec('\n'.join(_blocks(DOCS / 'howto' / 'datasets.md')), {'__name__': 'example'})
+    assert int(capsys.readouterr().out.split()[1]) >= 3  # rows that are in both
