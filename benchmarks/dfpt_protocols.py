@@ -22,7 +22,7 @@ import numpy as np
 import yaml
 
 from aiida_goectp.core.crystals import Crystal
-from aiida_goectp.workflows.dfpt.quantumespresso.collect import dielectric_from_quantumespresso
+from aiida_goectp.core.dfpt.espresso_response import dielectric_from_quantumespresso
 from aiida_goectp.workflows.dfpt.quantumespresso.orientation import special_points
 from aiida_goectp.workflows.protocols import mixin
 

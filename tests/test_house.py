@@ -21,6 +21,7 @@ LAYERS = (
     'core.formats',
     'core.crystals',
     'core.dielectric',
+    'core.dfpt',
     'core.network',
     'core.datasets',
     'core.selection',

@@ -10,10 +10,10 @@ from aiida import orm
 from aiida.engine import calcfunction
 
 from aiida_goectp.core.datasets import evaluation
-from aiida_goectp.core.datasets.dataset import UNKNOWN
 from aiida_goectp.core.datasets.reading import read_dataset, with_split_file
 from aiida_goectp.core.datasets.responses import JudgedResponse, dataset_from_responses
 from aiida_goectp.core.datasets.splits import FRACTIONS
+from aiida_goectp.core.formats.functionals import UNKNOWN
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.dielectric import DielectricData

@@ -12,7 +12,7 @@ from aiida_goectp.core.crystals.elements import SYMBOLS, symbols_of
 from aiida_goectp.core.crystals.symmetry_search import niggli_reduce
 from aiida_goectp.core.formats.errors import FormatError
 
-__all__ = ('MIN_DISTANCE', 'CrystalError', 'check_crystal', 'split_valid')
+__all__ = ('MIN_DISTANCE', 'CrystalError', 'check_crystal', 'require_valid', 'split_valid')
 
 MIN_DISTANCE = 0.5
 """Å, smallest distance of two atoms (the shortest bond, H–H, is 0.74 Å)"""
@@ -59,6 +59,17 @@ def check_crystal(crystal: Crystal) -> Failure | None:
     except CrystalError as error:
         return Failure(crystal.id, error.code, str(error))
     return None
+
+
+def require_valid(crystal: Crystal) -> Crystal:
+    """Return the crystal itself.
+
+    :raises CrystalError: it is not valid, see :func:`check_crystal`
+    """
+    failure = check_crystal(crystal)
+    if failure is not None:
+        raise CrystalError(failure.code, failure.message)
+    return crystal
 
 
 def split_valid(

@@ -17,16 +17,14 @@ from aiida_goectp.core.datasets.splits import FRACTIONS, SPLIT_PARTS, given_part
 from aiida_goectp.core.dielectric.tensors import PARTS, polycrystalline_average
 from aiida_goectp.core.formats.dataframe import component_columns, make_frame
 from aiida_goectp.core.formats.errors import FormatError
+from aiida_goectp.core.formats.functionals import UNKNOWN
 from aiida_goectp.core.formats.ragged import ranges
 from aiida_goectp.core.formats.table import FILLED, Column, ColumnGroup, Json, Nested, Table
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ('UNKNOWN', 'Dataset')
-
-UNKNOWN = 'unknown'
-"""functional of a row that states none"""
+__all__ = ('Dataset',)
 
 _Labels = Annotated[np.ndarray, Column('<f8', ('rows', 3, 3), fill=np.nan)]
 _Texts = Annotated[np.ndarray, Column('U', fill='', since=2)]

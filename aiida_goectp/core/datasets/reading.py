@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from aiida_goectp.core.crystals.validation import check_crystal
-from aiida_goectp.core.datasets.dataset import UNKNOWN, Dataset
+from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.datasets.row_gates import failed_row_gates, is_refused
 from aiida_goectp.core.formats.errors import FormatError
+from aiida_goectp.core.formats.functionals import UNKNOWN
 from aiida_goectp.core.formats.json_input import parse_json
 
 __all__ = ('SUFFIXES', 'read_dataset', 'read_splits', 'with_split_file')

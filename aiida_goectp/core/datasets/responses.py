@@ -9,13 +9,14 @@ import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.crystals.entries import unique_ids
-from aiida_goectp.core.datasets.dataset import UNKNOWN, Dataset
+from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.datasets.row_gates import failed_names, is_refused, join_names
 from aiida_goectp.core.dielectric.gamma_modes import to_blocks
 from aiida_goectp.core.dielectric.gate_codes import GateCode, VerdictLabel
 from aiida_goectp.core.dielectric.response import DielectricResponse
 from aiida_goectp.core.dielectric.tensors import symmetrise
 from aiida_goectp.core.formats.errors import FormatError
+from aiida_goectp.core.formats.functionals import UNKNOWN
 
 __all__ = ('JudgedResponse', 'dataset_from_responses')
 

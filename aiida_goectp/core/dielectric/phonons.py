@@ -70,18 +70,21 @@ class DynamicalMatrix(NamedTuple):
     """(n, 3, 3) e, as computed; indices atom, field, displacement"""
 
 
-def parse_dynamical_matrix(text: str, name: str = 'dynamical-matrix-1') -> DynamicalMatrix:
-    """Read a dynamical matrix at Γ in the text format of ``ph.x``, computed with ``ibrav = 0``.
+def parse_dynamical_matrix(
+    text: str, name: str = 'dynamical-matrix-1', lattice: np.ndarray | None = None
+) -> DynamicalMatrix:
+    """Read a dynamical matrix at Γ in the text format of ``ph.x``.
 
     :param text: content of the file
     :param name: of the file, for messages
-    :raises FormatError: another format, a truncated file, another q point, or another ``ibrav``
+    :param lattice: (3, 3) Å, rows, that ``pw.x`` printed; a file computed with another ``ibrav`` than 0 contains none
+    :raises FormatError: another format, a truncated file, another q point, or no lattice
     """
     lines = text.splitlines()
     if not lines or 'Dynamical matrix file' not in lines[0]:
         raise FormatError(f'{name}: not a dynamical matrix file of ph.x; retrieve DYN_MAT/dynamical-matrix-1')
     try:
-        matrix = DynamicalMatrix(*_cell_and_matrix(lines), *_response(lines))
+        matrix = DynamicalMatrix(*_cell_and_matrix(lines, lattice), *_response(lines))
     except IndexError as error:
         raise FormatError(f'{name}: the file is truncated; run ph.x again') from error
     except ValueError as error:
@@ -90,22 +93,26 @@ def parse_dynamical_matrix(text: str, name: str = 'dynamical-matrix-1') -> Dynam
     return matrix
 
 
-def _cell_and_matrix(lines: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _cell_and_matrix(
+    lines: list[str], lattice: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return lattice, masses, positions and force constants.
 
+    :param lattice: of a file without lattice vectors
     :raises ValueError: invalid lines
     :raises IndexError: missing lines
     """
     kinds, n, bravais = (int(word) for word in lines[2].split()[:3])
-    if bravais != 0:
+    if bravais != 0 and lattice is None:
         raise ValueError(f'computed with ibrav = {bravais}, for which pw.x chooses the frame; use ibrav = 0')
     if not (0 < kinds <= n and 4 * n * n < len(lines)):
         raise ValueError(f'a matrix of {n} atoms of {kinds} kinds in {len(lines)} lines')
     scale = fortran_number(lines[2].split()[3]) * BOHR
     if not scale > 0:
         raise ValueError(f'a lattice constant of {lines[2].split()[3]}: no cell')
-    head = 7 + kinds
-    masses = {int(line.split()[0]): float(line.rsplit(maxsplit=1)[1]) for line in lines[7:head]}
+    above = 7 if bravais == 0 else 3
+    head = above + kinds
+    masses = {int(line.split()[0]): float(line.rsplit(maxsplit=1)[1]) for line in lines[above:head]}
     sites = _numbers(lines[head : head + n], (n, 5))
     _require_blank(lines, head + n)
     if set(masses) != set(range(1, kinds + 1)) or sites[:, 0].tolist() != list(range(1, n + 1)):
@@ -126,7 +133,7 @@ def _cell_and_matrix(lines: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarr
             row += 4
     _require_blank(lines, row)
     return (
-        _numbers(lines[4:7], (3, 3)) * scale,
+        _numbers(lines[4:7], (3, 3)) * scale if bravais == 0 or lattice is None else lattice,
         np.array([masses[int(kind)] for kind in sites[:, 1]]),
         sites[:, 2:] * scale,
         constants.reshape(3 * n, 3 * n),

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aiida_goectp.core.datasets.dataset import UNKNOWN, Dataset
+from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.datasets.reading import read_splits
 from aiida_goectp.core.datasets.splits import FRACTIONS, SPLIT_PARTS
 from aiida_goectp.core.executable.status import ExecutableError
 from aiida_goectp.core.formats.errors import FormatError
+from aiida_goectp.core.formats.functionals import UNKNOWN
 from aiida_goectp.core.formats.json_input import parse_json
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.learning.settings import TrainSettings, settings_like

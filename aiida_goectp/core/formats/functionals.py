@@ -7,12 +7,15 @@ import re
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.settings import unknown_value
 
-__all__ = ('FUNCTIONALS', 'check_functional')
+__all__ = ('FUNCTIONALS', 'UNKNOWN', 'check_functional')
+
+UNKNOWN = 'unknown'
+"""functional of a row that states none"""
 
 FUNCTIONALS = (
     *('PBEsol', 'PBE', 'LDA', 'RPBE', 'revPBE', 'PW91', 'AM05', 'BLYP', 'optB86b-vdW', 'optB88-vdW', 'vdW-DF'),
     *('vdW-DF2', 'TPSS', 'revTPSS', 'M06-L', 'SCAN', 'rSCAN', 'r2SCAN', 'HF', 'PBE0', 'B3LYP', 'HSE03', 'HSE06'),
-    *('HSEsol', 'RPA', 'GW', 'experiment', 'unknown'),
+    *('HSEsol', 'RPA', 'GW', 'experiment', UNKNOWN),
 )
 _ADDITIONS = ('U', 'D2', 'D3', 'D4', 'TS', 'MBD', 'rVV10', 'SOC', 'LRPA')
 

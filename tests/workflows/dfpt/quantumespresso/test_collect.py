@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiida_goectp.core.crystals import Crystal
+from aiida_goectp.core.dfpt.espresso_response import band_gap, dielectric_from_quantumespresso
 from aiida_goectp.core.dielectric.gamma_modes import gamma_modes
 from aiida_goectp.core.dielectric.gates import judge
 from aiida_goectp.core.formats.errors import FormatError
-from aiida_goectp.workflows.dfpt.quantumespresso.collect import band_gap, dielectric_from_quantumespresso
 from tests.damaged import damaged
 
 FILES = Path(__file__).parents[3] / 'data' / 'phx' / 'MgO'

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as hypothesis_arrays
 
 from aiida_goectp.core.crystals import Crystal
+from aiida_goectp.core.dfpt.errors import CollectError
+from aiida_goectp.core.dfpt.vasp_response import dielectric_from_vasp
 from aiida_goectp.core.dielectric.gamma_modes import gamma_modes
 from aiida_goectp.core.dielectric.gates import judge
 from aiida_goectp.core.dielectric.outcar import read_outcar
-from aiida_goectp.workflows.dfpt.vasp.collect import CollectError, collect_vasp, dielectric_from_vasp
+from aiida_goectp.workflows.dfpt.vasp.collect import collect_vasp
 from tests.damaged import damaged
 from tests.rows import DATA, PHONONDB, read_rows
 from tests.workflows.dfpt.vasp.nodes import crystal, replay

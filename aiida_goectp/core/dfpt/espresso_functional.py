@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from aiida_goectp.core.datasets.dataset import UNKNOWN
+from aiida_goectp.core.formats.functionals import UNKNOWN
 
 __all__ = ('functional_name',)
 

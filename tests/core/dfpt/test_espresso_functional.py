@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from aiida_goectp.core.dfpt.espresso_functional import functional_name
 from aiida_goectp.core.formats.functionals import check_functional
-from aiida_goectp.workflows.dfpt.quantumespresso.functional import functional_name
 
 
 @pytest.mark.parametrize(

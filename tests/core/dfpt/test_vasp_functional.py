@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from aiida_goectp.core.dfpt.vasp_functional import functional_name
 from aiida_goectp.core.formats.functionals import check_functional
-from aiida_goectp.workflows.dfpt.vasp.functional import functional_name
 
 U = {'gga': 'pe', 'ldau': True, 'ldaul': [2, -1], 'ldauu': [5.3, 0.0], 'ldauj': [0.0, 0.0]}
 

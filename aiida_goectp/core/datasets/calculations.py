@@ -1,0 +1,142 @@
+"""Datasets of finished calculations, with the results of the gates and a report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from aiida_goectp.core.crystals.crystalset import CrystalSet, Failure
+from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.datasets.responses import JudgedResponse, dataset_from_responses
+from aiida_goectp.core.dfpt.collect import Collected, collect_calculations
+from aiida_goectp.core.dfpt.folders import Program, find_calculations
+from aiida_goectp.core.dielectric.gate_codes import GateCode
+from aiida_goectp.core.dielectric.gates import check_thresholds, judge
+from aiida_goectp.core.formats.functionals import UNKNOWN, check_functional
+
+__all__ = ('dataset_from_calculations', 'import_calculations')
+
+_NOT_IN_FILES: Mapping[str, tuple[GateCode, ...]] = {Program.PHONOPY: (GateCode.SCF_CONVERGED, GateCode.INSULATING)}
+"""required gates on numbers that the files of a program do not contain"""
+_DIGITS = 16
+"""hexadecimal digits of a hash in the origin of a row"""
+
+
+def import_calculations(
+    folders: Sequence[str | Path],
+    *,
+    recursive: bool = True,
+    functional: str = UNKNOWN,
+    thresholds: Mapping[str, float | None] | None = None,
+    join: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Dataset, dict[str, Any]]:
+    """Return a dataset of the finished calculations of VASP, Quantum ESPRESSO and phonopy in folders, and a report.
+
+    >>> data, report = import_calculations(['runs'], functional='PBEsol')
+    >>> data.save('dataset.npz')
+
+    :param folders: see :func:`.find_calculations`
+    :param recursive: also calculations in subfolders
+    :param functional: of the rows whose files state none
+    :param thresholds: of the quality gates by name; ``None`` disables a gate
+    :param join: keep equal crystals once; see :func:`dataset_from_calculations`
+    :param progress: called with the number of calculations that were read, and of all
+    :return: see :func:`dataset_from_calculations`
+    :raises FormatError: no such folder, no calculation, or an invalid argument
+    """
+    check_functional(functional)
+    check_thresholds(thresholds)
+    calculations = find_calculations([Path(folder) for folder in folders], recursive=recursive)
+    collected = []
+    for item in collect_calculations(calculations):
+        collected.append(item)
+        if progress is not None:
+            progress(len(collected), len(calculations))
+    return dataset_from_calculations(collected, functional=functional, thresholds=thresholds, join=join)
+
+
+def dataset_from_calculations(
+    collected: Sequence[Collected],
+    *,
+    functional: str = UNKNOWN,
+    thresholds: Mapping[str, float | None] | None = None,
+    join: bool = False,
+) -> tuple[Dataset, dict[str, Any]]:
+    """Return one row for each calculation with a response; those without are failures of the crystal set.
+
+    Labels are those of :func:`.dataset_from_responses`. Convergence and band gap of a phonopy set are unknown and not
+    checked. Equal crystals of one functional, as :func:`.join_datasets` finds them, are listed in the report.
+
+    :param functional: of the rows whose files state none
+    :param thresholds: of the quality gates by name; ``None`` disables a gate
+    :param join: keep equal crystals once, as :func:`.join_datasets` does
+    :return: the dataset, and plain JSON: numbers of ``calculations`` and ``rows``, ``trainable``, ``programs`` and
+        ``refusals`` (number of each code); ``imported``, the rows with folder, program, verdict and files with hashes;
+        ``refused``, the failures with folder, program, code, message and files; ``duplicates`` and ``disagreements``
+    :raises ValueError: an invalid threshold or functional
+    """
+    check_functional(functional)
+    judged: list[JudgedResponse] = []
+    verdicts, good, bad = [], [], []
+    for item in collected:
+        if isinstance(item.result, Failure):
+            bad.append(item)
+            continue
+        limits = {**(thresholds or {}), **{code.value: None for code in _NOT_IN_FILES.get(item.program, ())}}
+        verdict = judge(item.result, limits).as_dict()
+        response = item.result
+        if response.functional in ('', UNKNOWN):
+            response = replace(response, functional=functional)
+        judged.append(JudgedResponse(response, verdict, _origin(item)))
+        verdicts.append(verdict)
+        good.append(item)
+    failures = tuple(item.result for item in bad if isinstance(item.result, Failure))
+    data = dataset_from_responses(judged) if judged else Dataset(CrystalSet.from_crystals([]))
+    data = replace(data, crystals=replace(data.crystals, failures=failures))
+    ids = data.crystals.ids.tolist()
+    report = {
+        'calculations': len(collected),
+        'programs': dict(Counter(item.program for item in collected)),
+        'refusals': dict(Counter(failure.code for failure in failures)),
+        'imported': [
+            {'id': name, **_plain(item), 'label': verdict['label'], 'reason': verdict['reason'], 'functional': label}
+            for name, item, verdict, label in zip(ids, good, verdicts, data.functional.tolist(), strict=True)
+        ],
+        'refused': [
+            {'id': failure.id, **_plain(item), 'code': failure.code, 'message': failure.message}
+            for item, failure in zip(bad, failures, strict=True)
+        ],
+        'joined': join,
+    }
+    data, equal = _equal_crystals(data, join)
+    return data, {**report, 'rows': len(data), 'trainable': int(data.trainable.sum()), **equal}
+
+
+def _plain(item: Collected) -> dict[str, Any]:
+    return {'folder': item.folder, 'program': item.program, 'files': dict(item.files)}
+
+
+def _origin(item: Collected) -> str:
+    """Return folder, first file and the first digits of its hash."""
+    name, digest = next(iter(item.files.items()), ('', ''))
+    return f'{item.folder}/{name} sha256:{digest[:_DIGITS]}'
+
+
+def _equal_crystals(data: Dataset, join: bool) -> tuple[Dataset, dict[str, Any]]:
+    """Return the dataset, without duplicates if they are joined, and the lists of duplicates and disagreements."""
+    # numba takes a second to import
+    from aiida_goectp.core.datasets.joining import join_datasets
+
+    if not len(data):
+        return data, {'duplicates': [], 'disagreements': []}
+    joined, report = join_datasets([data])
+    names = ('kept', 'other')
+    lists = {
+        key: [{**entry, **{name: entry[name]['id'] for name in names}} for entry in report[key]]
+        for key in ('duplicates', 'disagreements')
+    }
+    return joined if join else data, lists

@@ -1,0 +1,186 @@
+"""Dielectric response of one run of ``pw.x`` and one of ``ph.x``, from parsed outputs and files of ``ph.x``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from aiida_goectp.core.crystals import Crystal
+from aiida_goectp.core.dfpt.errors import CollectError, Refusal
+from aiida_goectp.core.dfpt.espresso_functional import functional_name
+from aiida_goectp.core.dielectric.phonons import (
+    RYDBERG_PER_BOHR2,
+    DynamicalMatrix,
+    frequencies,
+    ionic_tensor,
+    parse_dynamical_matrix,
+    parse_tensors,
+    project_translations,
+    response_converged,
+)
+from aiida_goectp.core.dielectric.response import DielectricResponse
+from aiida_goectp.core.formats.errors import FormatError
+
+__all__ = ('MATRIX', 'OUTPUT', 'TENSORS', 'band_gap', 'dielectric_from_quantumespresso')
+
+MATRIX, TENSORS, OUTPUT = 'DYN_MAT/dynamical-matrix-1', 'tensors.xml', 'aiida.out'
+"""names of the files of ``ph.x``, those of aiida-quantumespresso"""
+
+_POSITION_TOLERANCE = 1e-3  # Å
+_MAX_NUMBER = 1e12  # eV, eV/Å; a larger number is damaged
+
+
+def dielectric_from_quantumespresso(
+    crystal: Crystal,
+    files: Mapping[str, str],
+    *,
+    gap: float,
+    forces: np.ndarray | None,
+    ground_state: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    lattice: np.ndarray | None = None,
+) -> DielectricResponse:
+    """Return the dielectric response of one run of ``pw.x`` and one of ``ph.x``.
+
+    :param crystal: cell of both runs, in its Cartesian frame, which pw.x keeps with ``ibrav = 0``
+    :param files: contents by name: ``tensors.xml``; ``DYN_MAT/dynamical-matrix-1`` if phonons were computed; standard
+        output ``aiida.out``, from which the convergence of the response is read
+    :param gap: Kohn-Sham band gap, eV
+    :param forces: (…, n, 3) eV/Å, the last ones count; damaged ones are unknown
+    :param ground_state: ``output_parameters`` of aiida-quantumespresso for ``pw.x``
+    :param settings: stored with the response, extended by cutoff, version and mesh; the parameters of both programs in
+        ``ground_state`` and ``response`` name the functional
+    :param lattice: (3, 3) Å, rows, as printed by pw.x, for a run with another ``ibrav`` than 0
+    :raises FormatError: no response in the files, or a response of another cell
+    """
+    ionic = modes = constants = None
+    electronic, charges, matrix, problems = _read(files, lattice)
+    if matrix is not None:
+        _check_same_cell(crystal, matrix.lattice, matrix.positions)
+        modes = frequencies(matrix.force_constants, matrix.masses)
+        constants = project_translations(matrix.force_constants) * RYDBERG_PER_BOHR2
+    if electronic is None:
+        found = '; '.join(problems) or ', '.join(sorted(files)) or 'none'
+        raise CollectError(
+            Refusal.NO_RESPONSE,
+            f'{crystal.id}: no dielectric tensor in the files of ph.x ({found}); ph.x computes it for an insulator '
+            'with epsil = .true.',
+        )
+    if charges is not None and len(charges) != len(crystal.atomic_numbers):
+        raise CollectError(
+            Refusal.OTHER_CELL,
+            f'{crystal.id}: {len(crystal.atomic_numbers)} atoms, charges of {len(charges)} in {TENSORS}',
+        )
+    if matrix is not None and charges is not None:
+        ionic = ionic_tensor(matrix.force_constants, charges, float(abs(np.linalg.det(crystal.lattice))))
+    convergence = (ground_state.get('convergence_info') or {}).get('scf_conv') or {}
+    notes = [*settings.get('notes', ()), *problems]
+    return DielectricResponse(
+        crystal,
+        electronic,
+        ionic=ionic,
+        born_charges=charges,
+        frequencies=modes,
+        force_constants=constants,
+        band_gap=gap,
+        max_force=_max_force(forces, len(crystal.atomic_numbers)),
+        scf_converged=bool(convergence.get('convergence_achieved', True)) and response_converged(files.get(OUTPUT, '')),
+        engine='quantumespresso',
+        functional=_functional(ground_state, settings),
+        settings={
+            **settings,
+            **({'notes': notes} if notes else {}),
+            'cutoff': ground_state.get('wfc_cutoff'),
+            'version': ground_state.get('creator_version'),
+            'mesh': ground_state.get('monkhorst_pack_grid'),
+            'mesh_offset': ground_state.get('monkhorst_pack_offset'),
+        },
+    )
+
+
+def _functional(ground_state: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    parameters = {**(settings.get('ground_state') or {}), **(settings.get('response') or {})}
+    text = str(ground_state.get('dft_exchange_correlation') or '')
+    return functional_name(text, parameters, bool(ground_state.get('lda_plus_u_calculation')))
+
+
+def _read(
+    files: Mapping[str, str], lattice: np.ndarray | None
+) -> tuple[np.ndarray | None, np.ndarray | None, DynamicalMatrix | None, list[str]]:
+    """Return ε_∞, Born charges, the dynamical matrix, and what is wrong with a damaged file, whose part is missing."""
+    electronic = charges = matrix = None
+    problems = []
+    try:
+        if TENSORS in files:
+            electronic, charges = parse_tensors(files[TENSORS])
+    except FormatError as error:
+        problems.append(str(error))
+    try:
+        if files.get(MATRIX, '').strip():  # ph.x creates an empty file before the first phonon
+            matrix = parse_dynamical_matrix(files[MATRIX], lattice=lattice)
+            electronic = matrix.electronic if electronic is None else electronic
+            charges = matrix.born_charges if charges is None else charges
+    except FormatError as error:
+        problems.append(str(error))
+    return electronic, charges, matrix, problems
+
+
+def _max_force(forces: Any, n: int) -> float | None:
+    """Return the largest of the last forces on n atoms in eV/Å; ``None`` if they are unknown or damaged."""
+    if forces is None:
+        return None
+    array = np.asarray(forces, dtype=np.float64)
+    if not array.size or array.size % (3 * n) or not (np.abs(array) < _MAX_NUMBER).all():
+        return None
+    return float(np.linalg.norm(array.reshape(-1, n, 3)[-1], axis=-1).max())
+
+
+def _check_same_cell(crystal: Crystal, lattice: np.ndarray, positions: np.ndarray) -> None:
+    """Check that a dynamical matrix belongs to a crystal: same cell, Cartesian frame and order of atoms.
+
+    :raises FormatError: it does not
+    """
+    if len(positions) != len(crystal.atomic_numbers):
+        raise CollectError(
+            Refusal.OTHER_CELL, f'{crystal.id}: {len(crystal.atomic_numbers)} atoms, {len(positions)} in {MATRIX}'
+        )
+    deviation = np.abs(lattice - crystal.lattice).max()
+    if deviation > _POSITION_TOLERANCE:
+        raise CollectError(
+            Refusal.OTHER_CELL,
+            f'{crystal.id}: the lattice in {MATRIX} differs by {deviation:.3g} Å: another cell or Cartesian frame',
+        )
+    steps = positions @ np.linalg.inv(lattice) - crystal.fractional_positions
+    deviation = np.abs((steps - np.round(steps)) @ lattice).max()
+    if deviation > _POSITION_TOLERANCE:
+        raise CollectError(
+            Refusal.OTHER_CELL,
+            f'{crystal.id}: a position in {MATRIX} differs by {deviation:.3g} Å: another cell or order of atoms',
+        )
+
+
+def band_gap(bands: np.ndarray, occupations: np.ndarray) -> float:
+    """Return the difference between the lowest empty and the highest occupied state on the mesh, 0 for a metal.
+
+    This is an upper bound: the band edges need not be on the mesh.
+
+    :param bands: (k, bands) or (spins, k, bands), eV
+    :param occupations: same shape; a partial occupation makes the crystal a metal
+    :raises ValueError: no empty band, or damaged numbers
+    """
+    if np.ndim(bands) < 2 or np.shape(bands) != np.shape(occupations) or not np.size(bands):
+        raise ValueError(f'bands of the shape {np.shape(bands)}, occupations of the shape {np.shape(occupations)}')
+    levels = np.reshape(bands, (-1, *np.shape(bands)[-2:]))
+    filling = np.reshape(occupations, levels.shape)
+    if not (np.abs([levels, filling]) < _MAX_NUMBER).all() or not filling.max() > 0:
+        raise ValueError('band energies or occupations of pw.x are damaged')
+    filling = filling / filling.max()
+    full, empty = filling > 0.99, filling < 0.01
+    if not empty.any():
+        raise ValueError('pw.x computed no empty band; increase the number of bands, nbnd')
+    count = full.sum(axis=2)
+    if not (full | empty).all() or (count != count[:, :1]).any():
+        return 0.0
+    return float(max(levels[empty].min() - levels[full].max(), 0.0))

@@ -1,0 +1,170 @@
+"""Response of a finished VASP run from its files ``vasprun.xml``, ``OUTCAR`` and ``INCAR``."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from aiida_goectp.core.crystals import Crystal
+from aiida_goectp.core.crystals.convert import from_ase
+from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS
+from aiida_goectp.core.crystals.validation import CrystalError, require_valid
+from aiida_goectp.core.dfpt.errors import CollectError, Refusal
+from aiida_goectp.core.dfpt.vasp_response import dielectric_from_vasp
+from aiida_goectp.core.dfpt.vasprun import Step, Vasprun, read_vasprun
+from aiida_goectp.core.dielectric.outcar import read_outcar
+from aiida_goectp.core.dielectric.response import DielectricResponse
+from aiida_goectp.core.formats.functionals import UNKNOWN
+
+__all__ = ('INCAR', 'OUTCAR', 'VASPRUN', 'read_incar', 'response_from_vasp')
+
+VASPRUN, OUTCAR, INCAR = 'vasprun.xml', 'OUTCAR', 'INCAR'
+"""names of the files that are read"""
+
+_END = b'General timing and accounting'
+_MISSPELT = {'r': 'Zr', 'X': 'Xe'}
+"""elements as VASP writes them into vasprun.xml for some potentials"""
+_SWITCHES = ('lhfcalc', 'luse_vdw', 'lthomas', 'lmodelhf', 'lsorbit', 'lrpa', 'ldau', 'lvdw')
+_FUNCTIONAL_TAGS = ('gga', 'metagga', 'aexx', 'hfscreen', 'ivdw', 'ldautype', 'ldaul', 'ldauu', 'ldauj')
+_LEXCH = {'PAW_PBE': 'PE', 'PAW_GGA': '91', 'PAW': 'CA'}
+"""functional of a potential by the first word of its title"""
+_VERSION = re.compile(r'^ *vasp\.(\S+)')
+_INTEGER = {name: re.compile(rf'^ *{name} *= *(-?\d{{1,6}})\b', re.MULTILINE) for name in ('IBRION', 'NSW')}
+
+
+class _NamedText(io.StringIO):
+    """Text with the name that ASE expects of a file."""
+
+    name = OUTCAR
+
+
+def response_from_vasp(name: str, files: Mapping[str, bytes]) -> DielectricResponse:
+    """Return the dielectric response of one run of VASP, in the frame of its cell.
+
+    Tensors, Born charges, force constants, gap and forces are read from ``vasprun.xml``, convergence, frequencies and
+    cutoffs from ``OUTCAR``, which also stands for a ``vasprun.xml`` that is missing or truncated. The tags that
+    define the functional are those of all files.
+
+    :param name: id of the crystal
+    :param files: content by name: ``vasprun.xml`` or ``OUTCAR`` at least, and ``INCAR``
+    :raises CollectError: damaged files, an unfinished run, or one without linear response
+    """
+    outcar = files.get(OUTCAR)
+    if outcar is not None and _END not in outcar[-(2**16) :]:
+        outcar = None
+    vasprun = read_vasprun(files[VASPRUN]) if VASPRUN in files else None
+    tags = read_incar(files[INCAR].decode(errors='replace')) if INCAR in files else {}
+    if vasprun is not None and vasprun.complete:
+        return _from_vasprun(name, files, vasprun, outcar, tags)
+    if outcar is not None:
+        return _from_outcar(name, outcar, tags, has_incar=INCAR in files)
+    present = ' and '.join(item for item in (VASPRUN, OUTCAR) if item in files)
+    raise CollectError(
+        Refusal.UNFINISHED, f'{present} without the end that VASP writes: the run did not finish; let it finish'
+    )
+
+
+def _from_vasprun(
+    name: str, files: Mapping[str, bytes], vasprun: Vasprun, outcar: bytes | None, tags: Mapping[str, Any]
+) -> DielectricResponse:
+    step = vasprun.response_step()
+    if step is None:
+        step = vasprun.steps[-1] if vasprun.steps else Step()
+        if outcar is None or read_outcar(outcar.decode(errors='replace')).electronic is None:
+            raise CollectError(
+                Refusal.NO_RESPONSE, 'no dielectric tensor in the outputs: not a linear response (LEPSILON)'
+            )
+    crystal = _crystal(name, vasprun.symbols, step)
+    incar = {**tags, **vasprun.incar, **_effective(vasprun)}
+    incar.setdefault('ibrion', vasprun.parameters.get('ibrion'))
+    incar.setdefault('encut', vasprun.parameters.get('enmax'))
+    misc = {
+        'version': vasprun.version,
+        'forces': step.arrays.get('forces'),
+        'band_properties': {'band_gap': step.band_gap},
+    }
+    response = dielectric_from_vasp(
+        crystal,
+        misc,
+        {'incar': incar, 'potentials': vasprun.potentials},
+        step.arrays,
+        {VASPRUN: files[VASPRUN]} | ({} if outcar is None else {OUTCAR: outcar}),
+        [_MISSPELT.get(symbol, symbol) for symbol in vasprun.species],
+        [_LEXCH.get(title.split()[0] if title else '', '') for title in vasprun.potentials],
+    )
+    return _checked_dispersion(response, outcar, incar)
+
+
+def _effective(vasprun: Vasprun) -> dict[str, Any]:
+    """Return tags of the functional that are in effect, and that the list of INCAR does not contain."""
+    found: dict[str, Any] = {key: True for key in _SWITCHES if vasprun.parameters.get(key) is True}
+    exact = found.get('lhfcalc', False) or vasprun.incar.get('lhfcalc', False)
+    for key in _FUNCTIONAL_TAGS:
+        value = vasprun.parameters.get(key)
+        default = value in (None, '', '--', 0) or str(value).strip('-').upper() in ('', 'NONE', 'F')
+        if key in vasprun.incar or default or (key in ('aexx', 'hfscreen') and not exact):
+            continue
+        found[key] = value
+    return found if found.get('ldau') else {key: value for key, value in found.items() if not key.startswith('ldau')}
+
+
+def _crystal(name: str, symbols: Sequence[str], step: Step) -> Crystal:
+    if step.structure is None or len(step.structure[1]) != len(symbols):
+        raise CollectError(Refusal.UNREADABLE_FILE, f'{VASPRUN}: no structure for {len(symbols)} atoms, or damaged')
+    lattice, positions = step.structure
+    if lattice.shape != (3, 3) or positions.shape != (len(symbols), 3):
+        raise CollectError(Refusal.UNREADABLE_FILE, f'{VASPRUN}: a structure with damaged numbers')
+    numbers = [ATOMIC_NUMBERS.get(_MISSPELT.get(symbol, symbol), 0) for symbol in symbols]
+    return require_valid(Crystal(name, lattice, np.array(numbers, dtype=np.int16), positions))
+
+
+def _from_outcar(name: str, content: bytes, tags: Mapping[str, Any], *, has_incar: bool) -> DielectricResponse:
+    from ase.io.vasp import read_vasp_out
+
+    text = content.decode(errors='replace')
+    found = {key: int(match.group(1)) for key, pattern in _INTEGER.items() if (match := pattern.search(text))}
+    relaxation = found.get('IBRION') in (1, 2, 3)
+    try:
+        atoms: Any = read_vasp_out(_NamedText(text), index=-1 if relaxation else 0)
+        crystal, forces = require_valid(from_ase(atoms, name)), atoms.get_forces(apply_constraint=False)
+    except CrystalError:
+        raise
+    except Exception as error:  # ASE has no error class of its own for damaged files
+        raise CollectError(
+            Refusal.UNREADABLE_FILE, f'{OUTCAR}: no structure could be read ({type(error).__name__}: {error})'
+        ) from error
+    version = _VERSION.match(text)
+    incar = {**tags, 'ibrion': found.get('IBRION', tags.get('ibrion'))}
+    misc = {'version': version.group(1) if version else '', 'forces': forces}
+    response = dielectric_from_vasp(crystal, misc, {'incar': incar}, {}, {OUTCAR: content})
+    if not has_incar:  # OUTCAR does not list all tags that define a functional
+        response = replace(response, functional=UNKNOWN)
+    return _checked_dispersion(response, content, incar)
+
+
+def _checked_dispersion(
+    response: DielectricResponse, outcar: bytes | None, incar: Mapping[str, Any]
+) -> DielectricResponse:
+    """Return the response; its functional is unknown if OUTCAR has a dispersion energy that no tag asks for."""
+    named = {'ivdw', 'lvdw'} & set(incar)
+    return replace(response, functional=UNKNOWN) if outcar and b'Edisp (eV)' in outcar and not named else response
+
+
+def read_incar(text: str) -> dict[str, Any]:
+    """Return the tags of an INCAR by name in lower case, values as text.
+
+    Comments begin with ``#`` or ``!``, several tags on a line are separated by ``;``, and a line that ends in a
+    backslash is continued.
+    """
+    found: dict[str, Any] = {}
+    lines = re.sub(r'\\[ \t]*\n', ' ', text).splitlines()
+    for part in (part for line in lines for part in re.split('[#!]', line)[0].split(';')):
+        tag, equal, value = part.partition('=')
+        if equal and tag.strip():
+            found.setdefault(tag.strip().lower(), value.strip().strip('"'))  # VASP uses the first of repeated tags
+    return found

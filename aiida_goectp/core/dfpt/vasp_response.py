@@ -1,0 +1,212 @@
+"""Dielectric response of one VASP run, from parsed outputs and OUTCAR."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from aiida_goectp.core.crystals import Crystal
+from aiida_goectp.core.crystals.elements import symbols_of
+from aiida_goectp.core.dfpt.errors import CollectError, Refusal
+from aiida_goectp.core.dfpt.vasp_functional import functional_name
+from aiida_goectp.core.dielectric.gamma_modes import THZ
+from aiida_goectp.core.dielectric.outcar import OutcarDielectric, ground_state_steps, read_outcar
+from aiida_goectp.core.dielectric.response import DielectricResponse
+
+__all__ = ('dielectric_from_vasp',)
+
+_ZERO_IONIC = 1e-5
+_MAX_NUMBER = 1e12  # no quantity can be larger; a larger number is damaged
+_NO_CHARGE = 0.05  # e; with smaller Born charges (Si) an ionic part of zero is correct
+
+
+def dielectric_from_vasp(
+    crystal: Crystal,
+    misc: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    files: Mapping[str, bytes],
+    species: Sequence[str] = (),
+    potentials: Sequence[str] = (),
+) -> DielectricResponse:
+    """Return the dielectric response of one run of VASP.
+
+    What is damaged or not finite is treated as missing.
+
+    :param crystal: cell of the run, in its Cartesian frame
+    :param misc: ``band_properties``, ``forces`` (eV/Å), ``run_status``, ``version``
+    :param settings: ``incar`` and others; the list ``notes`` is extended
+    :param arrays: ``epsilon``, ``epsilon_ion``, ``born_charges``, ``hessian``, as far as available
+    :param files: ``OUTCAR`` and ``vasprun.xml``, as far as available
+    :param species: symbols in the order of the lists of INCAR; by default of first appearance
+    :param potentials: LEXCH of the potentials, where OUTCAR does not list them
+    :raises CollectError: no dielectric tensor
+    """
+    outcar = read_outcar(files['OUTCAR'].decode(errors='replace')) if 'OUTCAR' in files else None
+    notes = list(settings.get('notes', ()))
+    electronic = _tensor(arrays, 'epsilon')
+    if electronic is None and outcar is not None and outcar.electronic is not None:
+        electronic = outcar.electronic
+        notes.append('tensors read from OUTCAR: vasprun.xml contains none (truncated, or larger than 500 MB)')
+    if electronic is None:
+        raise CollectError(
+            Refusal.NO_RESPONSE,
+            f'{crystal.id}: no dielectric tensor in the parsed outputs ({", ".join(sorted(arrays)) or "none"}) or in '
+            'OUTCAR; check whether VASP reached the linear response (LEPSILON)',
+        )
+    born = _born_charges(arrays, outcar, len(crystal.atomic_numbers))
+    incar = {str(key).lower(): value for key, value in dict(settings.get('incar', {})).items()}
+    ionic = _ionic(arrays, outcar, born, incar, notes)
+    frequencies, force_constants = _vibrations(crystal, arrays, outcar, str(misc.get('version', '')))
+    potentials = (outcar.potential_functionals if outcar else ()) or potentials
+    species = species or list(dict.fromkeys(symbols_of(crystal.atomic_numbers)))
+    extra = {
+        'version': misc.get('version'),
+        'cutoff': outcar.cutoff if outcar and outcar.cutoff else incar.get('encut'),
+        'recommended_cutoff': outcar.recommended_cutoff if outcar else None,
+        'notes': notes,
+    }
+    return DielectricResponse(
+        crystal,
+        electronic,
+        ionic=ionic,
+        born_charges=born,
+        frequencies=frequencies,
+        force_constants=force_constants,
+        band_gap=_band_gap(misc.get('band_properties'), outcar),
+        max_force=_max_force(misc.get('forces')),
+        scf_converged=_converged(misc, outcar, files, notes),
+        engine='vasp',
+        functional=functional_name(incar, species, potentials),
+        settings={**settings, **{key: value for key, value in extra.items() if value not in (None, [])}},
+    )
+
+
+def _max_force(forces: Any) -> float | None:
+    """Return the largest force on an atom in eV/Å; ``None`` if the forces are unknown or damaged."""
+    array = _numbers(forces)
+    if array is None or array.ndim < 2 or array.shape[-1] != 3:
+        return None
+    return float(np.linalg.norm(array, axis=-1).max())
+
+
+def _numbers(values: Any) -> np.ndarray | None:
+    """Return finite numbers as an array, ``None`` for anything else."""
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+    return array if array.size and (np.abs(array) < _MAX_NUMBER).all() else None
+
+
+def _tensor(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray | None:
+    """Return the last (3, 3) block of an array of stacked blocks, one for each ionic step."""
+    array = _numbers(arrays.get(name))
+    if array is None or array.ndim < 2 or array.shape[-1] != 3 or array.size % 9:
+        return None
+    return array.reshape(-1, 3)[-3:]
+
+
+def _born_charges(arrays: Mapping[str, np.ndarray], outcar: OutcarDielectric | None, n: int) -> np.ndarray | None:
+    stacked = _numbers(arrays.get('born_charges'))
+    if stacked is not None and stacked.shape[-2:] == (3, 3) and stacked.size % (9 * n) == 0:
+        return stacked.reshape(-1, 3, 3)[-n:]
+    if outcar is not None and outcar.born_charges is not None and len(outcar.born_charges) == n:
+        return outcar.born_charges
+    return None
+
+
+def _ionic(
+    arrays: Mapping[str, np.ndarray],
+    outcar: OutcarDielectric | None,
+    born: np.ndarray | None,
+    incar: Mapping[str, Any],
+    notes: list[str],
+) -> np.ndarray | None:
+    """Return the ionic part; ``None`` if it was not requested, is missing, or is zero although atoms carry charges."""
+    if incar.get('ibrion') not in (None, 5, 6, 7, 8):
+        return None
+    ionic = _tensor(arrays, 'epsilon_ion')
+    if ionic is None and outcar is not None:
+        ionic = outcar.ionic
+    if ionic is None:
+        return None
+    if np.abs(ionic).max() < _ZERO_IONIC and (born is None or np.abs(born).max() > _NO_CHARGE):
+        notes.append('ionic part of zero although the Born charges are not zero: treated as not computed')
+        return None
+    return ionic
+
+
+def _vibrations(
+    crystal: Crystal, arrays: Mapping[str, np.ndarray], outcar: OutcarDielectric | None, version: str
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return frequencies and force constants at Γ with the translations projected out; ``None`` where unknown.
+
+    :return: (3n,) THz, ascending, imaginary ones negative; (3n, 3n) eV/Å²
+    """
+    from ase.data import atomic_masses
+
+    n = len(crystal.atomic_numbers)
+    listed = None if outcar is None or outcar.frequencies is None else outcar.frequencies
+    if listed is not None and len(listed) != 3 * n:
+        listed = None
+    hessian = _numbers(arrays.get('hessian'))
+    if hessian is None or hessian.ndim < 2 or hessian.shape[-1] != 3 * n or hessian.size % (9 * n * n):
+        return _without_acoustic(listed), None
+    dynamical = -hessian.reshape(-1, 3 * n)[-3 * n :]
+    weight = np.sqrt(np.repeat(atomic_masses[crystal.atomic_numbers], 3))
+    translations = np.tile(np.eye(3), (n, 1)) * weight[:, None]
+    translations /= np.linalg.norm(translations, axis=0)
+    projector = np.eye(3 * n) - translations @ translations.T
+    projected = projector @ (dynamical + dynamical.T) / 2 @ projector
+    values = np.linalg.eigvalsh(projected)
+    factor = THZ if version.startswith('5') else None
+    if listed is not None and np.abs(values).max() > 0:
+        # OUTCAR gives THz, which decides between the units of the Hessian in vasprun.xml: eV/(Å² u) in VASP 5, and
+        # that or THz² in VASP 6
+        ratio = np.abs(listed).max() / np.sqrt(np.abs(values).max())
+        factor = min((1.0, THZ), key=lambda unit: abs(np.log(max(ratio, 1e-9) / unit)))
+    if factor is None:
+        return None, None
+    constants = projected * np.outer(weight, weight) * (factor / THZ) ** 2
+    return np.sort(np.sign(values) * np.sqrt(np.abs(values)) * factor), constants
+
+
+def _without_acoustic(listed: np.ndarray | None) -> np.ndarray | None:
+    """Return frequencies without eigenvectors: the three closest to zero are taken as the acoustic ones."""
+    if listed is None:
+        return None
+    kept = listed.copy()
+    kept[np.argsort(np.abs(listed))[:3]] = 0.0
+    return np.sort(kept)
+
+
+def _band_gap(properties: Mapping[str, Any] | None, outcar: OutcarDielectric | None) -> float | None:
+    """Return the band gap in eV of the parsed bands, else of those in OUTCAR, else ``None``."""
+    gap = _numbers((properties or {}).get('band_gap'))
+    if gap is not None and gap.size == 1:  # infinite if no empty band was computed
+        return max(gap.item(), 0.0)
+    return None if outcar is None else outcar.band_gap
+
+
+def _converged(
+    misc: Mapping[str, Any], outcar: OutcarDielectric | None, files: Mapping[str, bytes], notes: list[str]
+) -> bool:
+    """Return whether ground state and response converged, from the loops in OUTCAR if available.
+
+    The parser of aiida-vasp compares the sum of the iterations of ground state and responses with NELM, and checks the
+    convergence of the last loop only, so that an unconverged ground state can remain undetected.
+    """
+    if outcar is not None and outcar.loops:
+        failed = [loop.steps for loop in outcar.loops if not loop.converged]
+        if failed:
+            notes.append(f'{len(failed)} of {len(outcar.loops)} self-consistency loops did not reach EDIFF')
+        return not failed
+    if 'vasprun.xml' in files and (found := ground_state_steps(files['vasprun.xml'])) is not None:
+        steps, nelm = found
+        if steps >= nelm:
+            notes.append(f'the ground state stopped after NELM = {nelm} steps')
+        return steps < nelm
+    return bool((misc.get('run_status') or {}).get('electronic_converged', False))
