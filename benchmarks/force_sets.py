@@ -13,7 +13,6 @@ from __future__ import annotations
 import io
 import re
 import tarfile
-import tempfile
 from argparse import ArgumentParser
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -25,6 +24,7 @@ from common import one_thread
 
 from aiida_goectp.core.crystals.crystalset import Crystal
 from aiida_goectp.core.crystals.symmetry import CanonicalCell, canonical_cell
+from aiida_goectp.core.dfpt.phonopy_set import load_phonopy
 from aiida_goectp.core.dielectric.gamma_modes import DIPOLE_STRENGTH
 
 FILES = ('POSCAR-unitcell', 'FORCE_SETS', 'BORN', 'phonon.yaml')
@@ -109,18 +109,9 @@ def symmetrised(constants: np.ndarray, cell: CanonicalCell) -> np.ndarray:
 
 def read_charges(files: dict[str, bytes], cell: CanonicalCell, unit: Crystal) -> tuple[np.ndarray, np.ndarray] | None:
     """Return the Born charges (n, 3, 3) e of the primitive cell and ε_∞ (3, 3); None where they are not given."""
-    import phonopy
-
     if 'phonon.yaml' not in files:
         return None
-    with tempfile.TemporaryDirectory() as folder:
-        for name in ('phonon.yaml', 'BORN'):
-            if name in files:
-                Path(folder, name).write_bytes(files[name])
-        born = Path(folder, 'BORN')
-        loaded: Any = phonopy.load(
-            Path(folder, 'phonon.yaml'), born_filename=born if born.exists() else None, produce_fc=False, log_level=0
-        )
+    loaded = load_phonopy({name: files[name] for name in ('phonon.yaml', 'BORN') if name in files}, forces=False)
     if loaded.nac_params is None:
         return None
     # each atom of the unit cell has the charge of its image in phonopy's primitive cell

@@ -12,51 +12,23 @@ import numpy as np
 import pytest
 
 from aiida_goectp.core.dielectric.gamma_modes import DIPOLE_STRENGTH
+from tests.core.dfpt.phonopy_sets import magnesia
 
-phonopy = pytest.importorskip('phonopy')
+pytest.importorskip('phonopy')
 FOLDER = Path(__file__).parents[1] / 'benchmarks'
-
-
-def springs(supercell, displaced):
-    """Return the forces (N, 3) of springs between neighbours, stiffer along the bond."""
-    rest, lattice = supercell.scaled_positions, supercell.cell
-    moved = displaced.positions - supercell.positions
-    difference = rest[:, None] - rest[None]
-    difference -= np.round(difference)
-    vectors = difference @ lattice
-    lengths = np.linalg.norm(vectors, axis=-1)
-    near = (lengths > 0.1) & (lengths < 4.1)
-    unit = np.where(near[..., None], vectors / np.where(near, lengths, 1.0)[..., None], 0.0)
-    stiffness = np.where(near, 8.0 * (2.0 / np.where(near, lengths, 1.0)) ** 4, 0.0)
-    relative = moved[:, None] - moved[None]
-    along = np.einsum('ijk,ijk->ij', unit, relative)[..., None] * unit
-    return -(stiffness[..., None] * (along + 0.1 * relative)).sum(axis=1)
 
 
 @pytest.fixture
 def clone(tmp_path):
     from phonopy.file_IO import write_FORCE_SETS
-    from phonopy.structure.atoms import PhonopyAtoms
+    from phonopy.interface.vasp import write_vasp
 
-    fcc = [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
-    cell = PhonopyAtoms(
-        symbols=['Mg'] * 4 + ['O'] * 4,
-        cell=np.eye(3) * 4.2,
-        scaled_positions=np.array([*fcc, *np.add(fcc, [0.5, 0, 0])]) % 1,
-    )
-    phonon = phonopy.Phonopy(cell, np.eye(3, dtype=int) * 2, primitive_matrix='F')
-    phonon.generate_displacements(distance=0.01)
-    phonon.forces = [springs(phonon.supercell, item) for item in phonon.supercells_with_displacements]
-    phonon.produce_force_constants()
-    charges = np.array([np.eye(3) * 1.9, -np.eye(3) * 1.9])
-    phonon.nac_params = {'born': charges, 'dielectric': np.eye(3) * 3.1, 'factor': 14.4}
+    phonon = magnesia()
     folder = tmp_path / 'mp-1'
     folder.mkdir()
     write_FORCE_SETS(phonon.dataset, filename=folder / 'FORCE_SETS')
     phonon.save(folder / 'phonon.yaml', settings={'force_sets': False, 'born_effective_charge': True})
-    from phonopy.interface.vasp import write_vasp
-
-    write_vasp(folder / 'POSCAR-unitcell', cell)
+    write_vasp(folder / 'POSCAR-unitcell', phonon.unitcell)
     archives = tmp_path / 'clone' / 'phonon_db_tarred'
     archives.mkdir(parents=True)
     with tarfile.open(archives / 'materials-id-1-mgo-fm-3m-225.tar.lzma', 'w:xz') as archive:

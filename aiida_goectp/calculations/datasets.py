@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from aiida import orm
 from aiida.engine import calcfunction
 
+from aiida_goectp.core.crystals import Failure
 from aiida_goectp.core.datasets import evaluation
+from aiida_goectp.core.datasets.calculations import dataset_from_calculations
 from aiida_goectp.core.datasets.reading import read_dataset, with_split_file
 from aiida_goectp.core.datasets.responses import JudgedResponse, dataset_from_responses
 from aiida_goectp.core.datasets.splits import FRACTIONS
+from aiida_goectp.core.dfpt.collect import Collected
+from aiida_goectp.core.dielectric.response import DielectricResponse
 from aiida_goectp.core.formats.functionals import UNKNOWN
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.dataset import DatasetData
@@ -21,14 +26,19 @@ from aiida_goectp.data.predictions import PredictionsData
 
 __all__ = (
     'add_splits',
+    'calculation_inputs',
     'dataset_crystals',
     'dataset_from_dielectric',
     'evaluate_predictions',
+    'import_calculations',
     'import_dataset',
     'join_datasets',
     'responses_by_name',
     'split_dataset',
 )
+
+_RESPONSE = 'calculation_{:05d}.npz'
+"""name of the response of a calculation by its place among the sources"""
 
 
 @calcfunction
@@ -43,6 +53,59 @@ def import_dataset(
     """
     data = read_dataset(file.filename, file.content, UNKNOWN if functional is None else functional.value)
     return DatasetData(data if splits is None else with_split_file(data, splits.filename, splits.content))
+
+
+def calculation_inputs(collected: Sequence[Collected]) -> dict[str, orm.Data]:
+    """Return the inputs ``responses`` and ``sources`` of :func:`import_calculations`, unstored.
+
+    :param collected: results of :func:`.collect_calculations`
+    """
+    responses, sources = orm.FolderData(), []
+    for index, (result, folder, program, files) in enumerate(collected):
+        source: dict[str, Any] = {'folder': folder, 'program': program, 'files': dict(files)}
+        if isinstance(result, Failure):
+            source['failure'] = list(result)
+        else:
+            buffer = io.BytesIO()
+            result.save(buffer)
+            responses.base.repository.put_object_from_bytes(buffer.getvalue(), _RESPONSE.format(index))
+        sources.append(source)
+    return {'responses': responses, 'sources': orm.List(sources)}
+
+
+@calcfunction
+def import_calculations(
+    responses: orm.FolderData,
+    sources: orm.List,
+    functional: orm.Str | None = None,
+    thresholds: orm.Dict | None = None,
+    join: orm.Bool | None = None,
+) -> dict[str, Any]:
+    """Make a dataset of finished calculations, see :func:`.dataset_from_calculations`.
+
+    :param responses: one ``dielectric.npz`` for each calculation with a response, from :func:`calculation_inputs`
+    :param sources: folder, program, files with their SHA-256, and failure of each calculation, likewise
+    :param functional: of the rows whose files state none
+    :param thresholds: of the quality gates by name; None disables a gate
+    :param join: whether to keep equal crystals once
+    :return: ``dataset``, and ``report``: rows with verdicts, refusals with reasons, equal crystals
+    :raises ValueError: an invalid threshold or functional, or inputs that do not belong together
+    """
+    repository, collected = responses.base.repository, []
+    for index, source in enumerate(sources.get_list()):
+        if 'failure' in source:
+            result: Any = Failure(*source['failure'])
+        else:
+            name = _RESPONSE.format(index)
+            result = DielectricResponse.load(io.BytesIO(repository.get_object_content(name, mode='rb')), name=name)
+        collected.append(Collected(result, source['folder'], source['program'], source['files']))
+    data, report = dataset_from_calculations(
+        collected,
+        functional=UNKNOWN if functional is None else functional.value,
+        thresholds=None if thresholds is None else thresholds.get_dict(),
+        join=False if join is None else join.value,
+    )
+    return {'dataset': DatasetData(data), 'report': orm.Dict(report)}
 
 
 @calcfunction

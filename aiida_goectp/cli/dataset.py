@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,17 @@ import click
 from aiida.cmdline.utils import decorators
 
 from aiida_goectp.cli import echo
-from aiida_goectp.cli.options import FORCE, JSON, LABEL, OUTPUT, RAW, ROWS, write_output
+from aiida_goectp.cli.options import (
+    FORCE,
+    JSON,
+    LABEL,
+    OUTPUT,
+    RAW,
+    ROWS,
+    THRESHOLDS,
+    parse_thresholds,
+    write_output,
+)
 from aiida_goectp.cli.params import DATASET, FILE, SPLIT_PART, FunctionalParam, NodeParam
 
 __all__ = ('dataset',)
@@ -65,6 +76,60 @@ def dataset_from_dielectric(nodes: tuple[Any, ...], label: str) -> None:
         name = f'row_{index:05d}'
         inputs['responses'][name], inputs['qualities'][name] = response, gates
     _create(datasets.dataset_from_dielectric, inputs, label)
+
+
+@dataset.command('import-calculations')
+@click.argument(
+    'folders', nargs=-1, required=True, metavar='FOLDER…', type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+@click.option(
+    '--recursive/--no-recursive', default=True, show_default=True, help='Read also calculations in subfolders.'
+)
+@click.option('--functional', type=FunctionalParam(), help='Functional of calculations whose files state none.')
+@THRESHOLDS
+@click.option('--join', is_flag=True, help='Keep equal crystals of one functional once, as `dataset join` does.')
+@ROWS
+@LABEL
+@JSON
+@decorators.with_dbenv()
+def dataset_import_calculations(folders: tuple[Path, ...], recursive: bool, label: str, **values: Any) -> None:
+    """Import finished DFPT calculations in FOLDERs, one row a calculation.
+
+    Recognised are runs of VASP (vasprun.xml, OUTCAR), of pw.x and ph.x at Γ, and phonopy sets (FORCE_SETS or
+    FORCE_CONSTANTS, with BORN), compressed or not. The same gates decide on their labels as in a verification.
+    Calculations without label are listed with the reason.
+    """
+    from aiida import orm
+
+    from aiida_goectp.calculations.datasets import calculation_inputs, import_calculations
+    from aiida_goectp.cli.views.datasets import show_calculations
+    from aiida_goectp.cli.views.node_content import node_identity
+    from aiida_goectp.core.dfpt.collect import collect_calculations
+    from aiida_goectp.core.dfpt.folders import find_calculations
+
+    thresholds = parse_thresholds(values['thresholds'])
+    try:
+        found = find_calculations(folders, recursive=recursive)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint='FOLDER…') from error
+    with click.progressbar(collect_calculations(found), len(found), label='reading', file=sys.stderr) as collected:
+        inputs: dict[str, Any] = calculation_inputs(list(collected))
+    if values['functional'] is not None:
+        inputs['functional'] = orm.Str(values['functional'])
+    if thresholds:
+        inputs['thresholds'] = orm.Dict(thresholds)
+    if values['join']:
+        inputs['join'] = orm.Bool(True)
+    result = import_calculations(**inputs)
+    node, report = result['dataset'], result['report'].get_dict()
+    node.label = label
+    if echo.output_format() == 'json':
+        echo.echo_json({**node_identity(node), **report})
+    else:
+        show_calculations(report, values['rows'])
+    if not len(node):
+        echo.echo_critical(f'no calculation gives a row, see the reasons; the node is {node.pk}')
+    _show_created(node)
 
 
 @dataset.command('join')
@@ -195,6 +260,14 @@ def _create(process: Callable[..., Any], inputs: dict[str, Any], label: str) -> 
         from aiida_goectp.cli.views.node_content import node_identity
 
         echo.echo_json({**node_identity(node), 'summary': dict(node.base.attributes.all)})
+    _show_created(node)
+    if failures := node.base.attributes.get('failures'):
+        echo.echo_warning(f'{failures} rows are not valid crystals; see the reasons with `aiida-goectp show {node.pk}`')
+    return node
+
+
+def _show_created(node: Any) -> None:
+    """Print counts of a dataset."""
     get = node.base.attributes.get
     splits = '; '.join(
         f'{name}: ' + ', '.join(f'{number} {part}' for part, number in counts.items())
@@ -204,8 +277,3 @@ def _create(process: Callable[..., Any], inputs: dict[str, Any], label: str) -> 
         f'dataset node {node.pk}: {len(node)} rows, {get("trainable")} trainable ({get("electronic")} with electronic, '
         f'{get("ionic")} with ionic label)' + (f'; splits {splits}' if splits else '')
     )
-    if get('failures'):
-        echo.echo_warning(
-            f'{get("failures")} rows are not valid crystals; see the reasons with `aiida-goectp show {node.pk}`'
-        )
-    return node

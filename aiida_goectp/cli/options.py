@@ -25,10 +25,12 @@ __all__ = (
     'QUEUE',
     'RAW',
     'ROWS',
+    'THRESHOLDS',
     'WALL_TIME',
     'check_overwrite',
     'job_options',
     'parse_json_settings',
+    'parse_thresholds',
     'run_or_submit',
     'scheduler_options',
     'write_output',
@@ -70,6 +72,15 @@ PROTOCOL = click.option('--protocol', help='Protocol: fast, balanced or stringen
 QUEUE = click.option('--queue', help='Queue or partition of the scheduler.')
 ACCOUNT = click.option('--account', help='Account that the scheduler charges.')
 WALL_TIME = click.option('--wall-time', type=click.IntRange(min=60), help='Time limit of a job in seconds.')
+
+THRESHOLDS = click.option(
+    '--threshold',
+    'thresholds',
+    type=(str, str),
+    multiple=True,
+    metavar='GATE NUMBER',
+    help="Override a quality-gate threshold; 'off' disables it. May be given several times.",
+)
 
 
 def run_or_submit(run: bool = True) -> Callable[..., Any]:
@@ -125,6 +136,26 @@ def parse_json_settings(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
         except FormatError as error:
             raise click.UsageError(f'--set {name}: invalid JSON ({error}); quote strings: \'"text"\'') from error
     return settings
+
+
+def parse_thresholds(pairs: Iterable[tuple[str, str]]) -> dict[str, float | None]:
+    """Return the values of ``--threshold GATE NUMBER``, None for a gate that is off.
+
+    :raises click.UsageError: an unknown gate, or neither a number nor off
+    """
+    from aiida_goectp.core.dielectric.gates import check_thresholds
+
+    thresholds: dict[str, float | None] = {}
+    for name, text in pairs:
+        try:
+            thresholds[name] = None if text == 'off' else float(text)
+        except ValueError as error:
+            raise click.UsageError(f"--threshold {name}: invalid value {text!r}; give a number or 'off'") from error
+    try:
+        check_thresholds(thresholds)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    return thresholds
 
 
 def check_overwrite(path: Path, force: bool, param_hint: str = '--output') -> None:

@@ -13,6 +13,7 @@ from aiida_goectp.cli.options import (
     PROTOCOL,
     QUEUE,
     RAW,
+    THRESHOLDS,
     WALL_TIME,
     run_or_submit,
 )
@@ -60,14 +61,7 @@ __all__ = ('verify',)
     default=True,
     help='Use stored responses of equal structures computed with equal inputs, or not.  [default: reuse]',
 )
-@click.option(
-    '--threshold',
-    'thresholds',
-    type=(str, str),
-    multiple=True,
-    metavar='GATE NUMBER',
-    help="Override a quality-gate threshold; 'off' disables it. May be given several times.",
-)
+@THRESHOLDS
 @click.option('--processes', type=click.IntRange(min=1), help='MPI processes per job.')
 @QUEUE
 @ACCOUNT

@@ -15,10 +15,9 @@ from aiida_goectp.calculations.select import select_crystals, take_crystals, tak
 from aiida_goectp.cli import echo
 from aiida_goectp.cli.engine_arguments import engine_arguments
 from aiida_goectp.cli.jobs import validated
-from aiida_goectp.cli.options import parse_json_settings, scheduler_options
+from aiida_goectp.cli.options import parse_json_settings, parse_thresholds, scheduler_options
 from aiida_goectp.cli.predict.sources import CrystalSource
 from aiida_goectp.cli.queries import latest_screen
-from aiida_goectp.core.dielectric.gates import check_thresholds
 from aiida_goectp.core.formats.names import DEFAULT_MODEL
 from aiida_goectp.core.formats.yaml_input import read_yaml
 from aiida_goectp.data.crystals import CrystalsData
@@ -165,11 +164,7 @@ def option_inputs(values: dict[str, Any]) -> dict[str, Any]:
         engine = load_engine(values['engine'])
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    thresholds = {name: _threshold(name, text) for name, text in values['thresholds']}
-    try:
-        check_thresholds(thresholds)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+    thresholds = parse_thresholds(values['thresholds'])
     inputs = {
         'engine': orm.Str(values['engine']),
         'dfpt': {
@@ -183,15 +178,6 @@ def option_inputs(values: dict[str, Any]) -> dict[str, Any]:
         'max_core_hours': orm.Float(values['max_core_hours']) if values['max_core_hours'] else None,
     }
     return {name: value for name, value in inputs.items() if value is not None}
-
-
-def _threshold(name: str, text: str) -> float | None:
-    if text == 'off':
-        return None
-    try:
-        return float(text)
-    except ValueError as error:
-        raise click.UsageError(f"--threshold {name}: invalid value {text!r}; give a number or 'off'") from error
 
 
 def _read_overrides(file: Path) -> dict[str, Any]:

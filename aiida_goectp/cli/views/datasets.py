@@ -15,8 +15,9 @@ from aiida_goectp.core.datasets.splits import SPLIT_PARTS
 from aiida_goectp.core.dielectric.tensors import PART_SYMBOLS, polycrystalline_average
 from aiida_goectp.core.formats.text_tables import make_table, show_table, table_title
 from aiida_goectp.data.dataset import DatasetData
+from aiida_goectp.report.words import spaced
 
-__all__ = ('is_join_report', 'show_dataset', 'show_join_report')
+__all__ = ('is_import_report', 'is_join_report', 'show_calculations', 'show_dataset', 'show_join_report')
 
 
 def show_dataset(node: DatasetData, rows: int) -> None:
@@ -85,3 +86,33 @@ def show_join_report(report: Mapping[str, Any], rows: int) -> None:
     if lines:
         columns = ['kept', 'left out', 'label', 'average kept', 'left out', 'tensors differ by']
         show_table(make_table('Disagreements', columns, lines, 3))
+
+
+def is_import_report(content: Mapping[str, Any]) -> bool:
+    """Return whether a dictionary is the report of an import of calculations."""
+    return {'calculations', 'programs', 'imported', 'refused', 'duplicates'} <= set(content)
+
+
+def show_calculations(report: Mapping[str, Any], rows: int) -> None:
+    """Print the rows of an import of calculations, those without label, and equal crystals."""
+    lines = [
+        [item['id'], item['program'], item['functional'], item['label'], item['reason']]
+        for item in report['imported'][:rows]
+    ]
+    if lines:
+        title = table_title('Calculations', len(lines), len(report['imported']))
+        show_table(make_table(title, ['id', 'program', 'functional', 'verdict', 'reason'], lines, 5, ('reason',)))
+    lines = [
+        [item['folder'], item['program'], spaced(item['code']), item['message'].removeprefix(f'{item["folder"]}: ')]
+        for item in report['refused'][:rows]
+    ]
+    if lines:
+        title = table_title('Not imported', len(lines), len(report['refused']))
+        show_table(make_table(title, ['folder', 'program', 'reason', 'message'], lines, 4))
+    lines = [[item['kept'], item['other']] for item in report['duplicates'][:rows]]
+    if lines:
+        title = table_title('Equal crystals of one functional', len(lines), len(report['duplicates']))
+        kept = 'left out' if report['joined'] else 'equal'
+        show_table(make_table(title, ['crystal', kept], lines, 2))
+        if not report['joined']:
+            echo.echo('one row of each crystal is kept with --join')

@@ -11,7 +11,13 @@ from aiida.common.links import LinkType
 from aiida_goectp.cli import echo
 from aiida_goectp.cli.queries import gate_results
 from aiida_goectp.cli.views.crystals import crystals_table, failure_table
-from aiida_goectp.cli.views.datasets import is_join_report, show_dataset, show_join_report
+from aiida_goectp.cli.views.datasets import (
+    is_import_report,
+    is_join_report,
+    show_calculations,
+    show_dataset,
+    show_join_report,
+)
 from aiida_goectp.cli.views.metrics import COVERAGE, coverage_table, evaluation_table, is_evaluation
 from aiida_goectp.cli.views.models import ModelEntry, show_card
 from aiida_goectp.cli.views.node_content import node_content
@@ -91,6 +97,8 @@ def _show_plain(node: orm.List | orm.Dict, rows: int) -> bool:
     content = node.get_dict()
     if {'label', 'reason', 'gates'} <= set(content):
         show_table(gates_table(content))
+    elif is_import_report(content):
+        show_calculations(content, rows)
     elif is_join_report(content):
         show_join_report(content, rows)
     elif is_evaluation(content):

@@ -41,7 +41,8 @@ class Collected(NamedTuple):
 def collect_calculations(calculations: Iterable[Calculation]) -> Iterator[Collected]:
     """Yield the response of each calculation, or the reason why it has none; files are read one calculation at a time.
 
-    Calculations whose files are all equal to those of one before are refused. No damage of files raises an error.
+    A calculation whose files are all equal to those of one that was collected before is refused. No damage of files
+    raises an error.
     """
     seen: dict[frozenset[str], str] = {}
     for calculation in calculations:
@@ -52,8 +53,8 @@ def collect_calculations(calculations: Iterable[Calculation]) -> Iterator[Collec
             key = frozenset(hashes.values())
             if key in seen:
                 raise CollectError(Refusal.DUPLICATE, f'the files are equal to those of {seen[key]}')
-            seen[key] = calculation.folder
             result = _READERS[calculation.program](calculation.name, contents)
+            seen[key] = calculation.folder
         except (CollectError, CrystalError) as error:
             result = _failure(calculation, str(error.code), str(error))
         except (FormatError, ArithmeticError, ValueError, MemoryError) as error:

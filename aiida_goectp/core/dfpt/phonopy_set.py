@@ -84,7 +84,7 @@ def load_phonopy(files: Mapping[str, bytes], *, forces: bool = True) -> Any:
     """Return the ``phonopy.Phonopy`` of a set, with force constants and charges as far as the files contain them.
 
     :param files: as for :func:`response_from_phonopy`
-    :param forces: compute the force constants
+    :param forces: compute the force constants; without, cell and charges are enough
     :raises CollectError: missing or damaged files, other units, or phonopy is not installed
     """
     try:
@@ -93,15 +93,21 @@ def load_phonopy(files: Mapping[str, bytes], *, forces: bool = True) -> Any:
         raise CollectError(
             Refusal.MISSING_PACKAGE, "phonopy reads its files: pip install 'aiida-goectp[phonopy]'"
         ) from error
-    arguments, atoms = _cell(files)
+    arguments, atoms, held = _cell(files)
     source = next((item for item in FORCES if item in files), None)
-    if forces and source is not None:
-        _check_supercell(source, files[source], atoms)
+    arguments['is_nac'] = BORN in files or 'charges' in held  # phonopy looks for BORN in the current folder otherwise
+    if forces:
+        if not arguments['is_nac']:
+            raise CollectError(Refusal.MISSING_FILE, 'no BORN in this folder, and no charges in another file')
+        if source is None and 'forces' not in held:
+            raise CollectError(Refusal.MISSING_FILE, f'no {" or ".join(FORCES)}, and no forces in another file')
+        if source is not None:
+            _check_supercell(source, files[source], atoms)
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter('ignore')
         for item, content in files.items():
             Path(folder, item).write_bytes(content)
-        if forces and source is not None:
+        if forces and source:
             arguments[f'{source.lower()}_filename'] = Path(folder, source)
         if BORN in files:
             arguments['born_filename'] = Path(folder, BORN)
@@ -115,8 +121,8 @@ def load_phonopy(files: Mapping[str, bytes], *, forces: bool = True) -> Any:
             ) from error
 
 
-def _cell(files: Mapping[str, bytes]) -> tuple[dict[str, Any], int]:
-    """Return the arguments of phonopy for cell and supercell, and the number of atoms of the supercell.
+def _cell(files: Mapping[str, bytes]) -> tuple[dict[str, Any], int, set[str]]:
+    """Return the arguments of phonopy for the cells, the atoms of the supercell, and what else the file contains.
 
     :raises CollectError: missing or damaged files
     """
@@ -137,11 +143,8 @@ def _cell(files: Mapping[str, bytes]) -> tuple[dict[str, Any], int]:
         raise CollectError(Refusal.UNREADABLE_FILE, f'{name}: damaged, or no file of phonopy ({error})') from error
     if program not in _CALCULATORS:
         raise CollectError(Refusal.UNSUPPORTED, f'{name}: calculator {program}; expected units of Å and eV/Å²')
-    if BORN not in files and not charged:
-        raise CollectError(Refusal.MISSING_FILE, f'no BORN in this folder, and no charges in {name}')
-    if not (set(FORCES) & set(files) or has_forces):
-        raise CollectError(Refusal.MISSING_FILE, f'no {" or ".join(FORCES)} in this folder, and no forces in {name}')
-    return {'phonopy_yaml': name}, round(abs(np.linalg.det(matrix)) * number)
+    held = {key for key, found in (('charges', charged), ('forces', has_forces)) if found}
+    return {'phonopy_yaml': name}, round(abs(np.linalg.det(matrix)) * number), held
 
 
 def _holds_forces(displacements: Any) -> bool:
@@ -151,7 +154,7 @@ def _holds_forces(displacements: Any) -> bool:
     return isinstance(displacements, dict) and bool({'forces', 'force'} & set(displacements))
 
 
-def _cell_of_structures(files: Mapping[str, bytes]) -> tuple[dict[str, Any], int]:
+def _cell_of_structures(files: Mapping[str, bytes]) -> tuple[dict[str, Any], int, set[str]]:
     """Return the same for a unit cell and a supercell in the format of VASP."""
     from phonopy.structure.atoms import PhonopyAtoms
 
@@ -166,8 +169,6 @@ def _cell_of_structures(files: Mapping[str, bytes]) -> tuple[dict[str, Any], int
         if not isinstance(row, Crystal):
             raise CrystalError(row.code, f'{name}: {row.message}')
         found.append(require_valid(row))
-    if BORN not in files or not set(FORCES) & set(files):
-        raise CollectError(Refusal.MISSING_FILE, f'{BORN} and one of {", ".join(FORCES)} are needed in this folder')
     unit, large = found
     matrix = (large.lattice @ np.linalg.inv(unit.lattice)).T
     whole = np.rint(matrix).astype(int)
@@ -177,7 +178,7 @@ def _cell_of_structures(files: Mapping[str, bytes]) -> tuple[dict[str, Any], int
         numbers=unit.atomic_numbers.tolist(), cell=unit.lattice, scaled_positions=unit.fractional_positions
     )
     arguments = {'unitcell': cell, 'supercell_matrix': whole, 'primitive_matrix': 'auto'}
-    return arguments, len(large.atomic_numbers)
+    return arguments, len(large.atomic_numbers), set()
 
 
 def _check_supercell(name: str, content: bytes, atoms: int) -> None:

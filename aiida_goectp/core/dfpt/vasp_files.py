@@ -81,8 +81,8 @@ def _from_vasprun(
             )
     crystal = _crystal(name, vasprun.symbols, step)
     incar = {**tags, **vasprun.incar, **_effective(vasprun)}
-    incar.setdefault('ibrion', vasprun.parameters.get('ibrion'))
-    incar.setdefault('encut', vasprun.parameters.get('enmax'))
+    # numbers; those of INCAR are text
+    incar |= {tag: vasprun.parameters.get(name) for tag, name in (('ibrion', 'ibrion'), ('encut', 'enmax'))}
     misc = {
         'version': vasprun.version,
         'forces': step.arrays.get('forces'),
@@ -139,7 +139,7 @@ def _from_outcar(name: str, content: bytes, tags: Mapping[str, Any], *, has_inca
             Refusal.UNREADABLE_FILE, f'{OUTCAR}: no structure could be read ({type(error).__name__}: {error})'
         ) from error
     version = _VERSION.match(text)
-    incar = {**tags, 'ibrion': found.get('IBRION', tags.get('ibrion'))}
+    incar = {**tags, 'ibrion': found.get('IBRION'), 'encut': None}
     misc = {'version': version.group(1) if version else '', 'forces': forces}
     response = dielectric_from_vasp(crystal, misc, {'incar': incar}, {}, {OUTCAR: content})
     if not has_incar:  # OUTCAR does not list all tags that define a functional

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from aiida_goectp import __version__
+from aiida_goectp.core.executable.import_calculations import import_calculations
 from aiida_goectp.core.executable.info import info
 from aiida_goectp.core.executable.join import join
 from aiida_goectp.core.executable.predict import predict
@@ -20,5 +21,5 @@ def main() -> None:
     """Predict dielectric tensors of crystals with GoeCTP, and train models. Needs no AiiDA."""
 
 
-for command in (predict, train, join, info):
+for command in (predict, train, join, import_calculations, info):
     main.add_command(command)

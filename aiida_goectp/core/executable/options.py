@@ -17,6 +17,7 @@ __all__ = (
     'STANDARD_OUTPUT',
     'complete_model',
     'device_option',
+    'functional_option',
     'model_options',
     'output_option',
     'quiet_option',
@@ -80,6 +81,14 @@ threads_option = click.option('--threads', type=POSITIVE, help='Number of CPU th
 quiet_option = click.option('--quiet', is_flag=True, help='Print no progress and no results.')
 
 
+def functional_option(rows: str) -> Callable[[_Command], _Command]:
+    """Return the option ``--functional``.
+
+    :param rows: to what it applies, for the help
+    """
+    return click.option('--functional', callback=_known_functional, help=f'Functional of the {rows} state none.')
+
+
 def model_options(what: str) -> Callable[[_Command], _Command]:
     """Return a decorator that adds the options of every command that writes a model.
 
@@ -91,9 +100,7 @@ def model_options(what: str) -> Callable[[_Command], _Command]:
         threads_option,
         quiet_option,
         click.option('--name', help=f'Name of the {what} in the model card.'),
-        click.option(
-            '--functional', callback=_known_functional, help='Functional of the dataset rows that state none.'
-        ),
+        functional_option('dataset rows that'),
         click.option('--licence', default='', help='Licence in the model card.'),
         click.option('--citation', default='', help='Citation in the model card.'),
         click.option('--notes', default='', help='Notes in the model card.'),

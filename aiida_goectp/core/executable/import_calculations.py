@@ -1,0 +1,66 @@
+"""``goectp import-calculations``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from aiida_goectp.core.executable.options import functional_option, output_option, quiet_option
+from aiida_goectp.core.executable.status import Status, record_errors
+from aiida_goectp.core.formats.functionals import UNKNOWN
+from aiida_goectp.core.formats.storage import replacing
+from aiida_goectp.core.formats.terminal import echo, json_text
+
+__all__ = ('import_calculations',)
+
+
+@click.command('import-calculations')
+@click.argument(
+    'folders', nargs=-1, required=True, metavar='FOLDER…', type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+@output_option(required=True, help='Dataset to write (.npz), which `goectp train` reads.')
+@click.option(
+    '--recursive/--no-recursive', default=True, show_default=True, help='Read also calculations in subfolders.'
+)
+@functional_option('calculations whose files')
+@click.option('--join', is_flag=True, help='Keep equal crystals of one functional once.')
+@click.option('--json', 'as_json', is_flag=True, help='Print the report as one JSON object.')
+@quiet_option
+def import_calculations(folders: tuple[Path, ...], output: Path, **options: Any) -> None:
+    """Make a dataset of the finished DFPT calculations in FOLDERs, one row a calculation.
+
+    Recognised are runs of VASP (vasprun.xml, OUTCAR), of pw.x and ph.x at Γ, and phonopy sets (FORCE_SETS or
+    FORCE_CONSTANTS, with BORN), compressed or not. Calculations without label are listed with the reason.
+
+    Exit status: 0 finished, 2 no calculation gives a row, 73 output cannot be written.
+    """
+    from aiida_goectp.core.datasets.calculations import import_calculations as read
+    from aiida_goectp.core.formats.errors import FormatError
+
+    with record_errors(Status(None)):
+        data, report = read(
+            folders, recursive=options['recursive'], functional=options['functional'] or UNKNOWN, join=options['join']
+        )
+        if options['as_json']:
+            echo(json_text(report))
+        elif not options['quiet']:
+            _echo_report(report)
+        if not len(data):
+            raise FormatError(f'{", ".join(map(str, folders))}: no calculation gives a row; the reasons are above')
+        with replacing(output) as stream:
+            data.save(stream)
+        if not options['quiet'] and not options['as_json']:
+            echo(f'{output}: {report["rows"]} rows, {report["trainable"]} trainable')
+
+
+def _echo_report(report: dict[str, Any]) -> None:
+    for item in report['imported']:
+        reason = f' ({item["reason"]})' if item['reason'] else ''
+        echo(f'{item["id"]}: {item["program"]}, {item["functional"]}, {item["label"]}{reason}')
+    for item in report['refused']:
+        echo(f'not imported, {item["code"]}: {item["message"]}')
+    for item in report['duplicates']:
+        what = 'left out, equal to' if report['joined'] else 'the same crystal as'
+        echo(f'{item["other"]}: {what} {item["kept"]}')

@@ -1,0 +1,183 @@
+"""Responses of VASP runs from their files: real ones, and those of the replay."""
+
+from __future__ import annotations
+
+import gzip
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aiida_goectp.core.dfpt.errors import CollectError, Refusal
+from aiida_goectp.core.dfpt.vasp_files import read_incar, response_from_vasp
+from aiida_goectp.core.dfpt.vasprun import read_vasprun
+from aiida_goectp.core.dielectric.gate_codes import VerdictLabel
+from aiida_goectp.core.dielectric.gates import judge
+from aiida_goectp.core.formats.errors import FormatError
+from tests.damaged import damaged
+from tests.rows import DATA, PHONONDB, read_rows
+from tests.workflows.dfpt.vasp.nodes import crystal, replay
+
+RUTILE = gzip.decompress((DATA / 'finished' / 'sno2' / 'vasprun.xml.gz').read_bytes())
+INCAR = {'lepsilon': True, 'ibrion': 8, 'nsw': 1, 'encut': 520, 'gga': 'PS'}
+
+
+@pytest.fixture(scope='module')
+def sodium_chloride(tmp_path_factory):
+    """Row, and files of a run of the replay with ionic part."""
+    row = read_rows(PHONONDB)['mp-22862']
+    folder = tmp_path_factory.mktemp('nacl')
+    files = replay(folder, crystal(row), INCAR, potentials=('Na', 'Cl'))
+    names = ('vasprun.xml', 'OUTCAR')
+    return row, {name: files[name] for name in names} | {'INCAR': (folder / 'INCAR').read_bytes()}
+
+
+def test_rutile_from_vasprun_alone():
+    found = response_from_vasp('rutile', {'vasprun.xml': RUTILE})
+    assert np.allclose(np.diag(found.electronic), [4.42038879, 4.42038879, 4.77663396])
+    assert found.born_charges.shape == (6, 3, 3)
+    assert found.born_charges[0, 2, 2] == pytest.approx(4.48212636)
+    assert (found.ionic, found.frequencies, found.force_constants) == (None, None, None)
+    assert (found.band_gap, found.functional, found.scf_converged) == (pytest.approx(2.175), 'PBEsol', True)
+    assert found.max_force == pytest.approx(8.2e-4, abs=1e-5)
+    assert found.crystal.atomic_numbers.tolist() == [50, 50, 8, 8, 8, 8]
+    assert found.settings['cutoff'] == 500
+    assert judge(found).label == 'electronic-only'
+
+
+def test_run_with_ionic_part(sodium_chloride):
+    row, files = sodium_chloride
+    found = response_from_vasp('NaCl', files)
+    assert np.allclose(found.electronic, row['eps_electronic'], atol=1e-6)
+    assert np.allclose(found.born_charges, row['born'], atol=1e-6)
+    assert np.allclose(found.ionic, row['eps_ionic_fd'], atol=1e-4)
+    assert np.allclose(found.crystal.lattice, row['lattice'])
+    assert found.force_constants.shape == (3 * len(row['species']),) * 2
+    assert found.functional == 'PBEsol'
+    assert judge(found).label == 'accepted', judge(found).reason
+
+
+def test_outcar_decides_on_convergence(sodium_chloride):
+    _, files = sodium_chloride
+    text = files['OUTCAR'].replace(b'EDIFF is reached', b'NELM is reached', 1)
+    assert not response_from_vasp('NaCl', {**files, 'OUTCAR': text}).scf_converged
+
+
+@pytest.mark.parametrize(
+    ('names', 'length', 'code'),
+    [
+        (('vasprun.xml',), 30000, 'unfinished'),
+        (('OUTCAR',), 5000, 'unfinished'),
+        (('vasprun.xml',), 20, 'unreadable_file'),
+        (('OUTCAR',), None, 'unreadable_file'),  # the replay writes no structure into OUTCAR
+    ],
+)
+def test_incomplete_files_are_refused(sodium_chloride, names, length, code):
+    files = {name: sodium_chloride[1][name][:length] for name in names}
+    with pytest.raises(CollectError) as caught:
+        response_from_vasp('NaCl', files)
+    assert caught.value.code == code
+
+
+def test_run_without_response_is_refused(sodium_chloride):
+    content = sodium_chloride[1]['vasprun.xml'].replace(b'name="epsilon"', b'name="other"')
+    with pytest.raises(CollectError) as caught:
+        response_from_vasp('NaCl', {'vasprun.xml': content})
+    assert caught.value.code == 'no_response'
+
+
+@pytest.mark.parametrize(
+    ('old', 'new', 'name'),
+    [
+        (b'PS</i>', b'--</i>', 'PBE'),  # of the potentials, PAW_PBE
+        (b'<i type="string" name="GGA"> PS</i>', b'', 'PBEsol'),  # of the list with the defaults
+        (b'PAW_PBE', b'PAW_XYZ', 'PBEsol'),
+        (
+            b'<i type="logical" name="LHFCALC"> F  </i>',
+            b'<i type="logical" name="LHFCALC"> T  </i>',
+            'PBEsol(AEXX 0.25, HFSCREEN 0)',
+        ),
+        (b'<i type="logical" name="LRPA"> F  </i>', b'<i type="logical" name="LRPA"> T  </i>', 'PBEsol+LRPA'),
+        (b'<i type="logical" name="LUSE_VDW"> F  </i>', b'<i type="logical" name="LUSE_VDW"> T  </i>', 'unknown'),
+    ],
+)
+def test_functional_is_that_in_effect(old, new, name):
+    assert old in RUTILE
+    assert response_from_vasp('rutile', {'vasprun.xml': RUTILE.replace(old, new)}).functional == name
+
+
+def test_tags_of_incar_that_vasprun_does_not_list_count():
+    files = {'vasprun.xml': RUTILE, 'INCAR': b'GGA = PE\nIVDW = 11 # D3\n'}
+    assert response_from_vasp('rutile', files).functional == 'PBEsol+D3'
+
+
+def test_dispersion_energy_without_tag_makes_the_functional_unknown():
+    outcar = b' Edisp (eV)  -0.3\n General timing and accounting informations for this job:\n'
+    assert response_from_vasp('rutile', {'vasprun.xml': RUTILE, 'OUTCAR': outcar}).functional == 'unknown'
+
+
+def test_relaxation_gives_the_response_of_its_last_structure():
+    head, step, tail = _parts(RUTILE)
+    content = head.replace(b'name="IBRION">    -1', b'name="IBRION">     2') + step + _scaled(step) + tail
+    run = read_vasprun(content)
+    assert len(run.steps) == 2
+    first, last = (item.structure[0] for item in run.steps)
+    assert np.allclose(run.response_step().structure[0], last)
+    assert not np.allclose(first, last)
+    fixed = read_vasprun(head + step + _scaled(step) + tail)
+    assert np.allclose(fixed.response_step().structure[0], first)
+
+
+def _parts(content):
+    start, end = content.index(b'<calculation>'), content.index(b'</calculation>') + len(b'</calculation>')
+    return content[:start], content[start:end], content[end:]
+
+
+def _scaled(step):
+    """Return a step with a longer first lattice vector."""
+    lattice = read_vasprun(RUTILE).initial[0]
+    word = f'{lattice[0, 0]:.8f}'.encode()
+    assert word in step
+    return step.replace(word, b'4.99000000')
+
+
+def test_incar_has_comments_several_tags_on_a_line_and_continued_lines():
+    text = 'ENCUT = 520 ! eV\n# GGA = PE\n GGA=PS; IBRION = 8\nLDAUU = 4.0 \\\n 0.0\nSYSTEM = "a = b"\nGGA = CA\n'
+    assert read_incar(text) == {'encut': '520', 'gga': 'PS', 'ibrion': '8', 'ldauu': '4.0   0.0', 'system': 'a = b'}
+
+
+def test_entities_are_refused():
+    bomb = b'<?xml version="1.0"?><!DOCTYPE modeling [<!ENTITY a "b">]><modeling>&a;</modeling>'
+    with pytest.raises(CollectError) as caught:
+        read_vasprun(bomb)
+    assert caught.value.code == 'unreadable_file'
+
+
+CODES = {*Refusal, *VerdictLabel, 'bad_lattice', 'not_finite', 'unknown_element', 'atoms_too_close', 'no_atoms'}
+
+
+@given(text=st.sampled_from((0, 1)).flatmap(lambda which: damaged((RUTILE if which else RUTILE[:9000]).decode())))
+@settings(max_examples=40)
+def test_any_damage_has_a_response_or_a_named_refusal(text):
+    try:
+        found = response_from_vasp('rutile', {'vasprun.xml': text.encode()})
+    except FormatError as error:
+        result = error.code
+    else:
+        result = judge(found).label
+    assert result in CODES
+
+
+def test_run_of_which_only_outcar_is_left(shared):
+    folder = shared / 'vasp_outputs' / 'zn6p4s16_lepsilon'
+    files = {name: (folder / name).read_bytes() for name in ('OUTCAR', 'INCAR', 'vasprun.xml')}
+    whole = response_from_vasp('x', files)
+    cut = response_from_vasp('x', {**files, 'vasprun.xml': files['vasprun.xml'][:40000]})
+    alone = response_from_vasp('x', {'OUTCAR': files['OUTCAR']})
+    for found in (cut, alone):
+        assert np.allclose(found.electronic, whole.electronic, atol=1e-5)
+        assert np.allclose(found.born_charges, whole.born_charges, atol=1e-4)
+        assert np.allclose(found.crystal.lattice, whole.crystal.lattice, atol=1e-5)
+        assert found.band_gap == pytest.approx(whole.band_gap)
+    assert [found.functional for found in (whole, cut, alone)] == ['PBEsol', 'PBEsol', 'unknown']
