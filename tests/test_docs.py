@@ -102,3 +102,14 @@ def test_blocks_about_files_run(tmp_path, monkeypatch, capsys):
     Dataset.load(PHONONDB, functional='PBEsol').take(range(3)).save('more.npz')
     exec('\n'.join(_blocks(DOCS / 'howto' / 'datasets.md')), {'__name__': 'example'})
     assert int(capsys.readouterr().out.split()[1]) >= 3  # rows that are in both
+
+
+def test_block_about_own_labels_runs(capsys, tmp_path, monkeypatch):
+    (tmp_path / 'runs').mkdir()
+    for item in (DOCS.parent / 'tests' / 'data' / 'finished').iterdir():
+        shutil.copytree(item, tmp_path / 'runs' / item.name)
+    (tmp_path / 'runs' / 'OUTCAR').write_text('killed')
+    monkeypatch.chdir(tmp_path)
+    exec('\n'.join(_blocks(DOCS / 'howto' / 'own_labels.md')), {'__name__': 'example'})
+    assert capsys.readouterr().out.splitlines() == ["2 2 {'unfinished': 1}", 'runs unfinished']
+    assert (tmp_path / 'dataset.npz').is_file()

@@ -80,31 +80,21 @@ def dataset_from_calculations(
     :raises ValueError: an invalid threshold or functional
     """
     check_functional(functional)
-    judged: list[JudgedResponse] = []
-    verdicts, good, bad = [], [], []
-    for item in collected:
-        if isinstance(item.result, Failure):
-            bad.append(item)
-            continue
-        limits = {**(thresholds or {}), **{code.value: None for code in _NOT_IN_FILES.get(item.program, ())}}
-        verdict = judge(item.result, limits).as_dict()
-        response = item.result
-        if response.functional in ('', UNKNOWN):
-            response = replace(response, functional=functional)
-        judged.append(JudgedResponse(response, verdict, _origin(item)))
-        verdicts.append(verdict)
-        good.append(item)
+    good = [item for item in collected if not isinstance(item.result, Failure)]
+    bad = [item for item in collected if isinstance(item.result, Failure)]
+    judged = [_judged(item, functional, thresholds) for item in good]
     failures = tuple(item.result for item in bad if isinstance(item.result, Failure))
     data = dataset_from_responses(judged) if judged else Dataset(CrystalSet.from_crystals([]))
     data = replace(data, crystals=replace(data.crystals, failures=failures))
-    ids = data.crystals.ids.tolist()
     report = {
         'calculations': len(collected),
         'programs': dict(Counter(item.program for item in collected)),
         'refusals': dict(Counter(failure.code for failure in failures)),
         'imported': [
-            {'id': name, **_plain(item), 'label': verdict['label'], 'reason': verdict['reason'], 'functional': label}
-            for name, item, verdict, label in zip(ids, good, verdicts, data.functional.tolist(), strict=True)
+            {'id': name, **_plain(item), **{key: row.verdict[key] for key in ('label', 'reason')}, 'functional': label}
+            for name, item, row, label in zip(
+                data.crystals.ids.tolist(), good, judged, data.functional.tolist(), strict=True
+            )
         ],
         'refused': [
             {'id': failure.id, **_plain(item), 'code': failure.code, 'message': failure.message}
@@ -114,6 +104,17 @@ def dataset_from_calculations(
     }
     data, equal = _equal_crystals(data, join)
     return data, {**report, 'rows': len(data), 'trainable': int(data.trainable.sum()), **equal}
+
+
+def _judged(item: Collected, functional: str, thresholds: Mapping[str, float | None] | None) -> JudgedResponse:
+    """Return the response of a calculation with the results of its gates."""
+    response = item.result
+    assert not isinstance(response, Failure)
+    limits = {**(thresholds or {}), **{code.value: None for code in _NOT_IN_FILES.get(item.program, ())}}
+    verdict = judge(response, limits).as_dict()
+    if response.functional in ('', UNKNOWN):
+        response = replace(response, functional=functional)
+    return JudgedResponse(response, verdict, _origin(item))
 
 
 def _plain(item: Collected) -> dict[str, Any]:

@@ -76,7 +76,6 @@ def dielectric_from_quantumespresso(
     if matrix is not None and charges is not None:
         ionic = ionic_tensor(matrix.force_constants, charges, float(abs(np.linalg.det(crystal.lattice))))
     convergence = (ground_state.get('convergence_info') or {}).get('scf_conv') or {}
-    notes = [*settings.get('notes', ()), *problems]
     return DielectricResponse(
         crystal,
         electronic,
@@ -89,15 +88,15 @@ def dielectric_from_quantumespresso(
         scf_converged=bool(convergence.get('convergence_achieved', True)) and response_converged(files.get(OUTPUT, '')),
         engine='quantumespresso',
         functional=_functional(ground_state, settings),
-        settings={
-            **settings,
-            **({'notes': notes} if notes else {}),
-            'cutoff': ground_state.get('wfc_cutoff'),
-            'version': ground_state.get('creator_version'),
-            'mesh': ground_state.get('monkhorst_pack_grid'),
-            'mesh_offset': ground_state.get('monkhorst_pack_offset'),
-        },
+        settings=_settings(settings, [*settings.get('notes', ()), *problems], ground_state),
     )
+
+
+def _settings(settings: Mapping[str, Any], notes: list[str], ground_state: Mapping[str, Any]) -> dict[str, Any]:
+    names = {'wfc_cutoff': 'cutoff', 'creator_version': 'version', 'monkhorst_pack_grid': 'mesh'}
+    names['monkhorst_pack_offset'] = 'mesh_offset'
+    found = {name: ground_state.get(key) for key, name in names.items()}
+    return {**settings, **({'notes': notes} if notes else {}), **found}
 
 
 def _functional(ground_state: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
