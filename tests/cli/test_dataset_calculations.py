@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from click.testing import CliRunner
 
+from aiida_goectp.cli import main
 from aiida_goectp.cli.queries import latest_node
 from tests.cli.runner import flat, invoke
 from tests.rows import DATA
@@ -46,7 +48,8 @@ def test_import_and_its_provenance(folder):
 
 
 def test_json_and_join():
-    report = json.loads(invoke('dataset', 'import-calculations', FINISHED, '--join', '--json'))
+    result = CliRunner().invoke(main, ['dataset', 'import-calculations', str(FINISHED), '--join', '--json'])
+    report = json.loads(result.stdout)
     assert report['pk'] == latest_node('goectp.dataset').pk
     assert (report['calculations'], report['rows'], report['joined']) == (3, 2, True)
 
