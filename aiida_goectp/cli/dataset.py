@@ -93,7 +93,7 @@ def dataset_from_dielectric(nodes: tuple[Any, ...], label: str) -> None:
 @JSON
 @decorators.with_dbenv()
 def dataset_import_calculations(folders: tuple[Path, ...], recursive: bool, label: str, **values: Any) -> None:
-    """Import finished DFPT calculations in FOLDERs, one row a calculation.
+    """Import finished DFPT calculations, one row each.
 
     Recognised are runs of VASP (vasprun.xml, OUTCAR), of pw.x and ph.x at Γ, and phonopy sets (FORCE_SETS or
     FORCE_CONSTANTS, with BORN), compressed or not. The same gates decide on their labels as in a verification.

@@ -10,6 +10,7 @@ from aiida_goectp.cli import echo
 from aiida_goectp.cli.backtest import backtest
 from aiida_goectp.cli.campaign.commands import campaign
 from aiida_goectp.cli.dataset import dataset
+from aiida_goectp.cli.doctor.command import doctor
 from aiida_goectp.cli.evaluate import evaluate
 from aiida_goectp.cli.imports import import_
 from aiida_goectp.cli.model import model
@@ -43,6 +44,7 @@ def main() -> None:
 
 _COMMANDS = (
     setup,
+    doctor,
     import_,
     predict,
     screen,

@@ -49,19 +49,14 @@ def campaign_template() -> None:
 def campaign_start(config: Path, dry_run: bool, label: str | None, run: bool) -> None:
     """Start the campaign that the file CONFIG describes.
 
-    `campaign template` prints an example. All errors in CONFIG are reported together, each with its key, before
-    anything is stored.
+    `campaign template` prints an example. All errors in CONFIG are reported together, each with its line and key,
+    before anything is stored.
     """
-    from aiida_goectp.cli.campaign.config import configuration_error, read_config
-    from aiida_goectp.cli.campaign.plan import make_plan
+    from aiida_goectp.cli.campaign.plan import plan_of_file
     from aiida_goectp.cli.campaign.plan_text import plan_text
     from aiida_goectp.cli.jobs import require_daemon
 
-    try:
-        settings = read_config(config)
-    except ValueError as error:
-        raise configuration_error(str(error).splitlines()) from error
-    plan = make_plan(settings, config.resolve().parent)
+    plan = plan_of_file(config)
     if dry_run:
         echo.echo_success(f'{config.name} is valid; nothing is stored or started. The campaign:')
         echo.echo(plan_text(plan), keep='\n')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import click
 import yaml
@@ -22,7 +22,16 @@ from aiida_goectp.core.selection.picking import PickSettings
 from aiida_goectp.core.selection.retraining import RetrainingPolicy
 from aiida_goectp.core.selection.stopping import StopRules
 
-__all__ = ('CampaignConfig', 'DatasetSource', 'DfptSettings', 'PoolSource', 'configuration_error', 'read_config')
+__all__ = (
+    'CampaignConfig',
+    'DatasetSource',
+    'DfptSettings',
+    'ParsedConfig',
+    'PoolSource',
+    'configuration_error',
+    'parse_config',
+    'read_config',
+)
 
 
 def _is_integer(value: Any) -> bool:
@@ -170,10 +179,29 @@ def configuration_error(messages: Iterable[str]) -> click.UsageError:
     return click.UsageError('\n  '.join(['Invalid campaign configuration:', *messages]))
 
 
-def read_config(path: Path) -> CampaignConfig:
-    """Read a configuration.
+class ParsedConfig(NamedTuple):
+    """A configuration, valid or not, with the places of its keys."""
 
-    :raises FormatError: one line per invalid key: file, line, key, error, and what is allowed
+    name: str
+    """of the file"""
+    config: CampaignConfig | None
+    """without the invalid keys; None if nothing of it can be used"""
+    invalid: frozenset[str]
+    """keys of the first level that are invalid or missing"""
+    lines: dict[str, int]
+    """dotted name → line, from 1"""
+    errors: list[str]
+    """one line per invalid key: file, line, key, error, and what is allowed"""
+
+    def locate(self, message: str) -> str:
+        """Return a message that begins with a dotted key, with file and line of that key."""
+        return f'{self.name}{_line_number(self.lines, message.partition(": ")[0])}: {message}'
+
+
+def parse_config(path: Path) -> ParsedConfig:
+    """Read a configuration and collect its errors.
+
+    :raises FormatError: not a YAML file with keys
     """
     try:
         text = path.read_text(encoding='utf-8')
@@ -188,14 +216,32 @@ def read_config(path: Path) -> CampaignConfig:
         if key in lines:  # YAML takes the last one
             errors.append(f'{path.name}:{line}: {key}: duplicate key')
         lines[key] = line
+    parsed = ParsedConfig(path.name, None, frozenset(), lines, errors)
     try:
-        config = CampaignConfig.model_validate(values)
+        return parsed._replace(config=CampaignConfig.model_validate(values))
     except ValidationError as error:
-        for message in settings_errors(CampaignConfig, error):
-            errors.append(f'{path.name}{_line_number(lines, message.partition(": ")[0])}: {message}')
-    if errors:
-        raise FormatError('\n'.join(errors))
-    return config
+        messages = list(settings_errors(CampaignConfig, error))
+        errors += map(parsed.locate, messages)
+    fields = CampaignConfig.model_fields
+    invalid = {message.partition(': ')[0].partition('.')[0] for message in messages}
+    valid = {key: value for key, value in values.items() if key in fields and key not in invalid}
+    missing = {key for key, field in fields.items() if field.is_required() and valid.get(key) is None}
+    try:  # the other keys are checked further: all faults are reported at once
+        config = CampaignConfig.model_validate({**valid, **dict.fromkeys(missing, 'invalid')})
+    except ValidationError:
+        return parsed
+    return parsed._replace(config=config, invalid=frozenset(invalid | missing))
+
+
+def read_config(path: Path) -> CampaignConfig:
+    """Read a configuration.
+
+    :raises FormatError: one line per invalid key: file, line, key, error, and what is allowed
+    """
+    parsed = parse_config(path)
+    if parsed.errors or parsed.config is None:
+        raise FormatError('\n'.join(parsed.errors))
+    return parsed.config
 
 
 def _key_lines(tree: yaml.MappingNode, prefix: str = '') -> Iterator[tuple[str, int]]:

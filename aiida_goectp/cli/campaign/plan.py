@@ -13,7 +13,7 @@ from aiida import orm
 from aiida.common.exceptions import MultipleObjectsError, NotExistent
 
 from aiida_goectp.cli.campaign import sources
-from aiida_goectp.cli.campaign.config import CampaignConfig, configuration_error
+from aiida_goectp.cli.campaign.config import CampaignConfig, ParsedConfig, configuration_error, parse_config
 from aiida_goectp.cli.engine_arguments import engine_arguments
 from aiida_goectp.cli.jobs import default_code, validated
 from aiida_goectp.cli.options import scheduler_options
@@ -24,7 +24,7 @@ from aiida_goectp.workflows.campaign.workchain import ActiveLearningWorkChain
 from aiida_goectp.workflows.dfpt.engines import first_refusal, load_engine
 from aiida_goectp.workflows.protocols.mixin import merge
 
-__all__ = ('Plan', 'candidates', 'make_plan')
+__all__ = ('Plan', 'candidates', 'plan_of_file')
 
 _MAX_TRIED_CANDIDATES = 50
 """the engine must accept one of these"""
@@ -44,19 +44,60 @@ class Plan(NamedTuple):
         return self.builder
 
 
-def make_plan(config: CampaignConfig, folder: Path) -> Plan:
-    """Find the nodes and files of a configuration, and check that work chain and engine accept them.
+def plan_of_file(path: Path) -> Plan:
+    """Read a configuration, find its nodes and files, and check that work chain and engine accept them.
+
+    Relative paths are those from the folder of the file. Nothing is stored.
+
+    :raises click.UsageError: all errors that can be found at once, one line per key, with its line in the file
+    """
+    try:
+        parsed = parse_config(path)
+    except ValueError as error:
+        raise configuration_error(str(error).splitlines()) from error
+    errors = list(parsed.errors)
+    if parsed.config is None:
+        raise configuration_error(errors)
+    parts = _find_parts(parsed, path.resolve().parent, errors)
+    if errors:
+        raise configuration_error(errors)
+    config = parsed.config
+    try:
+        builder = validated(_builder(config, parts.found, parts.nodes, parts.code, parts.dfpt))
+    except (ValueError, click.UsageError) as error:
+        messages = (error.message if isinstance(error, click.UsageError) else str(error)).splitlines()
+        raise configuration_error(map(parsed.locate, messages)) from error
+    if config.label:
+        builder.metadata.label = config.label
+    if config.description:
+        builder.metadata.description = config.description
+    if messages := [*_functional_errors(builder), *_engine_errors(builder)]:
+        raise configuration_error(map(parsed.locate, messages))
+    return Plan(builder, parts.found)
+
+
+class _Parts(NamedTuple):
+    found: dict[str, sources.Source]
+    nodes: dict[str, Any]
+    code: Any
+    dfpt: Any
+
+
+def _find_parts(parsed: ParsedConfig, folder: Path, errors: list[str]) -> _Parts:
+    """Return nodes, files, code and arguments of the engine that the valid keys name, and add the errors of each.
 
     :param folder: folder of relative paths
-    :raises click.UsageError: one line per invalid key
     """
-    errors: list[str] = []
+    config: Any = parsed.config
 
     def resolve(key: str, find: Callable[[], Any]) -> Any:
+        if key in parsed.invalid:
+            return None
         try:
             return find()
         except (ValueError, click.ClickException) as error:
-            errors.append(f'{key}: {error.message if isinstance(error, click.ClickException) else error}')
+            message = error.message if isinstance(error, click.ClickException) else str(error)
+            errors.append(parsed.locate(f'{key}: {message}'))
             return None
 
     found = {
@@ -73,19 +114,7 @@ def make_plan(config: CampaignConfig, folder: Path) -> Plan:
     code = resolve('code', partial(_code, config.code))
     engine = resolve('engine', partial(load_engine, config.engine))
     dfpt = None if engine is None else resolve('dfpt', partial(_engine_arguments, engine, config))
-    if errors:
-        raise configuration_error(errors)
-    try:
-        builder = validated(_builder(config, found, nodes, code, dfpt))
-    except ValueError as error:
-        raise configuration_error([str(error)]) from error
-    if config.label:
-        builder.metadata.label = config.label
-    if config.description:
-        builder.metadata.description = config.description
-    _check_functionals(builder)
-    _check_engine(builder)
-    return Plan(builder, found)
+    return _Parts(found, nodes, code, dfpt)
 
 
 def _code(label: str | None) -> Any:
@@ -164,39 +193,32 @@ def candidates(builder: Any) -> tuple[np.ndarray, np.ndarray]:
     return picking.filters.passes(pool), np.isin(pool.hashes, known.crystals.hashes)
 
 
-def _check_functionals(builder: Any) -> None:
-    """Check that a dataset with several functionals is trained on with a functional as input of the model.
-
-    :raises click.UsageError: it is not
-    """
+def _functional_errors(builder: Any) -> list[str]:
+    """Return an error if labels of several functionals are trained on without a functional as input of the model."""
     functionals = builder.dataset.base.attributes.get('functionals')
     trained = builder.train['goectp']['settings'].get_dict().get('functionals', [])
     if builder.model is not None and not trained:
         trained = builder.model.card.architecture.get('functionals', [])
-    if len(functionals) > 1 and not set(functionals) <= set(trained):
-        raise configuration_error(
-            [
-                f'dataset: labels of several functionals ({", ".join(functionals)}); list them in '
-                'training.functionals, the one to predict first, or start with labels of one functional'
-            ]
-        )
+    if len(functionals) < 2 or set(functionals) <= set(trained):
+        return []
+    return [
+        f'dataset: labels of several functionals ({", ".join(functionals)}); list them in training.functionals, the '
+        'one to predict first, or start with labels of one functional'
+    ]
 
 
-def _check_engine(builder: Any) -> None:
-    """Check that the engine creates the inputs of a candidate, which fails for wrong codes, potentials or overrides.
+def _engine_errors(builder: Any) -> list[str]:
+    """Return an error if the engine refuses the first candidates, or no candidate is left.
 
-    :raises click.UsageError: the engine refuses the first candidates, or no candidate is left
+    An engine refuses all candidates with wrong codes, potentials or overrides.
     """
     passes, known = candidates(builder)
     rows = np.flatnonzero(passes & ~known)[:_MAX_TRIED_CANDIDATES].tolist()
     if not passes.any():
-        raise configuration_error([f'pool: none of its {len(passes)} crystals passes picking.filters'])
+        return [f'pool: none of its {len(passes)} crystals passes picking.filters']
     if not rows:
-        raise configuration_error(
-            [f'pool: the dataset contains all of its {int(passes.sum())} crystals that pass the filters']
-        )
+        return [f'pool: the dataset contains all of its {int(passes.sum())} crystals that pass the filters']
     crystals = (builder.pool.crystals[row] for row in rows)
     structures = ((crystal.id, structure_from_crystal(crystal)) for crystal in crystals)
     error = first_refusal(load_engine(builder.engine.value), structures, builder.dfpt, builder.thresholds)
-    if error is not None:
-        raise configuration_error([f'dfpt: {error}'])
+    return [] if error is None else [f'dfpt: {error}']

@@ -25,7 +25,7 @@ __all__ = ('report',)
 @FORCE
 @decorators.with_dbenv()
 def report(node: Any, path: Path | None, force: bool) -> None:
-    """Write a screen, a verification or a campaign as one HTML page.
+    """Write a screen, verification or campaign as HTML page.
 
     NODE is the PK, UUID or label of the process, or of one of its outputs. The page shows the question, the candidates
     with their tensors and structures, DFPT results, rounds and cost, what failed, provenance, and settings. It needs
