@@ -28,6 +28,7 @@ LAYERS = (
     'core.learning',
     'core.figures',
     'core.executable',
+    'databases',
     'data',
     'calculations',
     'parsers',

@@ -24,6 +24,8 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).parents[1]
+_OPTIONAL = {'pandas'}
+"""for data frames in notebooks"""
 _DISTRIBUTIONS = {'yaml': 'pyyaml'}
 """modules that have another name than their package"""
 REQUIREMENTS = ROOT / 'requirements-compute.txt'
@@ -46,7 +48,7 @@ def imports_of_the_executable() -> set[str]:
             pending += [module for module in modules if module.startswith('aiida_goectp.')]
             found |= {module.partition('.')[0] for module in modules}
     found = found - {'aiida_goectp', *sys.stdlib_module_names}
-    return {_DISTRIBUTIONS.get(name, name) for name in found}
+    return {_DISTRIBUTIONS.get(name, name) for name in found - _OPTIONAL}
 
 
 def requirements(lines) -> dict[str, str]:

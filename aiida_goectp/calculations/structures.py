@@ -24,6 +24,7 @@ __all__ = ('import_group', 'import_structures', 'join_crystals', 'to_crystals')
 def import_structures(
     properties: orm.SinglefileData | None = None,
     table: orm.Dict | None = None,
+    query: orm.Dict | None = None,
     **files: orm.SinglefileData | orm.FolderData,
 ) -> CrystalsData:
     """Read stored structure files to one set of crystals.
@@ -33,6 +34,7 @@ def import_structures(
 
     :param properties: table with a column of ids and property columns, see :class:`.property_table.PropertyTable`
     :param table: fields of :class:`.property_table.TableSettings`
+    :param query: source, URL, filter and date of a download, kept as its provenance
     :param files: the files, each a ``SinglefileData`` under any name, or a ``FolderData`` of files
     :raises ValueError: no file, or an invalid table of properties
     """

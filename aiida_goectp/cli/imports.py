@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from aiida.cmdline.utils import decorators
@@ -12,7 +13,11 @@ from aiida_goectp.cli import echo
 from aiida_goectp.cli.options import LABEL
 from aiida_goectp.cli.params import FILE
 
-__all__ = ('import_',)
+if TYPE_CHECKING:
+    from aiida_goectp.core.crystals.property_table import TableReport
+    from aiida_goectp.core.crystals.readers import LeftOutFile
+
+__all__ = ('import_', 'report_import')
 
 _TABLE = ('id_column', 'ignore_unknown', 'missing', 'text')
 """options that are settings of the table of properties"""
@@ -53,7 +58,6 @@ def import_(
     """
     from aiida_goectp.calculations.structures import import_group, import_structures
     from aiida_goectp.cli.files import file_inputs, group_inputs, store_inputs
-    from aiida_goectp.cli.views.crystals import show_import
 
     if bool(paths) == bool(group):
         raise click.UsageError('give either PATHS or --group')
@@ -64,7 +68,19 @@ def import_(
     inputs, left_out = (group_inputs(group), []) if group else file_inputs(paths, recursive)
     report = None if properties is None else _add_properties(process, inputs, properties, table)
     store_inputs(inputs)
-    node = process(**inputs)
+    report_import(process(**inputs), left_out, report, label)
+
+
+def report_import(node: Any, left_out: Sequence[LeftOutFile], report: TableReport | None, label: str) -> None:
+    """Label a new node of crystals and print what it contains.
+
+    :param node: the node
+    :param left_out: files and folders that were not read
+    :param report: what the table of properties contributed
+    :param label: of the node
+    """
+    from aiida_goectp.cli.views.crystals import show_import
+
     node.label = label
     show_import(node, left_out, report)
     if len(node) == 0:

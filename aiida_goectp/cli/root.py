@@ -12,6 +12,7 @@ from aiida_goectp.cli.campaign.commands import campaign
 from aiida_goectp.cli.dataset import dataset
 from aiida_goectp.cli.doctor.command import doctor
 from aiida_goectp.cli.evaluate import evaluate
+from aiida_goectp.cli.fetch.commands import fetch
 from aiida_goectp.cli.imports import import_
 from aiida_goectp.cli.model import model
 from aiida_goectp.cli.phonons.commands import phonons
@@ -46,6 +47,7 @@ _COMMANDS = (
     setup,
     doctor,
     import_,
+    fetch,
     predict,
     screen,
     verify,

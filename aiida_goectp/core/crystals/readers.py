@@ -11,6 +11,7 @@ file name                                format
 ``*.xyz``, ``*.extxyz``                  extended XYZ with one or many frames
 ``*.json``                               pymatgen: structures, computed entries, lists and dictionaries of them, any
                                          object that contains structures; or a database of ASE
+``*.optimade.jsonl``                     entries of OPTIMADE, as ``aiida-goectp fetch optimade`` downloads them
 ``*.db``, ``*.traj``                     ASE: database (SQLite), trajectory
 ``phonopy.yaml``, ``phonopy_*.yaml``,    phonopy: primitive cell, or unit cell without one
 ``*.phonopy.yaml``
@@ -44,6 +45,7 @@ from aiida_goectp.core.crystals.jsonlines import read_jsonlines
 from aiida_goectp.core.crystals.programs.ase_sqlite import read_ase_database
 from aiida_goectp.core.crystals.programs.ase_trajectory import read_trajectory
 from aiida_goectp.core.crystals.programs.inputs import read_aims, read_pw
+from aiida_goectp.core.crystals.programs.optimade_entries import read_optimade
 from aiida_goectp.core.crystals.programs.phonopy_yaml import read_phonopy
 from aiida_goectp.core.crystals.programs.structure_json import read_structure_json
 from aiida_goectp.core.crystals.structurefiles import read_extxyz, read_poscar
@@ -137,6 +139,7 @@ _READERS: dict[str, _Reader] = {
     '.poscar': read_poscar,
     '.xyz': read_extxyz,
     '.extxyz': read_extxyz,
+    '.optimade.jsonl': read_optimade,
     '.json': read_structure_json,
     '.db': read_ase_database,
     '.traj': read_trajectory,

@@ -12,7 +12,7 @@ from rich.progress import Progress as Bar
 
 from aiida_goectp.core.formats.terminal import echo
 
-__all__ = ('EpochProgress', 'Progress')
+__all__ = ('DownloadProgress', 'EpochProgress', 'Progress')
 
 _SECONDS_BETWEEN_LINES = 30.0
 
@@ -20,7 +20,7 @@ _SECONDS_BETWEEN_LINES = 30.0
 class _ProgressBar:
     """A bar on stderr, where that is a terminal, unless it is to be quiet."""
 
-    def __init__(self, what: str, total: int, start: int, quiet: bool) -> None:
+    def __init__(self, what: str, total: int | None, start: int, quiet: bool) -> None:
         self.total, self.start, self.quiet = total, start, quiet
         console = Console(stderr=True)
         self._bar = None
@@ -68,6 +68,26 @@ class Progress(_ProgressBar):
             self._last_line = now
             echo(f'{done} of {self.total} crystals, {note}', err=True)
         return rate
+
+
+class DownloadProgress(_ProgressBar):
+    """Progress of a download on stderr; without a terminal, a line every half minute.
+
+    :param start: entries of an earlier run
+    :param quiet: print nothing
+    """
+
+    def __init__(self, start: int = 0, quiet: bool = False) -> None:
+        super().__init__('downloading', None, start, quiet)
+        self._last_line = time.monotonic()
+
+    def update(self, done: int, total: int | None) -> None:
+        """Set the number of entries done, and that of all, if it is known."""
+        if self._bar is not None:
+            self._bar.update(self._task, total=total)
+        if not self._draw(done, '') and not self.quiet and time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            echo(f'{done} of {total or "unknown"} entries', err=True)
 
 
 class EpochProgress(_ProgressBar):

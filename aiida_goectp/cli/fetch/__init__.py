@@ -1,0 +1,1 @@
+"""``aiida-goectp fetch``: crystals from databases."""
