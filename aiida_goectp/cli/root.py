@@ -18,6 +18,7 @@ from aiida_goectp.cli.model import model
 from aiida_goectp.cli.phonons.commands import phonons
 from aiida_goectp.cli.predict.command import predict
 from aiida_goectp.cli.reports.graph import graph
+from aiida_goectp.cli.reports.plot import plot
 from aiida_goectp.cli.reports.report import report
 from aiida_goectp.cli.screen import screen
 from aiida_goectp.cli.setup.command import setup
@@ -55,6 +56,7 @@ _COMMANDS = (
     train,
     evaluate,
     show,
+    plot,
     report,
     graph,
     phonons,

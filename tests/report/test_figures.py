@@ -1,0 +1,99 @@
+"""Figures of nodes, and the command that writes them."""
+
+import numpy as np
+import pytest
+from aiida import orm
+from aiida.common.links import LinkType
+
+from aiida_goectp.core.figures.parity import Parity
+from aiida_goectp.data.dataset import DatasetData
+from aiida_goectp.data.model import ModelData
+from aiida_goectp.data.predictions import PredictionsData
+from aiida_goectp.report import figures
+from tests import tiny
+from tests.cli.runner import flat, invoke
+from tests.report.conftest import HOSTILE
+from tests.report.screens import uncertain
+
+
+@pytest.fixture(scope='module')
+def evaluation(empty_profile, predict_by_hand):
+    data = tiny.some_dataset(6)
+    node = orm.WorkChainNode()
+    node.set_process_label('EvaluateWorkChain')
+    node.base.links.add_incoming(DatasetData(data).store(), LinkType.INPUT_WORK, 'dataset')
+    node.store()
+    predictions = PredictionsData(uncertain(predict_by_hand(data.crystals))).store()
+    predictions.base.links.add_incoming(node, LinkType.RETURN, 'predictions')
+    return node
+
+
+def test_gap_of_a_screen(screen):
+    axis = figures.gap(screen).axes[0]
+    labels = axis.get_legend_handles_labels()[1]
+    assert 'selected (3)' in labels
+    assert 'equal gap_total' in labels
+    assert f'Screen {screen.pk}' in axis.get_title()
+    assert figures.gap(screen.outputs.ranking).axes[0].get_title() == axis.get_title()
+
+
+def test_predictions_of_a_screen(screen):
+    for one in (screen, screen.outputs.predictions, screen.outputs.predictions.predictions):
+        assert '5 crystals' in figures.distribution(one).axes[0].texts[0].get_text()
+    assert len(figures.anisotropy(screen).axes[0].collections[0].get_offsets()) == 5
+
+
+def test_elements(screen):
+    for one in (screen, screen.inputs.crystals, screen.inputs.crystals.crystals):
+        assert 'Ti' in {text.get_text() for text in figures.elements(one).axes[0].texts}
+    with pytest.raises(ValueError, match='no crystals'):
+        figures.elements(screen.outputs.selection)
+
+
+def test_evaluation(evaluation):
+    assert '6 crystals' in figures.parity(evaluation).axes[0].texts[0].get_text()
+    assert len(figures.calibration(evaluation).axes) == 3
+
+
+def test_arrays():
+    values = np.array([2.0, 3.0])
+    assert figures.parity({'total': Parity(values, values)}).axes
+    assert figures.calibration({'average': {'total': np.linspace(0, 1, 11)}}).axes
+
+
+def test_learning_curve(empty_profile, write_model):
+    models = []
+    for rows, error in ((100, 0.4), (400, 0.2)):
+        card = {'training': {'rows': {'train': rows}}, 'metrics': {'test': {'total': {'mae': error}}}}
+        models.append(ModelData(write_model(f'm{rows}', value=float(rows), **card)).store())
+    line = figures.learning_curve(*models).axes[0].lines[-1]
+    assert line.get_xydata().tolist() == [[100.0, 0.4], [400.0, 0.2]]
+    with pytest.raises(ValueError, match='two or more'):
+        figures.learning_curve(models[0])
+
+
+@pytest.mark.parametrize('kind', ['gap', 'ellipsoid'])
+def test_command(screen, tmp_path, kind):
+    path = tmp_path / 'figure.svg'
+    invoke('plot', kind, screen.pk, '-o', path)
+    assert b'<svg' in path.read_bytes()
+    assert HOSTILE.encode() not in path.read_bytes()
+    assert '--force' in flat(invoke('plot', kind, screen.pk, '-o', path, status=2))
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'name'),
+    [
+        (['beauty', 1], 'beauty'),
+        (['gap', 'SCREEN', '-o', 'x.gif'], '.gif'),
+        (['gap', 'SCREEN', 'SCREEN'], 'one node'),
+        (['rounds', 'SCREEN'], 'no campaign'),
+        (['calibration', 'SCREEN'], 'no evaluation'),
+        (['parity', 'SCREEN'], 'no accepted DFPT result'),
+        (['ellipsoid', 'SCREEN', '--crystal', 'nothing'], "'nothing'"),
+        (['infrared', 'SCREEN', '--crystal', 'MgO'], 'no phonons'),
+    ],
+)
+def test_invalid_values_are_named(screen, arguments, name):
+    given = [screen.pk if item == 'SCREEN' else item for item in arguments]
+    assert name in flat(invoke('plot', *given, status=2))
