@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aiida_goectp.cli import echo
-from aiida_goectp.cli.params import FILE, DatasetOrFileParam, FunctionalParam
+from aiida_goectp.cli.params import FILE, DatasetOrFileParam, FunctionalParam, complete_merit
 
 if TYPE_CHECKING:
     from aiida_goectp.core.learning.settings import TrainSettings
@@ -24,7 +24,13 @@ _ONE = click.IntRange(min=1)
 @click.option(
     '--output', required=True, type=click.Path(file_okay=False, path_type=Path), help='Folder for the results.'
 )
-@click.option('--figure-of-merit', default='total', show_default=True, help='Figure of merit to maximise.')
+@click.option(
+    '--figure-of-merit',
+    default='total',
+    show_default=True,
+    shell_complete=complete_merit,
+    help='Figure of merit to maximise.',
+)
 @click.option('--top-k', type=_ONE, default=100, show_default=True, help='Number of top candidates to recover.')
 @click.option('--start', type=_ONE, default=200, show_default=True, help='Number of labels at the start.')
 @click.option('--batch', type=_ONE, default=40, show_default=True, help='Number of labels acquired per round.')

@@ -11,7 +11,7 @@ import click
 from aiida.cmdline.utils import decorators
 
 from aiida_goectp.cli import echo
-from aiida_goectp.cli.options import FORCE, OUTPUT, write_output
+from aiida_goectp.cli.options import FORCE, JSON, OUTPUT, RAW, write_output
 from aiida_goectp.cli.params import FILE, TENSOR_PART, ModelOrNameParam
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ def model() -> None:
 
 
 @model.command('list')
+@JSON
+@RAW
 @decorators.with_dbenv()
 def model_list() -> None:
     """List shipped and stored models with their errors."""
@@ -41,6 +43,9 @@ def model_list() -> None:
     for node in stored:
         entry = models.get(node.content_hash, ModelEntry(node.card, node.content_hash))
         models[node.content_hash] = entry._replace(pks=[*entry.pks, node.pk])
+    if echo.output_format() == 'json':
+        echo.echo_json([_plain(entry) for entry in models.values()])
+        return
     if not models:
         echo.echo('no model is stored; store one with `aiida-goectp model import FILE`')
         return
@@ -59,6 +64,7 @@ def _shipped(name: str) -> ModelEntry:
 
 @model.command('show')
 @click.argument('which', metavar='MODEL', type=ModelOrNameParam())
+@JSON
 @decorators.with_dbenv()
 def model_show(which: Any) -> None:
     """Print the model card of MODEL.
@@ -71,9 +77,19 @@ def model_show(which: Any) -> None:
     if isinstance(which, str):
         entry = _shipped(which)
         node = ModelData.find(entry.content_hash)
-        show_card(entry._replace(pks=[node.pk] if node is not None and node.pk else []))
+        entry = entry._replace(pks=[node.pk] if node is not None and node.pk else [])
     else:
-        show_card(ModelEntry(which.card, which.content_hash, [which.pk]))
+        entry = ModelEntry(which.card, which.content_hash, [which.pk])
+    if echo.output_format() == 'json':
+        echo.echo_json(_plain(entry))
+    else:
+        show_card(entry)
+
+
+def _plain(entry: ModelEntry) -> dict[str, Any]:
+    """Return hash, PKs and card of a model as plain data."""
+    card = entry.card.model_dump(mode='json')
+    return {'hash': entry.content_hash, 'pks': list(entry.pks), 'shipped': entry.ships, 'card': card}
 
 
 @model.command('install')

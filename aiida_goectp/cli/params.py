@@ -31,6 +31,8 @@ __all__ = (
     'NodeOrPathParam',
     'NodeParam',
     'WorkflowParam',
+    'complete_engine',
+    'complete_merit',
 )
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -161,6 +163,22 @@ class _ModelNodeParam(DataParam):
 
         shipped = [CompletionItem(name) for name in shipped_models() if name.startswith(incomplete)]
         return shipped + super().shell_complete(ctx, param, incomplete)
+
+
+def complete_merit(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return the figures of merit that begin with an incomplete word."""
+    from aiida_goectp.core.selection.merit import FIGURES_OF_MERIT
+
+    return [CompletionItem(name) for name in FIGURES_OF_MERIT if name.startswith(incomplete)]
+
+
+def complete_engine(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return the installed DFPT engines that begin with an incomplete word."""
+    from importlib.metadata import entry_points
+
+    points = entry_points(group='aiida.workflows')
+    names = [point.name.removeprefix('goectp.dfpt.') for point in points if point.name.startswith('goectp.dfpt.')]
+    return [CompletionItem(name) for name in sorted(set(names)) if name.startswith(incomplete)]
 
 
 class FunctionalParam(click.ParamType):

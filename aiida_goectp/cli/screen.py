@@ -8,7 +8,7 @@ import click
 from aiida.cmdline.utils import decorators
 
 from aiida_goectp.cli.options import job_options, scheduler_options
-from aiida_goectp.cli.params import CRYSTALS, ElementsParam, ModelParam
+from aiida_goectp.cli.params import CRYSTALS, ElementsParam, ModelParam, complete_merit
 from aiida_goectp.core.formats.names import DEFAULT_MODEL, MIN_STABILITY
 
 __all__ = ('screen',)
@@ -73,7 +73,10 @@ _OVERRIDES = (
     help='Keep rows with LOW ≤ COLUMN ≤ HIGH; may be given several times.',
 )
 @click.option(
-    '--merit', 'figure_of_merit', help='Figure of merit of the ranking, e.g. total, gap_total, refractive_index.'
+    '--merit',
+    'figure_of_merit',
+    shell_complete=complete_merit,
+    help='Figure of merit of the ranking, e.g. total, gap_total, refractive_index.',
 )
 @click.option('--select', 'number', type=click.IntRange(min=1), help='Number of top-ranked crystals to select.')
 @click.option('--shard-size', type=click.IntRange(min=1), help='Number of crystals per job.')

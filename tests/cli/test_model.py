@@ -1,10 +1,13 @@
 """``aiida-goectp model``."""
 
+import json
 import os
 import pickle
 
 import pytest
+from click.testing import CliRunner
 
+from aiida_goectp.cli import main
 from aiida_goectp.core.formats.model_card import model_hash, resolve_model, shipped_models
 from aiida_goectp.data.model import ModelData
 from tests.cli import runner
@@ -157,3 +160,11 @@ def test_other_files_are_refused(tmp_path):
         (tmp_path / name).write_bytes(content)
         assert name in flat(invoke('import', tmp_path / name, status=2))
     assert ModelData.collection.all() == []
+
+
+def test_models_as_json(aiida_profile):
+    result = CliRunner().invoke(main, ['model', 'list', '--json'])
+    shipped = [entry for entry in json.loads(result.stdout) if entry['shipped']]
+    assert 'goectp' in {entry['card']['name'] for entry in shipped}
+    shown = json.loads(CliRunner().invoke(main, ['model', 'show', 'goectp', '--json']).stdout)
+    assert shown in shipped

@@ -1,8 +1,34 @@
 """Conversion of parameters."""
 
+import pytest
+from click.shell_completion import ShellComplete
+
+from aiida_goectp.cli import main
 from aiida_goectp.cli.params import ElementsParam
 
 
 def test_elements_are_separated_by_commas_or_spaces():
     for value in ('Ba,Ti, O', 'Ba Ti O', ['Ba', 'Ti', 'O']):
         assert ElementsParam().convert(value, None, None) == ['Ba', 'Ti', 'O']
+
+
+@pytest.mark.parametrize(
+    ('words', 'expected'),
+    [
+        (['scr'], {'screen'}),
+        (['predict', '--model', 'goectp-s'], {'goectp-small'}),
+        (['screen', '--merit', 'gap_t'], {'gap_total'}),
+        (['verify', '--engine', 'quan'], {'quantumespresso'}),
+    ],
+)
+def test_completion_in_the_shell(words, expected):
+    found = ShellComplete(main, {}, 'aiida-goectp', '_AIIDA_GOECTP_COMPLETE').get_completions(words[:-1], words[-1])
+    assert {item.value for item in found} == expected
+
+
+def test_nodes_are_completed_by_label_and_pk(crystals):
+    crystals.label = 'my textbook'
+    shell = ShellComplete(main, {}, 'aiida-goectp', '_AIIDA_GOECTP_COMPLETE')
+    assert [item.value for item in shell.get_completions(['screen'], 'my')] == ['my textbook']
+    assert str(crystals.pk) in {item.value for item in shell.get_completions(['screen'], str(crystals.pk))}
+    assert shell.get_completions(['evaluate'], 'my') == []

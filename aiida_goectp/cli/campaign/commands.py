@@ -10,9 +10,8 @@ from aiida.cmdline.utils import decorators
 
 from aiida_goectp.cli import echo
 from aiida_goectp.cli.campaign.template import TEMPLATE
-from aiida_goectp.cli.options import FORCE, ROWS, check_overwrite, run_or_submit
+from aiida_goectp.cli.options import FORCE, JSON, RAW, ROWS, check_overwrite, run_or_submit
 from aiida_goectp.cli.params import FILE, WorkflowParam
-from aiida_goectp.core.formats.terminal import json_text
 
 __all__ = ('campaign',)
 
@@ -45,6 +44,7 @@ def campaign_template() -> None:
 @click.option('--dry-run', is_flag=True, help='Print what would run, without storing or starting anything.')
 @click.option('--label', help='Label of the work chain.  [default: label in CONFIG]')
 @run_or_submit(False)
+@JSON
 @decorators.with_dbenv()
 def campaign_start(config: Path, dry_run: bool, label: str | None, run: bool) -> None:
     """Start the campaign that the file CONFIG describes.
@@ -53,10 +53,13 @@ def campaign_start(config: Path, dry_run: bool, label: str | None, run: bool) ->
     before anything is stored.
     """
     from aiida_goectp.cli.campaign.plan import plan_of_file
-    from aiida_goectp.cli.campaign.plan_text import plan_text
+    from aiida_goectp.cli.campaign.plan_text import plan_items, plan_text
     from aiida_goectp.cli.jobs import require_daemon
 
     plan = plan_of_file(config)
+    if dry_run and echo.output_format() == 'json':
+        echo.echo_json(plan_items(plan))
+        return
     if dry_run:
         echo.echo_success(f'{config.name} is valid; nothing is stored or started. The campaign:')
         echo.echo(plan_text(plan), keep='\n')
@@ -76,7 +79,12 @@ def _launch(builder: Any, here: bool) -> None:
         submit(builder, _STATUS_COMMAND)
         return
     node = run(builder)
-    _print_report(node, 20)
+    if echo.output_format() == 'json':
+        from aiida_goectp.report.campaigns import campaign_report
+
+        echo.echo_json(campaign_report(node))
+    else:
+        _print_report(node, 20)
     if not node.is_finished_ok:
         echo.echo_critical(f'the campaign failed; print its log with `verdi process report {node.pk}`')
     echo.echo(f'print this report with `aiida-goectp campaign report {node.pk}`')
@@ -101,6 +109,7 @@ def _print_report(node: Any, rows: int) -> None:
     type=click.IntRange(min=1),
     help='Number of latest campaigns, without CAMPAIGN.',
 )
+@JSON
 @decorators.with_dbenv()
 def campaign_status(campaign: Any, number: int) -> None:
     """Print the status of CAMPAIGN in one line.
@@ -113,6 +122,11 @@ def campaign_status(campaign: Any, number: int) -> None:
     nodes = [_checked(campaign)] if campaign is not None else latest_campaigns(number)
     if not nodes:
         raise click.UsageError('no campaign is stored; start one with `aiida-goectp campaign start`')
+    if echo.output_format() == 'json':
+        from aiida_goectp.cli.views.node_content import node_identity
+
+        echo.echo_json([{**node_identity(node), 'status': status_line(node)} for node in nodes])
+        return
     for node in nodes:
         echo.echo(status_line(node))
 
@@ -120,15 +134,16 @@ def campaign_status(campaign: Any, number: int) -> None:
 @campaign.command('report')
 @_CAMPAIGN
 @ROWS
-@click.option('--json', 'as_json', is_flag=True, help='Print all data as JSON.')
+@JSON
+@RAW
 @decorators.with_dbenv()
-def campaign_report(campaign: Any, rows: int, as_json: bool) -> None:
+def campaign_report(campaign: Any, rows: int) -> None:
     """Show rounds, models, best crystals and cost of CAMPAIGN."""
     from aiida_goectp.report import campaigns
 
     node = _checked(campaign)
-    if as_json:
-        echo.echo(json_text(campaigns.campaign_report(node), 2), keep='\n')
+    if echo.output_format() == 'json':
+        echo.echo_json(campaigns.campaign_report(node))
     else:
         _print_report(node, rows)
 

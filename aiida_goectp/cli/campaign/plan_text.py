@@ -13,7 +13,7 @@ from aiida_goectp.core.learning.settings import TrainSettings
 from aiida_goectp.core.selection import PickSettings, RetrainingPolicy, StopRules
 from aiida_goectp.core.selection.picking import uses_stability
 
-__all__ = ('plan_text',)
+__all__ = ('plan_items', 'plan_text')
 
 _MAX_ARGUMENT = 60
 """characters of an argument of the engine"""
@@ -21,6 +21,11 @@ _MAX_ARGUMENT = 60
 
 def plan_text(plan: Plan) -> str:
     """Return candidates, budget, trainings and stop rules of a plan, one line each."""
+    return '\n'.join(f'  {name:<12} {text}' for name, text in plan_items(plan).items())
+
+
+def plan_items(plan: Plan) -> dict[str, str]:
+    """Return candidates, budget, trainings and stop rules of a plan by name."""
     builder = plan.builder
     picking = read_settings(PickSettings, builder.picking.get_dict(), 'picking')
     rules = read_settings(StopRules, builder.stop_rules.get_dict(), 'stop_rules')
@@ -35,7 +40,7 @@ def plan_text(plan: Plan) -> str:
     else:
         model = f'trained on the dataset, {policy.folds} members, {epochs} epochs'
     arguments = ', '.join(f'{name} {_argument(value)}' for name, value in sorted(dict(builder.dfpt).items()))
-    lines = {
+    return {
         'pool': f'{len(builder.pool)} crystals ({plan.found["pool"].origin}), {int(passes.sum())} pass the filters, '
         f'{int((passes & known).sum())} of these known, {left} candidates',
         'objective': f'{picking.figure_of_merit}, acquisition {picking.acquisition.name}{_weighed(plan, picking)}',
@@ -47,7 +52,6 @@ def plan_text(plan: Plan) -> str:
         'retraining': _retraining(policy, epochs),
         'stop rules': ', '.join(f'{key} {_value(rule)}' for key, rule in rules.model_dump(exclude_none=True).items()),
     }
-    return '\n'.join(f'  {name:<12} {text}' for name, text in lines.items())
 
 
 def _weighed(plan: Plan, picking: PickSettings) -> str:

@@ -17,7 +17,7 @@ from aiida_goectp.cli.options import (
     WALL_TIME,
     run_or_submit,
 )
-from aiida_goectp.cli.params import FILE, ModelParam, NodeOrPathParam
+from aiida_goectp.cli.params import FILE, ModelParam, NodeOrPathParam, complete_engine
 
 __all__ = ('verify',)
 
@@ -30,7 +30,12 @@ __all__ = ('verify',)
     type=ModelParam(),
     help='Model that predicts crystals given without a screen: node, shipped model or file.  [default: goectp]',
 )
-@click.option('--engine', required=True, help='DFPT engine: quantumespresso, vasp, or an entry point.')
+@click.option(
+    '--engine',
+    required=True,
+    shell_complete=complete_engine,
+    help='DFPT engine: quantumespresso, vasp, or an entry point.',
+)
 @click.option(
     '--code',
     'codes',

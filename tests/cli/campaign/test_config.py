@@ -237,3 +237,10 @@ def test_submission_requires_the_daemon(files, write):
     before = orm.QueryBuilder().append(orm.Node).count()
     assert '--run' in invoke('campaign', 'start', write(files), status=2)
     assert orm.QueryBuilder().append(orm.Node).count() == before
+
+
+def test_faults_of_keys_and_of_nodes_are_reported_together(files, write):
+    path = write({**files, 'pool': 'none.npz', 'seed': -1, 'code': 'none@nowhere', 'batchsize': 2})
+    output = flat(invoke('campaign', 'start', path, '--dry-run', status=2))
+    for key, line in (('pool', 1), ('code', 5), ('seed', 9), ('batchsize', 10)):
+        assert f'mine.yaml:{line}: {key}: ' in output
