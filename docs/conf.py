@@ -18,6 +18,7 @@ myst_heading_anchors = 3
 source_suffix = {'.md': 'markdown'}
 exclude_patterns = ['_build', '_ext']
 nitpicky = False
+smartquotes_action = 'qe'  # no dashes, which options begin with
 
 autodoc_typehints = 'none'
 autodoc_member_order = 'bysource'

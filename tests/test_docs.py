@@ -50,6 +50,17 @@ def test_commands_and_options_exist(path):
         assert not unknown, f'{name} {command.name}'
 
 
+def _names(command: click.Command, name: str) -> set[str]:
+    children = command.commands.items() if isinstance(command, click.Group) else ()
+    return {name}.union(*(_names(child, f'{name} {word}') for word, child in children))
+
+
+def test_reference_has_every_command():
+    text = (DOCS / 'reference' / 'cli.md').read_text(encoding='utf-8')
+    described = set(re.findall(r'^```{command-help} (.+)$', text, re.MULTILINE))
+    assert described == _names(goectp, 'goectp') | _names(aiida_goectp, 'aiida-goectp') | {'verdi data goectp'}
+
+
 @pytest.mark.parametrize('path', PAGES, ids=lambda path: path.stem)
 def test_named_files_exist(path):
     for name in re.findall(r'`((?:examples|benchmarks|aiida_goectp|tests)/[\w./-]+\.\w+)`', path.read_text('utf-8')):

@@ -5,15 +5,12 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-import shlex
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
+import click
 from docutils import nodes
 from plumpy.ports import PortNamespace
 from sphinx.application import Sphinx
@@ -48,23 +45,47 @@ class _Generated(SphinxDirective):
         return self.parse_text_to_nodes(self.text(self.arguments[0]))
 
 
+PROGRAMS = {
+    'goectp': 'aiida_goectp.core.executable.main:main',
+    'aiida-goectp': 'aiida_goectp.cli:main',
+    'verdi data goectp': 'aiida_goectp.cli.data:data_goectp',
+}
+"""command line → its group"""
+
+
 class Help(_Generated):
-    """Help text of a command."""
+    """Usage, description, and a table of options or commands of a command."""
 
     def text(self, name: str) -> str:
-        command, *arguments = shlex.split(name)
-        program = Path(sys.executable).with_name(command)
-        result = subprocess.run(
-            [program, *arguments, '--help'],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-            env={**os.environ, 'COLUMNS': '100', 'TERM': 'dumb', 'NO_COLOR': '1'},
-        )
-        if result.returncode:
-            raise self.severe(f'{name} --help failed: {result.stderr}')
-        return f'````text\n{result.stdout.strip()}\n````'
+        program = max((key for key in PROGRAMS if f'{name} '.startswith(f'{key} ')), key=len)
+        command: click.Command = _load(PROGRAMS[program])
+        context = click.Context(command, info_name=program)
+        for word in name.removeprefix(program).split():
+            assert isinstance(command, click.Group)
+            found = command.get_command(context, word)
+            if found is None:
+                raise self.severe(f'{name} is no command')
+            command, context = found, click.Context(found, info_name=word, parent=context)
+        parts = [f'```text\n{" ".join(context.get_usage().removeprefix("Usage: ").split())}\n```']
+        parts += [_paragraph(text) for text in inspect.cleandoc(command.help or '').split('\n\n')]
+        records = [parameter.get_help_record(context) for parameter in command.get_params(context)]
+        rows = [[f'`{flags}`', _cell(meaning)] for flags, meaning in filter(None, records) if '--help' not in flags]
+        if rows:
+            parts.append(_table(['option', 'meaning'], rows))
+        if isinstance(command, click.Group):
+            children = [(word, command.get_command(context, word)) for word in command.list_commands(context)]
+            rows = [
+                [f'`{word}`', _cell(child.get_short_help_str(200))] for word, child in children if child is not None
+            ]
+            parts.append(_table(['command', ''], rows))
+        return '\n\n'.join(parts)
+
+
+def _paragraph(text: str) -> str:
+    """Return a paragraph of a help text as Markdown; click keeps the lines of one that begins with a backspace."""
+    if text.startswith('\b'):
+        return f'```text\n{text[1:].strip(chr(10))}\n```'
+    return _cell(text)
 
 
 class ExitCodes(_Generated):
