@@ -80,6 +80,7 @@ def import_calculations(
     functional: orm.Str | None = None,
     thresholds: orm.Dict | None = None,
     join: orm.Bool | None = None,
+    **retrieved: orm.FolderData,
 ) -> dict[str, Any]:
     """Make a dataset of finished calculations, see :func:`.dataset_from_calculations`.
 
@@ -88,6 +89,7 @@ def import_calculations(
     :param functional: of the rows whose files state none
     :param thresholds: of the quality gates by name; None disables a gate
     :param join: whether to keep equal crystals once
+    :param retrieved: the nodes that hold the files, if they are in this profile; they are not read again
     :return: ``dataset``, and ``report``: rows with verdicts, refusals with reasons, equal crystals
     :raises ValueError: an invalid threshold or functional, or inputs that do not belong together
     """

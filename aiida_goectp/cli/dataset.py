@@ -79,9 +79,8 @@ def dataset_from_dielectric(nodes: tuple[Any, ...], label: str) -> None:
 
 
 @dataset.command('import-calculations')
-@click.argument(
-    'folders', nargs=-1, required=True, metavar='FOLDER…', type=click.Path(exists=True, file_okay=False, path_type=Path)
-)
+@click.argument('folders', nargs=-1, metavar='FOLDER…', type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option('--group', help='Read the VASP calculations of this AiiDA group instead of folders.')
 @click.option(
     '--recursive/--no-recursive', default=True, show_default=True, help='Read also calculations in subfolders.'
 )
@@ -92,8 +91,10 @@ def dataset_from_dielectric(nodes: tuple[Any, ...], label: str) -> None:
 @LABEL
 @JSON
 @decorators.with_dbenv()
-def dataset_import_calculations(folders: tuple[Path, ...], recursive: bool, label: str, **values: Any) -> None:
+def dataset_import_calculations(folders: tuple[Path, ...], label: str, **values: Any) -> None:
     """Import finished DFPT calculations, one row each.
+
+    They are read from FOLDERs or, with --group, from the profile.
 
     Recognised are runs of VASP (vasprun.xml, OUTCAR), of pw.x and ph.x at Γ, and phonopy sets (FORCE_SETS or
     FORCE_CONSTANTS, with BORN), compressed or not. The same gates decide on their labels as in a verification.
@@ -102,18 +103,20 @@ def dataset_import_calculations(folders: tuple[Path, ...], recursive: bool, labe
     from aiida import orm
 
     from aiida_goectp.calculations.datasets import calculation_inputs, import_calculations
+    from aiida_goectp.cli.files import calculations_of_group
     from aiida_goectp.cli.views.datasets import show_calculations
     from aiida_goectp.cli.views.node_content import node_identity
     from aiida_goectp.core.dfpt.collect import collect_calculations
-    from aiida_goectp.core.dfpt.folders import find_calculations
 
+    if bool(folders) == bool(values['group']):
+        raise click.UsageError('give either FOLDER… or --group')
     thresholds = parse_thresholds(values['thresholds'])
-    try:
-        found = find_calculations(folders, recursive=recursive)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint='FOLDER…') from error
+    if values['group']:
+        found, retrieved = calculations_of_group(values['group'])
+    else:
+        found, retrieved = _calculations_in(folders, values['recursive']), {}
     with click.progressbar(collect_calculations(found), len(found), label='reading', file=sys.stderr) as collected:
-        inputs: dict[str, Any] = calculation_inputs(list(collected))
+        inputs: dict[str, Any] = {**calculation_inputs(list(collected)), **retrieved}
     if values['functional'] is not None:
         inputs['functional'] = orm.Str(values['functional'])
     if thresholds:
@@ -130,6 +133,19 @@ def dataset_import_calculations(folders: tuple[Path, ...], recursive: bool, labe
     if not len(node):
         echo.echo_critical(f'no calculation gives a row, see the reasons; the node is {node.pk}')
     _show_created(node)
+
+
+def _calculations_in(folders: tuple[Path, ...], recursive: bool) -> Any:
+    """Return the calculations in folders.
+
+    :raises click.BadParameter: no calculation in one of them
+    """
+    from aiida_goectp.core.dfpt.folders import find_calculations
+
+    try:
+        return find_calculations(folders, recursive=recursive)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint='FOLDER…') from error
 
 
 @dataset.command('join')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,16 @@ from aiida import orm
 from aiida.common.exceptions import MultipleObjectsError, NotExistent
 from aiida.manage import get_manager
 
+from aiida_goectp.core.crystals.entries import clean_text
 from aiida_goectp.core.crystals.readers import LeftOutFile, list_structures, needs_folder
+from aiida_goectp.core.dfpt.folders import Calculation, Program, SourceFile
+from aiida_goectp.core.dfpt.vasp_files import INCAR, OUTCAR, VASPRUN
 from aiida_goectp.core.formats.errors import FormatError
+from aiida_goectp.workflows.failures import last_job
 
-__all__ = ('file_inputs', 'group_inputs', 'single_file', 'store_inputs')
+__all__ = ('calculations_of_group', 'file_inputs', 'group_inputs', 'single_file', 'store_inputs')
+
+_VASP = 'aiida.calculations:vasp.vasp'
 
 _MAX_FILE_NODES = 200
 """a folder with more files is stored as one node, so that the provenance graph stays readable"""
@@ -72,18 +79,61 @@ def group_inputs(label: str) -> dict[str, Any]:
 
     :raises click.BadParameter: no such group, or no structure in it
     """
-    try:
-        group = orm.load_group(label)
-    except (NotExistent, MultipleObjectsError) as error:
-        raise click.BadParameter(f'{error}; see `verdi group list -A`', param_hint='--group') from error
+    group = _load_group(label)
     inputs = {}
     for node in group.nodes:
         if isinstance(node, orm.StructureData):
-            formula = ''.join(char if char.isalnum() else '_' for char in node.get_formula('hill_compact')).strip('_')
-            inputs[f'{formula or "X"}_{node.uuid[:8]}'] = node
+            inputs[_name_of_structure(node, node.uuid)] = node
     if not inputs:
         raise click.BadParameter(f'the group {group.label} contains no StructureData', param_hint='--group')
     return inputs
+
+
+def _name_of_structure(structure: orm.StructureData, uuid: str) -> str:
+    """Return the formula and the first digits of a UUID, which can name an input."""
+    formula = ''.join(char if char.isalnum() else '_' for char in structure.get_formula('hill_compact')).strip('_')
+    return f'{formula or "X"}_{uuid[:8]}'
+
+
+def _load_group(label: str) -> Any:
+    """Return a group.
+
+    :raises click.BadParameter: no such group
+    """
+    try:
+        return orm.load_group(label)
+    except (NotExistent, MultipleObjectsError) as error:
+        raise click.BadParameter(f'{error}; see `verdi group list -A`', param_hint='--group') from error
+
+
+def calculations_of_group(label: str) -> tuple[list[Calculation], dict[str, orm.FolderData]]:
+    """Return the VASP calculations of a group, and their retrieved files by the name of an input.
+
+    Of a work chain, the last job below it is meant. Nodes that are no processes of VASP are left out.
+
+    :raises click.BadParameter: no such group, or no calculation of VASP in it
+    """
+    jobs: dict[str, orm.CalcJobNode] = {}
+    for node in _load_group(label).nodes:
+        job = last_job(node) if isinstance(node, orm.ProcessNode) else None
+        if job is not None and job.process_type == _VASP:
+            jobs[job.uuid] = job
+    if not jobs:
+        raise click.BadParameter(f'the group {label} contains no calculation of VASP', param_hint='--group')
+    calculations, folders = [], {}
+    for uuid, job in jobs.items():
+        files: dict[str, tuple[SourceFile, ...]] = {}
+        held = [(INCAR, job)]
+        if 'retrieved' in job.outputs:
+            folders[f'retrieved_{uuid.replace("-", "_")}'] = job.outputs.retrieved
+            held += [(name, job.outputs.retrieved) for name in (VASPRUN, OUTCAR)]
+        for name, node in held:
+            if name in node.base.repository.list_object_names():
+                read: Any = partial(node.base.repository.get_object_content, name, mode='rb')
+                files[name] = (SourceFile(name, read),)
+        name = _name_of_structure(job.inputs.structure, uuid) if 'structure' in job.inputs else f'vasp_{uuid[:8]}'
+        calculations.append(Calculation(clean_text(job.label) or name, uuid, Program.VASP, files))
+    return calculations, folders
 
 
 def store_inputs(inputs: dict[str, Any]) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
+from aiida import orm
+from aiida.common.links import LinkType
 from click.testing import CliRunner
 
 from aiida_goectp.cli import main
 from aiida_goectp.cli.queries import latest_node
 from tests.cli.runner import flat, invoke
 from tests.rows import DATA
+from tests.workflows.dfpt.vasp.runs import LENIENT, parse
 
 FINISHED = DATA / 'finished'
 
@@ -63,3 +67,29 @@ def test_invalid_input_stores_nothing(folder, tmp_path):
     assert (before and before.pk) == getattr(latest_node('goectp.dataset'), 'pk', None)
     output = invoke('dataset', 'import-calculations', folder / 'cut', '--functional', 'PBE', status=1)
     assert 'no calculation gives a row' in flat(output)
+
+
+def test_calculations_of_a_group(aiida_localhost):
+    """A job with the files of a real run, a work chain around it, one without files, and another node."""
+    files = {'vasprun.xml': gzip.decompress((FINISHED / 'sno2/vasprun.xml.gz').read_bytes())}
+    *_, job = parse(aiida_localhost, files, {'lepsilon': True}, LENIENT, whole=True)
+    job.label = 'rutile'
+    chain = orm.WorkChainNode().store()
+    empty = orm.CalcJobNode(computer=aiida_localhost, process_type='aiida.calculations:vasp.vasp')
+    empty.set_option('resources', {'num_machines': 1})
+    empty.base.links.add_incoming(chain, LinkType.CALL_CALC, 'CALL')
+    empty.store()
+    group = orm.Group('old runs').store()
+    group.add_nodes([job, chain, orm.Int(1).store()])
+    invoke('dataset', 'import-calculations', '--group', 'old runs')
+    node = latest_node('goectp.dataset')
+    assert node.dataset.crystals.ids.tolist() == ['rutile']
+    assert node.dataset.functional.tolist() == ['PBEsol']
+    assert node.dataset.origin[0].startswith(f'{job.uuid}/vasprun.xml sha256:')
+    assert [(item.id, item.code) for item in node.dataset.crystals.failures] == [
+        (f'vasp_{empty.uuid[:8]}', 'missing_file')
+    ]
+    assert job.outputs.retrieved.uuid in {item.uuid for item in node.creator.base.links.get_incoming().all_nodes()}
+    orm.Group('nothing').store()
+    for arguments in (('--group', 'nothing'), ('--group', 'none'), ('--group', 'old runs', FINISHED), ()):
+        invoke('dataset', 'import-calculations', *arguments, status=2)

@@ -63,6 +63,8 @@ def response_from_vasp(name: str, files: Mapping[str, bytes]) -> DielectricRespo
         return _from_vasprun(name, files, vasprun, outcar, tags)
     if outcar is not None:
         return _from_outcar(name, outcar, tags, has_incar=INCAR in files)
+    if not {VASPRUN, OUTCAR} & set(files):
+        raise CollectError(Refusal.MISSING_FILE, f'neither {VASPRUN} nor {OUTCAR}; retrieve one of them')
     present = ' and '.join(item for item in (VASPRUN, OUTCAR) if item in files)
     raise CollectError(
         Refusal.UNFINISHED, f'{present} without the end that VASP writes: the run did not finish; let it finish'
