@@ -24,8 +24,8 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).parents[1]
-_OPTIONAL = {'pandas'}
-"""for data frames in notebooks"""
+_OPTIONAL = {'pandas', 'phonopy'}
+"""for data frames in notebooks, and for labels from phonopy sets"""
 _DISTRIBUTIONS = {'yaml': 'pyyaml'}
 """modules that have another name than their package"""
 REQUIREMENTS = ROOT / 'requirements-compute.txt'

@@ -132,7 +132,10 @@ def _cell(files: Mapping[str, bytes]) -> tuple[dict[str, Any], int, set[str]]:
     import yaml
 
     try:
-        content = yaml.load(files[name], Loader=getattr(yaml, 'CSafeLoader', yaml.SafeLoader))
+        loader: Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(files[name], loader)):
+            raise ValueError('it has aliases, which expand to any size')
+        content = yaml.load(files[name], loader)
         unit = content.get('unit_cell') or content.get('primitive_cell')
         number = len(unit.get('points') or unit['atoms'])
         matrix = np.array(content.get('supercell_matrix', np.eye(3)), dtype=float).reshape(3, 3)

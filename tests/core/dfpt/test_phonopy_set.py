@@ -70,6 +70,7 @@ def test_missing_files_are_named(files, names, code, tmp_path, monkeypatch):
         ('BORN', b'default', b'2.0', 'unsupported'),
         ('BORN', b'1.9', b'x', 'unreadable_file'),
         ('phonopy_disp.yaml', b'phonopy:', b'!!python/object/apply:os.getcwd []\nphonopy:', 'unreadable_file'),
+        ('phonopy_disp.yaml', b'phonopy:', b'a: &a [1]\nb: [*a, *a]\nphonopy:', 'unreadable_file'),
         ('phonopy_disp.yaml', b'phonopy:', b'calculator: qe\nphonopy:', 'unsupported'),
         ('phonopy_disp.yaml', b'unit_cell:', b'unit_call:', 'other_cell'),
     ],
