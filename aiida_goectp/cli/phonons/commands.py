@@ -10,7 +10,7 @@ import click
 from aiida.cmdline.utils import decorators
 
 from aiida_goectp.cli import echo
-from aiida_goectp.cli.options import FORCE, ROWS, check_overwrite, write_output
+from aiida_goectp.cli.options import FORCE, RAW, ROWS, check_overwrite, write_output
 from aiida_goectp.cli.params import NodeParam
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def _with_suffix(known: tuple[str, ...]) -> Any:
     help='Cartesian direction of q → 0: show also the frequencies with the macroscopic field (LO-TO splitting).',
 )
 @ROWS
+@RAW
 @decorators.with_dbenv()
 def show(node: Any, which: str | None, direction: tuple[float, float, float] | None, rows: int) -> None:
     """Print the optical modes and the Born charges."""

@@ -75,6 +75,8 @@ def test_modes_of_a_prediction(single):
     assert '-2.00' in line_with(output, 'O').split()
     assert 'no static permittivity' not in output
     assert invoke('phonons', 'show', single.pk, 'MgO') == invoke('phonons', 'show', single.pk, '0')
+    raw = invoke('phonons', 'show', single.pk, '--raw').splitlines()
+    assert any(cells.split('\t')[0] == f'{transverse:.3f}' for cells in raw)
 
 
 def test_unstable_crystals_are_named(predictions, single):
