@@ -26,6 +26,8 @@ _LINE = '#333333'
 _MAX_TEXT = 28
 """characters that fit into a box"""
 _SWEEPS = 8
+_LONGEST = 6
+"""layers that an arrow from data may cross"""
 
 
 @dataclass(eq=False)
@@ -37,6 +39,8 @@ class Box:
     detail: str = ''
     layer: int = 0
     x: float = 0.0
+    repeated: bool = False
+    """drawn again, near a reader"""
 
     @property
     def width(self) -> float:
@@ -56,6 +60,7 @@ def draw_layers(boxes: Sequence[Box], edges: Sequence[tuple[Box, Box]]) -> str:
     :param edges: pairs of boxes without a cycle
     """
     _set_layers(boxes, edges)
+    boxes, edges = _with_repeated(boxes, edges)
     paths, links = _with_dummies(edges)
     members = {id(box): box for box in [*boxes, *(box for path in paths for box in path)]}.values()
     layers = [[box for box in members if box.layer == layer] for layer in range(1 + max(box.layer for box in boxes))]
@@ -90,6 +95,20 @@ def _set_layers(boxes: Sequence[Box], edges: Sequence[tuple[Box, Box]]) -> None:
         readers = [second.layer for first, second in edges if first is box]
         if id(box) not in sources and readers:
             box.layer = min(readers) - 1
+
+
+def _with_repeated(boxes: Sequence[Box], edges: Sequence[tuple[Box, Box]]) -> tuple[list[Box], list[tuple[Box, Box]]]:
+    """Return boxes and edges in which data is drawn again, dashed, just above a reader that is far below."""
+    repeated: dict[tuple[int, int], Box] = {}
+    found = []
+    for first, second in edges:
+        if first.kind == 'data' and second.layer - first.layer > _LONGEST:
+            place = (id(first), second.layer)
+            again = Box(first.kind, first.title, first.detail, second.layer - 1, repeated=True)
+            found.append((repeated.setdefault(place, again), second))
+        else:
+            found.append((first, second))
+    return [*boxes, *repeated.values()], found
 
 
 def _with_dummies(edges: Iterable[tuple[Box, Box]]) -> tuple[list[list[Box]], list[tuple[Box, Box]]]:
@@ -156,10 +175,11 @@ def _previous(path: Sequence[Box], box: Box) -> Box:
 def _drawn(box: Box) -> str:
     radius = 12 if box.kind == 'data' else 0
     title = printable(box.title)
+    dashes = ' stroke-dasharray="5 3"' if box.repeated else ''
     return (
         f'<g><title>{escape(title)}, {escape(printable(box.detail))}</title>'
         f'<rect x="{box.x - _WIDTH / 2:.1f}" y="{box.y:.1f}" width="{_WIDTH:.0f}" height="{_HEIGHT:.0f}" rx="{radius}" '
-        f'fill="{_FILL[box.kind]}" stroke="{_LINE}"/>'
+        f'fill="{_FILL[box.kind]}" stroke="{_LINE}"{dashes}/>'
         f'<text x="{box.x:.1f}" y="{box.y + 17:.1f}" text-anchor="middle" font-size="12.5" font-weight="600" '
         f'fill="#111111">{escape(_shortened(title))}</text>'
         f'<text x="{box.x:.1f}" y="{box.y + 33:.1f}" text-anchor="middle" font-size="11" fill="#333333">'

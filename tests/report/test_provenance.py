@@ -1,5 +1,6 @@
 """Provenance graphs: boxes, arrows, grouping, and the drawing."""
 
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -128,3 +129,12 @@ def test_command(selection, tmp_path):
     assert '.svg' in flat(invoke('graph', selection.pk, '-o', tmp_path / 'graph.png', status=2))
     empty = orm.WorkChainNode().store()
     assert 'no data to draw' in flat(invoke('graph', empty.pk, '-o', tmp_path / 'none.svg', status=2))
+
+
+def test_data_that_is_read_far_below_is_drawn_again():
+    boxes = [Box('data' if place % 2 == 0 else 'process', str(place)) for place in range(10)]
+    edges = [*pairwise(boxes), (boxes[0], boxes[9])]
+    svg = draw_layers(boxes, edges)
+    assert svg.count('stroke-dasharray') == 1
+    assert svg.count('<title>0, ') == 2
+    assert svg.count('marker-end') == len(edges)
