@@ -109,8 +109,9 @@ def to_crystals(values: Any) -> CrystalsData:
     """Return a node of crystals; what is a node already keeps its provenance by :func:`join_crystals`.
 
     :param values: a ``goectp.crystals`` node, ``StructureData``, pymatgen ``Structure``, ASE ``Atoms``,
-        :class:`.CrystalSet` or :class:`.Crystal`, a list of these, or a dict id → structure. A value of a list that is
-        not a crystal is a failure of the set
+        :class:`.CrystalSet` or :class:`.Crystal`, a list of these, a dict id → structure, or a pandas data frame with a
+        column ``structure`` (see :func:`.as_crystal_set`). A value of a list that is not a crystal is a failure of the
+        set
     :raises ValueError: a single value that is not a crystal, or an empty list
     :raises TypeError: a value of another type
     """

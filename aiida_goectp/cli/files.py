@@ -19,7 +19,7 @@ from aiida_goectp.core.dfpt.vasp_files import INCAR, OUTCAR, VASPRUN
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.workflows.failures import last_job
 
-__all__ = ('calculations_of_group', 'file_inputs', 'group_inputs', 'single_file', 'store_inputs')
+__all__ = ('archive_group', 'calculations_of_group', 'file_inputs', 'group_inputs', 'single_file', 'store_inputs')
 
 _VASP = 'aiida.calculations:vasp.vasp'
 
@@ -74,12 +74,31 @@ def _name_in_folder(file: Path, folder: Path) -> str:
     return f'{folder.resolve().name}/{name}' if needs_folder(file.name) and len(name.parts) == 1 else name.as_posix()
 
 
-def group_inputs(label: str) -> dict[str, Any]:
+def archive_group(path: Path) -> orm.Group:
+    """Import an archive of AiiDA with its provenance, and return the group of its nodes.
+
+    :raises click.BadParameter: not an archive, or one of another version
+    """
+    from aiida.common.exceptions import AiidaException
+    from aiida.tools.archive import import_archive
+
+    try:
+        pk = import_archive(path)
+    except (AiidaException, OSError) as error:
+        hint = 'migrate an older version with `verdi archive migrate`'
+        raise click.BadParameter(f'{path}: {error}; {hint}', param_hint='--archive') from error
+    if pk is None:
+        raise click.BadParameter(f'{path}: the archive contains no node', param_hint='--archive')
+    return orm.load_group(pk)
+
+
+def group_inputs(named: str | orm.Group) -> dict[str, Any]:
     """Return the structures of a group by formula and first digits of the UUID.
 
+    :param named: a group, or its label, PK or UUID
     :raises click.BadParameter: no such group, or no structure in it
     """
-    group = _load_group(label)
+    group = named if isinstance(named, orm.Group) else _load_group(named)
     inputs = {}
     for node in group.nodes:
         if isinstance(node, orm.StructureData):

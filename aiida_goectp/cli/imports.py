@@ -27,6 +27,7 @@ _TABLE = ('id_column', 'ignore_unknown', 'missing', 'text')
 @click.argument('paths', nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option('--recursive', is_flag=True, help='Read also files in subfolders.')
 @click.option('--group', help='Read the StructureData of this AiiDA group instead of files.')
+@click.option('--archive', type=FILE, help='Import an AiiDA archive, and read its StructureData.')
 @click.option('--properties', type=FILE, help='Table of property columns by id, separated by comma, semicolon or tab.')
 @click.option('--id-column', help='Column of the table with the ids of the crystals.  [default: id]')
 @click.option('--ignore-unknown', is_flag=True, help='Leave out rows of the table whose id no crystal has.')
@@ -46,9 +47,15 @@ _TABLE = ('id_column', 'ignore_unknown', 'missing', 'text')
 @LABEL
 @decorators.with_dbenv()
 def import_(
-    paths: tuple[Path, ...], recursive: bool, group: str | None, properties: Path | None, label: str, **values: Any
+    paths: tuple[Path, ...],
+    recursive: bool,
+    group: str | None,
+    archive: Path | None,
+    properties: Path | None,
+    label: str,
+    **values: Any,
 ) -> None:
-    """Import crystals from files, folders or an AiiDA group.
+    """Import crystals from files, folders, an AiiDA group or an AiiDA archive.
 
     PATHS: CIF, POSCAR, extended XYZ, JSON of pymatgen, databases and trajectories of ASE, phonopy.yaml, pw.in,
     geometry.in, JSON lines or crystals.npz, compressed or not, and folders of these. The result
@@ -57,15 +64,16 @@ def import_(
     was not read is listed with the reason.
     """
     from aiida_goectp.calculations.structures import import_group, import_structures
-    from aiida_goectp.cli.files import file_inputs, group_inputs, store_inputs
+    from aiida_goectp.cli.files import archive_group, file_inputs, group_inputs, store_inputs
 
-    if bool(paths) == bool(group):
-        raise click.UsageError('give either PATHS or --group')
+    if [bool(paths), bool(group), bool(archive)].count(True) != 1:
+        raise click.UsageError('give one of PATHS, --group and --archive')
     table = {name: values[name] for name in _TABLE if values[name]}
     if table and properties is None:
         raise click.UsageError(f'--{next(iter(table)).replace("_", "-")} requires --properties')
-    process: Any = import_group if group else import_structures
-    inputs, left_out = (group_inputs(group), []) if group else file_inputs(paths, recursive)
+    source = archive_group(archive) if archive else group
+    process: Any = import_group if source else import_structures
+    inputs, left_out = (group_inputs(source), []) if source else file_inputs(paths, recursive)
     report = None if properties is None else _add_properties(process, inputs, properties, table)
     store_inputs(inputs)
     report_import(process(**inputs), left_out, report, label)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from aiida import orm
+from aiida.tools.archive import create_archive
 
 from aiida_goectp.cli.queries import latest_node
 from aiida_goectp.data.crystals import structure_from_crystal
@@ -170,3 +171,17 @@ def test_import_without_readable_crystal_fails(tmp_path):
     (tmp_path / 'cut.cif').write_text(CIF[:120])
     assert 'cut.cif' in invoke('import', tmp_path, status=1)
     assert len(latest_node('goectp.crystals')) == 0
+
+
+def test_archive(tmp_path, crystal_set, aiida_profile_clean):
+    structure = structure_from_crystal(crystal_set[1]).store()
+    uuid = structure.uuid
+    create_archive([structure], filename=tmp_path / 'some.aiida')
+    aiida_profile_clean.reset_storage()
+    invoke('import', '--archive', tmp_path / 'some.aiida')
+    node = latest_node('goectp.crystals')
+    assert node.crystals.ids.tolist() == [f'MgO_{uuid[:8]}']
+    assert [item.uuid for item in node.creator.base.links.get_incoming().all_nodes()] == [uuid]
+    (tmp_path / 'no.aiida').write_text('text')
+    assert '--archive' in flat(invoke('import', '--archive', tmp_path / 'no.aiida', status=2))
+    assert '--archive' in flat(invoke('import', '--group', 'x', '--archive', tmp_path / 'some.aiida', status=2))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +12,18 @@ import numpy as np
 from aiida_goectp.core.crystals.concatenate import concatenate_crystals
 from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet, Failure
 from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS, formula
-from aiida_goectp.core.crystals.entries import Entry, collect
+from aiida_goectp.core.crystals.entries import Entry, collect, scalars
 from aiida_goectp.core.crystals.validation import CrystalError
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from pandas import DataFrame
 
 __all__ = ('as_crystal', 'as_crystal_set', 'from_ase', 'from_lists', 'instance_of', 'labelled', 'to_ase')
+
+
+_STRUCTURE, _ID_COLUMNS = 'structure', ('id', 'material_id')
+"""columns of a data frame"""
 
 
 def from_ase(atoms: Atoms, id: str | None = None) -> Crystal:
@@ -143,13 +148,18 @@ def as_crystal_set(values: Any, convert: Callable[[Any, str | None], Crystal] = 
 
     A value of a list that is not a valid crystal is a failure of the set. Duplicate ids get ``#2``, ``#3``, ….
 
-    :param values: a value that ``convert`` takes, a :class:`.CrystalSet`, a list of these, or a dict id → value
+    :param values: a value that ``convert`` takes, a :class:`.CrystalSet`, a list of these, a dict id → value, or a
+        data frame of pandas with a column ``structure``: ids are its column ``id`` or ``material_id``, or its index of
+        texts, and
+        numbers, booleans and texts of the other columns become properties
     :param convert: conversion of a single crystal
     :raises ValueError: a single value that is not a valid crystal
     :raises TypeError: a value of another type
     """
     if isinstance(values, CrystalSet):
         return values
+    if instance_of(values, 'pandas', 'DataFrame'):
+        return collect(_rows_of_frame(values, convert))
     parts = []
     for whole, pairs in groupby(labelled(values), lambda pair: isinstance(pair[1], CrystalSet)):
         rows = list(pairs)
@@ -158,6 +168,20 @@ def as_crystal_set(values: Any, convert: Callable[[Any, str | None], Crystal] = 
     if crystals.failures and (isinstance(values, Crystal) or not isinstance(values, list | tuple | Mapping)):
         raise CrystalError(crystals.failures[0].code, crystals.failures[0].message)
     return crystals
+
+
+def _rows_of_frame(frame: DataFrame, convert: Callable[[Any, str | None], Crystal]) -> Iterator[Entry]:
+    """Yield the rows of a data frame.
+
+    :raises ValueError: no column ``structure``
+    """
+    if _STRUCTURE not in frame.columns:
+        raise ValueError(f'the data frame has no column {_STRUCTURE!r}; it has {", ".join(map(str, frame.columns))}')
+    named = next((name for name in _ID_COLUMNS if name in frame.columns), None)
+    for index, row in zip(frame.index, frame.to_dict('records'), strict=True):
+        label = str(row[named]) if named else index if isinstance(index, str) else None
+        texts = {str(name): value for name, value in row.items()}
+        yield Entry(_row(label, row[_STRUCTURE], convert), scalars(texts, (_STRUCTURE, named or '')))
 
 
 def _row(name: str | None, value: Any, convert: Callable[[Any, str | None], Crystal]) -> Crystal | Failure:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from ase import Atoms
-from ase.build import fcc100, molecule
+from ase.build import bulk, fcc100, molecule
 from hypothesis import given, settings
 
 from aiida_goectp.core.crystals import CrystalError
@@ -74,3 +75,19 @@ def test_a_single_value_that_is_no_crystal_is_refused(crystal_set):
     assert caught.value.code == 'unknown_element'
     with pytest.raises(TypeError, match='int'):
         as_crystal_set([1])
+
+
+def test_data_frame():
+    slab = bulk('Si')
+    slab.pbc = [True, True, False]
+    frame = pd.DataFrame(
+        {'material_id': ['a', 'b', 'c'], 'structure': [bulk('Si'), slab, bulk('Ge')], 'gap': [1, 2, 3]}
+    )
+    crystals = as_crystal_set(frame)
+    assert crystals.ids.tolist() == ['a', 'c']
+    assert {name: column.tolist() for name, column in crystals.properties.items()} == {'gap': [1, 3]}
+    assert [(failure.id, failure.code) for failure in crystals.failures] == [('b', 'not_periodic')]
+    by_index = frame.set_index('material_id')
+    assert as_crystal_set(by_index).ids.tolist() == ['a', 'c']
+    with pytest.raises(ValueError, match='structure'):
+        as_crystal_set(frame[['gap']])
