@@ -104,7 +104,8 @@ def _import_all() -> None:
     import torch
     import torch._dynamo  # imported by optimizers
 
-    from aiida_goectp.core.learning import train  # noqa: F401
+    from aiida_goectp.core.executable import predict, train  # noqa: F401
+    from aiida_goectp.core.learning import train as learning  # noqa: F401
     from aiida_goectp.core.learning.predict import Predictor
     from aiida_goectp.core.network.checkpoint import load_model
 

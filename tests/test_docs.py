@@ -44,15 +44,21 @@ def test_commands_and_options_exist(path):
     for name, *words in _commands(path):
         command: click.Command = aiida_goectp if name == 'aiida-goectp' else goectp
         while isinstance(command, click.Group) and words and not words[0].startswith('-'):
-            command = command.commands[words.pop(0)]
+            command = _child(command, words.pop(0))
         known = {flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
         unknown = {word for word in words if word.startswith('-')} - known - {'--help', '--version'}
         assert not unknown, f'{name} {command.name}'
 
 
+def _child(group: click.Group, name: str) -> click.Command:
+    command = group.get_command(click.Context(group), name)
+    assert command is not None, name
+    return command
+
+
 def _names(command: click.Command, name: str) -> set[str]:
-    children = command.commands.items() if isinstance(command, click.Group) else ()
-    return {name}.union(*(_names(child, f'{name} {word}') for word, child in children))
+    words = command.list_commands(click.Context(command)) if isinstance(command, click.Group) else ()
+    return {name}.union(*(_names(_child(command, word), f'{name} {word}') for word in words))
 
 
 def test_reference_has_every_command():

@@ -55,7 +55,7 @@ def import_(
     label: str,
     **values: Any,
 ) -> None:
-    """Import crystals from files, folders, an AiiDA group or an AiiDA archive.
+    """Import crystals from files, an AiiDA group or an archive.
 
     PATHS: CIF, POSCAR, extended XYZ, JSON of pymatgen, databases and trajectories of ASE, phonopy.yaml, pw.in,
     geometry.in, JSON lines or crystals.npz, compressed or not, and folders of these. The result

@@ -16,8 +16,9 @@ HEAVY = ('torch', 'pymatgen', 'ase', 'numba', 'numpy', 'rich', 'aiida.orm', 'sql
 
 def commands(command, path=()):
     yield path, command
-    for name, child in getattr(command, 'commands', {}).items():
-        yield from commands(child, (*path, name))
+    context = click.Context(command)
+    for name in command.list_commands(context) if isinstance(command, click.Group) else ():
+        yield from commands(command.get_command(context, name), (*path, name))
 
 
 @pytest.mark.parametrize(

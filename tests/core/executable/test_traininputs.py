@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aiida_goectp.core.datasets.dataset import Dataset
-from aiida_goectp.core.executable.main import main
+from aiida_goectp.core.executable.train import train
 from aiida_goectp.core.executable.traininputs import split_dataset, train_settings, with_functional
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.model_card import ModelCard
@@ -51,7 +51,7 @@ def test_invalid_settings_are_named(settings_file, values, name):
 
 
 def test_options_for_settings_have_the_names_of_the_fields():
-    defaults = {parameter.name: parameter.default for parameter in main.commands['train'].params}
+    defaults = {parameter.name: parameter.default for parameter in train.params}
     options = set(defaults) & set(TrainSettings.model_fields)
     assert {'epochs', 'batch_size', 'learning_rate', 'members', 'patience', 'keep', 'precision', 'seed'} <= options
     # an option that is not given leaves the setting to the file
