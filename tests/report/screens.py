@@ -1,5 +1,8 @@
 """Screens as a report reads them: real data nodes, linked to the node of a process that did not run."""
 
+import json
+import re
+
 import numpy as np
 from aiida import orm
 from aiida.common.links import LinkType
@@ -10,6 +13,11 @@ from aiida_goectp.calculations.select import select_top
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
+
+
+def data_of(html):
+    """Return the data in a page."""
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL).group(1))
 
 
 def stored_screen(crystal_set, table, model_file, merit='gap_total', number=3, filters=None):

@@ -1,6 +1,5 @@
 """Report pages: content, escaping, errors, and use in a browser."""
 
-import json
 import re
 from html.parser import HTMLParser
 
@@ -11,15 +10,12 @@ from aiida_goectp.report.page import report_html
 from aiida_goectp.report.results import load_result
 from tests.cli.runner import flat, invoke
 from tests.report.conftest import HOSTILE
+from tests.report.screens import data_of
 
 
 @pytest.fixture(scope='module')
 def html(screen):
     return report_html(screen)
-
-
-def data_of(html):
-    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL).group(1))
 
 
 class Tags(HTMLParser):

@@ -21,7 +21,9 @@ from aiida_goectp.core.selection import CandidateSummary, History, PickRecord, R
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
+from aiida_goectp.report.page import report_html
 from tests.cli.runner import flat, invoke
+from tests.report.screens import data_of
 from tests.workflows.campaign import searching
 from tests.workflows.dfpt.table_engine import TableDfptWorkChain
 
@@ -129,7 +131,20 @@ def _extend(node):
     for text in ('Rounds, 2;', 'not retrained', 'Best verified by total, 4', 'cost: 4 calculations, 4 labels'):
         assert text in output, text
     assert 'end: max_calculations: ' in output
+    _check_page(extension, report)
     return extension
+
+
+def _check_page(node, report):
+    """Check that the page of a campaign has its rounds and DFPT results."""
+    page = report_html(node)
+    data = data_of(page)
+    computed = {data['columns']['id'][int(row)]: item for row, item in data['computed'].items()}
+    assert set(computed) == {item['id'] for item in report['best']}
+    for item in report['best']:
+        assert computed[item['id']]['averages']['total'] == pytest.approx(item['value'], rel=1e-5)
+        assert computed[item['id']]['verdict'] == 'accepted'
+    assert page.count('data:image/svg+xml') + page.count('data:image/png') >= 1  # the figure of the rounds
 
 
 def _export(node, tmp_path):
