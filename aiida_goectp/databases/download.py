@@ -6,14 +6,18 @@ import gzip
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from aiida_goectp.core.executable.progress import DownloadProgress
 from aiida_goectp.core.formats.errors import FormatError
 
-__all__ = ('Download', 'DownloadError', 'Page', 'compressed', 'download')
+__all__ = ('MAX_WAIT', 'Download', 'DownloadError', 'Page', 'compressed', 'download', 'iterate_pages')
+
+MAX_WAIT = 60.0
+"""seconds before a request, whatever the database asks for"""
 
 _MARK = b'#'
 """begins the line after a complete page; entries are JSON objects"""
@@ -33,6 +37,8 @@ class Page(NamedTuple):
     """what the next request needs; None after the last page"""
     total: int | None
     """number of entries of the whole query, if known"""
+    pause: float = 0.0
+    """seconds that the database asks for before the next request"""
 
 
 class Download:
@@ -99,6 +105,27 @@ class Download:
     def remove(self) -> None:
         """Remove the partial file."""
         self.path.unlink(missing_ok=True)
+
+
+def iterate_pages(ask: Callable[[Any], Page], start: Any, delay: float) -> Iterator[Page]:
+    """Yield pages until the last one, with a pause before each further request.
+
+    :param ask: returns a page; takes what the page before has as ``next``
+    :param start: argument of the first request
+    :param delay: pause in seconds; longer if the database asks for it, but at most :data:`MAX_WAIT`
+    :raises DownloadError: a page leads back to an earlier one
+    """
+    asked: set[Any] = set()
+    while True:
+        if start in asked:
+            raise DownloadError(f'the pages are a circle: {start} leads to itself')
+        asked.add(start)
+        page = ask(start)
+        yield page
+        if page.next is None:
+            return
+        time.sleep(min(max(delay, page.pause), MAX_WAIT))
+        start = page.next
 
 
 def download(part: Download, pages: Iterator[Page], limit: int | None, quiet: bool = False) -> None:

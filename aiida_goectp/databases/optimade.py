@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import difflib
 import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from aiida_goectp import __version__
 from aiida_goectp.core.crystals.programs.optimade_entries import HEADER, REQUIRED
 from aiida_goectp.core.formats.names import GAP_COLUMN, HULL_COLUMN
-from aiida_goectp.databases.download import Download, DownloadError, Page, compressed
+from aiida_goectp.databases.download import Download, DownloadError, Page, compressed, iterate_pages
+from aiida_goectp.databases.requests_session import USER_AGENT, check_url, session_class
 
 __all__ = ('KNOWN_COLUMNS', 'Optimade', 'check_filter', 'file_content')
 
@@ -24,15 +23,6 @@ KNOWN_COLUMNS = {
     '_alexandria_hull_distance': HULL_COLUMN,
 }
 """properties of databases that become the columns of filters and figures of merit: eV, eV/atom"""
-
-_MAX_ANSWER = 64 * 2**20
-"""bytes of one answer"""
-_MAX_WAIT = 60.0
-"""seconds before a request, whatever the database asks for"""
-_ATTEMPTS = 5
-"""of a request, with growing pauses"""
-_BUSY = (429, 502, 503, 504)
-"""HTTP status of a database that is to be asked later"""
 
 
 def check_filter(text: str) -> None:
@@ -65,18 +55,14 @@ class Optimade:
             from optimade.client import OptimadeClient
         except ImportError as error:
             raise DownloadError("the client is not installed: pip install 'aiida-goectp[optimade]'") from error
-        if urlsplit(url).scheme not in ('http', 'https') or not urlsplit(url).hostname:
-            raise DownloadError(f'{url!r:.200} is not a URL; give the base URL, such as https://optimade.odbx.science')
-        if urlsplit(url).username is not None:
-            raise DownloadError('the URL contains a user name; it would be stored with the crystals')
-        self.url, self._delay = url.rstrip('/'), delay
+        self.url, self._delay = check_url(url, 'https://optimade.odbx.science'), delay
         self._client = OptimadeClient(
             self.url,
             max_results_per_provider=-1,
             use_async=False,
             silent=True,
-            http_client=_session(),
-            headers={'User-Agent': f'aiida-goectp/{__version__}'},
+            http_client=session_class(),
+            headers={'User-Agent': USER_AGENT},
         )
         # rich sets this attribute, which hides the method of the client that would be silent
         self._client._progress.print = lambda *_, **__: None
@@ -101,7 +87,7 @@ class Optimade:
         return known | dict(chosen)
 
     def pages(self, filter: str, fields: Sequence[str], page_limit: int | None, start: str | None) -> Iterator[Page]:
-        """Yield the pages of a query.
+        """Return the pages of a query, one after another.
 
         :param filter: in the language of OPTIMADE; empty for all structures
         :param fields: properties, besides those that define a crystal
@@ -109,12 +95,8 @@ class Optimade:
         :param start: URL of the first page, if it is not that of the query
         :raises DownloadError: the database does not answer, or refuses the query
         """
-        url = start
-        asked: set[str | None] = set()
-        while True:
-            if url in asked:
-                raise DownloadError(f'{self.url}: the pages are a circle: {url} leads to itself')
-            asked.add(url)
+
+        def ask(url: str | None) -> Page:
             found = self._ask(
                 'structures',
                 filter=quote(filter),
@@ -124,16 +106,19 @@ class Optimade:
                 paginate=False,
             )
             link = found.links.get('next') if isinstance(found.links, dict) else None
-            url = link.get('href') if isinstance(link, dict) else link
-            url = url if isinstance(url, str) and url else None
+            following = link.get('href') if isinstance(link, dict) else link
+            following = following if isinstance(following, str) and following else None
             entries = [entry for entry in found.data if isinstance(entry, dict)] if isinstance(found.data, list) else []
             meta = found.meta if isinstance(found.meta, dict) else {}
-            total = meta.get('data_returned')
-            yield Page(entries, url if entries else None, total if isinstance(total, int) else None)
-            if url is None or not entries:
-                return
-            wished = meta.get('request_delay')
-            time.sleep(min(max(self._delay, wished if isinstance(wished, int | float) else 0), _MAX_WAIT))
+            total, pause = meta.get('data_returned'), meta.get('request_delay')
+            return Page(
+                entries,
+                following if entries else None,
+                total if isinstance(total, int) else None,
+                pause if isinstance(pause, int | float) else 0.0,
+            )
+
+        return iterate_pages(ask, start, self._delay)
 
     def _ask(self, endpoint: str, filter: str = '', **options: Any) -> Any:
         """Return the answer to one request.
@@ -156,40 +141,3 @@ def file_content(part: Download, columns: Mapping[str, str]) -> bytes:
     """
     header = json.dumps({HEADER: {'meta': {'api_version': '1.2.0'}}, 'columns': dict(columns)}, sort_keys=True)
     return compressed(chain([header.encode()], part.lines()))
-
-
-def _session() -> type[Any]:
-    """Return the class of sessions of the client: it waits while a database is busy, and bounds an answer."""
-    import requests
-    from requests.adapters import HTTPAdapter
-    from urllib3.util import Retry
-
-    class Patient(Retry):
-        def get_retry_after(self, response: Any) -> float | None:
-            asked = super().get_retry_after(response)
-            return None if asked is None else min(asked, _MAX_WAIT)
-
-    class Session(requests.Session):
-        def __init__(self) -> None:
-            super().__init__()
-            retries = Patient(_ATTEMPTS, connect=2, backoff_factor=1, status_forcelist=_BUSY, allowed_methods=['GET'])
-            for scheme in ('http://', 'https://'):
-                self.mount(scheme, HTTPAdapter(max_retries=retries))
-            self.stream = True  # the content is read by the hook
-            self.hooks['response'].append(_read_bounded)
-
-    return Session
-
-
-def _read_bounded(response: Any, *_: Any, **__: Any) -> None:
-    """Read the content of an answer.
-
-    :raises ValueError: it is too large
-    """
-    pieces, size = [], 0
-    for piece in response.iter_content(2**20):
-        pieces.append(piece)
-        size += len(piece)
-        if size > _MAX_ANSWER:
-            raise ValueError(f'the answer is larger than {_MAX_ANSWER >> 20} MiB; ask for smaller pages')
-    response._content = b''.join(pieces)
