@@ -135,6 +135,7 @@ READERS: dict[str, Callable[[bytes], object]] = {
     'jsonl': structure('a.jsonl'),
     'jsonl_gz': structure('a.jsonl.gz'),
     'structure_json': structure('a.json'),
+    'pymatgen_lines': structure('a.pymatgen.jsonl'),
     'optimade': structure('a.optimade.jsonl'),
     'ase_database': structure('a.db'),
     'ase_trajectory': structure('a.traj'),

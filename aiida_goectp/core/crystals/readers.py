@@ -11,6 +11,8 @@ file name                                format
 ``*.xyz``, ``*.extxyz``                  extended XYZ with one or many frames
 ``*.json``                               pymatgen: structures, computed entries, lists and dictionaries of them, any
                                          object that contains structures; or a database of ASE
+``*.pymatgen.jsonl``                     objects of pymatgen that contain structures, one a line, as
+                                         ``aiida-goectp fetch materials-project`` downloads them
 ``*.optimade.jsonl``                     entries of OPTIMADE, as ``aiida-goectp fetch optimade`` downloads them
 ``*.db``, ``*.traj``                     ASE: database (SQLite), trajectory
 ``phonopy.yaml``, ``phonopy_*.yaml``,    phonopy: primitive cell, or unit cell without one
@@ -47,7 +49,7 @@ from aiida_goectp.core.crystals.programs.ase_trajectory import read_trajectory
 from aiida_goectp.core.crystals.programs.inputs import read_aims, read_pw
 from aiida_goectp.core.crystals.programs.optimade_entries import read_optimade
 from aiida_goectp.core.crystals.programs.phonopy_yaml import read_phonopy
-from aiida_goectp.core.crystals.programs.structure_json import read_structure_json
+from aiida_goectp.core.crystals.programs.structure_json import read_structure_json, read_structure_lines
 from aiida_goectp.core.crystals.structurefiles import read_extxyz, read_poscar
 from aiida_goectp.core.formats.errors import FormatError
 
@@ -140,6 +142,7 @@ _READERS: dict[str, _Reader] = {
     '.xyz': read_extxyz,
     '.extxyz': read_extxyz,
     '.optimade.jsonl': read_optimade,
+    '.pymatgen.jsonl': read_structure_lines,
     '.json': read_structure_json,
     '.db': read_ase_database,
     '.traj': read_trajectory,
