@@ -133,11 +133,16 @@ def download(part: Download, pages: Iterator[Page], limit: int | None, quiet: bo
 
     :param pages: pages after those that were downloaded
     :param limit: largest number of entries; all without
-    :raises DownloadError: the database fails; what was downloaded is kept
+    :raises DownloadError: the database fails, what was downloaded is kept; or there is no entry
     """
     with DownloadProgress(part.number, quiet) as progress:
         while not part.complete and (limit is None or part.number < limit):
-            page = next(pages, None)
+            try:
+                page = next(pages, None)
+            except DownloadError:
+                if not part.number:
+                    part.remove()
+                raise
             if page is None:
                 break
             known = page.entries if limit is None else page.entries[: limit - part.number]

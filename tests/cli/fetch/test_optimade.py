@@ -1,4 +1,4 @@
-"""``aiida-goectp fetch``."""
+"""``aiida-goectp fetch optimade``."""
 
 import pytest
 from aiida import orm
