@@ -35,7 +35,7 @@ def _commands(path: Path) -> list[list[str]]:
     """Return the commands of this package in the console blocks of a page, with continued lines joined."""
     text = '\n'.join(re.findall(r'^```console\n(.*?)^```', path.read_text(encoding='utf-8'), re.DOTALL | re.MULTILINE))
     lines = [line.removeprefix('$ ') for line in text.replace('\\\n', ' ').splitlines() if line.startswith('$ ')]
-    parts = [shlex.split(part, comments=True) for line in lines for part in line.split(' && ')]
+    parts = [shlex.split(part, comments=True) for line in lines for part in re.split(r' (?:&&|\|) ', line)]
     return [words for words in parts if words and Path(words[0]).name in ('goectp', 'aiida-goectp')]
 
 
