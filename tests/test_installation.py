@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from aiida_goectp.core.dielectric.predictions import Predictions
+from aiida_goectp.core.executable.main import main
 from tests import tiny
 
 if sys.version_info >= (3, 11):
@@ -33,7 +34,8 @@ REQUIREMENTS = ROOT / 'requirements-compute.txt'
 
 def imports_of_the_executable() -> set[str]:
     """Return the third-party packages that modules reachable from the executable import, anywhere in their files."""
-    found, pending, done = set(), ['aiida_goectp.core.executable.main'], set()
+    pending = ['aiida_goectp.core.executable.main', *(item.place.split(':')[0] for item in main.lazy_commands.values())]
+    found, done = set(), set()
     while pending:
         name = pending.pop()
         path = ROOT / name.replace('.', '/')
