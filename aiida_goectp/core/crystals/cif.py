@@ -51,7 +51,7 @@ def read_cif(name: str, stem: str, content: bytes) -> Iterator[Entry]:
     structures = [
         (title, items)
         for title, items in blocks
-        if any(tag.startswith(('_cell_length', '_atom_site_')) for tag in items)
+        if any(tag.startswith(('_cell_length', '_atom_site_')) for tag, _ in items)
     ]
     if not structures:
         text = 'no data block holds a cell and atom sites; is the file cut off, or a CIF of something else?'
@@ -60,23 +60,35 @@ def read_cif(name: str, stem: str, content: bytes) -> Iterator[Entry]:
         label = stem if len(structures) == 1 else f'{stem}@{number}'
         where = f'{name}, block data_{title}'
         try:
-            yield Entry(_crystal(label, items), {}, where)
+            yield Entry(_crystal(label, _unique(items)), {}, where)
         except CrystalError as error:
             yield Entry(Failure(label, error.code, str(error)), {}, where)
 
 
-def _items(block: gemmi.cif.Block) -> tuple[str, dict[str, list[str]]]:
-    """Return the name of a block and its items: tag in lower case, dots as underscores → values without quotes."""
-    items: dict[str, list[str]] = {}
+def _items(block: gemmi.cif.Block) -> tuple[str, list[tuple[str, list[str]]]]:
+    """Return the name of a block and its items: tag in lower case, dots as underscores, and values without quotes."""
+    items: list[tuple[str, list[str]]] = []
     item: Any
     for item in block:
         if item.pair is not None:
-            items[_tag(item.pair[0])] = [_plain(item.pair[1])]
+            items.append((_tag(item.pair[0]), [_plain(item.pair[1])]))
         elif item.loop is not None:
             width = item.loop.width()
             for column, tag in enumerate(item.loop.tags):
-                items[_tag(tag)] = [_plain(value) for value in item.loop.values[column::width]]
+                items.append((_tag(tag), [_plain(value) for value in item.loop.values[column::width]]))
     return block.name, items
+
+
+def _unique(items: list[tuple[str, list[str]]]) -> dict[str, list[str]]:
+    """Return tag → values.
+
+    :raises CrystalError: ``unreadable_file`` if a tag has two values: ``_cell.length_a`` beside ``_cell_length_a``
+    """
+    found: dict[str, list[str]] = {}
+    for tag, values in items:
+        if found.setdefault(tag, values) != values:
+            raise CrystalError('unreadable_file', f'{tag:.60} is given twice with different values; remove one')
+    return found
 
 
 def _plain(value: str) -> str:

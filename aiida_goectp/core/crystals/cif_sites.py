@@ -59,9 +59,12 @@ def _elements(items: Items) -> np.ndarray:
 
 
 def _formula_elements(items: Items) -> set[str]:
+    """Return the elements of the stated formula; none if it is not understood in full, such as NA CL."""
     text = ' '.join(items.get('_chemical_formula_sum', ())[:1])
     found = {symbol for symbol, _ in _FORMULA.findall(text)}
-    return {SYMBOLS[ATOMIC_NUMBERS[symbol]] for symbol in found if symbol in ATOMIC_NUMBERS}
+    if not found <= ATOMIC_NUMBERS.keys() or _FORMULA.sub('', text).strip():
+        return set()
+    return {SYMBOLS[ATOMIC_NUMBERS[symbol]] for symbol in found}
 
 
 def _element_of_type(name: str, formula: set[str]) -> int:
@@ -79,6 +82,11 @@ def _element_of_label(name: str, formula: set[str]) -> int:
     """Return the atomic number of a site label such as Fe1 or O1A: the letters before the first other character."""
     match = re.match(r'[A-Za-z]+', name)
     letters = match[0] if match else ''
+    if letters.upper() == 'T' and 'H' not in formula:
+        raise CrystalError(
+            'unknown_element',
+            f'the label {name!r:.40} may be tritium or a tetrahedral site; add _atom_site_type_symbol',
+        )
     if 1 <= len(letters) <= 2 and (letters in ATOMIC_NUMBERS or not formula):
         return _resolve(letters, name, formula)
     known = [

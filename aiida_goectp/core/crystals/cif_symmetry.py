@@ -45,18 +45,22 @@ _MAGNETIC_CENTRINGS = ('_space_group_symop_magn_centering_xyz',)
 _HALL = ('_space_group_name_hall', '_symmetry_space_group_name_hall')
 _SYMBOL = (
     '_space_group_name_h-m_alt',
-    '_space_group_name_h-m_ref',
-    '_space_group_name_h-m_full',
     '_space_group_name_h-m',
     '_symmetry_space_group_name_h-m',
     '_symmetry_space_group_name_h_m',
 )
+_FULL_SYMBOL = ('_space_group_name_h-m_full',)
+"""perhaps in a long form that the table of gemmi does not have"""
+_REFERENCE_SYMBOL = ('_space_group_name_h-m_ref',)
+"""names the type of the group, not its setting"""
 _NUMBER = ('_space_group_it_number', '_symmetry_int_tables_number')
 _CHOICE = ('_space_group_it_coordinate_system_code', '_space_group_coordinate_system_code')
 _OPERATION = re.compile(r'\s*[-+xyzXYZ0-9./ ]+,[-+xyzXYZ0-9./ ]+,[-+xyzXYZ0-9./ ]+\s*')
+_SETTING_CODE = re.compile(r'([12hrsz]?)(abc|ba-c|cab|-cba|bca|a-cb|-?[abc][123]?|)')
+"""origin or axes, and the permutation of axes or the unique axis with cell choice: 2, r, cab, 2bca, -b1"""
 _EXTENSIONS = {'s': '1', 'z': '2', 'h': 'H', 'r': 'R', '1': '1', '2': '2'}
 """suffix of a Hermann-Mauguin symbol: origin choice (1 or S, 2 or Z) or axes (H or R)"""
-_HARMLESS = ('_symmetry_equiv_pos_site_id', '_space_group_symop_id', '_space_group_id', '_space_group_symop_sg_id')
+_IDS = ('_symmetry_equiv_pos_site_id', '_space_group_symop_id', '_space_group_id', '_space_group_symop_sg_id')
 
 
 def symmetry_operations(items: Items, lattice: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -70,8 +74,8 @@ def symmetry_operations(items: Items, lattice: np.ndarray) -> tuple[np.ndarray, 
     :raises CrystalError: ``symmetry_mismatch`` for contradictions, for operations that do not leave the cell unchanged
         or form no group, and for symmetry that is stated but not understood
     """
-    named = _named_group(items, lattice)
     listed = _listed(items)
+    named = _named_group(items, lattice, listed is not None)
     if listed is not None:
         _check_metric(listed[0], lattice, 'the listed operations')
         _check_group(*listed)
@@ -80,7 +84,8 @@ def symmetry_operations(items: Items, lattice: np.ndarray) -> tuple[np.ndarray, 
         return listed
     if named is not None:
         return named.rotations, named.translations
-    stated = sorted(tag for tag in items if tag.startswith(('_symmetry_', '_space_group')) and tag not in _HARMLESS)
+    stated = sorted(tag for tag in items if tag.startswith(('_symmetry_', '_symop_')) or 'space_group' in tag)
+    stated = [tag for tag in stated if tag not in _IDS or len(items[tag]) > 1]
     if [tag for tag in stated if [value.lower() for value in items[tag]] != ['triclinic']]:
         raise CrystalError(
             'symmetry_mismatch',
@@ -100,17 +105,33 @@ def _values(items: Items, tags: Sequence[str]) -> list[str]:
 
 
 def _listed(items: Items) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return the operations that the block lists; the spatial parts of magnetic ones, times their centrings."""
-    texts = _values(items, _OPERATIONS)
-    if texts:
-        return _distinct(*_parse(texts))
-    texts = _values(items, _MAGNETIC)
-    if not texts:
-        return None
+    """Return the operations that the block lists; the spatial parts of magnetic ones, times their centrings.
+
+    :raises CrystalError: ``symmetry_mismatch`` if an operation is not understood, or several lists differ
+    """
+    lists = [_distinct(*_parse(texts)) for tag in _OPERATIONS if (texts := _values(items, [tag]))]
+    if texts := _values(items, _MAGNETIC):
+        lists.append(_magnetic(texts, _values(items, _MAGNETIC_CENTRINGS) or ['x,y,z,+1']))
+    if len({_operation_set(*one) for one in lists}) > 1:
+        raise CrystalError(
+            'symmetry_mismatch', 'two lists of symmetry operations contradict each other; remove the wrong one'
+        )
+    return lists[0] if lists else None
+
+
+def _magnetic(texts: Sequence[str], centrings: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     rotations, translations = _parse([_spatial_part(text) for text in texts])
-    centrings = _parse([_spatial_part(text) for text in _values(items, _MAGNETIC_CENTRINGS) or ['x,y,z,+1']])[1]
-    shifted = translations[None] + centrings[:, None]
-    return _distinct(np.tile(rotations, (len(centrings), 1, 1)), shifted.reshape(-1, 3))
+    turned, shifts = _parse([_spatial_part(text) for text in centrings])
+    if not (turned == np.eye(3)).all():
+        raise CrystalError('symmetry_mismatch', f'{", ".join(centrings):.60} are not centring translations')
+    shifted = translations[None] + shifts[:, None]
+    return _distinct(np.tile(rotations, (len(shifts), 1, 1)), shifted.reshape(-1, 3))
+
+
+def _operation_set(rotations: np.ndarray, translations: np.ndarray) -> frozenset[tuple[float, ...]]:
+    """Return operations so that two groups can be compared in any order."""
+    steps = np.mod(np.rint(translations * 24), 24)
+    return frozenset(map(tuple, np.concatenate([rotations.reshape(-1, 9), steps], axis=1).tolist()))
 
 
 def _spatial_part(text: str) -> str:
@@ -196,25 +217,16 @@ def _check_group(rotations: np.ndarray, translations: np.ndarray) -> None:
             )
 
 
-def _named_group(items: Items, lattice: np.ndarray) -> _Group | None:
-    """Return the space group in the setting that Hall symbol, Hermann-Mauguin symbol or number denote.
+def _named_group(items: Items, lattice: np.ndarray, listed: bool) -> _Group | None:
+    """Return the space group in the setting that Hall symbol, Hermann-Mauguin symbols and number denote.
 
+    :param listed: operations are listed, so that the name need not determine a single setting
     :raises CrystalError: ``symmetry_mismatch`` if they contradict each other, denote no group, or leave two origins
     """
-    hall, symbol, number = (' '.join(_values(items, tags)[:1]) for tags in (_HALL, _SYMBOL, _NUMBER))
-    choice = _EXTENSIONS.get(' '.join(_values(items, _CHOICE)[:1]).lower(), '')
-    found = {
-        text: groups(text, choice)
-        for text, groups in ((hall, _by_hall), (symbol, _by_symbol), (number, _by_number))
-        if text
-    }
+    code = '' if listed else ' '.join(_values(items, _CHOICE)[:1]).lower()
+    found = _denoted(items, code)
     if not found:
         return None
-    for text, groups in found.items():
-        if not groups:
-            raise CrystalError(
-                'symmetry_mismatch', f'{text!r:.40} denotes no space group; correct it, or list the operations'
-            )
     if len({group.number for groups in found.values() for group in groups}) > 1:
         shown = ', '.join(f'{text!r:.40} ({groups[0].number})' for text, groups in found.items())
         raise CrystalError('symmetry_mismatch', f'the space-group items contradict each other: {shown}')
@@ -222,6 +234,16 @@ def _named_group(items: Items, lattice: np.ndarray) -> _Group | None:
     fitting = [group for group in groups if _fits(group.rotations, lattice)]
     if not fitting:
         raise CrystalError('symmetry_mismatch', f'the space group {text!r} does not leave the cell unchanged')
+    if listed:
+        return fitting[0]
+    settings = [text for tag in (*_HALL, *_SYMBOL, *_FULL_SYMBOL) for text in _values(items, [tag])[:1]]
+    for other in settings:
+        if other in found and '(' not in ''.join(settings):  # only a Hall symbol denotes a shifted origin
+            allowed = {_operation_set(group.rotations, group.translations) for group in found[other]}
+            fitting = [group for group in fitting if _operation_set(group.rotations, group.translations) in allowed]
+    if not fitting:
+        shown = ', '.join(f'{item!r:.40}' for item in dict.fromkeys(settings))
+        raise CrystalError('symmetry_mismatch', f'{shown} are different settings; correct one, or list the operations')
     if len(fitting) > 1:
         raise CrystalError(
             'symmetry_mismatch',
@@ -231,7 +253,33 @@ def _named_group(items: Items, lattice: np.ndarray) -> _Group | None:
     return fitting[0]
 
 
-def _by_hall(hall: str, _: str) -> list[_Group]:
+def _denoted(items: Items, code: str) -> dict[str, list[_Group]]:
+    """Return each name or number of a space group and the settings that it may denote, the most specific first.
+
+    :param code: of the setting, as in International Tables
+    :raises CrystalError: ``symmetry_mismatch`` if one denotes no space group
+    """
+    match = _SETTING_CODE.fullmatch(code)
+    if match is None:
+        raise CrystalError('symmetry_mismatch', f'{code!r:.40} is not a setting; list the operations')
+    choice = (_EXTENSIONS.get(match[1], ''), match[2])
+    readers = ((_HALL, _by_hall), (_SYMBOL, _by_symbol), (_FULL_SYMBOL, _by_symbol), (_REFERENCE_SYMBOL, _by_symbol))
+    found: dict[str, list[_Group]] = {}
+    for tags, read in (*readers, (_NUMBER, _by_number)):
+        for text in dict.fromkeys(text for tag in tags for text in _values(items, [tag])[:1]):
+            groups = read(text, choice if tags is not _REFERENCE_SYMBOL else ('', ''))
+            if not groups and not (tags is _FULL_SYMBOL and found):
+                where = f' in the setting {code!r:.40}' if code else ''
+                raise CrystalError(
+                    'symmetry_mismatch',
+                    f'{text!r:.40} denotes no space group{where}; correct it, or list the operations',
+                )
+            if groups:
+                found.setdefault(text, groups)
+    return found
+
+
+def _by_hall(hall: str, _: tuple[str, str]) -> list[_Group]:
     import gemmi
 
     try:
@@ -241,24 +289,25 @@ def _by_hall(hall: str, _: str) -> list[_Group]:
     return [_Group(hall, _type_number(*operations), *operations)]
 
 
-def _by_number(text: str, choice: str) -> list[_Group]:
-    """Return the standard setting of a group number, or both of its origins or kinds of axes."""
+def _by_number(text: str, choice: tuple[str, str]) -> list[_Group]:
+    """Return the given or the standard setting of a group number, or both of its origins or kinds of axes."""
     import gemmi
 
     if not text.isdigit():
         return []
     settings = [setting for setting in gemmi.spacegroup_table() if setting.number == int(text)]
-    return _choose([item for item in settings if item.hm == settings[0].hm], choice)
+    standard = [item for item in settings if item.hm == settings[0].hm]
+    return _choose(settings if choice[1] and any(item.qualifier for item in settings) else standard, choice)
 
 
-def _by_symbol(symbol: str, choice: str) -> list[_Group]:
+def _by_symbol(symbol: str, choice: tuple[str, str]) -> list[_Group]:
     """Return the settings that a Hermann-Mauguin symbol may denote: one, or one for each origin or kind of axes."""
     import gemmi
 
     body = symbol.replace('_', '').strip()
     match = re.fullmatch(r'(.+?)(?:\s*:\s*|\s+)([HRSZhrsz12])', body)
     if match and (':' in body or match[2].lower() in 'hrsz'):
-        body, choice = match[1], _EXTENSIONS[match[2].lower()]
+        body, choice = match[1], (_EXTENSIONS[match[2].lower()], choice[1])
     group = gemmi.find_spacegroup_by_name(body)
     if group is None:
         return []
@@ -268,9 +317,17 @@ def _by_symbol(symbol: str, choice: str) -> list[_Group]:
     )
 
 
-def _choose(settings: list[gemmi.SpaceGroup], choice: str) -> list[_Group]:
-    """Return the settings of one origin or kind of axes if it is given, and exists."""
-    chosen = [setting for setting in settings if setting.ext == choice] or settings
+def _choose(settings: list[gemmi.SpaceGroup], choice: tuple[str, str]) -> list[_Group]:
+    """Return the settings of one origin or kind of axes if it is given and exists, with the given order of axes."""
+    import gemmi
+
+    origin, axes = choice
+    same = [setting for setting in gemmi.spacegroup_table() if settings and setting.number == settings[0].number]
+    if axes and any(setting.qualifier for setting in same):  # else all orders of axes are the same
+        # the standard order has no qualifier; a group with a single cell choice has none after its unique axis
+        names = {axes, axes.rstrip('123'), '' if axes == 'abc' else axes}
+        settings = [setting for setting in settings if setting.qualifier in names]
+    chosen = [setting for setting in settings if setting.ext == origin] or settings
     return [_group(setting) for setting in chosen]
 
 

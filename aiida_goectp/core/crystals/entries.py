@@ -61,7 +61,7 @@ def decoded(content: bytes) -> str:
     try:
         return content.decode('utf-8-sig')
     except UnicodeDecodeError:
-        return content.decode('cp1252', errors='replace')
+        return content.removeprefix(b'\xef\xbb\xbf').decode('cp1252', errors='replace')
 
 
 def scalars(values: Mapping[str, Any], leave_out: Iterable[str] = ()) -> dict[str, Any]:

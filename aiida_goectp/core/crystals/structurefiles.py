@@ -44,9 +44,13 @@ def _checked_poscar(lines: list[str]) -> list[str]:
     place = next((place for place in (5, 6) if len(lines) > place and _is_number(lines[place].split()[:1])), None)
     if place is None:
         raise CrystalError('unreadable_file', 'not a POSCAR, or cut off: no numbers of atoms on line 6 or 7')
-    counts = [word for word in lines[place].split('!')[0].split() if _is_number([word])]
+    counts = [word for word in re.split('[!#]', lines[place])[0].split() if _is_number([word])]
     row = 0 if place == 5 else 5
     symbols = re.split('[!#]', lines[row])[0].split()
+    if place == 6 and len(symbols) != len(counts):
+        raise CrystalError(
+            'unreadable_file', f'line 6 has {len(symbols)} chemical symbols, line 7 has {len(counts)} numbers of atoms'
+        )
     if place == 5 and not (len(symbols) == len(counts) and all(word in ATOMIC_NUMBERS for word in symbols)):
         raise CrystalError(
             'unknown_element',

@@ -20,7 +20,7 @@ def read_yaml(text: str, label: str) -> tuple[yaml.Node | None, Any]:
 
     :param text: the document
     :param label: name of the file, which begins error messages
-    :raises FormatError: too large, invalid, with aliases, or nested too deeply
+    :raises FormatError: too large, invalid, with aliases, a repeated key, or nested too deeply
     """
     if len(text) > _MAX_SIZE:
         raise FormatError(f'{label}: {len(text)} characters; {_MAX_SIZE} are allowed')
@@ -36,6 +36,7 @@ def read_yaml(text: str, label: str) -> tuple[yaml.Node | None, Any]:
         loader = yaml.SafeLoader(text)
         try:
             tree = loader.get_single_node()
+            _check_keys(tree, label)
             return tree, None if tree is None else loader.construct_document(tree)
         finally:
             loader.dispose()
@@ -45,3 +46,25 @@ def read_yaml(text: str, label: str) -> tuple[yaml.Node | None, Any]:
         raise
     except (ValueError, OverflowError, TypeError, RecursionError) as error:  # of dates, numbers and keys
         raise FormatError(f'{label}: invalid value in YAML ({error})') from error
+
+
+def _check_keys(node: yaml.Node | None, label: str) -> None:
+    """Refuse a repeated key: PyYAML drops all values but the last.
+
+    :raises FormatError: with the line of the repeated key
+    """
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _check_keys(item, label)
+    elif isinstance(node, yaml.MappingNode):
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            _check_keys(value, label)
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise FormatError(
+                    f'{label}:{line}: the key {key.value!r:.60} is already in line {lines[key.value]}; remove one'
+                )
+            lines[key.value] = line

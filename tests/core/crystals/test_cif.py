@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import gemmi
 import numpy as np
 import pytest
 
@@ -318,10 +319,46 @@ def test_symmetry_under_any_tag(symmetry):
         "_symmetry_space_group_name_H-M 'F m -3 m'\n_symmetry_equiv_pos_as_xyz x,y,z",
         "_symmetry_space_group_name_H-M 'F m -3 m'\n_symmetry_Int_Tables_number 221",
         '_symmetry_Int_Tables_number 231',
+        "_space_group_name_H-M_alt 'P 1'\n_symmetry_space_group_name_H-M 'F m -3 m'",
+        '_space_group_IT_number 1\n_symmetry_Int_Tables_number 225',
+        'loop_\n_space_group_symop_operation_xyz\nx,y,z\nloop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\n-x,-y,-z',
+        "_space_group_name_Hall '-P 2ac 2n'\n_space_group_name_H-M_alt 'P b n m'",
+        "_space_group_name_H-M_alt 'P n m a'\n_space_group_IT_coordinate_system_code cab",
+        '_space_group_IT_number 62\n_space_group_IT_coordinate_system_code bac',
+        '_parent_space_group.IT_number 225',
+        '_magnetic_space_group_number 225.116',
+        'loop_\n_symmetry_equiv_pos_site_id\n1\n2',
     ],
 )
 def test_symmetry_that_is_not_understood_or_contradicts_itself_is_refused(symmetry):
     assert the_failure(ROCKSALT.replace('SYMMETRY', symmetry)).code == 'symmetry_mismatch'
+
+
+def test_operations_determine_the_origin_that_a_name_leaves_open():
+    for suffix, x in ((':1', 0), (':2', 0.125)):
+        operations = '\n'.join(
+            operation.triplet() for operation in gemmi.find_spacegroup_by_name('F d -3 m' + suffix).operations()
+        )
+        listed = f"'F d -3 m'\nloop_\n_symmetry_equiv_pos_as_xyz\n{operations}"
+        (crystal,) = read(DIAMOND.replace("'F d -3 m'", listed).replace('X', str(x)))
+        assert len(crystal.atomic_numbers) == 8
+
+
+@pytest.mark.parametrize(('code', 'axis'), [('abc', 1), ('cab', 2), ('bca', 0)])
+def test_the_code_of_the_setting_permutes_the_axes(code, axis):
+    symmetry = f'_space_group_IT_number 62\n_space_group_IT_coordinate_system_code {code}'
+    site = ['0.1', '0.2', '0.4']
+    site[axis] = '0.25'  # on the mirror plane
+    text = ROCKSALT.replace('SYMMETRY', symmetry).replace('Na1 0 0 0\nCl1 0.5 0.5 0.5', f'Na1 {" ".join(site)}')
+    (crystal,) = read(text)
+    assert len(crystal.atomic_numbers) == 4
+
+
+def test_one_tag_in_two_notations_has_one_value():
+    text = ROCKSALT.replace('SYMMETRY', '_space_group.IT_number 225\n_space_group_IT_number 1')
+    assert the_failure(text).code == 'unreadable_file'
+    (crystal,) = read(text.replace('number 1\n', 'number 225\n'))
+    assert len(crystal.atomic_numbers) == 8
 
 
 MAGNETIC = """data_x
@@ -363,11 +400,18 @@ def test_magnetic_centring_multiplies_the_operations():
     assert sorted(crystal.atomic_numbers.tolist()) == [25, 25, 52, 52]
 
 
+def test_magnetic_centrings_are_translations():
+    centring = 'loop_\n_space_group_symop_magn_centering.xyz\nx,y,z,+1\n-x,-y,z+1/2,-1\n'
+    assert the_failure(MAGNETIC.replace('_cell_length_a', centring + '_cell_length_a')).code == 'symmetry_mismatch'
+
+
 @pytest.mark.parametrize('encoding', ['utf-8-sig', 'latin-1', 'cp1252'])
 def test_encodings_and_line_ends(encoding):
     text = QUARTZ.replace('data_quartz', "data_quartz\n_publ_author_name 'Müller'").replace('\n', '\r\n')
-    crystals = read_bytes('some.cif', text.encode(encoding))
-    assert len(crystals) == 1
+    content = text.encode(encoding)
+    mark = b'\xef\xbb\xbf'  # also before other bytes than UTF-8
+    for variant in (content, mark + content.removeprefix(mark)):
+        assert len(read_bytes('some.cif', variant)) == 1
 
 
 def test_operations_in_excess_are_refused():

@@ -56,7 +56,8 @@ def spellings(setting) -> dict[str, list[str]]:
         'joined': [f"_symmetry_space_group_name_H-M '{setting.hm.replace(' ', '')}'"],
         'number': [f'_space_group_IT_number {setting.number}'],
         'all': [
-            f"_space_group_name_H-M_alt '{setting.xhm()}'",
+            # without its origin: the operations determine it
+            f"_space_group_name_H-M_alt '{setting.hm}'",
             f'_space_group_IT_number {setting.number}',
             'loop_',
             tags[0],

@@ -96,6 +96,8 @@ def test_names_of_a_poscar(name):
         (POSCAR[: POSCAR.index('.5 0.5\n')], 'unreadable_file', ''),
         (POSCAR.replace('1 1', '1 999999999999'), 'unreadable_file', '1000000000000 atoms'),
         (POSCAR.replace('1 1', '-1 1'), 'unreadable_file', 'line 6'),
+        (POSCAR.replace('Mg O', 'Mg O K'), 'unreadable_file', '3 chemical symbols'),
+        (POSCAR.replace('Mg O', 'Mg'), 'unreadable_file', '1 chemical symbols'),
         (POSCAR.replace('1 1', '0 0'), 'no_atoms', ''),
         (POSCAR.replace('Mg O\n1', '1').replace('MgO', 'my best'), 'unknown_element', ''),
         (POSCAR.replace('Mg O', 'Mg Xx'), 'unknown_element', "'Xx'"),
