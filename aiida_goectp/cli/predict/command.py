@@ -47,5 +47,7 @@ def predict(sources: tuple[Any, ...], run: bool, label: str, rows: int, **values
             raise click.UsageError('--output requires --run; export the predictions when the process has finished')
         if str(output) != '-':
             check_overwrite(output, values['force'])
+            if output.exists() and any(isinstance(item, Path) and output.samefile(item) for item in sources):
+                raise click.BadParameter(f'{output} is an input; name another file', param_hint='--output')
     values['options'] = scheduler_options(values)
     launch_prediction(sources, run, label, rows, values)

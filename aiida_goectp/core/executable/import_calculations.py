@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from aiida_goectp.core.executable.options import functional_option, output_option, quiet_option
+from aiida_goectp.core.executable.output_lock import locked_output
 from aiida_goectp.core.executable.status import Status, record_errors
 from aiida_goectp.core.formats.functionals import UNKNOWN
 from aiida_goectp.core.formats.storage import replacing
@@ -39,7 +40,9 @@ def import_calculations(folders: tuple[Path, ...], output: Path, **options: Any)
     from aiida_goectp.core.datasets.calculations import import_calculations as read
     from aiida_goectp.core.formats.errors import FormatError
 
-    with record_errors(Status(None)):
+    # a dataset within the folders is that of an earlier run, not an input
+    inputs = (file for folder in folders for file in folder.rglob('*') if file.is_file() and file.suffix != '.npz')
+    with locked_output(output, inputs if output.exists() else ()), record_errors(Status(None)):
         data, report = read(
             folders, recursive=options['recursive'], functional=options['functional'] or UNKNOWN, join=options['join']
         )

@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from aiida_goectp.core.crystals.readers import SUFFIXES
 from aiida_goectp.core.executable.status import ExecutableError, classify, report_error
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.storage import writing
@@ -60,7 +59,7 @@ def _refuse_inputs(output: Path, inputs: Iterable[Path]) -> None:
     :raises ExecutableError: one is
     """
     for item in inputs:
-        files = [file for file in item.iterdir() if file.name.endswith(SUFFIXES)] if item.is_dir() else [item]
+        files = list(item.iterdir()) if item.is_dir() else [item]
         for file in files:
             for ending in _OWN:
                 own = output.with_name(output.name + ending)

@@ -18,8 +18,8 @@ __all__ = ('OUTPUT_FORMAT', 'CleanErrorsMixin', 'csv_cell', 'echo', 'json_text',
 OUTPUT_FORMAT = 'aiida_goectp.output_format'
 """key of the context of a command with the format that its options ask for, ``json`` or ``raw``"""
 
-_FORMULA = ('=', '+', '-', '@', '\t', '\r')
-"""first characters of a cell that spreadsheets execute (OWASP, CSV injection)"""
+_FORMULA = ('=', '+', '-', '@', '\uff1d', '\uff0b', '\uff0d', '\uff20')
+"""first characters of a cell that spreadsheets execute, also in their full width (OWASP, CSV injection)"""
 
 _NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?')
 
@@ -46,13 +46,14 @@ def _escaped(char: str) -> str:
 def csv_cell(value: Any) -> Any:
     """Return a cell of a CSV table: numbers unchanged, text printable and never a formula.
 
-    A text that begins with ``=``, ``+``, ``-``, ``@``, tab or carriage return, and is not a number, gets a leading
-    apostrophe, by which spreadsheets recognise text.
+    A text that begins with ``=``, ``+``, ``-`` or ``@``, perhaps after spaces, with a tab or a carriage return, and is
+    not a number, gets a leading apostrophe, by which spreadsheets recognise text.
     """
     if not isinstance(value, str):
         return value
     text = printable(value)
-    return f"'{text}" if value.startswith(_FORMULA) and not _NUMBER.fullmatch(value) else text
+    formula = value.lstrip().startswith(_FORMULA) or value.startswith(('\t', '\r'))
+    return f"'{text}" if formula and not _NUMBER.fullmatch(value) else text
 
 
 def json_text(content: Any, indent: int | None = None) -> str:

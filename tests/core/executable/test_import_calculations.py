@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 from click.testing import CliRunner
 
@@ -25,6 +26,18 @@ def test_dataset_is_written(tmp_path):
     assert Dataset.load(output).crystals.ids.tolist() == ['ibrav0', 'ibrav2', 'sno2']
     result = _invoke(FINISHED, '--output', output, '--join', '--json')
     assert json.loads(result.output)['rows'] == len(Dataset.load(output)) == 2
+
+
+def test_a_calculation_is_not_overwritten(tmp_path):
+    shutil.copytree(FINISHED, tmp_path / 'runs')
+    files = [file for file in (tmp_path / 'runs').rglob('*') if file.is_file()]
+    before = [file.read_bytes() for file in files]
+    (tmp_path / 'link.npz').symlink_to(files[0])
+    for output in (files[-1], tmp_path / 'link.npz'):
+        assert _invoke(tmp_path / 'runs', '--output', output).exit_code == 2
+    assert [file.read_bytes() for file in files] == before
+    for _ in range(2):  # a dataset of an earlier run is replaced
+        assert _invoke(tmp_path / 'runs', '--output', tmp_path / 'runs/dataset.npz').exit_code == 0
 
 
 def test_nothing_is_written_without_a_row(tmp_path):

@@ -52,6 +52,10 @@ def test_other_files_of_a_run_that_are_an_input(goectp, model, crystals, tmp_pat
     shutil.copy(tmp_path / 'crystals.npz', tmp_path / 'folder' / 'some.npz')
     result = goectp('predict', 'folder', '--model', model, '--output', 'folder/some.npz', status=2)
     assert 'folder/some.npz' in result.output
+    for name in ('POSCAR', 'some.cif.gz', 'pw.in'):  # no suffix of a structure file
+        (tmp_path / 'folder' / name).write_text('an input')
+        goectp('predict', 'folder', '--model', model, '--output', f'folder/{name}', status=2)
+        assert (tmp_path / 'folder' / name).read_text() == 'an input'
 
 
 def test_inputs_of_training_and_joining(goectp, model, tmp_path):
