@@ -66,7 +66,16 @@ def test_a_structure_and_a_folder(code, small_model, crystal_set, cif, tmp_path)
     assert 'two' in invoke('show', pk)
 
 
-@pytest.mark.parametrize('arguments', [['no-such-file.cif'], ['{empty}'], ['{crystals}', '{cif}'], ['{cif}', '{code}']])
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        ['no-such-file.cif'],
+        ['{empty}'],
+        ['{crystals}', '{cif}'],
+        ['{cif}', '{code}'],
+        ['{cif}', '--output', '{cif}', '--force'],
+    ],
+)
 def test_invalid_input_stores_nothing(code, small_model, crystals, cif, tmp_path, aiida_code_installed, arguments):
     empty = tmp_path / 'empty.cif'
     empty.write_text('data_')
