@@ -42,6 +42,11 @@ def from_ase(atoms: Atoms, id: str | None = None) -> Crystal:
     for kind, shares in atoms.info.get('occupancy', {}).items():
         if len(shares) != 1 or abs(sum(shares.values()) - 1) > 1e-3:
             raise CrystalError('partial_occupancy', f'site {kind} is occupied by {shares}; give an ordered structure')
+    occupancies = atoms.arrays.get('occupancy', np.ones(1))
+    if occupancies.dtype.kind in 'fiub' and not (np.abs(occupancies - 1.0) < 1e-3).all():
+        raise CrystalError(
+            'partial_occupancy', f'a site is occupied by {occupancies.min():g}; give an ordered structure'
+        )
     numbers = np.asarray(atoms.numbers, dtype=np.int16)
     return Crystal(
         formula(numbers) if id is None else id,

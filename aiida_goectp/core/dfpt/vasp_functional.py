@@ -49,7 +49,7 @@ _HYBRIDS = {
 """(semilocal functional, AEXX, HFSCREEN in 1/Å) → name"""
 _ORBITALS = 'spdf'
 
-_SWITCHES = ('luse_vdw', 'lthomas', 'lmodelhf')
+_SWITCHES = ('luse_vdw', 'lthomas', 'lmodelhf', 'lrhfcalc')
 _UNNAMED = (
     *('aggax', 'aggac', 'aldax', 'aldac', 'amggax', 'amggac', 'xc', 'xc_c', 'zab_vdw', 'bparam', 'cparam'),
     *('param1', 'param2', 'param3'),

@@ -163,6 +163,13 @@ def test_files_written_by_ase_are_read():
         (FRAME.replace('O 2.1 2.1 2.1', 'O 0.1 0.0 0.0'), 'atoms_too_close', '0.100 Å'),
         (FRAME.replace('O 2.1 2.1 2.1', 'O 2.1'), 'unreadable_row', ''),
         (FRAME.replace('2.1 2.1 0.0"', '0.0 2.1 2.1"'), 'bad_lattice', ''),
+        (
+            FRAME.replace('pos:R:3', 'pos:R:3:occupancy:R:1')
+            .replace('0.0\nO', '0.0 0.5\nO')
+            .replace('2.1\n', '2.1 1\n'),
+            'partial_occupancy',
+            '0.5',
+        ),
     ],
 )
 def test_an_invalid_frame_does_not_end_the_file(frame, code, named):

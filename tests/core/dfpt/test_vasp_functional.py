@@ -28,6 +28,7 @@ U = {'gga': 'pe', 'ldau': True, 'ldaul': [2, -1], 'ldauu': [5.3, 0.0], 'ldauj': 
         ({'gga': 'PS', 'lrpa': 'perhaps'}, 'unknown'),
         ({'lhfcalc': True}, 'PBE0'),
         ({'lhfcalc': True, 'hfscreen': 0.2}, 'HSE06'),
+        ({'lhfcalc': True, 'hfscreen': 0.2, 'lrhfcalc': True}, 'unknown'),
         ({'lhfcalc': True, 'hfscreen': 0.3}, 'HSE03'),
         ({'lhfcalc': True, 'hfscreen': 0.25}, 'PBE(AEXX 0.25, HFSCREEN 0.25)'),
         ({'lhfcalc': True, 'hfscreen': 0.2, 'aexx': 0.3}, 'PBE(AEXX 0.3, HFSCREEN 0.2)'),
