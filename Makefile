@@ -17,8 +17,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport AIIDA_PROFILE
 
 TORCH := torch==2.13.0
-# number of processes that run tests; each takes whole files
-WORKERS ?= 2
+# number of processes that run tests; each takes whole files. More than two cores, since tests of daemons and jobs wait
+WORKERS ?= 3
 # of make fuzz
 SECONDS ?= 600
 SEED ?= 0
