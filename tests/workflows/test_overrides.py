@@ -72,6 +72,7 @@ def test_every_protocol_is_valid(name):
         ('qe', 'scf.pw.parameters.ELECTRON', 'ELECTRONS'),
         ('qe', 'scf.pw.parameters.ELECTRONS.conv_thrr', 'conv_thr'),
         ('qe', 'ph.ph.parameters.INPUTPH.tr2_phh', 'tr2_ph'),
+        ('qe', 'ph.ph.parameters.INPUTPH.tr2', 'tr2_ph'),
         ('qe', 'ph.ph.metadata.options.with_mpi', 'withmpi'),
     ],
 )

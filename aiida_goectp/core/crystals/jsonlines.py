@@ -11,6 +11,7 @@ from aiida_goectp.core.crystals.convert import from_lists
 from aiida_goectp.core.crystals.crystalset import Crystal, Failure
 from aiida_goectp.core.crystals.entries import Entry, scalars
 from aiida_goectp.core.crystals.validation import CrystalError
+from aiida_goectp.core.formats.json_input import unique_keys
 
 __all__ = ('read_jsonlines',)
 
@@ -35,7 +36,7 @@ def read_jsonlines(name: str, stem: str, content: bytes) -> Iterator[Entry]:
         label = f'{stem}@{row}'
         row += 1
         try:
-            data = json.loads(line)
+            data = json.loads(line, object_pairs_hook=unique_keys)
         except (ValueError, RecursionError) as error:
             yield _failed(label, 'unreadable_row', name, number, f'not a JSON object, or cut off ({error})')
             continue

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiida_goectp.core.formats.errors import FormatError
 
-__all__ = ('MAX_DEPTH', 'parse_json')
+__all__ = ('MAX_DEPTH', 'parse_json', 'unique_keys')
 
 MAX_DEPTH = 64
 """of nested objects and arrays; numpy arrays have as many axes"""
@@ -21,16 +21,29 @@ def parse_json(content: str | bytes, label: str = 'JSON') -> Any:
 
     :param content: text, or bytes in UTF-8, UTF-16 or UTF-32
     :param label: begins the error message
-    :raises FormatError: not JSON, or nested deeper than :data:`MAX_DEPTH`
+    :raises FormatError: not JSON, a key that is repeated in an object, or nested deeper than :data:`MAX_DEPTH`
     """
     try:
-        value = json.loads(content)
+        value = json.loads(content, object_pairs_hook=unique_keys)
     except RecursionError as error:
         raise FormatError(f'{label}: nested deeper than {MAX_DEPTH} levels') from error
     except ValueError as error:
         raise FormatError(f'{label}: not valid JSON ({error})') from error
     _check_depth(value, label)
     return value
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object, as ``object_pairs_hook`` of :mod:`json`, which keeps the last of equal keys without a word.
+
+    :raises ValueError: a key is repeated
+    """
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f'key {name[:100]!r} stands twice in an object')
+        found[name] = value
+    return found
 
 
 def _check_depth(value: Any, label: str) -> None:

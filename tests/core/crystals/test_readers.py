@@ -124,6 +124,7 @@ def test_ids_and_texts_are_printable_and_short(tmp_path):
     ('line', 'code', 'named'),
     [
         (b'{"id": "mp-1", "latt', 'unreadable_row', ''),
+        (row().replace(b'{', b'{"lattice": 1, ', 1), 'unreadable_row', "'lattice'"),
         (b'[1, 2]', 'unreadable_row', ''),
         (b'\xff\xfe', 'unreadable_row', ''),
         (b'[' * 100_000, 'unreadable_row', ''),

@@ -19,6 +19,12 @@ def test_invalid_json_is_named(text):
         parse_json(text, 'card')
 
 
+@pytest.mark.parametrize('text', ['{"a": 1, "a": 1}', '[{"b": {"a": 1, "c": 2, "a": 3}}]'])
+def test_repeated_keys_are_refused(text):
+    with pytest.raises(FormatError, match=r"card.*'a'"):
+        parse_json(text, 'card')
+
+
 @pytest.mark.parametrize('start', ['[', '{"a":', '{"b": 1, "a": ['])
 def test_depth(start):
     end = ''.join({'[': ']', '{': '}'}[char] for char in reversed(start) if char in '[{')

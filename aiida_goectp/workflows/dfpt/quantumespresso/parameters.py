@@ -1,7 +1,9 @@
 """Check of parameters of ``pw.x`` and ``ph.x``.
 
-The programs refuse an unknown variable themselves, when the job runs. A later version may have further variables, so
-that only one which resembles a known variable is refused here, before a job is submitted.
+The programs refuse an unknown variable themselves: ``pw.x`` when it starts, ``ph.x`` only after the ground state was
+computed. Here every unknown variable of ``ph.x`` is refused before a job is submitted. The variables of ``pw.x`` are
+those that aiida-quantumespresso lists for a version that may be older than the program; therefore only a variable that
+resembles one of them is refused.
 """
 
 from __future__ import annotations
@@ -50,15 +52,17 @@ def _pw_variables() -> frozenset[str]:
 
 def pw_errors(place: str, value: Any) -> Iterator[str]:
     """Yield the errors in parameters of ``pw.x``."""
-    yield from _errors(place, value, _NAMELISTS, _pw_variables())
+    yield from _errors(place, value, _NAMELISTS, _pw_variables(), _RESEMBLANCE)
 
 
 def ph_errors(place: str, value: Any) -> Iterator[str]:
     """Yield the errors in parameters of ``ph.x``."""
-    yield from _errors(place, value, ('INPUTPH',), _INPUTPH)
+    yield from _errors(place, value, ('INPUTPH',), _INPUTPH, 0.0)
 
 
-def _errors(place: str, value: Any, namelists: Collection[str], variables: Collection[str]) -> Iterator[str]:
+def _errors(
+    place: str, value: Any, namelists: Collection[str], variables: Collection[str], resemblance: float
+) -> Iterator[str]:
     content = value.get_dict() if isinstance(value, orm.Dict) else value
     if not isinstance(content, Mapping):
         yield f'{place}: expected a mapping of namelists; found {content!r}'
@@ -72,5 +76,5 @@ def _errors(place: str, value: Any, namelists: Collection[str], variables: Colle
         else:
             for name in entries:
                 plain = str(name).partition('(')[0].strip().lower()
-                if plain not in lower and get_close_matches(plain, lower, n=1, cutoff=_RESEMBLANCE):
+                if plain not in lower and get_close_matches(plain, lower, n=1, cutoff=resemblance):
                     yield unknown_key(f'{place}.{namelist}.{name}', sorted(variables), 'variable')
