@@ -210,12 +210,8 @@ def parse_config(path: Path) -> ParsedConfig:
         raise FormatError(f'{path.name}: not a text file ({error}); give a YAML file') from error
     if not isinstance(tree, yaml.MappingNode):
         raise FormatError(f'{path.name}: no keys found; print an example with `aiida-goectp campaign template`')
-    lines: dict[str, int] = {}
-    errors = []
-    for key, line in _key_lines(tree):
-        if key in lines:  # YAML takes the last one
-            errors.append(f'{path.name}:{line}: {key}: duplicate key')
-        lines[key] = line
+    lines = dict(_key_lines(tree))
+    errors: list[str] = []
     parsed = ParsedConfig(path.name, None, frozenset(), lines, errors)
     try:
         return parsed._replace(config=CampaignConfig.model_validate(values))

@@ -127,16 +127,20 @@ def test_invalid_keys_are_named_with_line_and_hint(write, changes, key, hint):
 
 
 def test_all_invalid_keys_are_named(write):
-    text = 'pool: 1\npool: 2\nseed: x\npicking:\n  batch_size: y\n'
+    text = 'pool: 1\nseed: x\npicking:\n  batch_size: y\n'
     output = flat(invoke('campaign', 'start', write(text), status=2))
     for key in (
-        'mine.yaml:2: pool: ',
-        'mine.yaml:3: seed: ',
-        'mine.yaml:5: picking.batch_size: ',
+        'mine.yaml:2: seed: ',
+        'mine.yaml:4: picking.batch_size: ',
         ' dataset: ',
         ' engine: ',
     ):
         assert key in output
+
+
+def test_a_repeated_key_is_named(write):
+    text = 'pool: 1\nseed: 2\npool: 2\n'
+    assert "mine.yaml:3: the key 'pool'" in flat(invoke('campaign', 'start', write(text), status=2))
 
 
 @pytest.mark.parametrize('text', ['', '- 1', 'a: [', 'pool'])

@@ -121,7 +121,7 @@ def test_close_atoms_in_a_large_cell():
 def test_split_valid_keeps_order_properties_and_failures():
     rows = [rocksalt('a'), crystal_of([], id='b'), rocksalt('c'), crystal_of(TWO, numbers=[14, 0], id='d')]
     split = split_valid(
-        rows, {'gap': [1.0, 2.0, 3.0, 4.0], 'name': list('abcd')}, [Failure('z', 'unreadable_file', '')]
+        rows, {'gap': [1.0, 2.0, 3.0, 4.0], 'name': list('abcd')}, [Failure('z', 'unreadable_file', 'cut off')]
     )
     assert split.ids.tolist() == ['a', 'c']
     assert split.properties['gap'].tolist() == [1.0, 3.0]
