@@ -312,7 +312,7 @@ def test_invalid_functions_of_other_packages_are_refused(name, message):
 
 
 def test_example_of_the_manual():
-    page = (Path(__file__).parents[3] / 'docs' / 'explanation' / 'acquisition.md').read_text(encoding='utf-8')
+    page = (Path(__file__).parents[3] / 'docs' / 'howto' / 'acquisition.md').read_text(encoding='utf-8')
     names: dict = {}
     exec(page.split('```python\n')[1].split('```')[0], names)
     known = State(crystal_set(4).hashes, np.zeros(0), np.full((4, 2), np.nan), np.zeros((0, 2)))
