@@ -124,6 +124,8 @@ def _read_batch(stream: IO[bytes]) -> PredictedBatch | None:
     """Return the next batch; None at the end of the file, or if the record is incomplete."""
     try:
         length, checksum = map(int, stream.readline(64).split())
+        if length > os.fstat(stream.fileno()).st_size:  # memory is taken for it before anything is read
+            return None
         content = stream.read(length)
         if len(content) != length or zlib.crc32(content) != checksum:
             return None
