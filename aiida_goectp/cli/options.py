@@ -10,9 +10,10 @@ import click
 from aiida.cmdline.params import options
 
 from aiida_goectp.cli import echo
-from aiida_goectp.cli.params import GoectpCodeParam
+from aiida_goectp.cli.params import GoectpCodeParam, ModelParam
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.json_input import parse_json
+from aiida_goectp.core.formats.names import DEFAULT_MODEL
 from aiida_goectp.core.formats.terminal import OUTPUT_FORMAT, write_bytes
 
 __all__ = (
@@ -20,6 +21,7 @@ __all__ = (
     'FORCE',
     'JSON',
     'LABEL',
+    'MODEL',
     'OUTPUT',
     'PROTOCOL',
     'QUEUE',
@@ -59,6 +61,13 @@ RAW = click.option(
     expose_value=False,
     callback=_set_format,
     help='Print only the cells of tables, separated by tabs, messages to stderr.',
+)
+MODEL = click.option(
+    '--model',
+    type=ModelParam(),
+    default=DEFAULT_MODEL,
+    show_default=True,
+    help='Model node, shipped model or model file.',
 )
 LABEL = click.option('--label', default='', help='Label of the new node.')
 OUTPUT = options.OverridableOption(

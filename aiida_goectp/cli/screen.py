@@ -7,9 +7,9 @@ from typing import Any
 import click
 from aiida.cmdline.utils import decorators
 
-from aiida_goectp.cli.options import job_options, scheduler_options
-from aiida_goectp.cli.params import CRYSTALS, ElementsParam, ModelParam, complete_merit
-from aiida_goectp.core.formats.names import DEFAULT_MODEL, MIN_STABILITY
+from aiida_goectp.cli.options import MODEL, job_options, scheduler_options
+from aiida_goectp.cli.params import CRYSTALS, ElementsParam, complete_merit
+from aiida_goectp.core.formats.names import MIN_STABILITY
 
 __all__ = ('screen',)
 
@@ -38,13 +38,7 @@ _OVERRIDES = (
 
 @click.command()
 @click.argument('crystals', required=False, type=CRYSTALS)
-@click.option(
-    '--model',
-    type=ModelParam(),
-    default=DEFAULT_MODEL,
-    show_default=True,
-    help='Model node, shipped model or model file.',
-)
+@MODEL
 @click.option('--min-gap', type=float, help='Minimum band gap in eV (column band_gap).')
 @click.option('--max-gap', type=float, help='Maximum band gap in eV.')
 @click.option('--max-hull', type=float, help='Maximum energy above the convex hull in eV/atom (column e_above_hull).')

@@ -44,15 +44,17 @@ def session_class() -> type[requests.Session]:
     from requests.adapters import HTTPAdapter
     from urllib3.util import Retry
 
-    class Patient(Retry):
+    class BoundedRetry(Retry):
         def get_retry_after(self, response: Any) -> float | None:
-            asked = super().get_retry_after(response)
-            return None if asked is None else min(asked, MAX_WAIT)
+            seconds = super().get_retry_after(response)
+            return None if seconds is None else min(seconds, MAX_WAIT)
 
     class Session(requests.Session):
         def __init__(self) -> None:
             super().__init__()
-            retries = Patient(_ATTEMPTS, connect=2, backoff_factor=1, status_forcelist=_BUSY, allowed_methods=['GET'])
+            retries = BoundedRetry(
+                _ATTEMPTS, connect=2, backoff_factor=1, status_forcelist=_BUSY, allowed_methods=['GET']
+            )
             for scheme in ('http://', 'https://'):
                 self.mount(scheme, HTTPAdapter(max_retries=retries))
             self.stream = True  # the content is read by the hook

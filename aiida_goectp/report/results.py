@@ -240,7 +240,7 @@ def _model_of(predictions: Any) -> Any:
 
 
 def _ranking_of(selection: orm.List) -> Any:
-    """Return the node of the ranking or picks from which a selection was made, None if there is none."""
+    """Return the node of the ranking or picks from which a selection was made, or None."""
     creator: Any = selection.creator
     while creator is not None and 'selection' in creator.inputs:
         creator = creator.inputs.selection.creator

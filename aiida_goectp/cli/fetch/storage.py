@@ -1,4 +1,4 @@
-"""Options of all databases, and the storage of what was downloaded."""
+"""Options of all databases, and the storage of downloads."""
 
 from __future__ import annotations
 

@@ -8,22 +8,15 @@ from typing import Any
 import click
 from aiida.cmdline.utils import decorators
 
-from aiida_goectp.cli.options import FORCE, ROWS, check_overwrite, job_options, scheduler_options
-from aiida_goectp.cli.params import CrystalsOrPathParam, ModelParam
-from aiida_goectp.core.formats.names import DEFAULT_MODEL
+from aiida_goectp.cli.options import FORCE, MODEL, ROWS, check_overwrite, job_options, scheduler_options
+from aiida_goectp.cli.params import CrystalsOrPathParam
 
 __all__ = ('predict',)
 
 
 @click.command()
 @click.argument('sources', nargs=-1, required=True, metavar='FILE|FOLDER|NODE...', type=CrystalsOrPathParam())
-@click.option(
-    '--model',
-    type=ModelParam(),
-    default=DEFAULT_MODEL,
-    show_default=True,
-    help='Model node, shipped model or model file.',
-)
+@MODEL
 @click.option('--recursive', is_flag=True, help='Read also files in subfolders.')
 @click.option('--phonons', is_flag=True, default=None, help='Also predict phonons at Γ; some kilobytes a crystal.')
 @click.option(

@@ -13,7 +13,7 @@ from aiida_goectp.core.crystals.entries import Entry, scalars
 from aiida_goectp.core.crystals.validation import CrystalError
 from aiida_goectp.core.formats.json_input import unique_keys
 
-__all__ = ('read_jsonlines',)
+__all__ = ('numbered_lines', 'read_jsonlines')
 
 _OWN = ('id', 'lattice', 'species', 'frac_coords')
 
@@ -29,12 +29,7 @@ def read_jsonlines(name: str, stem: str, content: bytes) -> Iterator[Entry]:
     :param stem: stem of the file name, for ids
     :param content: content of the file
     """
-    row = 0
-    for number, line in enumerate(io.BytesIO(content), start=1):
-        if not line.strip():
-            continue
-        label = f'{stem}@{row}'
-        row += 1
+    for number, label, line in numbered_lines(stem, content):
         try:
             data = json.loads(line, object_pairs_hook=unique_keys)
         except (ValueError, RecursionError) as error:
@@ -48,6 +43,18 @@ def read_jsonlines(name: str, stem: str, content: bytes) -> Iterator[Entry]:
             yield _failed(label, error.code, name, number, str(error))
         except RecursionError:
             yield _failed(label, 'unreadable_row', name, number, 'nested too deeply')
+
+
+def numbered_lines(stem: str, content: bytes) -> Iterator[tuple[int, str, bytes]]:
+    """Yield number, default id and content of each line that is not blank.
+
+    :param stem: stem of the file name; the ids are ``STEM@0``, ``STEM@1`` …
+    """
+    row = 0
+    for number, line in enumerate(io.BytesIO(content), start=1):
+        if line.strip():
+            yield number, f'{stem}@{row}', line
+            row += 1
 
 
 def _failed(label: str, code: str, name: str, line: int, text: str) -> Entry:

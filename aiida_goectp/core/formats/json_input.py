@@ -41,7 +41,7 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise ValueError(f'key {name[:100]!r} stands twice in an object')
+            raise ValueError(f'duplicate key {name[:100]!r} in an object')
         found[name] = value
     return found
 

@@ -43,7 +43,9 @@ def read_phonopy(name: str, stem: str, content: bytes) -> Iterator[Entry]:
 def _crystal(stem: str, text: str) -> Crystal:
     cell = next((found for key in _CELLS if (found := _section(text, key)) is not None), None)
     if not isinstance(cell, dict) or not isinstance(points := cell.get('points'), list):
-        raise CrystalError('unreadable_file', f'no {" or ".join(_CELLS)} with lattice and points; is it of phonopy?')
+        raise CrystalError(
+            'unreadable_file', f'no {" or ".join(_CELLS)} with lattice and points; expected a file of phonopy'
+        )
     for number, point in enumerate(points, start=1):
         if not isinstance(point, dict) or not {'symbol', 'coordinates'} <= point.keys():
             raise CrystalError('unreadable_file', f'point {number} lacks symbol or coordinates')

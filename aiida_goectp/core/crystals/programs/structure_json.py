@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 
 from aiida_goectp.core.crystals.crystalset import Failure
 from aiida_goectp.core.crystals.entries import Entry, failed
+from aiida_goectp.core.crystals.jsonlines import numbered_lines
 from aiida_goectp.core.crystals.programs.ase_rows import is_ase_json, read_ase_json
 from aiida_goectp.core.crystals.programs.pymatgen_json import read_structures_of
 from aiida_goectp.core.crystals.validation import CrystalError
@@ -44,12 +44,8 @@ def read_structure_lines(name: str, stem: str, content: bytes) -> Iterator[Entry
     :param stem: stem of the file name, for ids
     :param content: content of the file
     """
-    row = 0
-    for number, line in enumerate(io.BytesIO(content), start=1):
-        if not line.strip():
-            continue
-        where, label = f'{name}, line {number}', f'{stem}@{row}'
-        row += 1
+    for number, label, line in numbered_lines(stem, content):
+        where = f'{name}, line {number}'
         try:
             entries = list(read_structures_of(where, label, parse_json(line, 'the line')))
             if not entries:
