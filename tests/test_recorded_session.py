@@ -23,5 +23,8 @@ def test_outputs(tmp_path):
         before, now = ' '.join(expected).split(), ' '.join(found).split()
         assert len(before) == len(now), (command, found)
         assert [pair for pair in zip(before, now, strict=True) if not same(*pair)] == [], command
+    # the daemon of this profile does not run, which is no failure
+    checks = ' '.join(output_of('aiida-goectp doctor --no-prediction --raw', tmp_path, environment)).split()
+    assert (checks.count('failed'), checks.count('warning')) == (0, 3)
     for name in ('gap.svg', 'elements.svg', 'report.html', 'graph.svg', 'ranking.csv', 'first.aiida'):
         assert (tmp_path / name).stat().st_size > 500, name

@@ -84,6 +84,8 @@ def _broker() -> Check:
     if profile.process_control_backend is None:
         remedy = 'verdi profile configure-rabbitmq, if jobs are to run in the daemon'
         return Check('broker', WARNING, 'none: --submit and campaigns in the daemon do not work; --run does', remedy)
+    if profile.process_control_backend == 'core.zeromq' and not get_daemon_client().is_daemon_running:
+        return Check('broker', WARNING, 'core.zeromq, not running: the daemon starts it', 'verdi daemon start')
     try:
         get_manager().get_communicator()
     except Exception as error:  # connection errors of kiwipy, aio-pika and the operating system
