@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ from aiida_goectp.core.crystals.convert import from_lists
 from aiida_goectp.core.crystals.crystalset import Crystal, Failure
 from aiida_goectp.core.crystals.entries import Entry, scalars
 from aiida_goectp.core.crystals.validation import CrystalError
-from aiida_goectp.core.formats.json_input import unique_keys
+from aiida_goectp.core.formats.json_input import load_json
 
 __all__ = ('numbered_lines', 'read_jsonlines')
 
@@ -31,7 +30,7 @@ def read_jsonlines(name: str, stem: str, content: bytes) -> Iterator[Entry]:
     """
     for number, label, line in numbered_lines(stem, content):
         try:
-            data = json.loads(line, object_pairs_hook=unique_keys)
+            data = load_json(line)
         except (ValueError, RecursionError) as error:
             yield _failed(label, 'unreadable_row', name, number, f'not a JSON object, or cut off ({error})')
             continue

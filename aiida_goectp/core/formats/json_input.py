@@ -6,14 +6,18 @@ Parsed JSON takes at most about 30 times the memory of its text (``[],[],…``).
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 from aiida_goectp.core.formats.errors import FormatError
 
-__all__ = ('MAX_DEPTH', 'parse_json', 'unique_keys')
+__all__ = ('MAX_DEPTH', 'load_json', 'parse_json')
 
 MAX_DEPTH = 64
 """of nested objects and arrays; numpy arrays have as many axes"""
+_MAX_RECURSION = 10_000
+"""levels that the parser may enter. Libraries raise the limit of Python beyond what the stack holds, such as symfc, which
+phonopy imports, to 100,000; then deeply nested JSON ends the process by a segmentation fault"""
 
 
 def parse_json(content: str | bytes, label: str = 'JSON') -> Any:
@@ -24,7 +28,7 @@ def parse_json(content: str | bytes, label: str = 'JSON') -> Any:
     :raises FormatError: not JSON, a key that is repeated in an object, or nested deeper than :data:`MAX_DEPTH`
     """
     try:
-        value = json.loads(content, object_pairs_hook=unique_keys)
+        value = load_json(content)
     except RecursionError as error:
         raise FormatError(f'{label}: nested deeper than {MAX_DEPTH} levels') from error
     except ValueError as error:
@@ -33,8 +37,24 @@ def parse_json(content: str | bytes, label: str = 'JSON') -> Any:
     return value
 
 
-def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object, as ``object_pairs_hook`` of :mod:`json`, which keeps the last of equal keys without a word.
+def load_json(content: str | bytes) -> Any:
+    """Return the content of a JSON text of any depth that the stack holds.
+
+    :raises ValueError: not JSON, or a key is repeated in an object
+    :raises RecursionError: nested too deeply
+    """
+    limit = sys.getrecursionlimit()
+    if limit <= _MAX_RECURSION:
+        return json.loads(content, object_pairs_hook=_unique_keys)
+    sys.setrecursionlimit(_MAX_RECURSION)
+    try:
+        return json.loads(content, object_pairs_hook=_unique_keys)
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object; :mod:`json` keeps the last of equal keys without a word.
 
     :raises ValueError: a key is repeated
     """

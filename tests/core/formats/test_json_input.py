@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from aiida_goectp.core.formats.errors import FormatError
@@ -33,3 +35,15 @@ def test_depth(start):
     for deeper in (levels + 1, 500, 100_000):
         with pytest.raises(FormatError, match='deeper than 64'):
             parse_json(start * deeper + '1' + end * deeper)
+
+
+def test_depth_when_a_library_has_raised_the_limit_of_recursion():
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(100_000)  # as the import of symfc does
+    try:
+        for text in ('[' * 100_000, '{"a":' * 100_000):
+            with pytest.raises(FormatError, match='deeper than 64'):
+                parse_json(text)
+        assert sys.getrecursionlimit() == 100_000
+    finally:
+        sys.setrecursionlimit(before)
