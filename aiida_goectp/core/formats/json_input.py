@@ -16,8 +16,8 @@ __all__ = ('MAX_DEPTH', 'load_json', 'parse_json')
 MAX_DEPTH = 64
 """of nested objects and arrays; numpy arrays have as many axes"""
 _MAX_RECURSION = 10_000
-"""levels that the parser may enter. Libraries raise the limit of Python beyond what the stack holds, such as symfc, which
-phonopy imports, to 100,000; then deeply nested JSON ends the process by a segmentation fault"""
+"""levels that the parser may enter. Libraries raise the limit of Python beyond what the stack holds:
+symfc, which phonopy imports, sets 100,000, with which deeply nested JSON ends the process by a segmentation fault"""
 
 
 def parse_json(content: str | bytes, label: str = 'JSON') -> Any:
