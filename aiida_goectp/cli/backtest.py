@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aiida_goectp.cli import echo
+from aiida_goectp.cli.options import JSON, RAW
 from aiida_goectp.cli.params import FILE, DatasetOrFileParam, FunctionalParam, complete_merit
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ _ONE = click.IntRange(min=1)
 @click.option('--device', default='auto', show_default=True, help='Device: auto, cpu, cuda or cuda:N.')
 @click.option('--processes', type=_ONE, default=1, show_default=True, help='Number of seeds to run in parallel.')
 @click.option('--quiet', is_flag=True, help='Print no progress.')
+@JSON
+@RAW
 def backtest(dataset: Any, output: Path, model: str | None, processes: int, quiet: bool, **values: Any) -> None:
     """Run campaigns on DATASET, whose labels are hidden.
 
@@ -74,6 +77,7 @@ def backtest(dataset: Any, output: Path, model: str | None, processes: int, quie
     from aiida_goectp.cli.views.backtests import discovery_table, report_progress
     from aiida_goectp.core.datasets.dataset import Dataset
     from aiida_goectp.core.figures import discovery_figure, save_figure
+    from aiida_goectp.core.formats.json_input import parse_json
     from aiida_goectp.core.formats.model_card import model_hash, resolve_model
     from aiida_goectp.core.formats.text_tables import show_table
     from aiida_goectp.core.selection.backtest import BacktestStore, make_hidden_pool, run_backtest
@@ -102,7 +106,10 @@ def backtest(dataset: Any, output: Path, model: str | None, processes: int, quie
             summaries = run_backtest(pool, surrogate, settings, store, **options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    show_table(discovery_table(summaries, candidates, settings.budget))
+    if echo.output_format() == 'json':
+        echo.echo_json(parse_json(store.results.read_bytes()))
+    else:
+        show_table(discovery_table(summaries, candidates, settings.budget))
     title = f'{settings.figure_of_merit}, {settings.start} labels at the start'
     figure = save_figure(discovery_figure(summaries, candidates, title), output / 'discovery.png')
     echo.echo_success(f'wrote {store.results} and {figure}')

@@ -38,6 +38,7 @@ def dataset() -> None:
 @click.option('--split-file', type=FILE, help='JSON file of splits: splits → name → train, validation, test → ids.')
 @LABEL
 @JSON
+@RAW
 @decorators.with_dbenv()
 def dataset_import(file: Path, functional: str | None, split_file: Path | None, label: str) -> None:
     """Import a dataset from FILE and evaluate the gates.
@@ -61,6 +62,7 @@ def dataset_import(file: Path, functional: str | None, split_file: Path | None, 
 @click.argument('nodes', nargs=-1, required=True, type=NodeParam())
 @LABEL
 @JSON
+@RAW
 @decorators.with_dbenv()
 def dataset_from_dielectric(nodes: tuple[Any, ...], label: str) -> None:
     """Create a dataset of computed dielectric tensors.
@@ -90,6 +92,7 @@ def dataset_from_dielectric(nodes: tuple[Any, ...], label: str) -> None:
 @ROWS
 @LABEL
 @JSON
+@RAW
 @decorators.with_dbenv()
 def dataset_import_calculations(folders: tuple[Path, ...], label: str, **values: Any) -> None:
     """Import finished DFPT calculations, one row each.
@@ -105,7 +108,7 @@ def dataset_import_calculations(folders: tuple[Path, ...], label: str, **values:
     from aiida_goectp.calculations.datasets import calculation_inputs, import_calculations
     from aiida_goectp.cli.files import calculations_of_group
     from aiida_goectp.cli.views.datasets import show_calculations
-    from aiida_goectp.cli.views.node_content import node_identity
+    from aiida_goectp.cli.views.node_content import print_identity
     from aiida_goectp.core.dfpt.collect import collect_calculations
 
     if bool(folders) == bool(values['group']):
@@ -126,9 +129,8 @@ def dataset_import_calculations(folders: tuple[Path, ...], label: str, **values:
     result = import_calculations(**inputs)
     node, report = result['dataset'], result['report'].get_dict()
     node.label = label
-    if echo.output_format() == 'json':
-        echo.echo_json({**node_identity(node), **report})
-    else:
+    print_identity(node, **report)
+    if echo.output_format() != 'json':
         show_calculations(report, values['rows'])
     if not len(node):
         echo.echo_critical(f'no calculation gives a row, see the reasons; the node is {node.pk}')
@@ -160,6 +162,7 @@ def _calculations_in(folders: tuple[Path, ...], recursive: bool) -> Any:
 )
 @LABEL
 @JSON
+@RAW
 @decorators.with_dbenv()
 def dataset_join(datasets: tuple[Any, ...], tolerance: float | None, newcomers: str | None, label: str) -> None:
     """Join DATASETS into one without duplicate crystals.
@@ -177,7 +180,7 @@ def dataset_join(datasets: tuple[Any, ...], tolerance: float | None, newcomers: 
     if newcomers is not None:
         inputs['newcomers'] = orm.Str(newcomers)
     node = _create(join_datasets, inputs, label)
-    if echo.output_format() is None:
+    if echo.output_format() != 'json':
         show_node(node.creator.outputs.report, 20)
 
 
@@ -202,6 +205,7 @@ def dataset_join(datasets: tuple[Any, ...], tolerance: float | None, newcomers: 
 @click.option('--split-file', type=FILE, help='Add the splits of this JSON file instead.')
 @LABEL
 @JSON
+@RAW
 @decorators.with_dbenv()
 def dataset_split(node: Any, label: str, split_file: Path | None, **values: Any) -> None:
     """Create a dataset with an additional split.
@@ -266,16 +270,15 @@ def _create(process: Callable[..., Any], inputs: dict[str, Any], label: str) -> 
 
     :raises click.UsageError: invalid inputs; nothing is stored
     """
+    from aiida_goectp.cli.views.node_content import print_identity
+
     try:
         result = process(**inputs)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     node = result['dataset'] if isinstance(result, dict) else result
     node.label = label
-    if echo.output_format() == 'json':
-        from aiida_goectp.cli.views.node_content import node_identity
-
-        echo.echo_json({**node_identity(node), 'summary': dict(node.base.attributes.all)})
+    print_identity(node, summary=dict(node.base.attributes.all))
     _show_created(node)
     if failures := node.base.attributes.get('failures'):
         echo.echo_warning(f'{failures} rows are not valid crystals; see the reasons with `aiida-goectp show {node.pk}`')

@@ -10,7 +10,8 @@ from aiida.cmdline.groups import VerdiCommandGroup
 from aiida.cmdline.utils import echo as verdi
 
 from aiida_goectp.core.formats import terminal
-from aiida_goectp.core.formats.terminal import OUTPUT_FORMAT, CleanErrorsMixin, json_text, printable
+from aiida_goectp.core.formats.output_format import output_format
+from aiida_goectp.core.formats.terminal import CleanErrorsMixin, json_text, printable
 
 __all__ = (
     'CommandGroup',
@@ -49,13 +50,6 @@ def _explain_missing_profile(record: logging.LogRecord) -> bool:
             'Elsewhere create a profile: verdi presto'
         )
     return True
-
-
-def output_format() -> str | None:
-    """Return ``json`` or ``raw`` if that option is given; then standard output contains data only."""
-    context = click.get_current_context(silent=True)
-    found: str | None = None if context is None else context.meta.get(OUTPUT_FORMAT)
-    return found
 
 
 def echo(text: object = '', *, keep: str = '') -> None:

@@ -10,7 +10,7 @@ import click
 from aiida.cmdline.utils import decorators
 
 from aiida_goectp.cli import echo
-from aiida_goectp.cli.options import LABEL
+from aiida_goectp.cli.options import JSON, LABEL, RAW
 from aiida_goectp.cli.params import FILE
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ _TABLE = ('id_column', 'ignore_unknown', 'missing', 'text')
     help='Column of the table that is text, also if entries are numbers; may be given several times.',
 )
 @LABEL
+@JSON
+@RAW
 @decorators.with_dbenv()
 def import_(
     paths: tuple[Path, ...],
@@ -87,10 +89,13 @@ def report_import(node: Any, left_out: Sequence[LeftOutFile], report: TableRepor
     :param report: what the table of properties contributed
     :param label: of the node
     """
-    from aiida_goectp.cli.views.crystals import show_import
+    from aiida_goectp.cli.views.crystals import import_content, show_import
+    from aiida_goectp.cli.views.node_content import print_identity
 
     node.label = label
-    show_import(node, left_out, report)
+    print_identity(node, **import_content(node, left_out, report))
+    if echo.output_format() != 'json':
+        show_import(node, left_out, report)
     if len(node) == 0:
         echo.echo_critical(f'no crystal could be read, see the table above; the node is {node.pk}')
     echo.echo_success(f'crystals node {node.pk}: {len(node)} crystals, {len(node.crystals.failures)} failures')

@@ -11,7 +11,7 @@ from aiida.engine.daemon.client import get_daemon_client
 
 from aiida_goectp.cli import echo
 from aiida_goectp.cli.doctor.codes import code_errors, codes_in
-from aiida_goectp.cli.views.node_content import node_identity
+from aiida_goectp.cli.views.node_content import print_identity
 from aiida_goectp.cli.views.nodes import print_node
 from aiida_goectp.cli.views.progress import run_and_report
 from aiida_goectp.workflows.aiida_private import builder_inputs
@@ -67,8 +67,7 @@ def submit(builder: Any, status_command: str = 'aiida-goectp show') -> None:
     """
     require_daemon()
     node = engine.submit(builder)
-    if echo.output_format() == 'json':
-        echo.echo_json(node_identity(node))
+    print_identity(node)
     echo.echo_success(f'submitted {node.process_label}<{node.pk}>; see its progress with `{status_command} {node.pk}`')
 
 

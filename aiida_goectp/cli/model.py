@@ -12,7 +12,7 @@ from aiida.cmdline.utils import decorators
 
 from aiida_goectp.cli import echo
 from aiida_goectp.cli.options import FORCE, JSON, OUTPUT, RAW, write_output
-from aiida_goectp.cli.params import FILE, TENSOR_PART, ModelOrNameParam
+from aiida_goectp.cli.params import FILE, TENSOR_PART, ModelOrPathParam
 
 if TYPE_CHECKING:
     from aiida_goectp.cli.views.models import ModelEntry
@@ -34,11 +34,11 @@ def model_list() -> None:
     from aiida.orm import QueryBuilder
 
     from aiida_goectp.cli.views.models import ModelEntry, model_table
-    from aiida_goectp.core.formats.model_card import shipped_models
+    from aiida_goectp.core.formats.model_card import resolve_model, shipped_models
     from aiida_goectp.core.formats.text_tables import show_table
     from aiida_goectp.data.model import ModelData
 
-    models = {entry.content_hash: entry for entry in map(_shipped, shipped_models())}
+    models = {entry.content_hash: entry for entry in map(_entry_of_file, map(resolve_model, shipped_models()))}
     stored = QueryBuilder().append(ModelData).order_by({ModelData: {'id': 'asc'}}).all(flat=True)
     for node in stored:
         entry = models.get(node.content_hash, ModelEntry(node.card, node.content_hash))
@@ -54,28 +54,30 @@ def model_list() -> None:
         echo.echo('shipped models are stored when first used, or with `aiida-goectp model install NAME`')
 
 
-def _shipped(name: str) -> ModelEntry:
+def _entry_of_file(path: Path) -> ModelEntry:
     from aiida_goectp.cli.views.models import ModelEntry
-    from aiida_goectp.core.formats.model_card import model_hash, read_card, resolve_model
+    from aiida_goectp.core.formats.model_card import model_hash, read_card, resolve_model, shipped_models
 
-    path = resolve_model(name)
-    return ModelEntry(read_card(path), model_hash(path), ships=True)
+    ships = path in map(resolve_model, shipped_models())
+    return ModelEntry(read_card(path), model_hash(path), ships=ships)
 
 
 @model.command('show')
-@click.argument('which', metavar='MODEL', type=ModelOrNameParam())
+@click.argument('which', metavar='MODEL', type=ModelOrPathParam())
 @JSON
+@RAW
 @decorators.with_dbenv()
 def model_show(which: Any) -> None:
     """Print the model card of MODEL.
 
-    The card contains training data, settings, metrics and calibration. MODEL is a node, or the name of a shipped model.
+    The card contains training data, settings, metrics and calibration. MODEL is a node, the name of a shipped model, or
+    a model file.
     """
     from aiida_goectp.cli.views.models import ModelEntry, show_card
     from aiida_goectp.data.model import ModelData
 
-    if isinstance(which, str):
-        entry = _shipped(which)
+    if isinstance(which, Path):
+        entry = _entry_of_file(which)
         node = ModelData.find(entry.content_hash)
         entry = entry._replace(pks=[node.pk] if node is not None and node.pk else [])
     else:
@@ -94,6 +96,8 @@ def _plain(entry: ModelEntry) -> dict[str, Any]:
 
 @model.command('install')
 @click.argument('names', nargs=-1, metavar='[NAME]...')
+@JSON
+@RAW
 @decorators.with_dbenv()
 def model_install(names: tuple[str, ...]) -> None:
     """Store shipped models in the profile.
@@ -109,8 +113,10 @@ def model_install(names: tuple[str, ...]) -> None:
             'file with `aiida-goectp model import FILE`',
             param_hint='NAME',
         )
-    for name in names or shipped_models():
-        _store(resolve_model(name))
+    from aiida_goectp.cli.views.node_content import node_identity, print_items
+
+    nodes = [_store(resolve_model(name)) for name in names or shipped_models()]
+    print_items([{**node_identity(node), 'hash': node.content_hash} for node in nodes])
 
 
 @model.command('import')
@@ -121,6 +127,8 @@ def model_install(names: tuple[str, ...]) -> None:
     help='PATH is a checkpoint of the published GoeCTP code, trained on this tensor.',
 )
 @click.option('--name', help='Name of the model from a published checkpoint.  [default: name of the file]')
+@JSON
+@RAW
 @decorators.with_dbenv()
 def model_import(path: Path, target: str | None, name: str | None) -> None:
     """Store the model file PATH.
@@ -135,7 +143,7 @@ def model_import(path: Path, target: str | None, name: str | None) -> None:
             if name is not None:
                 raise click.UsageError('--name requires --target; a model file contains its name')
             _refuse_checkpoint(path)
-            _store(path)
+            _print_stored(path)
             return
         from aiida_goectp.core.network.imports import import_published
 
@@ -143,7 +151,7 @@ def model_import(path: Path, target: str | None, name: str | None) -> None:
             converted = Path(folder) / 'model.safetensors'
             import_published(path, converted, target, name or path.stem)
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            _store(converted, f'imported from the checkpoint {path.name}, sha256 {digest}')
+            _print_stored(converted, f'imported from the checkpoint {path.name}, sha256 {digest}')
     except FormatError as error:
         raise click.BadParameter(str(error), param_hint='PATH') from error
 
@@ -162,36 +170,42 @@ def _refuse_checkpoint(path: Path) -> None:
         )
 
 
-def _store(path: Path, description: str = '') -> None:
-    """Store a model file unless it is stored, and report the node."""
+def _print_stored(path: Path, description: str = '') -> None:
+    from aiida_goectp.cli.views.node_content import print_identity
+
+    node = _store(path, description)
+    print_identity(node, hash=node.content_hash)
+
+
+def _store(path: Path, description: str = '') -> Any:
+    """Store a model file unless it is stored, report the node, and return it."""
     from aiida_goectp.core.formats.model_card import model_hash
     from aiida_goectp.data.model import ModelData
 
     stored = ModelData.find(model_hash(path))
     if stored is not None:
         echo.echo_report(f'model node {stored.pk} is already stored: {stored.card.name}, {stored.content_hash[:10]}')
-        return
+        return stored
     node = ModelData(path)
     node.description = description
     node.store()
     echo.echo_success(f'model node {node.pk}: {node.card.name}, {node.content_hash[:10]}')
+    return node
 
 
 @model.command('export')
-@click.argument('which', metavar='MODEL', type=ModelOrNameParam())
+@click.argument('which', metavar='MODEL', type=ModelOrPathParam())
 @OUTPUT(help='File to write; - is standard output.  [default: NAME.safetensors]')
 @FORCE
 @decorators.with_dbenv()
 def model_export(which: Any, output: Path | None, force: bool) -> None:
     """Write MODEL to a file.
 
-    `goectp predict --model FILE` and `aiida-goectp model import` read the file. MODEL is a node, or the name of a
-    shipped model.
+    `goectp predict --model FILE` and `aiida-goectp model import` read the file. MODEL is a node, the name of a shipped
+    model, or a model file.
     """
-    from aiida_goectp.core.formats.model_card import resolve_model
-
-    if isinstance(which, str):
-        name, content = which, resolve_model(which).read_bytes()
+    if isinstance(which, Path):
+        name, content = which.stem, which.read_bytes()
     else:
         name, content = which.card.name, which.content
     # the name in a card may contain path separators

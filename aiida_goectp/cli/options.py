@@ -14,7 +14,8 @@ from aiida_goectp.cli.params import GoectpCodeParam, ModelParam
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.json_input import parse_json
 from aiida_goectp.core.formats.names import DEFAULT_MODEL
-from aiida_goectp.core.formats.terminal import OUTPUT_FORMAT, write_bytes
+from aiida_goectp.core.formats.output_format import RAW, json_option
+from aiida_goectp.core.formats.terminal import write_bytes
 
 __all__ = (
     'ACCOUNT',
@@ -43,25 +44,7 @@ ROWS = click.option(
 )
 
 
-def _set_format(context: click.Context, parameter: click.Parameter, value: bool) -> None:
-    name = str(parameter.name)
-    if not value:
-        return
-    if context.meta.get(OUTPUT_FORMAT, name) != name:
-        raise click.UsageError('give either --json or --raw')
-    context.meta[OUTPUT_FORMAT] = name
-
-
-JSON = click.option(
-    '--json', is_flag=True, expose_value=False, callback=_set_format, help='Print all data as JSON, messages to stderr.'
-)
-RAW = click.option(
-    '--raw',
-    is_flag=True,
-    expose_value=False,
-    callback=_set_format,
-    help='Print only the cells of tables, separated by tabs, messages to stderr.',
-)
+JSON = json_option('Print all data as JSON, messages to stderr.')
 MODEL = click.option(
     '--model',
     type=ModelParam(),

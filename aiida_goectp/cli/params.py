@@ -26,7 +26,7 @@ __all__ = (
     'ElementsParam',
     'FunctionalParam',
     'GoectpCodeParam',
-    'ModelOrNameParam',
+    'ModelOrPathParam',
     'ModelParam',
     'NodeOrPathParam',
     'NodeParam',
@@ -211,14 +211,24 @@ class GoectpCodeParam(CodeParamType):
         return code
 
 
-class ModelOrNameParam(_ModelNodeParam):
-    """PK, UUID or label of a model node, or the name of a shipped model, which is not stored."""
+class ModelOrPathParam(_ModelNodeParam):
+    """PK, UUID or label of a model node, the name of a shipped model, or a model file; the latter are not stored."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the node, or the name of a shipped model."""
-        from aiida_goectp.core.formats.model_card import shipped_models
+        """Return the node, or the path of a valid model file."""
+        from aiida_goectp.core.formats.errors import FormatError
+        from aiida_goectp.core.formats.model_card import read_card, resolve_model, shipped_models
 
-        return value if value in shipped_models() else super().convert(value, param, ctx)
+        if isinstance(value, Path):
+            return value
+        if not isinstance(value, str) or not (value in shipped_models() or Path(value).is_file()):
+            return super().convert(value, param, ctx)
+        try:
+            path = resolve_model(value)
+            read_card(path)
+        except FormatError as error:
+            raise click.BadParameter(str(error), ctx, param) from error
+        return path
 
 
 class ModelParam(_ModelNodeParam):

@@ -49,6 +49,10 @@ def test_table_results_and_figure_of_a_resumed_backtest(data):
     again = invoke(data, '--acquisition', 'greedy', '--acquisition', 'random')
     assert again.exit_code == 0, again.output
     assert 'resuming' in again.output
+    printed = invoke(data, '--acquisition', 'greedy', '--quiet', '--json')
+    assert json.loads(printed.stdout) == json.loads((data / 'out' / 'results.json').read_text())
+    raw = [line.split('\t') for line in invoke(data, '--acquisition', 'greedy', '--raw').stdout.splitlines()]
+    assert [line[0] for line in raw] == ['greedy', 'random', 'perfect']
     other = invoke(data, '--acquisition', 'greedy', '--top-k', '6')
     assert other.exit_code == 2
     assert str(data / 'out') in flat(other.output)

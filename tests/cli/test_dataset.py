@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from aiida import orm
 from aiida.common.links import LinkType
+from click.testing import CliRunner
 from plumpy import ProcessState
 
+from aiida_goectp.cli import main
 from aiida_goectp.cli.data import data_goectp
 from aiida_goectp.cli.queries import latest_node
 from aiida_goectp.core.datasets.dataset import Dataset
@@ -41,6 +43,9 @@ def test_import_split_show_export(tmp_path):
     invoke('dataset', 'split', node.pk, '--kind', 'formula', '--seed', 3)
     split = latest_node('goectp.dataset')
     assert set(split.splits) == {'mine', 'formula-3'}
+    raw = CliRunner().invoke(main, ['dataset', 'split', str(node.pk), '--label', 'tabs', '--raw']).stdout
+    assert raw.split('\t')[0] == str(latest_node('goectp.dataset').pk)
+    assert raw.rstrip('\n').split('\t')[2:] == ['DatasetData', 'tabs']
     invoke('dataset', 'split', node.pk, '--name', 'half', '--fractions', 0.5, 0.25, 0.25)
     assert latest_node('goectp.dataset').splits['half'] == {'train': 10, 'validation': 5, 'test': 5}
     for output in (invoke('dataset', 'show', split.pk), invoke('show', split.pk)):

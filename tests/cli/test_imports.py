@@ -1,10 +1,14 @@
 """``aiida-goectp import``."""
 
+import json
+
 import numpy as np
 import pytest
 from aiida import orm
 from aiida.tools.archive import create_archive
+from click.testing import CliRunner
 
+from aiida_goectp.cli import main
 from aiida_goectp.cli.queries import latest_node
 from aiida_goectp.data.crystals import structure_from_crystal
 from tests.calculations.test_structures import CIF
@@ -112,6 +116,23 @@ def test_what_is_left_out_is_listed(tmp_path):
         assert any(line.startswith(text) for line in lines), text
     invoke('import', folder, '--recursive')
     assert list(latest_node('goectp.crystals').crystals.ids) == ['a', 'b', 'd', 'x']
+
+
+def test_import_as_json_and_as_tabs(tmp_path):
+    for name, text in (('a.cif', CIF), ('cut.cif', CIF[:120]), ('notes.txt', 'x'), ('a.cif.lock', '')):
+        (tmp_path / name).write_text(text)
+    printed = {
+        option: CliRunner().invoke(main, ['import', str(tmp_path), '--label', 'mine', option]).stdout
+        for option in ('--json', '--raw')
+    }
+    found = json.loads(printed['--json'])
+    assert (found['label'], found['crystals'], found['property_table']) == ('mine', 1, None)
+    assert [failure['id'] for failure in found['failures']] == ['cut']
+    assert [item['reason'] for item in found['left_out']] == ['run_file', 'unknown_kind']
+    lines = [line.split('\t') for line in printed['--raw'].splitlines()]
+    node = latest_node('goectp.crystals')
+    assert lines[0] == [str(node.pk), node.uuid, 'CrystalsData', 'mine']
+    assert ['crystals', '', '1', ''] in lines
 
 
 def test_poscar_files_take_the_name_of_their_folder(tmp_path, monkeypatch):

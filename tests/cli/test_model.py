@@ -75,6 +75,27 @@ def test_show_does_not_store_a_shipped_model():
     assert 'no-such' in invoke('show', 'no-such', status=2)
 
 
+def test_show_and_export_take_a_file(write_model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write_model('single')
+    shown = json.loads(invoke('show', path, '--json'))
+    assert (shown['hash'], shown['pks'], shown['shipped']) == (model_hash(path), [], False)
+    invoke('export', path, '-o', 'copy.safetensors')
+    assert (tmp_path / 'copy.safetensors').read_bytes() == path.read_bytes()
+    assert ModelData.collection.all() == []
+    (tmp_path / 'text.safetensors').write_text('no model')
+    assert 'text.safetensors' in flat(invoke('show', 'text.safetensors', status=2))
+
+
+def test_import_as_json_and_as_tabs(write_model):
+    path = write_model('single')
+    found = json.loads(CliRunner().invoke(main, ['model', 'import', str(path), '--json']).stdout)
+    (node,) = ModelData.collection.all()
+    assert (found['pk'], found['hash']) == (node.pk, node.content_hash)
+    line = CliRunner().invoke(main, ['model', 'import', str(path), '--raw']).stdout
+    assert line.rstrip('\n').split('\t') == [str(node.pk), node.uuid, 'ModelData', node.label]
+
+
 def test_card_without_uncertainty(write_model):
     node = ModelData.get_or_create(write_model('single'))
     assert 'uncertainty: not calibrated, no standard deviations' in invoke('show', node.pk)
@@ -167,4 +188,6 @@ def test_models_as_json(aiida_profile):
     shipped = [entry for entry in json.loads(result.stdout) if entry['shipped']]
     assert 'goectp' in {entry['card']['name'] for entry in shipped}
     shown = json.loads(CliRunner().invoke(main, ['model', 'show', 'goectp', '--json']).stdout)
+    raw = CliRunner().invoke(main, ['model', 'show', 'goectp', '--raw']).stdout
+    assert raw.split('\t')[0] == 'goectp'
     assert shown in shipped

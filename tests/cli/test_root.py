@@ -9,8 +9,26 @@ import pytest
 
 from aiida_goectp.cli import main
 from aiida_goectp.cli.data import data_goectp
+from aiida_goectp.core.executable.main import main as goectp
 from tests.cli.runner import invoke
 
+WITHOUT_DATA = {
+    main: {
+        'setup dfpt',
+        'dataset export',
+        'plot',
+        'report',
+        'graph',
+        'phonons phonopy',
+        'model export',
+        'campaign export',
+        'campaign stop',
+        'campaign template',
+    },
+    data_goectp: {f'{kind} export' for kind in data_goectp.commands},
+    goectp: {'train', 'join'},
+}
+"""commands that write files or change something, and print messages only"""
 HEAVY = ('torch', 'pymatgen', 'ase', 'numba', 'numpy', 'rich', 'aiida.orm', 'sqlalchemy')
 
 
@@ -27,6 +45,16 @@ def commands(command, path=()):
 def test_help_of_each_command(path, command):
     assert command.get_short_help_str(limit=60).rstrip('.') == command.help.splitlines()[0].rstrip('.')
     assert 'Usage: ' in invoke(*path, '--help')
+
+
+@pytest.mark.parametrize('root', WITHOUT_DATA, ids=['aiida-goectp', 'verdi data goectp', 'goectp'])
+def test_commands_that_print_data_have_json_and_raw(root):
+    missing = {
+        ' '.join(path)
+        for path, item in commands(root)
+        if not isinstance(item, click.Group) and not {'--json', '--raw'} <= {o for p in item.params for o in p.opts}
+    }
+    assert missing == WITHOUT_DATA[root]
 
 
 @pytest.mark.parametrize('command', [main, data_goectp], ids=lambda command: command.name)

@@ -45,6 +45,7 @@ def campaign_template() -> None:
 @click.option('--label', help='Label of the work chain.  [default: label in CONFIG]')
 @run_or_submit(False)
 @JSON
+@RAW
 @decorators.with_dbenv()
 def campaign_start(config: Path, dry_run: bool, label: str | None, run: bool) -> None:
     """Start the campaign that the file CONFIG describes.
@@ -55,10 +56,14 @@ def campaign_start(config: Path, dry_run: bool, label: str | None, run: bool) ->
     from aiida_goectp.cli.campaign.plan import plan_of_file
     from aiida_goectp.cli.campaign.plan_text import plan_items, plan_text
     from aiida_goectp.cli.jobs import require_daemon
+    from aiida_goectp.core.formats.text_tables import make_table, show_table
 
     plan = plan_of_file(config)
     if dry_run and echo.output_format() == 'json':
         echo.echo_json(plan_items(plan))
+        return
+    if dry_run and echo.output_format() == 'raw':
+        show_table(make_table('Campaign', ['item', 'value'], plan_items(plan).items()))
         return
     if dry_run:
         echo.echo_success(f'{config.name} is valid; nothing is stored or started. The campaign:')
@@ -110,6 +115,7 @@ def _print_report(node: Any, rows: int) -> None:
     help='Number of latest campaigns, without CAMPAIGN.',
 )
 @JSON
+@RAW
 @decorators.with_dbenv()
 def campaign_status(campaign: Any, number: int) -> None:
     """Print the status of CAMPAIGN in one line.
@@ -122,10 +128,10 @@ def campaign_status(campaign: Any, number: int) -> None:
     nodes = [_checked(campaign)] if campaign is not None else latest_campaigns(number)
     if not nodes:
         raise click.UsageError('no campaign is stored; start one with `aiida-goectp campaign start`')
-    if echo.output_format() == 'json':
-        from aiida_goectp.cli.views.node_content import node_identity
+    if echo.output_format() is not None:
+        from aiida_goectp.cli.views.node_content import node_identity, print_items
 
-        echo.echo_json([{**node_identity(node), 'status': status_line(node)} for node in nodes])
+        print_items([{**node_identity(node), 'status': status_line(node)} for node in nodes])
         return
     for node in nodes:
         echo.echo(status_line(node))
@@ -186,6 +192,8 @@ def campaign_stop(campaign: Any) -> None:
 )
 @click.option('--label', help='Label of the new work chain.  [default: label of CAMPAIGN]')
 @run_or_submit(False)
+@JSON
+@RAW
 @decorators.with_dbenv()
 def campaign_extend(campaign: Any, rules: tuple[str, ...], label: str | None, run: bool, **bounds: Any) -> None:
     """Continue CAMPAIGN, which has ended, with changed stop rules.

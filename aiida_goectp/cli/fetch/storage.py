@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aiida_goectp.cli import echo
-from aiida_goectp.cli.options import LABEL
+from aiida_goectp.cli.options import JSON, LABEL, RAW
 
 if TYPE_CHECKING:
     from aiida_goectp.databases.download import Download
@@ -48,6 +48,8 @@ def download_options(column: str) -> Callable[[Callable[..., Any]], Callable[...
         ),
         click.option('-q', '--quiet', is_flag=True, help='Show no progress.'),
         LABEL,
+        JSON,
+        RAW,
     )
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ import click
 from aiida.cmdline.utils import decorators
 
 from aiida_goectp.cli import echo
-from aiida_goectp.cli.options import FORCE, RAW, ROWS, check_overwrite, write_output
+from aiida_goectp.cli.options import FORCE, JSON, RAW, ROWS, check_overwrite, write_output
 from aiida_goectp.cli.params import NodeParam
 
 if TYPE_CHECKING:
@@ -57,19 +57,24 @@ def _with_suffix(known: tuple[str, ...]) -> Any:
     help='Cartesian direction of q → 0: show also the frequencies with the macroscopic field (LO-TO splitting).',
 )
 @ROWS
+@JSON
 @RAW
 @decorators.with_dbenv()
 def show(node: Any, which: str | None, direction: tuple[float, float, float] | None, rows: int) -> None:
     """Print the optical modes and the Born charges."""
     import numpy as np
 
-    from aiida_goectp.cli.phonons.sources import phonon_source
+    from aiida_goectp.cli.phonons.sources import phonon_source, phonons_content
     from aiida_goectp.cli.phonons.tables import show_phonons
 
     along = None if direction is None else np.array(direction)
     if along is not None and not (np.isfinite(along).all() and along.any()):
         raise click.BadParameter(f'{direction}: expected three finite numbers, not all zero', param_hint='--direction')
-    show_phonons(phonon_source(node, which), along, rows)
+    source = phonon_source(node, which)
+    if echo.output_format() == 'json':
+        echo.echo_json(phonons_content(source, along))
+    else:
+        show_phonons(source, along, rows)
 
 
 @phonons.command('phonopy')
@@ -137,6 +142,8 @@ def phonopy(node: Any, which: str | None, output: Path | None, force: bool) -> N
     help='File of the figure: .svg, .png or .pdf.',
 )
 @FORCE
+@JSON
+@RAW
 @decorators.with_dbenv()
 def infrared(
     node: Any, which: str | None, output: Path | None, figure: Path | None, force: bool, **values: Any
@@ -150,6 +157,7 @@ def infrared(
     from aiida_goectp.cli.phonons.tables import spectra_table
     from aiida_goectp.core.dielectric.infrared import default_range, infrared_spectra
     from aiida_goectp.core.figures import infrared_figure, save_figure
+    from aiida_goectp.core.formats.json_input import parse_json
     from aiida_goectp.core.formats.text_tables import show_table
 
     for path, hint in ((output, '--output'), (figure, '--figure')):
@@ -161,7 +169,10 @@ def infrared(
     if not 0 <= low < high < float('inf'):
         raise click.BadParameter(f'{low:g} {high:g}: expected 0 ≤ LOW < HIGH', param_hint='--range')
     spectra = infrared_spectra(cells, np.linspace(low, high, values['points']), values['damping'])
-    show_table(spectra_table(spectra))
+    if echo.output_format() == 'json':
+        echo.echo_json(parse_json(spectra.json()))
+    else:
+        show_table(spectra_table(spectra))
     for label, source in sources.items():
         imaginary = source.cell.modes().frequencies < 0
         if imaginary.any():

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
 from aiida import orm
 from aiida.common.links import LinkType
 
+from aiida_goectp.cli.views.dataset_exports import to_json_value
+from aiida_goectp.cli.views.node_content import node_identity
+from aiida_goectp.core.crystals.elements import symbols_of
 from aiida_goectp.core.dielectric.gamma_phonons import PhononCell
-from aiida_goectp.core.dielectric.predictions import Predictions
+from aiida_goectp.core.dielectric.predictions import Predictions, flag_names
 from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.data.predictions import PredictionsData
 
-__all__ = ('PhononSource', 'phonon_source')
+__all__ = ('PhononSource', 'phonon_source', 'phonons_content')
 
 _NEAREST = 3
 """number of ids in the error about an unknown one"""
@@ -62,6 +65,31 @@ def phonon_source(node: orm.Node, which: str | None, hint: str = 'ID') -> Phonon
         f'node {node.pk} is a {type(node).__name__}; expected predictions, a dielectric response, or a process with '
         'one of these as output'
     )
+
+
+def phonons_content(source: PhononSource, direction: np.ndarray | None) -> dict[str, Any]:
+    """Return primitive cell, Born charges and modes as plain data, in the units of :class:`PhononCell`.
+
+    :param direction: (3,) Cartesian, of q → 0 with the macroscopic field, or None
+    """
+    cell, row = source.cell, source.prediction
+    modes = cell.modes()
+    return {
+        **node_identity(source.node),
+        'id': source.id,
+        'source': source.label,
+        'lattice': cell.lattice.tolist(),
+        'species': symbols_of(cell.atomic_numbers),
+        'frac_coords': cell.fractional_positions.tolist(),
+        'electronic': cell.electronic.tolist(),
+        'born_charges': cell.born_charges.tolist(),
+        'frequencies': modes.frequencies.tolist(),
+        'infrared_active': modes.active.tolist(),
+        'contributions': [to_json_value(tensor) for tensor in modes.contributions],
+        'longitudinal': None if direction is None else cell.longitudinal(direction).tolist(),
+        'stability': None if row is None else to_json_value(row.stability[0]),
+        'flags': [] if row is None else list(flag_names(row.flags[0])),
+    }
 
 
 def _output(process: orm.ProcessNode, which: str | None) -> PredictionsData | DielectricData:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from rich.table import Table
@@ -16,7 +17,7 @@ from aiida_goectp.core.formats.text_tables import make_table, show_table, table_
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.report.words import spaced
 
-__all__ = ('crystals_table', 'failure_table', 'show_import')
+__all__ = ('crystals_table', 'failure_table', 'import_content', 'show_import')
 
 _MAX_COLUMNS = 6
 """property columns in a table"""
@@ -24,6 +25,7 @@ _MAX_COLUMNS = 6
 _LEFT_OUT = {
     LeftOut.UNKNOWN_KIND: 'unknown kind of file',
     LeftOut.HIDDEN: 'hidden',
+    LeftOut.RUN_FILE: 'status, lock or partial file of a run of goectp',
     LeftOut.SUBFOLDER: 'subfolder, read it with --recursive',
 }
 
@@ -66,6 +68,21 @@ def show_import(node: CrystalsData, left_out: Sequence[LeftOutFile], report: Tab
         kind = 'text' if node.crystals.properties[name].dtype.kind == 'U' else 'numbers'
         lines.append(['property', f'{name}: {kind}', _present(node.crystals.properties[name]), ''])
     show_table(make_table('Import', ['', 'reason', 'number', 'first'], lines, 2))
+
+
+def import_content(node: CrystalsData, left_out: Sequence[LeftOutFile], report: TableReport | None) -> dict[str, Any]:
+    """Return what was read and left out as plain data.
+
+    :param left_out: files and folders that were not read
+    :param report: what the table of properties contributed
+    """
+    return {
+        'crystals': len(node),
+        'columns': list(node.columns),
+        'failures': [failure._asdict() for failure in node.crystals.failures],
+        'left_out': [{'path': str(item.path), 'reason': item.reason.value} for item in left_out],
+        'property_table': None if report is None else report._asdict(),
+    }
 
 
 def _counted(what: str, items: Sequence[tuple[str, str]]) -> list[list[object]]:

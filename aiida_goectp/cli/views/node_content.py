@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
 from aiida import orm
 from aiida.common.links import LinkType
 
+from aiida_goectp.cli import echo
 from aiida_goectp.cli.views.exports import exported_rows
+from aiida_goectp.core.formats.text_tables import make_table, show_table
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.dielectric import DielectricData
@@ -18,7 +21,7 @@ from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.data.ranking import RankingData
 from aiida_goectp.data.table import TableData
 
-__all__ = ('node_content', 'node_identity')
+__all__ = ('node_content', 'node_identity', 'print_identity', 'print_items')
 
 _TABLES = (CrystalsData, DatasetData, PredictionsData, RankingData, PicksData, DielectricData)
 
@@ -30,6 +33,25 @@ def node_identity(node: orm.Node) -> dict[str, Any]:
     """Return PK, UUID, type and label of a node."""
     kind = node.process_label if isinstance(node, orm.ProcessNode) else type(node).__name__
     return {'pk': node.pk, 'uuid': node.uuid, 'type': kind, 'label': node.label}
+
+
+def print_identity(node: orm.Node, **more: Any) -> None:
+    """Print what identifies a new node, with ``--json`` and ``--raw``; otherwise the command prints a message.
+
+    :param more: further content for JSON
+    """
+    if echo.output_format() == 'json':
+        echo.echo_json({**node_identity(node), **more})
+    elif echo.output_format() == 'raw':
+        print_items([node_identity(node)])
+
+
+def print_items(items: Sequence[dict[str, Any]]) -> None:
+    """Print plain objects, with ``--json`` as a list, with ``--raw`` as a line each; nothing without these options."""
+    if echo.output_format() == 'json':
+        echo.echo_json(list(items))
+    elif echo.output_format() == 'raw':
+        show_table(make_table('', list(items[0]), [[str(value) for value in item.values()] for item in items]))
 
 
 def node_content(node: Any) -> dict[str, Any]:

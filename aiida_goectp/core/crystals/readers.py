@@ -52,6 +52,7 @@ from aiida_goectp.core.crystals.programs.phonopy_yaml import read_phonopy
 from aiida_goectp.core.crystals.programs.structure_json import read_structure_json, read_structure_lines
 from aiida_goectp.core.crystals.structurefiles import read_extxyz, read_poscar
 from aiida_goectp.core.formats.errors import FormatError
+from aiida_goectp.core.formats.storage import RUN_ENDINGS
 
 __all__ = (
     'SUFFIXES',
@@ -82,6 +83,7 @@ class LeftOut(Enum):
     UNKNOWN_KIND = 'unknown_kind'
     HIDDEN = 'hidden'
     SUBFOLDER = 'subfolder'
+    RUN_FILE = 'run_file'
 
 
 class LeftOutFile(NamedTuple):
@@ -162,6 +164,9 @@ _NAMED: dict[str, _Reader] = {
 
 _BARE = re.compile(rf'({"|".join(_NAMED)})(\.gz)?', re.IGNORECASE)
 
+_OF_A_RUN = re.compile(rf'({"|".join(map(re.escape, RUN_ENDINGS))})(\.old)?$|\.writing$')
+"""names of files that goectp writes beside its output, possibly within the folder that it reads"""
+
 SUFFIXES = tuple(_READERS)
 """suffixes of supported files, in addition to the names that all crystals share"""
 
@@ -174,7 +179,8 @@ _KNOWN = (
 def read_structures(paths: Sequence[str | Path], recursive: bool = False) -> CrystalSet:
     """Read structure files and folders of structure files into one set, in the given order.
 
-    Files of a folder are read sorted by name, without hidden files and files of other formats. The id of a crystal is
+    Files of a folder are read sorted by name, without hidden files, files of other formats, and the status, lock and
+    partial files of a run of goectp. The id of a crystal is
     the stem of its file, the name of the folder for files called POSCAR, CONTCAR, pw.in and the like, with ``@0``,
     ``@1``, … if the file contains several (the number of the row in a database of ASE), or the ``id`` of a JSON line or
     of an object of pymatgen; repeated ids get ``#2``, ``#3``, …. Scalars of JSON lines, of extended XYZ frames, of
@@ -239,6 +245,8 @@ def _list_folder(path: Path, recursive: bool) -> Listing:
             inner = _list_folder(item, recursive)
             files += inner.files
             left_out += inner.left_out
+        elif item.is_file() and _OF_A_RUN.search(item.name):
+            left_out.append(LeftOutFile(item, LeftOut.RUN_FILE))
         elif item.is_file() and _reader(item.name)[0] is not None:
             files.append(item)
         else:

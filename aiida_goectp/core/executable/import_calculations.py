@@ -11,6 +11,7 @@ from aiida_goectp.core.executable.options import functional_option, output_optio
 from aiida_goectp.core.executable.output_lock import locked_output
 from aiida_goectp.core.executable.status import Status, record_errors
 from aiida_goectp.core.formats.functionals import UNKNOWN
+from aiida_goectp.core.formats.output_format import RAW, json_option, output_format
 from aiida_goectp.core.formats.storage import replacing
 from aiida_goectp.core.formats.terminal import echo, json_text
 
@@ -27,7 +28,8 @@ __all__ = ('import_calculations',)
 )
 @functional_option('calculations whose files')
 @click.option('--join', is_flag=True, help='Keep equal crystals of one functional once.')
-@click.option('--json', 'as_json', is_flag=True, help='Print the report as one JSON object.')
+@json_option('Print the report as one JSON object.')
+@RAW
 @quiet_option
 def import_calculations(folders: tuple[Path, ...], output: Path, **options: Any) -> None:
     """Make a dataset of the finished DFPT calculations in FOLDERs, one row a calculation.
@@ -46,15 +48,17 @@ def import_calculations(folders: tuple[Path, ...], output: Path, **options: Any)
         data, report = read(
             folders, recursive=options['recursive'], functional=options['functional'] or UNKNOWN, join=options['join']
         )
-        if options['as_json']:
+        if output_format() == 'json':
             echo(json_text(report))
+        elif output_format() == 'raw':
+            _echo_raw(report)
         elif not options['quiet']:
             _echo_report(report)
         if not len(data):
             raise FormatError(f'{", ".join(map(str, folders))}: no calculation gives a row; the reasons are above')
         with replacing(output) as stream:
             data.save(stream)
-        if not options['quiet'] and not options['as_json']:
+        if not options['quiet'] and output_format() is None:
             echo(f'{output}: {report["rows"]} rows, {report["trainable"]} trainable')
 
 
@@ -67,3 +71,17 @@ def _echo_report(report: dict[str, Any]) -> None:
     for item in report['duplicates']:
         what = 'left out, equal to' if report['joined'] else 'the same crystal as'
         echo(f'{item["other"]}: {what} {item["kept"]}')
+
+
+def _echo_raw(report: dict[str, Any]) -> None:
+    """Print one line a calculation: imported, refused or duplicate, and its values."""
+    from aiida_goectp.core.formats.text_tables import make_table, show_table
+
+    names = {
+        'imported': ('id', 'program', 'functional', 'label', 'reason'),
+        'refused': ('code', 'message'),
+        'duplicates': ('other', 'kept'),
+    }
+    for kind, columns in names.items():
+        lines = [[kind, *(item[name] for name in columns)] for item in report[kind]]
+        show_table(make_table(kind, ['', *columns], lines))

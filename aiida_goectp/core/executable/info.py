@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -11,40 +12,53 @@ from aiida_goectp.core.executable.options import complete_model
 from aiida_goectp.core.executable.status import ExecutableError, report_error
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.model_card import ModelCard, model_hash, read_card, resolve_model, shipped_models
+from aiida_goectp.core.formats.output_format import RAW, json_option, output_format
 from aiida_goectp.core.formats.terminal import echo, json_text
 
 __all__ = ('info',)
 
+_ALIGNED = ('hash', 'backbone', 'functional', 'elements', 'licence', 'citation', 'notes')
+"""labels whose contents are printed in one column"""
+
 
 @click.command()
 @click.argument('model', required=False, shell_complete=complete_model)
-@click.option('--json', 'as_json', is_flag=True, help='Print the whole card as one JSON object.')
-def info(model: str | None, as_json: bool) -> None:
+@json_option('Print the whole card as one JSON object.')
+@RAW
+def info(model: str | None) -> None:
     """Describe a MODEL (a file, or the name of a shipped model); without one, list the shipped models."""
     if model is None:
-        for name in shipped_models():
-            echo(name)
+        echo(json_text(list(shipped_models())) if output_format() == 'json' else '\n'.join(shipped_models()), keep='\n')
         return
     try:
         path = resolve_model(model)
         card = read_card(path)
     except FormatError as error:
         report_error(ExecutableError('bad_model', str(error)))
-    if as_json:
+    if output_format() == 'json':
         echo(json_text({'hash': model_hash(path), **card.model_dump()}))
-        return
-    echo(f'{card.name}: preset {card.preset}, targets {", ".join(card.targets)}, {card.members} member(s)')
-    echo(f'hash        {model_hash(path)}')
+    elif output_format() == 'raw':
+        for label, content in _lines(card, model_hash(path)):
+            echo(f'{label}\t{" ".join(content.split())}', keep='\t')
+    else:
+        for label, content in _lines(card, model_hash(path)):
+            echo(f'{label:<11} {content}' if label in _ALIGNED else f'{label}: {content}', keep='\n')
+
+
+def _lines(card: ModelCard, digest: str) -> Iterator[tuple[str, str]]:
+    """Yield what is printed about a model, as label and content."""
+    yield card.name, f'preset {card.preset}, targets {", ".join(card.targets)}, {card.members} member(s)'
+    yield 'hash', digest
     for backbone in _backbones(card):
-        echo(f'backbone    {backbone}')
-    echo(f'functional  {card.functional}')
-    echo(f'elements    {len(card.elements)} in the training set')
+        yield 'backbone', backbone
+    yield 'functional', card.functional
+    yield 'elements', f'{len(card.elements)} in the training set'
     for part, targets in card.metrics.items():
         for target, metrics in (targets if isinstance(targets, dict) else {'': targets}).items():
-            echo(f'{part} {target}: {_format_metrics(metrics)}'.replace(' :', ':'))
+            yield f'{part} {target}'.strip(), _format_metrics(metrics)
     for label, content in (('licence', card.licence), ('citation', card.citation), ('notes', card.notes)):
         if content:
-            echo(f'{label:<11} {content}', keep='\n')
+            yield label, content
 
 
 def _backbones(card: ModelCard) -> list[str]:

@@ -13,15 +13,13 @@ from typing import IO
 
 from aiida_goectp.core.executable.status import ExecutableError, classify, report_error
 from aiida_goectp.core.formats.errors import FormatError
-from aiida_goectp.core.formats.storage import writing
+from aiida_goectp.core.formats.storage import RUN_ENDINGS, writing
 from aiida_goectp.core.formats.terminal import echo
 
 __all__ = ('LOCKED_OUTPUT', 'locked_output')
 
 LOCKED_OUTPUT = 'GOECTP_LOCKED_OUTPUT'
 """environment variable with the output whose lock the process holds that launches this one"""
-_OWN = ('', '.partial', '.state', '.status.json', '.log.jsonl', '.lock')
-"""endings, after the name of the output, of the files that a run writes"""
 
 
 @contextmanager
@@ -60,8 +58,10 @@ def _refuse_inputs(output: Path, inputs: Iterable[Path]) -> None:
     """
     for item in inputs:
         files = list(item.iterdir()) if item.is_dir() else [item]
+        # the further files of a run are left out of a folder by their names
+        endings = ('',) if item.is_dir() else ('', *RUN_ENDINGS)
         for file in files:
-            for ending in _OWN:
+            for ending in endings:
                 own = output.with_name(output.name + ending)
                 if own.exists() and file.exists() and own.samefile(file):
                     raise ExecutableError('bad_input', f'{own} is the input {file}; name another file with --output')

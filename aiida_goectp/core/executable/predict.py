@@ -36,6 +36,7 @@ from aiida_goectp.core.executable.status import ExecutableError, Status, record_
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.model_card import read_card, resolve_model
 from aiida_goectp.core.formats.names import DEFAULT_MODEL
+from aiida_goectp.core.formats.output_format import RAW, json_option, output_format
 from aiida_goectp.core.formats.terminal import echo, write_bytes
 from aiida_goectp.core.learning import testing_hooks
 from aiida_goectp.core.learning.results import PredictedBatch, collect
@@ -87,7 +88,8 @@ def _number_or_auto(context: click.Context, parameter: click.Parameter, value: s
 @click.option(
     '--phonons', is_flag=True, help='Also Born charges, force constants and modes at Γ; some kilobytes a crystal.'
 )
-@click.option('--json', 'as_json', is_flag=True, help='Print one JSON object a line.')
+@json_option('Print one JSON object a line.')
+@RAW
 @time_limit_option
 @resume_option('OUTPUT.partial')
 @quiet_option
@@ -102,8 +104,8 @@ def predict(source: Path, output: Path | None, **options: Any) -> None:
     Exit status: 0 finished (failed rows included), 2 bad input or model, 3 no such device, 4 out of memory, 73 output
     cannot be written, 75 interrupted. After 73 and 75 the same command resumes.
     """
-    if options['as_json'] and output == STANDARD_OUTPUT:
-        raise click.UsageError('--json and --output - both write to standard output; give one of them')
+    if output_format() and output == STANDARD_OUTPUT:
+        raise click.UsageError(f'--{output_format()} and --output - both write to standard output; give one of them')
     options['to_stdout'], output = output == STANDARD_OUTPUT, None if output == STANDARD_OUTPUT else output
     stop = StopSignal(options['time_limit'])
     status = Status(Path(f'{output}.status.json') if output else None)
@@ -209,9 +211,11 @@ def _write(
         buffer = io.BytesIO()
         predictions.save(buffer)
         write_bytes(buffer.getvalue())
-    elif options['as_json']:
+    elif output_format() == 'json':
         for line in json_lines(crystals, predictions):
             echo(line)
+    elif output_format() == 'raw':
+        _print_table(crystals, predictions, options['rows'])
     elif output is None and rows == 1:
         echo(text(crystals, predictions), keep='\n')
     elif output is None:
@@ -230,5 +234,5 @@ def _print_table(crystals: CrystalSet, predictions: Predictions, rows: int) -> N
     formulas = {key: formula(crystal.atomic_numbers) for key, crystal in shown}
     show_table(predictions_table(predictions, rows, formulas))
     if len(unstable := predictions.ids[:rows][predictions.unstable[:rows]]):
-        echo(f'{", ".join(unstable)}: {NO_STATIC_PERMITTIVITY}')
+        echo(f'{", ".join(unstable)}: {NO_STATIC_PERMITTIVITY}', err=output_format() == 'raw')
     echo('whole tensors: --json prints them, --output writes them to a file', err=True)

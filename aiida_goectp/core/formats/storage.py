@@ -9,7 +9,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-__all__ = ('StorageError', 'is_storage_error', 'replacing', 'writing')
+__all__ = ('RUN_ENDINGS', 'StorageError', 'is_storage_error', 'replacing', 'writing')
+
+RUN_ENDINGS = ('.partial', '.state', '.status.json', '.log.jsonl', '.lock')
+"""endings, after the name of the output, of the further files that a run of goectp writes"""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)

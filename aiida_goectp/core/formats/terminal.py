@@ -13,10 +13,7 @@ from typing import Any
 
 import click
 
-__all__ = ('OUTPUT_FORMAT', 'CleanErrorsMixin', 'csv_cell', 'echo', 'json_text', 'printable', 'write_bytes')
-
-OUTPUT_FORMAT = 'aiida_goectp.output_format'
-"""key of the context of a command with the format that its options ask for, ``json`` or ``raw``"""
+__all__ = ('CleanErrorsMixin', 'csv_cell', 'echo', 'json_text', 'printable', 'write_bytes')
 
 _FORMULA = ('=', '+', '-', '@', '\uff1d', '\uff0b', '\uff0d', '\uff20')
 """first characters of a cell that spreadsheets execute, also in their full width (OWASP, CSV injection)"""

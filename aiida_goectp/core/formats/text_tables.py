@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 
-import click
 import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from aiida_goectp.core.formats.terminal import OUTPUT_FORMAT, echo, printable
+from aiida_goectp.core.formats.output_format import output_format
+from aiida_goectp.core.formats.terminal import echo, printable
 
 __all__ = ('make_table', 'show_table', 'table_title', 'text_of')
 
@@ -22,8 +22,7 @@ _WIDTH = 120
 
 def show_table(table: Table) -> None:
     """Print a table to standard output; with ``--raw`` its cells only, separated by tabs."""
-    context = click.get_current_context(silent=True)
-    if context is not None and context.meta.get(OUTPUT_FORMAT) == 'raw':
+    if output_format() == 'raw':
         for row in zip(*(column.cells for column in table.columns), strict=True):
             echo('\t'.join(' '.join(str(cell).split()) for cell in row), keep='\t')
         return

@@ -77,6 +77,12 @@ def test_modes_of_a_prediction(single):
     assert invoke('phonons', 'show', single.pk, 'MgO') == invoke('phonons', 'show', single.pk, '0')
     raw = invoke('phonons', 'show', single.pk, '--raw').splitlines()
     assert any(cells.split('\t')[0] == f'{transverse:.3f}' for cells in raw)
+    plain = json.loads(invoke('phonons', 'show', single.pk, '--direction', '1', '0', '0', '--json'))
+    np.testing.assert_allclose(plain['frequencies'], cell.modes().frequencies)
+    assert plain['longitudinal'][-1] == pytest.approx(longitudinal)
+    assert (plain['id'], plain['pk'], plain['stability'], plain['species']) == ('MgO', single.pk, 0.97, ['Mg', 'O'])
+    spectra = json.loads(invoke('phonons', 'infrared', single.pk, '--points', '3', '--json'))
+    assert len(spectra['frequencies']) == 3
 
 
 def test_unstable_crystals_are_named(predictions, single):

@@ -13,6 +13,7 @@ from ase.io import write
 
 from aiida_goectp.core.crystals import CrystalSet, Failure, read_bytes, read_contents, read_structures
 from aiida_goectp.core.crystals.convert import to_ase
+from aiida_goectp.core.crystals.readers import LeftOut, list_structures
 from aiida_goectp.core.formats.errors import FormatError
 from tests.rows import MP20, PETOUSIS
 
@@ -223,6 +224,17 @@ def test_a_folder_is_read_without_subfolders_hidden_and_other_files(tmp_path):
     crystals = read_structures([tmp_path])
     assert crystals.ids.tolist() == ['a', 'b']
     assert not crystals.failures
+
+
+def test_files_of_a_run_are_left_out_of_a_folder(tmp_path):
+    (tmp_path / 'a.vasp').write_text(POSCAR)
+    endings = ('lock', 'status.json', 'status.json.writing', 'partial', 'partial.old', 'state', 'log.jsonl', 'writing')
+    for name in ('POSCAR-1', 'out.npz'):
+        for ending in endings:
+            (tmp_path / f'{name}.{ending}').write_text('{}')
+    listing = list_structures(tmp_path)
+    assert [file.name for file in listing.files] == ['a.vasp']
+    assert {item.reason for item in listing.left_out} == {LeftOut.RUN_FILE}
 
 
 def test_sources_without_a_crystal_are_refused(tmp_path):

@@ -148,6 +148,17 @@ def test_several_structures_are_printed_as_a_table(goectp, model, tmp_path):
     assert 'third' not in goectp('predict', 'structures', *arguments, '--rows', 2).stdout
 
 
+@pytest.mark.parametrize('rows', [1, 3])
+def test_raw_prints_the_cells_of_the_table(goectp, model, tmp_path, rows):
+    tiny.some_crystals().take(range(rows)).save(tmp_path / 'some.npz')
+    result = goectp('predict', 'some.npz', '--model', model, '--device', 'cpu', '--raw')
+    lines = [line.split('\t') for line in result.stdout.splitlines()]
+    assert [line[0] for line in lines] == tiny.some_crystals().ids[:rows].tolist()
+    assert 'id' not in lines[0]
+    goectp('predict', 'some.npz', '--model', model, '--raw', '--output', '-', status=2)
+    goectp('predict', 'some.npz', '--model', model, '--raw', '--json', status=2)
+
+
 def test_the_shipped_model_is_the_default(goectp, tmp_path):
     (tmp_path / 'MgO.cif').write_text(tiny.CIF)
     arguments = ['predict', 'MgO.cif', '--json', '--device', 'cpu']

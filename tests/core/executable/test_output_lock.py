@@ -8,6 +8,7 @@ import signal
 
 import pytest
 
+from aiida_goectp.core.dielectric.predictions import Predictions
 from aiida_goectp.core.executable.output_lock import locked_output
 from tests import tiny
 
@@ -56,6 +57,20 @@ def test_other_files_of_a_run_that_are_an_input(goectp, model, crystals, tmp_pat
         (tmp_path / 'folder' / name).write_text('an input')
         goectp('predict', 'folder', '--model', model, '--output', f'folder/{name}', status=2)
         assert (tmp_path / 'folder' / name).read_text() == 'an input'
+
+
+def test_an_output_within_the_input_folder(goectp, model, crystals, tmp_path):
+    """Status, lock and partial file of the run are no structures, and do not prevent that it is resumed."""
+    folder = tmp_path / 'folder'
+    folder.mkdir()
+    shutil.copy(tmp_path / 'crystals.npz', folder / 'some.npz')
+    command = ('predict', 'folder', '--model', model, '--output', 'folder/POSCAR-out', '--device', 'cpu')
+    goectp(*command, '--time-limit', '0', '--batch-atoms', '6', status=75)
+    assert (folder / 'POSCAR-out.partial').is_file()
+    goectp(*command, '--batch-atoms', '6')
+    table = Predictions.load(folder / 'POSCAR-out')
+    assert table.ids.tolist() == crystals.ids.tolist()
+    assert not table.failed.any()
 
 
 def test_inputs_of_training_and_joining(goectp, model, tmp_path):
