@@ -1,21 +1,22 @@
-"""Calcfunctions that import files and ``StructureData`` nodes to one set of crystals; conversion of other values."""
+"""Calcfunctions that import files and nodes of structures to one set of crystals; conversion of other values."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
+from pathlib import PurePath
 from typing import Any
 
 from aiida import orm
 from aiida.engine import calcfunction
 
-from aiida_goectp.core.crystals import CrystalError, CrystalSet, Failure
+from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.crystals.concatenate import concatenate_crystals
 from aiida_goectp.core.crystals.convert import as_crystal_set, labelled
-from aiida_goectp.core.crystals.entries import Entry, collect
 from aiida_goectp.core.crystals.property_table import TableSettings, add_columns
-from aiida_goectp.core.crystals.readers import read_contents
+from aiida_goectp.core.crystals.readers import read_bytes, read_contents
 from aiida_goectp.core.formats.settings import read_settings
-from aiida_goectp.data.crystals import CrystalsData, crystal_from_structure, to_crystal
+from aiida_goectp.data.crystals import CrystalsData, to_crystal
 
 __all__ = ('import_group', 'import_structures', 'join_crystals', 'to_crystals')
 
@@ -46,26 +47,29 @@ def import_structures(
 
 @calcfunction
 def import_group(
-    properties: orm.SinglefileData | None = None, table: orm.Dict | None = None, **structures: orm.StructureData
+    properties: orm.SinglefileData | None = None,
+    table: orm.Dict | None = None,
+    **structures: orm.StructureData | orm.CifData | CrystalsData,
 ) -> CrystalsData:
-    """Join ``StructureData`` nodes to one set of crystals, each in its own frame.
+    """Join nodes of structures to one set of crystals.
 
-    Structures that are not crystals (slabs, alloys) are failures of the set. The ids are the sorted input names.
+    Structures that are not crystals (slabs, alloys) are failures of the set. A ``StructureData`` keeps its frame, a CIF
+    has that of :mod:`.readers`. The order is that of the sorted input names, which are the ids of structures; a set of
+    crystals keeps its ids and properties.
 
     :param properties: table with a column of ids and property columns
     :param table: fields of :class:`.property_table.TableSettings`
-    :param structures: the structures
+    :param structures: the nodes
     :raises ValueError: no structure, or an invalid table of properties
     """
     if not structures:
-        raise ValueError('no structures given; give at least one StructureData')
-    entries = []
-    for name in sorted(structures):
-        try:
-            entries.append(Entry(crystal_from_structure(name, structures[name]), {}))
-        except CrystalError as error:
-            entries.append(Entry(Failure(name, error.code, str(error)), {}))
-    return CrystalsData(_with_properties(collect(entries), properties, table))
+        raise ValueError('no structures given; give at least one StructureData, CifData or node of crystals')
+    parts = []
+    for single, names in groupby(sorted(structures), lambda name: isinstance(structures[name], orm.StructureData)):
+        nodes = {name: structures[name] for name in names}
+        parts += [as_crystal_set(nodes, to_crystal)] if single else [_rows(name, node) for name, node in nodes.items()]
+    crystals = parts[0] if len(parts) == 1 else concatenate_crystals(parts)
+    return CrystalsData(_with_properties(crystals, properties, table))
 
 
 def _with_properties(crystals: CrystalSet, properties: orm.SinglefileData | None, table: orm.Dict | None) -> CrystalSet:
@@ -87,28 +91,31 @@ def _contents(files: dict[str, orm.SinglefileData | orm.FolderData]) -> Iterator
 
 
 @calcfunction
-def join_crystals(ids: orm.List, **crystals: CrystalsData | orm.StructureData) -> CrystalsData:
-    """Join sets of crystals and ``StructureData`` nodes to one set, in the order of the sorted input names.
+def join_crystals(ids: orm.List, **crystals: CrystalsData | orm.StructureData | orm.CifData) -> CrystalsData:
+    """Join sets of crystals, ``StructureData`` and ``CifData`` to one set, in the order of the sorted input names.
 
     Structures that are not crystals are failures of the set. Duplicate ids get ``#2``, ``#3``, ….
 
-    :param ids: id of each input; the formula of a structure for an empty one. A set keeps its ids
+    :param ids: id of each input; for an empty one the formula of a structure, or the name of the file of a CIF. A set
+        keeps its ids
     :param crystals: the nodes
     """
     named = zip(ids.get_list(), (crystals[name] for name in sorted(crystals)), strict=True)
     return CrystalsData(concatenate_crystals([_rows(name, node) for name, node in named]))
 
 
-def _rows(name: str, node: CrystalsData | orm.StructureData) -> CrystalSet:
+def _rows(name: str, node: CrystalsData | orm.StructureData | orm.CifData) -> CrystalSet:
     if isinstance(node, CrystalsData):
         return node.crystals
+    if isinstance(node, orm.CifData):
+        return read_bytes(f'{name or PurePath(node.filename).stem}.cif', node.content)
     return as_crystal_set({name: node} if name else [node], to_crystal)
 
 
 def to_crystals(values: Any) -> CrystalsData:
     """Return a node of crystals; what is a node already keeps its provenance by :func:`join_crystals`.
 
-    :param values: a ``goectp.crystals`` node, ``StructureData``, pymatgen ``Structure``, ASE ``Atoms``,
+    :param values: a ``goectp.crystals`` node, ``StructureData``, ``CifData``, pymatgen ``Structure``, ASE ``Atoms``,
         :class:`.CrystalSet` or :class:`.Crystal`, a list of these, a dict id → structure, or a pandas data frame with a
         column ``structure`` (see :func:`.as_crystal_set`). A value of a list that is not a crystal is a failure of the
         set
@@ -120,7 +127,7 @@ def to_crystals(values: Any) -> CrystalsData:
     pairs = labelled(values)
     if not pairs:
         raise ValueError('no crystals given; give at least one')
-    nodes = CrystalsData, orm.StructureData
+    nodes = CrystalsData, orm.StructureData, orm.CifData
     if not any(isinstance(value, nodes) for _, value in pairs):
         return CrystalsData(as_crystal_set(values, to_crystal))
     parts = {

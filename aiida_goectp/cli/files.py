@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -17,9 +18,18 @@ from aiida_goectp.core.crystals.readers import LeftOutFile, list_structures, nee
 from aiida_goectp.core.dfpt.folders import Calculation, Program, SourceFile
 from aiida_goectp.core.dfpt.vasp_files import INCAR, OUTCAR, VASPRUN
 from aiida_goectp.core.formats.errors import FormatError
+from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.workflows.failures import last_job
 
-__all__ = ('archive_group', 'calculations_of_group', 'file_inputs', 'group_inputs', 'single_file', 'store_inputs')
+__all__ = (
+    'archive_group',
+    'calculations_of_group',
+    'file_inputs',
+    'group_inputs',
+    'node_name',
+    'single_file',
+    'store_inputs',
+)
 
 _VASP = 'aiida.calculations:vasp.vasp'
 
@@ -93,25 +103,32 @@ def archive_group(path: Path) -> orm.Group:
 
 
 def group_inputs(named: str | orm.Group) -> dict[str, Any]:
-    """Return the structures of a group by formula and first digits of the UUID.
+    """Return the structures of a group by names that end with the first digits of the UUID; see :func:`node_name`.
 
     :param named: a group, or its label, PK or UUID
     :raises click.BadParameter: no such group, or no structure in it
     """
     group = named if isinstance(named, orm.Group) else _load_group(named)
-    inputs = {}
-    for node in group.nodes:
-        if isinstance(node, orm.StructureData):
-            inputs[_name_of_structure(node, node.uuid)] = node
+    kinds = orm.StructureData, orm.CifData, CrystalsData
+    inputs = {node_name(node, node.uuid[:8]): node for node in group.nodes if isinstance(node, kinds)}
     if not inputs:
-        raise click.BadParameter(f'the group {group.label} contains no StructureData', param_hint='--group')
+        raise click.BadParameter(
+            f'the group {group.label} contains no StructureData, CifData or node of crystals', param_hint='--group'
+        )
     return inputs
 
 
-def _name_of_structure(structure: orm.StructureData, uuid: str) -> str:
-    """Return the formula and the first digits of a UUID, which can name an input."""
-    formula = ''.join(char if char.isalnum() else '_' for char in structure.get_formula('hill_compact')).strip('_')
-    return f'{formula or "X"}_{uuid[:8]}'
+def node_name(node: orm.StructureData | orm.CifData | CrystalsData, suffix: str) -> str:
+    """Return the name of an input: formula of a structure, name of the file of a CIF, or ``crystals``, and a suffix.
+
+    It is the id of a structure or CIF in the resulting set.
+    """
+    if isinstance(node, orm.StructureData):
+        name = node.get_formula('hill_compact')
+    else:
+        name = 'crystals' if isinstance(node, CrystalsData) else Path(node.filename).stem
+    plain = re.sub(r'[^A-Za-z0-9]+', '_', name).strip('_') or 'X'
+    return f'{plain if plain[0].isalpha() else f"cif_{plain}"}_{suffix}'
 
 
 def _load_group(label: str) -> Any:
@@ -150,7 +167,7 @@ def calculations_of_group(label: str) -> tuple[list[Calculation], dict[str, orm.
             if name in node.base.repository.list_object_names():
                 read: Any = partial(node.base.repository.get_object_content, name, mode='rb')
                 files[name] = (SourceFile(name, read),)
-        name = _name_of_structure(job.inputs.structure, uuid) if 'structure' in job.inputs else f'vasp_{uuid[:8]}'
+        name = node_name(job.inputs.structure, uuid[:8]) if 'structure' in job.inputs else f'vasp_{uuid[:8]}'
         calculations.append(Calculation(clean_text(job.label) or name, uuid, Program.VASP, files))
     return calculations, folders
 

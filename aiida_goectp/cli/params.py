@@ -141,12 +141,12 @@ class NodeOrPathParam(_OrPathParam, NodeParamType):
 
 
 class CrystalsOrPathParam(_OrPathParam, DataParam):
-    """Structure file or folder, or PK, UUID or label of a node of crystals or of a ``StructureData``."""
+    """Structure file or folder, or PK, UUID or label of a node of crystals, a ``StructureData`` or a ``CifData``."""
 
     name = 'FILE|FOLDER|NODE'
 
     def __init__(self) -> None:
-        super().__init__('goectp.crystals', 'core.structure')
+        super().__init__('goectp.crystals', 'core.structure', 'core.cif')
 
 
 class _ModelNodeParam(DataParam):

@@ -63,6 +63,13 @@ def test_invalid_file_is_a_failure_of_the_node():
     assert all('.' in failure.message for failure in node.crystals.failures)
 
 
+def test_cif_nodes():
+    cif = orm.CifData(file=io.BytesIO(CIF.encode()), filename='MgO_cubic.cif').store()
+    node = to_crystals([cif, cif])
+    assert node.crystals.ids.tolist() == ['MgO_cubic', 'MgO_cubic#2']
+    assert {item.pk for item in node.creator.base.links.get_incoming(node_class=orm.CifData).all_nodes()} == {cif.pk}
+
+
 def test_only_invalid_files():
     node = import_structures(file_0=single('empty.cif', ''))
     assert len(node) == 0

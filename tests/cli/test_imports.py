@@ -1,5 +1,6 @@
 """``aiida-goectp import``."""
 
+import io
 import json
 
 import numpy as np
@@ -173,6 +174,24 @@ def test_group(crystal_set):
     assert sorted(node.crystals.ids) == sorted([f'MgO_{structures[0].uuid[:8]}', f'O3SrTi_{structures[1].uuid[:8]}'])
     assert set(node.creator.base.links.get_incoming().all_nodes()) == set(structures)
     np.testing.assert_allclose(node.crystals.lattices.sum(), crystal_set.lattices[[1, 3]].sum())
+
+
+def test_group_of_structures_cifs_and_crystals(crystals, crystal_set):
+    structure = structure_from_crystal(crystal_set[1]).store()
+    cifs = [
+        orm.CifData(file=io.BytesIO(text.encode()), filename=name).store()
+        for name, text in (('1000041.cif', CIF), ('cut.cif', 'data_MgO\n_cell_length_a 4.2\n'))
+    ]
+    group = orm.Group('all kinds').store()
+    group.add_nodes([structure, crystals, *cifs])
+    invoke('import', '--group', 'all kinds')
+    node = latest_node('goectp.crystals')
+    names = [f'MgO_{structure.uuid[:8]}', f'cif_1000041_{cifs[0].uuid[:8]}', *crystal_set.ids]
+    assert node.crystals.ids.tolist() == names
+    failures = [*(failure.id for failure in crystal_set.failures), f'cut_{cifs[1].uuid[:8]}']
+    assert [failure.id for failure in node.crystals.failures] == failures
+    np.testing.assert_array_equal(node.crystals.properties['band_gap'][2:], crystal_set.properties['band_gap'])
+    assert {item.pk for item in node.creator.base.links.get_incoming().all_nodes()} == {item.pk for item in group.nodes}
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,9 @@ __all__ = ('predict',)
 def predict(sources: tuple[Any, ...], run: bool, label: str, rows: int, **values: Any) -> None:
     """Predict the dielectric tensors of crystals, with provenance.
 
-    Give structure files and folders, or the PK, UUID or label of a node of crystals or of a StructureData. Files are
-    stored as nodes, as `aiida-goectp import` does. A single crystal is printed with its tensors, several as a table.
+    Give structure files and folders, or the PK, UUID or label of a node of crystals, a StructureData or a CifData.
+    Files are stored as nodes, as `aiida-goectp import` does. A single crystal is printed with its tensors, several as a
+    table.
     """
     from aiida_goectp.cli.predict.launch import launch_prediction
 

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from aiida import orm
 
 from aiida_goectp.calculations.structures import import_group, import_structures
 from aiida_goectp.cli import echo
-from aiida_goectp.cli.files import file_inputs, store_inputs
+from aiida_goectp.cli.files import file_inputs, node_name, store_inputs
 from aiida_goectp.data.crystals import CrystalsData
 
 __all__ = ('CrystalSource',)
@@ -19,7 +18,7 @@ __all__ = ('CrystalSource',)
 class CrystalSource:
     """Crystals that are validated before anything is stored.
 
-    :param given: paths, or one node of crystals or a ``StructureData``
+    :param given: paths, or one node of crystals, a ``StructureData`` or a ``CifData``
     :param recursive: also files in subfolders
     :raises click.UsageError: no readable crystal
     """
@@ -43,7 +42,7 @@ class CrystalSource:
         if nodes:
             structure = nodes[0]
             self._process = import_group
-            self._inputs = {_link_label(structure): structure}
+            self._inputs = {node_name(structure, str(structure.pk)): structure}
         else:
             self._process = import_structures
             self._inputs, left_out = file_inputs(given, recursive)
@@ -61,9 +60,3 @@ class CrystalSource:
             self.node = self._process(**self._inputs)
             self._process = None
         return self.node
-
-
-def _link_label(structure: orm.StructureData) -> str:
-    """Return a name for the structure, which is the id of the crystal: formula and PK."""
-    name = ''.join(char if char.isalnum() else '_' for char in structure.get_formula('hill_compact')).strip('_')
-    return f'{name or "X"}_{structure.pk}'

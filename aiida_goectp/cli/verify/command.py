@@ -92,8 +92,9 @@ def verify(what: Any, ids: tuple[str, ...], model: Any, dry_run: bool, run: bool
     """Compute crystals by DFPT and compare with the prediction.
 
     SELECTION is a screen or its output `selection`, given by PK, UUID or label; the default is the latest screen. The
-    crystals are computed in the order of their rank. Without a screen, give a StructureData, a node of CRYSTALS with
-    --id or --number, or a structure file; they are predicted first. A failed calculation does not stop the others.
+    crystals are computed in the order of their rank. Without a screen, give a StructureData, a CifData, a node of
+    CRYSTALS with --id or --number, or a structure file; they are predicted first, in this process and with provenance.
+    A failed calculation does not stop the others.
     """
     from aiida_goectp.cli.jobs import launch, require_daemon
     from aiida_goectp.cli.verify.inputs import Selected, option_inputs, verification_builder

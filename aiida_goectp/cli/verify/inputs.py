@@ -38,7 +38,8 @@ _MAX_TRIED_STRUCTURES = 50
 class Selected:
     """Crystals to compute: of a screen, or given without one. Nothing is stored before :meth:`store`.
 
-    :param what: a screen, its selection, crystals, a ``StructureData``, a path, or None for the latest screen
+    :param what: a screen, its selection, crystals, a ``StructureData``, a ``CifData``, a path, or None for the latest
+        screen
     :param ids: ids of the crystals to take from a node or file
     :param number: maximum number of crystals
     :raises click.UsageError: another kind of node, or no crystal
@@ -47,7 +48,7 @@ class Selected:
     def __init__(self, what: Any, ids: tuple[str, ...], number: int | None) -> None:
         self._source: CrystalSource | None = None
         self._ids: list[str] = []
-        if isinstance(what, Path | CrystalsData | orm.StructureData):
+        if isinstance(what, Path | CrystalsData | orm.StructureData | orm.CifData):
             self._source = CrystalSource((what,), False)
             self._ids = _chosen(self._source.node, ids, number, isinstance(what, CrystalsData))
             self.inputs = self._without_screen(self._source.node, {'store_provenance': False}, None)
@@ -122,7 +123,7 @@ def _selection_node(node: Any) -> orm.List:
     if not isinstance(node, orm.List) or node.creator is None or 'ranking' not in node.creator.inputs:
         raise click.UsageError(
             f'node {node.pk} is a {type(node).__name__}; give a screen with a selection, its output `selection`, '
-            'crystals, a StructureData, or a structure file'
+            'crystals, a StructureData, a CifData, or a structure file'
         )
     return node
 
