@@ -17,7 +17,7 @@ file name                                format
 ``*.db``, ``*.traj``                     ASE: database (SQLite), trajectory
 ``phonopy.yaml``, ``phonopy_*.yaml``,    phonopy: primitive cell, or unit cell without one
 ``*.phonopy.yaml``
-``pw.in``, ``*.pw.in``, ``*.pwi``        Quantum ESPRESSO input with ``ibrav = 0``
+``pw.in``, ``*.pw.in``, ``*.pwi``        Quantum ESPRESSO input, any ``ibrav`` except −13
 ``geometry.in``, ``*.geometry.in``,      FHI-aims geometry
 ``geometry.in.next_step``
 ======================================== ==========================================================================

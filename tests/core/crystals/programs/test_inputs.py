@@ -78,6 +78,8 @@ def test_inputs_written_by_ase(tmp_path):
     ('old', 'new', 'expected'),
     [
         ('ibrav = 0', 'ibrav = 2', 'unreadable_file'),
+        ('ibrav = 0', 'ibrav = 2, A = 4.2', 'unreadable_file'),
+        ('ibrav = 0', 'ibrav = 0, space_group = 225', 'unreadable_file'),
         ('ibrav = 0, ', '', 'unreadable_file'),
         ('nat = 2', 'nat = 999999999', 'unreadable_file'),
         ('nat = 2', 'nat = 3', 'unreadable_file'),
@@ -89,6 +91,78 @@ def test_inputs_written_by_ase(tmp_path):
 def test_invalid_inputs_of_quantum_espresso(old, new, expected):
     assert old in PW
     assert code('a.pwi', PW.replace(old, new)) == expected
+
+
+# ibrav, celldm 2 to 6, and the axes that pw.x 6.7 printed for them, in units of celldm(1)
+LATTICES = """\
+1 - 1 0 0 0 1 0 0 0 1
+2 - -.5 0 .5 0 .5 .5 -.5 .5 0
+3 - .5 .5 .5 -.5 .5 .5 -.5 -.5 .5
+-3 - -.5 .5 .5 .5 -.5 .5 .5 .5 -.5
+4 ,1.6 1 0 0 -.5 .866025 0 0 0 1.6
+5 ,,.3 .591608 -.341565 .730297 0 .68313 .730297 -.591608 -.341565 .730297
+-5 ,,.3 -.136136 .700524 .700524 .700524 -.136136 .700524 .700524 .700524 -.136136
+6 ,1.3 1 0 0 0 1 0 0 0 1.3
+7 ,1.3 .5 -.5 .65 .5 .5 .65 -.5 -.5 .65
+8 1.2,1.3 1 0 0 0 1.2 0 0 0 1.3
+9 1.2,1.3 .5 .6 0 -.5 .6 0 0 0 1.3
+-9 1.2,1.3 .5 -.6 0 .5 .6 0 0 0 1.3
+91 1.2,1.3 1 0 0 0 .6 -.65 0 .6 .65
+10 1.2,1.3 .5 0 .65 .5 .6 0 0 .6 .65
+11 1.2,1.3 .5 .6 .65 -.5 .6 .65 -.5 -.6 .65
+12 1.2,1.3,.2 1 0 0 .24 1.175755 0 0 0 1.3
+-12 1.2,1.3,,.2 1 0 0 0 1.2 0 .26 0 1.273735
+13 1.2,1.3,.2 .5 0 -.65 .24 1.175755 0 .5 0 .65
+14 1.2,1.3,.1,.2,.3 1 0 0 .36 1.144727 0 .26 .054511 1.272568
+"""
+COSINES = {14: ('cosBC', 'cosAC', 'cosAB'), -12: ('', 'cosAC', '')}
+
+
+@pytest.mark.parametrize('line', LATTICES.splitlines(), ids=lambda line: line.split()[0])
+@pytest.mark.parametrize('notation', ['celldm', 'ABC'])
+def test_bravais_lattices_of_quantum_espresso(line, notation):
+    ibrav, given, *numbers = line.split()
+    values = [8.0, *(float(item) if item.strip('-') else None for item in given.split(','))]
+    if notation == 'celldm':
+        named = {f'celldm({place})': value for place, value in enumerate(values, 1)}
+        a = 8 * BOHR
+    else:
+        named = dict(zip('ABC', [4.0, *(value and value * 4.0 for value in values[1:3])], strict=False))
+        named |= dict(zip(COSINES.get(int(ibrav), ('cosAB',)), values[3:], strict=False))
+        a = 4.0
+    keys = ''.join(f' {name} = {value},' for name, value in named.items() if value is not None)
+    text = PW.replace('ibrav = 0,', f'ibrav = {ibrav},{keys}').partition('CELL_PARAMETERS')[0]
+    crystals = read_bytes('a.pwi', text.encode())
+    assert crystals.failures == ()
+    expected = a * np.array(numbers, dtype=float).reshape(3, 3)
+    np.testing.assert_allclose(crystals.lattices[0], expected, atol=3e-6)
+    np.testing.assert_allclose(crystals.fractional_positions, [[0, 0, 0], [0.5, 0.5, 0.5]], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ('keys', 'expected'),
+    [
+        ('ibrav = -13, A = 4, B = 4, C = 4, cosAC = 0.1', 'unreadable_file'),
+        ('ibrav = 15, A = 4', 'unreadable_file'),
+        ('ibrav = 1', 'unreadable_file'),
+        ('ibrav = 1, A = 4, celldm(1) = 8', 'unreadable_file'),
+        ('ibrav = 1, celldm = 8', 'unreadable_file'),
+        ('ibrav = 4, A = 4', 'unreadable_file'),
+        ('ibrav = 4, A = 4, C = -1', 'unreadable_file'),
+        ('ibrav = 5, A = 4, cosAB = -0.6', 'unreadable_file'),
+        ('ibrav = "cubic", A = 4', 'unreadable_file'),
+        ('ibrav = 14, A = 4, B = 4, C = 4, cosAB = 0.9, cosAC = 0.9, cosBC = -0.9', 'bad_lattice'),
+    ],
+)
+def test_invalid_bravais_lattices(keys, expected):
+    assert code('a.pwi', PW.replace('ibrav = 0', keys).partition('CELL_PARAMETERS')[0]) == expected
+
+
+def test_positions_in_units_of_the_lattice_parameter():
+    text = PW.replace('ibrav = 0', 'ibrav = 2, celldm(1) = 8').partition('CELL_PARAMETERS')[0]
+    for unit in ('alat', ''):
+        crystals = read_bytes('a.pwi', text.replace('POSITIONS crystal', f'POSITIONS {unit}').encode())
+        np.testing.assert_allclose(crystals.fractional_positions[1] @ crystals.lattices[0], np.full(3, 4 * BOHR))
 
 
 @pytest.mark.parametrize(
