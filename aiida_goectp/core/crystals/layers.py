@@ -14,6 +14,7 @@ import numba
 import numpy as np
 from ase.data import covalent_radii
 
+from aiida_goectp.core.crystals.compiled.matrices import face_distances
 from aiida_goectp.core.crystals.crystalset import Crystal
 
 __all__ = (
@@ -84,8 +85,7 @@ def _fragments(crystal: Crystal, lattice: np.ndarray) -> tuple[np.ndarray, np.nd
     reach = covalent_radii[crystal.atomic_numbers] * _BOND
     positions = np.ascontiguousarray(crystal.fractional_positions, dtype=np.float64)
     lattice = np.ascontiguousarray(lattice)
-    heights = 1 / np.sqrt((np.linalg.inv(lattice) ** 2).sum(axis=0))
-    offsets, label, planes = _connect(lattice, heights, positions, reach)
+    offsets, label, planes = _connect(lattice, face_distances(lattice), positions, reach)
     if not len(planes) or any(np.cross(planes[0], other).any() for other in planes):
         return None
     return offsets, label, planes[0] // np.gcd.reduce(planes[0])

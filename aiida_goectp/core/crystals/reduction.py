@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+import itertools
 
 import numpy as np
 
@@ -13,7 +13,7 @@ __all__ = ('polar_rotation', 'reduced_bases')
 LENGTH_TOLERANCE = 1e-4
 """Å; lengths that differ by less are equal"""
 
-_COEFFICIENTS = np.array([c for c in product(range(-2, 3), repeat=3) if any(c)], dtype=np.int64)
+_COEFFICIENTS = np.array([c for c in itertools.product(range(-2, 3), repeat=3) if any(c)], dtype=np.int64)
 
 
 def reduced_bases(lattice: np.ndarray, tolerance: float = LENGTH_TOLERANCE) -> tuple[np.ndarray, np.ndarray]:
@@ -26,46 +26,18 @@ def reduced_bases(lattice: np.ndarray, tolerance: float = LENGTH_TOLERANCE) -> t
 
     :param lattice: (3, 3) Å, rows a, b, c
     :param tolerance: Å, lengths that differ by less are equal
+    :raises ValueError: the lattice is too flat or too skewed
     :return: the basis (3, 3) Å, rows, in the given frame; and (m, 3, 3) integer matrices whose products with it are the
         reduced bases (rows), with −B for every B
     """
+    from aiida_goectp.core.crystals.compiled.bases import reduced_among
+
     start = niggli_reduce(lattice)
-    start = np.asarray(lattice, dtype=np.float64) if start is None else start
-    vectors = _COEFFICIENTS @ start
-    lengths = np.linalg.norm(vectors, axis=1)
-    minima = _successive_minima(vectors, lengths)
-    first, second, third = (np.flatnonzero(np.abs(lengths - minimum) < tolerance) for minimum in minima)
-    i, j, k = (grid.ravel() for grid in np.meshgrid(first, second, third, indexing='ij'))
-    bases = np.stack([_COEFFICIENTS[i], _COEFFICIENTS[j], _COEFFICIENTS[k]], axis=1)
-    bases = bases[np.abs(_determinants(bases)) == 1]
-    return start, _largest_products(bases, start, 2 * tolerance * minima[2])
-
-
-def _successive_minima(vectors: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Return the lengths of the shortest vector, the shortest one not collinear, the shortest one not coplanar."""
-    order = np.argsort(lengths, kind='stable')
-    units = vectors[order] / lengths[order, None]
-    cross = np.cross(units[0], units)
-    second = int(np.argmax(np.linalg.norm(cross, axis=1) > 1e-3))
-    third = int(np.argmax(np.abs(units @ cross[second]) > 1e-3 * np.linalg.norm(cross[second])))
-    return lengths[order[[0, second, third]]]
-
-
-def _determinants(matrices: np.ndarray) -> np.ndarray:
-    a, b, c = matrices[:, 0], matrices[:, 1], matrices[:, 2]
-    return np.einsum('ni,ni->n', a, np.cross(b, c))
-
-
-def _largest_products(bases: np.ndarray, lattice: np.ndarray, tolerance: float) -> np.ndarray:
-    metric = lattice @ lattice.T
-    products = np.stack(
-        [np.einsum('ni,ij,nj->n', bases[:, s], metric, bases[:, t]) for s, t in ((0, 1), (0, 2), (1, 2))], axis=1
-    )
-    keys = np.concatenate([products.sum(axis=1, keepdims=True), products], axis=1)
-    for column in range(4):
-        keep = keys[:, column] > keys[:, column].max() - tolerance
-        bases, keys = bases[keep], keys[keep]
-    return bases
+    start = np.ascontiguousarray(lattice, dtype=np.float64) if start is None else np.ascontiguousarray(start)
+    bases = reduced_among(start, _COEFFICIENTS, tolerance)
+    if not len(bases):
+        raise ValueError(f'the lattice {np.asarray(lattice).tolist()} cannot be reduced')
+    return start, bases
 
 
 def polar_rotation(lattices: np.ndarray) -> np.ndarray:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 
+from aiida_goectp.core.crystals.compiled.matrices import inverse, product, product_transposed, square_root
 from aiida_goectp.core.crystals.crystalset import Crystal
 from aiida_goectp.core.crystals.reduction import polar_rotation, reduced_bases
 from aiida_goectp.core.crystals.symmetry_search import SYMPREC, Symmetry, find_symmetry
@@ -34,16 +36,26 @@ class CanonicalCell(NamedTuple):
     """(g, 3, 3) point group as orthogonal Cartesian matrices"""
     permutations: np.ndarray
     """(g, n) index of the atom to which each operation, with its translation, maps each atom"""
-    frames: np.ndarray
-    """(m, 3, 3) Å, rows: one reduced basis for each coset of the Laue group of the crystal in the holohedry of the
-    lattice"""
-    rotations: np.ndarray
-    """(m, 3, 3) rotation (or roto-inversion) Q of each frame: a tensor O of the canonical frame is Q O Qᵀ in the frame
-    of the crystal"""
+    bases: np.ndarray
+    """(b, 3, 3) integers, all reduced bases of the lattice in terms of its vectors"""
     symmetry_known: bool
     """False if no space group was found; the point group is trivial then"""
     primitive_atom: np.ndarray
     """index within this cell of each atom of the crystal as given"""
+
+    @property
+    def frames(self) -> np.ndarray:
+        """(m, 3, 3) Å, rows: one reduced basis for each coset of the Laue group of the crystal in the holohedry of the
+        lattice."""
+        column = self.lattice.T
+        rotations = np.rint(np.linalg.inv(column) @ self.operations @ column).astype(np.int64)
+        return _cosets(self.bases, rotations) @ self.lattice
+
+    @property
+    def rotations(self) -> np.ndarray:
+        """(m, 3, 3) rotation (or roto-inversion) Q of each frame: a tensor O of the canonical frame is Q O Qᵀ in the
+        frame of the crystal."""
+        return polar_rotation(self.frames)
 
 
 def canonical_cell(crystal: Crystal, symprec: float = SYMPREC) -> CanonicalCell:
@@ -57,28 +69,12 @@ def canonical_cell(crystal: Crystal, symprec: float = SYMPREC) -> CanonicalCell:
     """
     lattice, numbers, positions, rotations, translations, known, atoms = _primitive(crystal, symprec)
     reduced, bases = reduced_bases(lattice)
-    transform = np.rint(reduced @ np.linalg.inv(lattice)).astype(np.int64)  # rows: reduced = transform @ lattice
-    inverse = np.rint(np.linalg.inv(transform)).astype(np.int64)
-    # fractional coordinates as columns transform by the inverse transpose: x' = T⁻ᵀ x, W' = T⁻ᵀ W Tᵀ
-    rotations = np.einsum('ij,gjk,kl->gil', inverse.T, rotations, transform.T)
-    positions, translations = positions @ inverse, translations @ inverse
+    positions, rotations, translations = _in_other_cell(lattice, reduced, positions, rotations, translations)
     reduced = _symmetrise_lattice(reduced, rotations)
-    positions, permutations = _symmetrise_positions(
-        positions - np.floor(positions), numbers, np.ascontiguousarray(rotations), translations, reduced @ reduced.T
-    )
-    column = reduced.T
-    operations = column @ rotations @ np.linalg.inv(column)
-    frames = _cosets(bases, rotations) @ reduced
+    positions, permutations = _symmetrise_positions(positions, numbers, rotations, translations, reduced @ reduced.T)
+    operations = _cartesian(rotations, reduced)
     return CanonicalCell(
-        reduced,
-        numbers,
-        positions - np.floor(positions),
-        operations,
-        permutations,
-        frames,
-        polar_rotation(frames),
-        known,
-        atoms,
+        reduced, numbers, positions - np.floor(positions), operations, permutations, bases, known, atoms
     )
 
 
@@ -89,7 +85,7 @@ def point_group_projector(operations: np.ndarray) -> np.ndarray:
 
     :param operations: (g, 3, 3) orthogonal Cartesian matrices
     """
-    return np.einsum('gij,gkl->ikjl', operations, operations).reshape(9, 9) / len(operations)
+    return _group_average(np.ascontiguousarray(operations, dtype=np.float64))
 
 
 def infrared_directions(operations: np.ndarray, permutations: np.ndarray) -> np.ndarray:
@@ -103,17 +99,13 @@ def infrared_directions(operations: np.ndarray, permutations: np.ndarray) -> np.
     :param operations: (g, 3, 3) orthogonal Cartesian matrices
     :param permutations: (g, n) index of the atom to which each operation maps each atom
     """
-    n, rng = permutations.shape[1], np.random.default_rng(0)
-    active, allowed = np.zeros((3, 0)), np.zeros((3, 0))
-    while active.shape[1] < 3:
-        charges = rng.normal(size=(n, 3, 3))
-        average = np.zeros_like(charges)
-        images = np.einsum('gab,nbc,gdc->gnad', operations, charges, operations) / len(operations)
-        np.add.at(average, permutations, images)
-        average -= average.mean(axis=0)
-        allowed = np.hstack([allowed, average.transpose(1, 0, 2).reshape(3, -1)])
-        directions, strength, _ = np.linalg.svd(allowed, full_matrices=False)
-        found = directions[:, strength > 1e-6 * np.sqrt(n)]
+    allowed, active = np.zeros((3, 3)), np.zeros((3, 0))
+    for charges in _random_charges(permutations.shape[1]):
+        allowed += _allowed_charges(operations, permutations, charges)
+        strength, directions = np.linalg.eigh(allowed)
+        found = directions[:, strength > 1e-12 * permutations.shape[1]]
+        if found.shape[1] == 3:
+            return np.eye(3)
         if found.shape[1] == active.shape[1]:
             break
         active = found
@@ -167,18 +159,119 @@ def _fold(lattice: np.ndarray, numbers: np.ndarray, positions: np.ndarray, found
     return primitive, numbers[first], folded[first] + mean
 
 
-def _symmetrise_lattice(lattice: np.ndarray, rotations: np.ndarray) -> np.ndarray:
+# Compiled functions use loops instead of array expressions, whose compilation takes ten times as long.
+@numba.njit(cache=True, nogil=True)
+def _in_other_cell(
+    lattice: np.ndarray, reduced: np.ndarray, positions: np.ndarray, rotations: np.ndarray, translations: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # pragma: no cover - compiled
+    """Return positions within the cell, rotations and translations in fractional coordinates of another basis.
+
+    Fractional coordinates as columns transform by the inverse transpose of T, where the other basis is T times the
+    given one, rows: x' = T⁻ᵀ x, W' = T⁻ᵀ W Tᵀ.
+    """
+    back = inverse(product(reduced, inverse(lattice)))
+    for i in range(3):
+        for j in range(3):
+            back[i, j] = np.rint(back[i, j])
+    forth, w, result = inverse(back), np.empty((3, 3)), np.empty(rotations.shape, dtype=np.int64)
+    for g in range(len(rotations)):
+        for i in range(3):
+            for j in range(3):
+                w[i, j] = rotations[g, i, j]
+        turned = product(product_transposed(forth, w), back)  # the transpose of W'
+        for i in range(3):
+            for j in range(3):
+                result[g, j, i] = np.int64(np.rint(turned[i, j]))
+    moved = product(positions, back)
+    for atom in range(len(moved)):
+        for x in range(3):
+            moved[atom, x] -= np.floor(moved[atom, x])
+    return moved, result, product(translations, back)
+
+
+@numba.njit(cache=True, nogil=True)
+def _symmetrise_lattice(lattice: np.ndarray, rotations: np.ndarray) -> np.ndarray:  # pragma: no cover - compiled
     """Return the lattice whose metric is the average over all rotations, by a pure stretch of the given one."""
-    column = lattice.T
-    metric = column.T @ column
-    symmetric = np.einsum('gji,jk,gkl->il', rotations, metric, rotations) / len(rotations)
-    inverse = np.linalg.inv(column)
-    values, vectors = np.linalg.eigh(inverse.T @ symmetric @ inverse)
-    stretch = (vectors * np.sqrt(values)) @ vectors.T
-    return (stretch @ column).T
+    metric, average, w = product_transposed(lattice, lattice), np.zeros((3, 3)), np.empty((3, 3))
+    for g in range(len(rotations)):
+        for i in range(3):
+            for j in range(3):
+                w[i, j] = rotations[g, j, i]
+        image = product_transposed(product(w, metric), w)
+        for i in range(3):
+            for j in range(3):
+                average[i, j] += image[i, j] / len(rotations)
+    back = inverse(lattice)  # Lᵀ S² L = average, rows of L
+    return product(lattice, square_root(product_transposed(product(back, average), back)))
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
+def _cartesian(rotations: np.ndarray, lattice: np.ndarray) -> np.ndarray:  # pragma: no cover - compiled
+    """Return Cartesian matrices (g, 3, 3) of rotations in fractional coordinates of a lattice."""
+    back, w, result = inverse(lattice), np.empty((3, 3)), np.empty(rotations.shape)
+    for g in range(len(rotations)):
+        for i in range(3):
+            for j in range(3):
+                w[i, j] = rotations[g, j, i]
+        turned = product(product(back, w), lattice)  # the transpose
+        for i in range(3):
+            for j in range(3):
+                result[g, j, i] = turned[i, j]
+    return result
+
+
+@numba.njit(cache=True, nogil=True)
+def _group_average(operations: np.ndarray) -> np.ndarray:  # pragma: no cover - compiled
+    """Return the mean of g ⊗ g, (9, 9)."""
+    result = np.zeros((9, 9))
+    for g in range(len(operations)):
+        for i in range(3):
+            for k in range(3):
+                for j in range(3):
+                    for m in range(3):
+                        result[3 * i + k, 3 * j + m] += operations[g, i, j] * operations[g, k, m] / len(operations)
+    return result
+
+
+@lru_cache(maxsize=64)
+def _random_charges(atoms: int) -> np.ndarray:
+    """Return four draws of random charges, (4, n, 3, 3); each but the last adds a direction at least."""
+    return np.random.default_rng(0).normal(size=(4, atoms, 3, 3))
+
+
+@numba.njit(cache=True, nogil=True)
+def _allowed_charges(
+    operations: np.ndarray, permutations: np.ndarray, charges: np.ndarray
+) -> np.ndarray:  # pragma: no cover - compiled
+    """Return Σ Z Zᵀ over all atoms, (3, 3), of charges averaged over the group, with their mean subtracted."""
+    n = len(charges)
+    average, mean, half = np.zeros((n, 3, 3)), np.zeros((3, 3)), np.empty((3, 3))
+    for g in range(len(operations)):
+        w = operations[g]
+        for atom in range(n):
+            z, image = charges[atom], average[permutations[g, atom]]
+            for i in range(3):
+                for j in range(3):
+                    half[i, j] = w[i, 0] * z[0, j] + w[i, 1] * z[1, j] + w[i, 2] * z[2, j]
+            for i in range(3):
+                for j in range(3):
+                    image[i, j] += half[i, 0] * w[j, 0] + half[i, 1] * w[j, 1] + half[i, 2] * w[j, 2]
+    for atom in range(n):
+        for i in range(3):
+            for j in range(3):
+                average[atom, i, j] /= len(operations)
+                mean[i, j] += average[atom, i, j] / n
+    result = np.zeros((3, 3))
+    for atom in range(n):
+        for i in range(3):
+            for k in range(3):
+                for j in range(3):
+                    first, second = average[atom, i, j] - mean[i, j], average[atom, k, j] - mean[k, j]
+                    result[i, k] += first * second
+    return result
+
+
+@numba.njit(cache=True, nogil=True)
 def _symmetrise_positions(
     positions: np.ndarray, numbers: np.ndarray, rotations: np.ndarray, translations: np.ndarray, metric: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover - compiled

@@ -33,11 +33,6 @@ __all__ = (
 # moyopy warns of each supercell with fewer operations than its primitive cell, which canonical_cell searches again
 logging.getLogger('moyo').setLevel(logging.ERROR)
 
-_MOST_ELONGATED = 500.0
-"""longest over shortest vector of a reduced cell; moyopy 0.21 does not return from a search beyond about 2,500"""
-_SHORTEST = 0.3
-"""Å, vector of a reduced cell, below any distance of atoms; moyopy 0.21 does not return from some shorter ones"""
-
 SYMPREC = 1e-2
 """Å, default tolerance: atoms closer to a symmetric position are on it (the usual choice for relaxed crystals)"""
 
@@ -85,40 +80,26 @@ def find_symmetry(
     """
     import moyopy
 
+    from aiida_goectp.core.crystals.compiled.reduced_cell import in_given_cell, inside_reduced
+
+    lattice = np.asarray(lattice, dtype=np.float64)
     if not len(numbers) or not np.isfinite(lattice).all() or not np.isfinite(positions).all():
         return None
     try:
-        basis, transform = moyopy.minkowski_reduce(np.asarray(lattice, dtype=np.float64).tolist())
-        reduced, change = np.array(basis), np.array(transform)  # reduced = changeᵀ @ lattice
-        lengths = np.linalg.norm(reduced, axis=1)
-        if lengths.min() < _SHORTEST or lengths.max() > _MOST_ELONGATED * lengths.min():
+        basis, transform = moyopy.minkowski_reduce(lattice.tolist())
+        reduced, change = np.array(basis), np.array(transform, dtype=np.float64)  # reduced = changeᵀ @ lattice
+        inside, origin, regular = inside_reduced(reduced, change, np.asarray(positions, dtype=np.float64))
+        if not regular:
             return None
-        back = np.rint(np.linalg.inv(change))
-        inside = positions @ back.T
-        origin = _largest_gaps(inside)
-        inside = inside - origin
-        cell = moyopy.Cell(basis, (inside - np.floor(inside)).tolist(), np.asarray(numbers).tolist())
+        cell = moyopy.Cell(basis, inside.tolist(), np.asarray(numbers).tolist())
         found = moyopy.MoyoDataset(cell, symprec=symprec)
     except ValueError:  # moyopy's exception for a degenerate lattice and for atoms that no tolerance separates
         return None
     operations = found.operations
-    rotations, translations = np.array(operations.rotations), np.array(operations.translations)
-    translations = (translations + origin - rotations @ origin) @ change.T
-    return Symmetry(
-        found.number,
-        np.rint(change @ rotations @ back).astype(np.int64),
-        translations - np.floor(translations),
-        np.array(found.prim_std_linear).T @ reduced,
-        np.array(found.mapping_std_prim),
-    )
-
-
-def _largest_gaps(positions: np.ndarray) -> np.ndarray:
-    """Return the middle of the largest interval without atoms along each axis, (3,) fractional."""
-    ordered = np.sort(positions - np.floor(positions), axis=0)
-    gaps = np.diff(ordered, axis=0, append=ordered[:1] + 1)
-    widest, axes = gaps.argmax(axis=0), np.arange(3)
-    return ordered[widest, axes] + gaps[widest, axes] / 2
+    rotations, translations = np.array(operations.rotations, dtype=np.float64), np.array(operations.translations)
+    turned, moved = in_given_cell(rotations, translations, origin, change)
+    standard = np.array(found.prim_std_linear).T @ reduced
+    return Symmetry(found.number, turned, moved, standard, np.array(found.mapping_std_prim))
 
 
 def standard_orientation(

@@ -12,22 +12,33 @@ from aiida_goectp.core.crystals.elements import SYMBOLS, symbols_of
 from aiida_goectp.core.crystals.symmetry_search import niggli_reduce
 from aiida_goectp.core.formats.errors import FormatError
 
-__all__ = ('MIN_DISTANCE', 'CrystalError', 'check_crystal', 'require_valid', 'split_valid')
+__all__ = (
+    'FEW_ATOMS',
+    'FLATTEST',
+    'MAX_LENGTH',
+    'MAX_POSITION',
+    'MIN_DISTANCE',
+    'CrystalError',
+    'check_crystal',
+    'require_valid',
+    'split_valid',
+)
 
 MIN_DISTANCE = 0.5
 """Å, smallest distance of two atoms (the shortest bond, H–H, is 0.74 Å)"""
 
-_MAX_LENGTH = 1e4
+MAX_LENGTH = 1e4
 """Å, longest lattice vector; longer ones indicate wrong units"""
 
-_MAX_POSITION = 1e6
+MAX_POSITION = 1e6
 """cells; larger positions lose the precision of 1e-9 within the cell"""
 
-_FLATTEST = 1e-6
+FLATTEST = 1e-6
 """smallest volume of the parallelepiped of the unit vectors along a, b, c"""
 
-_FEW_ATOMS = 1000
+FEW_ATOMS = 1000
 """up to which all pairs of atoms are compared; a search tree is faster for more"""
+
 
 _MAX_NEIGHBOURS = 300
 """pairs an atom within the window of the smallest distance; more only if some are closer"""
@@ -51,6 +62,10 @@ def check_crystal(crystal: Crystal) -> Failure | None:
     Codes are ``no_atoms``, ``bad_shape``, ``not_finite``, ``bad_lattice`` (no volume, or too long), ``unknown_element``
     and ``atoms_too_close`` (periodic images included). Left-handed lattices are valid.
     """
+    from aiida_goectp.core.crystals.compiled.quick_check import is_surely_valid
+
+    if is_surely_valid(crystal):
+        return None
     try:
         _check_arrays(crystal)
         _check_lattice(crystal)
@@ -112,23 +127,23 @@ def _check_arrays(crystal: Crystal) -> None:
     if not np.isfinite(lattice).all():
         raise CrystalError('not_finite', f'the lattice contains NaN or infinity: {np.asarray(lattice).tolist()}')
     with np.errstate(invalid='ignore'):
-        bad = ~(np.abs(positions) <= _MAX_POSITION).all(axis=1)
+        bad = ~(np.abs(positions) <= MAX_POSITION).all(axis=1)
     if bad.any():
         atom = int(np.argmax(bad))
         raise CrystalError(
             'not_finite',
             f'atom {atom + 1} has the fractional position {np.asarray(positions)[atom].tolist()}; '
-            f'expected finite numbers within ±{_MAX_POSITION:.0e}',
+            f'expected finite numbers within ±{MAX_POSITION:.0e}',
         )
 
 
 def _check_lattice(crystal: Crystal) -> None:
     largest = np.abs(crystal.lattice).max()
-    if largest > _MAX_LENGTH:
+    if largest > MAX_LENGTH:
         raise CrystalError('bad_lattice', f'a lattice vector has a component of {largest:.4g} Å; is the unit Å?')
     lengths = np.sqrt(np.square(crystal.lattice).sum(axis=1))
     volume = abs(np.linalg.det(crystal.lattice))
-    if not volume > _FLATTEST * lengths.prod():
+    if not volume > FLATTEST * lengths.prod():
         raise CrystalError(
             'bad_lattice',
             f'the lattice has no volume ({volume:.3g} Å³, lengths {", ".join(f"{x:.4g}" for x in lengths)} Å); '
@@ -191,7 +206,7 @@ def _closest_pair(lattice: np.ndarray, positions: np.ndarray) -> tuple[int, int,
     window = MIN_DISTANCE / heights
     spans = np.floor(window + 0.5).astype(int)
     images = np.array(list(product(*(range(-span, span + 1) for span in spans))), dtype=np.float64)
-    if len(positions) > _FEW_ATOMS and len(images) > 1:
+    if len(positions) > FEW_ATOMS and len(images) > 1:
         raise CrystalError('bad_lattice', f'{len(positions)} atoms in a cell less than 1 Å high; is the unit Å?')
     best: tuple[int, int, float] | None = None
     for image in images:
@@ -207,7 +222,7 @@ def _pairs_within(
     positions: np.ndarray, image: np.ndarray, window: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return pairs i and j whose difference, nearest image plus ``image``, is within the window; and it, (m, 3)."""
-    if len(positions) > _FEW_ATOMS:
+    if len(positions) > FEW_ATOMS:
         first, second = _neighbours(positions, window)
     else:
         axis = int(np.argmin(window))  # the most selective axis first

@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-__all__ = ('NEIGHBOURS', 'TOLERANCE', 'Graphs', 'build_graphs', 'pairs_within', 'without_edges')
+from aiida_goectp.core.crystals.compiled.matrices import determinant, face_distances
+
+__all__ = ('NEIGHBOURS', 'TOLERANCE', 'Graphs', 'build_graphs', 'grow_rows', 'pairs_of_all', 'without_edges')
 
 NEIGHBOURS = 16
 """k, number of neighbours of an atom (published setting)"""
@@ -64,40 +66,51 @@ def build_graphs(
     arrays = (np.ascontiguousarray(a, dtype=np.float64) for a in (lattices, wrapped, references))
     cells, positions, triples = arrays
     offsets = atom_offsets.astype(np.int64)
-    result = _build(
-        *(cells, _heights(cells), np.abs(np.linalg.det(cells)), offsets, positions, triples),
-        *(neighbours, tolerance, double_self_images),
-    )
+    result = _build(cells, offsets, positions, triples, neighbours, tolerance, double_self_images)
     return Graphs(*(array.copy() for array in result))  # without the unused end
 
 
-def pairs_within(lattice: np.ndarray, positions: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return all pairs of atoms of a crystal that are not farther apart than a radius; each pair once.
+def pairs_of_all(
+    lattices: np.ndarray, atom_offsets: np.ndarray, fractional_positions: np.ndarray, radius: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return all pairs of atoms of each crystal that are not farther apart than a radius; each pair once.
 
-    :param lattice: (3, 3) Å, rows
-    :param positions: (n, 3) fractional
+    :param lattices: (n, 3, 3) Å, rows
+    :param atom_offsets: (n + 1,) as for :func:`build_graphs`
+    :param fractional_positions: (N, 3), wrapped or not
     :param radius: Å
-    :return: (U, 2) indices i ≤ j, and (U, 3) Å, vectors from i to a periodic image of j
+    :return: (U, 2) indices i ≤ j within the crystal; (U, 3) Å, vectors from i to a periodic image of j; and (n + 1,)
+        pairs of each crystal
     """
-    cell = np.ascontiguousarray(lattice, dtype=np.float64)
-    wrapped = np.ascontiguousarray(positions - np.floor(positions), dtype=np.float64)
-    pairs, steps, _ = _candidates(cell, wrapped, _heights(cell), radius, 1)
-    return pairs, steps
+    wrapped = fractional_positions - np.floor(fractional_positions)
+    return _pairs_of_all(np.ascontiguousarray(lattices), atom_offsets, np.ascontiguousarray(wrapped), radius)
 
 
-def _heights(cells: np.ndarray) -> np.ndarray:
-    """Return the distances of opposite faces of cells (…, 3, 3), (…, 3).
-
-    Not in a compiled function, since the compilation of linear algebra takes seconds.
-    """
-    return 1 / np.sqrt((np.linalg.inv(cells) ** 2).sum(axis=-2))
+@numba.njit(cache=True, nogil=True)
+def _pairs_of_all(
+    lattices: np.ndarray, offsets: np.ndarray, positions: np.ndarray, radius: float
+) -> Any:  # pragma: no cover - compiled
+    capacity = 32 * len(positions)
+    pairs, steps = np.empty((capacity, 2), dtype=np.int64), np.empty((capacity, 3))
+    pair_offsets, count = np.zeros(len(offsets), dtype=np.int64), 0
+    for cell in range(len(lattices)):
+        inside = positions[offsets[cell] : offsets[cell + 1]]
+        found, vectors, _ = _candidates(lattices[cell], inside, face_distances(lattices[cell]), radius, 1)
+        if count + len(found) > capacity:
+            capacity = 2 * (count + len(found))
+            pairs, steps = grow_rows(pairs, capacity), grow_rows(steps, capacity)
+        for p in range(len(found)):
+            pairs[count, 0], pairs[count, 1] = found[p, 0], found[p, 1]
+            for x in range(3):
+                steps[count, x] = vectors[p, x]
+            count += 1
+        pair_offsets[cell + 1] = count
+    return pairs[:count].copy(), steps[:count].copy(), pair_offsets
 
 
 @numba.njit(cache=True, nogil=True)
 def _build(
     lattices: np.ndarray,
-    heights: np.ndarray,
-    volumes: np.ndarray,
     offsets: np.ndarray,
     positions: np.ndarray,
     references: np.ndarray,
@@ -112,13 +125,11 @@ def _build(
     count = 0
     for c in range(n):
         start, atoms = offsets[c], offsets[c + 1] - offsets[c]
-        pairs, steps, shells = _neighbours(
-            lattices[c], heights[c], volumes[c], positions[start : start + atoms], k, tolerance
-        )
+        pairs, steps, shells = _neighbours(lattices[c], positions[start : start + atoms], k, tolerance)
         needed = count + 2 * len(pairs) + 3 * atoms
         if needed > capacity:
             capacity = 2 * needed
-            source, target, vectors = _grow(source, capacity), _grow(target, capacity), _grow_rows(vectors, capacity)
+            source, target, vectors = _grow(source, capacity), _grow(target, capacity), grow_rows(vectors, capacity)
         for p in range(len(pairs)):
             i, j = pairs[p, 0], pairs[p, 1]
             if np.sqrt(_square(steps[p])) > max(shells[i], shells[j]) + tolerance:
@@ -141,14 +152,14 @@ def _build(
 
 @numba.njit(cache=True, nogil=True)
 def _neighbours(
-    lattice: np.ndarray, heights: np.ndarray, volume: float, positions: np.ndarray, k: int, tolerance: float
+    lattice: np.ndarray, positions: np.ndarray, k: int, tolerance: float
 ) -> Any:  # pragma: no cover - compiled
     """Return candidate pairs (i ≤ j), their vectors, and the distance of the k-th neighbour of each atom.
 
     The initial radius contains about 1.5 k neighbours in a homogeneous crystal. It grows until it contains k neighbours
     of each atom; edges do not depend on the sequence of radii.
     """
-    atoms = len(positions)
+    atoms, heights, volume = len(positions), face_distances(lattice), abs(determinant(lattice))
     radius = (1.5 * k * volume / atoms * 3 / (4 * np.pi)) ** (1 / 3) + 2 * tolerance
     while True:
         pairs, steps, shells = _candidates(lattice, positions, heights, radius, k)
@@ -193,7 +204,7 @@ def _candidates(
                             continue
                         if count == capacity:
                             capacity *= 2
-                            pairs, steps = _grow_rows(pairs, capacity), _grow_rows(steps, capacity)
+                            pairs, steps = grow_rows(pairs, capacity), grow_rows(steps, capacity)
                         pairs[count, 0], pairs[count, 1] = i, j
                         for x in range(3):
                             steps[count, x] = step[x]
@@ -231,7 +242,8 @@ def _grow(array: np.ndarray, size: int) -> np.ndarray:  # pragma: no cover - com
 
 
 @numba.njit(cache=True, nogil=True)
-def _grow_rows(array: np.ndarray, size: int) -> np.ndarray:  # pragma: no cover - compiled
+def grow_rows(array: np.ndarray, size: int) -> np.ndarray:  # pragma: no cover - compiled
+    """Return an array with more rows, (size, k); the last ones are not set."""
     larger = np.empty((size, array.shape[1]), dtype=array.dtype)
     for row in range(len(array)):
         for x in range(array.shape[1]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -72,21 +72,39 @@ _NO_VACUUM = np.array([0.0, 0.0, 0.0, 1.0])
 
 
 def _prepare_goectp(crystal: Crystal) -> PreparedCrystal:
-    cell, vacuum = canonical_cell(crystal), _NO_VACUUM
-    atoms = cell.primitive_atom
+    cell, vacuum, atoms = _without_wide_gaps(crystal)
+    return _prepared(cell, vacuum, atoms, cell.frames, cell.rotations)
+
+
+def _prepare_force_constants(crystal: Crystal) -> PreparedCrystal:
+    cell, vacuum, atoms = _without_wide_gaps(crystal)
+    # the network needs no frame; one stands for the crystal
+    return _prepared(cell, vacuum, atoms, cell.lattice[None], np.eye(3)[None])
+
+
+def _without_wide_gaps(crystal: Crystal) -> tuple[CanonicalCell, np.ndarray, np.ndarray]:
+    """Return the canonical cell with layers no farther apart than allowed, and the last two fields of
+    :class:`PreparedCrystal`."""
+    cell = canonical_cell(crystal)
     # layers of the canonical cell, so that the result does not depend on the given cell
     primitive = Crystal(crystal.id, cell.lattice, cell.atomic_numbers, cell.fractional_positions)
     layers = find_layers(primitive)
-    if layers is not None and layers.gaps.max() > WIDEST_GAP:
-        closer, ratio = with_vacuum_reduced(primitive, layers)
-        cell, vacuum = canonical_cell(closer), np.append(layers.normal, ratio)
-        atoms = cell.primitive_atom[atoms]
+    if layers is None or layers.gaps.max() <= WIDEST_GAP:
+        return cell, _NO_VACUUM, cell.primitive_atom
+    closer, ratio = with_vacuum_reduced(primitive, layers)
+    reduced = canonical_cell(closer)
+    return reduced, np.append(layers.normal, ratio), reduced.primitive_atom[cell.primitive_atom]
+
+
+def _prepared(
+    cell: CanonicalCell, vacuum: np.ndarray, atoms: np.ndarray, frames: np.ndarray, rotations: np.ndarray
+) -> PreparedCrystal:
     return PreparedCrystal(
         cell.lattice,
         cell.atomic_numbers,
         cell.fractional_positions,
-        cell.frames,
-        cell.rotations,
+        frames,
+        rotations,
         _projectors(cell),
         cell.symmetry_known,
         vacuum,
@@ -112,13 +130,8 @@ def _prepare_published(crystal: Crystal) -> PreparedCrystal:
 def _projectors(cell: CanonicalCell) -> np.ndarray:
     group = point_group_projector(cell.operations)
     active = infrared_directions(cell.operations, cell.permutations)
-    return np.stack([group, np.kron(active, active) @ group])
-
-
-def _prepare_force_constants(crystal: Crystal) -> PreparedCrystal:
-    prepared = _prepare_goectp(crystal)
-    # the network needs no frame; one stands for the crystal
-    return replace(prepared, frames=prepared.frames[:1], rotations=prepared.rotations[:1])
+    ionic = group if (active == np.eye(3)).all() else np.kron(active, active) @ group
+    return np.array([group, ionic])
 
 
 PRESETS: dict[str, Callable[[Crystal], PreparedCrystal]] = {

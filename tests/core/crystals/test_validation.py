@@ -159,7 +159,7 @@ def test_large_cells_are_searched_like_small_ones(seed, monkeypatch):
     crystal = crystal_of(random.uniform(-2, 2, size=(200, 3)), lattice)
     expected = check_crystal(crystal)
     assert expected is not None
-    monkeypatch.setattr(validation, '_FEW_ATOMS', 10)
+    monkeypatch.setattr(validation, 'FEW_ATOMS', 10)
     assert check_crystal(crystal) == expected
 
 

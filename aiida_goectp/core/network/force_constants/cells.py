@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+import numba
 import numpy as np
 
+from aiida_goectp.core.crystals.compiled.matrices import inverse
 from aiida_goectp.core.formats.ragged import ranges
-from aiida_goectp.core.network.graph import pairs_within
+from aiida_goectp.core.network.graph import grow_rows, pairs_of_all
 
 __all__ = ('CUTOFF', 'WAVE_WIDTH', 'CellArrays', 'build_cells')
 
@@ -118,27 +120,25 @@ def build_cells(
     :param primitive_atoms: (given atoms,) each; index within the primitive cell
     :param complete: whether each cell is that of the crystal
     """
-    pairs, steps = [], []
-    for lattice, fractional in zip(lattices, positions, strict=True):
-        found, vectors = pairs_within(lattice, fractional, CUTOFF)
-        pairs.append(found)
-        steps.append(vectors)
-    waves = [_waves(lattice) for lattice in lattices]
-    cartesian = [fractional @ lattice for lattice, fractional in zip(lattices, positions, strict=True)]
-    joined = np.concatenate([np.zeros((0, 2), dtype=np.int64), *pairs])
+    atom_offsets = _offsets(numbers)
+    cells = np.array(lattices, dtype=np.float64).reshape(-1, 3, 3)
+    fractional = np.concatenate([np.zeros((0, 3)), *positions])
+    pairs, vectors, pair_offsets = pairs_of_all(cells, atom_offsets, fractional, CUTOFF)
+    longest = 2 * WAVE_WIDTH * np.sqrt(-np.log(_SMALLEST_WEIGHT))
+    waves, wave_offsets = _waves(cells, longest)
     return CellArrays(
-        _offsets(numbers),
-        _offsets(pairs),
-        _offsets(waves),
+        atom_offsets,
+        pair_offsets,
+        wave_offsets,
         _offsets(primitive_atoms),
         np.concatenate([np.zeros(0, dtype=np.int64), *numbers]).astype(np.int64),
-        np.concatenate([np.zeros((0, 3)), *cartesian]),
-        joined[:, 0].copy(),
-        joined[:, 1].copy(),
-        np.concatenate([np.zeros((0, 3)), *steps]),
-        np.concatenate([np.zeros((0, 3)), *waves]),
+        np.einsum('nx,nxy->ny', fractional, np.repeat(cells, np.diff(atom_offsets), axis=0)),
+        pairs[:, 0].copy(),
+        pairs[:, 1].copy(),
+        vectors,
+        waves,
         np.concatenate([np.zeros(0, dtype=np.int64), *primitive_atoms]).astype(np.int64),
-        np.array(lattices, dtype=np.float64).reshape(-1, 3, 3),
+        cells,
         np.array(complete, dtype=bool).reshape(-1),
     )
 
@@ -147,13 +147,27 @@ def _offsets(parts: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
 
 
-def _waves(lattice: np.ndarray) -> np.ndarray:
-    """Return the reciprocal lattice vectors within the Gaussian, one of G and −G, (w, 3) Å⁻¹."""
-    reciprocal = 2 * np.pi * np.linalg.inv(lattice).T
-    longest = 2 * WAVE_WIDTH * np.sqrt(-np.log(_SMALLEST_WEIGHT))
-    reach = np.floor(longest * np.linalg.norm(lattice, axis=1) / (2 * np.pi)).astype(int)
-    grids = np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing='ij')
-    indices = np.stack(grids, axis=-1).reshape(-1, 3)
-    half = indices[len(indices) // 2 + 1 :]  # the middle one is zero, and those before it are the negatives
-    vectors = half @ reciprocal
-    return vectors[(vectors**2).sum(axis=1) < longest**2]
+@numba.njit(cache=True, nogil=True)
+def _waves(lattices: np.ndarray, longest: float) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover - compiled
+    """Return the reciprocal lattice vectors shorter than a length, one of G and −G, (W, 3) Å⁻¹, and their offsets."""
+    waves, offsets, count = np.empty((64 * len(lattices), 3)), np.zeros(len(lattices) + 1, dtype=np.int64), 0
+    g, reach = np.empty(3), np.empty(3, dtype=np.int64)
+    for cell in range(len(lattices)):
+        lattice = lattices[cell]
+        back = inverse(lattice)
+        for x in range(3):
+            length = np.sqrt(lattice[x, 0] ** 2 + lattice[x, 1] ** 2 + lattice[x, 2] ** 2)
+            reach[x] = np.int64(np.floor(longest * length / (2 * np.pi)))
+        for a in range(reach[0] + 1):
+            for b in range(-reach[1] if a > 0 else 0, reach[1] + 1):
+                for c in range(-reach[2] if a > 0 or b > 0 else 1, reach[2] + 1):
+                    for x in range(3):
+                        g[x] = 2 * np.pi * (back[x, 0] * a + back[x, 1] * b + back[x, 2] * c)
+                    if g[0] ** 2 + g[1] ** 2 + g[2] ** 2 >= longest**2:
+                        continue
+                    if count == len(waves):
+                        waves = grow_rows(waves, 2 * count + 64)
+                    waves[count, 0], waves[count, 1], waves[count, 2] = g[0], g[1], g[2]
+                    count += 1
+        offsets[cell + 1] = count
+    return waves[:count].copy(), offsets

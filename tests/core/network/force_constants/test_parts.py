@@ -10,7 +10,7 @@ from aiida_goectp.core.network.force_constants.cells import CUTOFF, WAVE_WIDTH, 
 from aiida_goectp.core.network.force_constants.dipoles import COULOMB, dipole_interaction
 from aiida_goectp.core.network.force_constants.functions import bounded_inverse, matrix_function, shifted_logarithm
 from aiida_goectp.core.network.force_constants.messages import MessageInput, pass_messages, pass_messages_in_torch
-from aiida_goectp.core.network.graph import pairs_within
+from aiida_goectp.core.network.graph import pairs_of_all
 from aiida_goectp.core.network.preparation import prepare
 
 
@@ -94,7 +94,7 @@ def real_space_part(lattice, positions, charges):
     from scipy.special import erfc
 
     n, eta = len(charges), WAVE_WIDTH
-    pairs, vectors = pairs_within(lattice, positions, 14.0)
+    pairs, vectors, _ = pairs_of_all(np.array([lattice]), np.array([0, n]), positions, 14.0)
     r = np.linalg.norm(vectors, axis=1)[:, None, None]
     gauss = 2 * eta / np.sqrt(np.pi) * np.exp(-(eta**2) * r**2)
     first = -erfc(eta * r) / r**2 - gauss / r
@@ -150,8 +150,13 @@ def one_cell(lattice, positions):
 def test_pairs_are_all_pairs_within_the_cutoff(real_crystals):
     from ase.neighborlist import primitive_neighbor_list
 
-    for crystal in real_crystals[:8]:
-        pairs, vectors = pairs_within(crystal.lattice, crystal.fractional_positions, CUTOFF)
+    crystals = real_crystals[:8]
+    cells, joined = np.array([crystal.lattice for crystal in crystals]), [c.fractional_positions for c in crystals]
+    offsets = np.concatenate([[0], np.cumsum([len(positions) for positions in joined])])
+    all_pairs, all_vectors, pair_offsets = pairs_of_all(cells, offsets, np.concatenate(joined), CUTOFF)
+    for place, crystal in enumerate(crystals):
+        own = slice(*pair_offsets[place : place + 2])
+        pairs, vectors = all_pairs[own], all_vectors[own]
         positions = crystal.fractional_positions @ crystal.lattice
         first, _, apart = primitive_neighbor_list('ijD', [True] * 3, crystal.lattice, positions, CUTOFF)
         assert 2 * len(pairs) == len(first)

@@ -1,0 +1,1 @@
+"""Loops over atoms and operations, compiled with numba."""
