@@ -37,6 +37,8 @@ _EVALUATION_BATCH = 64
 """crystals that are evaluated at once"""
 _CHUNK = 12
 """batches of the force constant network among which crystals are sorted by size"""
+_MOST_SKIPPED = 0.02
+"""share of the batches of an epoch whose gradients may not be finite"""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class Epoch:
     """target → metric → value"""
     best: bool
     """whether the validation score is the best so far"""
+    skipped: int = 0
+    """batches without a step, since their gradient was not finite"""
 
 
 @dataclass(frozen=True)
@@ -196,14 +200,14 @@ def _run_epoch(
 ) -> Epoch:
     """Train one epoch and evaluate the moving average of the weights."""
     begun = time.perf_counter()
-    loss = _train_epoch(state, rows, settings, device)
+    loss, skipped = _train_epoch(state, rows, settings, device)
     state.epoch += 1
     validation = _metrics(state.average.module, validated, device) if validated is not None else {}
     best = state.note_score(_score(validation))
     rate = state.optimizer.param_groups[0]['lr']
     seconds = time.perf_counter() - begun
     place = (state.member, settings.members, state.epoch, settings.epochs)
-    return Epoch(*place, loss, rate, seconds, validation, best)
+    return Epoch(*place, loss, rate, seconds, validation, best, skipped)
 
 
 def _score(metrics: dict[str, dict[str, float]]) -> float | None:
@@ -212,11 +216,17 @@ def _score(metrics: dict[str, dict[str, float]]) -> float | None:
     return math.exp(sum(math.log(max(error, 1e-12)) for error in errors) / len(errors)) if errors else None
 
 
-def _train_epoch(state: TrainingState, rows: LabelledGraphs, settings: TrainSettings, device: str) -> float:
-    """Return the mean loss of an epoch."""
+def _train_epoch(state: TrainingState, rows: LabelledGraphs, settings: TrainSettings, device: str) -> tuple[float, int]:
+    """Return the mean loss of an epoch, and the number of batches whose gradient was not finite.
+
+    A batch can overflow while the learning rate is high; the network stays as it was then.
+
+    :raises TrainingDiverged: more than a few batches overflow
+    """
     state.network.train()
-    losses = []
-    for members in _epoch_batches(state, rows, settings):
+    losses, skipped = [], 0
+    batches = _epoch_batches(state, rows, settings)
+    for members in batches:
         chosen = parallel.local_rows(members)
         testing_hooks.before_batch(len(chosen))
         batch, functional = rows.batch(chosen, device)
@@ -226,16 +236,25 @@ def _train_epoch(state: TrainingState, rows: LabelledGraphs, settings: TrainSett
         loss = testing_hooks.training_loss(loss, state.epoch + 1)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        if settings.gradient_clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(state.network.parameters(), settings.gradient_clip_norm)
-        state.optimizer.step()
+        limit = math.inf if settings.gradient_clip_norm is None else settings.gradient_clip_norm
+        # the same on all GPUs, which have the mean gradient
+        norm = float(torch.nn.utils.clip_grad_norm_(state.network.parameters(), limit))
+        if math.isfinite(norm):
+            state.optimizer.step()
+            state.average.update_parameters(state.network)
+            losses.append(loss.detach())
+        else:
+            skipped += 1
         state.scheduler.step()
-        state.average.update_parameters(state.network)
-        losses.append(loss.detach())
+        if skipped > max(1, _MOST_SKIPPED * len(batches)) or skipped == len(batches):
+            raise TrainingDiverged(
+                f'the gradients of {skipped} batches are not finite in epoch {state.epoch + 1}; reduce the learning '
+                'rate, or set gradient_clip_norm'
+            )
     mean = parallel.mean(torch.stack(losses).mean())
     if not math.isfinite(mean):
         raise TrainingDiverged(f'the loss is {mean} in epoch {state.epoch + 1}; reduce the learning rate')
-    return mean
+    return mean, skipped
 
 
 def _epoch_batches(state: TrainingState, rows: LabelledGraphs, settings: TrainSettings) -> list[np.ndarray]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.formats.model_card import ModelCard
+from aiida_goectp.core.learning import testing_hooks
 from aiida_goectp.core.learning.errors import TrainingDiverged, TrainingInputError, TrainingInterrupted
 from aiida_goectp.core.learning.settings import PUBLISHED_RECIPE, TrainSettings, settings_like
 from aiida_goectp.core.learning.state import TARGETS, batch_bounds, rate_factor
@@ -141,6 +145,19 @@ def test_divergence_is_an_error(data):
     wild = Dataset(data.crystals, data.electronic * 1e30, data.ionic)
     with pytest.raises(TrainingDiverged):
         train(wild, None, TrainSettings(epochs=3, **{**SMALL, 'learning_rate': 1e30}))
+
+
+def test_a_batch_that_overflows_changes_nothing(data, monkeypatch):
+    """The loss of one batch of an epoch is not finite: the training skips it, says so, and the weights stay finite."""
+    calls = iter(range(10**6))
+    monkeypatch.setattr(
+        testing_hooks, 'training_loss', lambda loss, epoch: loss * (float('nan') if not next(calls) else 1)
+    )
+    epochs = []
+    network = train(data, data, TrainSettings(epochs=2, **SMALL), report=epochs.append)
+    assert [epoch.skipped for epoch in epochs] == [1, 0]
+    assert all(math.isfinite(epoch.loss) for epoch in epochs)
+    assert torch.isfinite(weights(network)).all()
 
 
 @pytest.mark.parametrize(('rows', 'size'), [(1, 4), (2, 4), (4, 4), (5, 4), (9, 4), (11, 4), (7, 2)])

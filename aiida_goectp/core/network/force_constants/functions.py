@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-__all__ = ('bounded_inverse', 'matrix_function', 'shifted_logarithm')
+__all__ = ('bounded_inverse', 'eigenpairs', 'matrix_function', 'shifted_logarithm')
 
 _EQUAL = 1e-6
 """eigenvalues that differ by less, relative to their size plus one, have the mean derivative between them"""
@@ -25,7 +25,7 @@ class _MatrixFunction(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, matrices: torch.Tensor, function: _Scalar, derivative: _Scalar) -> torch.Tensor:
         """Return f(A)."""
-        values, vectors = torch.linalg.eigh(matrices.double())
+        values, vectors = eigenpairs(matrices)
         images = function(values)
         context.save_for_backward(values, vectors, images, derivative(values))
         return ((vectors * images[..., None, :]) @ vectors.transpose(-1, -2)).to(matrices.dtype)
@@ -43,6 +43,19 @@ class _MatrixFunction(torch.autograd.Function):
         transposed = vectors.transpose(-1, -2)
         result = vectors @ (kernel * (transposed @ symmetric @ vectors)) @ transposed
         return result.to(gradient.dtype), None, None
+
+
+def eigenpairs(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return eigenvalues (..., n) and eigenvectors (..., n, n) of symmetric matrices in float64.
+
+    The eigenvalues of a matrix with elements that are not finite are NaN: LAPACK raises an error, by which one crystal
+    would end the evaluation of all others.
+
+    :param matrices: (..., n, n)
+    """
+    finite = torch.isfinite(matrices).flatten(-2).all(-1)
+    values, vectors = torch.linalg.eigh(torch.where(finite[..., None, None], matrices, 0.0).double())
+    return torch.where(finite[..., None], values, torch.nan), vectors
 
 
 def matrix_function(matrices: torch.Tensor, function: _Scalar, derivative: _Scalar) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch
 
 from aiida_goectp.core.network.force_constants.batch import CellBatch, SizeGroup
 from aiida_goectp.core.network.force_constants.dipoles import COULOMB
-from aiida_goectp.core.network.force_constants.functions import bounded_inverse
+from aiida_goectp.core.network.force_constants.functions import bounded_inverse, eigenpairs
 
 __all__ = ('LatticeResponse', 'group_permittivity', 'ionic_permittivity', 'mean_response', 'static_response')
 
@@ -90,7 +90,7 @@ def static_response(response: LatticeResponse, cells: CellBatch, floor: float) -
     """
     ionic, soft_modes = (response.electronic.new_zeros(len(cells), *shape) for shape in ((3, 3), (2,)))
     for group, matrices in zip(cells.groups, response.force_constants, strict=True):
-        values, vectors = torch.linalg.eigh(_with_stiff_translations(matrices.double(), _BEYOND_OPTICAL))
+        values, vectors = eigenpairs(_with_stiff_translations(matrices.double(), _BEYOND_OPTICAL))
         charges = _strengths(group, response.born_charges).double() @ vectors / (values**2 + floor**2)[:, None] ** 0.25
         scale = 4 * math.pi * COULOMB / cells.volumes[group.cells]
         tensors = scale[:, None, None] * (charges @ charges.transpose(1, 2))

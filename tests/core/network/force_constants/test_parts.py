@@ -193,3 +193,14 @@ def test_groups_hold_each_cell_once(real_crystals):
     batch = GraphBatch.from_arrays(prepare(real_crystals[:12], 'force_constants')).cells
     assert sorted(torch.cat([group.cells for group in batch.groups]).tolist()) == list(range(12))
     assert sorted(torch.cat([group.blocks.flatten() for group in batch.groups]).tolist()) == list(range(batch.blocks))
+
+
+def test_a_matrix_that_overflowed_leaves_the_others():
+    matrices = torch.eye(4).repeat(3, 1, 1)
+    matrices[1, 0, 2] = float('nan')
+    matrices.requires_grad_()
+    found = bounded_inverse(matrices, 0.3)
+    assert torch.isfinite(found).flatten(1).all(dim=1).tolist() == [True, False, True]
+    torch.testing.assert_close(found[2], torch.eye(4) / (1 + 0.3**2) ** 0.5)
+    found[0].sum().backward()
+    assert torch.isfinite(matrices.grad[0]).all()
