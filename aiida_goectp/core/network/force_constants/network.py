@@ -174,12 +174,10 @@ class ForceConstantNetwork(nn.Module):
         electronic: torch.Tensor,
     ) -> list[torch.Tensor]:
         springs = self.springs(atoms, cells, geometry)
-        pairs = springs.new_zeros(cells.blocks, 3, 3)
-        pairs = pairs.index_add(0, cells.block, springs).index_add(0, cells.transposed_block, springs)
         coordinates = self._coordinates(atoms, cells, geometry)
         found = []
         for group in cells.groups:
-            matrices = self.springs.assemble(group, pairs) + self.coordinates.assemble(group, coordinates)
+            matrices = self.springs.assemble(group, springs) + self.coordinates.assemble(group, coordinates)
             matrices = matrices + dipole_interaction(group, cells, charges, electronic)
             found.append(_without_translations(matrices))
         return found
@@ -189,7 +187,7 @@ class ForceConstantNetwork(nn.Module):
         near = (geometry.lengths < SHORT_CUTOFF).nonzero().squeeze(1)
         source, target, u = cells.source[near], cells.target[near], geometry.directions[near]
         directions = torch.cat([u, -u])
-        coefficients = self.coordinates(
+        return self.coordinates(
             atoms,
             torch.cat([source, target]),
             torch.cat([target, source]),
@@ -197,9 +195,9 @@ class ForceConstantNetwork(nn.Module):
             quadrupole(directions),
             geometry.lengths[near].repeat(2),
             geometry.radial[near].repeat(2, 1),
+            torch.cat([cells.block[near], cells.transposed_block[near]]),
+            cells.blocks,
         )
-        blocks = torch.cat([cells.block[near], cells.transposed_block[near]])
-        return coefficients.new_zeros(cells.blocks, *coefficients.shape[1:]).index_add(0, blocks, coefficients)
 
 
 def _cells_of(batch: GraphBatch) -> CellBatch:

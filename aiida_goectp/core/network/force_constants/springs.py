@@ -10,11 +10,21 @@ Two terms, each symmetric, without force in a rigid translation, and covariant b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import nn
 
 from aiida_goectp.core.network.force_constants.batch import CellBatch, SizeGroup
 from aiida_goectp.core.network.force_constants.messages import Channels
+from aiida_goectp.core.network.force_constants.pair_loops import (
+    add_coordinates,
+    add_springs,
+    gather_centres,
+    gather_pairs,
+    project_pairs,
+)
 from aiida_goectp.core.network.force_constants.trunk import AtomFeatures, Geometry, as_matrices
 
 __all__ = ('SHORT_CUTOFF', 'InternalCoordinates', 'PairSprings')
@@ -33,8 +43,24 @@ def _outer(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return a.unsqueeze(-1) * b.unsqueeze(-2)
 
 
+def _compiled(tensor: torch.Tensor) -> bool:
+    """Return whether compiled loops do the work: on a CPU, where no derivatives are asked for."""
+    return tensor.device.type == 'cpu' and not torch.is_grad_enabled()
+
+
+def _arrays(*tensors: torch.Tensor) -> Any:
+    """Return the memory of tensors as contiguous arrays; results are contiguous already."""
+    return [tensor.detach().contiguous().numpy() for tensor in tensors]
+
+
+def _joined_linear(first: nn.Linear, second: nn.Linear, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the sum of two linear functions, each of its own input, in one matrix product."""
+    weight = torch.cat([first.weight, second.weight], dim=1)
+    return nn.functional.linear(torch.cat(list(inputs), dim=1), weight, first.bias + second.bias)
+
+
 class _Projections(nn.Module):
-    """Invariants of the features of an atom and a direction."""
+    """Invariants u · v and y · t of the features of atoms and directions, (U, 16)."""
 
     def __init__(self, channels: Channels) -> None:
         super().__init__()
@@ -42,11 +68,27 @@ class _Projections(nn.Module):
         self.tensors = nn.Linear(channels.tensors, _INVARIANTS, bias=False)
 
     def forward(
-        self, atoms: AtomFeatures, index: torch.Tensor, directions: torch.Tensor, quadrupoles: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return u · v and y · t of the atoms with these indices, (U, 8) each."""
-        along = torch.einsum('ea,eac->ec', directions, self.vectors(atoms.vectors)[index])
-        return along, torch.einsum('ea,eac->ec', quadrupoles, self.tensors(atoms.tensors)[index])
+        self,
+        atoms: AtomFeatures,
+        ends: Sequence[tuple[torch.Tensor, float]],
+        directions: torch.Tensor,
+        quadrupoles: torch.Tensor,
+    ) -> torch.Tensor:
+        """Return the sum over ends.
+
+        :param ends: index of an atom of each pair (U,), and the sign of its u · v
+        :param directions: (U, 3)
+        :param quadrupoles: (U, 5)
+        """
+        vectors, tensors = self.vectors(atoms.vectors), self.tensors(atoms.tensors)
+        if _compiled(vectors):
+            result = vectors.new_zeros(len(directions), 2 * _INVARIANTS)
+            for index, sign in ends:
+                project_pairs(*_arrays(vectors, tensors, index, sign * directions, quadrupoles, result))
+            return result
+        along = torch.stack([sign * torch.einsum('ea,eac->ec', directions, vectors[index]) for index, sign in ends])
+        aligned = torch.stack([torch.einsum('ea,eac->ec', quadrupoles, tensors[index]) for index, _ in ends])
+        return torch.cat([along.sum(0), aligned.sum(0)], dim=1)
 
 
 class PairSprings(nn.Module):
@@ -68,23 +110,44 @@ class PairSprings(nn.Module):
         self.tensors = nn.Linear(channels.tensors, 4, bias=False)
 
     def forward(self, atoms: AtomFeatures, batch: CellBatch, geometry: Geometry) -> torch.Tensor:
-        """Return the spring matrix of each pair, (U, 3, 3) eV/Å², symmetric and equal in both directions."""
-        i, j, u, y = batch.source, batch.target, geometry.directions, geometry.quadrupoles
-        sums, products = self.atoms(atoms.scalars).chunk(2, 1)
-        along_i, aligned_i = self.projections(atoms, i, u, y)
-        along_j, aligned_j = self.projections(atoms, j, u, y)
-        hidden = sums[i] + sums[j] + products[i] * products[j] + self.radial(geometry.radial)
-        hidden = hidden + self.invariants(torch.cat([along_i - along_j, aligned_i + aligned_j], dim=1))
+        """Return the springs of each ordered pair of atoms, summed over images, (B, 3, 3) eV/Å²; they are symmetric."""
+        hidden = self._hidden(atoms, batch, geometry)
         decay = ((_TYPICAL_LENGTH / geometry.lengths) ** 4).clamp(max=20.0)
-        scale = geometry.envelope * _TYPICAL_SPRING * decay
-        k = self.coefficients(hidden) * scale[:, None]
-        vectors, tensors = self.vectors(atoms.vectors), as_matrices(self.tensors(atoms.tensors))
-        difference, matrices = vectors[i] - vectors[j], tensors[i] + tensors[j]
-        turned = (matrices[:, 0] @ u.unsqueeze(-1)).squeeze(-1)
+        k = self.coefficients(hidden) * (geometry.envelope * _TYPICAL_SPRING * decay)[:, None]
+        vectors, matrices = self.vectors(atoms.vectors), as_matrices(self.tensors(atoms.tensors))
+        found = k.new_zeros(batch.blocks, 3, 3)
+        if _compiled(k):
+            indices = batch.source, batch.target, batch.block, batch.transposed_block
+            add_springs(*_arrays(k, geometry.directions, vectors, matrices, *indices, found))
+            return found
+        springs = self._springs(k, batch, geometry.directions, vectors, matrices)
+        return found.index_add(0, batch.block, springs).index_add(0, batch.transposed_block, springs)
+
+    def _hidden(self, atoms: AtomFeatures, batch: CellBatch, geometry: Geometry) -> torch.Tensor:
+        """Return the first layer of each pair, (U, W)."""
+        ends = (batch.source, 1.0), (batch.target, -1.0)
+        invariants = self.projections(atoms, ends, geometry.directions, geometry.quadrupoles)
+        hidden = _joined_linear(self.radial, self.invariants, [geometry.radial, invariants])
+        features = self.atoms(atoms.scalars)
+        if _compiled(hidden):
+            gather_pairs(*_arrays(features, batch.source, batch.target, hidden))
+            return hidden
+        sums, products = features.chunk(2, 1)
+        i, j = batch.source, batch.target
+        return hidden + sums[i] + sums[j] + products[i] * products[j]
+
+    @staticmethod
+    def _springs(
+        k: torch.Tensor, batch: CellBatch, u: torch.Tensor, vectors: torch.Tensor, matrices: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the spring matrix of each pair, (U, 3, 3), equal in both directions."""
+        i, j = batch.source, batch.target
+        difference, both = vectors[i] - vectors[j], matrices[i] + matrices[j]
+        turned = (both[:, 0] @ u.unsqueeze(-1)).squeeze(-1)
         other = k[:, 1, None] * u + k[:, 2, None] * difference[:, :, 0] + k[:, 3, None] * turned
         unit = torch.eye(3, dtype=u.dtype, device=u.device)
         spring = k[:, 0, None, None] * unit + _outer(u, other) + _outer(other, u)
-        return spring + k[:, 4, None, None] * matrices[:, 1] + k[:, 5, None, None] * matrices[:, 2]
+        return spring + k[:, 4, None, None] * both[:, 1] + k[:, 5, None, None] * both[:, 2]
 
     @staticmethod
     def assemble(group: SizeGroup, springs: torch.Tensor) -> torch.Tensor:
@@ -132,21 +195,38 @@ class InternalCoordinates(nn.Module):
         quadrupoles: torch.Tensor,
         lengths: torch.Tensor,
         radial: torch.Tensor,
+        blocks: torch.Tensor,
+        count: int,
     ) -> torch.Tensor:
-        """Return the coefficients B of directed pairs, (E, rows, 3).
+        """Return the coefficients B of each ordered pair of atoms, summed over images, (count, rows, 3).
 
         :param centre: (E,) atom to which the coordinates belong
         :param neighbour: (E,)
         :param directions: (E, 3) from centre to neighbour
+        :param blocks: (E,) index of the ordered pair
+        :param count: number of ordered pairs
         """
-        ns, nv, nt = self.counts
-        u = directions
-        hidden = self.centre(atoms.scalars)[centre] + self.neighbour(atoms.scalars)[neighbour] + self.radial(radial)
-        hidden = hidden + self.invariants(torch.cat(self.projections(atoms, centre, u, quadrupoles), dim=1))
+        invariants = self.projections(atoms, [(centre, 1.0)], directions, quadrupoles)
+        hidden = _joined_linear(self.radial, self.invariants, [radial, invariants])
+        first, second = self.centre(atoms.scalars), self.neighbour(atoms.scalars)
+        if _compiled(hidden):
+            gather_centres(*_arrays(first, second, centre, neighbour, hidden))
+        else:
+            hidden = hidden + first[centre] + second[neighbour]
         envelope = 2 * (1 - (lengths / SHORT_CUTOFF) ** 2).clamp(min=0) ** 3 * (_TYPICAL_LENGTH / lengths) ** 2
-        vector, scalar, tensor = (self.coefficients(hidden) * envelope[:, None]).split([3 * nv, 2 * ns, 2 * nt], dim=1)
+        coefficients = self.coefficients(hidden) * envelope[:, None]
+        own = self.vectors(atoms.vectors)
+        found = coefficients.new_zeros(count, len(self.signs), 3)
+        if _compiled(coefficients):
+            add_coordinates(*_arrays(coefficients, directions, own, centre, blocks, torch.tensor(self.counts), found))
+            return found
+        return found.index_add(0, blocks, self._rows(coefficients, directions, own.transpose(1, 2)[centre]))
+
+    def _rows(self, coefficients: torch.Tensor, u: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+        """Return the coefficients B of directed pairs, (E, rows, 3)."""
+        ns, nv, nt = self.counts
+        vector, scalar, tensor = coefficients.split([3 * nv, 2 * ns, 2 * nt], dim=1)
         unit = torch.eye(3, dtype=u.dtype, device=u.device)
-        own = self.vectors(atoms.vectors).transpose(1, 2)[centre]
         a = vector.unflatten(1, (nv, 3))[..., None, None]
         along = u[:, None].expand(-1, nv, -1)
         rows_v = a[:, :, 0] * unit + a[:, :, 1] * _outer(along, along) + a[:, :, 2] * _outer(own[:, :nv], along)

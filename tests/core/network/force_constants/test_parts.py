@@ -10,6 +10,7 @@ from aiida_goectp.core.network.force_constants.cells import CUTOFF, WAVE_WIDTH, 
 from aiida_goectp.core.network.force_constants.dipoles import COULOMB, dipole_interaction
 from aiida_goectp.core.network.force_constants.functions import bounded_inverse, matrix_function, shifted_logarithm
 from aiida_goectp.core.network.force_constants.messages import MessageInput, pass_messages, pass_messages_in_torch
+from aiida_goectp.core.network.force_constants.network import ForceConstantNetwork
 from aiida_goectp.core.network.graph import pairs_of_all
 from aiida_goectp.core.network.preparation import prepare
 
@@ -204,3 +205,15 @@ def test_a_matrix_that_overflowed_leaves_the_others():
     torch.testing.assert_close(found[2], torch.eye(4) / (1 + 0.3**2) ** 0.5)
     found[0].sum().backward()
     assert torch.isfinite(matrices.grad[0]).all()
+
+
+def test_compiled_loops_equal_the_tensor_operations(real_crystals):
+    """Predictions use the former, training the latter."""
+    batch = GraphBatch.from_arrays(prepare(real_crystals[:6], 'force_constants'))
+    network = ForceConstantNetwork({}, ['electronic', 'ionic']).eval()
+    with torch.no_grad():
+        fast = network.response(batch.cells)
+    plain = network.response(batch.cells)
+    assert max(float(matrices.detach().abs().max()) for matrices in plain.force_constants) > 1
+    for first, second in zip(fast.force_constants, plain.force_constants, strict=True):
+        torch.testing.assert_close(first, second.detach(), rtol=1e-4, atol=1e-4)

@@ -1,0 +1,143 @@
+"""Compiled loops over pairs of neighbours, for predictions on a CPU.
+
+They compute what the tensor operations of :mod:`.springs` do, without their temporary arrays of nine to 69
+numbers a pair; derivatives come from those operations only.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+__all__ = ('add_coordinates', 'add_springs', 'gather_centres', 'gather_pairs', 'project_pairs')
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def project_pairs(
+    vectors: np.ndarray,
+    tensors: np.ndarray,
+    atoms: np.ndarray,
+    directions: np.ndarray,
+    quadrupoles: np.ndarray,
+    result: np.ndarray,
+) -> None:  # pragma: no cover - compiled
+    """Add u · v and y · t of one atom of each pair to a result (U, 16).
+
+    :param vectors: (N, 3, 8)
+    :param tensors: (N, 5, 8)
+    :param atoms: (U,) index of the atom
+    :param directions: (U, 3)
+    :param quadrupoles: (U, 5)
+    """
+    count = vectors.shape[2]
+    for e in range(len(atoms)):
+        v, t, u, y, row = vectors[atoms[e]], tensors[atoms[e]], directions[e], quadrupoles[e], result[e]
+        for c in range(count):
+            row[c] += u[0] * v[0, c] + u[1] * v[1, c] + u[2] * v[2, c]
+            row[count + c] += y[0] * t[0, c] + y[1] * t[1, c] + y[2] * t[2, c] + y[3] * t[3, c] + y[4] * t[4, c]
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def gather_pairs(
+    sums: np.ndarray, source: np.ndarray, target: np.ndarray, hidden: np.ndarray
+) -> None:  # pragma: no cover - compiled
+    """Add s_i + s_j + p_i p_j to the hidden layer of each pair, (U, W).
+
+    :param sums: (N, 2W), s and p of each atom
+    """
+    width = hidden.shape[1]
+    for e in range(len(source)):
+        a, b, row = sums[source[e]], sums[target[e]], hidden[e]
+        for c in range(width):
+            row[c] += a[c] + b[c] + a[width + c] * b[width + c]
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def gather_centres(
+    own: np.ndarray, other: np.ndarray, centre: np.ndarray, neighbour: np.ndarray, hidden: np.ndarray
+) -> None:  # pragma: no cover - compiled
+    """Add a feature of the centre and one of the neighbour to the hidden layer of each directed pair, (E, W)."""
+    for e in range(len(centre)):
+        a, b, row = own[centre[e]], other[neighbour[e]], hidden[e]
+        for c in range(len(row)):
+            row[c] += a[c] + b[c]
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def add_springs(
+    k: np.ndarray,
+    directions: np.ndarray,
+    vectors: np.ndarray,
+    matrices: np.ndarray,
+    source: np.ndarray,
+    target: np.ndarray,
+    block: np.ndarray,
+    transposed: np.ndarray,
+    result: np.ndarray,
+) -> None:  # pragma: no cover - compiled
+    """Add the spring of each pair to both blocks of the pair, (B, 3, 3).
+
+    :param k: (U, 6) coefficients
+    :param vectors: (N, 3, 2)
+    :param matrices: (N, 4, 3, 3)
+    """
+    other = np.empty(3, dtype=k.dtype)
+    for e in range(len(source)):
+        i, j, u = source[e], target[e], directions[e]
+        for a in range(3):
+            turned = k[e, 0] * 0
+            for b in range(3):
+                turned += (matrices[i, 0, a, b] + matrices[j, 0, a, b]) * u[b]
+            other[a] = k[e, 1] * u[a] + k[e, 2] * (vectors[i, a, 0] - vectors[j, a, 0]) + k[e, 3] * turned
+        for a in range(3):
+            for b in range(3):
+                spring = u[a] * other[b] + other[a] * u[b]
+                spring += k[e, 4] * (matrices[i, 1, a, b] + matrices[j, 1, a, b])
+                spring += k[e, 5] * (matrices[i, 2, a, b] + matrices[j, 2, a, b])
+                if a == b:
+                    spring += k[e, 0]
+                result[block[e], a, b] += spring
+                result[transposed[e], a, b] += spring
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def add_coordinates(
+    coefficients: np.ndarray,
+    directions: np.ndarray,
+    own: np.ndarray,
+    centre: np.ndarray,
+    blocks: np.ndarray,
+    counts: np.ndarray,
+    result: np.ndarray,
+) -> None:  # pragma: no cover - compiled
+    """Add the coefficients of the internal coordinates of each directed pair to its block, (B, rows, 3).
+
+    :param coefficients: (E, 3 nv + 2 ns + 2 nt)
+    :param own: (N, 3, nv + ns)
+    :param counts: (3,) ns, nv, nt
+    """
+    ns, nv, nt = counts[0], counts[1], counts[2]
+    for e in range(len(centre)):
+        c, u, vectors, rows = coefficients[e], directions[e], own[centre[e]], result[blocks[e]]
+        for v in range(nv):
+            first, second, third = c[3 * v], c[3 * v + 1], c[3 * v + 2]
+            for a in range(3):
+                along = second * u[a] + third * vectors[a, v]
+                for b in range(3):
+                    rows[3 * v + a, b] += along * u[b]
+                rows[3 * v + a, a] += first
+        place = 3 * nv
+        for s in range(ns):
+            first, second = c[place + 2 * s], c[place + 2 * s + 1]
+            for b in range(3):
+                rows[place + s, b] += first * u[b] + second * vectors[b, nv + s]
+        start, place = place + ns, 3 * nv + 2 * ns
+        for t in range(nt):
+            first, second = c[place + 2 * t] / 2, c[place + 2 * t + 1]
+            for a in range(3):
+                for b in range(3):
+                    row = rows[start + 9 * t + 3 * a + b]
+                    row[b] += first * u[a]
+                    row[a] += first * u[b]
+                    for x in range(3):
+                        row[x] += second * u[a] * u[b] * u[x]
