@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
+from aiida_goectp.core.crystals.compiled.centring import primitive_by_translations
 from aiida_goectp.core.crystals.compiled.matrices import inverse, product, product_transposed, square_root
 from aiida_goectp.core.crystals.crystalset import Crystal
 from aiida_goectp.core.crystals.reduction import polar_rotation, reduced_bases
-from aiida_goectp.core.crystals.symmetry_search import SYMPREC, Symmetry, find_symmetry
+from aiida_goectp.core.crystals.symmetry_search import SYMPREC, find_symmetry
 
 __all__ = ('CanonicalCell', 'canonical_cell', 'infrared_directions', 'point_group_projector', 'project')
 
@@ -128,13 +129,19 @@ def _primitive(crystal: Crystal, symprec: float) -> tuple[Any, ...]:
     lattice = np.asarray(crystal.lattice, dtype=np.float64)
     numbers = np.asarray(crystal.atomic_numbers, dtype=np.int64)
     positions = crystal.fractional_positions - np.floor(crystal.fractional_positions)
+    folded = primitive_by_translations(lattice, positions, numbers, symprec)
+    if folded is not None:  # one search, of the smaller cell
+        cell = _fold(lattice, numbers, positions, *folded)
+        found = find_symmetry(cell[0], cell[2], cell[1], symprec)
+        if found is not None and found.mapping_to_primitive.max() + 1 == len(cell[1]):
+            return *cell, found.rotations, found.translations, True, folded[1]
     found = find_symmetry(lattice, positions, numbers, symprec)
     if found is None:
         return lattice, numbers, positions, *_IDENTITY, False, np.arange(len(numbers))
     atoms = np.arange(len(numbers))
     if found.mapping_to_primitive.max() + 1 < len(numbers):
         atoms = found.mapping_to_primitive
-        cell = _fold(lattice, numbers, positions, found)
+        cell = _fold(lattice, numbers, positions, found.primitive_lattice, atoms)
         # a supercell can have fewer operations than the crystal, so they are taken from the primitive cell
         again = find_symmetry(cell[0], cell[2], cell[1], symprec)
         if again is None or again.mapping_to_primitive.max() + 1 < len(cell[1]):
@@ -143,12 +150,13 @@ def _primitive(crystal: Crystal, symprec: float) -> tuple[Any, ...]:
     return lattice, numbers, positions, found.rotations, found.translations, True, atoms
 
 
-def _fold(lattice: np.ndarray, numbers: np.ndarray, positions: np.ndarray, found: Symmetry) -> tuple[np.ndarray, ...]:
+def _fold(
+    lattice: np.ndarray, numbers: np.ndarray, positions: np.ndarray, primitive_lattice: np.ndarray, mapping: np.ndarray
+) -> tuple[np.ndarray, ...]:
     """Return the primitive cell of a cell; each atom is the mean of its equivalent ones."""
     # the given lattice divided by an integer matrix, without the rounding of the search
-    factor = np.rint(lattice @ np.linalg.inv(found.primitive_lattice))
+    factor = np.rint(lattice @ np.linalg.inv(primitive_lattice))
     primitive = np.linalg.solve(factor, lattice)
-    mapping = found.mapping_to_primitive
     first = np.unique(mapping, return_index=True)[1]
     folded = positions @ factor
     offset = folded - folded[first[mapping]]
