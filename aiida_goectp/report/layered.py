@@ -1,7 +1,7 @@
 """Drawing of a directed acyclic graph in layers, from top to bottom, as SVG.
 
 Layers by the longest path; order within a layer by barycentres (Sugiyama, Tagawa, Toda, IEEE Trans. SMC 11, 109
-(1981)), with a dummy box where an arrow crosses a layer.
+(1981)), with a dummy box where an arrow crosses a layer; places by weighted isotonic regression.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ _LINE = '#333333'
 _MAX_TEXT = 28
 """characters that fit into a box"""
 _SWEEPS = 8
+_TO_AXIS = 0.1
+"""weight of the vertical axis of the graph beside that of a neighbour"""
 _LONGEST = 6
 """layers that an arrow from data may cross"""
 
@@ -48,6 +50,11 @@ class Box:
         return _WIDTH if self.kind else _DUMMY_WIDTH
 
     @property
+    def weight(self) -> float:
+        """How much the places of others depend on this box: little on data that is drawn again."""
+        return 0.05 if self.repeated else 1.0
+
+    @property
     def y(self) -> float:
         """Upper edge in pixels."""
         return _MARGIN + self.layer * (_HEIGHT + _LEADING)
@@ -68,10 +75,14 @@ def draw_layers(boxes: Sequence[Box], edges: Sequence[tuple[Box, Box]]) -> str:
     for first, second in links:
         below[id(first)].append(second)
         above[id(second)].append(first)
+    both = defaultdict(list, {id(box): above[id(box)] + below[id(box)] for box in members})
     for sweep in range(_SWEEPS):
         down = sweep % 2 == 0
         for layer in layers if down else reversed(layers):
             _arrange(layer, above if down else below)
+    for sweep in range(_SWEEPS):
+        for layer in layers if sweep % 2 else reversed(layers):
+            _arrange(layer, both, reorder=False)
     left = min(box.x - box.width / 2 for layer in layers for box in layer)
     for layer in layers:
         for box in layer:
@@ -120,23 +131,48 @@ def _with_dummies(edges: Iterable[tuple[Box, Box]]) -> tuple[list[list[Box]], li
     return paths, [pair for path in paths for pair in pairwise(path)]
 
 
-def _arrange(layer: list[Box], neighbours: dict[int, list[Box]]) -> None:
-    """Order the boxes of a layer by the mean place of their neighbours, and place them near it without overlap."""
-    wanted = {
-        id(box): float(np.mean([other.x for other in neighbours[id(box)]])) if neighbours[id(box)] else box.x
-        for box in layer
-    }
-    layer.sort(key=lambda box: wanted[id(box)])
-    x = -np.inf
-    for place, box in enumerate(layer):
-        previous = layer[place - 1] if place else None
-        least = -np.inf if previous is None else x + (previous.width + box.width) / 2 + _GAP
-        x = max(wanted[id(box)], least)
-        box.x = float(x)
-    # shifting as a whole puts the layer where it was wanted on average
-    shift = float(np.mean([wanted[id(box)] - box.x for box in layer]))
-    for box in layer:
-        box.x += shift
+def _arrange(layer: list[Box], neighbours: dict[int, list[Box]], reorder: bool = True) -> None:
+    """Order the boxes of a layer by the mean place of their neighbours, and place them near it without overlap.
+
+    The weighted sum of the squared distances from the wanted places is minimal: no sweep moves the graph to one side.
+    """
+    wanted = {id(box): _mean_place(neighbours[id(box)], box.x) for box in layer}
+    for place, box in enumerate(box for box in layer if box.repeated):
+        wanted[id(box)] += 1.0 + place if place % 2 else -1.0 - place  # to both sides of the reader in turn
+    if reorder:
+        layer.sort(key=lambda box: wanted[id(box)])
+    widths = np.array([box.width for box in layer])
+    offsets = np.concatenate([[0.0], np.cumsum((widths[:-1] + widths[1:]) / 2 + _GAP)])
+    targets = np.array([wanted[id(box)] for box in layer]) - offsets
+    places = _ascending(targets, np.array([box.weight for box in layer])) + offsets
+    for box, place in zip(layer, places.tolist(), strict=True):
+        box.x = place
+
+
+def _mean_place(boxes: Sequence[Box], place: float) -> float:
+    """Return the mean place of boxes, drawn slightly to the axis x = 0; without boxes the given place."""
+    weights = [box.weight for box in boxes]
+    total = sum(weight * box.x for weight, box in zip(weights, boxes, strict=True))
+    return total / (sum(weights) + _TO_AXIS) if boxes else place
+
+
+def _ascending(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the ascending numbers nearest to given ones by weighted least squares: runs that descend get their mean.
+
+    Isotonic regression by pooling adjacent violators (Best, Chakravarti, Math. Program. 47, 425 (1990)).
+
+    :param values: (n,)
+    :param weights: (n,), positive
+    """
+    pools: list[tuple[float, float, int]] = []
+    for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
+        mean, total, size = value, weight, 1
+        while pools and pools[-1][0] > mean:
+            before, more, number = pools.pop()
+            mean = (before * more + mean * total) / (more + total)
+            total, size = more + total, number + size
+        pools.append((mean, total, size))
+    return np.repeat([mean for mean, _, _ in pools], [size for _, _, size in pools])
 
 
 def _svg(boxes: Sequence[Box], paths: Sequence[Sequence[Box]], width: float, height: float) -> str:

@@ -138,3 +138,22 @@ def test_data_that_is_read_far_below_is_drawn_again():
     assert svg.count('stroke-dasharray') == 1
     assert svg.count('<title>0, ') == 2
     assert svg.count('marker-end') == len(edges)
+
+
+def test_a_long_chain_stays_on_its_axis():
+    """Data that is drawn again beside each reader does not move the later steps to one side."""
+    shared = [Box('data', f'shared {number}') for number in range(3)]
+    boxes, edges, last = [*shared], [], shared[0]
+    for number in range(20):
+        step, made = Box('process', f'step {number}'), Box('data', f'made {number}')
+        edges += [(source, step) for source in dict.fromkeys((last, *shared))] + [(step, made)]
+        boxes += [step, made]
+        last = made
+    (width, _), found = rectangles(draw_layers(boxes, edges))
+    assert len(found) > 80
+    assert width < 1100
+    steps = [box.x for box in boxes if box.kind == 'process']
+    assert max(steps) - min(steps) < 150
+    for place, (x, y, w, h) in enumerate(found):
+        for other_x, other_y, *_ in found[place + 1 :]:
+            assert abs(other_x - x) >= w or abs(other_y - y) >= h
