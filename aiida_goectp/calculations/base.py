@@ -9,16 +9,21 @@ from aiida.common import CodeInfo
 from aiida.engine import CalcJob
 from aiida.engine.processes.process_spec import CalcJobProcessSpec
 
-__all__ = ('ExecutableCalculation', 'code_error', 'time_limit', 'validate_device', 'validate_positive')
+__all__ = ('ExecutableCalculation', 'code_error', 'device_error', 'time_limit', 'validate_device', 'validate_positive')
 
 _DEVICES = ('auto', 'cpu', 'cuda')
 
 
 def validate_device(value: orm.Str | None, _: Any) -> str | None:
     """Return an error for an unknown device."""
-    if value is None or value.value in _DEVICES or value.value.removeprefix('cuda:').isdigit():
+    return None if value is None else device_error(value.value)
+
+
+def device_error(name: str) -> str | None:
+    """Return an error for the name of an unknown device."""
+    if name in _DEVICES or name.removeprefix('cuda:').isdigit():
         return None
-    return f'unknown device {value.value!r}; give auto, cpu, cuda or cuda:N'
+    return f'unknown device {name!r}; give auto, cpu, cuda or cuda:N'
 
 
 def validate_positive(value: orm.Int | None, _: Any) -> str | None:

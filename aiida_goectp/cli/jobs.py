@@ -8,6 +8,7 @@ import click
 from aiida import engine, orm
 from aiida.common.exceptions import ConfigurationError, NotExistent
 from aiida.engine.daemon.client import get_daemon_client
+from plumpy.ports import UNSPECIFIED
 
 from aiida_goectp.cli import echo
 from aiida_goectp.cli.doctor.codes import code_errors, codes_in
@@ -16,7 +17,7 @@ from aiida_goectp.cli.views.nodes import print_node
 from aiida_goectp.cli.views.progress import run_and_report
 from aiida_goectp.workflows.aiida_private import builder_inputs
 
-__all__ = ('default_code', 'launch', 'require_daemon', 'run', 'submit', 'validated')
+__all__ = ('default_code', 'launch', 'port_errors', 'require_daemon', 'run', 'submit', 'validated')
 
 
 def default_code() -> orm.AbstractCode:
@@ -35,15 +36,23 @@ def default_code() -> orm.AbstractCode:
 def validated(builder: Any) -> Any:
     """Return a builder whose inputs are valid and whose codes can run: computers configured, reachable, executable.
 
-    :raises click.UsageError: the message of the first invalid input, or one line for each code or computer
+    :raises click.UsageError: one line for each invalid input, code or computer
     """
-    inputs = builder_inputs(builder)
-    error = builder.process_class.spec().inputs.validate(inputs)
-    if error is not None:
-        raise click.UsageError(error.message)
-    if errors := code_errors(codes_in(inputs)):
+    errors = list(port_errors(builder).values())
+    if not errors and (error := builder.process_class.spec().inputs.validate(builder_inputs(builder))) is not None:
+        errors = error.message.splitlines()
+    if errors := [*errors, *code_errors(codes_in(builder_inputs(builder)))]:
         raise click.UsageError('\n'.join(errors))
     return builder
+
+
+def port_errors(builder: Any) -> dict[str, str]:
+    """Return the message of each port of the first level with an invalid input; AiiDA reports the first one only."""
+    inputs = builder_inputs(builder)
+    found = {
+        name: port.validate(inputs.get(name, UNSPECIFIED)) for name, port in builder.process_class.spec().inputs.items()
+    }
+    return {name: error.message for name, error in found.items() if error is not None}
 
 
 def require_daemon() -> None:

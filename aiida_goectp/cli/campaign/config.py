@@ -10,6 +10,7 @@ import click
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
+from aiida_goectp.calculations.base import device_error
 from aiida_goectp.core.crystals.property_table import TableSettings
 from aiida_goectp.core.dielectric.gates import check_thresholds
 from aiida_goectp.core.formats.errors import FormatError
@@ -135,6 +136,13 @@ class CampaignConfig(Settings):
         if dataset.functional is not None:
             check_functional(dataset.functional)
         return dataset
+
+    @field_validator('device')
+    @classmethod
+    def _device_exists(cls, device: str | None) -> str | None:
+        if device is not None and (error := device_error(device)):
+            raise ValueError(error)
+        return device
 
     @field_validator('pool', 'dataset', mode='before')
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,17 +14,30 @@ from aiida.common.exceptions import MultipleObjectsError, NotExistent
 
 from aiida_goectp.cli.campaign import sources
 from aiida_goectp.cli.campaign.config import CampaignConfig, ParsedConfig, configuration_error, parse_config
+from aiida_goectp.cli.doctor.codes import errors_of_codes
 from aiida_goectp.cli.engine_arguments import engine_arguments
-from aiida_goectp.cli.jobs import default_code, validated
+from aiida_goectp.cli.jobs import default_code, port_errors
 from aiida_goectp.cli.options import scheduler_options
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.selection import KnownCrystals, PickSettings
 from aiida_goectp.data.crystals import structure_from_crystal
+from aiida_goectp.workflows.aiida_private import builder_inputs
+from aiida_goectp.workflows.campaign.validation import campaign_errors
 from aiida_goectp.workflows.campaign.workchain import ActiveLearningWorkChain
 from aiida_goectp.workflows.dfpt.engines import first_refusal, load_engine
 from aiida_goectp.workflows.protocols.mixin import merge
 
 __all__ = ('Plan', 'candidates', 'plan_of_file')
+
+_TRAINING = 'train.goectp.settings', 'training'
+"""port of the work chain, and the key of the configuration that gives it"""
+
+_DEPENDENT: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(('picking', 'retraining', 'thresholds', 'split', 'model', 'predictions', 'labels'), ()),
+    'training': ('train',),
+    **dict.fromkeys(('overrides', 'protocol'), ('picking', 'retraining', 'train')),
+}
+"""optional key of the configuration → ports whose inputs depend on it, besides that of its name"""
 
 _MAX_TRIED_CANDIDATES = 50
 """the engine must accept one of these"""
@@ -59,28 +72,43 @@ def plan_of_file(path: Path) -> Plan:
     if parsed.config is None:
         raise configuration_error(errors)
     parts = _find_parts(parsed, path.resolve().parent, errors)
-    if errors:
-        raise configuration_error(errors)
-    config = parsed.config
+    errors += map(parsed.locate, _code_errors(parts))
+    config, invalid = parsed.config, {*parsed.invalid, *(name for name, part in parts.named() if part is None)}
     try:
-        builder = validated(_builder(config, parts.found, parts.nodes, parts.code, parts.dfpt))
-    except (ValueError, click.UsageError) as error:
-        messages = (error.message if isinstance(error, click.UsageError) else str(error)).splitlines()
-        raise configuration_error(map(parsed.locate, messages)) from error
-    if config.label:
-        builder.metadata.label = config.label
-    if config.description:
-        builder.metadata.description = config.description
-    if messages := [*_functional_errors(builder), *_engine_errors(builder)]:
-        raise configuration_error(map(parsed.locate, messages))
+        ActiveLearningWorkChain.get_protocol_inputs(config.protocol, config.overrides)
+    except ValueError as error:  # the other keys are checked with the default protocol
+        message = str(error)
+        key = '' if message.startswith('protocol: ') else 'overrides: '
+        errors.append(parsed.locate(f'{key}{message}'))
+        config, invalid = config.model_copy(update={'protocol': None, 'overrides': {}}), invalid | {'overrides'}
+    builder = None
+    try:
+        builder = _builder(config, parts)
+    except ValueError as error:
+        errors += map(parsed.locate, str(error).splitlines())
+    if builder is not None:
+        errors += [parsed.locate(message.replace(*_TRAINING)) for message in _builder_errors(builder, invalid)]
+    if errors or builder is None:
+        raise configuration_error(dict.fromkeys(errors))
+    if parsed.config.label:
+        builder.metadata.label = parsed.config.label
+    if parsed.config.description:
+        builder.metadata.description = parsed.config.description
     return Plan(builder, parts.found)
 
 
 class _Parts(NamedTuple):
+    """What a configuration names; None for what is not found."""
+
     found: dict[str, sources.Source]
     nodes: dict[str, Any]
     code: Any
     dfpt: Any
+
+    def named(self) -> Iterator[tuple[str, Any]]:
+        """Yield the keys of nodes and files, and what they name."""
+        yield from self.found.items()
+        yield from self.nodes.items()
 
 
 def _find_parts(parsed: ParsedConfig, folder: Path, errors: list[str]) -> _Parts:
@@ -136,37 +164,61 @@ def _engine_arguments(engine: Any, config: CampaignConfig) -> dict[str, Any]:
     return engine_arguments(engine, config.engine, requested, {'codes': 'codes:', 'potentials': 'potentials'})
 
 
-def _builder(
-    config: CampaignConfig, found: dict[str, sources.Source], nodes: dict[str, Any], code: Any, dfpt: Any
-) -> Any:
-    """Return the builder; its nodes may be unstored.
+def _code_errors(parts: _Parts) -> list[str]:
+    """Return why the codes cannot run, each after its key in the configuration."""
+    keys: dict[Any, str] = {}
+    for name, value in (parts.dfpt or {}).items():
+        if isinstance(value, orm.AbstractCode):
+            keys[value] = 'dfpt.codes' if name == 'code' else f'dfpt.codes.{name.removesuffix("_code")}'
+    if parts.code is not None:
+        keys[parts.code] = 'code'
+    return [f'{keys[code]}: {message}' for code, message in errors_of_codes(keys)]
 
-    :raises ValueError: the protocol or the work chain refuses an input
+
+def _builder(config: CampaignConfig, parts: _Parts) -> Any:
+    """Return the builder, whose nodes may be unstored; None if a part of it is missing.
+
+    :raises ValueError: the work chain refuses an input
     """
+    found = parts.found
+    if any(part is None for part in (found['pool'], found['dataset'], parts.code, parts.dfpt)):
+        return None
     more = {
         'split': orm.Str(config.split) if config.split else None,
         'thresholds': orm.Dict(config.thresholds) if config.thresholds else None,
         'reuse': orm.Bool(config.reuse),
-        **nodes,
+        **{name: node for name, node in parts.nodes.items() if node is not None},
     }
-    if config.overrides:
-        try:
-            ActiveLearningWorkChain.get_protocol_inputs(config.protocol, config.overrides)
-        except ValueError as error:
-            raise ValueError(f'overrides: {error}') from error
     return ActiveLearningWorkChain.get_builder_from_protocol(
-        code,
+        parts.code,
         found['pool'].node,
         found['dataset'].node,
         config.engine,
-        dfpt,
-        found['model'].node if 'model' in found else None,
+        parts.dfpt,
+        None if found.get('model') is None else found['model'].node,
         config.protocol,
         _overrides(config),
         config.options,
         config.gpus,
         **more,
     )
+
+
+def _builder_errors(builder: Any, invalid: Container[str]) -> list[str]:
+    """Return the errors of the inputs, of the dataset, and of the engine.
+
+    :param invalid: keys of the configuration that have errors of their own; what depends on them is not checked, since
+        its result would be that of a default
+    """
+    own = port_errors(builder)
+    broken = {*own, *(name for name in _DEPENDENT if name in invalid)}
+    broken |= {port for key, ports in _DEPENDENT.items() if key in broken for port in ports}
+    errors = [*own.values(), *campaign_errors(builder_inputs(builder), broken)]
+    if not {'train', 'model'} & broken:
+        errors += _functional_errors(builder)
+    if not errors and not {'picking', 'thresholds'} & broken:
+        errors += _engine_errors(builder)
+    return errors
 
 
 def _overrides(config: CampaignConfig) -> dict[str, Any]:

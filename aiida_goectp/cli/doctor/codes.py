@@ -9,7 +9,7 @@ from typing import Any
 from aiida import orm
 from aiida.common.log import override_log_level
 
-__all__ = ('code_errors', 'codes_in', 'computer_error')
+__all__ = ('code_errors', 'codes_in', 'computer_error', 'errors_of_codes')
 
 
 def codes_in(inputs: Any) -> Iterator[orm.AbstractCode]:
@@ -34,7 +34,12 @@ def computer_error(computer: orm.Computer) -> str | None:
 
 
 def code_errors(codes: Iterable[orm.AbstractCode]) -> list[str]:
-    """Return why codes cannot run, one message for each computer or code: what is wrong, and what to do.
+    """Return why codes cannot run, one message for each computer or code: what is wrong, and what to do."""
+    return [message for _, message in errors_of_codes(codes)]
+
+
+def errors_of_codes(codes: Iterable[orm.AbstractCode]) -> list[tuple[orm.AbstractCode, str]]:
+    """Return codes that cannot run, with the reason; of the codes on a computer that cannot be used, the first one.
 
     A code without computer, or within a container, has no executable that can be looked for.
     """
@@ -42,20 +47,20 @@ def code_errors(codes: Iterable[orm.AbstractCode]) -> list[str]:
     for code in codes:
         if code.computer is not None:
             by_computer.setdefault(code.computer.uuid, []).append(code)
-    errors = []
+    errors: list[tuple[orm.AbstractCode, str]] = []
     for group in by_computer.values():
         computer = group[0].computer
         if error := computer_error(computer):
-            errors.append(error)
+            errors.append((group[0], error))
             continue
         installed = [code for code in dict.fromkeys(group) if type(code) is orm.InstalledCode]
         try:
             with override_log_level(), computer.get_transport() as transport:
-                errors += [error for code in installed if (error := _executable_error(code, transport))]
+                errors += [(code, error) for code in installed if (error := _executable_error(code, transport))]
         except Exception as error:  # each transport raises its own
             reason = ' '.join(str(error).split()) or type(error).__name__
             test = f'see `verdi computer test {computer.label}`'
-            errors.append(f'computer {computer.label} cannot be reached ({reason}); {test}')
+            errors.append((group[0], f'computer {computer.label} cannot be reached ({reason}); {test}'))
     return errors
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from aiida import orm
@@ -12,7 +12,7 @@ from aiida_goectp.core.formats.settings import Settings, read_settings
 from aiida_goectp.core.selection import History, PickSettings, RetrainingPolicy, StopRules, figure_of_merit
 from aiida_goectp.workflows.dfpt.engines import check_engine, load_engine
 
-__all__ = ('validate_campaign', 'validate_settings')
+__all__ = ('campaign_errors', 'validate_campaign', 'validate_settings')
 
 _PORTS: dict[type[Settings], str] = {
     PickSettings: 'picking',
@@ -38,11 +38,19 @@ def validate_settings(model: type[Settings]) -> Callable[[orm.Dict | None, Any],
 
 
 def validate_campaign(inputs: Mapping[str, Any], _: Any) -> str | None:
-    """Return an error for inputs that would fail in the first round or a later one."""
+    """Return the errors, one a line, of inputs that would fail in the first round or a later one."""
     if any(name not in inputs for name in ('pool', 'dataset', 'engine', 'picking')):
         return None  # the validation of the single ports names what is missing
-    checks = (_check_engine, _check_pool, _check_dataset, _check_model, _check_extension, _check_training)
-    return next((error for check in checks if (error := check(inputs))), None)
+    return '\n'.join(campaign_errors(inputs)) or None
+
+
+def campaign_errors(inputs: Mapping[str, Any], invalid: Container[str] = ()) -> list[str]:
+    """Return the errors of inputs that would fail in the first round or a later one.
+
+    :param invalid: inputs whose own errors are known; what depends on them is not checked
+    """
+    checks = [check for check, names in _CHECKS.items() if not any(name in invalid for name in names)]
+    return [error for check in checks if (error := check(inputs))]
 
 
 def _check_engine(inputs: Mapping[str, Any]) -> str | None:
@@ -61,11 +69,11 @@ def _check_pool(inputs: Mapping[str, Any]) -> str | None:
     pool = inputs['pool']
     if len(pool) == 0:
         return 'pool: the node holds no crystal; `aiida-goectp show PK` lists its failures'
+    settings = read_settings(PickSettings, inputs['picking'].get_dict(), 'picking')
     try:
-        settings = read_settings(PickSettings, inputs['picking'].get_dict(), 'picking')
         settings.filters.check_columns(pool.crystals.properties)
     except ValueError as error:
-        return str(error)
+        return f'picking.filters: {error}'
     figure = figure_of_merit(settings.figure_of_merit)
     missing = [name for name in figure.columns if name not in pool.columns]
     if missing:
@@ -80,9 +88,11 @@ def _check_dataset(inputs: Mapping[str, Any]) -> str | None:
         return None if node.base.attributes.get('trainable') else 'dataset: none of its rows has a usable label'
     name = inputs['split'].value
     if name not in node.splits:
-        return f'split {name!r}: the dataset has {", ".join(node.splits) or "no split; leave it out"}'
+        return f'split: {name!r} is unknown; the dataset has {", ".join(node.splits) or "no split; leave it out"}'
     empty = [part for part in SPLIT_PARTS if not node.splits[name].get(part)]
-    return f'split {name!r}: no row in {", ".join(empty)}; a campaign needs rows in all three parts' if empty else None
+    return (
+        f'split: {name!r} has no row in {", ".join(empty)}; a campaign needs rows in all three parts' if empty else None
+    )
 
 
 def _check_model(inputs: Mapping[str, Any]) -> str | None:
@@ -140,3 +150,14 @@ def _check_training(inputs: Mapping[str, Any]) -> str | None:
             "settings; leave preset, options and functionals out, or set retraining.mode to 'scratch'"
         )
     return None
+
+
+_CHECKS: dict[Callable[[Mapping[str, Any]], str | None], tuple[str, ...]] = {
+    _check_engine: ('engine', 'dfpt'),
+    _check_pool: ('pool', 'picking'),
+    _check_dataset: ('dataset', 'split'),
+    _check_model: ('pool', 'model', 'train', 'predictions', 'picking'),
+    _check_extension: ('extend', 'model', 'labels', 'picking'),
+    _check_training: ('train', 'retraining', 'model'),
+}
+"""check → inputs that it depends on"""

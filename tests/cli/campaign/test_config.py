@@ -168,14 +168,14 @@ def test_other_files_are_no_configuration(write, text):
         ({'dataset': 'mixed.npz'}, 'dataset: ', 'PBE, PBEsol'),
         ({'predictions': 999999}, 'predictions: ', '999999'),
         ({'labels': 999999}, 'labels: ', '999999'),
-        ({'split': 'mine'}, '', "'mine'"),
-        ({'protocol': 'quick'}, '', "'quick'"),
-        ({'device': 'gpu'}, '', "'gpu'"),
+        ({'split': 'mine'}, 'split: ', "'mine'"),
+        ({'protocol': 'quick'}, 'protocol: ', "'quick'"),
+        ({'device': 'gpu'}, 'mine.yaml:9: device: ', "'gpu'"),
         ({'overrides': {'predict': {'goectp': {'devise': 1}}}}, 'overrides: ', 'predict.goectp.devise'),
         ({'overrides': {'colour': 1}}, 'overrides: ', 'colour'),
-        ({'training': {'members': 3}}, '', 'members'),
+        ({'training': {'members': 3}}, 'mine.yaml:10: training.members: ', 'folds'),
         ({'picking': {'figure_of_merit': 'gap_total'}, 'pool': 'bare.npz'}, '', 'band_gap'),
-        ({'picking': {'filters': {'max_hull': 0.1}}}, '', 'e_above_hull'),
+        ({'picking': {'filters': {'max_hull': 0.1}}}, 'mine.yaml:10: picking.filters: ', 'e_above_hull'),
         ({'picking': {'filters': {'min_gap': 100}}}, 'pool: ', ' 12 '),
         ({'pool': 'known.npz'}, 'pool: ', ' 27 '),
     ],
@@ -248,3 +248,17 @@ def test_faults_of_keys_and_of_nodes_are_reported_together(files, write):
     output = flat(invoke('campaign', 'start', path, '--dry-run', status=2))
     for key, line in (('pool', 1), ('code', 5), ('seed', 9), ('batchsize', 10)):
         assert f'mine.yaml:{line}: {key}: ' in output
+
+
+def test_faults_of_inputs_and_codes_are_reported_with_the_others(files, write, aiida_code_installed):
+    gone = aiida_code_installed(label='gone', filepath_executable='/no/such/program')
+    changes = {'code': gone.full_label, 'split': 'mine', 'max_concurrent': 0, 'seed': -1, 'labels': 999999}
+    path = write({**files, **changes, 'overrides': {'predict': {'goectp': {'devise': 1}}}})
+    output = flat(invoke('campaign', 'start', path, '--dry-run', status=2))
+    lines = {'code': 5, 'split': 9, 'max_concurrent': 10, 'seed': 11, 'labels': 12, 'overrides': 13}
+    for key, line in lines.items():
+        assert f'mine.yaml:{line}: {key}: ' in output
+    rest = {'code': gone.full_label, 'split': 'mine', 'picking': {'filters': {'max_hull': 0.1}}, 'seed': -1}
+    output = flat(invoke('campaign', 'start', write({**files, **rest}), '--dry-run', status=2))
+    for key, line in (('code', 5), ('split', 9), ('picking.filters', 11), ('seed', 13)):
+        assert f'mine.yaml:{line}: {key}' in output

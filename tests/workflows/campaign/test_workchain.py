@@ -248,7 +248,7 @@ def test_exit_codes(search, any_code, known, start):
         ({'settings': {'options': {'width': 16}}}, {'model': 'other'}, 'width.*fine-tuned'),
         ({'settings': {'functionals': ['PBE', 'PBEsol']}}, {}, 'functionals.*fine-tuned'),
         ({'seed': -1}, {}, 'seed'),
-        ({}, {'split': 'none'}, "split 'none'"),
+        ({}, {'split': 'none'}, "split: 'none'"),
         ({}, {'model': None, 'predictions': 1}, '^.*predictions: '),
         ({}, {'predictions': 'other'}, '^.*predictions: '),
         ({}, {'predictions': 'short'}, '6 rows.*12 crystals'),
