@@ -23,7 +23,7 @@ __all__ = ('charges_table', 'modes_table', 'show_phonons', 'spectra_table')
 
 
 def show_phonons(source: PhononSource, direction: np.ndarray | None, rows: int) -> None:
-    """Print modes and Born charges, and what they say about stability and ionic permittivity.
+    """Print modes and Born charges, and the stability and ionic permittivity that follow from them.
 
     :param direction: (3,) Cartesian, of q → 0 with the macroscopic field, or None
     :param rows: maximum number of rows per table

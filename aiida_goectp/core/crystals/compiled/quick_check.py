@@ -1,4 +1,4 @@
-"""A quick check that nearly every valid crystal passes, in a tenth of the time of the checks that say what is wrong."""
+"""A quick check that nearly every valid crystal passes, in a tenth of the time of the checks that name the fault."""
 
 from __future__ import annotations
 

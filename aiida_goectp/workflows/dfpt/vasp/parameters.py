@@ -18,7 +18,7 @@ __all__ = ('incar_errors', 'parameters_errors')
 
 @cache
 def _tags() -> frozenset[str]:
-    """Return the INCAR tags that aiida-vasp knows, in lower case."""
+    """Return the INCAR tags that aiida-vasp defines, in lower case."""
     return frozenset(yaml.safe_load(Path(parameters.__file__).with_name('parameters.yml').read_text()))
 
 
