@@ -1,11 +1,17 @@
-"""A screen with one hostile id and one failed prediction."""
+"""A screen with one hostile id and one failed prediction, and a verification."""
 
 from dataclasses import replace
 
 import pytest
+from aiida import orm
+from aiida.engine import run_get_node
 
+from aiida_goectp.calculations.verification import content_hash
+from aiida_goectp.workflows.verify import VerifyWorkChain
 from tests.conftest import textbook
 from tests.report.screens import stored_screen, uncertain
+from tests.workflows.campaign.campaign import screened
+from tests.workflows.dfpt.table_engine import NAME
 
 HOSTILE = '</script><img src=x onerror="alert(1)">$x<b>&'
 
@@ -23,3 +29,17 @@ def screen(empty_profile, hostile_set, predict_by_hand, write_model):
     """Ranked by gap_total: MgO, AlN, TiO2 and the hostile one; Si is too small a gap, GaAs fails."""
     table = uncertain(predict_by_hand(hostile_set, failed=[2]))
     return stored_screen(hostile_set, table, write_model(), filters={'min_gap': 1.2})
+
+
+@pytest.fixture(scope='module')
+def verification(screen):
+    """The best three crystals, computed from a table: GaAs is accepted, Si refused as a metal, TiO2 fails."""
+    inputs, table = screened(textbook(), 3)
+    keys = {item['id']: content_hash(inputs['structures'][item['structure']]) for item in inputs['selection']}
+    table[keys['Si']]['band_gap'] = 0.0
+    del table[keys['TiO2']]
+    _, node = run_get_node(
+        VerifyWorkChain, **inputs, engine=NAME, dfpt={'table': orm.Dict(table)}, reuse=orm.Bool(False)
+    )
+    assert node.is_finished_ok, node.exit_message
+    return node

@@ -30,9 +30,13 @@ def _many(model_file):
 
 
 @pytest.fixture(scope='module')
-def pages(screen, write_model):
+def pages(screen, verification, write_model):
     """Report pages. They are made before the browser is started, in whose event loop AiiDA runs no process."""
-    return {'small': report_html(screen), 'many': report_html(_many(write_model()))}
+    return {
+        'small': report_html(screen),
+        'verification': report_html(verification),
+        'many': report_html(_many(write_model())),
+    }
 
 
 @pytest.fixture(scope='module')
@@ -105,6 +109,34 @@ def test_sort_filter_and_click(open_page, pages, size):
     page.wait_for_function("document.querySelectorAll('#table tbody tr').length === 7")
     page.select_option('#status', 'excluded')
     page.wait_for_function("document.querySelectorAll('#table tbody tr').length === 3")
+
+
+@pytest.mark.parametrize('size', SIZES)
+def test_page_of_a_verification(open_page, pages, size):
+    page = open_page(pages['verification'], size)
+    assert page.evaluate('document.documentElement.scrollWidth') <= SIZES[size][0]
+    page.select_option('#status', 'computed')
+    page.wait_for_function("document.querySelectorAll('#table tbody tr').length === 3")
+    verdicts = dict(zip(ids(page), cells(page, 'DFPT'), strict=True))
+    assert verdicts == {'GaAs': 'accepted', 'Si': 'refused', 'TiO2': 'failed'}
+    averages = dict(zip(ids(page), cells(page, 'ε total, DFPT'), strict=True))
+    assert float(averages['GaAs']) == pytest.approx(1.5 * 14.5, rel=0.01)
+    assert averages['TiO2'] == ''
+    page.wait_for_selector('#parity .main-svg')
+    drawn = page.evaluate("document.getElementById('parity').data.flatMap((one) => one.customdata ?? [])")
+    assert len(drawn) == 2  # those with a computed tensor
+    page.select_option('#parity-part', 'electronic')
+    page.click('#table tbody tr:first-child')
+    assert 'GaAs' in page.inner_text('#detail h3')
+    assert 'accepted' in page.inner_text('#detail')
+    assert 'TiO2' in page.inner_text('#failures')
+
+
+def cells(page, title):
+    """Return the texts of the column of the table with a title."""
+    titles = [text.strip() for text in page.locator('#table thead th').all_inner_texts()]
+    place = next(place for place, text in enumerate(titles, 1) if text.split('\n')[0].strip(' ▲▼') == title)
+    return page.locator(f'#table tbody td:nth-child({place})').all_inner_texts()
 
 
 def test_click_on_a_point(open_page, pages):
