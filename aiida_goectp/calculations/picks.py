@@ -63,4 +63,4 @@ def pick_batch(
     for place, part in enumerate(PARTS):
         columns[part] = polycrystalline_average(getattr(predicted, part))
         columns[f'{part}_std'] = predicted.average_std[:, place]
-    return {'picks': PicksData(picks), **make_selection('pick', table, picks.rows.tolist(), columns)}
+    return {'picks': PicksData(picks), **make_selection('pick', table.take(picks.rows), picks.rows.tolist(), columns)}

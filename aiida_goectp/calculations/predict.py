@@ -17,7 +17,7 @@ from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.model import ModelData, to_model
 from aiida_goectp.data.predictions import PredictionsData
 
-__all__ = ('PredictCalculation', 'shard_rows', 'validate_fraction')
+__all__ = ('PredictCalculation', 'shard_rows', 'validate_fraction', 'without_properties')
 
 
 def shard_rows(crystals: CrystalsData, shard: Mapping[str, orm.Int] | None) -> tuple[int, int]:
@@ -139,8 +139,8 @@ class PredictCalculation(ExecutableCalculation):
         if (start, stop) == (0, len(crystals)):
             calcinfo.local_copy_list.append((crystals.uuid, CrystalsData.FILE, self.INPUT))
         else:
-            with folder.open(self.INPUT, 'wb') as stream:
-                self._slice(crystals.crystals, start, stop).save(stream)
+            with folder.open(self.INPUT, 'wb') as stream, crystals.open_rows() as rows:
+                without_properties(rows.rows(start, stop)).save(stream)
             # the shard is determined by the inputs: no second copy in the repository
             calcinfo.provenance_exclude_list = [self.INPUT]
         arguments = ['predict', self.INPUT, '--model', self.MODEL, '--output', self.OUTPUT]
@@ -153,8 +153,8 @@ class PredictCalculation(ExecutableCalculation):
         calcinfo.remote_copy_list = self._from_parent(self.PARTIAL)
         return calcinfo
 
-    @staticmethod
-    def _slice(crystals: CrystalSet, start: int, stop: int) -> CrystalSet:
-        """Return rows without property columns, which a prediction does not need."""
-        rows = crystals.take(range(start, stop))
-        return CrystalSet(rows.lattices, rows.atom_offsets, rows.atomic_numbers, rows.fractional_positions, rows.ids)
+
+def without_properties(crystals: CrystalSet) -> CrystalSet:
+    """Return crystals without property columns, which a prediction does not need."""
+    columns = (crystals.lattices, crystals.atom_offsets, crystals.atomic_numbers, crystals.fractional_positions)
+    return CrystalSet(*columns, crystals.ids)

@@ -11,10 +11,12 @@ from aiida import orm
 from aiida.engine import calcfunction
 
 from aiida_goectp.core.crystals import CrystalSet
+from aiida_goectp.core.crystals.crystalset import CrystalFile
 from aiida_goectp.core.crystals.elements import formula
 from aiida_goectp.core.dielectric.predictions import TENSORS, flag_names
 from aiida_goectp.core.dielectric.tensors import PARTS, polycrystalline_average
 from aiida_goectp.core.formats.errors import FormatError
+from aiida_goectp.core.selection.ranking import Ranking
 from aiida_goectp.data.crystals import CrystalsData, structure_from_crystal
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.data.ranking import RankingData
@@ -35,13 +37,25 @@ def select_top(ranking: RankingData, crystals: CrystalsData, number: orm.Int) ->
     """
     if number.value < 1:
         raise ValueError(f'number of crystals to select: {number.value}; give one or more')
-    table, rows = ranking.ranking, crystals.crystals
-    n = len(rows)
-    if len(table) < n or (table.hashes[:n] != rows.hashes).any() or (table.ids[:n] != rows.ids).any():
-        raise FormatError('the ranking belongs to other crystals; rank these crystals')
-    columns = {name: getattr(table, name) for name in (*_NUMBERS, 'flags', 'stability')}
-    best = table.top(number.value).tolist()
-    return make_selection('rank', rows, best, columns, {row: table.joined_ids(row) for row in best})
+    table, n = ranking.ranking, len(crystals)
+    with crystals.open_rows() as rows:
+        if len(table) < n or not _belongs(table, rows):
+            raise FormatError('the ranking belongs to other crystals; rank these crystals')
+        columns = {name: getattr(table, name) for name in (*_NUMBERS, 'flags', 'stability')}
+        best = table.top(number.value).tolist()
+        selected = rows.take(best)
+    return make_selection('rank', selected, best, columns, {row: table.joined_ids(row) for row in best})
+
+
+def _belongs(table: Ranking, crystals: CrystalFile) -> bool:
+    """Return whether the first rows of a ranking are those of the crystals."""
+    first = 0
+    for block in crystals.blocks():
+        rows = slice(first, first + len(block))
+        if (table.hashes[rows] != block.hashes).any() or (table.ids[rows] != block.ids).any():
+            return False
+        first += len(block)
+    return True
 
 
 @calcfunction
@@ -106,24 +120,24 @@ def make_selection(
     any, and ``stability``, the predicted probability of stability, if the model gives one.
 
     :param kind: ``rank``, ``pick`` or ``crystal``, the first part of the names of the structures, which sort by rank
-    :param crystals: n crystals
-    :param rows: rows of the selected crystals, best first
+    :param crystals: the selected crystals, best first
+    :param rows: their rows in the crystals that they were selected from
     :param columns: ``score``, averages, standard deviations, ``flags`` and ``stability``, each (n,) or longer
     :param joined: row → ids of the equal crystals that are ranked under it
     :return: ``selection``, and the namespace ``structures``
     """
     items: list[dict[str, Any]] = []
     structures, stability = {}, columns['stability']
-    for rank, row in enumerate(rows, start=1):
+    for rank, (row, crystal) in enumerate(zip(rows, crystals, strict=True), start=1):
         name = f'{kind}_{rank:05d}'
-        structures[name] = structure_from_crystal(crystals[row])
+        structures[name] = structure_from_crystal(crystal)
         items.append(
             {
                 'rank': rank,
-                'id': str(crystals.ids[row]),
-                'formula': formula(crystals[row].atomic_numbers),
+                'id': crystal.id,
+                'formula': formula(crystal.atomic_numbers),
                 'row': row,
-                'hash': str(crystals.hashes[row]),
+                'hash': str(crystals.hashes[rank - 1]),
                 # JSON has no NaN: a part that the model does not predict is null
                 **{key: float(columns[key][row]) if isfinite(columns[key][row]) else None for key in _NUMBERS},
                 'flags': list(flag_names(columns['flags'][row])),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +11,7 @@ from aiida.orm import Data, StructureData
 
 from aiida_goectp.core.crystals import Crystal, CrystalSet
 from aiida_goectp.core.crystals.convert import as_crystal, as_crystal_set, instance_of
+from aiida_goectp.core.crystals.crystalset import CrystalFile
 from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS, SYMBOLS, formula, symbols_of
 from aiida_goectp.core.crystals.validation import CrystalError
 from aiida_goectp.data.pymatgen_convert import from_pymatgen
@@ -48,6 +51,12 @@ class CrystalsData(TableData):
     def columns(self) -> tuple[str, ...]:
         """Names of the property columns."""
         return tuple(self.base.attributes.get('columns', ()))
+
+    @contextmanager
+    def open_rows(self) -> Iterator[CrystalFile]:
+        """Open the crystals, to read parts of them as the memory for all is large."""
+        with self.open_file() as stream, CrystalFile(stream) as rows:
+            yield rows
 
     def structure(self, row: int) -> StructureData:
         """Return an unstored ``StructureData`` of one row, in its own frame.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import io
+import shutil
 from abc import abstractmethod
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryFile
+from typing import IO, Any, ClassVar, TypeVar
 
 from aiida.common.exceptions import ValidationError
 from aiida.orm import Data
@@ -48,10 +51,26 @@ class TableData(Data):
     def __init__(self, table: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if table is not None:
-            buffer = io.BytesIO()
-            table.save(buffer)
-            self.base.repository.put_object_from_bytes(buffer.getvalue(), self.FILE)
-            self.base.attributes.set_many({**self._summary(table), 'content_hash': table.content_hash})
+            with TemporaryFile() as stream:
+                table.save(stream)
+                self._fill(stream, {**self._summary(table), 'content_hash': table.content_hash})
+
+    @classmethod
+    def from_file(cls: type[_AnyData], stream: IO[bytes], attributes: dict[str, Any]) -> _AnyData:
+        """Return an unstored node of a file that was written by this package in this process, which is not read again.
+
+        :param stream: the file
+        :param attributes: those that a node of its table has
+        """
+        node = cls()
+        node._fill(stream, attributes)
+        return node
+
+    def _fill(self, stream: IO[bytes], attributes: dict[str, Any]) -> None:
+        stream.seek(0)
+        self.base.repository.put_object_from_filelike(stream, self.FILE)  # type: ignore[arg-type]
+        self.base.attributes.set_many(attributes)
+        self.__dict__['_written'] = self.base.repository.get_object(self.FILE).key, attributes
 
     def __len__(self) -> int:
         return int(self.base.attributes.get('number', 0))
@@ -81,6 +100,18 @@ class TableData(Data):
         """The bytes of the npz file."""
         return bytes(self.base.repository.get_object_content(self.FILE, mode='rb'))
 
+    @contextmanager
+    def open_file(self) -> Iterator[IO[bytes]]:
+        """Open the npz file as a seekable binary stream, to read parts of it; see :class:`.TableFile`."""
+        with self.base.repository.open(self.FILE, 'rb') as stream:
+            if hasattr(stream, 'raw'):  # a file of its own
+                yield stream
+                return
+            with TemporaryFile() as copy:  # of a pack, where reading backwards may be slow
+                shutil.copyfileobj(stream, copy)
+                copy.seek(0)
+                yield copy
+
     @classmethod
     @abstractmethod
     def _summary(cls, table: Any) -> dict[str, Any]:
@@ -90,13 +121,14 @@ class TableData(Data):
         """Return the table; a stored node, which cannot change, reads it once."""
         cached = self.__dict__.get('_cached_table')
         if cached is None:
-            cached = self._TABLE.load(io.BytesIO(self.content))
+            with self.open_file() as stream:
+                cached = self._TABLE.load(stream)
             if self.is_stored:
                 self.__dict__['_cached_table'] = cached
         return cached
 
     def _validate(self) -> bool:
-        """Read the file and compare it with the attributes.
+        """Read the file and compare it with the attributes; one that the constructor has written is not read again.
 
         :raises aiida.common.exceptions.ValidationError: no file, another format, or attributes of another table
         """
@@ -104,8 +136,13 @@ class TableData(Data):
         name = type(self).__name__
         if self.base.repository.list_object_names() != [self.FILE]:
             raise ValidationError(f'{name} contains exactly one file, {self.FILE}; pass a table to the constructor')
+        key, expected = self.__dict__.get('_written', (None, {}))
+        if key is not None and key == self.base.repository.get_object(self.FILE).key:
+            check_attributes(self, expected, self.FILE)
+            return True
         try:
-            table = self._TABLE.load(io.BytesIO(self.content))
+            with self.open_file() as stream:
+                table = self._TABLE.load(stream)
         except FormatError as error:
             raise ValidationError(f'{name}: {error}') from error
         check_attributes(self, {**self._summary(table), 'content_hash': table.content_hash}, self.FILE)

@@ -59,7 +59,8 @@ class PredictParser(ExecutableParser):
         start, stop = shard_rows(inputs.crystals, inputs.shard if 'shard' in inputs else None)
         if len(predictions) != stop - start:
             return f'{len(predictions)} rows for {stop - start} crystals'
-        crystals = inputs.crystals.crystals.take(range(start, stop))
+        with inputs.crystals.open_rows() as rows:
+            crystals = rows.rows(start, stop)
         for name, have, want in (
             ('id', predictions.ids, crystals.ids),
             ('hash', predictions.hashes, crystals.hashes),

@@ -39,7 +39,8 @@ def validate_screen(inputs: Mapping[str, Any], _: Any) -> str | None:
         return None
     if len(crystals) == 0:
         return 'crystals: the node holds none; `aiida-goectp show PK` lists its failures'
-    properties = crystals.crystals.properties
+    with crystals.open_rows() as rows:
+        properties = rows.empty_properties()
     try:
         figure = figure_of_merit(inputs['figure_of_merit'].value)
         filters = inputs['filters'].get_dict() if 'filters' in inputs else {}
@@ -97,6 +98,7 @@ class ScreenWorkChain(ProtocolMixin, SubmitOnceMixin):
     defaults = AttributeDict(
         {
             'digits': 5,  # digits of the number in the name of a shard; names sort by rows
+            'shards': 25,  # largest number of shards of a protocol, each of which has eight nodes
         }
     )
 
@@ -216,12 +218,13 @@ class ScreenWorkChain(ProtocolMixin, SubmitOnceMixin):
         :param gpus: number of GPUs to request from the scheduler for each job
         :raises ValueError: an unknown protocol, or a scheduler from which GPUs cannot be requested
 
-        Without a scheduler one shard runs at a time, unless overridden: each uses the whole machine.
+        Without a scheduler one shard runs at a time, unless overridden: each uses the whole machine. Unless their size
+        is overridden, the shards of large sets are larger than the protocol says, so that there are at most 25.
         """
         inputs = cls.get_protocol_inputs(protocol, overrides)
         predict = PredictWorkChain.inputs_from_protocol(code, protocol, inputs.get('predict'), options, gpus)
         builder = cls.get_builder()
-        builder.crystals = to_crystals(crystals)
+        builder.crystals = nodes = to_crystals(crystals)
         builder.model = model
         builder.predict = predict
         builder.figure_of_merit = orm.Str(inputs['figure_of_merit'])
@@ -229,6 +232,9 @@ class ScreenWorkChain(ProtocolMixin, SubmitOnceMixin):
             builder[name] = orm.Bool(inputs[name])
         for name in ('number', 'shard_size', 'max_concurrent_shards'):
             builder[name] = orm.Int(inputs[name])
+        if 'shard_size' not in (overrides or {}):
+            fair = -(-len(nodes) // cls.defaults.shards)
+            builder.shard_size = orm.Int(max(inputs['shard_size'], fair))
         if inputs.get('min_stability') is not None:
             builder.min_stability = orm.Float(inputs['min_stability'])
         if 'max_concurrent_shards' not in (overrides or {}) and runs_without_scheduler(predict['goectp']['code']):

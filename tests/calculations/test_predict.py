@@ -8,7 +8,7 @@ from aiida import orm
 from aiida.engine import run_get_node
 from aiida.manage.caching import enable_caching
 
-from aiida_goectp.calculations.predict import PredictCalculation
+from aiida_goectp.calculations.predict import PredictCalculation, without_properties
 from aiida_goectp.core.crystals import Crystal, CrystalSet
 from aiida_goectp.data.crystals import CrystalsData
 
@@ -102,7 +102,7 @@ def test_missing_executable(crystals, write_model, aiida_code_installed):
 
 
 def test_shards_have_no_property_columns(crystal_set):
-    part = PredictCalculation._slice(crystal_set, 2, 5)
+    part = without_properties(crystal_set.take(range(2, 5)))
     stream = io.BytesIO()
     part.save(stream)
     stream.seek(0)

@@ -6,21 +6,30 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 
 from aiida_goectp.core.crystals.elements import formula
 from aiida_goectp.core.formats.dataframe import make_frame
 from aiida_goectp.core.formats.errors import FormatError
-from aiida_goectp.core.formats.npz import check_shape
+from aiida_goectp.core.formats.npz import BLOCK_ROWS, NpzFile, check_shape, reading
 from aiida_goectp.core.formats.ragged import ranges
 from aiida_goectp.core.formats.table import Column, ColumnGroup, Stored, Table, TextColumn
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ('Crystal', 'CrystalSet', 'Failure')
+__all__ = ('Crystal', 'CrystalFile', 'CrystalSet', 'Failure')
+
+_PROPERTY = 'property:'
+"""begins the names of the arrays of property columns"""
+
+_BLOCK = 8192
+"""rows that are hashed together, which bounds the memory for their rounded numbers"""
 
 
 class Crystal(NamedTuple):
@@ -90,7 +99,7 @@ class CrystalSet(Table):
     fractional_positions: Annotated[np.ndarray, Column('<f8', ('atoms', 3))]
     ids: TextColumn
     failures: Annotated[tuple[Failure, ...], _Failures()] = field(default=(), kw_only=True)
-    properties: Annotated[Mapping[str, np.ndarray], ColumnGroup('property:', Column())] = field(default_factory=dict)
+    properties: Annotated[Mapping[str, np.ndarray], ColumnGroup(_PROPERTY, Column())] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -124,7 +133,7 @@ class CrystalSet(Table):
     @cached_property
     def hashes(self) -> np.ndarray:
         """(n,) content hash of each row: lattice and positions to 1e-8, atomic numbers; neither id nor properties."""
-        return np.array([_hash_row(crystal) for crystal in self], dtype='<U32')
+        return _hash_rows(self)
 
     @cached_property
     def formulas(self) -> np.ndarray:
@@ -196,10 +205,144 @@ class CrystalSet(Table):
         )
 
 
-def _hash_row(crystal: Crystal) -> str:
+class CrystalFile:
+    """A file of a :class:`CrystalSet` that is read in blocks of rows, as a context.
+
+    Ids are compared within a block only.
+
+    :param source: path or seekable binary stream
+    :param name: of the file in error messages; the path if not given
+    :raises FormatError: as by :meth:`.Table.load`
+    """
+
+    def __init__(self, source: str | Path | IO[bytes], name: str = '') -> None:
+        self._npz = NpzFile(source, CrystalSet.KIND, range(1, CrystalSet.VERSION + 1), name)
+        label, shapes = self._npz.label, self._npz.shapes
+        self._offsets = check_shape(label, 'atom_offsets', self._npz.array('atom_offsets'), (None,), 'iu')
+        columns = ('lattices', 'ids', *(f'{_PROPERTY}{key}' for key in self.property_names))
+        lengths = {shapes.get(column, ())[:1] for column in columns}
+        atoms = {shapes.get(column, ())[:1] for column in ('atomic_numbers', 'fractional_positions')}
+        offsets = self._offsets
+        if not len(offsets) or offsets[0] or np.any(np.diff(offsets) < 0) or atoms != {(int(offsets[-1]),)}:
+            raise FormatError(f'{label}: atom_offsets do not divide the atoms')
+        if lengths != {(len(self),)}:
+            raise FormatError(f'{label}: columns of different lengths')
+
+    def __enter__(self) -> CrystalFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._npz.__exit__(kind, error, trace)
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    @property
+    def property_names(self) -> tuple[str, ...]:
+        """Names of the property columns."""
+        return tuple(name.removeprefix(_PROPERTY) for name in self._npz.shapes if name.startswith(_PROPERTY))
+
+    def empty_properties(self) -> dict[str, np.ndarray]:
+        """Return the property columns without rows, for checks of their names and types."""
+        return {name: np.zeros(0, self._npz.dtype(f'{_PROPERTY}{name}')) for name in self.property_names}
+
+    def failures(self) -> tuple[Failure, ...]:
+        """Return the rows that could not be read."""
+        found = self._npz.array('failures') if 'failures' in self._npz.shapes else ()
+        failures: tuple[Failure, ...] = _Failures().check(self._npz.label, 'failures', found, {})
+        return failures
+
+    def blocks(self, start: int = 0, stop: int | None = None, size: int = BLOCK_ROWS) -> Iterator[CrystalSet]:
+        """Yield the rows from ``start`` to ``stop`` in order, in blocks with their properties, without failures.
+
+        :param size: rows of a block
+        :raises FormatError: a damaged file
+        """
+        stop = len(self) if stop is None else stop
+        names = [f'{_PROPERTY}{name}' for name in self.property_names]
+        rows = {name: self._npz.rows(name) for name in ('lattices', 'ids', *names)}
+        atoms = {name: self._npz.rows(name) for name in ('atomic_numbers', 'fractional_positions')}
+        with reading(self._npz.label, CrystalSet.KIND):
+            for reader in rows.values():
+                reader.skip(start)
+            for reader in atoms.values():
+                reader.skip(int(self._offsets[start]))
+            for first in range(start, stop, size):
+                last = min(first + size, stop)
+                offsets = self._offsets[first : last + 1].astype(np.int64)
+                columns: dict[str, Any] = {name: reader.read(last - first) for name, reader in rows.items()}
+                columns |= {name: reader.read(int(offsets[-1] - offsets[0])) for name, reader in atoms.items()}
+                properties = {name.removeprefix(_PROPERTY): columns.pop(name) for name in names}
+                block = CrystalSet(atom_offsets=offsets - offsets[0], properties=properties, **columns)
+                yield block
+
+    def rows(self, start: int, stop: int) -> CrystalSet:
+        """Return the rows from ``start`` to ``stop``, with their properties.
+
+        :raises FormatError: a damaged file, or a duplicate id among them
+        """
+        return next(self.blocks(start, stop, max(stop - start, 1)), CrystalSet.from_crystals([]))
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> CrystalSet:
+        """Return the given rows in the given order, found in one pass through the file.
+
+        :param rows: distinct indices
+        """
+        chosen = np.asarray(rows, dtype=np.int64)
+        order, parts, first = np.argsort(chosen, kind='stable'), [], 0
+        ascending = chosen[order]
+        for block in self.blocks():
+            begin, end = np.searchsorted(ascending, [first, first + len(block)])
+            if end > begin:
+                parts.append(block.take(ascending[begin:end] - first))
+            first += len(block)
+        found = _joined(parts)
+        return found if np.array_equal(ascending, chosen) else found.take(np.argsort(order, kind='stable'))
+
+
+def _joined(parts: Sequence[CrystalSet]) -> CrystalSet:
+    """Return the rows of parts with the same property columns."""
+    counts = np.concatenate([np.zeros(0, np.int64), *(part.atom_counts for part in parts)])
+    names = parts[0].properties if parts else ()
+    return CrystalSet(
+        np.concatenate([np.zeros((0, 3, 3)), *(part.lattices for part in parts)]),
+        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        np.concatenate([np.zeros(0, np.int16), *(part.atomic_numbers for part in parts)]),
+        np.concatenate([np.zeros((0, 3)), *(part.fractional_positions for part in parts)]),
+        np.concatenate([np.zeros(0, '<U1'), *(part.ids for part in parts)]),
+        {name: np.concatenate([part.properties[name] for part in parts]) for name in names},
+    )
+
+
+def _hash_rows(crystals: CrystalSet) -> np.ndarray:
+    """Return the content hash of each row, (n,); the numbers of a block of rows are rounded at once."""
+    found = np.zeros(len(crystals), dtype='<U32')
+    for first in range(0, len(crystals), _BLOCK):
+        last = min(first + _BLOCK, len(crystals))
+        offsets = crystals.atom_offsets[first : last + 1].tolist()
+        lattices = _rounded(crystals.lattices[first:last])
+        positions = _rounded(crystals.fractional_positions[offsets[0] : offsets[-1]])
+        numbers = memoryview(crystals.atomic_numbers[offsets[0] : offsets[-1]].astype('<i2').tobytes())
+        found[first:last] = [
+            _digest(
+                lattices[72 * row : 72 * row + 72],
+                positions[24 * (start - offsets[0]) : 24 * (stop - offsets[0])],
+                numbers[2 * (start - offsets[0]) : 2 * (stop - offsets[0])],
+            )
+            for row, (start, stop) in enumerate(pairwise(offsets))
+        ]
+    return found
+
+
+def _rounded(array: np.ndarray) -> memoryview:
+    # + 0.0 converts −0.0 to 0.0, so that equal numbers give equal bytes
+    return memoryview((np.round(np.asarray(array, dtype=np.float64), 8) + 0.0).astype('<f8').tobytes())
+
+
+def _digest(*parts: memoryview) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    for array in (crystal.lattice, crystal.fractional_positions):
-        # + 0.0 converts −0.0 to 0.0, so that equal numbers give equal bytes
-        digest.update((np.round(np.asarray(array, dtype=np.float64), 8) + 0.0).astype('<f8').tobytes())
-    digest.update(crystal.atomic_numbers.astype('<i2').tobytes())
+    for part in parts:
+        digest.update(part)
     return digest.hexdigest()

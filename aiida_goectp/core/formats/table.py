@@ -22,20 +22,24 @@ from __future__ import annotations
 import io
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
 from pathlib import Path
-from typing import IO, Annotated, Any, ClassVar, TypeVar, get_type_hints
+from types import TracebackType
+from typing import IO, Annotated, Any, ClassVar, Generic, TypeVar, get_type_hints
 
 import numpy as np
 
 from aiida_goectp.core.formats.json_input import parse_json
 from aiida_goectp.core.formats.npz import (
+    BLOCK_ROWS,
     FormatError,
+    NpzFile,
     check_shape,
     hash_arrays,
     read_versions,
+    reading,
     unpacked_limit,
     write_npz,
 )
@@ -50,6 +54,7 @@ __all__ = (
     'Scalar',
     'Stored',
     'Table',
+    'TableFile',
     'Text',
     'TextColumn',
 )
@@ -337,3 +342,78 @@ class Table:
             return cls(**values)
         except FormatError as error:
             raise FormatError(f'{label}: {error}') from error
+
+
+class TableFile(Generic[_AnyTable]):
+    """A table on disk whose columns have one axis, read in blocks of rows, as a context.
+
+    Nested tables are left out.
+
+    :param table: class of the table
+    :param source: path or seekable binary stream
+    :param name: of the file in error messages; the path if not given
+    :raises FormatError: as by :meth:`.Table.load`
+    """
+
+    def __init__(self, table: type[_AnyTable], source: str | Path | IO[bytes], name: str = '') -> None:
+        self.table = table
+        self.npz = NpzFile(source, table.KIND, range(1, table.VERSION + 1), name)
+        shapes, fields = self.npz.shapes, table.stored_fields()
+        self.columns = [name for name, item in fields.items() if isinstance(item, Column) and name in shapes]
+        lengths = {shapes[name][0] if shapes[name] else 0 for name in self.columns}
+        if len(lengths) != 1:
+            raise FormatError(f'{self.npz.label}: columns of different lengths')
+        self._length = lengths.pop()
+        whole = [name for name, item in fields.items() if not isinstance(item, Column | Nested)]
+        arrays = {name: self.npz.array(name) for name in whole if name in shapes}
+        self.values: dict[str, Any] = {}
+        """fields that are not columns"""
+        for name in arrays.copy():
+            self.values[name] = fields[name].decode(name, arrays, 0)
+        self.nested = [name for name, item in fields.items() if isinstance(item, Nested) and name in shapes]
+        """names of the nested tables"""
+
+    def __enter__(self) -> TableFile[_AnyTable]:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.npz.__exit__(kind, error, trace)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def reader(self) -> Callable[[int], _AnyTable]:
+        """Return a function that returns the next rows, as many as it is asked for.
+
+        :raises FormatError: a damaged file, or columns that do not fit together
+        """
+        readers = {name: self.npz.rows(name) for name in self.columns}
+
+        def following(count: int) -> _AnyTable:
+            with reading(self.npz.label, self.npz.kind):
+                columns: dict[str, Any] = {name: reader.read(count) for name, reader in readers.items()}
+                return self.table(**columns, **self.values)
+
+        return following
+
+    def blocks(self, size: int = BLOCK_ROWS) -> Iterator[_AnyTable]:
+        """Yield all rows in order, in blocks.
+
+        :param size: rows of a block
+        :raises FormatError: a damaged file, or columns that do not fit together
+        """
+        following = self.reader()
+        for first in range(0, len(self), size):
+            yield following(min(size, len(self) - first))
+
+    def column(self, name: str, size: int = BLOCK_ROWS) -> Iterator[np.ndarray]:
+        """Yield one column in blocks.
+
+        :param size: rows of a block
+        """
+        with reading(self.npz.label, self.npz.kind):
+            reader = self.npz.rows(name)
+            for first in range(0, len(self), size):
+                yield reader.read(min(size, len(self) - first))

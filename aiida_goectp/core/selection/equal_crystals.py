@@ -7,18 +7,19 @@ of them are compared by structure matching, so that 10⁵ different crystals tak
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from aiida_goectp.core.crystals.crystalset import CrystalSet
+from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet
+from aiida_goectp.core.crystals.symmetry_search import niggli_reduce
 
 if TYPE_CHECKING:
     from aiida_goectp.core.crystals.symmetry import CanonicalCell
 
-__all__ = ('MAX_DISTANCE', 'MAX_STRAIN', 'equal_rows')
+__all__ = ('MAX_DISTANCE', 'MAX_STRAIN', 'CompositionKeys', 'composition_keys', 'equal_among', 'equal_rows')
 
 MAX_STRAIN = 1e-3
 """largest principal strain between equal crystals; lattice constants with three decimals differ by less"""
@@ -35,6 +36,18 @@ _NEIGHBOURS = 6
 _MAX_ATOMS = 200
 """neighbours of all atoms of a primitive cell that are compared"""
 
+_READ_ROWS = 50_000
+"""crystals that are read together to be compared"""
+
+_HEAVIEST = 127
+"""atomic number; there is no element beyond"""
+
+_WEIGHTS = np.random.default_rng(0).integers(0, 2**64, size=(1 + _HEAVIEST, 2), dtype=np.uint64)
+"""of the elements in the hash of a composition"""
+
+_IMAGES = np.array(list(product(range(-2, 3), repeat=3)))
+"""cells whose atoms may be nearest neighbours"""
+
 _MAX_MATCHED = 8
 """crystals of nearly equal invariants with which one is compared, the nearest first"""
 
@@ -49,40 +62,85 @@ def equal_rows(crystals: CrystalSet, order: Sequence[int] | np.ndarray) -> np.nd
     :param crystals: n crystals
     :param order: rows to compare; others are never equal
     """
-    found = np.full(len(crystals), -1, dtype=np.int64)
-    first: dict[str, int] = {}
-    hashes = crystals.hashes
-    for row in np.asarray(order, dtype=np.int64).tolist():
-        leader = first.setdefault(str(hashes[row]), row)
-        if leader != row:
-            found[row] = leader
-    leaders = np.array(list(first.values()), dtype=np.int64)
-    for group in _candidates(crystals, leaders):
-        _compare(crystals, group, found)
+    keys = composition_keys(crystals)
+    return equal_among(keys, crystals.hashes, np.asarray(order, dtype=np.int64), crystals.take)
+
+
+class CompositionKeys(NamedTuple):
+    """What two crystals must share to be equal; that of several sets is concatenated."""
+
+    compositions: np.ndarray
+    """(n, 2) hash of the reduced composition"""
+    volumes: np.ndarray
+    """(n,) logarithm of the volume per atom"""
+
+
+def composition_keys(crystals: CrystalSet) -> CompositionKeys:
+    """Return reduced compositions and volumes of crystals."""
+    counts = np.zeros((len(crystals), 1 + _HEAVIEST), dtype=np.int64)
+    elements = np.clip(crystals.atomic_numbers, 0, _HEAVIEST)
+    np.add.at(counts, (np.repeat(np.arange(len(crystals)), crystals.atom_counts), elements), 1)
+    reduced = counts // np.gcd.reduce(counts, axis=1)[:, None].clip(1)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        volumes = np.log(np.abs(np.linalg.det(crystals.lattices)) / crystals.atom_counts)
+    return CompositionKeys(reduced.astype(np.uint64) @ _WEIGHTS, volumes)
+
+
+def equal_among(
+    keys: CompositionKeys, hashes: np.ndarray, order: np.ndarray, take: Callable[[np.ndarray], CrystalSet]
+) -> np.ndarray:
+    """Return :func:`equal_rows` of n crystals, of which only those with equal keys need to be read.
+
+    :param keys: of all crystals
+    :param hashes: (n,) content hashes
+    :param order: rows to compare
+    :param take: returns the crystals of some rows, in their order
+    """
+    found = np.full(len(hashes), -1, dtype=np.int64)
+    if not len(order):
+        return found
+    _, first, inverse = np.unique(hashes[order].astype('S'), return_index=True, return_inverse=True)
+    leader = order[first][inverse.reshape(-1)]
+    found[order[leader != order]] = leader[leader != order]
+    place = np.zeros(len(hashes), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    groups = _candidates(keys, order[leader == order], place)
+    for some in _portions(groups):
+        rows = np.sort(np.concatenate(some))
+        crystals = take(rows)
+        for group in some:
+            _compare(crystals, rows, _similar(crystals, rows, group), found)
     for row in np.flatnonzero(found >= 0).tolist():  # the first of equal content may equal another crystal itself
         while found[found[row]] >= 0:
             found[row] = found[found[row]]
     return found
 
 
-def _candidates(crystals: CrystalSet, rows: np.ndarray) -> list[list[int]]:
-    """Return groups of rows with the same reduced composition and nearly equal volumes per atom, in their order."""
-    if not len(rows):
-        return []
-    place = {row: index for index, row in enumerate(rows.tolist())}
-    counts = np.zeros((len(crystals), 1 + int(crystals.atomic_numbers.max(initial=0))), dtype=np.int32)
-    np.add.at(counts, (np.repeat(np.arange(len(crystals)), crystals.atom_counts), crystals.atomic_numbers), 1)
-    reduced = counts // np.gcd.reduce(counts, axis=1)[:, None].clip(1)
-    volumes = np.log(np.abs(np.linalg.det(crystals.lattices)) / crystals.atom_counts)
-    by_composition: dict[bytes, list[int]] = {}
-    for row in rows.tolist():
-        by_composition.setdefault(reduced[row].tobytes(), []).append(row)
-    groups = []
-    for members in by_composition.values():
-        ordered = np.array(members)[np.argsort(volumes[members], kind='stable')]
-        cuts = np.flatnonzero(np.diff(volumes[ordered]) > _volume_tolerance()) + 1
-        groups += [sorted(part.tolist(), key=place.__getitem__) for part in np.split(ordered, cuts) if len(part) > 1]
-    return groups
+def _portions(groups: Sequence[np.ndarray]) -> Iterator[list[np.ndarray]]:
+    """Yield groups together, as many as have about :data:`_READ_ROWS` rows."""
+    some: list[np.ndarray] = []
+    for group in groups:
+        some.append(group)
+        if sum(map(len, some)) >= _READ_ROWS:
+            yield some
+            some = []
+    if some:
+        yield some
+
+
+def _candidates(keys: CompositionKeys, rows: np.ndarray, place: np.ndarray) -> list[np.ndarray]:
+    """Return groups of rows with the same reduced composition and nearly equal volumes per atom, in their order.
+
+    :param place: (n,) place of each row in the order
+    """
+    compositions, volumes = keys.compositions[rows], keys.volumes[rows]
+    ascending = np.lexsort((volumes, compositions[:, 1], compositions[:, 0]))
+    rows, compositions, volumes = rows[ascending], compositions[ascending], volumes[ascending]
+    other = (compositions[1:] != compositions[:-1]).any(axis=1) | (np.diff(volumes) > _volume_tolerance())
+    bounds = np.concatenate([[0], np.flatnonzero(other) + 1, [len(rows)]])
+    large = np.flatnonzero(np.diff(bounds) > 1)
+    groups = (rows[bounds[number] : bounds[number + 1]] for number in large.tolist())
+    return [group[np.argsort(place[group])] for group in groups]
 
 
 def _volume_tolerance() -> float:
@@ -115,15 +173,54 @@ class _Leaders:
             yield float(deviations[index]), self.rows[index], self.cells[index]
 
 
-def _compare(crystals: CrystalSet, group: Sequence[int], found: np.ndarray) -> None:
-    """Set the leader of each row of a group that equals an earlier one."""
+def _similar(crystals: CrystalSet, rows: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Return the rows of a group with neighbours at nearly the same distances as another of its rows, in their order.
+
+    The others equal none. Their symmetry, which takes milliseconds to find, is not needed.
+
+    :param rows: row of each of the crystals, ascending
+    """
+    from scipy.spatial import KDTree  # takes a tenth of a second to import
+
+    places = np.searchsorted(rows, group)
+    if (crystals.atom_counts[places] > _MAX_ATOMS).any():
+        return group
+    distances = np.array([_mean_distances(crystals[place]) for place in places.tolist()])
+    tolerance = MAX_STRAIN * distances.max() + 2 * MAX_DISTANCE + 2 * _LENGTH
+    nearest, _ = KDTree(distances).query(distances, k=2, p=np.inf)
+    return group[nearest[:, 1] <= tolerance]
+
+
+def _mean_distances(crystal: Crystal) -> np.ndarray:
+    """Return the distances from the atoms of the rarest element to their nearest neighbours in Å, the mean by rank.
+
+    The first three are those to any atom, the others those to the same element. They do not depend on the cell: the
+    reduced cell has the three nearest neighbours within two cells.
+    """
+    reduced = niggli_reduce(crystal.lattice)
+    lattice = crystal.lattice if reduced is None else reduced
+    positions = crystal.fractional_positions @ (crystal.lattice @ np.linalg.inv(lattice))
+    elements, counts = np.unique(crystal.atomic_numbers, return_counts=True)
+    rare = np.flatnonzero(crystal.atomic_numbers == elements[np.argmin(counts)])
+    steps = positions[None] - positions[rare, None]
+    steps -= np.rint(steps)
+    distances = np.linalg.norm((steps[:, :, None] + _IMAGES) @ lattice, axis=3)
+    both = (distances.reshape(len(rare), -1), distances[:, rare].reshape(len(rare), -1))
+    return np.concatenate([np.sort(np.partition(some, 3, axis=1)[:, :4], axis=1)[:, 1:].mean(axis=0) for some in both])
+
+
+def _compare(crystals: CrystalSet, rows: np.ndarray, group: np.ndarray, found: np.ndarray) -> None:
+    """Set the leader of each row of a group that equals an earlier one.
+
+    :param rows: row of each of the crystals, ascending
+    """
     # numba takes a second to import
     from aiida_goectp.core.crystals.matching import align
     from aiida_goectp.core.crystals.symmetry import canonical_cell
 
     buckets: dict[tuple[int, ...], _Leaders] = {}
-    for row in group:
-        cell = canonical_cell(crystals[row])
+    for row, index in zip(group.tolist(), np.searchsorted(rows, group).tolist(), strict=True):
+        cell = canonical_cell(crystals[index])
         values, tolerance = _invariants(cell)
         key = len(cell.atomic_numbers), len(cell.operations), *np.floor(values[:2] / tolerance[:2]).astype(int).tolist()
         near = [

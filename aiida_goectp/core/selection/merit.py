@@ -83,8 +83,16 @@ class FigureOfMerit:
         :raises FormatError: a required column that is missing or contains no numbers, a tensor that the model does not
             predict, or a model that is not a committee
         """
+        scores = self.scores(rows, properties)
+        self.check_known(self.known(rows))
+        return scores
+
+    def scores(self, rows: TensorRows, properties: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return :meth:`evaluate` of a part of the rows, of which none needs to have the predictions.
+
+        :raises FormatError: a required column that is missing or contains no numbers
+        """
         gap = self._gap(rows, properties)
-        self._check_rows(rows)
         return np.asarray(self.function(rows, gap), dtype=np.float64)
 
     def deviation(self, rows: UncertainRows, properties: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -97,7 +105,7 @@ class FigureOfMerit:
         :raises FormatError: as :meth:`evaluate`
         """
         gap = self._gap(rows, properties)
-        self._check_rows(rows)
+        self.check_known(self.known(rows))
         place = tensors.PARTS.index(self.tensor)
         if self.uncertain == 'anisotropy':
             scored = np.isfinite(self.function(rows, gap))
@@ -127,15 +135,30 @@ class FigureOfMerit:
         gap = properties['band_gap'].astype(np.float64) if 'band_gap' in self.columns else np.full(n, np.nan)
         return np.where(gap >= 0, gap, np.nan)
 
-    def _check_rows(self, rows: TensorRows) -> None:
-        if rows.failed.all():
+    def known(self, rows: TensorRows) -> np.ndarray:
+        """Return (3,) whether any row has a prediction, a standard deviation, and the tensor of this figure of merit.
+
+        That of several parts is the logical or.
+        """
+        good = ~rows.failed
+        tensor, deviation = getattr(rows, self.tensor)[good], rows.average_std[good, 2]
+        return np.array([good.any(), np.isfinite(deviation).any(), np.isfinite(tensor).all(axis=(1, 2)).any()])
+
+    def check_known(self, known: np.ndarray) -> None:
+        """Check that rows have the predictions which this figure of merit needs.
+
+        :param known: (3,) as :meth:`known` returns it
+        :raises FormatError: a tensor that the model does not predict, or a model that is not a committee
+        """
+        predicted, deviation, tensor = known
+        if not predicted:
             return
-        if self.committee and not np.isfinite(rows.average_std[~rows.failed, 2]).any():
+        if self.committee and not deviation:
             raise FormatError(
                 f'figure of merit {self.name!r} ({self.formula}) needs standard deviations, which this model does not '
                 'give; predict with a committee, or rank by another figure of merit'
             )
-        if not np.isfinite(getattr(rows, self.tensor)[~rows.failed]).all(axis=(1, 2)).any():
+        if not tensor:
             raise FormatError(
                 f'figure of merit {self.name!r} ({self.formula}) needs the {self.tensor} tensor, which this model does '
                 'not predict; rank by another figure of merit, or predict with another model'

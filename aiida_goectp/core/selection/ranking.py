@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 
-from aiida_goectp.core.crystals.crystalset import CrystalSet
+from aiida_goectp.core.crystals.crystalset import CrystalSet, Failure
 from aiida_goectp.core.dielectric.predictions import FLAG_NAMES, Predictions, flag_texts
 from aiida_goectp.core.dielectric.tensors import PARTS, polycrystalline_average
 from aiida_goectp.core.formats.dataframe import make_frame
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.table import FILLED, Column, FloatColumn, JsonObject, Table, Text, TextColumn
-from aiida_goectp.core.selection.equal_crystals import equal_rows
+from aiida_goectp.core.selection.equal_crystals import CompositionKeys, composition_keys, equal_among, equal_rows
 from aiida_goectp.core.selection.filters import Filters
 from aiida_goectp.core.selection.merit import FigureOfMerit, figure_of_merit
 from aiida_goectp.core.selection.reasons import Reason, ReasonCode, count_reasons, join_reasons, make_reason
@@ -21,7 +22,7 @@ from aiida_goectp.core.selection.reasons import Reason, ReasonCode, count_reason
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ('MAX_TOTAL', 'Ranking', 'check_belongs', 'join_equal', 'rank')
+__all__ = ('MAX_TOTAL', 'Ranker', 'Ranking', 'check_belongs', 'check_rows', 'join_equal', 'rank')
 
 MAX_TOTAL = 1000.0
 """Largest ε_total that is ranked. A larger value indicates a soft mode near a phase transition."""
@@ -156,74 +157,183 @@ def rank(
     :raises FormatError: predictions of other crystals, a missing property column, a crystal without a prediction that
         passes the filters, or ``min_stability`` for predictions without any probability of stability
     """
-    figure = figure_of_merit(merit) if isinstance(merit, str) else merit
-    filters = filters or Filters()
-    check_belongs(crystals, predictions)
-    predicted = np.ones(len(crystals), dtype=bool) if predicted is None else predicted
-    score = figure.evaluate(predictions, crystals.properties)
-    averages = {part: polycrystalline_average(getattr(predictions, part)) for part in PARTS}
-    reasons = _reasons(crystals, predictions, figure, filters, predicted, score, averages['total'], min_stability)
-    passes = np.array([not items for items in reasons], dtype=bool).reshape(-1)
-    _check_predicted(crystals, passes & ~predicted)
-    included = np.flatnonzero(passes)
-    order = included[np.lexsort((crystals.ids[included], crystals.hashes[included], -score[included]))]
-    joined, equal = join_equal(crystals, order, keep_duplicates)
-    reasons = [[equal[row]] if row in equal else items for row, items in enumerate(reasons)]
-    order, passes = order[joined[order] < 0], passes & (joined[: len(crystals)] < 0)
-    ranks = np.zeros(len(crystals) + len(crystals.failures), dtype=np.int64)
-    ranks[order] = np.arange(1, len(order) + 1)
-    failures, nothing = crystals.failures, np.full(len(crystals.failures), np.nan)
-    failed = [make_reason(ReasonCode.IMPORT_FAILED, failure=item.code, message=item.message) for item in failures]
-    return Ranking(
-        ids=_texts(crystals.ids, [failure.id for failure in failures]),
-        hashes=_texts(crystals.hashes, [''] * len(failures)),
-        score=np.concatenate([np.where(passes, score, np.nan), nothing]),
-        rank=ranks,
-        reason=np.array([join_reasons(items) for items in [*reasons, *([one] for one in failed)]], dtype=np.str_),
-        **{part: np.concatenate([column, nothing]) for part, column in averages.items()},
-        figure_of_merit=figure.name,
-        settings=_settings(filters, predictions, min_stability),
-        **{f'{part}_std': np.concatenate([predictions.average_std[:, k], nothing]) for k, part in enumerate(PARTS)},
-        flags=np.concatenate([predictions.flags, np.zeros(len(failures))]).astype(np.uint32),
-        joined_to=joined,
-        stability=np.concatenate([predictions.stability, nothing]),
-    )
+    ranker = Ranker(merit, filters, min_stability)
+    check_rows(len(crystals), len(predictions))
+    ranker.add(crystals, predictions, predicted)
+    return ranker.ranking(crystals.failures, None if keep_duplicates else crystals.take)
 
 
-def _settings(filters: Filters, predictions: Predictions, min_stability: float | None) -> dict[str, Any]:
-    threshold = {} if min_stability is None else {'min_stability': float(min_stability)}
-    given = filters.model_dump(mode='json', exclude_defaults=True)
-    return {'filters': given, 'model': predictions.model_hash, **threshold}
+class _Scored(NamedTuple):
+    """What a ranking needs of a block of crystals and their predictions."""
+
+    ids: np.ndarray
+    hashes: np.ndarray
+    score: np.ndarray
+    averages: np.ndarray
+    """(k, 3)"""
+    deviations: np.ndarray
+    """(k, 3)"""
+    flags: np.ndarray
+    stability: np.ndarray
+    reasons: np.ndarray
+    """(k,) texts"""
+    compositions: np.ndarray
+    volumes: np.ndarray
+
+
+class Ranker:
+    """Ranking of crystals that are given in blocks, of which it keeps a fraction; see :func:`rank`.
+
+    :param merit: figure of merit, or its name
+    :param filters: conditions on the crystals; none if not given
+    :param min_stability: smallest probability of stability, 0 to 1; any if not given
+    :raises FormatError: an unknown figure of merit, or a threshold that is not a probability
+    """
+
+    def __init__(
+        self, merit: str | FigureOfMerit, filters: Filters | None = None, min_stability: float | None = None
+    ) -> None:
+        self.figure = figure_of_merit(merit) if isinstance(merit, str) else merit
+        self.filters, self.min_stability = filters or Filters(), min_stability
+        if min_stability is not None and not 0 <= min_stability <= 1:
+            raise FormatError(f'min_stability: {min_stability} is not a probability; give a number from 0 to 1')
+        self._blocks: list[_Scored] = []
+        self._rows, self._model = 0, ''
+        self._known = np.zeros(3, dtype=bool)
+        self._has_stability = False
+        self._missing: list[str] = []
+        """ids of crystals that pass the filters and were not predicted"""
+
+    def add(self, crystals: CrystalSet, predictions: Predictions, predicted: np.ndarray | None = None) -> None:
+        """Add the next crystals.
+
+        :param crystals: k crystals
+        :param predictions: k rows, of the same crystals in the same order
+        :param predicted: (k,) false for rows that were not predicted, which the filters must exclude; all if not given
+        :raises FormatError: predictions of other crystals, or a missing property column
+        """
+        check_belongs(crystals, predictions, self._rows)
+        predicted = np.ones(len(crystals), dtype=bool) if predicted is None else predicted
+        score = self.figure.scores(predictions, crystals.properties)
+        averages = np.stack([polycrystalline_average(getattr(predictions, part)) for part in PARTS], axis=1)
+        reasons = _reasons(crystals, predictions, self.figure, self.filters, predicted, score, averages[:, 2])
+        good = predicted & ~predictions.failed
+        if self.min_stability is not None:
+            _add_stability_reasons(reasons, predictions, good, self.min_stability)
+        texts = np.array([join_reasons(items) for items in reasons], dtype=np.str_).reshape(-1)
+        self._missing += crystals.ids[(texts == '') & ~predicted].tolist()
+        self._known |= self.figure.known(predictions)
+        self._has_stability |= bool(np.isfinite(predictions.stability[good]).any())
+        self._model, self._rows = predictions.model_hash, self._rows + len(crystals)
+        self._blocks.append(
+            _Scored(
+                crystals.ids,
+                crystals.hashes,
+                score,
+                averages,
+                predictions.average_std,
+                predictions.flags,
+                predictions.stability,
+                texts,
+                *composition_keys(crystals),
+            )
+        )
+
+    def ranking(
+        self, failures: Sequence[Failure] = (), take: Callable[[np.ndarray], CrystalSet] | None = None
+    ) -> Ranking:
+        """Return the ranking of all crystals that were added.
+
+        :param failures: rows that could not be read
+        :param take: returns the crystals of some rows, in their order, to find equal ones; None ranks every row
+        :raises FormatError: predictions that lack what the figure of merit or the threshold needs, or a crystal without
+            a prediction that passes the filters
+        """
+        self._check()
+        rows = _Scored(*(np.concatenate(column) for column in zip(*self._blocks, strict=True)))
+        self._blocks = []
+        n, m = len(rows.ids), len(failures)
+        order = _best_first(rows, np.flatnonzero(rows.reasons == ''))
+        joined = np.full(n + m, -1, dtype=np.int64)
+        if take is not None:
+            joined[:n] = equal_among(CompositionKeys(rows.compositions, rows.volumes), rows.hashes, order, take)
+        reasons = _with_equal(rows, joined[:n])
+        order = order[joined[order] < 0]
+        ranks = np.zeros(n + m, dtype=np.int64)
+        ranks[order] = np.arange(1, len(order) + 1)
+        code = ReasonCode.IMPORT_FAILED
+        failed = [make_reason(code, failure=item.code, message=item.message).text for item in failures]
+        nothing, ranked = np.full(m, np.nan), ranks[:n] > 0
+        columns = {part: (rows.averages[:, k], rows.deviations[:, k]) for k, part in enumerate(PARTS)}
+        return Ranking(
+            ids=_texts(rows.ids, [failure.id for failure in failures]),
+            hashes=_texts(rows.hashes, [''] * m),
+            score=np.concatenate([np.where(ranked, rows.score, np.nan), nothing]),
+            rank=ranks,
+            reason=_texts(reasons, failed),
+            **{part: np.concatenate([column, nothing]) for part, (column, _) in columns.items()},
+            figure_of_merit=self.figure.name,
+            settings=self._settings(),
+            **{f'{part}_std': np.concatenate([column, nothing]) for part, (_, column) in columns.items()},
+            flags=np.concatenate([rows.flags, np.zeros(m)]).astype(np.uint32),
+            joined_to=joined,
+            stability=np.concatenate([rows.stability, nothing]),
+        )
+
+    def _check(self) -> None:
+        """Check what can only be known of all rows together."""
+        self.figure.check_known(self._known)
+        if self.min_stability is not None and self._known[0] and not self._has_stability:
+            raise FormatError(
+                'min_stability: these predictions give no probability of stability; predict with a calibrated model of '
+                'preset force_constants, or leave the threshold out'
+            )
+        if self._missing:
+            raise FormatError(
+                f'{len(self._missing)} crystals pass the filters and have no prediction, first {self._missing[0]}; '
+                'predict them, or apply the filters that were applied before the prediction'
+            )
+
+    def _settings(self) -> dict[str, Any]:
+        threshold = {} if self.min_stability is None else {'min_stability': float(self.min_stability)}
+        given = self.filters.model_dump(mode='json', exclude_defaults=True)
+        return {'filters': given, 'model': self._model, **threshold}
+
+
+def _best_first(rows: _Scored, included: np.ndarray) -> np.ndarray:
+    """Return the included rows by descending score; equal scores are ordered by content hash, then by id."""
+    order = included[np.argsort(-rows.score[included], kind='stable')]
+    same = np.diff(rows.score[order]) == 0
+    tied = np.zeros(len(order), dtype=bool)
+    tied[1:] |= same
+    tied[:-1] |= same
+    some = order[tied]  # few, as a rule: texts are slow to sort
+    order[tied] = some[np.lexsort((rows.ids[some], rows.hashes[some], -rows.score[some]))]
+    return order
+
+
+def _with_equal(rows: _Scored, joined: np.ndarray) -> np.ndarray:
+    """Return the reasons, with one for each row that is joined to another."""
+    equal = np.flatnonzero(joined >= 0)
+    texts = [make_reason(ReasonCode.EQUAL_CRYSTAL, id=name).text for name in rows.ids[joined[equal]].tolist()]
+    if not texts:
+        return rows.reasons
+    new = np.array(texts, dtype=np.str_)
+    reasons = rows.reasons.astype(np.result_type(rows.reasons, new))
+    reasons[equal] = new
+    return reasons
 
 
 def _add_stability_reasons(
-    reasons: list[list[Reason]], predictions: Predictions, predicted: np.ndarray, min_stability: float
+    reasons: list[list[Reason]], predictions: Predictions, good: np.ndarray, min_stability: float
 ) -> None:
-    """Add a reason to the rows whose probability of stability is below a threshold or missing.
-
-    :raises FormatError: a threshold that is not a probability, or predictions without any probability
-    """
-    if not 0 <= min_stability <= 1:
-        raise FormatError(f'min_stability: {min_stability} is not a probability; give a number from 0 to 1')
-    good, probability = predicted & ~predictions.failed, predictions.stability
-    if good.any() and not np.isfinite(probability[good]).any():
-        raise FormatError(
-            'min_stability: these predictions give no probability of stability; predict with a calibrated model of '
-            'preset force_constants, or leave the threshold out'
-        )
+    """Add a reason to the rows whose probability of stability is below a threshold or missing."""
+    probability = predictions.stability
     for row in np.flatnonzero(good & np.isnan(probability)):
         reasons[row].append(make_reason(ReasonCode.STABILITY_MISSING))
     for row in np.flatnonzero(good & (probability < min_stability)):
         values = {'bound': min_stability, 'probability': probability[row]}
         reasons[row].append(make_reason(ReasonCode.BELOW_STABILITY, **values))
-
-
-def _check_predicted(crystals: CrystalSet, missing: np.ndarray) -> None:
-    if missing.any():
-        raise FormatError(
-            f'{missing.sum()} crystals pass the filters and have no prediction, first {crystals.ids[missing][0]}; '
-            'predict them, or apply the filters that were applied before the prediction'
-        )
 
 
 def join_equal(
@@ -243,21 +353,32 @@ def join_equal(
 
 
 def _texts(first: np.ndarray, second: list[str]) -> np.ndarray:
-    return np.array([*first.tolist(), *second], dtype=np.str_).reshape(-1)
+    if not second:
+        return first
+    return np.concatenate([first, np.array(second, dtype=np.str_)])
 
 
-def check_belongs(crystals: CrystalSet, predictions: Predictions) -> None:
+def check_rows(crystals: int, predictions: int) -> None:
+    """Check that there are as many predictions as crystals.
+
+    :raises FormatError: another number
+    """
+    if crystals != predictions:
+        raise FormatError(f'{predictions} predictions for {crystals} crystals; they belong to another set')
+
+
+def check_belongs(crystals: CrystalSet, predictions: Predictions, first: int = 0) -> None:
     """Check that predictions are row by row those of these crystals.
 
+    :param first: number of the first row, for the message
     :raises FormatError: another number of rows, or the first row that differs
     """
-    if len(crystals) != len(predictions):
-        raise FormatError(f'{len(predictions)} predictions for {len(crystals)} crystals; they belong to another set')
+    check_rows(len(crystals), len(predictions))
     other = (crystals.ids != predictions.ids) | (crystals.hashes != predictions.hashes)
     if other.any():
         row = int(np.argmax(other))
         raise FormatError(
-            f'row {row}: the crystal is {crystals.ids[row]!s} ({crystals.hashes[row]}), the prediction is of '
+            f'row {first + row}: the crystal is {crystals.ids[row]!s} ({crystals.hashes[row]}), the prediction is of '
             f'{predictions.ids[row]!s} ({predictions.hashes[row]}); predict these crystals again'
         )
 
@@ -270,7 +391,6 @@ def _reasons(
     predicted: np.ndarray,
     score: np.ndarray,
     total: np.ndarray,
-    min_stability: float | None,
 ) -> list[list[Reason]]:
     """Return all reasons that exclude each of n rows."""
     reasons = filters.reasons(crystals)
@@ -291,6 +411,4 @@ def _reasons(
         reasons[row].append(make_reason(ReasonCode.SOFT_MODE, limit=MAX_TOTAL))
     for row in np.flatnonzero(~np.isfinite(score) & ~predictions.failed & ~missing):
         reasons[row].append(make_reason(ReasonCode.NO_VALUE, merit=figure.name))
-    if min_stability is not None:
-        _add_stability_reasons(reasons, predictions, predicted, min_stability)
     return reasons
