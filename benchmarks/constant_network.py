@@ -9,7 +9,6 @@ writing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,8 +30,8 @@ class ConstantPredictor:
 
     device, phonons = 'cpu', False
 
-    def __init__(self, model: Path, batch_atoms: int | None) -> None:
-        self.model, self.batch_atoms = SimpleNamespace(hash=model_hash(model)), batch_atoms or BATCH_ATOMS
+    def __init__(self, model: str, batch_atoms: int | None) -> None:
+        self.model, self.batch_atoms = SimpleNamespace(hash=model), batch_atoms or BATCH_ATOMS
 
     def settings(self) -> dict[str, Any]:
         """Return the settings of the table of predictions."""
@@ -45,11 +44,12 @@ class ConstantPredictor:
             stop = int(np.searchsorted(offsets, offsets[start] + self.batch_atoms, side='right')) - 1
             rows = np.arange(start, min(max(stop, start + 1), len(crystals)))
             start += len(rows)
-            yield self.batch(rows, crystals.lattices[rows], np.diff(offsets)[rows])
+            yield self.batch(rows, crystals.take(rows))
 
     @staticmethod
-    def batch(rows: np.ndarray, lattices: np.ndarray, atoms: np.ndarray) -> PredictedBatch:
+    def batch(rows: np.ndarray, crystals: CrystalSet) -> PredictedBatch:
         """Return tensors that grow with the density, with the axes of the metric of the lattice."""
+        lattices, atoms = crystals.lattices, crystals.atom_counts
         metric = np.swapaxes(lattices, 1, 2) @ lattices
         shape = metric / np.trace(metric, axis1=1, axis2=2)[:, None, None]
         density = atoms / np.abs(np.linalg.det(lattices))
@@ -64,12 +64,13 @@ class ConstantPredictor:
             [''] * len(rows),
             np.full((len(rows), 3, 5), np.nan),
             np.full(len(rows), np.nan),
+            crystals.hashes,
         )
 
 
 def load_predictor(options: Mapping[str, Any]) -> ConstantPredictor:
     """Stand for the function of the same purpose in the executable."""
-    return ConstantPredictor(resolve_model(options['model']), options['batch_atoms'])
+    return ConstantPredictor(model_hash(resolve_model(options['model'])), options['batch_atoms'])
 
 
 if __name__ == '__main__':

@@ -235,15 +235,25 @@ def commands(options: Namespace, daemon: Any, node: Any) -> dict[str, dict[str, 
     calls = {
         'show screen': ('show', str(node.pk)),
         'show ranking': ('show', ranking),
-        'export ranking': ('data', 'goectp', 'export', ranking, '--format', 'csv', '--output', 'ranking.csv'),
-        'export predictions': ('data', 'goectp', 'export', predictions, '--format', 'csv', '--output', 'all.csv'),
+        'export ranking': ('data', 'goectp', 'ranking', 'export', ranking, '--format', 'csv', '-o', 'ranking.csv'),
+        'export predictions': (
+            'data',
+            'goectp',
+            'predictions',
+            'export',
+            predictions,
+            '--format',
+            'csv',
+            '-o',
+            'all.csv',
+        ),
         'report': ('report', str(node.pk), '--html', 'report.html'),
         'plot distribution': ('plot', 'distribution', str(node.pk), '--output', 'distribution.png'),
         'plot gap': ('plot', 'gap', str(node.pk), '--output', 'gap.png'),
     }
     found = {}
     for name, arguments in calls.items():
-        if options.commands and name.split()[0] not in options.commands:
+        if options.commands and name.split(maxsplit=1)[0] not in options.commands:
             continue
         begin = time.perf_counter()
         process = psutil.Popen(

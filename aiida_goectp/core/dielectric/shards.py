@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import IO, Any, NamedTuple
 
@@ -124,7 +124,7 @@ def _in_order(parts: Sequence[TableFile[Predictions]], crystals: CrystalFile) ->
     """Return whether the rows of the shards are, one after the other, those of the crystals."""
     if sum(map(len, parts)) != len(crystals):
         return False
-    names, hashes = (_Rows(block for part in parts for block in part.column(column)) for column in ('ids', 'hashes'))
+    names, hashes = _Rows(parts, 'ids'), _Rows(parts, 'hashes')
     for block in crystals.blocks():
         count = len(block)
         if not np.array_equal(names.take(count), block.ids) or not np.array_equal(hashes.take(count), block.hashes):
@@ -133,10 +133,10 @@ def _in_order(parts: Sequence[TableFile[Predictions]], crystals: CrystalFile) ->
 
 
 class _Rows:
-    """Rows of consecutive blocks, taken in other numbers than those of the blocks."""
+    """A column of all shards, taken in other numbers of rows than those of the blocks."""
 
-    def __init__(self, blocks: Iterable[np.ndarray]) -> None:
-        self._blocks: Iterator[np.ndarray] = iter(blocks)
+    def __init__(self, parts: Sequence[TableFile[Predictions]], name: str) -> None:
+        self._blocks = (block for part in parts for block in part.column(name))
         self._left = [np.zeros(0, '<U1')]
 
     def take(self, count: int) -> np.ndarray:

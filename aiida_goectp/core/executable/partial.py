@@ -1,15 +1,17 @@
 """The partial file of a prediction: results are appended batch by batch, so that a killed run can be resumed.
 
-A header line (JSON: format, model, crystals, settings), then one record a batch: a line with its length and checksum,
-then an npz. An incomplete last record is cut off when the file is opened again.
+A header line (JSON: format, model, crystals, settings), then one record a batch: a line with the number of rows, the
+lengths of errors and phonons, and a checksum; then the columns one after the other, uncompressed, the errors as JSON
+and the phonons as npz. An incomplete last record is cut off when the file is opened again.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
+import threading
+import time
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -22,27 +24,35 @@ from aiida_goectp.core.dielectric.gamma_phonons import GammaPhonons
 from aiida_goectp.core.dielectric.predictions import TENSORS
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.json_input import parse_json
-from aiida_goectp.core.formats.npz import check_shape, read_npz, write_npz
+from aiida_goectp.core.formats.npz import hash_arrays
 from aiida_goectp.core.formats.storage import replacing, writing
 from aiida_goectp.core.learning.results import PredictedBatch
 
 __all__ = ('PartialFile', 'identity')
 
-_KIND, _VERSION = 'chunk', 3
-_PHONONS = 'phonons/'
-"""begins the names of the arrays of phonons"""
+_FORMAT, _VERSION = 'aiida-goectp/partial', 4
+_COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
+    'tensors': ('<f8', (len(TENSORS), 3, 3)),
+    'flags': ('<u4', ()),
+    'deviations': ('<f8', (3, 5)),
+    'stability': ('<f8', ()),
+    'hashes': ('S32', ()),
+}
+"""dtype and shape of a row of each column of a record"""
+_ROW = sum(np.dtype(kind).itemsize * int(np.prod(shape, dtype=int)) for kind, shape in _COLUMNS.values())
+"""bytes of a row"""
+_SYNC_SECONDS = 1.0
+"""time between two requests that the disk keeps what was written, of which a killed process loses nothing"""
 
 
 def identity(crystals: CrystalSet, model_hash: str, precision: str, phonons: bool) -> dict[str, Any]:
     """Return the header of a partial file, which must be equal for a run to be resumed from it."""
-    digest = hashlib.sha256()
-    for column in (crystals.ids, crystals.hashes):
-        digest.update('\n'.join(map(str, column)).encode())
+    names = ('ids', 'lattices', 'atom_offsets', 'atomic_numbers', 'fractional_positions')
     return {
-        'format': 'aiida-goectp/partial',
+        'format': _FORMAT,
         'version': _VERSION,
         'model': model_hash,
-        'crystals': digest.hexdigest(),
+        'crystals': hash_arrays({name: getattr(crystals, name) for name in names}),
         'rows': len(crystals),
         'precision': precision,
         'phonons': phonons,
@@ -52,6 +62,8 @@ def identity(crystals: CrystalSet, model_hash: str, precision: str, phonons: boo
 class PartialFile:
     """Batches of results on disk; those of an earlier run are in ``batches`` after opening.
 
+    A thread waits for the disk, so that it does not hold up the prediction.
+
     :param path: path of the file
     :param header: as :func:`identity` returns it; a file with another one is moved aside
     :param resume: keep the results of an existing file
@@ -60,6 +72,7 @@ class PartialFile:
     def __init__(self, path: Path, header: dict[str, Any], resume: bool = True) -> None:
         self.path, self.batches = path, list[PredictedBatch]()
         self.moved_aside: Path | None = None
+        self.why_moved = 'belongs to another run'
         if path.exists():
             end = self._read(header) if resume else None
             if end is None:
@@ -72,71 +85,118 @@ class PartialFile:
                 stream.write(json.dumps(header).encode() + b'\n')
         with writing(path):
             self._stream = path.open('ab', buffering=0)
+        self._synced = time.monotonic()
+        self._error: OSError | None = None
+        self._thread: threading.Thread | None = None
 
     def append(self, batch: PredictedBatch) -> None:
-        """Append a batch and flush it to the disk.
+        """Append a batch.
 
         :raises StorageError: it cannot be written; the file is cut off where it ended before
         """
-        buffer = io.BytesIO()
-        arrays = {**batch._asdict(), 'errors': np.array(batch.errors, dtype=np.str_)}
-        phonons = arrays.pop('phonons')
-        if phonons is not None:
-            arrays |= {f'{_PHONONS}{name}': array for name, array in phonons.arrays().items()}
-        write_npz(buffer, _KIND, _VERSION, arrays)
-        content = buffer.getvalue()
-        record = memoryview(f'{len(content)} {zlib.crc32(content)}\n'.encode() + content)
+        record = memoryview(_record(batch))
         end = self._stream.seek(0, os.SEEK_END)
         try:
+            self._raise_error()
             with writing(self.path):
                 while record:
                     record = record[self._stream.write(record) :]
-                os.fsync(self._stream.fileno())
         except OSError:
             with suppress(OSError):
                 self._stream.truncate(end)
             raise
+        if time.monotonic() - self._synced > _SYNC_SECONDS and (self._thread is None or not self._thread.is_alive()):
+            self._synced = time.monotonic()
+            self._thread = threading.Thread(target=self._sync, name='partial file', daemon=True)
+            self._thread.start()
+
+    def flush(self) -> None:
+        """Wait until all batches are on the disk.
+
+        :raises StorageError: one could not be written
+        """
+        if self._thread is not None:
+            self._thread.join()
+        self._sync()
+        self._raise_error()
 
     def close(self) -> None:
         """Close the file."""
+        if self._thread is not None:
+            self._thread.join()
         self._stream.close()
+
+    def _sync(self) -> None:
+        try:
+            with writing(self.path):
+                os.fsync(self._stream.fileno())
+        except OSError as error:
+            self._error = error
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
 
     def _read(self, header: dict[str, Any]) -> int | None:
         """Read all complete batches and return where they end; None if the file belongs to another run."""
         with self.path.open('rb') as stream:
             try:
-                if parse_json(stream.readline(10_000)) != header:
-                    return None
+                found = parse_json(stream.readline(10_000))
             except ValueError:
                 return None
+            if found != header:
+                version = found.get('version') if isinstance(found, dict) and found.get('format') == _FORMAT else None
+                if version != _VERSION and isinstance(version, int):
+                    self.why_moved = f'has version {version} of the format, this package reads version {_VERSION}'
+                return None
             end, rows = stream.tell(), 0
-            while (batch := _read_batch(stream)) is not None:
-                following = np.arange(rows, rows + len(batch.rows))
+            while (batch := _read_batch(stream, rows)) is not None:
                 rows += len(batch.rows)
-                if not len(following) or not np.array_equal(batch.rows, following) or rows > header['rows']:
+                if not len(batch.rows) or rows > header['rows']:
                     break
                 self.batches.append(batch)
                 end = stream.tell()
         return end
 
 
-def _read_batch(stream: IO[bytes]) -> PredictedBatch | None:
-    """Return the next batch; None at the end of the file, or if the record is incomplete."""
+def _record(batch: PredictedBatch) -> bytes:
+    """Return the record of a batch."""
+    columns = [getattr(batch, name).astype(kind, copy=False).tobytes() for name, (kind, _) in _COLUMNS.items()]
+    failed = {str(place): error for place, error in enumerate(batch.errors) if error}
+    errors, phonons = json.dumps(failed).encode() if failed else b'', io.BytesIO()
+    if batch.phonons is not None:
+        batch.phonons.save(phonons)
+    parts = [*columns, errors, phonons.getvalue()]
+    checksum = 0
+    for part in parts:
+        checksum = zlib.crc32(part, checksum)
+    return b''.join([f'{len(batch.rows)} {len(errors)} {len(parts[-1])} {checksum}\n'.encode(), *parts])
+
+
+def _read_batch(stream: IO[bytes], first: int) -> PredictedBatch | None:
+    """Return the next batch; None at the end of the file, or if the record is incomplete.
+
+    :param first: number of its first row
+    """
     try:
-        length, checksum = map(int, stream.readline(64).split())
-        if length > os.fstat(stream.fileno()).st_size:  # memory is taken for it before anything is read
+        rows, errors, phonons, checksum = map(int, stream.readline(100).split())
+        length = rows * _ROW + errors + phonons
+        # memory is taken for it before anything is read
+        if min(rows, errors, phonons) < 0 or length > os.fstat(stream.fileno()).st_size:
             return None
         content = stream.read(length)
         if len(content) != length or zlib.crc32(content) != checksum:
             return None
-        arrays = read_npz(io.BytesIO(content), _KIND, _VERSION)
-        n = len(arrays['rows'])
-        tensors = check_shape('partial file', 'tensors', arrays['tensors'], (n, len(TENSORS), 3, 3), 'f')
-        deviations = check_shape('partial file', 'deviations', arrays['deviations'], (n, 3, 5), 'f')
-        stability = check_shape('partial file', 'stability', arrays['stability'], (n,), 'f')
-        errors = [str(error) for error in arrays['errors']]
-        columns = {key.removeprefix(_PHONONS): array for key, array in arrays.items() if key.startswith(_PHONONS)}
-        phonons = GammaPhonons(**columns) if columns else None
-        return PredictedBatch(arrays['rows'], tensors, arrays['flags'], errors, deviations, stability, phonons)
-    except (TypeError, ValueError, KeyError, FormatError):
+        columns, place = {}, 0
+        for name, (kind, shape) in _COLUMNS.items():
+            count = rows * int(np.prod(shape, dtype=int))
+            columns[name] = np.frombuffer(content, kind, count, place).reshape(rows, *shape)
+            place += columns[name].nbytes
+        texts = [''] * rows
+        for row, error in (parse_json(content[place : place + errors]) if errors else {}).items():
+            texts[int(row)] = str(error)
+        table = GammaPhonons.load(io.BytesIO(content[place + errors :])) if phonons else None
+        columns['hashes'] = columns['hashes'].astype('<U32')
+        return PredictedBatch(np.arange(first, first + rows), errors=texts, phonons=table, **columns)
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, FormatError):
         return None

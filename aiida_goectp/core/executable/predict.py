@@ -175,7 +175,10 @@ def _evaluate(
         header = identity(crystals, predictor.model.hash, precision, predictor.phonons)
         partial = PartialFile(Path(f'{output}.partial'), header, options['resume'])
         if partial.moved_aside and not options['quiet']:
-            echo(f'the partial file belongs to another run; moved to {partial.moved_aside}', err=True)
+            echo(
+                f'the partial file {partial.why_moved}; moved to {partial.moved_aside}, all rows are predicted',
+                err=True,
+            )
     batches = [] if partial is None else list(partial.batches)
     start, failed = sum(len(batch.rows) for batch in batches), sum(batch.failed for batch in batches)
     with Progress(len(crystals), start, quiet=options['quiet'] or output is None) as progress:
@@ -191,10 +194,12 @@ def _evaluate(
             )
             testing_hooks.after_rows(done)
             if done < len(crystals) and stop():
+                if partial is not None:
+                    partial.flush()
                 message = f'stopped after {done} of {len(crystals)} rows; the same command resumes'
                 raise ExecutableError('interrupted', message)
     if partial is not None:
-        partial.close()
+        partial.close()  # the table itself follows
     return batches
 
 

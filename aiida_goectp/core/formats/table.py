@@ -139,7 +139,7 @@ class Column(Stored):
 
     def encode(self, name: str, value: Any) -> dict[str, np.ndarray]:
         """Return the array in the dtype of the file."""
-        return {name: value if self.dtype is None else value.astype(self.dtype)}
+        return {name: value if self.dtype is None else value.astype(self.dtype, copy=False)}
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ class PreparedBatch(NamedTuple):
     """(k,) reason why a row has no graph, empty for a valid row"""
     graphs: GraphArrays
     """of the valid rows"""
+    hashes: np.ndarray
+    """(k,) content hash of each crystal, made where it is prepared"""
 
     @property
     def valid(self) -> np.ndarray:
@@ -48,6 +50,7 @@ class PreparedBatch(NamedTuple):
             np.concatenate([part.rows for part in parts]),
             [error for part in parts for error in part.errors],
             GraphArrays.concatenate([part.graphs for part in parts]),
+            np.concatenate([part.hashes for part in parts]),
         )
 
     def halves(self) -> tuple[PreparedBatch, PreparedBatch]:
@@ -55,8 +58,12 @@ class PreparedBatch(NamedTuple):
         middle = len(self.rows) // 2
         graphs, cut = np.arange(len(self.graphs)), sum(not error for error in self.errors[:middle])
         return (
-            PreparedBatch(self.rows[:middle], self.errors[:middle], self.graphs.take(graphs[:cut])),
-            PreparedBatch(self.rows[middle:], self.errors[middle:], self.graphs.take(graphs[cut:])),
+            PreparedBatch(
+                self.rows[:middle], self.errors[:middle], self.graphs.take(graphs[:cut]), self.hashes[:middle]
+            ),
+            PreparedBatch(
+                self.rows[middle:], self.errors[middle:], self.graphs.take(graphs[cut:]), self.hashes[middle:]
+            ),
         )
 
 
@@ -125,7 +132,7 @@ def prepare_batch(rows: np.ndarray, crystals: CrystalSet, preset: str) -> Prepar
                     else f'no graph could be built: {type(error).__name__}: {error}'
                 )
         graphs = prepare(_without_errors(candidates, errors), preset)
-    return PreparedBatch(rows, errors, graphs)
+    return PreparedBatch(rows, errors, graphs, crystals.hashes)
 
 
 def _validation_error(crystal: Crystal) -> str:

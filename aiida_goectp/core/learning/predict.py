@@ -96,6 +96,7 @@ class Predictor:
                 list(batch.errors),
                 np.full((count, 3, 5), np.nan),
                 np.full(count, np.nan),
+                batch.hashes,
             )
             result.flags[valid] = self._preparation_flags(batch.graphs)
             cells: list[PhononCell | None] = [None] * count

@@ -30,6 +30,8 @@ class PredictedBatch(NamedTuple):
 
     stability: np.ndarray
     """(k,) probability that a crystal has no negative optical mode, NaN if unknown"""
+    hashes: np.ndarray
+    """(k,) content hash of each crystal"""
     phonons: GammaPhonons | None = None
     """of all rows, if they were asked for"""
 
@@ -48,21 +50,33 @@ def collect(
     :param model_hash: content hash of the model
     :param settings: as :meth:`aiida_goectp.core.learning.predict.Predictor.settings` returns them
     """
-    tensors = np.concatenate([np.zeros((0, len(TENSORS), 3, 3)), *(batch.tensors for batch in batches)])
-    errors = [error for batch in batches for error in batch.errors]
+    nothing = PredictedBatch(
+        np.zeros(0, np.int64),
+        np.zeros((0, len(TENSORS), 3, 3)),
+        np.zeros(0, np.uint32),
+        [],
+        np.zeros((0, 3, 5)),
+        np.zeros(0),
+        np.zeros(0, '<U32'),
+    )
+    parts = [nothing, *batches]
     phonons = [batch.phonons for batch in batches if batch.phonons is not None]
-    deviations = np.concatenate([np.zeros((0, 3, 5)), *(batch.deviations for batch in batches)])
+
+    def column(name: str, *place: Any) -> np.ndarray:
+        index = (slice(None), *place)
+        return np.concatenate([getattr(part, name)[index] for part in parts])
+
     return Predictions(
         ids=crystals.ids,
-        hashes=crystals.hashes,
-        **{name: tensors[:, place] for place, name in enumerate(TENSORS)},
-        flags=np.concatenate([np.zeros(0, np.uint32), *(batch.flags for batch in batches)]).astype(np.uint32),
-        errors=np.array(errors, dtype=np.str_).reshape(-1),
+        hashes=column('hashes'),
+        **{name: column('tensors', place) for place, name in enumerate(TENSORS)},
+        flags=column('flags'),
+        errors=np.array([error for part in parts for error in part.errors], dtype=np.str_).reshape(-1),
         model_hash=model_hash,
         settings=settings,
-        average_std=deviations[:, :, 0],
-        anisotropy_std=deviations[:, :, 1],
-        eigenvalues_std=deviations[:, :, 2:],
-        stability=np.concatenate([np.zeros(0), *(batch.stability for batch in batches)]),
+        average_std=column('deviations', slice(None), 0),
+        anisotropy_std=column('deviations', slice(None), 1),
+        eigenvalues_std=column('deviations', slice(None), slice(2, None)),
+        stability=column('stability'),
         phonons=GammaPhonons.join(phonons) if phonons else None,
     )

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiida_goectp.core.crystals import Crystal, CrystalSet, Failure
+from aiida_goectp.core.crystals.crystalset import CrystalFile
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.npz import write_npz
 
@@ -227,3 +228,43 @@ def test_unknown_arrays_are_ignored(crystal_set):
         archive.writestr('more.npy', extra.getvalue())
     stream.seek(0)
     assert equal(CrystalSet.load(stream), crystal_set)
+
+
+@pytest.mark.parametrize('size', [1, 2, 7])
+def test_a_file_is_read_in_blocks(crystal_set, tmp_path, size):
+    crystal_set.save(tmp_path / 'crystals.npz')
+    with CrystalFile(tmp_path / 'crystals.npz') as rows:
+        assert len(rows) == 3
+        assert rows.failures() == crystal_set.failures
+        assert {name: column.dtype.kind for name, column in rows.empty_properties().items()} == {
+            name: column.dtype.kind for name, column in crystal_set.properties.items()
+        }
+        blocks = list(rows.blocks(size=size))
+        assert [len(block) for block in blocks] == [min(size, 3 - first) for first in range(0, 3, size)]
+        for first, block in zip(range(0, 3, size), blocks, strict=True):
+            assert equal(block, crystal_set.take(range(first, min(first + size, 3))))
+        assert equal(rows.rows(1, 3), crystal_set.take([1, 2]))
+        assert equal(rows.take([2, 0]), crystal_set.take([2, 0]))
+        assert len(rows.take([])) == 0
+
+
+@pytest.mark.parametrize(
+    'changed',
+    [
+        {'atom_offsets': np.array([0, 2, 1, 5])},
+        {'atom_offsets': np.array([0, 2, 4, 6])},
+        {'lattices': np.zeros((2, 3, 3))},
+        {'property:n': np.arange(5)},
+    ],
+)
+def test_a_file_whose_columns_do_not_fit_is_refused(crystal_set, tmp_path, changed):
+    write_npz(tmp_path / 'crystals.npz', 'crystals', 1, crystal_set.arrays() | changed)
+    with pytest.raises(FormatError):
+        CrystalFile(tmp_path / 'crystals.npz')
+
+
+def test_hashes_do_not_depend_on_the_other_rows(crystal_set):
+    shifted = crystal_set.take([2, 1, 0])
+    assert shifted.hashes.tolist() == crystal_set.hashes[::-1].tolist()
+    alone = [CrystalSet.from_crystals([crystal]).hashes[0] for crystal in crystal_set]
+    assert crystal_set.hashes.tolist() == alone

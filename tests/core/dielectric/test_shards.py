@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from itertools import pairwise
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiida_goectp.core.dielectric.predictions import TENSORS
-from aiida_goectp.core.dielectric.shards import MergeError, merge_predictions
+from aiida_goectp.core.crystals.crystalset import CrystalFile
+from aiida_goectp.core.dielectric.predictions import TENSORS, Predictions
+from aiida_goectp.core.dielectric.shards import MergeError, merge_files, merge_predictions
+from aiida_goectp.core.formats.table import TableFile
 from tests.core.selection.builders import crystal_set, predictions_for, rows_of
 
 CRYSTALS = crystal_set(9)
@@ -89,3 +92,30 @@ def test_shards_are_not_modified():
     merged.ionic[:] = 0
     assert part.ids[0] == 'c8'
     assert part.ionic[0, 0, 0] == 9
+
+
+def merge_as_files(folder, parts, target):
+    CRYSTALS.save(folder / 'crystals.npz')
+    for number, part in enumerate(parts):
+        part.save(folder / f'{number}.npz')
+    with CrystalFile(folder / 'crystals.npz') as rows:
+        return merge_files([TableFile(Predictions, folder / f'{n}.npz') for n in range(len(parts))], rows, target)
+
+
+@pytest.mark.parametrize('cuts', [(), (4,), (1, 2, 8)])
+def test_files_are_merged_to_the_same_bytes(tmp_path, cuts):
+    parts = [rows_of(WHOLE, slice(start, stop)) for start, stop in pairwise([0, *cuts, 9])]
+    target, expected = io.BytesIO(), io.BytesIO()
+    merged = merge_as_files(tmp_path, parts, target)
+    whole = merge(parts)
+    whole.save(expected)
+    assert target.getvalue() == expected.getvalue()
+    assert merged == (9, 1, 'm', whole.settings, whole.content_hash)
+
+
+def test_files_in_another_order_are_left_to_the_memory(tmp_path):
+    parts = [rows_of(WHOLE, slice(4, 9)), rows_of(WHOLE, slice(0, 4))]
+    target = io.BytesIO()
+    assert merge_as_files(tmp_path, parts, target) is None
+    assert merge_as_files(tmp_path, parts[:1], target) is None
+    assert not target.getvalue()

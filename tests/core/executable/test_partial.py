@@ -73,6 +73,7 @@ def half_done(crystals, model, tmp_path):
                 [''] * len(rows),
                 np.full((len(rows), 3, 5), 0.5),
                 np.full(len(rows), 0.75),
+                crystals.hashes[rows],
             )
         )
     partial.close()
@@ -115,3 +116,39 @@ def test_the_partial_file_of_another_run_is_moved_aside(goectp, predict, half_do
     assert 'out.npz.partial.old' in result.output
     assert (tmp_path / 'out.npz.partial.old').read_bytes() == before
     assert not (Predictions.load(tmp_path / 'out.npz').total == 7).any()
+
+
+def test_a_partial_file_of_an_older_format_is_named_and_moved_aside(goectp, half_done, model, tmp_path):
+    header, _, records = half_done.read_bytes().partition(b'\n')
+    half_done.write_bytes(before := header.replace(b'"version": 4', b'"version": 3') + b'\n' + records)
+    assert b'"version": 3' in before
+    result = goectp('predict', 'crystals.npz', '--model', model, '--output', 'out.npz', '--device', 'cpu')
+    assert 'version 3' in result.output
+    assert (tmp_path / 'out.npz.partial.old').read_bytes() == before
+    assert not (Predictions.load(tmp_path / 'out.npz').total == 7).any()
+
+
+def test_errors_and_hashes_are_resumed(crystals, tmp_path):
+    path, header = tmp_path / 'out.npz.partial', identity(crystals, 'model', 'float32', False)
+    numbers = np.random.default_rng(0).normal(size=(4, 6, 3, 3))
+    errors = ['', 'no Größe: "é"', '', 'x' * 500]
+    partial = PartialFile(path, header)
+    partial.append(
+        PredictedBatch(
+            np.arange(4),
+            numbers,
+            np.arange(4, dtype=np.uint32),
+            errors,
+            numbers[:, :3, :, :1].repeat(5, axis=3)[:, :, 0],
+            numbers[:, 0, 0, 0],
+            crystals.hashes[:4],
+        )
+    )
+    partial.flush()
+    partial.close()
+    (batch,) = PartialFile(path, header).batches
+    assert batch.errors == errors
+    assert (batch.tensors == numbers).all()
+    assert batch.flags.tolist() == [0, 1, 2, 3]
+    assert (batch.hashes == crystals.hashes[:4]).all()
+    assert (batch.stability == numbers[:, 0, 0, 0]).all()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from aiida_goectp.core.formats.errors import FormatError
-from aiida_goectp.core.formats.npz import check_shape, hash_arrays, read_npz, read_versions, write_npz
+from aiida_goectp.core.formats.npz import Blocks, NpzFile, check_shape, hash_arrays, read_npz, read_versions, write_npz
 
 
 class Bomb:
@@ -237,3 +237,35 @@ def test_hash_depends_on_content_only():
         {'c': arrays['a'], 'b': arrays['b']},
     ):
         assert hash_arrays(other) != hash_arrays(arrays)
+
+
+def test_blocks_give_the_bytes_and_the_hash_of_the_whole_array(tmp_path):
+    arrays = {
+        'a': np.arange(60.0).reshape(10, 2, 3),
+        'b': np.array(['', 'ε', 'long text', *'abcdefg']),
+        'c': np.array(3),
+    }
+    blocks = {
+        name: array if not array.ndim else Blocks(array.dtype, array.shape, lambda array=array: np.split(array, [3, 9]))
+        for name, array in arrays.items()
+    }
+    for name, content in (('whole', arrays), ('blocks', blocks)):
+        write_npz(tmp_path / name, 'thing', 1, content)
+    assert (tmp_path / 'whole').read_bytes() == (tmp_path / 'blocks').read_bytes()
+    assert hash_arrays(blocks) == hash_arrays(arrays)
+    with NpzFile(tmp_path / 'blocks', 'thing', [1]) as file:
+        assert file.shapes == {name: array.shape for name, array in arrays.items()}
+        reader = file.rows('a')
+        reader.skip(4)
+        assert (reader.read(3) == arrays['a'][4:7]).all()
+        assert (reader.read(3) == arrays['a'][7:]).all()
+        with pytest.raises(ValueError, match='0 bytes where 48 were expected'):
+            reader.read(1)
+        assert (file.array('b') == arrays['b']).all()
+        with pytest.raises(FormatError, match='missing'):
+            file.rows('d')
+    with pytest.raises(FormatError):
+        NpzFile(tmp_path / 'blocks', 'other', [1])
+    np.savez(tmp_path / 'fortran.npz', format='aiida-goectp/thing', version=1, a=np.asfortranarray(arrays['a'][0]))
+    with pytest.raises(FormatError, match='row by row'), NpzFile(tmp_path / 'fortran.npz', 'thing', [1]) as file:
+        file.rows('a')

@@ -13,7 +13,7 @@ from aiida_goectp.core.crystals import CrystalSet, Failure
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.npz import write_npz
 from aiida_goectp.core.selection.filters import Filters
-from aiida_goectp.core.selection.ranking import Ranking, rank
+from aiida_goectp.core.selection.ranking import Ranker, Ranking, rank
 from aiida_goectp.core.selection.reasons import ReasonCode, parse_reasons
 
 from .builders import FAILURE, crystal_set, predictions_for, rows_of
@@ -293,3 +293,26 @@ def test_long_messages_are_shortened():
     crystals = crystal_set(2, failures=[Failure('x', 'unreadable_file', 'y' * 10_000)])
     ranking = rank(crystals, predictions_for(crystals, errors=['z' * 10_000, '']))
     assert ranking.reason.dtype.itemsize <= 4 * 200
+
+
+@pytest.mark.parametrize('keep_duplicates', [False, True])
+def test_a_ranking_block_by_block(keep_duplicates):
+    crystals = crystal_set(9, {'band_gap': np.arange(9.0)}, [FAILURE])
+    crystals = CrystalSet.from_crystals(
+        [*crystals, *(crystals[row]._replace(id=f'again{row}') for row in (2, 8, 5))],
+        {'band_gap': [*np.arange(9.0), 2, 8, 5]},
+        [FAILURE],
+    )
+    predictions = predictions_for(
+        crystals, ionic=[6, 6, 6, 1, 6, 2000, 3, 6, 9, 6, 9, 7], errors=['', 'failed', *[''] * 10]
+    )
+    filters = Filters(max_gap=8.5, min_gap=0.5)
+    whole = rank(crystals, predictions, filters=filters, keep_duplicates=keep_duplicates)
+    assert bool((whole.joined_to >= 0).any()) is not keep_duplicates
+    for size in (1, 5):
+        ranker = Ranker('total', filters)
+        for first in range(0, 12, size):
+            rows = list(range(first, min(first + size, 12)))
+            ranker.add(crystals.take(rows), rows_of(predictions, rows))
+        found = ranker.ranking(crystals.failures, None if keep_duplicates else crystals.take)
+        assert found.content_hash == whole.content_hash
