@@ -15,6 +15,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 export AIIDA_PATH := $(CURDIR)/.aiida
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport AIIDA_PROFILE
+# Each process of tests would compile the package and all tests again.
+unexport PYTHONDONTWRITEBYTECODE
 
 TORCH := torch==2.13.0
 # number of processes that run tests; each takes whole files. More than two cores, since tests of daemons and jobs wait

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -27,13 +28,26 @@ if 'AIIDA_PATH' not in os.environ or 'PYTEST_XDIST_WORKER' in os.environ:
 
 from aiida_goectp.core.crystals import Crystal, CrystalSet, Failure
 from aiida_goectp.core.dielectric.predictions import Predictions
+from tests.fast_aiida import speed_up
 from tests.fork_server import ForkServer
 
 pytest_plugins = 'aiida.tools.pytest_fixtures'
 
+FORKS = hasattr(os, 'pidfd_open')
+# variable with the path of the executable whose jobs one server forks for all processes of tests
+EXECUTABLE = 'GOECTP_TEST_EXECUTABLE'
+
 # no deadline, since the machine may be busy; the same examples in every run, since `make fuzz` looks for new ones
 settings.register_profile('repeatable', deadline=None, derandomize=True)
 settings.load_profile('repeatable')
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start one server of jobs for all processes of tests, if there are several."""
+    if getattr(config.option, 'numprocesses', None) and not hasattr(config, 'workerinput') and FORKS:
+        server = ForkServer(Path(tempfile.mkdtemp(prefix='aiida-goectp-jobs-')))
+        os.environ[EXECUTABLE] = str(server.executable)
+        config.add_cleanup(server.close)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,6 +68,7 @@ def empty_profile(aiida_profile) -> None:
     """Empty the profile before each test file, since the files that share a worker and their order vary."""
     from aiida.manage import get_manager
 
+    speed_up()
     aiida_profile.reset_storage()
     # AiiDA reads the columns that change on each access; without this, also those that do not, after each commit, which
     # takes a quarter of the time of a test
@@ -137,12 +152,16 @@ def executable(tmp_path_factory) -> Iterator[Path]:
     path = Path(sys.executable).parent / 'goectp'
     if not path.is_file():
         pytest.skip(f'no executable {path}; install the package')
-    if not hasattr(os, 'pidfd_open'):
+    if not FORKS:
         yield path
         return
-    server = ForkServer(tmp_path_factory.mktemp('fork'))
-    yield server.executable
-    server.close()
+    server = None if EXECUTABLE in os.environ else ForkServer(tmp_path_factory.mktemp('fork'))
+    path = Path(os.environ[EXECUTABLE]) if server is None else server.executable
+    # the server imports what jobs need when the first one starts, which is not to be a test with a time limit
+    subprocess.run([path, '--version'], stdout=subprocess.DEVNULL, check=True)
+    yield path
+    if server is not None:
+        server.close()
 
 
 @pytest.fixture

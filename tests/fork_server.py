@@ -1,4 +1,4 @@
-"""Jobs of ``goectp`` by fork: the import of torch, longer than most jobs of the tests, is done once a test process.
+"""Jobs of ``goectp`` by fork: torch, whose import takes longer than most jobs of the tests, is imported once for all.
 
 A client with the command line of ``goectp`` passes its arguments, environment, folder, limits and standard streams to a
 server, which forks a process that runs the same ``main``. The exit status returns; signals are passed on, and a client
@@ -8,10 +8,12 @@ that is killed ends its job. Tests of the daemon and of the installation start t
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import resource
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
@@ -36,8 +38,12 @@ for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
 content = json.dumps(job).encode()
 socket.send_fds(server, [len(content).to_bytes(4, 'little')], [0, 1, 2])
 server.sendall(content)
-status = server.recv(4)
-sys.exit(int.from_bytes(status, 'little') if status else 1)
+status = int.from_bytes(server.recv(4) or b'\\1', 'little')
+if status > 128:  # of a job that a signal ended
+    if status != 128 + signal.SIGKILL:
+        signal.signal(status - 128, signal.SIG_DFL)
+    os.kill(os.getpid(), status - 128)
+sys.exit(status)
 """
 
 
@@ -59,14 +65,15 @@ class ForkServer:
         assert self._process.stdout.readline() == b'ready\n'
 
     def close(self) -> None:
-        """End the server."""
+        """End the server, and remove its folder."""
         self._process.terminate()
         self._process.communicate()
+        shutil.rmtree(self.executable.parent, ignore_errors=True)
 
 
 def serve(address: str) -> None:
-    """Fork a process for each connection, until standard input ends."""
-    _import_all()
+    """Fork a process for each connection, until standard input ends; import what they need at the first one."""
+    imports = functools.cache(_import_all)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
     listener.listen()
@@ -79,6 +86,7 @@ def serve(address: str) -> None:
             if key.fileobj is sys.stdin:
                 return
             if key.fileobj is listener:
+                imports()
                 _start(listener.accept()[0], selector)
             elif isinstance(key.fileobj, socket.socket):
                 numbers = key.fileobj.recv(16) or bytes([signal.SIGKILL])

@@ -43,15 +43,13 @@ def goectp(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def start(tmp_path):
-    """Return a function that starts the executable as a process."""
-    executable = Path(sys.executable).parent / 'goectp'
-    if not executable.is_file():
-        pytest.skip(f'no executable {executable}; install the package')
+def start(tmp_path, executable):
+    """Return a function that starts the executable as a process, by default forked, which saves its imports."""
+    installed = Path(sys.executable).parent / 'goectp'
     processes = []
 
-    def launch(*arguments, fault=''):
-        command = [str(executable), *map(str, arguments)]
+    def launch(*arguments, fault='', forked=True):
+        command = [str(executable if forked else installed), *map(str, arguments)]
         environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'GOECTP_TEST_FAULT': fault}
         pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}
         processes.append(subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, **pipes))

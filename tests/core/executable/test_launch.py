@@ -20,7 +20,7 @@ def data(tmp_path):
 @pytest.mark.slow
 def test_two_processes_write_one_model(start, data, tmp_path):
     arguments = ['train', 'data.npz', '--output', 'model.safetensors', *SMALL, '--epochs', 3]
-    process = start(*arguments, '--processes', 2)
+    process = start(*arguments, '--processes', 2, forked=False)
     output = process.communicate(timeout=500)
     assert process.returncode == 0, output
     assert output[0].count('epoch 3/3: ') == 1
@@ -34,7 +34,7 @@ def test_two_processes_write_one_model(start, data, tmp_path):
 @pytest.mark.slow
 def test_an_error_in_one_process_is_the_exit_status_of_all(start, data, tmp_path):
     arguments = ['train', 'data.npz', '--output', 'model.safetensors', *SMALL, '--epochs', 3]
-    process = start(*arguments, '--processes', 2, fault='nan_at_epoch=2')
+    process = start(*arguments, '--processes', 2, fault='nan_at_epoch=2', forked=False)
     output = process.communicate(timeout=500)
     assert process.returncode == 5, output
     assert not (tmp_path / 'model.safetensors').exists()
