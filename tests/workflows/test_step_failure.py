@@ -9,6 +9,7 @@ from aiida.engine import run_get_node
 from aiida_goectp.workflows.aiida_private import STEP_RAISED
 from aiida_goectp.workflows.failures import ended_within_step
 from aiida_goectp.workflows.submit_once import SubmitOnceMixin
+from tests.conftest import textbook
 from tests.workflows.campaign.campaign import screened
 from tests.workflows.dfpt.table_engine import ReadTable, TableDfptWorkChain, key_of
 from tests.workflows.test_verify import calculations, verify
@@ -59,10 +60,10 @@ def number_of_runs():
     return orm.QueryBuilder().append(ReadTable).count()
 
 
-@pytest.fixture
-def one_crystal(aiida_profile, crystal_set):
+@pytest.fixture(scope='module')
+def one_crystal(empty_profile):
     """Return inputs of a verification of one crystal, and the table of DFPT results."""
-    inputs, table = screened(crystal_set)
+    inputs, table = screened(textbook())
     first = inputs['selection'].get_list()[:1]
     names = [item['structure'] for item in first]
     structures = {name: inputs['structures'][name] for name in names}

@@ -20,6 +20,7 @@ from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.workflows.gamma_phonons import model_of
 from aiida_goectp.workflows.verify import VerifyWorkChain
 from tests import tiny
+from tests.conftest import textbook
 from tests.core.dielectric.springs import spring_phonons
 from tests.workflows.campaign.campaign import DIAGONALS, answer
 from tests.workflows.dfpt.table_engine import NAME
@@ -33,10 +34,22 @@ def force_constants(tmp_path_factory):
     return tiny.write_model(path, preset='force_constants', uncertainty={'lowest_eigenvalue': [1.0, 2.0]})
 
 
-@pytest.fixture
-def two(aiida_profile, crystal_set):
+@pytest.fixture(scope='module')
+def two(empty_profile):
     """Return MgO and TiO2 as a stored node."""
-    return CrystalsData(crystal_set.take([1, 4])).store()
+    return CrystalsData(textbook().take([1, 4])).store()
+
+
+@pytest.fixture(scope='module')
+def predictions(two, force_constants):
+    """Return the predictions of the model for both crystals, without phonons."""
+    return predict_crystals(two, ModelData.get_or_create(force_constants), orm.Str('cpu'))
+
+
+@pytest.fixture(scope='module')
+def with_phonons(two, force_constants):
+    """Return the predictions of the model for both crystals, with phonons."""
+    return predict_crystals(two, ModelData.get_or_create(force_constants), orm.Str('cpu'), orm.Bool(True))
 
 
 @pytest.fixture
@@ -67,9 +80,8 @@ def rows_of(results):
     return {row['id']: row for row in results['comparison']['rows']}
 
 
-def test_phonons_are_predicted_in_this_process(verify, two, force_constants):
+def test_phonons_are_predicted_in_this_process(verify, two, force_constants, predictions, with_phonons):
     model = ModelData.get_or_create(force_constants)
-    predictions = predict_crystals(two, model, orm.Str('cpu'))
     # as a screen in shards has them
     merged = merge_predictions(crystals=two, shard_00000=predictions)
     results, node = verify(two, merged)
@@ -81,7 +93,7 @@ def test_phonons_are_predicted_in_this_process(verify, two, force_constants):
     comparing = results['comparison'].creator
     assert comparing.inputs.phonons.creator.uuid == call.uuid
 
-    again = predict_crystals(two, model, orm.Str('cpu'), orm.Bool(True)).predictions
+    again = with_phonons.predictions
     rows = rows_of(results)
     assert sorted(rows) == ['MgO', 'TiO2']
     for place, name in enumerate(again.ids.tolist()):
@@ -96,18 +108,15 @@ def test_phonons_are_predicted_in_this_process(verify, two, force_constants):
         assert 0 < row['stability'] < 1
 
 
-def test_phonons_of_the_predictions_are_used(verify, two, force_constants):
-    model = ModelData.get_or_create(force_constants)
-    predictions = predict_crystals(two, model, orm.Str('cpu'), orm.Bool(True))
-    results, node = verify(two, predictions)
+def test_phonons_of_the_predictions_are_used(verify, two, with_phonons):
+    results, node = verify(two, with_phonons)
     assert node.is_finished_ok, node.exit_message
     assert calls(node, 'predict_nodes') == []
     assert all(len(row['phonons']['predicted']) == len(row['phonons']['dfpt']) for row in rows_of(results).values())
     assert len(rows_of(results)) == 2
 
 
-def test_responses_without_frequencies_need_no_prediction(verify, two, force_constants):
-    predictions = predict_crystals(two, ModelData.get_or_create(force_constants), orm.Str('cpu'))
+def test_responses_without_frequencies_need_no_prediction(verify, two, predictions):
     results, node = verify(two, predictions, frequencies=None)
     assert node.is_finished_ok, node.exit_message
     assert calls(node, 'predict_nodes') == []
@@ -146,9 +155,7 @@ def test_tables_without_a_model(verify, crystal_set, predict_by_hand):
 
 
 @pytest.mark.slow
-def test_a_model_that_cannot_be_read_leaves_the_phonons_out(verify, two, force_constants, monkeypatch):
-    predictions = predict_crystals(two, ModelData.get_or_create(force_constants), orm.Str('cpu'))
-
+def test_a_model_that_cannot_be_read_leaves_the_phonons_out(verify, two, predictions, monkeypatch):
     def refuse(*arguments, **options):
         raise ValueError('no memory')
 
@@ -159,11 +166,10 @@ def test_a_model_that_cannot_be_read_leaves_the_phonons_out(verify, two, force_c
     assert not any('phonons' in row for row in rows_of(results).values())
 
 
-def test_model_of_predictions(crystals, crystal_set, force_constants, tmp_path):
+def test_model_of_predictions(two, predictions, force_constants, tmp_path):
     model = ModelData.get_or_create(force_constants)
-    predictions = predict_crystals(crystals, model, orm.Str('cpu'))
     assert model_of(predictions).uuid == model.uuid
-    assert model_of(merge_predictions(crystals=crystals, one=predictions)).uuid == model.uuid
+    assert model_of(merge_predictions(crystals=two, one=predictions)).uuid == model.uuid
     other = ModelData.get_or_create(tiny.write_model(tmp_path / 'other.safetensors', seed=3))
-    of_other = predict_crystals(CrystalsData(crystal_set).store(), other, orm.Str('cpu'))
+    of_other = predict_crystals(two, other, orm.Str('cpu'))
     assert model_of(of_other).uuid == other.uuid

@@ -39,9 +39,27 @@ def inputs(aiida_code_installed, write_model, datasets):
     }
 
 
+@pytest.fixture(scope='module')
+def runs():
+    """Outputs and node of the retraining in each mode, which runs once."""
+    return {}
+
+
+@pytest.fixture
+def retrain(inputs, runs):
+    """Return a function that retrains in a mode."""
+
+    def run(mode):
+        if mode not in runs:
+            runs[mode] = run_get_node(RetrainWorkChain, **inputs, mode=mode)
+        return runs[mode]
+
+    return run
+
+
 @pytest.mark.parametrize('mode', ['fine-tune', 'scratch'])
-def test_inputs_of_the_members(inputs, mode):
-    results, node = run_get_node(RetrainWorkChain, **inputs, mode=mode)
+def test_inputs_of_the_members(retrain, mode):
+    results, node = retrain(mode)
     assert (node.exit_status, results) == (420, {})
     assert 'member_00<' in node.exit_message
     called = called_by_label(node)
@@ -60,17 +78,13 @@ def test_inputs_of_the_members(inputs, mode):
     assert sorted(held_out) == ['s1', 's3']
 
 
-def test_folds_that_exist(inputs):
-    inputs['start'] = inputs['dataset'] = called_twice = _with_folds(inputs)
-    assert 'campaign.fold-0' in called_twice.splits
+def test_folds_that_exist(inputs, retrain):
+    _, before = retrain('fine-tune')
+    inputs['start'] = inputs['dataset'] = called_by_label(before)['assign_members'].outputs.result
+    assert 'campaign.fold-0' in inputs['dataset'].splits
     _, node = run_get_node(RetrainWorkChain, **inputs)
     assert node.exit_status == 224
     assert 'campaign.fold-0' in node.exit_message
-
-
-def _with_folds(inputs):
-    _, node = run_get_node(RetrainWorkChain, **inputs)
-    return called_by_label(node)['assign_members'].outputs.result
 
 
 @pytest.mark.parametrize(
