@@ -34,7 +34,7 @@ TRAINING = FEW_LABELS.model_copy(update={'epochs': 5})
 SETTINGS = BacktestSettings.model_validate(
     {
         'top_k': 3,
-        'start': 160,
+        'start': 78,
         'batch_size': 2,
         'budget': 4,
         'seeds': 1,
@@ -79,7 +79,7 @@ def test_equal_rounds(code, tmp_path):
     rows = [
         row
         for row in read_rows(PHONONDB).values()
-        if len(row['species']) <= 8 and row['electronic_ok'] and row['ionic_ok']
+        if len(row['species']) <= 6 and row['electronic_ok'] and row['ionic_ok']
     ]
     file = tmp_path / 'labels.jsonl'
     file.write_text('\n'.join(json.dumps(row) for row in rows))
