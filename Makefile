@@ -24,6 +24,11 @@ WORKERS ?= 3
 # of make fuzz
 SECONDS ?= 600
 SEED ?= 0
+# of make faults: number of faults; kinds by a part of their name
+FAULTS ?= 200
+KINDS ?=
+# data, logs and configuration of make test-services and make faults
+SERVICES ?= $(or $(TMPDIR),/tmp)/aiida-goectp-services
 STRUCTURES ?= examples/structures
 PROPERTIES ?= $(wildcard $(STRUCTURES)/properties.csv)
 CAMPAIGN ?= examples/campaign.yaml
@@ -31,10 +36,12 @@ CAMPAIGN ?= examples/campaign.yaml
 DFPT ?=
 SCREEN ?= --stable $(if $(PROPERTIES),--merit gap_total --min-gap 1 )--select 10
 
-.PHONY: help install quickstart campaign profile test fuzz lint docs clean
+PROCESS_TESTS := $(addprefix tests/workflows/,test_predict.py test_screen.py test_verify.py)
+
+.PHONY: help install quickstart campaign profile test test-services faults fuzz lint docs clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(VENV)/.package ## install the package and its command lines in .venv
 
@@ -56,6 +63,14 @@ test: lint .aiida/.ready ## run lint and the tests; CI=true includes the slow on
 
 fuzz: $(VENV)/.fuzz ## run all readers on damaged files, guided by coverage; SECONDS=600 in all, SEED=0 (random)
 	$(BIN)/python fuzz/run.py --seconds $(SECONDS) --seed $(SEED)
+
+test-services: $(VENV)/.tests ## install PostgreSQL, RabbitMQ, Slurm, SSH (Debian, root); run tests on them
+	$(BIN)/python -m tests.services start $(SERVICES)
+	GOECTP_SERVICES=$(SERVICES) $(BIN)/python -m pytest $(or $(PYTEST),tests/services $(PROCESS_TESTS)) \
+	  && status=0 || status=$$?; $(BIN)/python -m tests.services stop $(SERVICES); exit $$status
+
+faults: $(VENV)/.tests ## count the harm of kills, full disks, clock changes (Linux, root); FAULTS=200 SEED=0 KINDS='…'
+	$(BIN)/python -m tests.faults --count $(FAULTS) --seed $(SEED) --kinds '$(KINDS)'
 
 lint: $(VENV)/.tests ## run ruff, format check and mypy
 	$(BIN)/ruff check .

@@ -1,10 +1,11 @@
-"""Fixtures: a temporary SQLite profile, the executable as a code, textbook crystals, small models."""
+"""Fixtures: a temporary profile, the executable as a code, textbook crystals, small models."""
 
 from __future__ import annotations
 
 import atexit
 import json
 import os
+import secrets
 import shutil
 import sqlite3
 import subprocess
@@ -61,6 +62,21 @@ def _write_without_fsync(connection, _) -> None:
     """Let SQLite not wait for the disk in this process: no test is about a power failure."""
     if isinstance(connection, sqlite3.Connection):
         connection.execute('PRAGMA synchronous = OFF')
+
+
+@pytest.fixture(scope='session', autouse=True)
+def aiida_profile(aiida_config, aiida_profile_factory, tmp_path_factory) -> Iterator:
+    """A temporary profile: on SQLite, or on PostgreSQL where ``GOECTP_SERVICES`` names the folder of its server."""
+    storage = {}
+    if folder := os.environ.get('GOECTP_SERVICES'):
+        from tests.services.databases import Postgresql
+
+        name = f'tests-{secrets.token_hex(8)}'
+        config = Postgresql(Path(folder)).create_database(name)
+        config['repository_uri'] = tmp_path_factory.mktemp('repository').as_uri()
+        storage = {'storage_backend': 'core.psql_dos', 'storage_config': config}
+    with aiida_profile_factory(aiida_config, **storage) as profile:
+        yield profile
 
 
 @pytest.fixture(scope='module', autouse=True)

@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -48,9 +49,13 @@ sys.exit(status)
 
 
 class ForkServer:
-    """Server in a process of its own, which ends with this object or with this process."""
+    """Server in a process of its own, which ends with this object or with this process.
 
-    def __init__(self, folder: Path) -> None:
+    :param folder: in which the executable is made
+    :param variables: further environment of the server, such as libraries to load first
+    """
+
+    def __init__(self, folder: Path, variables: Mapping[str, str] | None = None) -> None:
         address = str(folder / 'server')
         self.executable = folder / 'goectp'
         self.executable.write_text(_CLIENT.format(python=sys.executable, address=address))
@@ -60,6 +65,7 @@ class ForkServer:
             cwd=Path(__file__).parents[1],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env={**os.environ, **(variables or {})},
         )
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == b'ready\n'

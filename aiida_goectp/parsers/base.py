@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar
 
 from aiida.engine import CalcJob, ExitCode
@@ -19,6 +20,11 @@ _MAX_STATUS = 2**20
 """bytes of a status file"""
 _CANNOT_WRITE = 'goectp: cannot_write: '
 """begins the error message of the executable"""
+_SCHEDULER_MESSAGES = (
+    (re.compile(r'exceeded .*memory limit|oom[-_ ]kill', re.IGNORECASE), 'ERROR_OUT_OF_MEMORY'),
+    (re.compile(r'cancelled at .* due to time limit', re.IGNORECASE), 'ERROR_INTERRUPTED'),
+)
+"""what Slurm writes to the stderr of a job that it kills, and the label of the exit code"""
 
 
 class ExecutableParser(Parser):
@@ -91,11 +97,22 @@ class ExecutableParser(Parser):
             return self._code(label, message=error.get('message') or self._stderr())
         if self._exit_status() == EXIT_STATUS['cannot_write']:  # nothing could be written, not even the status
             return self._code('ERROR_CANNOT_WRITE', message=self._stderr() or f'{units["done"]} are finished')
-        if self.node.exit_status == CalcJob.spec().exit_codes.ERROR_SCHEDULER_OUT_OF_MEMORY.status:
-            return self._code('ERROR_OUT_OF_MEMORY', message='the scheduler killed the job')
-        if self.node.exit_status == CalcJob.spec().exit_codes.ERROR_SCHEDULER_OUT_OF_WALLTIME.status:
-            return self._code('ERROR_INTERRUPTED', **units)
-        return self._code('ERROR_KILLED', **units)
+        label = self._scheduler_verdict()
+        if label == 'ERROR_OUT_OF_MEMORY':
+            return self._code(label, message='the scheduler killed the job')
+        return self._code(label, **units)
+
+    def _scheduler_verdict(self) -> str:
+        """Return the label of the reason for which the job was killed, as far as the scheduler states it."""
+        codes = CalcJob.spec().exit_codes
+        if self.node.exit_status == codes.ERROR_SCHEDULER_OUT_OF_MEMORY.status:
+            return 'ERROR_OUT_OF_MEMORY'
+        if self.node.exit_status == codes.ERROR_SCHEDULER_OUT_OF_WALLTIME.status:
+            return 'ERROR_INTERRUPTED'
+        # aiida-core reads the first line only, which may be one of the environment that the job script loads
+        stderr: str | None = self.node.get_scheduler_stderr()
+        end = (stderr or '')[-_TAIL:]
+        return next((label for pattern, label in _SCHEDULER_MESSAGES if pattern.search(end)), 'ERROR_KILLED')
 
     def _exit_status(self) -> int | None:
         """Return the exit status of the job script, where the scheduler records it, as sacct of Slurm does."""

@@ -44,6 +44,7 @@ def parse(aiida_profile, aiida_localhost, crystal_set, tiny):
             node.set_exit_status(scheduler_status)
         if details is not None:
             node.set_detailed_job_info(details)
+        node.set_option('scheduler_stderr', '_scheduler-stderr.txt')
         node.store()
         retrieved = orm.FolderData()
         for name, content in files.items():
@@ -140,6 +141,26 @@ def test_error_codes_of_the_executable(parse, code, number):
 def test_exit_codes_of_the_scheduler(parse, scheduler_status, number):
     _, node = parse(
         {'predictions.npz.status.json': status(state='running', rows_done=2)}, scheduler_status=scheduler_status
+    )
+    assert node.exit_status == number
+
+
+@pytest.mark.parametrize(
+    ('line', 'number'),
+    [
+        ('slurmstepd: error: StepId=1.batch exceeded memory limit (150712320 > 104857600), being killed', 321),
+        ('slurmstepd: error: Detected 1 oom_kill event in StepId=7.batch. Some tasks have been OOM Killed.', 321),
+        ('slurmstepd: error: *** JOB 2 ON node CANCELLED AT 2026-01-01T00:00:00 DUE TO TIME LIMIT ***', 322),
+        ('slurmstepd: error: *** JOB 2 ON node CANCELLED AT 2026-01-01T00:00:00 ***', 323),
+    ],
+)
+def test_messages_of_the_scheduler_after_those_of_the_environment(parse, line, number):
+    """Slurm without accounting, or with state FAILED for a job beyond its memory; aiida-core reads one line."""
+    _, node = parse(
+        {
+            'predictions.npz.status.json': status(state='running', rows_done=2),
+            '_scheduler-stderr.txt': f'loading modules\n{line}\n'.encode(),
+        }
     )
     assert node.exit_status == number
 

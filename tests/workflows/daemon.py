@@ -31,13 +31,14 @@ for _ in sys.stdin:
 
 
 class Daemon:
-    """The daemon of a profile in a folder, with two workers.
+    """The daemon of a profile in a folder.
 
     :param folder: folder of the profile, and working directory of commands
+    :param workers: number of workers
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, workers: int = 2) -> None:
+        self.folder, self.workers = folder, workers
         path = f'{COMMANDS}{os.pathsep}{os.environ["PATH"]}'  # where the daemon looks for verdi
         self.environment = {**os.environ, 'AIIDA_PATH': str(folder), 'PYTHONPATH': str(ROOT), 'PATH': path}
         self.environment.pop('AIIDA_PROFILE', None)
@@ -111,7 +112,17 @@ class Daemon:
         # after a crash of a machine `verdi daemon restart` solves this
         for stale in (self.folder / '.aiida' / 'broker').rglob('broker.sockets'):
             stale.unlink()
-        self.run('verdi', 'daemon', 'start', '2')
+        self.start()
+
+    def start(self) -> None:
+        """Start the daemon."""
+        self.run('verdi', 'daemon', 'start', str(self.workers))
+
+    def end(self) -> None:
+        """Stop the daemon, and end the reports."""
+        if self.reporter is not None:
+            self.reporter.communicate()
+        self.run('verdi', 'daemon', 'stop')
 
 
 def _is_daemon(process: psutil.Process) -> bool:
@@ -127,8 +138,6 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
     one = Daemon(tmp_path)
     one.run('verdi', 'presto')
     one.run('verdi', 'config', 'set', 'daemon.timeout', '30')
-    one.run('verdi', 'daemon', 'start', '2')
+    one.start()
     yield one
-    if one.reporter is not None:
-        one.reporter.communicate()
-    one.run('verdi', 'daemon', 'stop')
+    one.end()

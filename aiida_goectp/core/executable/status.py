@@ -69,7 +69,7 @@ def classify(error: Exception) -> ExecutableError:
         return ExecutableError('cannot_write', str(error))
     if isinstance(error, OSError) and is_storage_error(error):
         return ExecutableError('cannot_write', str(StorageError(error.filename or 'standard output', error)))
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.filename is not None:  # without a file it is no fault of the input
         return ExecutableError('bad_input', f'{error.filename}: {error.strerror}')
     return ExecutableError('internal', f'{type(error).__name__}: {error}')
 

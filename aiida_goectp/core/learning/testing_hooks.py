@@ -61,7 +61,8 @@ def after_rows(done: int) -> None:
 
     :param done: rows predicted so far
     """
-    time.sleep(float(_fault('slow') or 0))
+    if pause := float(_fault('slow') or 0):
+        time.sleep(pause)
     _kill('kill_after', done)
 
 
@@ -71,8 +72,8 @@ def after_epoch(done: int) -> float:
     :param done: epochs done so far, of all members
     :return: duration of the pause, s
     """
-    pause = float(_fault('slow_epoch') or 0)
-    time.sleep(pause)
+    if pause := float(_fault('slow_epoch') or 0):
+        time.sleep(pause)
     _kill('kill_after_epochs', done)
     return pause
 

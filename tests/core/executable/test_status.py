@@ -27,6 +27,7 @@ from aiida_goectp.core.learning.errors import (
         (ExecutableError('interrupted', 'x'), 'interrupted', 75),
         (FormatError('x'), 'bad_input', 2),
         (FileNotFoundError(2, 'x', 'file'), 'bad_input', 2),
+        (OSError(22, 'x'), 'internal', 1),
         (NoDeviceError('x'), 'no_device', 3),
         (DeviceOutOfMemoryError('x'), 'out_of_memory', 4),
         (TrainingInterrupted('x'), 'interrupted', 75),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.workflows.campaign.reported import REPORT
 from tests.workflows.daemon import daemon  # noqa: F401
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -32,39 +33,6 @@ searching.OPTIONS['environment_variables']['GOECTP_TEST_FAULT'] = 'slow=15,slow_
 overrides = {'stop_rules': {'max_rounds': 1}, 'retraining': {'tolerance': 1e3}}
 builder = searching.campaign(code, dfpt={'code': bash, 'seconds': orm.Float(15.0)}, overrides=overrides)
 print(submit(builder).pk)
-"""
-
-REPORT = """
-import json, sys
-from aiida import orm
-from aiida.common.links import LinkType
-
-node = orm.load_node(int(sys.argv[1]))
-
-def calls(process, path=''):
-    for link in process.base.links.get_outgoing(link_type=(LinkType.CALL_WORK, LinkType.CALL_CALC)).all():
-        if link.link_label == 'CALL':  # calcfunctions of an engine
-            continue
-        yield path + link.link_label, link.node
-        yield from calls(link.node, path + link.link_label + '/')
-
-called = list(calls(node))
-table = [item for item in node.called_descendants if item.process_label == 'TableDfptWorkChain']
-jobs = [item for item in node.called_descendants if isinstance(item, orm.CalcJobNode)]
-# a process that is being stored has no state
-states = [item.process_state for item in node.called_descendants]
-print(json.dumps({
-    'finished': node.is_terminated,
-    'message': str(node.exception or node.exit_message),
-    'status': node.exit_status,
-    'created': sum(state is None or state.value == 'created' for state in states),
-    'running': [path for path, call in called if not call.is_terminated],
-    'finished_calls': sorted(path for path, call in called if call.is_finished_ok),
-    'calls': len(called),
-    'jobs': sorted(job.process_label for job in jobs),
-    'structures': sorted(item.inputs.structure.pk for item in table),
-    'history': node.outputs.history.get_dict() if 'history' in node.outputs else {},
-}))
 """
 
 
