@@ -4,7 +4,9 @@
 Γ in primitive cells to ``dataset.npz``. Each file has the arrays ``id``, ``n`` (atoms), ``lattice``, ``numbers``,
 ``positions`` (Cartesian, Å), ``phi`` (the (3n)² elements of each crystal, eV/Å²) and, with labels, ``born``,
 ``eps_electronic``, ``eps_ionic``, ``electronic_ok`` and ``ionic_ok``. A crystal that is in no part of a split is added
-to its training part unless its formula occurs among the validation or test rows.
+to its training part unless its formula occurs among the validation or test rows. With ``--sizes 200 400``, the split
+``random-0.200`` has 200 of the training rows of ``random-0`` that have all labels, for a learning curve; a larger size
+has all rows of the smaller ones.
 """
 
 from __future__ import annotations
@@ -13,12 +15,14 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 import numpy as np
+from rows import subsampled
 
 from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet
 from aiida_goectp.core.datasets.concatenation import concatenate
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.datasets.reading import read_splits
 from aiida_goectp.core.datasets.splits import reduced_formulas
+from aiida_goectp.core.formats.names import SPLIT_PARTS
 
 
 def read_force_constants(path: Path) -> Dataset:
@@ -80,14 +84,28 @@ def with_splits(data: Dataset, path: Path) -> Dataset:
     return data
 
 
+def with_sizes(data: Dataset, sizes: list[int]) -> Dataset:
+    """Return the dataset with splits that have fewer training rows."""
+    labelled = np.isfinite(data.electronic).all(axis=(1, 2)) & np.isfinite(data.ionic).all(axis=(1, 2))
+    for name, column in list(data.splits.items()):
+        rows = ['' if part == 'train' and not known else part for part, known in zip(column, labelled, strict=True)]
+        for size in sizes:
+            chosen = np.array(subsampled(rows, size))
+            parts = {part: data.crystals.ids[chosen == part].tolist() for part in SPLIT_PARTS}
+            data = data.with_given_split(f'{name}.{size}', parts)
+    return data
+
+
 def main() -> None:
     """Write the dataset."""
     parser = ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('splits', type=Path)
     parser.add_argument('output', type=Path)
     parser.add_argument('files', type=Path, nargs='+')
+    parser.add_argument('--sizes', nargs='*', type=int, default=[], help='numbers of training rows of smaller splits')
     options = parser.parse_args()
     data = with_splits(concatenate([read_force_constants(path) for path in options.files]), options.splits)
+    data = with_sizes(data, options.sizes)
     data.save(options.output)
     counts = {
         name: {part: int((column == part).sum()) for part in sorted(set(column))}
