@@ -294,7 +294,7 @@ def _loss(
     assert batch.cells is not None
     weight = 1.0 if state.initial is not None else permittivity_weight(state.epoch / settings.epochs)
     known = rows.lattice.batch(chosen, state.device)
-    return lattice_loss(output, batch.cells, known, labels, weight)
+    return lattice_loss(output, batch.cells, known, labels, weight, batch.vacuum)
 
 
 def _precision(settings: TrainSettings, device: str) -> Any:

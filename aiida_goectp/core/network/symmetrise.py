@@ -10,7 +10,7 @@ import torch
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.force_constants.response import LatticeResponse
 
-__all__ = ('NetworkOutput', 'average_with_vacuum', 'leverage_of', 'mean_by', 'symmetrised')
+__all__ = ('NetworkOutput', 'average_with_vacuum', 'ionic_with_vacuum', 'leverage_of', 'mean_by', 'symmetrised')
 
 
 class NetworkOutput(NamedTuple):
@@ -66,11 +66,23 @@ def _average_layers(tensors: torch.Tensor, vacuum: torch.Tensor, targets: Sequen
         return tensors  # no layers were brought closer: the result below would be the same
     parts = dict(zip(targets, tensors.unbind(1), strict=True))
     changed = {name: average_with_vacuum(tensor, vacuum) for name, tensor in parts.items() if name != 'ionic'}
-    if {'electronic', 'ionic'} <= set(parts):  # the laws hold for the static tensor, not for its ionic part
-        static = parts['electronic'] + parts['ionic']
-        difference = average_with_vacuum(static, vacuum) - static - (changed['electronic'] - parts['electronic'])
-        changed['ionic'] = parts['ionic'] + difference
+    if {'electronic', 'ionic'} <= set(parts):
+        changed['ionic'] = ionic_with_vacuum(parts['electronic'], parts['ionic'], vacuum)
     return torch.stack([changed.get(name, parts[name]) for name in targets], dim=1)
+
+
+def ionic_with_vacuum(electronic: torch.Tensor, ionic: torch.Tensor, vacuum: torch.Tensor) -> torch.Tensor:
+    """Return the ionic part with more vacuum between the layers, (c, 3, 3).
+
+    The laws hold for the electronic and for the static tensor, not for the ionic part itself.
+
+    :param electronic: (c, 3, 3)
+    :param ionic: (c, 3, 3)
+    :param vacuum: as for :func:`average_with_vacuum`
+    """
+    static = electronic + ionic
+    change = average_with_vacuum(static, vacuum) - static - (average_with_vacuum(electronic, vacuum) - electronic)
+    return ionic + change
 
 
 def average_with_vacuum(tensor: torch.Tensor, vacuum: torch.Tensor) -> torch.Tensor:

@@ -11,8 +11,9 @@ from aiida_goectp.core.learning.lattice.labels import LatticeBatch
 from aiida_goectp.core.network.force_constants.batch import CellBatch, SizeGroup
 from aiida_goectp.core.network.force_constants.functions import shifted_logarithm
 from aiida_goectp.core.network.force_constants.response import LatticeResponse, ionic_permittivity
+from aiida_goectp.core.network.symmetrise import average_with_vacuum, ionic_with_vacuum
 
-__all__ = ('lattice_loss', 'permittivity_weight')
+__all__ = ('FLOOR', 'lattice_loss', 'permittivity_weight')
 
 _CHARGES, _ELECTRONIC, _WEIGHTED, _PLAIN = 1.0, 0.5, 2.0, 1.0
 """weights of the terms; that of the ionic permittivity is one after its ramp"""
@@ -22,7 +23,7 @@ _LOGARITHM_DELTA = 0.1
 """difference of logarithms of permittivities above which their loss is linear"""
 _WARM_UP, _RAMP = 0.12, 0.1
 """shares of the epochs without the loss of the ionic permittivity, and in which its weight rises to one"""
-_FLOOR = 0.2
+FLOOR = 0.2
 """eV/Å², see :func:`.ionic_permittivity`; that of a prediction is larger, since its soft modes are uncertain"""
 _LARGEST = 20.0
 """weighted difference of force constants above which a crystal has no influence"""
@@ -42,6 +43,7 @@ def lattice_loss(
     labels: LatticeBatch,
     tensors: torch.Tensor,
     permittivity: float,
+    vacuum: torch.Tensor,
 ) -> torch.Tensor:
     """Return the loss of a batch of c crystals: the sum of means over those that have each label.
 
@@ -53,13 +55,15 @@ def lattice_loss(
 
     :param tensors: (c, 2, 3, 3) electronic and ionic labels, NaN where missing
     :param permittivity: weight of the loss of the ionic permittivity
+    :param vacuum: (c, 4) as in :class:`.GraphBatch`. Where layers were brought closer, labels are those of the crystal,
+        and the permittivities of the response are compared with them at its own distance between the layers
     """
     loss = _CHARGES * _charge_loss(response.born_charges, labels.born_charges)
-    loss = loss + _ELECTRONIC * _logarithmic_loss(response.electronic, tensors[:, 0], 0.0)
+    loss = loss + _ELECTRONIC * _logarithmic_loss(average_with_vacuum(response.electronic, vacuum), tensors[:, 0], 0.0)
     targets = [_matrices(group, labels.force_constants) for group in cells.groups]
     loss = loss + _force_constant_loss(response, cells, labels, targets)
     if permittivity:
-        loss = loss + permittivity * _ionic_loss(response, cells, labels, targets, tensors[:, 1])
+        loss = loss + permittivity * _ionic_loss(response, cells, labels, targets, tensors[:, 1], vacuum)
     return loss
 
 
@@ -93,6 +97,7 @@ def _ionic_loss(
     labels: LatticeBatch,
     targets: Sequence[torch.Tensor],
     tensors: torch.Tensor,
+    vacuum: torch.Tensor,
 ) -> torch.Tensor:
     """Return the loss of the ionic permittivity, from each prediction with the labels of the other.
 
@@ -104,7 +109,10 @@ def _ionic_loss(
         for target, matrices in zip(targets, response.force_constants, strict=True)
     ]
     mixed = (response._replace(born_charges=charges), response._replace(force_constants=constants))
-    losses = [_logarithmic_loss(ionic_permittivity(item, cells, _FLOOR), tensors, 1.0) for item in mixed]
+    losses = []
+    for item in mixed:
+        ionic = ionic_permittivity(item, cells, FLOOR)
+        losses.append(_logarithmic_loss(ionic_with_vacuum(response.electronic, ionic, vacuum), tensors, 1.0))
     return (losses[0] + losses[1]) / 2
 
 

@@ -6,18 +6,21 @@ import torch
 
 from aiida_goectp.core.crystals import Crystal, CrystalSet
 from aiida_goectp.core.crystals.equivalent import make_supercell
+from aiida_goectp.core.crystals.layers import find_layers, with_vacuum_scaled
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.dielectric.predictions import flag_names
 from aiida_goectp.core.learning.lattice.labels import LatticeLabels
-from aiida_goectp.core.learning.lattice.loss import permittivity_weight
+from aiida_goectp.core.learning.lattice.loss import FLOOR, lattice_loss, permittivity_weight
 from aiida_goectp.core.learning.predict import predict_crystals
 from aiida_goectp.core.learning.settings import TrainSettings
 from aiida_goectp.core.learning.train import train_committee
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.checkpoint import load_model, save_model
+from aiida_goectp.core.network.force_constants.network import ForceConstantNetwork
 from aiida_goectp.core.network.force_constants.response import LatticeResponse, group_permittivity, ionic_permittivity
 from aiida_goectp.core.network.preparation import prepare
 from tests import tiny
+from tests.core.crystals.builders import mos2
 
 SMALL = {'scalars': 16, 'vectors': 8, 'tensors': 8, 'layers': 1, 'radial': 8, 'width': 16}
 
@@ -163,3 +166,20 @@ def test_a_model_file_predicts(data, tmp_path):
     assert not found.failed.any()
     assert (np.linalg.eigvalsh(found.electronic) >= 1 - 1e-6).all()
     np.testing.assert_allclose(found.total, found.electronic + found.ionic)
+
+
+def test_layers_that_were_brought_closer_are_compared_at_their_own_distance():
+    """The tensors that the network predicts for a crystal with wide gaps, as its labels, leave no loss of these."""
+    crystal = with_vacuum_scaled(mos2(), find_layers(mos2()), 2.0)
+    network = ForceConstantNetwork({'options': {'floor': FLOOR}}, ['electronic', 'ionic']).eval()
+    batch = GraphBatch.from_arrays(prepare([crystal], 'force_constants'))
+    assert float(batch.vacuum[0, 3]) < 0.8
+    with torch.no_grad():
+        found = network.evaluate(batch)
+        row = Dataset(CrystalSet.from_crystals([crystal]), *found.tensors[0].double().numpy()[:, None])
+        cells = prepare([crystal], 'force_constants').cells
+        known = LatticeLabels.from_dataset(row, cells).batch(np.array([0]), 'cpu')
+        response = found.response
+        loss = lattice_loss(response, batch.cells, known, found.tensors, 1.0, batch.vacuum)
+        closer = lattice_loss(response, batch.cells, known, found.tensors, 1.0, torch.tensor([[0.0, 0, 0, 1]]))
+    assert float(loss) < 0.01 * float(closer)
