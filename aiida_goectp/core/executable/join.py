@@ -102,7 +102,7 @@ def _warn(cards: Sequence[ModelCard], parts: Mapping[str, Dataset]) -> None:
     expected = training_hash(parts['train'])
     for name, record in (item for card in cards for item in _trainings(card.name, card.training)):
         if 'parent' in record or record.get('hash') != expected:
-            what = 'was fine-tuned from a model that was' if 'parent' in record else 'was'
+            what = 'was fine-tuned from a model that may have been' if 'parent' in record else 'was'
             echo(
                 f'warning: {name} {what} trained on rows other than the part train of the split; if validation or test '
                 'rows were among them, errors and intervals of the committee are too small',
