@@ -193,7 +193,7 @@ def test_job_that_cannot_write_is_not_restarted_and_can_be_continued(
     code, crystals, model, tmp_path, aiida_code_installed, expected
 ):
     script = tmp_path / 'goectp-with-small-files'
-    script.write_text(f'#!/bin/bash\nulimit -f 8\nexec {code.filepath_executable} "$@"\n')
+    script.write_text(f'#!/bin/bash\nulimit -f 4\nexec {code.filepath_executable} "$@"\n')
     script.chmod(0o755)
     limited = aiida_code_installed(label=f'limited-{tmp_path.name}', filepath_executable=str(script))
     overrides = {'goectp': {'batch_atoms': 2, 'device': 'cpu'}}
@@ -202,7 +202,7 @@ def test_job_that_cannot_write_is_not_restarted_and_can_be_continued(
     assert node.exit_status == 416
     (job,) = jobs_of(node)
     assert job.exit_status == 327
-    assert 0 < job.outputs.status['rows_done'] < 6
+    assert 0 < job.outputs.status['rows_done'] <= 6  # the partial file fits, the result does not
     builder.goectp.code = code
     builder.goectp.parent_folder = job.outputs.remote_folder
     _, node = run_get_node(builder)
