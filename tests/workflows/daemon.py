@@ -69,6 +69,9 @@ class Daemon:
         (self.folder / 'report.py').write_text(report)
         (self.folder / 'reporter.py').write_text(REPORTER)
         self.pk = self.run('verdi', 'run', 'submit.py').split()[-1]
+        self._start_reporter()
+
+    def _start_reporter(self) -> None:
         self.reporter = subprocess.Popen(
             [COMMANDS / 'verdi', 'run', 'reporter.py', self.pk],
             stdin=subprocess.PIPE,
@@ -87,12 +90,17 @@ class Daemon:
         return report
 
     def _report(self) -> dict[str, Any]:
-        assert self.reporter is not None
-        assert self.reporter.stdin is not None
-        assert self.reporter.stdout is not None
-        self.reporter.stdin.write('report\n')
-        self.reporter.stdin.flush()
-        return json.loads(self.reporter.stdout.readline())
+        for _ in range(3):  # the script may meet a locked database, or a node that is being stored
+            assert self.reporter is not None
+            assert self.reporter.stdin is not None
+            assert self.reporter.stdout is not None
+            self.reporter.stdin.write('report\n')
+            self.reporter.stdin.flush()
+            if line := self.reporter.stdout.readline():
+                return json.loads(line)
+            self.reporter.communicate()
+            self._start_reporter()
+        raise AssertionError('the script of the report failed three times')
 
     def processes(self) -> list[psutil.Process]:
         """Return the processes of the daemon, the supervisor first."""
