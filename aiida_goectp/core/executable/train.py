@@ -198,7 +198,7 @@ class _EpochRecorder:
         maes = ', '.join(f'{name} {value.get("mae", float("nan")):.3f}' for name, value in epoch.validation.items())
         note = f'loss {epoch.loss:.4f}{f", validation MAE {maes}" if maes else ""}, {epoch.seconds:.0f} s'
         if epoch.skipped:
-            note += f', {epoch.skipped} batches skipped: gradient not finite'
+            note += f', batches skipped since their gradient is not finite: {epoch.skipped}'
         self.progress.update(done, place, note)
         self.seconds = epoch.seconds + testing_hooks.after_epoch(done)
 

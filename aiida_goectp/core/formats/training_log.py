@@ -36,8 +36,9 @@ class TrainingLog:
     """Epochs of a training.
 
     :param lines: one for each epoch, in order: ``member`` (from 0), ``members``, ``epoch`` (from 1), ``epochs``,
-        ``loss``, ``learning_rate``, ``seconds``, ``validation`` (target → metric → value) and ``best`` (the lowest
-        validation error of the member so far); None stands for a number that is not finite
+        ``loss``, ``learning_rate``, ``seconds``, ``validation`` (target → metric → value), ``best`` (the lowest
+        validation error of the member so far) and ``skipped`` (batches whose gradient was not finite); None stands for
+        a number that is not finite
     """
 
     lines: tuple[Mapping[str, Any], ...] = ()
