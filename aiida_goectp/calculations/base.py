@@ -116,7 +116,8 @@ class ExecutableCalculation(CalcJob):
 
     def _code_info(self, *arguments: str) -> CodeInfo:
         """Return the command line with these arguments, and with device, time limit and threads of the job."""
-        line = [*arguments, '--quiet', '--device', self.inputs.device.value]
+        # --wait: a job that was submitted twice, since the daemon was killed in between, does not disturb the first one
+        line = [*arguments, '--quiet', '--wait', '--device', self.inputs.device.value]
         wallclock = self.inputs.metadata.options.get('max_wallclock_seconds', None)
         if wallclock is not None:
             line += ['--time-limit', str(time_limit(wallclock))]

@@ -24,6 +24,7 @@ __all__ = (
     'resume_option',
     'threads_option',
     'time_limit_option',
+    'wait_option',
 )
 
 _Command = TypeVar('_Command', bound=Callable[..., Any])
@@ -112,3 +113,10 @@ def model_options(what: str) -> Callable[[_Command], _Command]:
         return command
 
     return add
+
+
+wait_option = click.option(
+    '--wait',
+    is_flag=True,
+    help='If another run writes the output, wait for its end; nothing is computed again if it had the same command.',
+)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import socket
-from collections.abc import Iterable, Iterator
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -22,8 +25,14 @@ LOCKED_OUTPUT = 'GOECTP_LOCKED_OUTPUT'
 """environment variable with the output whose lock the process holds that launches this one"""
 
 
+_POLL = 0.5
+"""seconds between two attempts to lock"""
+
+
 @contextmanager
-def locked_output(output: Path | None, inputs: Iterable[str | Path | None]) -> Iterator[None]:
+def locked_output(
+    output: Path | None, inputs: Iterable[str | Path | None], wait_until: Callable[[], bool] | None = None
+) -> Iterator[None]:
     """Hold the lock of an output, which is no input. An error is printed and ends the process.
 
     The lock is that of the system on the file ``OUTPUT.lock`` (flock): it ends with the process, so that a killed run
@@ -32,6 +41,9 @@ def locked_output(output: Path | None, inputs: Iterable[str | Path | None]) -> I
 
     :param output: the file; None if nothing is written
     :param inputs: files and folders that are read; names of shipped models and None are ignored
+    :param wait_until: wait for the end of another run until this is true; None to refuse at once. The process ends with
+        status 0 if that run had the same command and finished: AiiDA submits a job twice if its daemon is killed in
+        between
     """
     if output is None or os.environ.get(LOCKED_OUTPUT) == str(output.absolute()) or os.environ.get('RANK', '0') != '0':
         yield
@@ -40,7 +52,7 @@ def locked_output(output: Path | None, inputs: Iterable[str | Path | None]) -> I
     try:
         _refuse_inputs(output, [Path(item) for item in inputs if item is not None])
         with writing(path):
-            stream = _acquire(path, output)
+            stream = _acquire(path, output, wait_until)
     except (FormatError, OSError) as error:
         report_error(classify(error))
     try:
@@ -67,32 +79,65 @@ def _refuse_inputs(output: Path, inputs: Iterable[Path]) -> None:
                     raise ExecutableError('bad_input', f'{own} is the input {file}; name another file with --output')
 
 
-def _acquire(path: Path, output: Path) -> IO[str]:
+def _acquire(path: Path, output: Path, wait_until: Callable[[], bool] | None) -> IO[str]:
     """Return the open lock file, locked.
 
     :raises ExecutableError: another process holds the lock
     """
+    holder: dict[str, str] = {}
     while True:
         stream = path.open('a+')
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            stream.seek(0)
-            holder = stream.read(200).strip()
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                stream.close()
-                raise ExecutableError(
-                    'bad_input',
-                    f'{output}: another run{f" ({holder})" if holder else ""} writes this file; wait for its end, or '
-                    'name another file with --output',
-                ) from error
-            echo(f'warning: no lock on {path} ({error.strerror}); start no other run with this output', err=True)
-            return stream
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                echo(f'warning: no lock on {path} ({error.strerror}); start no other run with this output', err=True)
+                return stream
+            holder = _holder(stream) or holder
+            stream.close()
+            if wait_until is None or wait_until():
+                raise _held(output, holder, 'bad_input' if wait_until is None else 'interrupted') from error
+            time.sleep(_POLL)
+            continue
         with suppress(OSError):  # the run that held the lock before may have removed the file meanwhile
             if path.stat().st_ino == os.fstat(stream.fileno()).st_ino:
                 break
         stream.close()
-    with suppress(OSError):  # only for messages; there may be no space
+    if holder.get('command') == _command() and _finished(output):
+        echo(f'{output}: written by the same command, {holder["run"]}, which has ended meanwhile')
+        path.unlink(missing_ok=True)
+        sys.exit(0)
+    with suppress(OSError):  # only for messages and to recognise the command; there may be no space
         os.ftruncate(stream.fileno(), 0)
-        os.write(stream.fileno(), f'process {os.getpid()} on {socket.gethostname()}'.encode())
+        run = f'process {os.getpid()} on {socket.gethostname()}'
+        os.write(stream.fileno(), json.dumps({'run': run, 'command': _command()}).encode())
     return stream
+
+
+def _held(output: Path, holder: Mapping[str, str], code: str) -> ExecutableError:
+    run = f' ({holder["run"]})' if holder else ''
+    advice = 'wait for its end (--wait), or name another file with --output'
+    return ExecutableError(code, f'{output}: another run{run} writes this file; {advice}')
+
+
+def _command() -> str:
+    return json.dumps([str(Path.cwd()), *sys.argv[1:]])
+
+
+def _holder(stream: IO[str]) -> dict[str, str]:
+    """Return what the run that holds the lock wrote; empty if it has not yet, or could not."""
+    stream.seek(0)
+    try:
+        holder = json.load(stream)
+        return {name: str(holder[name]) for name in ('run', 'command')}
+    except (ValueError, KeyError, TypeError, OSError):
+        return {}
+
+
+def _finished(output: Path) -> bool:
+    """Return whether output and status file are those of a finished run."""
+    try:
+        status = json.loads(Path(f'{output}.status.json').read_text())
+    except (OSError, ValueError):
+        return False
+    return output.exists() and isinstance(status, dict) and status.get('state') == 'finished'

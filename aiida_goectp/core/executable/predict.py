@@ -26,6 +26,7 @@ from aiida_goectp.core.executable.options import (
     resume_option,
     threads_option,
     time_limit_option,
+    wait_option,
 )
 from aiida_goectp.core.executable.output import NO_STATIC_PERMITTIVITY, json_lines, text, with_failed_rows
 from aiida_goectp.core.executable.output_lock import locked_output
@@ -94,6 +95,7 @@ def _number_or_auto(context: click.Context, parameter: click.Parameter, value: s
 @resume_option('OUTPUT.partial')
 @quiet_option
 @threads_option
+@wait_option
 def predict(source: Path, output: Path | None, **options: Any) -> None:
     """Predict the dielectric tensors of all crystals of INPUT.
 
@@ -109,7 +111,8 @@ def predict(source: Path, output: Path | None, **options: Any) -> None:
     options['to_stdout'], output = output == STANDARD_OUTPUT, None if output == STANDARD_OUTPUT else output
     stop = StopSignal(options['time_limit'])
     status = Status(Path(f'{output}.status.json') if output else None)
-    with locked_output(output, [source, options['model']]), record_errors(status):
+    lock = locked_output(output, [source, options['model']], stop if options['wait'] else None)
+    with lock, record_errors(status):
         status.update(rows_done=0, rows_total=0, rows_failed=0, device='', batch_atoms=0, crystals_per_second=0.0)
         crystals = _read(source, output, options)
         predictor = _load_predictor(options)

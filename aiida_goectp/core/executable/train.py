@@ -20,6 +20,7 @@ from aiida_goectp.core.executable.options import (
     model_options,
     resume_option,
     time_limit_option,
+    wait_option,
 )
 from aiida_goectp.core.executable.output_lock import LOCKED_OUTPUT, locked_output
 from aiida_goectp.core.executable.progress import EpochProgress
@@ -65,6 +66,7 @@ __all__ = ('train',)
 )
 @time_limit_option
 @resume_option('OUTPUT.state')
+@wait_option
 @model_options('model')
 def train(dataset: Path, output: Path, **options: Any) -> None:
     """Train a model, or a committee, on labelled crystals.
@@ -79,20 +81,21 @@ def train(dataset: Path, output: Path, **options: Any) -> None:
     written, 75 interrupted. After 73 and 75 the same command resumes.
     """
     status_file = Path(f'{output}.status.json')
-    lock = locked_output(output, [dataset, *(options[name] for name in ('settings', 'split_file', 'initial'))])
+    stop = StopSignal(options['time_limit'])
+    inputs = [dataset, *(options[name] for name in ('settings', 'split_file', 'initial'))]
+    lock = locked_output(output, inputs, stop if options['wait'] else None)
     if options['processes'] > 1 and not is_launched():
         with lock:
             os.environ[LOCKED_OUTPUT] = str(output.absolute())
             sys.exit(launch(options['processes'], sys.argv[1:], status_file))
-    stop = StopSignal(options['time_limit'])
     first = os.environ.get('RANK', '0') == '0'  # of the processes that torchrun starts
     status = Status(status_file if first else None)
     with lock, record_errors(status):
         status.update(epochs_done=0, epochs_total=0, device='')
-        inputs = read_inputs(dataset, options)
-        networks, device = _train(inputs, output, options, status, stop)
+        data = read_inputs(dataset, options)
+        networks, device = _train(data, output, options, status, stop)
         if first:
-            _write(networks, inputs, device, output, options, status)
+            _write(networks, data, device, output, options, status)
 
 
 def _train(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
+import time
 
 import pytest
 
@@ -99,6 +101,56 @@ def test_a_second_run_on_one_output(goectp, start, model, crystals, status, tmp_
     goectp(*arguments)
     assert status()['state'] == 'finished'
     assert not (tmp_path / 'out.npz.lock').exists()
+
+
+def holder_of(path):
+    """Return the process that holds a lock, once it has written its command to the file."""
+    deadline = time.monotonic() + 60
+    while not (path.is_file() and path.stat().st_size):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return json.loads(path.read_text())['run']
+
+
+def test_a_job_that_was_submitted_twice(start, model, crystals, status, tmp_path):
+    """The second run waits and computes nothing: it has no fault, the first one a pause after each batch."""
+    arguments = ['predict', 'crystals.npz', '--model', model, '--output', 'out.npz', '--wait', '--batch-atoms', '6']
+    first = start(*arguments, fault='slow=0.3')
+    holder = holder_of(tmp_path / 'out.npz.lock')
+    second = start(*arguments)
+    output, message = second.communicate(timeout=120)
+    assert second.returncode == 0, message
+    assert holder in output
+    assert first.wait(60) == 0
+    assert status()['state'] == 'finished'
+    modified = (tmp_path / 'out.npz').stat().st_mtime_ns
+    assert modified <= (tmp_path / 'out.npz.status.json').stat().st_mtime_ns
+    assert Predictions.load(tmp_path / 'out.npz').ids.tolist() == crystals.ids.tolist()
+    assert not (tmp_path / 'out.npz.lock').exists()
+
+
+def test_the_second_of_two_jobs_continues_a_killed_first_one(start, model, crystals, status, tmp_path):
+    arguments = ['predict', 'crystals.npz', '--model', model, '--output', 'out.npz', '--wait', '--batch-atoms', '2']
+    first = start(*arguments, fault='slow=0.3,kill_after=4')
+    holder_of(tmp_path / 'out.npz.lock')
+    second = start(*arguments)
+    _, message = second.communicate(timeout=120)
+    assert (first.wait(60), second.returncode) == (-signal.SIGKILL, 0), message
+    assert status()['state'] == 'finished'
+    assert not Predictions.load(tmp_path / 'out.npz').failed.any()
+
+
+def test_waiting_for_another_command(goectp, start, model, crystals, tmp_path):
+    """Its result is written after the end of the other run, unless the time limit comes first."""
+    arguments = ['predict', 'crystals.npz', '--model', model, '--output', 'out.npz', '--batch-atoms', '6']
+    first = start(*arguments, fault='slow=0.3')
+    holder = holder_of(tmp_path / 'out.npz.lock')
+    assert holder in goectp(*arguments, '--wait', '--time-limit', '0', status=75).output
+    assert first.poll() is None
+    output = goectp(*arguments, '--wait', '--device', 'cpu').output
+    assert first.wait(60) == 0
+    assert holder not in output
+    assert Predictions.load(tmp_path / 'out.npz').ids.tolist() == crystals.ids.tolist()
 
 
 def test_no_lock_without_an_output(tmp_path):
