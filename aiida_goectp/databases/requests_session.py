@@ -28,13 +28,15 @@ def check_url(url: str, example: str) -> str:
 
     :param url: of the database
     :param example: a URL for the message
-    :raises DownloadError: not an HTTP URL, or one with a user name
+    :raises DownloadError: not an HTTP URL, or one with a user name, a query or a fragment
     """
     parts = urlsplit(url)
     if parts.scheme not in ('http', 'https') or not parts.hostname:
         raise DownloadError(f'{url!r:.200} is not a URL; give the base URL, such as {example}')
     if parts.username is not None:
         raise DownloadError('the URL contains a user name; it would be stored with the crystals')
+    if parts.query or parts.fragment:
+        raise DownloadError(f'the URL contains ? or #; give the base URL without what follows, such as {example}')
     return url.rstrip('/')
 
 

@@ -99,3 +99,6 @@ def test_addresses():
         Optimade('ftp://example.org')
     with pytest.raises(DownloadError, match='user name'):
         Optimade('https://me:secret@example.org')
+    with pytest.raises(DownloadError, match='base URL') as caught:
+        Optimade('https://example.org/optimade?api_key=secret')
+    assert 'secret' not in str(caught.value)

@@ -1,10 +1,11 @@
-"""Check of INCAR tags against the list of aiida-vasp."""
+"""Checks of INCAR tags against the list of aiida-vasp, and of the files to retrieve."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatch
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -13,7 +14,7 @@ from aiida_vasp.assistant import parameters
 
 from aiida_goectp.core.formats.settings import unknown_key
 
-__all__ = ('incar_errors', 'parameters_errors')
+__all__ = ('incar_errors', 'parameters_errors', 'settings_errors')
 
 
 @cache
@@ -43,3 +44,18 @@ def parameters_errors(place: str, value: Any) -> Iterator[str]:
             yield from incar_errors(f'{place}.incar', tags)
         else:
             yield unknown_key(f'{place}.{key}', ('incar',), 'key')
+
+
+def settings_errors(place: str, value: Any) -> Iterator[str]:
+    """Yield an error if the settings of a run would store POTCAR with its results, and thus in archives of them."""
+    content = value.get_dict() if isinstance(value, orm.Dict) else value
+    if not isinstance(content, Mapping):
+        yield f'{place}: expected a mapping; found {content!r}'
+        return
+    for item in content.get('ADDITIONAL_RETRIEVE_LIST') or ():
+        pattern = item[0] if isinstance(item, (list, tuple)) and item else item
+        if isinstance(pattern, str) and fnmatch('POTCAR', PurePosixPath(pattern).name):
+            yield (
+                f'{place}.ADDITIONAL_RETRIEVE_LIST: {pattern!r} would store POTCAR with the results, and its licence '
+                'forbids the publication; name the files without it'
+            )

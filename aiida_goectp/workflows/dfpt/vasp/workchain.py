@@ -17,7 +17,7 @@ from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.workflows.dfpt.base import DfptWorkChain
 from aiida_goectp.workflows.dfpt.vasp.collect import collect_vasp
 from aiida_goectp.workflows.dfpt.vasp.handlers import VaspResponseBaseWorkChain, validate_response
-from aiida_goectp.workflows.dfpt.vasp.parameters import incar_errors, parameters_errors
+from aiida_goectp.workflows.dfpt.vasp.parameters import incar_errors, parameters_errors, settings_errors
 from aiida_goectp.workflows.dfpt.vasp.relax import VaspRelaxBaseWorkChain
 from aiida_goectp.workflows.protocols.mixin import merge, restart_inputs
 from aiida_goectp.workflows.protocols.overrides import (
@@ -56,6 +56,8 @@ class VaspDfptWorkChain(DfptWorkChain):
         'kpoints_spacing': of_type(orm.Float),
         'dfpt.parameters': parameters_errors,
         'relaxation.vasp.parameters': parameters_errors,
+        'dfpt.settings': settings_errors,
+        'relaxation.vasp.settings': settings_errors,
         'relaxation.relax_settings': keys_of(RelaxOptions.model_fields),
         **prefixed('dfpt.calc', JOB_CHECKS),
         **prefixed('relaxation.vasp.calc', JOB_CHECKS),

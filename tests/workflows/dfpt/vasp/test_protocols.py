@@ -134,6 +134,15 @@ def test_overrides_are_merged_and_unknown_keys_refused(build):
         build(functional='PBEsoll')
 
 
+@pytest.mark.parametrize('pattern', ['POTCAR', './POT*', ['*', '.', 1]])
+def test_potcar_is_not_retrieved(pattern):
+    for place in ('dfpt.settings', 'relaxation.vasp.settings'):
+        check = VaspDfptWorkChain._CHECKS[place]
+        (message,) = check(place, {'ADDITIONAL_RETRIEVE_LIST': ['CONTCAR', pattern]})
+        assert place in message
+        assert list(check(place, {'ADDITIONAL_RETRIEVE_LIST': ['CONTCAR', 3, []], 'parser_settings': {}})) == []
+
+
 def test_ncore_is_refused_in_the_response(build):
     with pytest.raises(ValueError, match='NCORE'):
         build(overrides={'incar': {'ncore': 4}})
