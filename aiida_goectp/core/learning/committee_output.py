@@ -20,14 +20,24 @@ from aiida_goectp.core.network.symmetrise import NetworkOutput, mean_by
 __all__ = ('combined', 'committee_output', 'member_outputs', 'phonon_cells')
 
 
+_STACKED_ATOMS = 512
+"""atoms of a batch up to which the members are evaluated as one network, which is faster (``benchmarks/single.py``)"""
+
+
 @torch.no_grad()
 def member_outputs(
-    model: LoadedModel, batch: GraphBatch, functional: torch.Tensor | None = None
+    model: LoadedModel, batch: GraphBatch, functional: torch.Tensor | None = None, stacked: bool = False
 ) -> list[NetworkOutput]:
     """Evaluate all members of a model.
 
     :param functional: (c,) index of the functional of each crystal; None for the first one
+    :param stacked: evaluate the members as one network if they allow it and the batch is small; no weight of the model
+        may change any more
     """
+    if stacked and functional is None and batch.cells is not None and len(batch.cells.numbers) <= _STACKED_ATOMS:
+        network = model.stacked
+        if network is not None:
+            return network.evaluate(batch)
     return [network.evaluate(batch, functional) for network in model.members]
 
 

@@ -146,7 +146,7 @@ class Predictor:
         try:
             testing_hooks.before_batch(len(graphs.numbers))
             batch = GraphBatch.from_arrays(graphs).to(self.device)
-            found = member_outputs(self.model, batch)
+            found = member_outputs(self.model, batch, stacked=True)
             output = combined(self.model, batch, found)
         except (MemoryError, RuntimeError) as error:
             if is_out_of_memory(error):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from aiida_goectp.core.formats.model_card import (
     resolve_model,
 )
 from aiida_goectp.core.formats.storage import replacing
+from aiida_goectp.core.network.force_constants.stacked import StackedNetworks, can_be_stacked
 from aiida_goectp.core.network.model import Network, build_network
 from aiida_goectp.core.network.preparation import PRESETS
 
@@ -51,7 +53,13 @@ class LoadedModel:
         # nn.Module.to takes as long as a small prediction, even if nothing changes
         if first is None or (first.device, first.dtype) != (torch.device(device), dtype):
             self.networks.to(device=device, dtype=dtype)
+            self.__dict__.pop('stacked', None)
         return self
+
+    @cached_property
+    def stacked(self) -> StackedNetworks | None:
+        """The members as one network, made at first use from their weights at that time; None if they differ."""
+        return StackedNetworks(list(self.networks)) if can_be_stacked(list(self.networks)) else None  # type: ignore[arg-type]
 
     def with_functionals(self, functionals: Sequence[str]) -> LoadedModel:
         """Return a copy of the model with its functionals in another order; the first one is predicted by default.

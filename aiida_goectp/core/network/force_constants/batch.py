@@ -59,6 +59,8 @@ class CellBatch:
     """cells by their number of atoms"""
     blocks: int
     """B"""
+    copies: int = 1
+    """number of times that the crystals are in the batch, one copy after the other; see :meth:`repeated`"""
 
     def __len__(self) -> int:
         return len(self.volumes)
@@ -90,6 +92,44 @@ class CellBatch:
             real(cells.volumes),
             [_group(cells, block_offsets, rows) for rows in _rows_by_size(counts)],
             int(block_offsets[-1]),
+        )
+
+    def repeated(self, copies: int) -> CellBatch:
+        """Return a batch with several copies of all cells, one after the other; reciprocal vectors are shared."""
+
+        def shifted(index: torch.Tensor, count: int) -> torch.Tensor:
+            first = torch.arange(0, copies * count, count, device=index.device)
+            return (index + first.view(-1, *[1] * index.dim())).flatten(0, 1)
+
+        def again(values: torch.Tensor) -> torch.Tensor:
+            return values.repeat(copies, *[1] * (values.dim() - 1))
+
+        atoms, blocks = len(self.numbers), self.blocks
+        groups = [
+            SizeGroup(
+                shifted(group.cells, len(self)),
+                shifted(group.atoms, atoms),
+                shifted(group.blocks, blocks),
+                again(group.waves),
+                again(group.wave_known),
+            )
+            for group in self.groups
+        ]
+        return CellBatch(
+            again(self.numbers),
+            shifted(self.atom_cell, len(self)),
+            again(self.atom_counts),
+            again(self.positions),
+            shifted(self.source, atoms),
+            shifted(self.target, atoms),
+            shifted(self.block, blocks),
+            shifted(self.transposed_block, blocks),
+            again(self.vectors),
+            self.waves,
+            again(self.volumes),
+            groups,
+            copies * blocks,
+            copies * self.copies,
         )
 
     def to(self, device: torch.device | str) -> CellBatch:

@@ -186,16 +186,21 @@ class ForceConstantNetwork(nn.Module):
         """Return the coefficients of the internal coordinates of each ordered pair of atoms, (B, rows, 3)."""
         near = (geometry.lengths < SHORT_CUTOFF).nonzero().squeeze(1)
         source, target, u = cells.source[near], cells.target[near], geometry.directions[near]
-        directions = torch.cat([u, -u])
+
+        def alternating(forward: torch.Tensor, backward: torch.Tensor) -> torch.Tensor:
+            return torch.stack([forward, backward], dim=1).flatten(0, 1)
+
+        # both directions of a pair follow each other, so that the pairs of each copy of the crystals stay together
+        directions = alternating(u, -u)
         return self.coordinates(
             atoms,
-            torch.cat([source, target]),
-            torch.cat([target, source]),
+            alternating(source, target),
+            alternating(target, source),
             directions,
             quadrupole(directions),
-            geometry.lengths[near].repeat(2),
-            geometry.radial[near].repeat(2, 1),
-            torch.cat([cells.block[near], cells.transposed_block[near]]),
+            geometry.lengths[near].repeat_interleave(2),
+            geometry.radial[near].repeat_interleave(2, dim=0),
+            alternating(cells.block[near], cells.transposed_block[near]),
             cells.blocks,
         )
 

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from aiida_goectp.core.network.force_constants.batch import CellBatch, SizeGroup
+from aiida_goectp.core.network.force_constants.linear import joined_linear
 from aiida_goectp.core.network.force_constants.messages import Channels
 from aiida_goectp.core.network.force_constants.pair_loops import (
     add_coordinates,
@@ -51,12 +52,6 @@ def _compiled(tensor: torch.Tensor) -> bool:
 def _arrays(*tensors: torch.Tensor) -> Any:
     """Return the memory of tensors as contiguous arrays; results are contiguous already."""
     return [tensor.detach().contiguous().numpy() for tensor in tensors]
-
-
-def _joined_linear(first: nn.Linear, second: nn.Linear, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return the sum of two linear functions, each of its own input, in one matrix product."""
-    weight = torch.cat([first.weight, second.weight], dim=1)
-    return nn.functional.linear(torch.cat(list(inputs), dim=1), weight, first.bias + second.bias)
 
 
 class _Projections(nn.Module):
@@ -127,7 +122,7 @@ class PairSprings(nn.Module):
         """Return the first layer of each pair, (U, W)."""
         ends = (batch.source, 1.0), (batch.target, -1.0)
         invariants = self.projections(atoms, ends, geometry.directions, geometry.quadrupoles)
-        hidden = _joined_linear(self.radial, self.invariants, [geometry.radial, invariants])
+        hidden = joined_linear(self.radial, self.invariants, [geometry.radial, invariants])
         features = self.atoms(atoms.scalars)
         if _compiled(hidden):
             gather_pairs(*_arrays(features, batch.source, batch.target, hidden))
@@ -207,7 +202,7 @@ class InternalCoordinates(nn.Module):
         :param count: number of ordered pairs
         """
         invariants = self.projections(atoms, [(centre, 1.0)], directions, quadrupoles)
-        hidden = _joined_linear(self.radial, self.invariants, [radial, invariants])
+        hidden = joined_linear(self.radial, self.invariants, [radial, invariants])
         first, second = self.centre(atoms.scalars), self.neighbour(atoms.scalars)
         if _compiled(hidden):
             gather_centres(*_arrays(first, second, centre, neighbour, hidden))

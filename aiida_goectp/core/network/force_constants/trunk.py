@@ -108,11 +108,16 @@ class Trunk(nn.Module):
 
     def geometry(self, batch: CellBatch) -> Geometry:
         """Return the geometry of the pairs."""
-        lengths = batch.vectors.norm(dim=1)
-        directions = batch.vectors / lengths[:, None]
+        vectors = batch.vectors[: len(batch.vectors) // batch.copies]
+        lengths = vectors.norm(dim=1)
+        directions = vectors / lengths[:, None]
         envelope = (1 - (lengths / CUTOFF) ** 2).clamp(min=0) ** 3
         radial = torch.exp(-self.sharpness * (lengths[:, None] - self.centres) ** 2) * envelope[:, None]
-        return Geometry(lengths, directions, quadrupole(directions), envelope, radial)
+        geometry = Geometry(lengths, directions, quadrupole(directions), envelope, radial)
+        if batch.copies == 1:
+            return geometry
+        # equal to the last digit in each copy, so that each has the same pairs within a shorter distance
+        return Geometry(*(values.repeat(batch.copies, *[1] * (values.dim() - 1)) for values in geometry))
 
     def forward(self, batch: CellBatch, geometry: Geometry) -> AtomFeatures:
         """Return the features of all atoms; the scalars are normalised."""
