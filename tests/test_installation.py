@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -68,6 +69,26 @@ def test_requirements_have_the_bounds_of_the_package():
     assert compute.items() <= requirements(project['dependencies']).items()
 
 
+def test_links_of_the_long_description_are_absolute():
+    """Each leads to a page of the manual or a file that exists."""
+    script = runpy.run_path(str(ROOT / 'setup.py'))
+    urls = tomllib.loads((ROOT / 'pyproject.toml').read_text('utf-8'))['project']['urls']
+    assert script['DOCUMENTATION'] == f'{urls["Documentation"]}/en/latest'
+    assert script['FILES'] == f'{urls["Source"]}/blob/main'
+    assert script['IMAGES'] == f'{urls["Source"]}/main'.replace('//github.com', '//raw.githubusercontent.com')
+    text = script['absolute_links']((ROOT / 'README.md').read_text('utf-8'))
+    targets = re.findall(r'\]\(([^()\s]+)\)', text)
+    assert all(target.startswith('https://') for target in targets)
+    paths = []
+    for target in targets:
+        path = target.partition('#')[0]
+        for name, folder in (('DOCUMENTATION', 'docs/'), ('FILES', ''), ('IMAGES', '')):
+            if path.startswith(f'{script[name]}/'):
+                paths.append(folder + re.sub(r'\.html$', '.md', path.removeprefix(f'{script[name]}/')))
+    assert {'docs/explanation/figures/campaign.svg', 'CONTRIBUTING.md'} <= set(paths)
+    assert [path for path in paths if not (ROOT / path).is_file()] == []
+
+
 def link_installed(name: str, site: Path) -> None:
     """Link a package and its dependencies from this environment, with their metadata, into another site-packages."""
     found = distribution(name)
@@ -102,7 +123,7 @@ def compute_node(tmp_path_factory):
 
     source = folder / 'source'
     shutil.copytree(ROOT / 'aiida_goectp', source / 'aiida_goectp', ignore=shutil.ignore_patterns('__pycache__'))
-    for name in ('pyproject.toml', 'setup.cfg', 'README.md', 'LICENSE'):
+    for name in ('pyproject.toml', 'setup.cfg', 'setup.py', 'README.md', 'LICENSE'):
         shutil.copy(ROOT / name, source)
     subprocess.run([sys.executable, '-m', 'venv', folder / 'venv'], check=True)
     link_installed('torch', next(folder.glob('venv/lib/python*/site-packages')))
