@@ -7,13 +7,20 @@ the work of about twenty tensor operations; elsewhere torch does it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 import torch
 
+from aiida_goectp.core.network.force_constants.linear import linear
+
 __all__ = ('Channels', 'MessageInput', 'Messages', 'pass_messages')
+
+
+_BLOCK = 512
+"""pairs whose weights are in the cache of a core together"""
 
 
 class Channels(NamedTuple):
@@ -45,8 +52,10 @@ class MessageInput(NamedTuple):
 
     values: torch.Tensor
     """(N, D) factor of each channel from the sending atom, D = :attr:`Channels.weights`"""
-    weights: torch.Tensor
-    """(U, D) factor of each channel from the distance; the same in both directions"""
+    radial: torch.Tensor
+    """(U, R) radial functions of the distance"""
+    filters: torch.Tensor
+    """(D, R), or (k, D, R) of k stacked networks: radial functions → factor of each channel, in both directions"""
     vectors: torch.Tensor
     """(N, 3, V) features"""
     tensors: torch.Tensor
@@ -63,14 +72,40 @@ class MessageInput(NamedTuple):
 
 def pass_messages(inputs: MessageInput) -> Messages:
     """Return the sums of messages over all neighbours."""
-    if inputs.values.device.type == 'cpu':
-        return Messages(*_CompiledMessages.apply(*inputs))
-    return pass_messages_in_torch(inputs)
+    if inputs.values.device.type != 'cpu':
+        return pass_messages_in_torch(inputs)
+    values, radial, filters, *others = inputs
+    if torch.is_grad_enabled():
+        return Messages(*_CompiledMessages.apply(values, linear(radial, filters, None), *others))
+    values, *others = (tensor.contiguous() for tensor in (values, *others))
+    vectors, tensors, *pairs = others
+    sums = _no_messages(values, vectors, tensors)
+    for rows, weights in _blocks(radial, filters):
+        block = (part[rows] for part in pairs)
+        _forward(*(item.numpy() for item in (values, weights, vectors, tensors, *block, *sums)))
+    return sums
+
+
+def _blocks(radial: torch.Tensor, filters: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Yield the factors from the distance, (b, D), of blocks of pairs: those of all pairs do not fit into the cache."""
+    networks = filters if filters.dim() == 3 else [filters]
+    pairs = len(radial) // len(networks)
+    for member, weight in enumerate(networks):
+        for first in range(0, pairs, _BLOCK):
+            rows = slice(member * pairs + first, member * pairs + min(first + _BLOCK, pairs))
+            yield rows, torch.nn.functional.linear(radial[rows], weight)
+
+
+def _no_messages(values: torch.Tensor, vectors: torch.Tensor, tensors: torch.Tensor) -> Messages:
+    atoms, v, t = len(values), vectors.shape[2], tensors.shape[2]
+    f = values.shape[1] - 3 * v - 3 * t
+    return Messages(values.new_zeros(atoms, f + v + t), values.new_zeros(atoms, 3, v), values.new_zeros(atoms, 5, t))
 
 
 def pass_messages_in_torch(inputs: MessageInput) -> Messages:
     """Return the same as :func:`pass_messages`, by operations of torch."""
-    values, weights, vectors, tensors, directions, quadrupoles, source, target = inputs
+    values, radial, filters, vectors, tensors, directions, quadrupoles, source, target = inputs
+    weights = linear(radial, filters, None)
     atoms, v, t = len(values), vectors.shape[2], tensors.shape[2]
     f = values.shape[1] - 3 * v - 3 * t
     to, from_ = torch.cat([source, target]), torch.cat([target, source])
@@ -90,19 +125,17 @@ def pass_messages_in_torch(inputs: MessageInput) -> Messages:
 
 
 class _CompiledMessages(torch.autograd.Function):
-    """:func:`pass_messages` on a CPU; first derivatives only."""
+    """:func:`pass_messages` on a CPU, with weights (U, D) of the pairs; first derivatives only."""
 
     @staticmethod
     def forward(context: Any, *arguments: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return scalars, vectors, tensors."""
         contiguous = [argument.detach().contiguous() for argument in arguments]
         values, _, vectors, tensors = contiguous[:4]
-        atoms, v, t = len(values), vectors.shape[2], tensors.shape[2]
-        f = values.shape[1] - 3 * v - 3 * t
-        sums = values.new_zeros(atoms, f + v + t), values.new_zeros(atoms, 3, v), values.new_zeros(atoms, 5, t)
+        sums = _no_messages(values, vectors, tensors)
         _forward(*(item.numpy() for item in (*contiguous, *sums)))
         context.save_for_backward(*contiguous)
-        return sums
+        return tuple(sums)
 
     @staticmethod
     def backward(context: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -127,33 +160,42 @@ def _forward(
     vector_sums: np.ndarray,
     tensor_sums: np.ndarray,
 ) -> None:  # pragma: no cover - compiled
+    # each inner loop has few arrays, so that the compiler can check that they do not overlap, and vectorises it
     v, t = vectors.shape[2], tensors.shape[2]
     f = values.shape[1] - 3 * v - 3 * t
+    factors, dots = np.empty(values.shape[1], dtype=values.dtype), np.empty(t, dtype=values.dtype)
+    first, second, third = factors[f : f + v], factors[f + v : f + 2 * v], factors[f + 2 * v : f + 3 * v]
+    o = f + 3 * v
+    fourth, fifth, sixth = factors[o : o + t], factors[o + t : o + 2 * t], factors[o + 2 * t :]
     for e in range(len(source)):
         w, y = weights[e], quadrupoles[e]
         for way in range(2):
             i, j = (source[e], target[e]) if way == 0 else (target[e], source[e])
             sign = 1 - 2 * way
-            ux, uy, uz = sign * directions[e, 0], sign * directions[e, 1], sign * directions[e, 2]
-            p = values[j]
+            p, sums = values[j], scalar_sums[i]
+            along, aligned = sums[f : f + v], sums[f + v :]
+            for c in range(len(p)):
+                factors[c] = p[c] * w[c]
             for c in range(f):
-                scalar_sums[i, c] += p[c] * w[c]
+                sums[c] += factors[c]
+            ux, uy, uz = sign * directions[e, 0], sign * directions[e, 1], sign * directions[e, 2]
+            x0, x1, x2 = vectors[j, 0], vectors[j, 1], vectors[j, 2]
             for c in range(v):
-                x0, x1, x2 = vectors[j, 0, c], vectors[j, 1, c], vectors[j, 2, c]
-                scalar_sums[i, f + c] += p[f + c] * w[f + c] * (ux * x0 + uy * x1 + uz * x2)
-                a, b = p[f + v + c] * w[f + v + c], p[f + 2 * v + c] * w[f + 2 * v + c]
-                vector_sums[i, 0, c] += a * ux + b * x0
-                vector_sums[i, 1, c] += a * uy + b * x1
-                vector_sums[i, 2, c] += a * uz + b * x2
-            o = f + 3 * v
+                along[c] += first[c] * (ux * x0[c] + uy * x1[c] + uz * x2[c])
+            for a in range(3):
+                u, x, out = sign * directions[e, a], vectors[j, a], vector_sums[i, a]
+                for c in range(v):
+                    out[c] += second[c] * u + third[c] * x[c]
             for c in range(t):
-                dot = y[0] * tensors[j, 0, c]
-                for m in range(1, 5):
-                    dot += y[m] * tensors[j, m, c]
-                scalar_sums[i, f + v + c] += p[o + c] * w[o + c] * dot
-                a, b = p[o + t + c] * w[o + t + c], p[o + 2 * t + c] * w[o + 2 * t + c]
-                for m in range(5):
-                    tensor_sums[i, m, c] += a * y[m] + b * tensors[j, m, c]
+                dots[c] = 0
+            for m in range(5):
+                x, out = tensors[j, m], tensor_sums[i, m]
+                for c in range(t):
+                    dots[c] += y[m] * x[c]
+                for c in range(t):
+                    out[c] += fifth[c] * y[m] + sixth[c] * x[c]
+            for c in range(t):
+                aligned[c] += fourth[c] * dots[c]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)

@@ -152,7 +152,8 @@ class _Layer(nn.Module):
         scalars = self.norm(atoms.scalars)
         inputs = MessageInput(
             self.values(scalars),
-            self.weights(geometry.radial),
+            geometry.radial,
+            self.weights.weight,
             atoms.vectors,
             atoms.tensors,
             geometry.directions,

@@ -15,11 +15,11 @@ from aiida_goectp.core.network.graph import pairs_of_all
 from aiida_goectp.core.network.preparation import prepare
 
 
-def message_arguments(atoms=5, pairs=9, f=3, v=2, t=2):
+def message_arguments(atoms=5, pairs=9, f=3, v=2, t=2, radial=4):
     torch.manual_seed(0)
     width = f + 3 * v + 3 * t
-    shapes = [(atoms, width), (pairs, width), (atoms, 3, v), (atoms, 5, t), (pairs, 3), (pairs, 5)]
-    real = [torch.randn(*shape, dtype=torch.float64, requires_grad=place < 4) for place, shape in enumerate(shapes)]
+    shapes = [(atoms, width), (pairs, radial), (width, radial), (atoms, 3, v), (atoms, 5, t), (pairs, 3), (pairs, 5)]
+    real = [torch.randn(*shape, dtype=torch.float64, requires_grad=place < 5) for place, shape in enumerate(shapes)]
     return MessageInput(*real, torch.randint(atoms, (pairs,)), torch.randint(atoms, (pairs,)))
 
 
@@ -31,8 +31,21 @@ def test_compiled_messages_equal_those_of_torch_with_their_derivatives():
         torch.manual_seed(1)
         sum((part * torch.randn_like(part)).sum() for part in sums).backward()
         found.append([part.detach() for part in sums])
-        gradients.append([argument.grad for argument in arguments[:4]])
+        gradients.append([argument.grad for argument in arguments[:5]])
     for one, other in zip((*found[0], *gradients[0]), (*found[1], *gradients[1]), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize('members', [1, 3])
+def test_messages_by_blocks_of_pairs(members):
+    """Without derivatives the pairs are evaluated in blocks, those of each stacked network by themselves."""
+    inputs = message_arguments(atoms=30, pairs=1200 * members)
+    if members > 1:
+        inputs = inputs._replace(filters=torch.randn(members, *inputs.filters.shape, dtype=torch.float64))
+    with torch.no_grad():
+        found = pass_messages(inputs)
+        expected = pass_messages_in_torch(inputs)
+    for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other)
 
 
