@@ -27,6 +27,9 @@ __all__ = ('TARGETS', 'TrainingState', 'batch_bounds', 'identity_of', 'rate_fact
 
 TARGETS = ('electronic', 'ionic')
 
+_VERSION = 1
+"""of the state; to be raised with each change after which a resumed training would differ from an uninterrupted one"""
+
 
 def identity_of(settings: TrainSettings, training: Dataset, initial: LoadedModel | None) -> dict[str, str]:
     """Return what a state file must have in common with a training to be resumed."""
@@ -132,6 +135,7 @@ class TrainingState:
         content: dict[str, Any] = {name: part.state_dict() for name, part in self._stateful().items()}
         content.update(
             self.identity,
+            version=_VERSION,
             member=self.member,
             epoch=self.epoch,
             best_score=self.best_score,
@@ -148,16 +152,22 @@ class TrainingState:
     def restore(self, path: Path) -> None:
         """Resume from a state file.
 
-        :raises TrainingInputError: damaged, or of a training with other data or settings
+        :raises TrainingInputError: damaged, of another version, or of a training with other data or settings
         """
         try:
             _check_archive(path)
             content = torch.load(path, map_location='cpu', weights_only=True)
             found = {key: content[key] for key in self.identity}
+            version = content.get('version', 1)  # the first ones do not state it
         except Exception as error:  # reading a damaged pickle can raise anything
             raise TrainingInputError(
                 f'{path}: not the state of a training, or cut off; remove it, or name another output'
             ) from error
+        if version != _VERSION:
+            raise TrainingInputError(
+                f'{path}: unknown version {version} of the training state; supported: {_VERSION}; resume with the '
+                'package version that wrote it, remove it, or name another output'
+            )
         if found != self.identity:
             raise TrainingInputError(
                 f'{path}: state of a training with other data or settings; remove it, or name another output'

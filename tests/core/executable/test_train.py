@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.executable.status import EXIT_STATUS
@@ -270,3 +273,20 @@ def test_a_damaged_state_file(goectp, data, tmp_path):
     output = goectp(*arguments, status=2).output
     assert 'bad_input: model.safetensors.state' in output
     assert not (tmp_path / 'model.safetensors.lock').exists()
+
+
+def test_the_state_of_an_older_and_of_a_later_version(goectp, status, tmp_path):
+    """The fixture is a state after the first of two epochs, without a version."""
+    tiny.some_dataset(10).save(tmp_path / 'data.npz')
+    arguments = ['train', 'data.npz', '--output', 'out.safetensors', '--preset', 'descriptors', '--width', 4]
+    arguments += ['--epochs', 2, '--threads', 1, '--device', 'cpu', '--batch-size', 8]
+    state = tmp_path / 'out.safetensors.state'
+    old = Path(__file__).parents[2] / 'data' / 'old_versions' / 'v1.model.safetensors.state'
+    torch.save({**torch.load(old, weights_only=True), 'version': 2}, state)
+    later = state.read_bytes()
+    assert 'unknown version 2' in goectp(*arguments, status=2).output
+    assert state.read_bytes() == later
+    shutil.copy(old, state)
+    goectp(*arguments)
+    epochs = [entry['epoch'] for entry in map(json.loads, (tmp_path / 'out.safetensors.log.jsonl').open())]
+    assert (epochs, status('out.safetensors')['state']) == ([2], 'finished')
