@@ -109,7 +109,7 @@ class PredictCalculation(ExecutableCalculation):
             valid_type=orm.Bool,
             required=False,
             serializer=orm.to_aiida_type,
-            help='Whether to predict phonons at Γ as well, some kilobytes a crystal; no if not given.',
+            help='Whether to predict phonons at Γ as well, some kilobytes per crystal; no if not given.',
         )
         spec.input_namespace('shard', required=False, help='Rows to compute; all of them if not given.')
         for name, meaning in (('start', 'First row, from 0.'), ('stop', 'The row after the last one.')):

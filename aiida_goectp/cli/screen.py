@@ -91,7 +91,7 @@ _OVERRIDES = (
     help='Rank only crystals whose predicted probability of stability is PROBABILITY or more. '
     f'[without a value: {MIN_STABILITY}]',
 )
-@click.option('--phonons', is_flag=True, default=None, help='Also predict phonons at Γ; some kilobytes a crystal.')
+@click.option('--phonons', is_flag=True, default=None, help='Also predict phonons at Γ; some kilobytes per crystal.')
 @job_options
 @decorators.with_dbenv()
 def screen(crystals: Any, run: bool, label: str, **values: Any) -> None:

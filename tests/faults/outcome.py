@@ -57,7 +57,7 @@ class Tally:
         names = ('faults', 'met', 'lost', 'twice', 'wrong')
         total = sum(self.counts.values(), Counter())
         lines = [
-            '| Fault | Number | Met a running process | Lost | Done twice | Wrong without a word |',
+            '| Fault | Number | Met a running process | Lost | Done twice | Silently wrong |',
             '|---|' + '---:|' * 5,
         ]
         for kind, counts in [*self.counts.items(), ('all', total)]:

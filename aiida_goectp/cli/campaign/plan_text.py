@@ -43,7 +43,7 @@ def plan_items(plan: Plan) -> dict[str, str]:
     return {
         'pool': f'{len(builder.pool)} crystals ({plan.found["pool"].origin}), {int(passes.sum())} pass the filters, '
         f'{int((passes & known).sum())} of these known, {left} candidates',
-        'objective': f'{picking.figure_of_merit}, acquisition {picking.acquisition.name}{_weighed(plan, picking)}',
+        'objective': f'{picking.figure_of_merit}, acquisition {picking.acquisition.name}{_weight(plan, picking)}',
         'dataset': f'{len(builder.dataset)} rows ({plan.found["dataset"].origin}), {get("trainable")} trainable, '
         f'{", ".join(get("functionals"))}, {split}',
         'model': model,
@@ -54,11 +54,11 @@ def plan_items(plan: Plan) -> dict[str, str]:
     }
 
 
-def _weighed(plan: Plan, picking: PickSettings) -> str:
-    """Return whether the model to start with gives probabilities by which the scores are weighed."""
+def _weight(plan: Plan, picking: PickSettings) -> str:
+    """Return whether the model to start with gives probabilities that weight the scores."""
     model = plan.found['model'].node.card if 'model' in plan.found else None
-    weighed = model is not None and model.gives_stability and uses_stability(picking)
-    return ', weighed by the probability of stability' if weighed else ''
+    weighted = model is not None and model.gives_stability and uses_stability(picking)
+    return ', weighted by the probability of stability' if weighted else ''
 
 
 def _argument(value: Any) -> str:

@@ -18,7 +18,7 @@ __all__ = ('predict',)
 @click.argument('sources', nargs=-1, required=True, metavar='FILE|FOLDER|NODE...', type=CrystalsOrPathParam())
 @MODEL
 @click.option('--recursive', is_flag=True, help='Read also files in subfolders.')
-@click.option('--phonons', is_flag=True, default=None, help='Also predict phonons at Γ; some kilobytes a crystal.')
+@click.option('--phonons', is_flag=True, default=None, help='Also predict phonons at Γ; some kilobytes per crystal.')
 @click.option(
     '-o', '--output', type=click.Path(dir_okay=False, path_type=Path), help='Also write predictions.npz; - is stdout.'
 )

@@ -77,7 +77,7 @@ def resume_option(file: str) -> Callable[[_Command], _Command]:
 
 
 device_option = click.option('--device', default='auto', show_default=True, help='auto, cpu, cuda or cuda:N.')
-time_limit_option = click.option('--time-limit', type=float, help='Stop cleanly after so many seconds, to be resumed.')
+time_limit_option = click.option('--time-limit', type=float, help='Stop after this many seconds, to be resumed.')
 threads_option = click.option('--threads', type=POSITIVE, help='Number of CPU threads.')
 quiet_option = click.option('--quiet', is_flag=True, help='Print no progress and no results.')
 

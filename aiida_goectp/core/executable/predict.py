@@ -77,7 +77,7 @@ def _number_or_auto(context: click.Context, parameter: click.Parameter, value: s
     default='auto',
     show_default=True,
     callback=_number_or_auto,
-    help='Largest number of atoms in a batch; auto: by the memory of the device.',
+    help='Maximum number of atoms per batch; auto: from the memory of the device.',
 )
 @click.option(
     '--graph-processes',
@@ -86,10 +86,8 @@ def _number_or_auto(context: click.Context, parameter: click.Parameter, value: s
     callback=_number_or_auto,
     help='Number of processes that build graphs; auto: one for each remaining core with a GPU, none on the CPU.',
 )
-@click.option(
-    '--phonons', is_flag=True, help='Also Born charges, force constants and modes at Γ; some kilobytes a crystal.'
-)
-@json_option('Print one JSON object a line.')
+@click.option('--phonons', is_flag=True, help='Also predict phonons at Γ; some kilobytes per crystal.')
+@json_option('Print one JSON object per line.')
 @RAW
 @time_limit_option
 @resume_option('OUTPUT.partial')

@@ -105,7 +105,7 @@ class TrainSettings(BaseModel):
         default=0.995, ge=0, lt=1, description='decay a step of the exponential moving average of the weights'
     )
     patience: int | None = Field(
-        default=None, ge=1, description='stop after so many epochs without a better validation score'
+        default=None, ge=1, description='stop after this many epochs without a lower validation error'
     )
     keep: Literal['last', 'best'] = Field(
         default='last', description='weights to return: of the last epoch, or of the one with the best validation score'
