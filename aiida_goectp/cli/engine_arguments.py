@@ -33,7 +33,10 @@ def engine_arguments(
     parameters.pop('structure', None)
     required = {key for key, item in parameters.items() if item.default is inspect.Parameter.empty}
     code_roles = _code_roles(list(parameters), name)
-    arguments: dict[str, Any] = _codes(code_roles, required, requested.get('codes') or (), option_names['codes'])
+    own = name.endswith('quantumespresso')
+    remedy = '`aiida-goectp setup dfpt`' if own else '`verdi code create core.code.installed`'
+    given = requested.get('codes') or ()
+    arguments: dict[str, Any] = _codes(code_roles, required, given, option_names['codes'], remedy)
     if requested.get('potentials') is not None:
         family = next((key for key in parameters if key.endswith('_family')), None)
         if family is None:
@@ -59,13 +62,16 @@ def _code_roles(parameters: list[str], engine: str) -> dict[str, str]:
     return {own_role if key == 'code' else key.removesuffix('_code'): key for key in parameters if key.endswith('code')}
 
 
-def _codes(roles: Mapping[str, str], required: set[str], given: Iterable[str], option: str) -> dict[str, Any]:
+def _codes(
+    roles: Mapping[str, str], required: set[str], given: Iterable[str], option: str, remedy: str
+) -> dict[str, Any]:
     """Return the code of each role: the one given, or for a required argument ROLE@localhost.
 
     :param roles: role → name of the argument
     :param required: names of the arguments without default
     :param given: ``ROLE=LABEL``, or ``LABEL`` if there is one role
     :param option: how the user gives codes, for messages
+    :param remedy: command that creates missing codes
     """
     labels = {role: f'{role}@localhost' for role, key in roles.items() if key in required}
     for text in given:
@@ -81,7 +87,6 @@ def _codes(roles: Mapping[str, str], required: set[str], given: Iterable[str], o
             codes[roles[role]] = orm.load_code(label)
         except (NotExistent, MultipleObjectsError) as error:
             raise ValueError(
-                f'code {label} for the role {role}: {error}; give one with {option} {role}=…, or run '
-                '`aiida-goectp setup dfpt`'
+                f'code {label} for the role {role}: {error}; give one with {option} {role}=…, or run {remedy}'
             ) from error
     return codes

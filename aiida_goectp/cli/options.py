@@ -160,7 +160,7 @@ def check_overwrite(path: Path, force: bool, param_hint: str = '--output') -> No
 
 
 def write_output(path: Path, content: bytes, force: bool) -> None:
-    """Write a file and report its path; the path ``-`` is standard output.
+    """Write a file, in a new folder if need be, and report its path; the path ``-`` is standard output.
 
     :raises click.BadParameter: the file exists and ``force`` is false
     """
@@ -168,5 +168,6 @@ def write_output(path: Path, content: bytes, force: bool) -> None:
         write_bytes(content)
         return
     check_overwrite(path, force)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     echo.echo_success(f'wrote {path}')

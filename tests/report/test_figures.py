@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from aiida import orm
 from aiida.common.links import LinkType
+from click.testing import CliRunner
 
+from aiida_goectp.cli import main
 from aiida_goectp.core.figures.parity import Parity
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
@@ -79,6 +81,20 @@ def test_command(screen, tmp_path, kind):
     assert b'<svg' in path.read_bytes()
     assert HOSTILE.encode() not in path.read_bytes()
     assert '--force' in flat(invoke('plot', kind, screen.pk, '-o', path, status=2))
+
+
+def test_standard_output_is_png(screen):
+    result = CliRunner().invoke(main, ['plot', 'gap', str(screen.pk), '-o', '-'])
+    assert result.stdout_bytes.startswith(b'\x89PNG')
+
+
+def test_the_newest_of_several_labels_is_drawn(screen, tmp_path):
+    screen.label = 'twice'
+    newer = orm.WorkChainNode(label='twice').store()
+    result = CliRunner().invoke(main, ['plot', 'gap', 'twice', '-o', str(tmp_path / 'x.png')])
+    assert result.exit_code == 2
+    assert str(newer.pk) in result.stderr
+    assert str(screen.pk) in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,7 @@ def test_command(selection, tmp_path):
     path = tmp_path / 'graph.svg'
     invoke('graph', selection.pk, '-o', path)
     assert path.read_text().startswith('<svg')
+    assert invoke('graph', selection.pk, '-o', '-').strip() == path.read_text().strip()
     assert '--force' in flat(invoke('graph', selection.pk, '-o', path, status=2))
     assert '.svg' in flat(invoke('graph', selection.pk, '-o', tmp_path / 'graph.png', status=2))
     empty = orm.WorkChainNode().store()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -180,11 +181,17 @@ class CampaignConfig(Settings):
 
 
 def configuration_error(messages: Iterable[str]) -> click.UsageError:
-    """Return the error of an invalid configuration.
+    """Return the error of an invalid configuration, which lists the invalid keys in the order of their lines.
 
     :param messages: one line per invalid key
     """
-    return click.UsageError('\n  '.join(['Invalid campaign configuration:', *messages]))
+    return click.UsageError('\n  '.join(['Invalid campaign configuration:', *sorted(messages, key=_line_of)]))
+
+
+def _line_of(message: str) -> int:
+    """Return the line number that a message begins with, after the name of the file, or 0."""
+    found = re.match(r'.*?:(\d+): ', message)
+    return int(found[1]) if found else 0
 
 
 class ParsedConfig(NamedTuple):

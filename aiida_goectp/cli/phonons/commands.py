@@ -80,7 +80,7 @@ def show(node: Any, which: str | None, direction: tuple[float, float, float] | N
 @phonons.command('phonopy')
 @_source
 @click.option(
-    '--output', type=click.Path(file_okay=False, path_type=Path), help='Folder to write.  [default: phonopy-ID]'
+    '-o', '--output', type=click.Path(file_okay=False, path_type=Path), help='Folder to write.  [default: phonopy-ID]'
 )
 @FORCE
 @decorators.with_dbenv()
@@ -130,6 +130,7 @@ def phonopy(node: Any, which: str | None, output: Path | None, force: bool) -> N
     '--points', type=click.IntRange(2, 100_000), default=1001, show_default=True, help='Number of frequencies.'
 )
 @click.option(
+    '-o',
     '--output',
     type=click.Path(dir_okay=False, path_type=Path),
     callback=_with_suffix(_ARRAYS),

@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import click
-from aiida.cmdline.params.types import NodeParamType
 from aiida.cmdline.utils import decorators
 
 from aiida_goectp.cli.options import FORCE, OUTPUT, check_overwrite, write_output
+from aiida_goectp.cli.params import NodeParam
 
 __all__ = ('graph',)
 
 
 @click.command()
-@click.argument('node', type=NodeParamType())
-@OUTPUT(help='SVG file to write.  [default: graph-PK.svg]')
+@click.argument('node', type=NodeParam())
+@OUTPUT(help='SVG file to write; - is standard output.  [default: graph-PK.svg]')
 @FORCE
 @decorators.with_dbenv()
 def graph(node: Any, output: Path | None, force: bool) -> None:
@@ -28,7 +28,7 @@ def graph(node: Any, output: Path | None, force: bool) -> None:
     from aiida_goectp.report.provenance import provenance_svg
 
     path = output or Path(f'graph-{node.pk}.svg')
-    if path.suffix != '.svg':
+    if path.suffix != '.svg' and str(path) != '-':
         raise click.BadParameter(f'{path}: unknown file type; allowed: .svg', param_hint='--output')
     check_overwrite(path, force)
     try:

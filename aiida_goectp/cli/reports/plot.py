@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from aiida.cmdline.params.types import NodeParamType
 from aiida.cmdline.utils import decorators
 
-from aiida_goectp.cli import echo
-from aiida_goectp.cli.options import FORCE, OUTPUT, check_overwrite
-from aiida_goectp.cli.params import TENSOR_PART
+from aiida_goectp.cli.options import FORCE, OUTPUT, check_overwrite, write_output
+from aiida_goectp.cli.params import TENSOR_PART, NodeParam
 
 __all__ = ('plot',)
 
@@ -41,8 +39,8 @@ class _Help(click.Command):
 
 @click.command(cls=_Help)
 @click.argument('kind', type=click.Choice(tuple(_KINDS)), metavar='KIND')
-@click.argument('nodes', metavar='NODE...', nargs=-1, required=True, type=NodeParamType())
-@OUTPUT(help='File to write: .png, .svg or .pdf.  [default: KIND-PK.png]')
+@click.argument('nodes', metavar='NODE...', nargs=-1, required=True, type=NodeParam())
+@OUTPUT(help='File to write: .png, .svg or .pdf; - writes PNG to standard output.  [default: KIND-PK.png]')
 @click.option('--crystal', help='Id of the crystal, for ellipsoid and infrared.')
 @click.option('--tensor', type=TENSOR_PART, default='total', show_default=True, help='Tensor of the ellipsoid.')
 @FORCE
@@ -52,10 +50,11 @@ def plot(kind: str, nodes: tuple[Any, ...], output: Path | None, crystal: str | 
 
     Only a learning curve takes several nodes.
     """
-    from aiida_goectp.core.figures.style import save_figure
+    from aiida_goectp.core.figures.style import figure_bytes
 
     path = output or Path(f'{kind}-{nodes[0].pk}.png')
-    if path.suffix not in _SUFFIXES:
+    suffix = '.png' if str(path) == '-' else path.suffix
+    if suffix not in _SUFFIXES:
         raise click.BadParameter(f'{path}: unknown file type; allowed: {", ".join(_SUFFIXES)}', param_hint='--output')
     if len(nodes) > 1 and kind != 'learning-curve':
         raise click.UsageError(f'{kind} takes one node; {len(nodes)} are given')
@@ -64,7 +63,7 @@ def plot(kind: str, nodes: tuple[Any, ...], output: Path | None, crystal: str | 
         figure = _figure(kind, nodes, crystal, tensor)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    echo.echo_success(f'wrote {save_figure(figure, path)}')
+    write_output(path, figure_bytes(figure, suffix[1:]), force)
 
 
 def _figure(kind: str, nodes: tuple[Any, ...], crystal: str | None, tensor: str) -> Any:

@@ -6,21 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import click
-from aiida.cmdline.params.types import NodeParamType
 from aiida.cmdline.utils import decorators
 
 from aiida_goectp.cli.options import FORCE, check_overwrite, write_output
+from aiida_goectp.cli.params import NodeParam
 
 __all__ = ('report',)
 
 
 @click.command()
-@click.argument('node', type=NodeParamType())
+@click.argument('node', type=NodeParam())
 @click.option(
     '--html',
     'path',
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help='HTML file to write.  [default: report-PK.html]',
+    help='HTML file to write; - is standard output.  [default: report-PK.html]',
 )
 @FORCE
 @decorators.with_dbenv()

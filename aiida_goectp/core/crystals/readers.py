@@ -197,7 +197,7 @@ def read_structures(paths: Sequence[str | Path], recursive: bool = False) -> Cry
         more = len(crystals.failures) - 5
         raise FormatError(
             f'{", ".join(map(str, paths)) or "no path given"}: not one crystal could be read; at least one complete '
-            f'structure is required ({_KNOWN}){listed}' + (f'\n  … and {more} more failures' if more > 0 else '')
+            f'structure is required{listed or f" ({_KNOWN})"}' + (f'\n  … and {more} more failures' if more > 0 else '')
         )
     return crystals
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import numpy as np
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +21,7 @@ __all__ = ('make_table', 'show_table', 'table_title', 'text_of')
 
 _WIDTH = 120
 """characters per line if the output is not a terminal"""
+_UNLIMITED = 10_000
 
 
 def show_table(table: Table) -> None:
@@ -26,7 +30,34 @@ def show_table(table: Table) -> None:
         for row in zip(*(column.cells for column in table.columns), strict=True):
             echo('\t'.join(' '.join(str(cell).split()) for cell in row), keep='\t')
         return
-    Console(width=None if sys.stdout.isatty() else _WIDTH).print(table)
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
+    if console.measure(table, options=console.options.update(width=_UNLIMITED)).maximum > console.width:
+        _keep_words_whole(table, console.width)
+    console.print(table)
+
+
+def _keep_words_whole(table: Table, width: int) -> None:
+    """Break only text and lists to narrow a table, no id and no number with its uncertainty, if that is enough.
+
+    :param table: wider than the terminal; changed
+    :param width: of the terminal, in characters
+    """
+    needed = 1 + 3 * len(table.columns)  # frame and padding
+    whole = []
+    for column in table.columns:
+        texts = [str(cell) for cell in column.cells]
+        separators = ',' if column.justify == 'right' else ', '
+        breaks = any(char in text for text in texts for char in separators)
+        pieces = chain.from_iterable(text.split() if breaks else text.splitlines() for text in texts)
+        least = max(map(cell_len, [*str(column.header).split(), *pieces]), default=1)
+        needed += least
+        if not breaks:
+            whole.append((column, least))
+    if needed > width:
+        return
+    for column, least in whole:
+        column.no_wrap = True
+        column.header = Text(textwrap.fill(str(column.header), least))
 
 
 def make_table(

@@ -40,6 +40,10 @@ def read_yaml(text: str, label: str) -> tuple[yaml.Node | None, Any]:
             return tree, None if tree is None else loader.construct_document(tree)
         finally:
             loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        words = ', '.join(item for item in (error.context, error.problem) if item)
+        raise FormatError(f'{label}{f":{mark.line + 1}" if mark else ""}: invalid YAML: {words}') from error
     except yaml.YAMLError as error:
         raise FormatError(f'{label}: invalid YAML: {" ".join(str(error).split())}') from error
     except FormatError:

@@ -32,3 +32,18 @@ def test_brackets_in_an_id_are_printed(capsys):
 def test_title_contains_the_number_of_rows():
     assert table_title('Rows', 3, 3) == 'Rows, 3'
     assert table_title('Rows', 3, 5) == 'Rows, 3 of 5'
+
+
+def test_numbers_and_ids_are_not_broken(capsys):
+    columns = ['id', 'remarks', *(f'mean of quantity {place}' for place in range(5))]
+    row = ['some-long-identifier', 'text of many words ' * 4, *['12.34 ± 0.56'] * 5]
+    show_table(make_table('T', columns, [row, row], 2))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 120
+    assert sum(line.count('12.34 ± 0.56') for line in lines) == 10
+    assert sum(row[0] in line for line in lines) == 2
+
+
+def test_a_table_that_is_too_wide_breaks_them(capsys):
+    show_table(make_table('T', [f'x{place}' for place in range(20)], [['12.34 ± 0.56'] * 20], 1))
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 120

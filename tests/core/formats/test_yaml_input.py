@@ -27,6 +27,8 @@ def test_content_and_lines():
         ('\n'.join(' ' * k + 'a:' for k in range(100)), 'some.yaml:33: nested deeper'),
         ('a' * 300_000, '300000 characters'),
         ('a: [', 'invalid YAML'),
+        ('a: [b\nc: 2', 'some.yaml:2: invalid YAML'),
+        ('a: \x01', 'some.yaml: invalid YAML'),
         ('a: {b: 1}\nc: 2\na: {d: 3}', "some.yaml:3: the key 'a' is already in line 1"),
         ('- {b: 1, c: {e: 1, e: 1}}', "some.yaml:1: the key 'e'"),
         ('a: 2024-99-99', 'invalid value'),
