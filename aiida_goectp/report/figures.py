@@ -193,7 +193,8 @@ def elements(source: Any, trained: set[int] | None = None) -> Figure:
     if isinstance(source, CrystalSet):
         return elements_figure(element_counts(source), trained)
     if isinstance(source, ModelData):
-        return elements_figure(dict.fromkeys(source.card.elements, 1), title=f'training set of {source.card.name}')
+        occurring = dict.fromkeys(source.card.elements, 1)
+        return elements_figure(occurring, title=f'training set of {source.card.name}', numbered=False)
     if isinstance(source, orm.ProcessNode):
         inputs = source.inputs
         found = next((inputs[name] for name in ('crystals', 'pool', 'dataset') if name in inputs), None)

@@ -18,6 +18,8 @@ __all__ = ('anisotropy_figure', 'distribution_figure')
 _BINS = 30
 _WIDE = 150
 """ratio of the limits of an axis above which only powers of ten have labels"""
+_SMALLEST = 1e-3
+"""values below it are zero but for rounding, such as the ionic part of a non-polar crystal"""
 
 
 @styled
@@ -26,13 +28,13 @@ def distribution_figure(
 ) -> Figure:
     """Return a histogram of the averages of each part, on a logarithmic scale, with its median.
 
-    :param averages: part → (n,) polycrystalline averages; values that are not positive or unknown are omitted
+    :param averages: part → (n,) polycrystalline averages; values below 0.001 or unknown are omitted
     :param marked: part → averages of emphasised crystals, such as the selected ones, drawn as ticks below
     """
     figure, axes = new_figure(1, len(averages))
     for axis, part in zip(axes[0], (name for name in PARTS if name in averages), strict=True):
         values = np.asarray(averages[part], dtype=float)
-        values = values[np.isfinite(values) & (values > 0)]
+        values = values[np.isfinite(values) & (values > _SMALLEST)]
         axis.set(xscale='log', xlabel='polycrystalline average', title=NAMES[part])
         if not len(values):
             axis.text(0.5, 0.5, 'no values', transform=axis.transAxes, ha='center')
@@ -69,12 +71,12 @@ def _plain_ticks(axis: Any) -> None:
 def anisotropy_figure(eigenvalues: Mapping[str, np.ndarray], title: str = '') -> Figure:
     """Return the largest against the smallest principal value of each tensor; isotropic crystals are on the diagonal.
 
-    :param eigenvalues: part → (n, 3) principal values, ascending; NaN where unknown
+    :param eigenvalues: part → (n, 3) principal values, ascending; rows with a value below 0.001 or NaN are omitted
     """
     figure, axes = new_figure(1, len(eigenvalues))
     for axis, part in zip(axes[0], (name for name in PARTS if name in eigenvalues), strict=True):
         values = np.asarray(eigenvalues[part], dtype=float)
-        values = values[np.isfinite(values).all(axis=1) & (values > 0).all(axis=1)]
+        values = values[np.isfinite(values).all(axis=1) & (values > _SMALLEST).all(axis=1)]
         axis.set(xscale='log', yscale='log', xlabel='smallest principal value', title=NAMES[part])
         if not len(values):
             axis.text(0.5, 0.5, 'no values', transform=axis.transAxes, ha='center')
@@ -84,6 +86,7 @@ def anisotropy_figure(eigenvalues: Mapping[str, np.ndarray], title: str = '') ->
             axis.plot([low, high], [ratio * low, ratio * high], color='black', lw=0.8, ls=dash, label=f'ratio {ratio}')
         axis.scatter(values[:, 0], values[:, 2], s=14, color=COLOURS[part], marker=MARKERS[part], alpha=0.7, lw=0)
         axis.set(xlim=(low, high), ylim=(low, high), aspect='equal')
+        axis.text(0.03, 0.97, f'{len(values):,} crystals', transform=axis.transAxes, va='top', fontsize=8.5)
         for scale in (axis.xaxis, axis.yaxis):
             _plain_ticks(scale)
     axes[0, 0].set_ylabel('largest principal value')

@@ -43,11 +43,14 @@ def table_place(number: int) -> tuple[int, int]:
 
 
 @styled
-def elements_figure(counts: dict[int, int], trained: set[int] | None = None, title: str = '') -> Figure:
+def elements_figure(
+    counts: dict[int, int], trained: set[int] | None = None, title: str = '', numbered: bool = True
+) -> Figure:
     """Return the periodic table, shaded by the logarithm of the number of crystals that contain each element.
 
     :param counts: atomic number → number of crystals, see :func:`element_counts`
     :param trained: atomic numbers in the training set of a model; others that occur have a black border and an asterisk
+    :param numbered: whether to write the numbers
     """
     import matplotlib as mpl
     from matplotlib.patches import Patch, Rectangle
@@ -56,11 +59,14 @@ def elements_figure(counts: dict[int, int], trained: set[int] | None = None, tit
     axis = axes[0, 0]
     colours = mpl.colormaps['Blues']
     top = np.log1p(max(counts.values(), default=1))
+    strange = {number for number, count in counts.items() if count > 0} - (
+        counts.keys() if trained is None else trained
+    )
     for number in range(1, _LAST + 1):
         row, column = table_place(number)
         count = counts.get(number, 0)
         share = np.log1p(count) / top if top else 0.0
-        unseen = trained is not None and count > 0 and number not in trained
+        unseen = number in strange
         colour = colours(0.12 + 0.75 * share) if count else 'white'
         border: Any = {'edgecolor': 'black', 'linewidth': 1.6} if unseen else {'edgecolor': '#bbbbbb', 'linewidth': 0.5}
         axis.add_patch(Rectangle((column, -row), 0.94, -0.94, facecolor=colour, **border))
@@ -74,11 +80,11 @@ def elements_figure(counts: dict[int, int], trained: set[int] | None = None, tit
             fontsize=8.5,
             color=ink,
         )
-        if count:
+        if count and numbered:
             axis.text(column + 0.47, -row - 0.76, f'{count:,}', ha='center', va='center', fontsize=5.5, color=ink)
     axis.set(xlim=(-0.2, 18.2), ylim=(-10.1, 0.2), aspect='equal', title=title)
     axis.axis('off')
-    if trained is not None:
+    if strange:
         patch = Patch(facecolor='white', edgecolor='black', label='* not in the training set')
         axis.legend(handles=[patch], loc='upper center', bbox_to_anchor=(0.42, 0.96), frameon=False)
     return figure

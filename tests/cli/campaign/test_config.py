@@ -138,14 +138,22 @@ def test_all_invalid_keys_are_named(write):
         assert key in output
 
 
+def test_errors_are_in_the_order_of_their_lines(write):
+    output = flat(invoke('campaign', 'start', write('sed: 1\npicking: {batch_size: 0}\nstop: {}\n'), status=2))
+    assert output.index('mine.yaml:1: ') < output.index('mine.yaml:2: ') < output.index('mine.yaml:3: ')
+
+
 def test_a_repeated_key_is_named(write):
     text = 'pool: 1\nseed: 2\npool: 2\n'
     assert "mine.yaml:3: the key 'pool'" in flat(invoke('campaign', 'start', write(text), status=2))
 
 
-@pytest.mark.parametrize('text', ['', '- 1', 'a: [', 'pool'])
-def test_other_files_are_no_configuration(write, text):
-    assert 'mine.yaml: ' in flat(invoke('campaign', 'start', write(text), status=2))
+@pytest.mark.parametrize(
+    ('text', 'place'),
+    [('', 'mine.yaml: '), ('- 1', 'mine.yaml: '), ('pool: 1\na: [', 'mine.yaml:2: '), ('pool', 'mine.yaml: ')],
+)
+def test_other_files_are_no_configuration(write, text, place):
+    assert place in flat(invoke('campaign', 'start', write(text), status=2))
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,14 @@ def test_principal_values():
     assert figure.axes[0].collections[0].get_offsets().tolist() == [[1.0, 4.0], [3.0, 3.0]]
 
 
+def test_values_that_are_zero_but_for_rounding_are_omitted():
+    figure = anisotropy_figure({'ionic': np.array([[1e-39, 0.02, 0.03], [3.0, 3.0, 6.0]])})
+    assert figure.axes[0].collections[0].get_offsets().tolist() == [[3.0, 6.0]]
+    assert figure.axes[0].get_xlim()[0] > 1
+    figure = distribution_figure({'ionic': np.array([1e-39, 3.0, 6.0])})
+    assert figure.axes[0].get_xlim()[0] > 1
+
+
 def test_places_in_the_periodic_table():
     places = {1: (0, 0), 2: (0, 17), 4: (1, 1), 5: (1, 12), 21: (3, 2), 36: (3, 17), 56: (5, 1), 57: (8, 2)}
     places |= {71: (8, 16), 72: (5, 3), 86: (5, 17), 88: (6, 1), 89: (9, 2), 103: (9, 16)}
@@ -38,6 +46,10 @@ def test_elements_are_counted_once_a_crystal():
     assert 'O' in texts
     assert 'Ti*' in texts  # not in the training set
     assert 'Fe' in texts
+    assert str(counts[22]) in texts
+    assert all(not text.get_text().isdigit() for text in elements_figure(counts, numbered=False).axes[0].texts)
+    assert elements_figure(counts, {8}).axes[0].get_legend() is not None
+    assert elements_figure(counts, set(counts)).axes[0].get_legend() is None
 
 
 def test_ellipsoid_has_the_principal_values():
