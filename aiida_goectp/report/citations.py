@@ -16,13 +16,13 @@ REFERENCES = (
         'Networks (2026), https://arxiv.org/abs/2601.04755',
     ),
     (
-        'the backbone, iComFormer',
+        'the backbone of the presets goectp and published, iComFormer',
         'K. Yan, C. Fu, X. Qian, X. Qian, S. Ji, Complete and Efficient Graph Transformers for Crystal Material '
         'Property Prediction, International Conference on Learning Representations (2024), '
         'https://arxiv.org/abs/2403.11857',
     ),
     (
-        'the engine',
+        'the workflow engine',
         'S. P. Huber et al., AiiDA 1.0, a scalable computational infrastructure for automated reproducible workflows '
         'and data provenance, Scientific Data 7, 300 (2020), https://doi.org/10.1038/s41597-020-00638-4',
     ),
