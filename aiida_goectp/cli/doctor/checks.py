@@ -141,7 +141,7 @@ def _potentials() -> Check:
     labels = [*families.all(flat=True), *potcars.all(flat=True)]
     if labels:
         return Check('potentials', OK, ', '.join(labels), '')
-    remedy = 'aiida-goectp setup dfpt, or for VASP: verdi data vasp.potcar uploadfamily'
+    remedy = 'aiida-goectp setup dfpt, or for VASP: aiida-vasp potcar uploadfamily'
     return Check('potentials', WARNING, 'no family of pseudopotentials or POTCARs: DFPT does not work', remedy)
 
 
