@@ -2,6 +2,9 @@
 
 python benchmarks/predict.py FILE.jsonl.gz [--limit 200] [--devices cpu cuda] [--batch-atoms 64 256 1024 4096]
     [--model MODEL] [--json RESULT.json]
+python benchmarks/predict.py FILE.jsonl.gz --kept goectp goectp-small
+
+With ``--kept`` only predictions with and without kept preparation are compared.
 """
 
 from __future__ import annotations
@@ -9,9 +12,10 @@ from __future__ import annotations
 import ctypes
 import resource
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -20,12 +24,14 @@ from common import arguments, clock, finish, load, one_thread, table
 from published_graph import published_graph
 
 from aiida_goectp.core.crystals import CrystalSet
+from aiida_goectp.core.executable.kept_preparation import KeptPreparation
 from aiida_goectp.core.formats.model_card import ModelCard
 from aiida_goectp.core.learning.predict import Predictor
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.checkpoint import LoadedModel, load_model
 from aiida_goectp.core.network.model import ARCHITECTURES, GoeCTP
 from aiida_goectp.core.network.preparation import prepare
+from aiida_goectp.core.network.prepared import PreparedFile
 from aiida_goectp.data.pymatgen_convert import to_pymatgen
 
 REPEATS = 3
@@ -177,6 +183,45 @@ def end_to_end(crystals: CrystalSet, chosen: LoadedModel | None) -> list[dict[st
     ]
 
 
+def kept_preparation(crystals: CrystalSet, names: list[str]) -> list[dict[str, Any]]:
+    """Compare the CPU time of predictions that prepare the crystals, and of such that read their preparation.
+
+    :param names: of models
+    """
+    rows, n = [], len(crystals)
+    with TemporaryDirectory() as folder:
+        path, few = Path(folder, 'prepared.npz'), crystals.take(range(min(8, n)))
+        prepare(few)  # compiles
+        with clock() as measured:
+            kept = KeptPreparation(path, crystals, resume=False, quiet=True)
+            kept.catch_up(n)
+            kept.finish()
+        print(f'preparation: {1e3 * measured.cpu / n:.3g} ms and {path.stat().st_size / n:.0f} bytes a crystal')
+        for name in names:
+            predictor = Predictor(load_model(name), 'cpu')
+            list(predictor.run(few))
+            seconds: dict[bool, list[float]] = {False: [], True: []}
+            for _ in range(REPEATS):
+                for reads in seconds:
+                    with clock() as measured, ExitStack() as stack:
+                        preset = predictor.model.card.preset
+                        file = stack.enter_context(PreparedFile(path, crystals, preset)) if reads else None
+                        list(predictor.run(crystals, prepared=file))
+                    seconds[reads].append(measured.cpu)
+            without, reading = (min(times) / n for times in seconds.values())
+            rows.append(
+                {
+                    'model': name,
+                    'ms per crystal': 1e3 * without,
+                    'kept, ms per crystal': 1e3 * reading,
+                    'crystals/s': 1 / without,
+                    'kept, crystals/s': 1 / reading,
+                    'speed-up': without / reading,
+                }
+            )
+    return rows
+
+
 def main() -> None:
     """Measure and print."""
     one_thread()
@@ -185,9 +230,15 @@ def main() -> None:
     parser.add_argument('--devices', nargs='+', default=found, help=f'({" ".join(found)})')
     parser.add_argument('--batch-atoms', nargs='+', type=int, default=[64, 256, 1024, 4096])
     parser.add_argument('--model', help='file or name; default: preset goectp with random weights')
+    parser.add_argument('--kept', nargs='+', default=[], help='models; compare only with kept preparation')
     options = parser.parse_args()
     torch.set_num_threads(1)
     crystals = load(options)
+    if options.kept:
+        rows = kept_preparation(crystals, options.kept)
+        table(f'{len(crystals)} crystals, {crystals.atom_counts.mean():.1f} atoms on average; CPU time', rows)
+        finish(options, {'crystals': len(crystals), 'kept': rows})
+        return
     loaded: Callable[[], LoadedModel] = (
         (lambda: load_model(options.model))
         if options.model

@@ -20,12 +20,13 @@ from aiida_goectp.core.dielectric.outcar import read_outcar
 from aiida_goectp.core.dielectric.phonons import parse_dynamical_matrix, parse_tensors
 from aiida_goectp.core.dielectric.predictions import Predictions
 from aiida_goectp.core.dielectric.response import DielectricResponse
-from aiida_goectp.core.executable.partial import PartialFile
+from aiida_goectp.core.executable.partial import PREDICTION, PartialFile
 from aiida_goectp.core.formats.json_input import parse_json
 from aiida_goectp.core.formats.model_card import encode_model, member_hashes, model_hash, read_card
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.formats.training_log import TrainingLog
 from aiida_goectp.core.learning.settings import TrainSettings
+from aiida_goectp.core.network.prepared import PreparedCrystals
 
 CUBIC = '{"id": "a", "lattice": [[4, 0, 0], [0, 4, 0], [0, 0, 4]], "species": ["Po"], "frac_coords": [[0, 0, 0]]'
 HEADER = {'format': 'aiida-goectp/partial', 'version': 2, 'rows': 100}
@@ -106,7 +107,7 @@ def partial_file(data: bytes) -> None:
     """Open a partial file; whatever it contains, the run continues from its complete records."""
     path = temporary_file()
     path.write_bytes(data)
-    partial = PartialFile(path, HEADER)
+    partial = PartialFile(path, PREDICTION, HEADER)
     partial.close()
     rows = [row for batch in partial.batches for row in batch.rows.tolist()]
     assert rows == list(range(len(rows)))
@@ -146,6 +147,7 @@ READERS: dict[str, Callable[[bytes], object]] = {
     'npz_member': npz_member,
     'dataset_npz': dataset('a.npz'),
     'dataset_jsonl': dataset('a.jsonl'),
+    'prepared_npz': lambda data: PreparedCrystals.load(io.BytesIO(data)),
     'predictions_npz': lambda data: Predictions.load(io.BytesIO(data)),
     'response_npz': lambda data: DielectricResponse.load(io.BytesIO(data)),
     'properties': properties,

@@ -71,6 +71,7 @@ class PredictCalculation(ExecutableCalculation):
     OUTPUT = 'predictions.npz'
     STATUS = 'predictions.npz.status.json'
     PARTIAL = 'predictions.npz.partial'
+    PREPARED = 'prepared.npz'
     _PARSER = 'goectp.predict'
     _UNIT = 'rows'
     _CODES = (
@@ -111,6 +112,21 @@ class PredictCalculation(ExecutableCalculation):
             serializer=orm.to_aiida_type,
             help='Whether to predict phonons at Γ as well, some kilobytes per crystal; no if not given.',
         )
+        spec.input(
+            'keep_prepared',
+            valid_type=orm.Bool,
+            required=False,
+            serializer=orm.to_aiida_type,
+            help='Whether to keep the preparation of the crystals in the working folder, half a kilobyte a crystal, '
+            'for later jobs with the same crystals; no if not given.',
+        )
+        spec.input(
+            'prepared',
+            valid_type=orm.RemoteData,
+            required=False,
+            help='Working folder of a job that kept the preparation of the same crystals, which is read there. If it '
+            'is not there, or does not fit, the crystals are prepared again, with the same results.',
+        )
         spec.input_namespace('shard', required=False, help='Rows to compute; all of them if not given.')
         for name, meaning in (('start', 'First row, from 0.'), ('stop', 'The row after the last one.')):
             spec.input(f'shard.{name}', valid_type=orm.Int, required=False, serializer=orm.to_aiida_type, help=meaning)
@@ -148,10 +164,21 @@ class PredictCalculation(ExecutableCalculation):
             arguments += ['--batch-atoms', str(self.inputs.batch_atoms.value)]
         if 'phonons' in self.inputs and self.inputs.phonons.value:
             arguments.append('--phonons')
+        if self._keeps():
+            arguments += ['--keep-prepared', self.PREPARED]  # reads the file if it is there and fits
         calcinfo.codes_info = [self._code_info(*arguments)]
         calcinfo.retrieve_list = [self.OUTPUT, self.STATUS, self.STDOUT, self.STDERR]
-        calcinfo.remote_copy_list = self._from_parent(self.PARTIAL)
+        partials = [self.PARTIAL, f'{self.PREPARED}.partial'] if self._keeps() else [self.PARTIAL]
+        calcinfo.remote_copy_list = self._from_parent(*partials)
+        folder_before = self.inputs.get('prepared', None)
+        if folder_before is not None and folder_before.computer.uuid == self.inputs.code.computer.uuid:
+            path = f'{folder_before.get_remote_path()}/{self.PREPARED}'
+            calcinfo.remote_symlink_list = [(folder_before.computer.uuid, path, self.PREPARED)]
         return calcinfo
+
+    def _keeps(self) -> bool:
+        """Return whether a preparation is read, or kept."""
+        return 'prepared' in self.inputs or ('keep_prepared' in self.inputs and self.inputs.keep_prepared.value)
 
 
 def without_properties(crystals: CrystalSet) -> CrystalSet:

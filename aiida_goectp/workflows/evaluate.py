@@ -16,7 +16,7 @@ from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData, to_model
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.workflows.failures import failure_reason
-from aiida_goectp.workflows.predict import PredictWorkChain
+from aiida_goectp.workflows.predict import PROVIDED, PredictWorkChain
 from aiida_goectp.workflows.submit_once import SubmitOnceMixin
 
 __all__ = ('EvaluateWorkChain',)
@@ -68,7 +68,7 @@ class EvaluateWorkChain(SubmitOnceMixin):
         spec.expose_inputs(
             PredictWorkChain,
             namespace='predict',
-            exclude=('goectp.crystals', 'goectp.model', 'goectp.shard', 'goectp.parent_folder'),
+            exclude=PROVIDED,
         )
         spec.inputs.validator = validate_evaluation
         steps: Any = cls  # the type hints of aiida-core do not admit steps of a subclass

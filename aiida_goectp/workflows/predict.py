@@ -8,7 +8,7 @@ from typing import Any
 
 from aiida import orm
 from aiida.common import AttributeDict
-from aiida.engine import ProcessBuilder, ProcessHandlerReport, process_handler
+from aiida.engine import ExitCode, ProcessBuilder, ProcessHandlerReport, process_handler
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.calculations.predict import PredictCalculation
@@ -16,8 +16,12 @@ from aiida_goectp.calculations.structures import to_crystals
 from aiida_goectp.data.model import ModelData, to_model
 from aiida_goectp.workflows.restart import GoectpBaseRestartWorkChain
 
-__all__ = ('PredictWorkChain',)
+__all__ = ('PROVIDED', 'PredictWorkChain')
 
+PROVIDED = tuple(
+    f'goectp.{name}' for name in ('crystals', 'model', 'shard', 'parent_folder', 'prepared', 'keep_prepared')
+)
+"""inputs that work chains provide which expose those of a prediction"""
 _CODES = PredictCalculation.spec().exit_codes
 
 
@@ -51,6 +55,12 @@ class PredictWorkChain(GoectpBaseRestartWorkChain):
             serializer=orm.to_aiida_type,
             help='Whether to continue on the CPU if the GPU is not available or its memory does not suffice.',
         )
+        spec.output(
+            'prepared',
+            valid_type=orm.RemoteData,
+            required=False,
+            help='Working folder with the preparation of the crystals, if it was kept.',
+        )
         spec.exit_code(
             410,
             'ERROR_TOO_MANY_FAILED_ROWS',
@@ -81,6 +91,14 @@ class PredictWorkChain(GoectpBaseRestartWorkChain):
         """
         nodes = {'crystals': to_crystals(crystals), 'model': to_model(model)}
         return cls._fill_builder(cls.inputs_from_protocol(code, protocol, overrides, options, gpus, **nodes))
+
+    def results(self) -> ExitCode | None:
+        """Attach the outputs of the last job, and its working folder if that keeps the preparation."""
+        code = super().results()
+        kept, cleaned = (self.ctx.inputs.get('keep_prepared', None), self.inputs.get('clean_workdir', None))
+        if code is None and kept is not None and kept.value and not (cleaned is not None and cleaned.value):
+            self.out('prepared', self.ctx.children[-1].outputs.remote_folder)
+        return code
 
     @process_handler(priority=600, exit_codes=[_CODES.ERROR_BAD_INPUT, _CODES.ERROR_BAD_MODEL])
     def handle_refused_input(self, node: orm.CalcJobNode) -> ProcessHandlerReport:

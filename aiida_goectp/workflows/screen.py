@@ -24,7 +24,7 @@ from aiida_goectp.data.model import ModelData, to_model
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.data.ranking import RankingData
 from aiida_goectp.workflows.failures import failure_reason
-from aiida_goectp.workflows.predict import PredictWorkChain
+from aiida_goectp.workflows.predict import PROVIDED, PredictWorkChain
 from aiida_goectp.workflows.protocols.mixin import ProtocolMixin
 from aiida_goectp.workflows.protocols.overrides import Check, as_argument, choice, prefixed, settings_of
 from aiida_goectp.workflows.submit_once import SubmitOnceMixin
@@ -189,7 +189,7 @@ class ScreenWorkChain(ProtocolMixin, SubmitOnceMixin):
         spec.expose_inputs(
             PredictWorkChain,
             namespace='predict',
-            exclude=('goectp.crystals', 'goectp.model', 'goectp.shard', 'goectp.parent_folder'),
+            exclude=PROVIDED,
         )
         spec.inputs.validator = validate_screen
 

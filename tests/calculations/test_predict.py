@@ -1,6 +1,7 @@
 """``goectp.predict`` with the real executable; failures are tested with ``PredictWorkChain``."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from aiida.manage.caching import enable_caching
 from aiida_goectp.calculations.predict import PredictCalculation, without_properties
 from aiida_goectp.core.crystals import Crystal, CrystalSet
 from aiida_goectp.data.crystals import CrystalsData
+from tests import tiny
 
 
 @pytest.fixture
@@ -68,6 +70,27 @@ def test_job_and_calcfunction_give_equal_numbers(run, crystals, model):
     # neither crystals nor model are stored a second time with the job
     assert not {'crystals.npz', 'model.safetensors'} & set(node.base.repository.list_object_names())
     assert 'predictions.npz' in results['retrieved'].base.repository.list_object_names()
+
+
+def test_kept_preparation_is_read_by_another_job(run, crystals, tmp_path):
+    from aiida_goectp.data.model import ModelData
+
+    first, node = run(crystals, keep_prepared=True)
+    assert node.is_finished_ok, node.exit_message
+    kept = Path(first['remote_folder'].get_remote_path(), 'prepared.npz')
+    assert 'prepared.npz' not in first['retrieved'].base.repository.list_object_names()
+    other = ModelData.get_or_create(tiny.write_model(tmp_path / 'other.safetensors', seed=1))
+    plain, results = run(crystals, model=other)[0], []
+    for prepared in (first['remote_folder'], first['remote_folder']):
+        before = kept.stat().st_ino if kept.exists() else None
+        results.append(run(crystals, model=other, prepared=prepared))
+        own = Path(results[-1][0]['remote_folder'].get_remote_path(), 'prepared.npz')
+        assert own.is_file()
+        assert own.is_symlink() == (before is not None)
+        kept.unlink(missing_ok=True)  # the second job prepares the crystals itself
+    for outputs, job in results:
+        assert job.is_finished_ok, job.exit_message
+        assert outputs['predictions'].predictions.content_hash == plain['predictions'].predictions.content_hash
 
 
 def test_shard_with_a_failed_row(run, crystal_set):

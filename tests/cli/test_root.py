@@ -26,7 +26,7 @@ WITHOUT_DATA = {
         'campaign template',
     },
     data_goectp: {f'{kind} export' for kind in data_goectp.commands},
-    goectp: {'train', 'join'},
+    goectp: {'prepare', 'train', 'join'},
 }
 """commands that write files or change something, and print messages only"""
 HEAVY = ('torch', 'pymatgen', 'ase', 'numba', 'numpy', 'rich', 'aiida.orm', 'sqlalchemy')

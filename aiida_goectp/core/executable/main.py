@@ -13,6 +13,7 @@ __all__ = ('main',)
 _ROOM = 'aiida_goectp.core.executable'
 _COMMANDS = {
     'predict': LazyCommand(f'{_ROOM}.predict:predict', 'Predict the dielectric tensors of all crystals of INPUT.'),
+    'prepare': LazyCommand(f'{_ROOM}.prepare:prepare', 'Prepare the crystals of INPUT for later predictions.'),
     'train': LazyCommand(f'{_ROOM}.train:train', 'Train a model, or a committee, on labelled crystals.'),
     'join': LazyCommand(
         f'{_ROOM}.join:join',

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
 from aiida_goectp.core.executable.status import ExecutableError, report_error
 
+if TYPE_CHECKING:
+    from aiida_goectp.core.crystals.crystalset import CrystalSet
+
 __all__ = (
     'FILE',
     'POSITIVE',
     'STANDARD_OUTPUT',
     'complete_model',
+    'count_or_auto',
     'device_option',
     'functional_option',
+    'in_existing_folder',
     'model_options',
     'output_option',
     'quiet_option',
+    'read_crystals',
     'resume_option',
     'threads_option',
     'time_limit_option',
@@ -43,7 +49,8 @@ def complete_model(context: click.Context, parameter: click.Parameter, incomplet
     return list(map(CompletionItem, names)) or [CompletionItem(incomplete, type='file')]
 
 
-def _in_existing_folder(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+def in_existing_folder(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    """Return the file of an option, whose folder must exist."""
     if value == STANDARD_OUTPUT and parameter.required:
         report_error(ExecutableError('bad_input', 'a model is not written to standard output; give a file'))
     if value is not None and not value.parent.is_dir():
@@ -60,10 +67,29 @@ def _known_functional(context: click.Context, parameter: click.Parameter, value:
         report_error(ExecutableError('bad_input', str(error)))
 
 
+def count_or_auto(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
+    """Return the number of an option, None for ``auto``."""
+    least = 1 if parameter.name == 'batch_atoms' else 0
+    if value == 'auto':
+        return None
+    if not value.isdigit() or int(value) < least:
+        raise click.BadParameter(f'{value!r}; allowed: auto, or a number from {least}')
+    return int(value)
+
+
+def read_crystals(source: Path) -> CrystalSet:
+    """Return the crystals of an input, a crystals.npz or structures; see :func:`.read_structures`."""
+    from aiida_goectp.core.crystals.crystalset import CrystalSet
+    from aiida_goectp.core.crystals.readers import read_structures
+
+    # all rows of a crystals.npz are kept, invalid ones too: the caller expects results in its order
+    return CrystalSet.load(source) if source.suffix == '.npz' else read_structures([source])
+
+
 def output_option(required: bool, help: str) -> Callable[[_Command], _Command]:
     """Return the option ``--output``, a file in an existing folder."""
     kind = click.Path(dir_okay=False, path_type=Path)
-    return click.option('-o', '--output', required=required, type=kind, callback=_in_existing_folder, help=help)
+    return click.option('-o', '--output', required=required, type=kind, callback=in_existing_folder, help=help)
 
 
 def resume_option(file: str) -> Callable[[_Command], _Command]:

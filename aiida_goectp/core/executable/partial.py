@@ -1,8 +1,9 @@
-"""The partial file of a prediction: results are appended batch by batch, so that a killed run can be resumed.
+"""Partial files: results are appended batch by batch, so that a killed run can be resumed.
 
-A header line (JSON: format, model, crystals, settings), then one record a batch: a line with the number of rows, the
-lengths of errors and phonons, and a checksum; then the columns one after the other, uncompressed, the errors as JSON
-and the phonons as npz. An incomplete last record is cut off when the file is opened again.
+A header line (JSON: format, model, crystals, settings), then one record a batch. That of a prediction has a line with
+the number of rows, the lengths of errors and phonons, and a checksum; then the columns one after the other,
+uncompressed, the errors as JSON and the phonons as npz. That of a preparation has a line with the number of rows, a
+length and a checksum; then the rows as npz. An incomplete last record is cut off when the file is opened again.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import os
 import threading
 import time
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -28,7 +30,7 @@ from aiida_goectp.core.formats.npz import hash_arrays
 from aiida_goectp.core.formats.storage import replacing, writing
 from aiida_goectp.core.learning.results import PredictedBatch
 
-__all__ = ('PartialFile', 'identity')
+__all__ = ('PREDICTION', 'PREPARATION', 'PartialFile', 'Piece', 'Records', 'identity')
 
 _FORMAT, _VERSION = 'aiida-goectp/partial', 4
 _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -59,18 +61,42 @@ def identity(crystals: CrystalSet, model_hash: str, precision: str, phonons: boo
     }
 
 
-class PartialFile:
+class Piece(NamedTuple):
+    """Prepared rows."""
+
+    rows: np.ndarray
+    """(k,) indices in the crystal set"""
+    content: bytes
+    """npz of :class:`.PreparedCrystals`"""
+
+
+_Batch = TypeVar('_Batch', PredictedBatch, Piece)
+
+
+class Records(NamedTuple, Generic[_Batch]):
+    """How batches are written to a partial file."""
+
+    write: Callable[[_Batch], bytes]
+    """returns the record of a batch"""
+    read: Callable[[IO[bytes], int], _Batch | None]
+    """returns the batch of the next record, whose first row is given; None at the end, or if it is incomplete"""
+
+
+class PartialFile(Generic[_Batch]):
     """Batches of results on disk; those of an earlier run are in ``batches`` after opening.
 
     A thread waits for the disk, so that it does not hold up the prediction.
 
     :param path: path of the file
-    :param header: as :func:`identity` returns it; a file with another one is moved aside
+    :param records: :data:`PREDICTION` or :data:`PREPARATION`
+    :param header: with ``format``, ``version`` and ``rows``; a file with another one is moved aside
     :param resume: keep the results of an existing file
     """
 
-    def __init__(self, path: Path, header: dict[str, Any], resume: bool = True) -> None:
-        self.path, self.batches = path, list[PredictedBatch]()
+    def __init__(self, path: Path, records: Records[_Batch], header: dict[str, Any], resume: bool = True) -> None:
+        self.path = path
+        self.records: Records[_Batch] = records
+        self.batches: list[_Batch] = []
         self.moved_aside: Path | None = None
         self.why_moved = 'belongs to another run'
         if path.exists():
@@ -89,12 +115,12 @@ class PartialFile:
         self._error: OSError | None = None
         self._thread: threading.Thread | None = None
 
-    def append(self, batch: PredictedBatch) -> None:
+    def append(self, batch: _Batch) -> None:
         """Append a batch.
 
         :raises StorageError: it cannot be written; the file is cut off where it ended before
         """
-        record = memoryview(_record(batch))
+        record = memoryview(self.records.write(batch))
         end = self._stream.seek(0, os.SEEK_END)
         try:
             self._raise_error()
@@ -145,12 +171,13 @@ class PartialFile:
             except ValueError:
                 return None
             if found != header:
-                version = found.get('version') if isinstance(found, dict) and found.get('format') == _FORMAT else None
-                if version != _VERSION and isinstance(version, int):
-                    self.why_moved = f'has version {version} of the format, this package reads version {_VERSION}'
+                own, same = header['version'], isinstance(found, dict) and found.get('format') == header['format']
+                version = found.get('version') if same else None
+                if version != own and isinstance(version, int):
+                    self.why_moved = f'has version {version} of the format, this package reads version {own}'
                 return None
             end, rows = stream.tell(), 0
-            while (batch := _read_batch(stream, rows)) is not None:
+            while (batch := self.records.read(stream, rows)) is not None:
                 rows += len(batch.rows)
                 if not len(batch.rows) or rows > header['rows']:
                     break
@@ -187,7 +214,8 @@ def _read_batch(stream: IO[bytes], first: int) -> PredictedBatch | None:
         content = stream.read(length)
         if len(content) != length or zlib.crc32(content) != checksum:
             return None
-        columns, place = {}, 0
+        columns: dict[str, Any] = {}
+        place = 0
         for name, (kind, shape) in _COLUMNS.items():
             count = rows * int(np.prod(shape, dtype=int))
             columns[name] = np.frombuffer(content, kind, count, place).reshape(rows, *shape)
@@ -200,3 +228,26 @@ def _read_batch(stream: IO[bytes], first: int) -> PredictedBatch | None:
         return PredictedBatch(np.arange(first, first + rows), errors=texts, phonons=table, **columns)
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, FormatError):
         return None
+
+
+def _piece_record(piece: Piece) -> bytes:
+    """Return the record of prepared rows."""
+    return f'{len(piece.rows)} {len(piece.content)} {zlib.crc32(piece.content)}\n'.encode() + piece.content
+
+
+def _read_piece(stream: IO[bytes], first: int) -> Piece | None:
+    """Return the next prepared rows, as :func:`_read_batch` does."""
+    try:
+        rows, length, checksum = map(int, stream.readline(100).split())
+    except ValueError:
+        return None
+    if min(rows, length) < 0 or length > os.fstat(stream.fileno()).st_size:
+        return None
+    content = stream.read(length)
+    if len(content) != length or zlib.crc32(content) != checksum:
+        return None
+    return Piece(np.arange(first, first + rows), content)
+
+
+PREDICTION, PREPARATION = Records(_record, _read_batch), Records(_piece_record, _read_piece)
+"""records of the two kinds of files"""

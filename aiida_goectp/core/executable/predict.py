@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +15,17 @@ import click
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.crystals.elements import formula
-from aiida_goectp.core.crystals.readers import read_structures
 from aiida_goectp.core.dielectric.predictions import Predictions
 from aiida_goectp.core.executable.options import (
     POSITIVE,
     STANDARD_OUTPUT,
     complete_model,
+    count_or_auto,
     device_option,
+    in_existing_folder,
     output_option,
     quiet_option,
+    read_crystals,
     resume_option,
     threads_option,
     time_limit_option,
@@ -30,7 +33,7 @@ from aiida_goectp.core.executable.options import (
 )
 from aiida_goectp.core.executable.output import NO_STATIC_PERMITTIVITY, json_lines, text, with_failed_rows
 from aiida_goectp.core.executable.output_lock import locked_output
-from aiida_goectp.core.executable.partial import PartialFile, identity
+from aiida_goectp.core.executable.partial import PREDICTION, PartialFile, identity
 from aiida_goectp.core.executable.progress import Progress
 from aiida_goectp.core.executable.signals import StopSignal
 from aiida_goectp.core.executable.status import ExecutableError, Status, record_errors
@@ -44,18 +47,11 @@ from aiida_goectp.core.learning.results import PredictedBatch, collect
 from aiida_goectp.core.learning.workers import available_cores
 
 if TYPE_CHECKING:
+    from aiida_goectp.core.executable.kept_preparation import KeptPreparation
     from aiida_goectp.core.learning.predict import Predictor
+    from aiida_goectp.core.network.prepared import PreparedFile
 
 __all__ = ('predict',)
-
-
-def _number_or_auto(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
-    least = 1 if parameter.name == 'batch_atoms' else 0
-    if value == 'auto':
-        return None
-    if not value.isdigit() or int(value) < least:
-        raise click.BadParameter(f'{value!r}; allowed: auto, or a number from {least}')
-    return int(value)
 
 
 @click.command()
@@ -76,15 +72,26 @@ def _number_or_auto(context: click.Context, parameter: click.Parameter, value: s
     '--batch-atoms',
     default='auto',
     show_default=True,
-    callback=_number_or_auto,
+    callback=count_or_auto,
     help='Maximum number of atoms per batch; auto: from the memory of the device.',
 )
 @click.option(
     '--graph-processes',
     default='auto',
     show_default=True,
-    callback=_number_or_auto,
+    callback=count_or_auto,
     help='Number of processes that build graphs; auto: one for each remaining core with a GPU, none on the CPU.',
+)
+@click.option(
+    '--prepared',
+    type=click.Path(dir_okay=False, path_type=Path),
+    help='prepared.npz of INPUT, as `goectp prepare` writes it; it must fit crystals and versions.',
+)
+@click.option(
+    '--keep-prepared',
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=in_existing_folder,
+    help='Read this prepared.npz if it fits INPUT, else write it, for later predictions of INPUT.',
 )
 @click.option('--phonons', is_flag=True, help='Also predict phonons at Γ; some kilobytes per crystal.')
 @json_option('Print one JSON object per line.')
@@ -106,11 +113,13 @@ def predict(source: Path, output: Path | None, **options: Any) -> None:
     """
     if output_format() and output == STANDARD_OUTPUT:
         raise click.UsageError(f'--{output_format()} and --output - both write to standard output; give one of them')
+    if options['prepared'] and options['keep_prepared']:
+        raise click.UsageError('--prepared and --keep-prepared both name a prepared.npz; give one of them')
     options['to_stdout'], output = output == STANDARD_OUTPUT, None if output == STANDARD_OUTPUT else output
     stop = StopSignal(options['time_limit'])
     status = Status(Path(f'{output}.status.json') if output else None)
-    lock = locked_output(output, [source, options['model']], stop if options['wait'] else None)
-    with lock, record_errors(status):
+    lock = locked_output(output, [source, options['model'], options['prepared']], stop if options['wait'] else None)
+    with lock, locked_output(options['keep_prepared'], [source, options['model'], output]), record_errors(status):
         status.update(rows_done=0, rows_total=0, rows_failed=0, device='', batch_atoms=0, crystals_per_second=0.0)
         crystals = _read(source, output, options)
         predictor = _load_predictor(options)
@@ -128,8 +137,7 @@ def _read(source: Path, output: Path | None, options: Mapping[str, Any]) -> Crys
         read_card(resolve_model(options['model']))
     except FormatError as error:
         raise ExecutableError('bad_model', str(error)) from error
-    # all rows of a crystals.npz are kept, invalid ones too: the caller expects results in its order
-    crystals = CrystalSet.load(source) if source.suffix == '.npz' else read_structures([source])
+    crystals = read_crystals(source)
     if output is None and not (crystals.failures or len(crystals)):
         raise ExecutableError('bad_input', f'{source}: contains no crystals; give a file or folder with some')
     return crystals
@@ -174,7 +182,7 @@ def _evaluate(
     if output is not None:
         precision = predictor.settings()['precision']
         header = identity(crystals, predictor.model.hash, precision, predictor.phonons)
-        partial = PartialFile(Path(f'{output}.partial'), header, options['resume'])
+        partial = PartialFile(Path(f'{output}.partial'), PREDICTION, header, options['resume'])
         if partial.moved_aside and not options['quiet']:
             echo(
                 f'the partial file {partial.why_moved}; moved to {partial.moved_aside}, all rows are predicted',
@@ -182,9 +190,14 @@ def _evaluate(
             )
     batches = [] if partial is None else list(partial.batches)
     start, failed = sum(len(batch.rows) for batch in batches), sum(batch.failed for batch in batches)
-    with Progress(len(crystals), start, quiet=options['quiet'] or output is None) as progress:
-        for batch in predictor.run(crystals, start):
-            batches.append(batch)
+    with (
+        Progress(len(crystals), start, quiet=options['quiet'] or output is None) as progress,
+        _preparation(crystals, predictor, options, start) as (prepared, kept),
+    ):
+        for batch in predictor.run(crystals, start, prepared, kept is not None):
+            batches.append(batch._replace(prepared=None))
+            if kept is not None and batch.prepared is not None:
+                kept.append(batch.prepared, int(batch.rows[0]))
             if partial is not None:
                 partial.append(batch)
             failed += batch.failed
@@ -195,13 +208,50 @@ def _evaluate(
             )
             testing_hooks.after_rows(done)
             if done < len(crystals) and stop():
-                if partial is not None:
-                    partial.flush()
+                for file in (kept, partial):
+                    if file is not None:
+                        file.flush()
                 message = f'stopped after {done} of {len(crystals)} rows; the same command resumes'
                 raise ExecutableError('interrupted', message)
+        if kept is not None:
+            kept.finish()
     if partial is not None:
         partial.close()  # the table itself follows
     return batches
+
+
+@contextmanager
+def _preparation(
+    crystals: CrystalSet, predictor: Predictor, options: Mapping[str, Any], start: int
+) -> Iterator[tuple[PreparedFile | None, KeptPreparation | None]]:
+    """Return the preparation to read, and that to write.
+
+    :param start: first row that is predicted
+    :raises FormatError: ``--prepared`` does not fit
+    """
+    from aiida_goectp.core.executable.kept_preparation import KeptPreparation
+    from aiida_goectp.core.network.prepared import PreparedFile
+
+    given, keep, preset = options['prepared'], options['keep_prepared'], predictor.model.card.preset
+    if given is not None:
+        with PreparedFile(given, crystals, preset) as prepared:
+            yield prepared, None
+        return
+    if keep is None or not predictor.model.card.preparation_can_be_kept:
+        yield None, None
+        return
+    try:
+        prepared = PreparedFile(keep, crystals, preset)
+    except FormatError as error:
+        if keep.exists() and not options['quiet']:
+            echo(f'{error}; the crystals are prepared again', err=True)
+    else:
+        with prepared:
+            yield prepared, None
+        return
+    kept = KeptPreparation(keep, crystals, options['resume'], options['quiet'])
+    kept.catch_up(start)
+    yield None, kept
 
 
 def _write(

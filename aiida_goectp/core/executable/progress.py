@@ -48,15 +48,16 @@ class _ProgressBar:
 
 
 class Progress(_ProgressBar):
-    """Progress of a prediction on stderr; without a terminal, a line every half minute.
+    """Progress over crystals on stderr; without a terminal, a line every half minute.
 
     :param total: number of rows
     :param start: rows done by an earlier run
     :param quiet: print nothing
+    :param what: is done
     """
 
-    def __init__(self, total: int, start: int = 0, quiet: bool = False) -> None:
-        super().__init__('predicting', total, start, quiet)
+    def __init__(self, total: int, start: int = 0, quiet: bool = False, what: str = 'predicting') -> None:
+        super().__init__(what, total, start, quiet)
         self._begun = self._last_line = time.monotonic()
 
     def update(self, done: int, failed: int) -> float:

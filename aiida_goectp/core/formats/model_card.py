@@ -81,6 +81,11 @@ class ModelCard(BaseModel):
         """Whether predictions of the model have a probability of stability, which needs calibrated force constants."""
         return bool(self.uncertainty.get('lowest_eigenvalue'))
 
+    @property
+    def preparation_can_be_kept(self) -> bool:
+        """Whether a prepared.npz serves the model: preset ``published`` takes crystals as they are given."""
+        return self.preset != 'published'
+
     def architecture_of(self, member: int) -> dict[str, Any]:
         """Return the architecture of a member, counted modulo the size of the committee."""
         return self.architectures[member % self.members] if self.architectures else self.architecture

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +30,16 @@ from aiida_goectp.core.learning.errors import DeviceOutOfMemoryError
 from aiida_goectp.core.learning.model_cache import cached_model
 from aiida_goectp.core.learning.results import PredictedBatch, collect
 from aiida_goectp.core.learning.uncertainty import deviations, stability
+from aiida_goectp.core.learning.workers import useful_processes
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.checkpoint import LoadedModel
 from aiida_goectp.core.network.preparation import GraphArrays
+from aiida_goectp.core.network.prepared import PreparedFile
 
 __all__ = ('Predictor', 'predict_crystals')
 
 _SMALLEST = 64
 """atoms; if a batch of so few does not fit into the memory of the device, the prediction stops"""
-_CRYSTALS_A_PROCESS = 500
-"""a process starts in about the time that it takes to prepare as many crystals"""
 _UNSEEN, _SYMMETRY_UNKNOWN, _UNLIKE_TRAINING, _SOFT_MODE, _UNSTABLE = (
     np.uint32(1 << bit) for bit in range(len(FLAG_NAMES))
 )
@@ -80,14 +81,19 @@ class Predictor:
             targets.add('total')
         self._predicted = [place for place, name in enumerate(TENSORS) if name in targets]
 
-    def run(self, crystals: CrystalSet, start: int = 0) -> Iterator[PredictedBatch]:
+    def run(
+        self, crystals: CrystalSet, start: int = 0, prepared: PreparedFile | None = None, keep: bool = False
+    ) -> Iterator[PredictedBatch]:
         """Yield the results of all rows from ``start`` on, in row order.
 
+        :param prepared: preparation that was kept; it is read in this process
+        :param keep: return the preparation with the results
         :raises DeviceOutOfMemoryError: not even a small batch fits into the memory of the device
         :raises NoDeviceError: the GPU failed
         """
-        processes = min(self.processes, (len(crystals) - start) // _CRYSTALS_A_PROCESS)
-        for batch in prepared_batches(crystals, self.model.card.preset, lambda: self.batch_atoms, start, processes):
+        processes = useful_processes(0 if prepared is not None else self.processes, len(crystals) - start)
+        preset = self.model.card.preset
+        for batch in prepared_batches(crystals, preset, lambda: self.batch_atoms, start, processes, prepared, keep):
             count, valid = len(batch.rows), batch.valid
             result = PredictedBatch(
                 batch.rows,
@@ -97,6 +103,7 @@ class Predictor:
                 np.full((count, 3, 5), np.nan),
                 np.full(count, np.nan),
                 batch.hashes,
+                prepared=batch.prepared,
             )
             result.flags[valid] = self._preparation_flags(batch.graphs)
             cells: list[PhononCell | None] = [None] * count
@@ -204,6 +211,7 @@ def predict_crystals(
     device: str = 'auto',
     batch_atoms: int | None = None,
     phonons: bool = False,
+    prepared: str | Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Predictions:
     """Predict the dielectric tensors of all crystals in this process.
@@ -214,16 +222,21 @@ def predict_crystals(
     :param device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
     :param batch_atoms: largest number of atoms in a batch; chosen by the memory of the device if None
     :param phonons: return phonons at Γ as well; see :class:`.GammaPhonons`
+    :param prepared: ``prepared.npz`` of these crystals, which ``goectp prepare`` writes
     :param progress: called with the number of rows done
-    :raises FormatError: no such model, not one of this version, or one without phonons
+    :raises FormatError: no such model, not one of this version, one without phonons, or ``prepared`` does not fit
     :raises NoDeviceError: no such device
     """
     crystals = as_crystal_set(crystals)
     chosen = choose_device(device)
     predictor = Predictor(cached_model(model, chosen), chosen, batch_atoms, phonons=phonons)
     batches = []
-    for batch in predictor.run(crystals):
-        batches.append(batch)
-        if progress is not None:
-            progress(int(batch.rows[-1]) + 1)
+    with ExitStack() as stack:
+        kept = None
+        if prepared is not None:
+            kept = stack.enter_context(PreparedFile(prepared, crystals, predictor.model.card.preset))
+        for batch in predictor.run(crystals, prepared=kept):
+            batches.append(batch)
+            if progress is not None:
+                progress(int(batch.rows[-1]) + 1)
     return collect(crystals, batches, predictor.model.hash, predictor.settings())

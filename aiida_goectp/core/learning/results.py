@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.dielectric.gamma_phonons import GammaPhonons
 from aiida_goectp.core.dielectric.predictions import TENSORS, Predictions
+
+if TYPE_CHECKING:
+    from aiida_goectp.core.network.prepared import PreparedCrystals
 
 __all__ = ('PredictedBatch', 'collect')
 
@@ -34,6 +37,8 @@ class PredictedBatch(NamedTuple):
     """(k,) content hash of each crystal"""
     phonons: GammaPhonons | None = None
     """of all rows, if they were asked for"""
+    prepared: PreparedCrystals | None = None
+    """preparation of all rows, if it is to be kept"""
 
     @property
     def failed(self) -> int:

@@ -21,7 +21,7 @@ from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-__all__ = ('Task', 'WorkerPool', 'available_cores', 'prefetch')
+__all__ = ('Task', 'WorkerPool', 'available_cores', 'prefetch', 'useful_processes')
 
 _Item = TypeVar('_Item')
 
@@ -29,6 +29,15 @@ _Item = TypeVar('_Item')
 def available_cores() -> int:
     """Return the number of cores that this process may use, as limited by a scheduler."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+_CRYSTALS_A_PROCESS = 500
+"""a process starts in about the time that it takes to prepare as many crystals"""
+
+
+def useful_processes(processes: int, crystals: int) -> int:
+    """Return how many of a number of processes are worth their start for the preparation of crystals."""
+    return min(processes, crystals // _CRYSTALS_A_PROCESS)
 
 
 def prefetch(items: Generator[_Item, None, None], ahead: int) -> Iterator[_Item]:

@@ -19,15 +19,22 @@ from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData, to_model
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.workflows.campaign.validation import validate_campaign, validate_settings
-from aiida_goectp.workflows.predict import PredictWorkChain
+from aiida_goectp.workflows.predict import PROVIDED, PredictWorkChain
 from aiida_goectp.workflows.train import TrainWorkChain
 from aiida_goectp.workflows.verify import VerifyWorkChain
 
-__all__ = ('FEW', 'SETTINGS', 'define_inputs', 'define_settings', 'define_training', 'inputs_from_labels')
+__all__ = (
+    'FEW',
+    'SETTINGS',
+    'define_inputs',
+    'define_settings',
+    'define_training',
+    'inputs_from_labels',
+    'kept_inputs',
+)
 
-_PREDICT = ('goectp.crystals', 'goectp.model', 'goectp.shard', 'goectp.parent_folder')
 _TRAIN = ('goectp.dataset', 'goectp.split', 'goectp.model', 'goectp.parent_folder')
-"""inputs that the work chains provide themselves"""
+"""inputs that the work chain provides itself"""
 SETTINGS: dict[str, type[Settings]] = {'picking': PickSettings, 'stop_rules': StopRules, 'retraining': RetrainingPolicy}
 """class of the settings of each port"""
 _MEANINGS = {
@@ -132,7 +139,7 @@ def define_inputs(spec: WorkChainSpec) -> None:
         serializer=DatasetData.wrap,
         help='Its dataset.',
     )
-    spec.expose_inputs(PredictWorkChain, namespace='predict', exclude=_PREDICT)
+    spec.expose_inputs(PredictWorkChain, namespace='predict', exclude=PROVIDED)
     define_training(
         spec,
         required=False,
@@ -160,3 +167,15 @@ def inputs_from_labels(dataset: DatasetData, overrides: Mapping[str, Any]) -> di
     if not {'preset', 'options'} & set(given) and dataset.base.attributes.get('trainable') <= FEW:
         inputs['train'] = {'goectp': {'settings': FEW_LABELS.model_dump(exclude_unset=True)}}
     return inputs
+
+
+def kept_inputs(retrains: bool, model: ModelData, prepared: orm.RemoteData | None) -> dict[str, orm.Data]:
+    """Return the inputs of a prediction of the pool by which its crystals are prepared once only.
+
+    :param retrains: whether the pool may be predicted again, by another model
+    :param model: that predicts
+    :param prepared: folder of an earlier prediction with the preparation
+    """
+    if not retrains or not model.card.preparation_can_be_kept:
+        return {}
+    return {'keep_prepared': orm.Bool(True)} if prepared is None else {'prepared': prepared}

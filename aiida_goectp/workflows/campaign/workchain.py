@@ -34,7 +34,7 @@ from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.picks import PicksData
 from aiida_goectp.data.ranking import RankingData
-from aiida_goectp.workflows.campaign.inputs import SETTINGS, define_inputs, inputs_from_labels
+from aiida_goectp.workflows.campaign.inputs import SETTINGS, define_inputs, inputs_from_labels, kept_inputs
 from aiida_goectp.workflows.campaign.retrain import RetrainWorkChain
 from aiida_goectp.workflows.campaign.stop import stop_requested
 from aiida_goectp.workflows.dfpt.base import DfptWorkChain
@@ -277,8 +277,8 @@ class ActiveLearningWorkChain(ProtocolMixin, SubmitOnceMixin):
     def run_prediction(self) -> None:
         """Submit the prediction of the pool by the model in use."""
         inputs = self.exposed_inputs(PredictWorkChain, 'predict')
-        inputs.goectp.crystals = self.inputs.pool
-        inputs.goectp.model = self.ctx.model
+        kept = kept_inputs('train' in self.inputs, self.ctx.model, self.ctx.get('prepared', None))
+        inputs.goectp.update(crystals=self.inputs.pool, model=self.ctx.model, **kept)
         self.to_context(prediction=self.submit_once(self._label('predict'), PredictWorkChain, inputs))
 
     def inspect_prediction(self) -> ExitCode | None:
@@ -288,6 +288,8 @@ class ActiveLearningWorkChain(ProtocolMixin, SubmitOnceMixin):
         if 'predictions' not in node.outputs:
             return self._end(self.exit_codes.ERROR_PREDICTION_FAILED.format(message=failure_reason(node)))
         self.ctx.predictions = node.outputs.predictions
+        if 'prepared' in node.outputs:
+            self.ctx.prepared = node.outputs.prepared
         return None
 
     def pick(self) -> ExitCode | None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from aiida_goectp.core.dielectric.predictions import Predictions
-from aiida_goectp.core.executable.partial import PartialFile, identity
+from aiida_goectp.core.executable.partial import PREDICTION, PartialFile, identity
 from aiida_goectp.core.formats.model_card import model_hash
 from aiida_goectp.core.learning.results import PredictedBatch
 from tests import tiny
@@ -63,7 +63,9 @@ def test_every_run_completes_a_batch_within_any_time_limit(predict, crystals, st
 @pytest.fixture
 def half_done(crystals, model, tmp_path):
     """A partial file whose first ten rows have values that no network returns."""
-    partial = PartialFile(tmp_path / 'out.npz.partial', identity(crystals, model_hash(model), 'float32', False))
+    partial = PartialFile(
+        tmp_path / 'out.npz.partial', PREDICTION, identity(crystals, model_hash(model), 'float32', False)
+    )
     for rows in (np.arange(4), np.arange(4, 10)):
         partial.append(
             PredictedBatch(
@@ -132,7 +134,7 @@ def test_errors_and_hashes_are_resumed(crystals, tmp_path):
     path, header = tmp_path / 'out.npz.partial', identity(crystals, 'model', 'float32', False)
     numbers = np.random.default_rng(0).normal(size=(4, 6, 3, 3))
     errors = ['', 'no Größe: "é"', '', 'x' * 500]
-    partial = PartialFile(path, header)
+    partial = PartialFile(path, PREDICTION, header)
     partial.append(
         PredictedBatch(
             np.arange(4),
@@ -146,7 +148,7 @@ def test_errors_and_hashes_are_resumed(crystals, tmp_path):
     )
     partial.flush()
     partial.close()
-    (batch,) = PartialFile(path, header).batches
+    (batch,) = PartialFile(path, PREDICTION, header).batches
     assert batch.errors == errors
     assert (batch.tensors == numbers).all()
     assert batch.flags.tolist() == [0, 1, 2, 3]

@@ -15,7 +15,7 @@ import pytest
 from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.dielectric.predictions import Predictions
-from aiida_goectp.core.executable.partial import PartialFile, identity
+from aiida_goectp.core.executable.partial import PREDICTION, PartialFile, identity
 from aiida_goectp.core.selection.ranking import Ranking
 
 FILES = Path(__file__).parents[2] / 'data' / 'old_versions'
@@ -77,7 +77,7 @@ def test_a_partial_file_is_set_aside(name, crystals, tmp_path):
     shutil.copy(FILES / name, path)
     content = path.read_bytes()
     header = json.loads(content.splitlines()[0])
-    partial = PartialFile(path, identity(crystals, header['model'], header['precision'], phonons=False))
+    partial = PartialFile(path, PREDICTION, identity(crystals, header['model'], header['precision'], phonons=False))
     partial.close()
     assert partial.batches == []
     assert f'version {header["version"]}' in partial.why_moved

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.learning import batches
 from aiida_goectp.core.learning.batches import prepared_batches
+from aiida_goectp.core.network import prepared
 from aiida_goectp.core.network.preparation import prepare
 from tests import tiny
 
@@ -93,8 +94,8 @@ def test_an_empty_set_has_no_batches():
 
 def test_a_cell_that_is_too_large_is_a_failed_row(monkeypatch):
     crystals = tiny.some_crystals()
-    monkeypatch.setattr(batches, '_MAX_ATOMS', int(crystals.atom_counts.max()) - 1)
-    large = crystals.atom_counts > batches._MAX_ATOMS
+    monkeypatch.setattr(prepared, 'MAX_ATOMS', int(crystals.atom_counts.max()) - 1)
+    large = crystals.atom_counts > prepared.MAX_ATOMS
     parts = list(prepared_batches(crystals, 'goectp', lambda: 50))
     errors = [error for part in parts for error in part.errors]
     assert [error.startswith('too_large: ') for error in errors] == large.tolist()

@@ -44,6 +44,8 @@ def test_campaign_without_a_model(finished):
     assert results['stop']['rule'] == 'max_rounds'
     assert results['core_hours'].value > history.core_hours > 0
     called = called_by_label(node)
+    first, second = (called[f'round_{number:02d}_predict'] for number in (1, 2))
+    assert second.inputs.goectp.prepared.uuid == first.outputs.prepared.uuid
     _check_models(results, called, one)
     _check_dataset(results['dataset'].dataset, called, [item.id for item in one.picks])
 
