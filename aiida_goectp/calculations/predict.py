@@ -112,21 +112,7 @@ class PredictCalculation(ExecutableCalculation):
             serializer=orm.to_aiida_type,
             help='Whether to predict phonons at Γ as well, some kilobytes per crystal; no if not given.',
         )
-        spec.input(
-            'keep_prepared',
-            valid_type=orm.Bool,
-            required=False,
-            serializer=orm.to_aiida_type,
-            help='Whether to keep the preparation of the crystals in the working folder, half a kilobyte a crystal, '
-            'for later jobs with the same crystals; no if not given.',
-        )
-        spec.input(
-            'prepared',
-            valid_type=orm.RemoteData,
-            required=False,
-            help='Working folder of a job that kept the preparation of the same crystals, which is read there. If it '
-            'is not there, or does not fit, the crystals are prepared again, with the same results.',
-        )
+        cls._define_preparation(spec)
         spec.input_namespace('shard', required=False, help='Rows to compute; all of them if not given.')
         for name, meaning in (('start', 'First row, from 0.'), ('stop', 'The row after the last one.')):
             spec.input(f'shard.{name}', valid_type=orm.Int, required=False, serializer=orm.to_aiida_type, help=meaning)
@@ -144,6 +130,25 @@ class PredictCalculation(ExecutableCalculation):
             410,
             'ERROR_TOO_MANY_FAILED_ROWS',
             message='{failed} of {total} rows failed, more than allowed; the predictions are attached.',
+        )
+
+    @classmethod
+    def _define_preparation(cls, spec: CalcJobProcessSpec) -> None:
+        """Define the inputs by which the crystals are prepared once for several jobs."""
+        spec.input(
+            'keep_prepared',
+            valid_type=orm.Bool,
+            required=False,
+            serializer=orm.to_aiida_type,
+            help='Whether to keep the preparation of the crystals in the working folder, half a kilobyte a crystal, '
+            'for later jobs with the same crystals; no if not given.',
+        )
+        spec.input(
+            'prepared',
+            valid_type=orm.RemoteData,
+            required=False,
+            help='Working folder of a job that kept the preparation of the same crystals, which is read there. If it '
+            'is not there, or does not fit, the crystals are prepared again, with the same results.',
         )
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
