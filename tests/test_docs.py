@@ -9,16 +9,20 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from aiida_goectp.cli import main as aiida_goectp
 from aiida_goectp.core.crystals import read_structures
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.executable.main import main as goectp
 from aiida_goectp.core.learning.predict import predict_crystals
+from tests.recorded_session import PAGE, recorded
 from tests.rows import PHONONDB
+from tests.test_recorded_session import same
 
 DOCS = Path(__file__).parents[1] / 'docs'
 PAGES = [*sorted(DOCS.rglob('*.md')), DOCS.parent / 'README.md']
+FIRST_STEPS = [DOCS.parent / 'README.md', DOCS / 'tutorials' / 'quickstart.md']
 
 
 def _blocks(path: Path) -> list[str]:
@@ -59,6 +63,27 @@ def _child(group: click.Group, name: str) -> click.Command:
 def _names(command: click.Command, name: str) -> set[str]:
     words = command.list_commands(click.Context(command)) if isinstance(command, click.Group) else ()
     return {name}.union(*(_names(_child(command, word), f'{name} {word}') for word in words))
+
+
+@pytest.mark.parametrize('path', FIRST_STEPS, ids=lambda path: path.stem)
+def test_printed_prediction(path, monkeypatch):
+    """The tensors on the page are those of the shipped model."""
+    monkeypatch.chdir(DOCS.parent)
+    ((command, *expected),) = [item for item in recorded(path.read_text('utf-8')) if item[0].endswith('anatase.cif')]
+    result = CliRunner().invoke(goectp, shlex.split(command)[2:])
+    assert result.exit_code == 0, result.output
+    printed, found = ' '.join(expected).split(), result.stdout.split()
+    assert len(printed) == len(found)
+    assert [pair for pair in zip(printed, found, strict=True) if not same(*pair)] == []
+
+
+@pytest.mark.parametrize('path', FIRST_STEPS, ids=lambda path: path.stem)
+def test_printed_tables_are_those_of_the_recorded_session(path):
+    session = {line.strip() for line in PAGE.read_text('utf-8').splitlines()}
+    blocks = re.findall(r'^```text\n(.*?)^```', path.read_text('utf-8'), re.DOTALL | re.MULTILINE)
+    lines = [line.strip() for block in blocks for line in block.splitlines() if line.strip()]
+    assert len(lines) > 5
+    assert [line for line in lines if line not in session] == []
 
 
 def test_reference_has_every_command():
