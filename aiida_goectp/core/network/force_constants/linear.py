@@ -21,7 +21,7 @@ def linear(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
         return nn.functional.linear(inputs, weight, bias)
     parts, transposed = inputs.reshape(len(weight), -1, inputs.shape[-1]), weight.transpose(1, 2)
     outputs = parts @ transposed if bias is None else torch.baddbmm(bias[:, None], parts, transposed)
-    return outputs.view(*inputs.shape[:-1], -1)
+    return outputs.view(*inputs.shape[:-1], weight.shape[1])  # also of no rows
 
 
 def joined_linear(first: nn.Linear, second: nn.Linear, inputs: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from aiida_goectp.core.crystals import Crystal
 from aiida_goectp.core.crystals.equivalent import random_orthogonal, rotate
 from aiida_goectp.core.learning.committee_output import member_outputs
 from aiida_goectp.core.learning.predict import predict_crystals
@@ -34,7 +35,7 @@ def members():
 
 @pytest.mark.parametrize('rows', [slice(0, 1), slice(0, 40, 5), slice(30, 33)])
 def test_each_member_as_if_alone(members, real_crystals, rows):
-    """Cells of different sizes, layered crystals and crystals without near neighbours among them."""
+    """Cells of different sizes and layered crystals among them."""
     batch = batch_of(real_crystals[rows])
     together = StackedNetworks(members).evaluate(batch)
     assert len(together) == 3
@@ -48,6 +49,18 @@ def test_each_member_as_if_alone(members, real_crystals, rows):
             assert one.shape == other.shape
             assert torch.allclose(one, other, rtol=1e-9, atol=1e-9)
     assert (together[0].tensors - together[1].tensors).abs().max() > 0.01
+
+
+@pytest.mark.parametrize('edge', [5.0, 30.0])
+def test_atoms_without_near_neighbours(members, edge):
+    """No pair within the distance of internal coordinates, and no pair at all."""
+    crystal = Crystal('He', edge * np.eye(3), np.array([2], np.int16), np.zeros((1, 3)))
+    batch = batch_of([crystal])
+    for network, found in zip(members, StackedNetworks(members).evaluate(batch), strict=True):
+        with torch.no_grad():
+            alone = network.evaluate(batch)
+        assert torch.allclose(found.tensors, alone.tensors, rtol=1e-9, atol=1e-9)
+        assert found.tensors.isfinite().all()
 
 
 def test_predictions_do_not_depend_on_what_else_is_in_the_batch(real_crystals):
