@@ -81,4 +81,4 @@ def test_the_stages_of_a_campaign(tmp_path, write_model, code, aiida_code_instal
     arguments = ['doctor', str(config), '--no-prediction', '--code', code.full_label, '--json']
     checks = json.loads(CliRunner().invoke(main, arguments).stdout)
     wrong = [check['found'] for check in checks if check['result'] == 'failed']
-    assert [text.split(': ')[:2] for text in wrong] == [['campaign.yaml:9', 'seed'], ['campaign.yaml:8', 'pool']]
+    assert [text.split(': ')[:2] for text in wrong] == [['campaign.yaml:8', 'pool'], ['campaign.yaml:9', 'seed']]
