@@ -24,10 +24,10 @@ WORKERS ?= 3
 # of make fuzz
 SECONDS ?= 600
 SEED ?= 0
-# of make faults: number of faults; kinds by a part of their name
+# of make faults: number of faults; kinds by parts of their names, split by |
 FAULTS ?= 200
 KINDS ?=
-# data, logs and configuration of make test-services and make faults
+# data, logs and configuration of make test-services
 SERVICES ?= $(or $(TMPDIR),/tmp)/aiida-goectp-services
 STRUCTURES ?= examples/structures
 PROPERTIES ?= $(wildcard $(STRUCTURES)/properties.csv)
@@ -66,10 +66,10 @@ fuzz: $(VENV)/.fuzz ## run all readers on damaged files, guided by coverage; SEC
 
 test-services: $(VENV)/.tests ## install PostgreSQL, RabbitMQ, Slurm, SSH (Debian, root); run tests on them
 	$(BIN)/python -m tests.services start $(SERVICES)
-	GOECTP_SERVICES=$(SERVICES) $(BIN)/python -m pytest $(or $(PYTEST),tests/services $(PROCESS_TESTS)) \
+	GOECTP_SERVICES=$(SERVICES) $(BIN)/python -m pytest $(or $(PYTEST),tests/services tests/faults $(PROCESS_TESTS)) \
 	  && status=0 || status=$$?; $(BIN)/python -m tests.services stop $(SERVICES); exit $$status
 
-faults: $(VENV)/.tests ## count the harm of kills, full disks, clock changes (Linux, root); FAULTS=200 SEED=0 KINDS='…'
+faults: $(VENV)/.tests ## count the harm of kills, full disks, clock changes … (Debian, root); FAULTS=200 SEED=0 KINDS='…|…'
 	$(BIN)/python -m tests.faults --count $(FAULTS) --seed $(SEED) --kinds '$(KINDS)'
 
 lint: $(VENV)/.tests ## run ruff, format check and mypy

@@ -9,17 +9,18 @@ import shutil
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from aiida_goectp.core.dielectric.predictions import Predictions
 from aiida_goectp.core.executable.status import EXIT_STATUS
 from tests import tiny
-from tests.faults.outcome import Outcome
+from tests.faults.outcome import Kind, Outcome
 from tests.fork_server import ForkServer
 
-__all__ = ('CLOCK', 'KINDS', 'Bench', 'faketime_library')
+__all__ = ('KINDS', 'Bench')
 
 ROWS, EPOCHS = 24, 6
 PREDICT = ['predict', 'crystals.npz', '--model', 'model.safetensors', '--output', 'out.npz', '--batch-atoms', '8']
@@ -40,6 +41,8 @@ class Bench:
     :param folder: of its own
     :param commands: that will be run
     """
+
+    PACKAGES = ('libfaketime',)
 
     def __init__(self, folder: Path, commands: Iterable[str] = tuple(COMMANDS)) -> None:
         self.folder = folder
@@ -93,7 +96,7 @@ class Bench:
         if name not in self.servers:
             (self.folder / name).mkdir()
             variables = {
-                'LD_PRELOAD': str(faketime_library()),
+                'LD_PRELOAD': str(_faketime_library()),
                 'FAKETIME_TIMESTAMP_FILE': str(self.clock),
                 'FAKETIME_NO_CACHE': '1',
                 'FAKETIME_DONT_FAKE_MONOTONIC': '1',
@@ -148,7 +151,7 @@ class Bench:
             server.close()
 
 
-def faketime_library() -> Path | None:
+def _faketime_library() -> Path | None:
     """Return the library of libfaketime, as the Debian package installs it."""
     return next(Path('/usr/lib').glob('*/faketime/libfaketime.so.1'), None)
 
@@ -190,7 +193,7 @@ def kill(bench: Bench, command: str, dice: random.Random) -> Outcome:
             runs += 1
             _wait_for_lock(place / f'{OUTPUTS[command]}.lock')
         outcome = bench.result(command, place, runs)
-        return Outcome(outcome.lost, outcome.twice, outcome.wrong, bool(met), outcome.note)
+        return replace(outcome, met=bool(met))
 
 
 def _wait_for_lock(path: Path) -> None:
@@ -212,7 +215,7 @@ def disk_full(bench: Bench, command: str, dice: random.Random) -> Outcome:
             code = bench.start(command, place).wait()
             if code == 0:
                 outcome = bench.compare(command, place, runs, before)
-                return Outcome(outcome.lost, outcome.twice, outcome.wrong, runs > 0, outcome.note)
+                return replace(outcome, met=runs > 0)
             if code != EXIT_STATUS['cannot_write']:
                 return Outcome(wrong=1, note=f'status {code}: {(bench.folder / "err").read_text()[-500:]}')
             if (place / OUTPUTS[command]).exists():
@@ -240,17 +243,14 @@ def clock_changed(bench: Bench, command: str, dice: random.Random) -> Outcome:
             return Outcome(wrong=1, note=f'status {code}: {(bench.folder / "err").read_text()[-500:]}')
         outcome = bench.result(command, place, int(killed))
         bench.clock.write_text('+0')
-        return Outcome(outcome.lost, outcome.twice, outcome.wrong, met, outcome.note)
+        return replace(outcome, met=met)
 
 
-Fault = Callable[[Bench, str, random.Random], Outcome]
-CLOCK = 'clock changed'
-KINDS: dict[str, tuple[Fault, str]] = {
-    'goectp predict killed': (kill, 'predict'),
-    'goectp train killed': (kill, 'train'),
-    'disk full, goectp predict': (disk_full, 'predict'),
-    'disk full, goectp train': (disk_full, 'train'),
-    f'{CLOCK}, goectp predict': (clock_changed, 'predict'),
-    f'{CLOCK}, goectp train': (clock_changed, 'train'),
+KINDS = {
+    'goectp predict killed': Kind(Bench, kill, 'predict', 4),
+    'goectp train killed': Kind(Bench, kill, 'train', 4),
+    'disk full, goectp predict': Kind(Bench, disk_full, 'predict', 4),
+    'disk full, goectp train': Kind(Bench, disk_full, 'train', 4),
+    'clock changed, goectp predict': Kind(Bench, clock_changed, 'predict', 2),
+    'clock changed, goectp train': Kind(Bench, clock_changed, 'train', 2),
 }
-"""function and command of each kind"""

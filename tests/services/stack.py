@@ -6,16 +6,35 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.services.cluster import Accounting, Munge, Slurm, SshServer
 from tests.services.databases import MariaDb, Postgresql, RabbitMq
 from tests.services.service import Service
 
-__all__ = ('Stack',)
+__all__ = ('Stack', 'install_packages')
 
-TOOLS = ('libfaketime', 'util-linux')
-"""further packages that the fault suite needs"""
+
+def install_packages(wanted: Iterable[str]) -> None:
+    """Install the Debian packages that are missing.
+
+    :raises SystemExit: the system is not Debian, or the user is not root
+    """
+    wanted = sorted(set(wanted))
+    if not wanted:
+        return
+    if shutil.which('dpkg-query') is None or os.geteuid() != 0:
+        sys.exit(f'{", ".join(wanted)}: installed with apt-get; run this as root on Debian or Ubuntu')
+    query = ['dpkg-query', '--show', '--showformat=${Package} ${db:Status-Status}\n', *wanted]
+    listed = subprocess.run(query, capture_output=True, text=True, check=False).stdout
+    present = {line.split()[0] for line in listed.splitlines() if line.endswith(' installed')}
+    if missing := [name for name in wanted if name not in present]:
+        print(f'installing {", ".join(missing)}', flush=True)
+        apt = ['apt-get', '-qq', '--yes', '-o', 'DPkg::Lock::Timeout=300']
+        environment = {**os.environ, 'DEBIAN_FRONTEND': 'noninteractive'}
+        subprocess.run([*apt, 'update'], check=True, env=environment)
+        subprocess.run([*apt, 'install', '--no-install-recommends', *missing], check=True, env=environment)
 
 
 class Stack:
@@ -46,22 +65,8 @@ class Stack:
         return {**self.slurm.environment, 'HOME': str(self.ssh.home)}
 
     def install(self) -> None:
-        """Install the Debian packages that are missing.
-
-        :raises SystemExit: the system is not Debian, or the user is not root
-        """
-        wanted = [name for service in self.services for name in service.PACKAGES] + list(TOOLS)
-        if shutil.which('dpkg-query') is None or os.geteuid() != 0:
-            sys.exit('the services are installed with apt-get: run this as root on Debian or Ubuntu')
-        query = ['dpkg-query', '--show', '--showformat=${Package} ${db:Status-Status}\n', *wanted]
-        listed = subprocess.run(query, capture_output=True, text=True, check=False).stdout
-        present = {line.split()[0] for line in listed.splitlines() if line.endswith(' installed')}
-        if missing := [name for name in wanted if name not in present]:
-            print(f'installing {", ".join(missing)}', flush=True)
-            apt = ['apt-get', '-qq', '--yes', '-o', 'DPkg::Lock::Timeout=300']
-            environment = {**os.environ, 'DEBIAN_FRONTEND': 'noninteractive'}
-            subprocess.run([*apt, 'update'], check=True, env=environment)
-            subprocess.run([*apt, 'install', '--no-install-recommends', *missing], check=True, env=environment)
+        """Install the Debian packages that are missing; see :func:`install_packages`."""
+        install_packages(name for service in self.services for name in service.PACKAGES)
 
     def start(self) -> None:
         """Start what does not run."""

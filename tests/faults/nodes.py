@@ -1,0 +1,204 @@
+"""What the fault suite does with AiiDA: submits processes, and counts and compares what they left.
+
+Each function is called in a client of :mod:`tests.faults.forked`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from aiida import orm
+from aiida.common.links import LinkType
+
+__all__ = (
+    'add_code',
+    'fingerprint',
+    'is_complete',
+    'is_readable',
+    'last_process',
+    'play',
+    'progress',
+    'repair',
+    'repeated_calls',
+    'submit',
+    'work_folders',
+    'write_out',
+)
+
+
+def add_code(executable: str, work: str, label: str, configuration: dict[str, Any]) -> None:
+    """Store the executable as the code ``goectp`` on a computer, which is created if need be.
+
+    :param work: folder of the jobs
+    :param configuration: of the computer; ``transport`` is ``core.local`` if not given
+    """
+    transport = configuration.pop('transport', 'core.local')
+    if transport == 'core.local':
+        configuration['use_login_shell'] = False
+    computer = orm.Computer(
+        label=label, hostname='localhost', transport_type=transport, scheduler_type='core.direct', workdir=work
+    ).store()
+    computer.set_minimum_job_poll_interval(0.3)
+    computer.set_default_mpiprocs_per_machine(1)
+    computer.configure(safe_interval=0.0, **configuration)
+    orm.InstalledCode(label='goectp', computer=computer, filepath_executable=executable).store()
+
+
+def submit(name: str, computer: str, model: str, crystals: str, slow: float) -> int:
+    """Submit a prediction, and return its PK.
+
+    :param model: model file
+    :param crystals: file of the crystals
+    :param name: ``predict``
+    :param slow: pause after each batch, s
+    """
+    from aiida.engine import submit as submit_process
+
+    from aiida_goectp.core.crystals import CrystalSet
+    from aiida_goectp.data.crystals import CrystalsData
+    from aiida_goectp.data.model import ModelData
+    from aiida_goectp.workflows.predict import PredictWorkChain
+
+    code = orm.load_code(f'goectp@{computer}')
+    options: dict[str, Any] = {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}}
+    options['environment_variables'] = {'OMP_NUM_THREADS': '1', 'GOECTP_TEST_FAULT': f'slow={slow}'}
+    nodes = (CrystalsData(CrystalSet.load(Path(crystals))).store(), ModelData.get_or_create(model))
+    jobs = {'goectp': {'device': 'cpu', 'batch_atoms': 16}}
+    builder = PredictWorkChain.get_builder_from_protocol(code, *nodes, None, jobs, options)
+    return int(submit_process(builder).pk)
+
+
+def progress(pk: int) -> dict[str, Any]:
+    """Return whether a process has ended, the PKs of paused processes below it, and the states of the others."""
+    node = orm.load_node(pk)
+    active = [item for item in [node, *node.called_descendants] if not item.is_terminated]
+    return {
+        'ended': node.is_terminated,
+        'paused': [item.pk for item in active if item.paused],
+        'states': [f'{item.process_label}<{item.pk}> {item.process_state}' for item in active],
+    }
+
+
+def play(pks: list[int]) -> None:
+    """Let paused processes go on, as ``verdi process play`` does."""
+    from aiida.engine.processes.control import play_processes
+
+    play_processes([orm.load_node(pk) for pk in pks], timeout=20)
+
+
+def repair() -> list[int]:
+    """Give the tasks that the broker lost back to it, as ``verdi process repair`` does; return their PKs."""
+    from aiida.engine.processes.control import get_active_processes, get_process_tasks, revive_processes
+    from aiida.manage import get_manager
+
+    broker = get_manager().get_broker()
+    lost = sorted(set(get_active_processes(project='id')) - set(get_process_tasks(broker)))
+    if lost:
+        revive_processes([orm.load_node(pk) for pk in lost], wait=False)
+    return lost
+
+
+def fingerprint(pk: int) -> dict[str, Any]:
+    """Return exit status, and what the outputs of a process contain but for times, as plain data."""
+    node = orm.load_node(pk)
+    found: dict[str, Any] = {'exit_status': node.exit_status}
+    if not node.is_finished_ok:
+        found['message'] = str(node.exit_message or node.exception)
+    for name, output in node.base.links.get_outgoing(link_type=LinkType.RETURN).nested().items():
+        if name in ('remote_folder', 'status', 'core_hours'):  # contain times
+            continue
+        found[name] = _content(name, output)
+    return found
+
+
+def _content(name: str, output: Any) -> Any:
+    if isinstance(output, dict):
+        return {label: _content(label, one) for label, one in output.items()}
+    if name == 'predictions':
+        table = output.predictions
+        return [table.ids.tolist(), table.total.tolist(), table.electronic.tolist(), table.errors.tolist()]
+    if name == 'ranking':
+        return [output.ranking.ids.tolist(), output.ranking.rank.tolist(), output.ranking.score.tolist()]
+    if hasattr(output, 'content_hash'):
+        return output.content_hash
+    return json.loads(json.dumps(getattr(output, 'value', None) or output.base.attributes.all))
+
+
+def repeated_calls(pk: int) -> list[str]:
+    """Return the labels of calls that finished more than once in the same work chain."""
+    repeated: list[str] = []
+    node = orm.load_node(pk)
+    for caller in [node, *node.called_descendants]:
+        calls = caller.base.links.get_outgoing(link_type=(LinkType.CALL_WORK, LinkType.CALL_CALC)).all()
+        counts = Counter(link.link_label for link in calls if link.node.is_finished_ok and link.link_label != 'CALL')
+        repeated += [f'{caller.process_label}<{caller.pk}>: {label}' for label, count in counts.items() if count > 1]
+    return repeated
+
+
+def work_folders(pk: int) -> list[str]:
+    """Return the folders of the jobs of a process."""
+    jobs = [item for item in orm.load_node(pk).called_descendants if isinstance(item, orm.CalcJobNode)]
+    return [os.path.realpath(folder) for job in jobs if (folder := job.get_remote_workdir())]
+
+
+def last_process() -> int:
+    """Return the PK of the prediction that was submitted last."""
+    builder = orm.QueryBuilder().append(orm.WorkChainNode, project='id').order_by({orm.WorkChainNode: {'id': 'desc'}})
+    return int(builder.first(flat=True))
+
+
+def write_out(command: str, pk: int, path: str) -> str:
+    """Write an archive with a process, or export its predictions as npz; return the error, empty if there is none."""
+    from aiida.tools.archive import create_archive
+    from click.testing import CliRunner
+
+    from aiida_goectp.cli.data import data_goectp
+
+    node = orm.load_node(pk)
+    if command == 'export':
+        words = ['predictions', 'export', str(node.outputs.predictions.pk), '--output', path]
+        result = CliRunner().invoke(data_goectp, words)
+        return '' if result.exit_code == 0 else f'{result.exit_code}: {result.output} {result.exception!r}'
+    try:
+        create_archive([node], filename=Path(path), overwrite=True)
+    except Exception as error:  # of the disk, of SQLite or of the zip file
+        return repr(error)
+    return ''
+
+
+def is_readable(path: str) -> bool:
+    """Return whether a file passes for an archive or an export."""
+    from aiida.tools.archive.abstract import get_format
+
+    from aiida_goectp.core.dielectric.predictions import Predictions
+
+    try:
+        if path.endswith('.npz'):
+            return len(Predictions.load(path)) > 0
+        with get_format().open(path, 'r') as archive:
+            return archive.querybuilder().append(orm.Node).count() > 0
+    except Exception:  # whatever a damaged archive raises
+        return False
+
+
+def is_complete(command: str, pk: int, path: str) -> bool:
+    """Return whether a file has the predictions of a process, and the archive its whole tree."""
+    from aiida.tools.archive.abstract import get_format
+
+    from aiida_goectp.core.dielectric.predictions import Predictions
+
+    node = orm.load_node(pk)
+    content = node.outputs.predictions.content_hash
+    if command == 'export':
+        return Predictions.load(path).content_hash == content
+    with get_format().open(path, 'r') as archive:
+        uuids = set(archive.querybuilder().append(orm.Node, project='uuid').all(flat=True))
+        found = archive.get(orm.Node, uuid=node.outputs.predictions.uuid)
+        with found.base.repository.open('predictions.npz', 'rb') as stream:
+            hashed = Predictions.load(stream).content_hash
+    expected = {node.uuid, *(item.uuid for item in node.called_descendants)}
+    return expected <= uuids and hashed == content
