@@ -1,4 +1,5 @@
-"""Time of the prediction of one crystal in a warm process, and of the start of the ``goectp`` command.
+"""Time of the prediction of one crystal in a warm process, of small batches by the members of a committee together and
+one after the other, and of the start of the ``goectp`` command.
 
 python benchmarks/single.py FILE [--limit 200] [--model MODEL] [--json RESULT.json]
 """
@@ -10,9 +11,13 @@ import sys
 import time
 
 import numpy as np
+import torch
 from common import arguments, clock, finish, load, one_thread, table
 
+from aiida_goectp.core.crystals import CrystalSet
+
 REPEATS = 3
+SIZES = (1, 4, 16, 32, 64, 128, 256)
 _COMMAND = 'import sys; from aiida_goectp.core.executable.main import main; sys.argv = {}; main()'
 STARTS = {
     'python alone': 'pass',
@@ -33,6 +38,32 @@ def start_ups() -> list[dict[str, object]]:
             subprocess.run([sys.executable, '-c', statement], check=True, stdout=subprocess.DEVNULL)
             seconds.append(time.perf_counter() - start)
         rows.append({'start': name, 'elapsed, s': min(seconds)})
+    return rows
+
+
+def small_batches(crystals: CrystalSet, name: str) -> list[dict[str, object]]:
+    """Return the shortest times of the members of a committee, evaluated as one network and one after the other."""
+    from aiida_goectp.core.learning.model_cache import cached_model
+    from aiida_goectp.core.network.batch import GraphBatch
+    from aiida_goectp.core.network.preparation import prepare
+
+    model = cached_model(name, 'cpu')
+    rows: list[dict[str, object]] = []
+    for size in SIZES if model.stacked else ():
+        if size > len(crystals):
+            break
+        batch = GraphBatch.from_arrays(prepare(crystals.take(range(size)), model.card.preset))
+        best = dict.fromkeys(('together', 'one by one'), np.inf)
+        for _ in range(2 * REPEATS):  # in turn
+            for way in best:
+                with torch.no_grad(), clock() as measured:
+                    if way == 'together':
+                        model.stacked.evaluate(batch)
+                    else:
+                        for network in model.members:
+                            network.evaluate(batch)
+                best[way] = min(best[way], 1e3 * measured.cpu / size)
+        rows.append({'crystals': size, 'atoms': len(batch.cells.numbers), **best})
     return rows
 
 
@@ -61,9 +92,12 @@ def main() -> None:
         }
     ]
     table('One crystal, warm', warm)
+    batches = small_batches(crystals, options.model)
+    if batches:
+        table('Members of the committee, CPU ms a crystal', batches)
     starts = start_ups()
     table('Starts', starts)
-    finish(options, {'warm': warm, 'starts': starts})
+    finish(options, {'warm': warm, 'batches': batches, 'starts': starts})
 
 
 if __name__ == '__main__':

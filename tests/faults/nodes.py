@@ -30,30 +30,25 @@ __all__ = (
 )
 
 
-def add_code(executable: str, work: str, label: str, configuration: dict[str, Any]) -> None:
-    """Store the executable as the code ``goectp`` on a computer, which is created if need be.
+def add_code(executable: str, work: str, label: str) -> None:
+    """Store the executable as the code ``goectp`` on a new computer.
 
     :param work: folder of the jobs
-    :param configuration: of the computer; ``transport`` is ``core.local`` if not given
     """
-    transport = configuration.pop('transport', 'core.local')
-    if transport == 'core.local':
-        configuration['use_login_shell'] = False
     computer = orm.Computer(
-        label=label, hostname='localhost', transport_type=transport, scheduler_type='core.direct', workdir=work
+        label=label, hostname='localhost', transport_type='core.local', scheduler_type='core.direct', workdir=work
     ).store()
     computer.set_minimum_job_poll_interval(0.3)
     computer.set_default_mpiprocs_per_machine(1)
-    computer.configure(safe_interval=0.0, **configuration)
+    computer.configure(safe_interval=0.0, use_login_shell=False)
     orm.InstalledCode(label='goectp', computer=computer, filepath_executable=executable).store()
 
 
-def submit(name: str, computer: str, model: str, crystals: str, slow: float) -> int:
+def submit(computer: str, model: str, crystals: str, slow: float) -> int:
     """Submit a prediction, and return its PK.
 
     :param model: model file
     :param crystals: file of the crystals
-    :param name: ``predict``
     :param slow: pause after each batch, s
     """
     from aiida.engine import submit as submit_process
@@ -121,8 +116,6 @@ def _content(name: str, output: Any) -> Any:
     if name == 'predictions':
         table = output.predictions
         return [table.ids.tolist(), table.total.tolist(), table.electronic.tolist(), table.errors.tolist()]
-    if name == 'ranking':
-        return [output.ranking.ids.tolist(), output.ranking.rank.tolist(), output.ranking.score.tolist()]
     if hasattr(output, 'content_hash'):
         return output.content_hash
     return json.loads(json.dumps(getattr(output, 'value', None) or output.base.attributes.all))

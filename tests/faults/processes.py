@@ -71,7 +71,7 @@ class ProfileBench:
         speed_up()
         self.nodes = nodes
         self.client = Client(self.PROFILE, folder / 'client.log')
-        self.add_computer()
+        self.client.call(self.nodes.add_code, str(self.executable), str(self._folder('work')), 'faults')
         self.daemon = ForkedDaemon(self.PROFILE, folder, 2, broker)
         self.daemon.start()
         self.seconds: dict[str, float] = {}
@@ -98,27 +98,22 @@ class ProfileBench:
         Path(files['circus']['pid']).write_text(str(os.getpid()))  # aiida-core submits only where this file is
         return Path(files['broker_service']['dir'])
 
-    def add_computer(self, **configuration: Any) -> None:
-        """Add a computer with the executable."""
-        words = (str(self.executable), str(self._folder('work')), 'faults', configuration)
-        self.client.call(self.nodes.add_code, *words)
-
     def prepare(self, name: str) -> None:
         """Run a process without faults, unless that was done: the result and the time that it takes."""
         if name in self.expected:
             return
         for _ in range(2):  # the first run imports and compiles
             begin = time.monotonic()
-            pk = self.submit(name)
+            pk = self.submit()
             self.wait(pk, 1800)
             self.seconds[name] = time.monotonic() - begin
         self.expected[name] = self.client.call(self.nodes.fingerprint, pk)
         assert self.expected[name]['exit_status'] == 0, self.expected[name]
 
-    def submit(self, name: str) -> int:
-        """Submit a process, and return its PK."""
+    def submit(self) -> int:
+        """Submit a prediction, and return its PK."""
         files = (str(self.model), str(self.folder / 'crystals.npz'))
-        return self.client.call(self.nodes.submit, name, 'faults', *files, SLOW)
+        return self.client.call(self.nodes.submit, 'faults', *files, SLOW)
 
     def progress(self, pk: int) -> dict[str, Any]:
         """Return the state of a process, see :func:`.nodes.progress`."""
@@ -201,7 +196,7 @@ def compare(bench: ProfileBench, name: str, pk: int) -> Outcome:
 def _killed(bench: ProfileBench, name: str, dice: random.Random, kill: Callable[[], None]) -> Outcome:
     """Kill a process of the daemon while a process runs, start it again, restart the daemon, and let it finish."""
     bench.prepare(name)
-    pk = bench.submit(name)
+    pk = bench.submit()
     time.sleep(dice.uniform(0, bench.seconds[name]))
     met = not bench.progress(pk)['ended']
     kill()
@@ -224,7 +219,7 @@ def broker_killed(bench: ProfileBench, name: str, dice: random.Random) -> Outcom
 def job_killed(bench: ProfileBench, name: str, dice: random.Random) -> Outcome:
     """Kill a running job."""
     bench.prepare(name)
-    pk = bench.submit(name)
+    pk = bench.submit()
     time.sleep(dice.uniform(0, bench.seconds[name]))
     met = False
     while not met and not bench.progress(pk)['ended']:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
 from typing import IO, TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ import numpy as np
 from aiida_goectp.core.crystals.elements import formula
 from aiida_goectp.core.formats.dataframe import make_frame
 from aiida_goectp.core.formats.errors import FormatError
-from aiida_goectp.core.formats.npz import BLOCK_ROWS, NpzFile, check_shape, reading
+from aiida_goectp.core.formats.npz import BLOCK_ROWS, NpzContext, NpzFile, check_shape, reading
 from aiida_goectp.core.formats.ragged import ranges
 from aiida_goectp.core.formats.table import Column, ColumnGroup, Stored, Table, TextColumn
 
@@ -205,7 +204,7 @@ class CrystalSet(Table):
         )
 
 
-class CrystalFile:
+class CrystalFile(NpzContext):
     """A file of a :class:`CrystalSet` that is read in blocks of rows, as a context.
 
     Ids are compared within a block only.
@@ -216,9 +215,9 @@ class CrystalFile:
     """
 
     def __init__(self, source: str | Path | IO[bytes], name: str = '') -> None:
-        self._npz = NpzFile(source, CrystalSet.KIND, range(1, CrystalSet.VERSION + 1), name)
-        label, shapes = self._npz.label, self._npz.shapes
-        self._offsets = check_shape(label, 'atom_offsets', self._npz.array('atom_offsets'), (None,), 'iu')
+        self.npz = NpzFile(source, CrystalSet.KIND, range(1, CrystalSet.VERSION + 1), name)
+        label, shapes = self.npz.label, self.npz.shapes
+        self._offsets = check_shape(label, 'atom_offsets', self.npz.array('atom_offsets'), (None,), 'iu')
         columns = ('lattices', 'ids', *(f'{_PROPERTY}{key}' for key in self.property_names))
         lengths = {shapes.get(column, ())[:1] for column in columns}
         atoms = {shapes.get(column, ())[:1] for column in ('atomic_numbers', 'fractional_positions')}
@@ -228,30 +227,22 @@ class CrystalFile:
         if lengths != {(len(self),)}:
             raise FormatError(f'{label}: columns of different lengths')
 
-    def __enter__(self) -> CrystalFile:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._npz.__exit__(kind, error, trace)
-
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
     @property
     def property_names(self) -> tuple[str, ...]:
         """Names of the property columns."""
-        return tuple(name.removeprefix(_PROPERTY) for name in self._npz.shapes if name.startswith(_PROPERTY))
+        return tuple(name.removeprefix(_PROPERTY) for name in self.npz.shapes if name.startswith(_PROPERTY))
 
     def empty_properties(self) -> dict[str, np.ndarray]:
         """Return the property columns without rows, for checks of their names and types."""
-        return {name: np.zeros(0, self._npz.dtype(f'{_PROPERTY}{name}')) for name in self.property_names}
+        return {name: np.zeros(0, self.npz.dtype(f'{_PROPERTY}{name}')) for name in self.property_names}
 
     def failures(self) -> tuple[Failure, ...]:
         """Return the rows that could not be read."""
-        found = self._npz.array('failures') if 'failures' in self._npz.shapes else ()
-        failures: tuple[Failure, ...] = _Failures().check(self._npz.label, 'failures', found, {})
+        found = self.npz.array('failures') if 'failures' in self.npz.shapes else ()
+        failures: tuple[Failure, ...] = _Failures().check(self.npz.label, 'failures', found, {})
         return failures
 
     def blocks(self, start: int = 0, stop: int | None = None, size: int = BLOCK_ROWS) -> Iterator[CrystalSet]:
@@ -262,9 +253,9 @@ class CrystalFile:
         """
         stop = len(self) if stop is None else stop
         names = [f'{_PROPERTY}{name}' for name in self.property_names]
-        rows = {name: self._npz.rows(name) for name in ('lattices', 'ids', *names)}
-        atoms = {name: self._npz.rows(name) for name in ('atomic_numbers', 'fractional_positions')}
-        with reading(self._npz.label, CrystalSet.KIND):
+        rows = {name: self.npz.rows(name) for name in ('lattices', 'ids', *names)}
+        atoms = {name: self.npz.rows(name) for name in ('atomic_numbers', 'fractional_positions')}
+        with reading(self.npz.label, CrystalSet.KIND):
             for reader in rows.values():
                 reader.skip(start)
             for reader in atoms.values():

@@ -15,8 +15,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -26,6 +25,7 @@ from aiida_goectp.core.formats.storage import replacing
 __all__ = (
     'BLOCK_ROWS',
     'Blocks',
+    'NpzContext',
     'NpzFile',
     'RowReader',
     'check_shape',
@@ -360,7 +360,26 @@ class RowReader:
         )
 
 
-class NpzFile:
+_Context = TypeVar('_Context', bound='NpzContext')
+
+
+class NpzContext:
+    """A context that closes the file ``npz`` at its end."""
+
+    npz: NpzFile
+
+    def __enter__(self: _Context) -> _Context:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self.npz.close()
+
+
+class NpzFile(NpzContext):
     """Arrays of an npz file, read one by one or by rows, as a context; checked as by :func:`.read_versions`.
 
     :param source: path or seekable binary stream
@@ -386,12 +405,8 @@ class NpzFile:
         }
         self.version = _check_header(header, kind, versions, self.label)
 
-    def __enter__(self) -> NpzFile:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the file."""
         self._archive.close()
 
     @property

@@ -26,7 +26,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Annotated, Any, ClassVar, Generic, TypeVar, get_type_hints
 
 import numpy as np
@@ -35,6 +34,7 @@ from aiida_goectp.core.formats.json_input import parse_json
 from aiida_goectp.core.formats.npz import (
     BLOCK_ROWS,
     FormatError,
+    NpzContext,
     NpzFile,
     check_shape,
     hash_arrays,
@@ -344,7 +344,7 @@ class Table:
             raise FormatError(f'{label}: {error}') from error
 
 
-class TableFile(Generic[_AnyTable]):
+class TableFile(NpzContext, Generic[_AnyTable]):
     """A table on disk whose columns have one axis, read in blocks of rows, as a context.
 
     Nested tables are left out.
@@ -372,14 +372,6 @@ class TableFile(Generic[_AnyTable]):
             self.values[name] = fields[name].decode(name, arrays, 0)
         self.nested = [name for name, item in fields.items() if isinstance(item, Nested) and name in shapes]
         """names of the nested tables"""
-
-    def __enter__(self) -> TableFile[_AnyTable]:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.npz.__exit__(kind, error, trace)
 
     def __len__(self) -> int:
         return self._length

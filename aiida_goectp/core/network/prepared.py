@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Annotated, Any
 
 import numpy as np
@@ -21,7 +20,7 @@ import numpy as np
 from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet
 from aiida_goectp.core.crystals.validation import FLATTEST, MAX_LENGTH, MIN_DISTANCE, CrystalError, check_crystal
 from aiida_goectp.core.formats.errors import FormatError
-from aiida_goectp.core.formats.npz import Blocks, NpzFile, check_shape, hash_arrays, reading, write_npz
+from aiida_goectp.core.formats.npz import Blocks, NpzContext, NpzFile, check_shape, hash_arrays, reading, write_npz
 from aiida_goectp.core.formats.ragged import ranges
 from aiida_goectp.core.formats.table import Column, JsonObject, Table, Text, TextColumn
 from aiida_goectp.core.network.elements import HEAVIEST
@@ -299,7 +298,7 @@ def write_prepared(target: str | Path, pieces: Sequence[bytes], crystals: str) -
     write_npz(target, PreparedCrystals.KIND, PreparedCrystals.VERSION, arrays)
 
 
-class PreparedFile:
+class PreparedFile(NpzContext):
     """A ``prepared.npz`` that is read in row order, as a context.
 
     :param source: path or seekable binary stream
@@ -312,19 +311,19 @@ class PreparedFile:
 
     def __init__(self, source: str | Path | IO[bytes], crystals: CrystalSet, preset: str, name: str = '') -> None:
         table = PreparedCrystals
-        self._npz = NpzFile(source, table.KIND, range(1, table.VERSION + 1), name)
-        self.label = self._npz.label
+        self.npz = NpzFile(source, table.KIND, range(1, table.VERSION + 1), name)
+        self.label = self.npz.label
         fields = table.stored_fields()
-        found = {item: self._npz.array(item) for item in ('crystals', 'settings')}
+        found = {item: self.npz.array(item) for item in ('crystals', 'settings')}
         with reading(self.label, table.KIND):
             kept = fields['settings'].decode('settings', found, 0)
             whole = fields['crystals'].check(table.KIND, 'crystals', found['crystals'], {})
         self._offsets = {
-            item: check_shape(self.label, item, self._npz.array(item), (None,), 'iu').astype(np.int64)
+            item: check_shape(self.label, item, self.npz.array(item), (None,), 'iu').astype(np.int64)
             for item in _RAGGED
         }
         for item, columns in _RAGGED.items():
-            elements = self._npz.shapes.get(columns[0], (0,))[0]
+            elements = self.npz.shapes.get(columns[0], (0,))[0]
             _check_offsets(self.label, item, self._offsets[item], len(self), elements)
         self._check(crystals, preset, whole, kept)
 
@@ -343,14 +342,6 @@ class PreparedFile:
                 '`goectp prepare` on them'
             )
 
-    def __enter__(self) -> PreparedFile:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._npz.__exit__(kind, error, trace)
-
     def __len__(self) -> int:
         return len(self._offsets['atom_offsets']) - 1
 
@@ -360,8 +351,8 @@ class PreparedFile:
         :param start: first row
         :raises FormatError: a damaged file
         """
-        plain = {name: self._npz.rows(name) for name in _PLAIN}
-        ragged = {name: self._npz.rows(name) for names in _RAGGED.values() for name in names}
+        plain = {name: self.npz.rows(name) for name in _PLAIN}
+        ragged = {name: self.npz.rows(name) for names in _RAGGED.values() for name in names}
         place = start
         with reading(self.label, PreparedCrystals.KIND):
             for column in plain.values():
