@@ -7,11 +7,15 @@ from aiida import orm
 from aiida.engine import run_get_node
 
 from aiida_goectp.calculations.verification import content_hash
+from aiida_goectp.data.model import ModelData
+from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.workflows.verify import VerifyWorkChain
 from tests.conftest import textbook
 from tests.report.screens import stored_screen, uncertain
+from tests.workflows.campaign import searching
 from tests.workflows.campaign.campaign import screened
 from tests.workflows.dfpt.table_engine import NAME
+from tests.workflows.test_train import NETWORK
 
 HOSTILE = '</script><img src=x onerror="alert(1)">$x<b>&'
 
@@ -41,5 +45,21 @@ def verification(screen):
     _, node = run_get_node(
         VerifyWorkChain, **inputs, engine=NAME, dfpt={'table': orm.Dict(table)}, reuse=orm.Bool(False)
     )
+    assert node.is_finished_ok, node.exit_message
+    return node
+
+
+@pytest.fixture(scope='module')
+def campaign(empty_profile, write_model, predict_by_hand):
+    """Two rounds of two picks with given predictions, without a training; one of the calculations fails."""
+    computer = orm.Computer('nowhere', 'localhost', '', 'core.local', 'core.direct', '/tmp').store()
+    code = orm.InstalledCode(label='any', computer=computer, filepath_executable='/bin/true').store()
+    pool = searching.some_pool()
+    model = ModelData.get_or_create(write_model('search', architecture={'options': NETWORK['options']}))
+    predictions = PredictionsData(predict_by_hand(pool.crystals, model.content_hash)).store()
+    table = searching.table_of(pool)
+    del table[str(pool.crystals.hashes[-2])]
+    builder = searching.campaign(code, model, table=table, pool=pool, predictions=predictions, retrain=False)
+    _, node = run_get_node(builder)
     assert node.is_finished_ok, node.exit_message
     return node

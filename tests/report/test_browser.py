@@ -30,11 +30,12 @@ def _many(model_file):
 
 
 @pytest.fixture(scope='module')
-def pages(screen, verification, write_model):
+def pages(screen, verification, campaign, write_model):
     """Report pages. They are made before the browser is started, in whose event loop AiiDA runs no process."""
     return {
         'small': report_html(screen),
         'verification': report_html(verification),
+        'campaign': report_html(campaign),
         'many': report_html(_many(write_model())),
     }
 
@@ -130,6 +131,26 @@ def test_page_of_a_verification(open_page, pages, size):
     assert 'GaAs' in page.inner_text('#detail h3')
     assert 'accepted' in page.inner_text('#detail')
     assert 'TiO2' in page.inner_text('#failures')
+
+
+@pytest.mark.parametrize('size', SIZES)
+def test_page_of_a_campaign(open_page, pages, size):
+    page = open_page(pages['campaign'], size)
+    assert page.evaluate('document.documentElement.scrollWidth') <= SIZES[size][0]
+    rounds = page.locator('#rounds tbody tr')
+    assert rounds.count() == 2
+    page.select_option('#status', 'computed')
+    page.wait_for_function("document.querySelectorAll('#table tbody tr').length === 4")
+    verdicts = cells(page, 'DFPT')
+    assert sorted(verdicts) == ['accepted'] * 3 + ['failed']
+    failed = ids(page)[verdicts.index('failed')]
+    assert failed in page.inner_text('#failures')
+    page.wait_for_selector('#parity .main-svg')
+    drawn = page.evaluate("document.getElementById('parity').data.flatMap((one) => one.customdata ?? [])")
+    assert len(drawn) == 3
+    page.click('#table tbody tr:first-child')
+    assert ids(page)[0] in page.inner_text('#detail h3')
+    page.wait_for_selector('#crystal canvas')
 
 
 def cells(page, title):

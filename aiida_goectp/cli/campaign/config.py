@@ -19,7 +19,7 @@ from aiida_goectp.core.formats.functionals import check_functional
 from aiida_goectp.core.formats.settings import Settings, settings_errors
 from aiida_goectp.core.formats.yaml_input import read_yaml
 from aiida_goectp.core.learning.settings import TrainSettings
-from aiida_goectp.core.selection.acquisition import acquisition
+from aiida_goectp.core.selection.acquisition import AcquisitionSettings, acquisition
 from aiida_goectp.core.selection.picking import PickSettings
 from aiida_goectp.core.selection.retraining import RetrainingPolicy
 from aiida_goectp.core.selection.stopping import StopRules
@@ -50,6 +50,23 @@ Names = Annotated[
     Field(min_length=1),
 ]
 """one name or a list of names"""
+
+
+class _InstalledAcquisition(AcquisitionSettings):
+    """Stored settings may name a function of a package that is not installed here; those of a new campaign may not."""
+
+    @field_validator('name')
+    @classmethod
+    def _exists(cls, name: str) -> str:
+        try:
+            acquisition(name)
+        except FormatError as error:
+            raise ValueError(str(error).removeprefix('acquisition.name: ')) from error
+        return name
+
+
+class _Picking(PickSettings):
+    acquisition: _InstalledAcquisition = Field(default_factory=_InstalledAcquisition)
 
 
 class PoolSource(Settings):
@@ -118,7 +135,7 @@ class CampaignConfig(Settings):
     options: dict[str, Any] = Field(
         default_factory=dict, description='`metadata.options` of each prediction and training'
     )
-    picking: PickSettings = Field(default_factory=PickSettings)
+    picking: _Picking = Field(default_factory=_Picking)
     stop_rules: StopRules = Field(default_factory=StopRules)
     retraining: RetrainingPolicy = Field(default_factory=RetrainingPolicy)
     training: TrainSettings = Field(
@@ -149,12 +166,6 @@ class CampaignConfig(Settings):
     @classmethod
     def _source_alone(cls, value: Any) -> Any:
         return value if isinstance(value, Mapping) else {'source': value}
-
-    @field_validator('picking')
-    @classmethod
-    def _acquisition_exists(cls, picking: PickSettings) -> PickSettings:
-        acquisition(picking.acquisition.name)
-        return picking
 
     @field_validator('thresholds', mode='before')
     @classmethod

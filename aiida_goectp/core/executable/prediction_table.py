@@ -37,6 +37,7 @@ def predictions_table(predictions: Predictions, rows: int, formulas: Mapping[str
             for place, part in enumerate(PART_SYMBOLS)
         ]
         total = with_deviations(eigenvalues(predictions.total[row]), predictions.eigenvalues_std[row, 2])
+        total = total.replace(' ± ', '±')  # a narrow table breaks the list at its spaces
         stability = predictions.stability[row]
         flags = flag_words(flag_names(predictions.flags[row]))
         lines.append([*start, flags, *averages, total, '' if np.isnan(stability) else f'{stability:.2f}'])

@@ -127,11 +127,12 @@ def test_invalid_keys_are_named_with_line_and_hint(write, changes, key, hint):
 
 
 def test_all_invalid_keys_are_named(write):
-    text = 'pool: 1\nseed: x\npicking:\n  batch_size: y\n'
+    text = 'pool: 1\nseed: x\npicking:\n  batch_size: y\n  acquisition: {name: z}\n'
     output = flat(invoke('campaign', 'start', write(text), status=2))
     for key in (
         'mine.yaml:2: seed: ',
         'mine.yaml:4: picking.batch_size: ',
+        'mine.yaml:5: picking.acquisition.name: ',
         ' dataset: ',
         ' engine: ',
     ):

@@ -28,6 +28,10 @@ print(json.dumps({
     'created': sum(state is None or state.value == 'created' for state in states),
     'running': [path for path, call in called if not call.is_terminated],
     'finished_calls': sorted(path for path, call in called if call.is_finished_ok),
+    # of a worker that was killed: the node of a calcfunction stays as it was, and its work chain calls it again
+    'interrupted_calls': [
+        path for path, call in called if isinstance(call, orm.CalcFunctionNode) and not call.is_terminated
+    ],
     'calls': len(called),
     'jobs': sorted(job.process_label for job in jobs),
     'structures': sorted(item.inputs.structure.pk for item in table),
