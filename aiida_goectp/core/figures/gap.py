@@ -139,13 +139,20 @@ def _write_labels(axis: Any, points: GapPoints, marked: np.ndarray) -> None:
         return
     width, height = np.ptp(points.gap[marked]) or 1.0, np.ptp(np.log(points.permittivity[marked])) or 1.0
     written: list[tuple[float, float]] = []
+    right_end = 0.85 * float(np.nanmax(points.gap))  # where the values of the lines of equal merit stand
     for row in np.flatnonzero(marked):
         place = points.gap[row] / width, np.log(points.permittivity[row]) / height
         if all(abs(place[0] - x) > 0.16 or abs(place[1] - y) > 0.055 for x, y in written):
             written.append(place)
             text = str(points.labels[row]).replace('$', r'\$')
+            shift, side = (-4, 'right') if points.gap[row] > right_end else (4, 'left')
             axis.annotate(
-                text, (points.gap[row], points.permittivity[row]), (4, 4), textcoords='offset points', fontsize=7.5
+                text,
+                (points.gap[row], points.permittivity[row]),
+                (shift, 4),
+                textcoords='offset points',
+                fontsize=7.5,
+                ha=side,
             )
 
 
