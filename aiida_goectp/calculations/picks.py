@@ -1,4 +1,4 @@
-"""Calcfunction that picks the next batch of a campaign."""
+"""Calcfunctions that pick the next batch of a campaign, and narrow its pool."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from aiida.engine import calcfunction
 
 from aiida_goectp.calculations.campaign import read_history
 from aiida_goectp.calculations.select import make_selection
+from aiida_goectp.core.dielectric.alignment import NOT_PREDICTED_AGAIN, align_predictions
 from aiida_goectp.core.dielectric.tensors import PARTS, polycrystalline_average
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.selection import (
@@ -19,12 +20,13 @@ from aiida_goectp.core.selection import (
     pick,
     with_seeds,
 )
+from aiida_goectp.core.selection.narrowing import rows_to_predict
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.picks import PicksData
 from aiida_goectp.data.predictions import PredictionsData
 
-__all__ = ('pick_batch',)
+__all__ = ('narrow_pool', 'pick_batch', 'widen_predictions')
 
 
 @calcfunction
@@ -64,3 +66,33 @@ def pick_batch(
         columns[part] = polycrystalline_average(getattr(predicted, part))
         columns[f'{part}_std'] = predicted.average_std[:, place]
     return {'picks': PicksData(picks), **make_selection('pick', table.take(picks.rows), picks.rows.tolist(), columns)}
+
+
+@calcfunction
+def narrow_pool(
+    pool: CrystalsData, predictions: PredictionsData, dataset: DatasetData, history: orm.Dict, picking: orm.Dict
+) -> CrystalsData:
+    """Return the crystals that new models have to predict, see :func:`.narrowing.rows_to_predict`.
+
+    :param pool: all crystals
+    :param predictions: of all crystals, by an earlier model
+    :param dataset: all labels so far
+    :param history: of the campaign so far
+    :param picking: fields of :class:`aiida_goectp.core.selection.picking.PickSettings`, with ``narrowing``
+    :raises ValueError: predictions of other crystals
+    """
+    table, settings = pool.crystals, read_settings(PickSettings, picking.get_dict(), 'picking')
+    outcomes = read_history(history).outcomes()
+    known = KnownCrystals.of_dataset(dataset.dataset, settings.figure_of_merit, table, outcomes)
+    return CrystalsData(table.take(rows_to_predict(table, predictions.predictions, known, settings)))
+
+
+@calcfunction
+def widen_predictions(pool: CrystalsData, predictions: PredictionsData) -> PredictionsData:
+    """Return predictions with a row for each crystal of the pool; those that were left out are failed rows.
+
+    :param pool: all crystals
+    :param predictions: of some of them
+    :raises ValueError: a prediction of another crystal
+    """
+    return PredictionsData(align_predictions(pool.crystals, predictions.predictions, NOT_PREDICTED_AGAIN)[0])

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from tempfile import TemporaryFile
-from typing import Any
 
 import numpy as np
 from aiida import orm
 from aiida.engine import calcfunction
 
-from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.crystals.crystalset import CrystalFile
 from aiida_goectp.core.dielectric import shards
-from aiida_goectp.core.dielectric.predictions import DEVIATIONS, TENSORS, Predictions
-from aiida_goectp.core.formats.errors import FormatError
+from aiida_goectp.core.dielectric.alignment import align_predictions
+from aiida_goectp.core.dielectric.predictions import Predictions
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.formats.table import TableFile
 from aiida_goectp.core.selection.filters import Filters
@@ -98,7 +96,7 @@ def rank_crystals(
         if _add_in_order(ranker, rows, predicted):
             return RankingData(ranker.ranking(rows.failures(), None if keep else rows.take))
     table = crystals.crystals
-    aligned, known = _align(table, predictions.predictions)
+    aligned, known = align_predictions(table, predictions.predictions)
     return RankingData(rank(table, aligned, merit, conditions, known, keep_duplicates=keep, min_stability=stable))
 
 
@@ -112,7 +110,7 @@ def _add_in_order(ranker: Ranker, crystals: CrystalFile, predictions: TableFile[
     for block in crystals.blocks():
         count = len(block) if whole else _predicted(block.ids, ids[done : done + len(block)])
         done += count
-        ranker.add(block, *_align(block, following(count)))
+        ranker.add(block, *align_predictions(block, following(count)))
     return done == len(predictions)
 
 
@@ -126,45 +124,3 @@ def _predicted(ids: np.ndarray, following: np.ndarray) -> int:
             return count
         last = row
     return len(following)
-
-
-def _align(crystals: CrystalSet, predictions: Predictions) -> tuple[Predictions, np.ndarray]:
-    """Return one row for each of n crystals, and (n,) whether the crystal was predicted; other rows are failed ones.
-
-    :raises FormatError: a prediction of none of the crystals, or two of one crystal
-    """
-    n = len(crystals)
-    if n == len(predictions):
-        return predictions, np.ones(n, dtype=bool)  # rank() compares row by row
-    rows = {key: row for row, key in enumerate(zip(crystals.ids.tolist(), crystals.hashes.tolist(), strict=True))}
-    keys = list(zip(predictions.ids.tolist(), predictions.hashes.tolist(), strict=True))
-    places = [rows.get(key, -1) for key in keys]
-    if -1 in places:
-        row = places.index(-1)
-        raise FormatError(f'predictions, row {row}: {keys[row][0]} is not one of the crystals; predict these crystals')
-    if len(set(places)) < len(places):
-        raise FormatError('predictions: a crystal was predicted twice; merge shards with `merge_predictions`')
-    source = np.full(n, -1, dtype=np.int64)
-    source[places] = np.arange(len(places))
-    predicted = source >= 0
-
-    def spread(column: np.ndarray) -> np.ndarray:
-        wide = np.full((n, *column.shape[1:]), np.nan)
-        wide[predicted] = column[source[predicted]]
-        return wide
-
-    flags = np.zeros(n, dtype=predictions.flags.dtype)
-    flags[predicted] = predictions.flags[source[predicted]]
-    errors = [str(predictions.errors[row]) if row >= 0 else 'not predicted' for row in source]
-    names = (*TENSORS, *DEVIATIONS, 'stability')
-    columns: dict[str, Any] = {name: spread(getattr(predictions, name)) for name in names}
-    aligned = Predictions(
-        ids=crystals.ids.astype(np.str_),
-        hashes=crystals.hashes,
-        **columns,
-        flags=flags,
-        errors=np.array(errors, dtype=np.str_),
-        model_hash=predictions.model_hash,
-        settings=predictions.settings,
-    )
-    return aligned, predicted

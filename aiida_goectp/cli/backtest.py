@@ -51,6 +51,11 @@ _ONE = click.IntRange(min=1)
     show_default=True,
     help='Pick crystals with elements that occur in no label so far, or not.',
 )
+@click.option(
+    '--narrowing',
+    metavar='SETTING=NUMBER,…',
+    help='Predict only crystals that could be picked with most of the models, e.g. margin=3,every=4.  [default: all]',
+)
 @click.option('--settings', type=FILE, help='JSON file of training settings.')
 @click.option('--policy', type=FILE, help='JSON file of the retraining policy.')
 @click.option(
@@ -88,9 +93,10 @@ def backtest(dataset: Any, output: Path, model: str | None, processes: int, quie
         data = Dataset.load(dataset, values['functional']) if isinstance(dataset, Path) else dataset.dataset
         training = _training(values['settings'], path, set(data.functional.tolist()))
         pool = make_hidden_pool(data, settings)
+        unused = ['narrowing'] if settings.narrowing is None else []  # as in folders of earlier versions
         identity = {
             'dataset': data.content_hash,
-            'backtest': settings.model_dump(mode='json', exclude={'seeds', 'acquisitions'}),
+            'backtest': settings.model_dump(mode='json', exclude={'seeds', 'acquisitions', *unused}),
             'training': training.model_dump(mode='json', exclude_unset=True),
             'model': None if path is None else model_hash(path),
         }
@@ -110,6 +116,9 @@ def backtest(dataset: Any, output: Path, model: str | None, processes: int, quie
         echo.echo_json(parse_json(store.results.read_bytes()))
     else:
         show_table(discovery_table(summaries, candidates, settings.budget))
+        for item in summaries:
+            if item.predicted is not None:
+                echo.echo(f'{item.name}: {item.predicted:.0%} of the predictions without narrowing')
     title = f'{settings.figure_of_merit}, {settings.start} labels at the start'
     figure = save_figure(discovery_figure(summaries, candidates, title), output / 'discovery.png')
     echo.echo_success(f'wrote {store.results} and {figure}')
@@ -122,13 +131,15 @@ def _settings(values: dict[str, Any], model: str | None) -> BacktestSettings:
     """
     from aiida_goectp.core.formats.settings import read_settings
     from aiida_goectp.core.selection import FROM_LABELS, RetrainingPolicy
-    from aiida_goectp.core.selection.backtest import BacktestSettings
+    from aiida_goectp.core.selection.backtest import BacktestSettings, read_narrowing
 
     fields = {name: values[name] for name in ('figure_of_merit', 'top_k', 'start', 'budget', 'seeds')}
     fields['batch_size'] = values['batch']
     fields['filters'] = {'unseen_elements': values['unseen_elements']}
     if values['acquisitions']:
         fields['acquisitions'] = values['acquisitions']
+    if values['narrowing'] is not None:
+        fields['narrowing'] = read_narrowing(values['narrowing'])
     # an initial model is fine-tuned; without one, each model is trained from scratch
     policy = FROM_LABELS if model is None else RetrainingPolicy()
     if values['policy'] is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet, Failure
+from aiida_goectp.core.dielectric.alignment import NOT_PREDICTED_AGAIN
 from aiida_goectp.core.dielectric.predictions import FLAG_NAMES, Predictions, flag_texts
 from aiida_goectp.core.dielectric.tensors import PARTS, polycrystalline_average
 from aiida_goectp.core.formats.dataframe import make_frame
@@ -403,7 +404,9 @@ def _reasons(
             if (reason := make_reason(code, column=name)) not in reasons[row]:
                 reasons[row].append(reason)
     for row in np.flatnonzero(predictions.failed & predicted):
-        reasons[row].append(make_reason(ReasonCode.PREDICTION_FAILED, message=predictions.errors[row]))
+        again = predictions.errors[row] == NOT_PREDICTED_AGAIN
+        code = ReasonCode.NOT_PREDICTED_AGAIN if again else ReasonCode.PREDICTION_FAILED
+        reasons[row].append(make_reason(code, message=predictions.errors[row]))
     unseen = (predictions.flags >> FLAG_NAMES.index('unseen_element')) & 1
     for row in np.flatnonzero(unseen.astype(bool) & (not filters.unseen_elements)):
         reasons[row].append(make_reason(ReasonCode.UNSEEN_ELEMENT))

@@ -26,6 +26,7 @@ class ReasonCode(Enum):
 
     IMPORT_FAILED = 'import_failed'
     PREDICTION_FAILED = 'prediction_failed'
+    NOT_PREDICTED_AGAIN = 'not_predicted_again'
     UNSEEN_ELEMENT = 'unseen_element'
     LACKS_ELEMENT = 'lacks_element'
     CONTAINS_ELEMENT = 'contains_element'
@@ -55,6 +56,7 @@ class ReasonCode(Enum):
 _TEXTS: dict[ReasonCode, tuple[str, str]] = {
     ReasonCode.IMPORT_FAILED: ('import failed ({failure})', '{message}'),
     ReasonCode.PREDICTION_FAILED: ('prediction failed', '{message}'),
+    ReasonCode.NOT_PREDICTED_AGAIN: ('not predicted again', ''),
     ReasonCode.UNSEEN_ELEMENT: ('element not in the training set', ''),
     ReasonCode.LACKS_ELEMENT: ('lacks {element}', ''),
     ReasonCode.CONTAINS_ELEMENT: ('contains {element}', ''),

@@ -34,7 +34,8 @@ from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.picks import PicksData
 from aiida_goectp.data.ranking import RankingData
-from aiida_goectp.workflows.campaign.inputs import SETTINGS, define_inputs, inputs_from_labels, kept_inputs
+from aiida_goectp.workflows.campaign.inputs import SETTINGS, define_inputs, inputs_from_labels
+from aiida_goectp.workflows.campaign.pool import PoolPredictionMixin
 from aiida_goectp.workflows.campaign.retrain import RetrainWorkChain
 from aiida_goectp.workflows.campaign.stop import stop_requested
 from aiida_goectp.workflows.dfpt.base import DfptWorkChain
@@ -43,7 +44,6 @@ from aiida_goectp.workflows.predict import PredictWorkChain
 from aiida_goectp.workflows.protocols.mixin import ProtocolMixin, merge
 from aiida_goectp.workflows.protocols.overrides import Check, as_argument, prefixed, settings_of
 from aiida_goectp.workflows.screen import runs_without_scheduler
-from aiida_goectp.workflows.submit_once import SubmitOnceMixin
 from aiida_goectp.workflows.train import TrainWorkChain
 from aiida_goectp.workflows.verify import VerifyWorkChain
 
@@ -55,7 +55,7 @@ _NODES = ('split', 'predictions', 'labels', 'thresholds', 'reuse', 'extend')
 """inputs that no protocol contains"""
 
 
-class ActiveLearningWorkChain(ProtocolMixin, SubmitOnceMixin):
+class ActiveLearningWorkChain(ProtocolMixin, PoolPredictionMixin):
     """Run a discovery campaign: predict the pool, pick, verify by DFPT, add the labels, retrain, and repeat.
 
     A failed label is a result. A failed retraining keeps the model in use. The history records both, and the reason of
@@ -197,6 +197,7 @@ class ActiveLearningWorkChain(ProtocolMixin, SubmitOnceMixin):
         extended = self.inputs.get('extend', {})
         self.ctx.model, self.ctx.predictions = (self.inputs.get(name, None) for name in ('model', 'predictions'))
         self.ctx.round, self.ctx.core_hours, self.ctx.stop, self.ctx.picks = 0, 0.0, None, {}
+        self.ctx.all_predicted, self.ctx.narrowed, self.ctx.models = self.ctx.predictions, None, 1
         self.ctx.mode = 'scratch'
         self.ctx.split = self.inputs.split.value if 'split' in self.inputs else BASE_SPLIT
         given = {name: self.inputs.get(name, None) for name in ('dataset', 'seed', 'split')}
@@ -219,10 +220,6 @@ class ActiveLearningWorkChain(ProtocolMixin, SubmitOnceMixin):
             label, grow_dataset, dataset=self.ctx.dataset, labels=labels, split=orm.Str(self.ctx.split)
         )
         self.ctx.dataset = grown.dataset
-
-    def _label(self, call: str) -> str:
-        """Return the label of a call of this round."""
-        return f'round_{self.ctx.round:02d}_{call}'
 
     def _rules(self) -> StopRules:
         return read_settings(StopRules, self.inputs.stop_rules.get_dict(), 'stop_rules')
@@ -267,30 +264,10 @@ class ActiveLearningWorkChain(ProtocolMixin, SubmitOnceMixin):
                 reason = f'a stop after round {self.ctx.round - 1} was requested'
                 self.ctx.stop = {'rule': 'requested', 'reason': reason, 'by': 'request'}
         if self.ctx.stop is not None:
+            if self.ctx.narrowed is not None:  # the final ranking needs all crystals
+                self.ctx.predictions, self.ctx.narrowed = None, None
             self.report(f'stopped by {self.ctx.stop["rule"]}: {self.ctx.stop["reason"]}')
         return self.ctx.stop is None
-
-    def should_run_prediction(self) -> bool:
-        """Return whether the model in use has not predicted the pool."""
-        return self.ctx.predictions is None
-
-    def run_prediction(self) -> None:
-        """Submit the prediction of the pool by the model in use."""
-        inputs = self.exposed_inputs(PredictWorkChain, 'predict')
-        kept = kept_inputs('train' in self.inputs, self.ctx.model, self.ctx.get('prepared', None))
-        inputs.goectp.update(crystals=self.inputs.pool, model=self.ctx.model, **kept)
-        self.to_context(prediction=self.submit_once(self._label('predict'), PredictWorkChain, inputs))
-
-    def inspect_prediction(self) -> ExitCode | None:
-        """Take the predictions, also those with failed rows."""
-        node = self.ctx.prediction
-        self.ctx.core_hours += DfptWorkChain.core_hours(node)
-        if 'predictions' not in node.outputs:
-            return self._end(self.exit_codes.ERROR_PREDICTION_FAILED.format(message=failure_reason(node)))
-        self.ctx.predictions = node.outputs.predictions
-        if 'prepared' in node.outputs:
-            self.ctx.prepared = node.outputs.prepared
-        return None
 
     def pick(self) -> ExitCode | None:
         """Pick the batch of this round, unless a rule stops the campaign because of the candidates."""
@@ -407,6 +384,7 @@ class ActiveLearningWorkChain(ProtocolMixin, SubmitOnceMixin):
         self.report(last.retraining_reason)
         if last.adopted:
             self.ctx.model, self.ctx.predictions = model, None
+            self.ctx.models += 1
 
     def rank(self) -> None:
         """Rank the pool by verified values and predictions."""
@@ -444,7 +422,3 @@ class ActiveLearningWorkChain(ProtocolMixin, SubmitOnceMixin):
                 self.out(name, node)
         for name, picks in self.ctx.get('picks', {}).items():
             self.out(f'picks.{name}', picks)
-
-    def _end(self, code: ExitCode) -> ExitCode:
-        self.attach_partial_results()
-        return code

@@ -61,6 +61,8 @@ class Summary(NamedTuple):
     """(r,) numbers of labels, from 0"""
     found: np.ndarray
     """(s, r) number of the best crystals found"""
+    predicted: float | None = None
+    """predictions in units of those of a campaign that does not narrow its pool; None if it does not"""
 
     def needed(self, share: float) -> np.ndarray:
         """Return the number of labels of each seed for a fraction of the best crystals (s,); NaN if not reached."""
@@ -81,6 +83,7 @@ class Summary(NamedTuple):
             'found': self.found.tolist(),
             'labels_needed': needed,
             'labels_needed_on_average': {f'{share:.0%}': _number(self.needed_on_average(share)) for share in SHARES},
+            **({} if self.predicted is None else {'predicted': self.predicted}),
         }
 
 

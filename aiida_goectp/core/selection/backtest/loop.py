@@ -8,6 +8,7 @@ import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.dielectric.alignment import NOT_PREDICTED_AGAIN, align_predictions
 from aiida_goectp.core.dielectric.gate_codes import VerdictLabel
 from aiida_goectp.core.dielectric.predictions import Predictions
 from aiida_goectp.core.formats.errors import FormatError
@@ -17,6 +18,7 @@ from aiida_goectp.core.selection.folds import add_labels, with_folds
 from aiida_goectp.core.selection.history import History, Round
 from aiida_goectp.core.selection.known import KnownCrystals
 from aiida_goectp.core.selection.model_errors import Predict, comparison_errors
+from aiida_goectp.core.selection.narrowing import rows_to_predict
 from aiida_goectp.core.selection.picking import pick
 from aiida_goectp.core.selection.retraining import compare_models, decide_retraining
 from aiida_goectp.core.selection.rounds import (
@@ -28,7 +30,7 @@ from aiida_goectp.core.selection.rounds import (
 )
 from aiida_goectp.core.selection.stopping import Stop, allowed_picks, should_stop
 
-__all__ = ('Campaign', 'FittedModel', 'RoundRecord', 'Surrogate', 'first_model')
+__all__ = ('Campaign', 'FittedModel', 'Narrowed', 'RoundRecord', 'Surrogate', 'first_model')
 
 
 class FittedModel(NamedTuple):
@@ -58,6 +60,17 @@ class Surrogate(Protocol):
         """Return the predictions of a committee or of a member."""
 
 
+class Narrowed(NamedTuple):
+    """Crystals that the model in use predicts, see :mod:`aiida_goectp.core.selection.narrowing`."""
+
+    model: int = 1
+    """number of the model, from 1 for the one that predicts all"""
+    rows: list[int] | None = None
+    """of the pool, None for all"""
+    predicted: bool = False
+    """whether the model has predicted them"""
+
+
 class RoundRecord(NamedTuple):
     """State of a campaign after a round, sufficient to resume it."""
 
@@ -67,11 +80,18 @@ class RoundRecord(NamedTuple):
     """best crystals found so far"""
     round: Round | None
     """None before the first round"""
+    predicted: int = 0
+    """crystals predicted so far by new models, counted once a model; only if the pool is narrowed"""
+    narrowed: Narrowed | None = None
+    """what the next model predicts; only if the pool is narrowed"""
 
     def as_json(self) -> dict[str, Any]:
         """Return plain JSON."""
         done = None if self.round is None else self.round.model_dump(mode='json')
-        return {'labels': self.labels, 'found': self.found, 'round': done}
+        values = {'labels': self.labels, 'found': self.found, 'round': done}
+        if self.narrowed is not None:
+            values |= {'predicted': self.predicted, 'narrowed': self.narrowed._asdict()}
+        return values
 
 
 class Campaign:
@@ -100,19 +120,24 @@ class Campaign:
         self.dataset = task.start
         self.trained_rows = len(task.start)
         """number of first rows of the dataset that were available to the training of the model in use"""
+        self.narrowed = None if settings.narrowing is None else Narrowed()
+        self.predicted = 0
 
     def state(self) -> RoundRecord:
         """Return the present state."""
         rounds, found = self.history.rounds, self.task.found(self.dataset.crystals)
-        return RoundRecord(self.history.calculations, int(found.sum()), rounds[-1] if rounds else None)
+        last = rounds[-1] if rounds else None
+        return RoundRecord(self.history.calculations, int(found.sum()), last, self.predicted, self.narrowed)
 
-    def resume(self, rounds: list[Round], model: bytes) -> None:
+    def resume(self, records: list[RoundRecord], model: bytes) -> None:
         """Resume the campaign after completed rounds.
 
+        :param records: all so far
         :param model: the model in use after these rounds
         :raises FormatError: rounds of another campaign
         """
-        for completed in rounds:
+        self.predicted, self.narrowed = records[-1].predicted, records[-1].narrowed
+        for completed in (record.round for record in records if record.round is not None):
             self.history = self.history.with_round(completed)
             self.dataset = self._with_labels([item.hash for item in completed.picks])
             if completed.adopted:
@@ -125,9 +150,10 @@ class Campaign:
         if (stop := should_stop(self.history, rules)) is not None:
             return stop
         known = KnownCrystals.of_dataset(self.dataset, merit, pool, self.history.outcomes())
+        predictions = self._predict()
         picks = pick(
             pool,
-            self.surrogate.predict(self.model, pool),
+            predictions,
             known,
             self.picking,
             round_number=len(self.history.rounds) + 1,
@@ -146,7 +172,34 @@ class Campaign:
         self.dataset = self._with_labels(list(outcomes))
         self.history = verified_round(self.history, picks, pool, outcomes, self.dataset, rules)
         self._retrain()
+        if self.narrowed is not None and self.history.rounds[-1].adopted:
+            self.narrowed = self._narrow(predictions)
         return self.state()
+
+    def _predict(self) -> Predictions:
+        """Return the predictions of the pool by the model in use; rows that narrowing leaves out are failed ones."""
+        pool, narrowed = self.task.pool, self.narrowed
+        crystals = pool if narrowed is None or narrowed.rows is None else pool.take(narrowed.rows)
+        if narrowed is not None and not narrowed.predicted:
+            self.predicted += len(crystals)
+            self.narrowed = narrowed._replace(predicted=True)
+        return align_predictions(pool, self.surrogate.predict(self.model, crystals), NOT_PREDICTED_AGAIN)[0]
+
+    def _narrow(self, last: Predictions) -> Narrowed:
+        """Return what the next model predicts, as the work chain does.
+
+        :param last: predictions by the model before it
+        """
+        settings, narrowed, pool = self.picking.narrowing, self.narrowed, self.task.pool
+        assert settings is not None
+        assert narrowed is not None
+        if narrowed.model >= settings.every:
+            return Narrowed()
+        rows = narrowed.rows
+        if rows is None:
+            known = KnownCrystals.of_dataset(self.dataset, self.settings.figure_of_merit, pool, self.history.outcomes())
+            rows = rows_to_predict(pool, last, known, self.picking).tolist() or None
+        return Narrowed(narrowed.model + 1, rows)
 
     def _with_labels(self, hashes: list[str]) -> Dataset:
         """Return the dataset with the labels of crystals of the pool.

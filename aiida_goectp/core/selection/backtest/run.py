@@ -61,7 +61,8 @@ def run_backtest(
             _run_seed(pool, surrogate, settings, store, seed, model, report, matcher)
     else:
         _run_in_processes(pool, surrogate, settings, store, model, processes, report)
-    summaries = [_summary(name, settings, store) for name in settings.acquisitions]
+    candidates = len(pool.dataset) - settings.start
+    summaries = [_summary(name, settings, store, candidates) for name in settings.acquisitions]
     store.write_results(_results(summaries, settings, pool))
     return summaries
 
@@ -86,7 +87,7 @@ def _run_seed(
         campaign = Campaign(task, surrogate, settings, name, seed, start)
         records = store.records(name, seed)
         if records:
-            campaign.resume([item.round for item in records if item.round is not None], store.model(name, seed))
+            campaign.resume(records, store.model(name, seed))
         else:
             records = [campaign.state()]
             store.add(name, seed, records[0], campaign.model)
@@ -153,12 +154,20 @@ def _run_in_processes(
                     raise
 
 
-def _summary(name: str, settings: BacktestSettings, store: BacktestStore) -> Summary:
-    curves = {}
+def _summary(name: str, settings: BacktestSettings, store: BacktestStore, pool: int) -> Summary:
+    """Return the curves of all seeds.
+
+    :param pool: number of candidates
+    """
+    curves, predicted, models = {}, 0, 0
     for seed in range(settings.seeds):
         records = store.records(name, seed)
         curves[seed] = [record.labels for record in records], [record.found for record in records]
-    return summarise(name, curves, settings.top_k)
+        predicted += records[-1].predicted
+        # the last model predicts nothing, since no crystal is picked with it
+        models += 1 + sum(record.round is not None and record.round.adopted for record in records[:-1])
+    found = summarise(name, curves, settings.top_k)
+    return found if settings.narrowing is None else found._replace(predicted=predicted / (pool * models))
 
 
 def _results(summaries: list[Summary], settings: BacktestSettings, pool: HiddenPool) -> dict[str, Any]:

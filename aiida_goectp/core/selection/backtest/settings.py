@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.json_input import parse_json
@@ -13,11 +13,11 @@ from aiida_goectp.core.selection.acquisition import AcquisitionSettings, acquisi
 from aiida_goectp.core.selection.diversity import DiversitySettings
 from aiida_goectp.core.selection.filters import Filters
 from aiida_goectp.core.selection.merit import FIGURES_OF_MERIT
-from aiida_goectp.core.selection.picking import PickSettings
+from aiida_goectp.core.selection.picking import NarrowingSettings, PickSettings
 from aiida_goectp.core.selection.retraining import FROM_LABELS, RetrainingPolicy
 from aiida_goectp.core.selection.stopping import StopRules
 
-__all__ = ('BacktestSettings', 'read_acquisition')
+__all__ = ('BacktestSettings', 'read_acquisition', 'read_narrowing')
 
 
 class BacktestSettings(Settings):
@@ -38,6 +38,9 @@ class BacktestSettings(Settings):
         'since they are never found otherwise',
     )
     diversity: DiversitySettings = Field(default_factory=DiversitySettings, description='exclusion of duplicates')
+    narrowing: NarrowingSettings | None = Field(
+        default=None, description='predict only crystals that could be picked with most of the models; null: all'
+    )
     policy: RetrainingPolicy = Field(default=FROM_LABELS, description='when and how to retrain')
 
     @field_validator('figure_of_merit')
@@ -60,6 +63,12 @@ class BacktestSettings(Settings):
             read_acquisition(text)
         return texts
 
+    @model_validator(mode='after')
+    def _picks_are_valid(self) -> BacktestSettings:
+        for text in self.acquisitions:
+            self.picking(text)
+        return self
+
     def picking(self, acquisition: str) -> PickSettings:
         """Return the pick settings of a campaign.
 
@@ -71,6 +80,7 @@ class BacktestSettings(Settings):
             filters=self.filters,
             acquisition=read_acquisition(acquisition),
             diversity=self.diversity,
+            narrowing=self.narrowing,
         )
 
     @property
@@ -87,13 +97,29 @@ def read_acquisition(text: str) -> AcquisitionSettings:
     name, _, rest = text.partition(':')
     if name not in acquisition_names():
         raise FormatError(f'acquisition: unknown function {name!r}; available: {", ".join(acquisition_names())}')
-    values: dict[str, Any] = {'name': name}
-    for item in filter(None, rest.split(',')):
+    values = _numbers(rest, f'acquisition {text!r}', f'{name}:kappa=0.5')
+    if 'name' in values:
+        raise FormatError(f'acquisition {text!r}: the name stands before the colon')
+    return read_settings(AcquisitionSettings, {'name': name, **values}, f'acquisition {text!r}')
+
+
+def read_narrowing(text: str) -> NarrowingSettings:
+    """Return the settings in a text such as ``margin=3,every=4``.
+
+    :raises FormatError: an unknown setting, or an invalid value
+    """
+    return read_settings(NarrowingSettings, _numbers(text, 'narrowing', 'margin=3,every=4'), 'narrowing')
+
+
+def _numbers(text: str, where: str, example: str) -> dict[str, Any]:
+    """Return the values in a text such as ``kappa=0.5,seed=3``."""
+    values: dict[str, Any] = {}
+    for item in filter(None, text.split(',')):
         key, equals, value = item.partition('=')
-        if not equals or key == 'name':
-            raise FormatError(f'acquisition {text!r}: expected {name}:kappa=0.5, settings separated by commas')
+        if not equals:
+            raise FormatError(f'{where}: expected {example}, settings separated by commas')
         try:
             values[key] = parse_json(value)
         except FormatError as error:
-            raise FormatError(f'acquisition {text!r}: {key} is {value!r}; give a number') from error
-    return read_settings(AcquisitionSettings, values, f'acquisition {text!r}')
+            raise FormatError(f'{where}: {key} is {value!r}; give a number') from error
+    return values

@@ -106,14 +106,16 @@ def test_copy_of_a_verified_crystal_is_found_without_being_picked():
     assert records[-1].found >= sum(name in picked for name in target.tolist())
 
 
-def test_resumed_campaign_equals_an_uninterrupted_one():
-    whole, _ = run_to_end(campaign(acquisition='upper_confidence_bound'))
+@pytest.mark.parametrize('narrowing', [None, {'margin': 1.5, 'every': 3}])
+def test_resumed_campaign_equals_an_uninterrupted_one(narrowing):
+    options = {'acquisition': 'upper_confidence_bound', 'narrowing': narrowing, 'batch_size': 4}
+    whole, _ = run_to_end(campaign(**options))
     for rounds in range(len(whole)):
-        first = campaign(acquisition='upper_confidence_bound')
+        first = campaign(**options)
         for _ in range(rounds):
             first.advance()
-        second = campaign(acquisition='upper_confidence_bound')
-        second.resume([record.round for record in whole[1 : rounds + 1]], first.model)
+        second = campaign(**options)
+        second.resume(whole[: rounds + 1], first.model)
         assert second.trained_rows == first.trained_rows
         records, _ = run_to_end(second)
         assert records == whole[rounds:]
@@ -124,4 +126,30 @@ def test_rounds_of_another_pool_are_refused():
     other = campaign()
     picks = (records[1].round.picks[0].model_copy(update={'hash': 'nothing'}),)
     with pytest.raises(FormatError, match='nothing'):
-        other.resume([records[1].round.model_copy(update={'picks': picks})], other.model)
+        other.resume([records[1]._replace(round=records[1].round.model_copy(update={'picks': picks}))], other.model)
+
+
+def test_a_narrowed_pool_is_predicted_whole_by_the_first_of_each_number_of_models():
+    policy = {'folds': 2, 'tolerance': 1e3}  # each new model is adopted
+    search = campaign(narrowing={'margin': 1.0, 'every': 2}, batch_size=4, budget=24, policy=policy)
+    predicted = []
+    whole = search.surrogate.predict
+
+    def counting(model, crystals):
+        if len(crystals) and set(crystals.ids.tolist()) <= set(search.task.pool.ids.tolist()):
+            predicted.append(len(crystals))
+        return whole(model, crystals)
+
+    search.surrogate.predict = counting
+    records, _ = run_to_end(search)
+    assert all(record.round.adopted for record in records[1:-1])
+    pool = len(search.task.pool)
+    counts = [count for count in predicted if count > 8]  # without the errors of new labels
+    assert counts[::2] == [pool] * 3
+    assert all(16 <= count < pool / 2 for count in counts[1::2])
+    assert records[-1].predicted == sum(counts)
+
+
+def test_a_wide_margin_changes_no_pick():
+    wide, all_ = (run_to_end(campaign(narrowing=item, batch_size=4))[0] for item in ({'margin': 1000.0}, None))
+    assert [record.round for record in wide] == [record.round for record in all_]

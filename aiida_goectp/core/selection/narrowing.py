@@ -1,0 +1,53 @@
+"""Which crystals of a pool a new model has to predict: those that could be picked in one of the next rounds.
+
+A campaign that narrows its pool predicts all crystals once, and with the next models only those that the last
+prediction does not rule out: their figure of merit plus a number of standard deviations is not lower than that of the
+candidates that are likely to be picked before all crystals are predicted again.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aiida_goectp.core.crystals.crystalset import CrystalSet
+from aiida_goectp.core.dielectric.predictions import Predictions
+from aiida_goectp.core.formats.errors import FormatError
+from aiida_goectp.core.selection.known import KnownCrystals
+from aiida_goectp.core.selection.merit import figure_of_merit
+from aiida_goectp.core.selection.picking import PickSettings, uses_stability
+from aiida_goectp.core.selection.ranking import rank
+
+__all__ = ('rows_to_predict',)
+
+_RESERVE = 2
+"""candidates that set the bound, in units of the possible picks: some are left out as near-duplicates"""
+
+
+def rows_to_predict(
+    crystals: CrystalSet, predictions: Predictions, known: KnownCrystals, settings: PickSettings
+) -> np.ndarray:
+    """Return the rows of the crystals that a new model has to predict, ascending.
+
+    Left out are known crystals, crystals that the filters exclude, and those below the bound. A crystal without value
+    or without standard deviation is predicted, since nothing rules it out.
+
+    :param crystals: the pool, n crystals
+    :param predictions: n rows, of all crystals
+    :param known: verified crystals, and those that failed permanently
+    :param settings: with ``narrowing``
+    :raises FormatError: settings without it, predictions of other crystals, or a required property that is missing
+    """
+    if settings.narrowing is None:
+        raise FormatError('picking.narrowing: missing; all crystals are predicted')
+    figure, n = figure_of_merit(settings.figure_of_merit), len(crystals)
+    ranked = rank(crystals, predictions, figure, settings.filters, keep_duplicates=True).rank[:n] > 0
+    wanted = settings.filters.passes(crystals) & ~np.isin(crystals.hashes, known.crystals.hashes)
+    scores = figure.scores(predictions, crystals.properties)
+    lowest = np.where(wanted & ranked, scores, -np.inf)
+    if uses_stability(settings):
+        usable = np.where(np.isnan(predictions.stability), 1.0, predictions.stability)
+        lowest = np.where(lowest > 0, lowest * usable, lowest)
+    count = _RESERVE * settings.batch_size * settings.narrowing.every
+    bound = np.sort(lowest)[-count] if count <= n else -np.inf
+    highest = scores + settings.narrowing.margin * figure.deviation(predictions, crystals.properties)
+    return np.flatnonzero(wanted & ~(highest < bound))

@@ -1,0 +1,87 @@
+"""Predictions of the pool of a campaign: of all crystals, or of those that narrowing leaves."""
+
+from __future__ import annotations
+
+from aiida.engine import ExitCode
+
+from aiida_goectp.calculations.picks import narrow_pool, widen_predictions
+from aiida_goectp.core.formats.settings import read_settings
+from aiida_goectp.core.selection import PickSettings
+from aiida_goectp.workflows.campaign.inputs import kept_inputs
+from aiida_goectp.workflows.dfpt.base import DfptWorkChain
+from aiida_goectp.workflows.failures import failure_reason
+from aiida_goectp.workflows.predict import PredictWorkChain
+from aiida_goectp.workflows.submit_once import SubmitOnceMixin
+
+__all__ = ('PoolPredictionMixin',)
+
+
+class PoolPredictionMixin(SubmitOnceMixin):
+    """Steps of a campaign that predict its pool.
+
+    In the context, ``all_predicted`` are the last predictions of all crystals, ``models`` is the number of the model in
+    use, from 1 for the one that made them, and ``narrowed`` are the crystals that the next models predict, None for
+    all. The preparation of the crystals is kept for each of the two sets.
+    """
+
+    def _label(self, call: str) -> str:
+        """Return the label of a call of this round."""
+        return f'round_{self.ctx.round:02d}_{call}'
+
+    def should_run_prediction(self) -> bool:
+        """Return whether the model in use has not predicted the pool."""
+        return self.ctx.predictions is None
+
+    def run_prediction(self) -> None:
+        """Submit the prediction by the model in use, of the pool or of what narrowing leaves of it."""
+        self._narrow()
+        label, crystals, prepared = 'predict', self.inputs.pool, self.ctx.get('prepared', None)
+        if self.ctx.narrowed is not None:
+            label, crystals, prepared = 'predict_again', self.ctx.narrowed, self.ctx.get('prepared_again', None)
+        inputs = self.exposed_inputs(PredictWorkChain, 'predict')
+        kept = kept_inputs('train' in self.inputs, self.ctx.model, prepared)
+        inputs.goectp.update(crystals=crystals, model=self.ctx.model, **kept)
+        self.to_context(prediction=self.submit_once(self._label(label), PredictWorkChain, inputs))
+
+    def _narrow(self) -> None:
+        """Set the crystals to predict: None for all of them."""
+        settings = read_settings(PickSettings, self.inputs.picking.get_dict(), 'picking').narrowing
+        done = self.ctx.stop is not None or self.ctx.all_predicted is None
+        if settings is None or done or self.ctx.models > settings.every:
+            self.ctx.narrowed = None
+        elif self.ctx.narrowed is None:
+            crystals = self.call_once(
+                self._label('narrow'),
+                narrow_pool,
+                **{name: self.inputs[name] for name in ('pool', 'picking')},
+                **{name: self.ctx[name] for name in ('dataset', 'history')},
+                predictions=self.ctx.all_predicted,
+            ).result
+            self.ctx.narrowed, self.ctx.prepared_again = crystals if len(crystals) else None, None
+            self.report(f'{len(crystals)} of {len(self.inputs.pool)} crystals are predicted by the next models')
+
+    def inspect_prediction(self) -> ExitCode | None:
+        """Take the predictions, also those with failed rows."""
+        node = self.ctx.prediction
+        self.ctx.core_hours += DfptWorkChain.core_hours(node)
+        if 'predictions' not in node.outputs:
+            return self._end(self.exit_codes.ERROR_PREDICTION_FAILED.format(message=failure_reason(node)))
+        predictions, kept = node.outputs.predictions, 'prepared'
+        if self.ctx.narrowed is None:
+            self.ctx.predictions, self.ctx.all_predicted, self.ctx.models = predictions, predictions, 1
+        else:
+            widened = self.call_once(
+                self._label('widen'), widen_predictions, pool=self.inputs.pool, predictions=predictions
+            )
+            self.ctx.predictions, kept = widened.result, 'prepared_again'
+        if 'prepared' in node.outputs:
+            self.ctx[kept] = node.outputs.prepared
+        return None
+
+    def attach_partial_results(self) -> None:
+        """Attach the current state, with which any campaign can be extended."""
+        raise NotImplementedError
+
+    def _end(self, code: ExitCode) -> ExitCode:
+        self.attach_partial_results()
+        return code

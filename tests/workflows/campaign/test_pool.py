@@ -1,0 +1,46 @@
+"""A campaign that narrows its pool, with real predictions and trainings."""
+
+import pytest
+from aiida.engine import run_get_node
+
+from aiida_goectp.calculations.campaign import read_history
+from aiida_goectp.core.dielectric.alignment import NOT_PREDICTED_AGAIN
+from aiida_goectp.workflows.submit_once import called_by_label
+from tests import tiny
+from tests.workflows.campaign import searching
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)  # of a busy machine
+def test_the_second_model_predicts_what_the_first_did_not_rule_out(code):
+    tiny.one_thread()
+    # with this tolerance each new model is adopted
+    overrides = {
+        'retraining': {'mode': 'fine-tune', 'tolerance': 1e3},
+        'picking': {'narrowing': {'margin': 0.01, 'every': 2}},
+    }
+    results, node = run_get_node(searching.campaign(code, overrides=overrides))
+    assert node.is_finished_ok, (node.exit_message, node.exception)
+    calls = called_by_label(node)
+    predicted = [name for name in calls if '_predict' in name]
+    assert predicted == ['round_01_predict', 'round_02_predict_again', 'round_03_predict']
+
+    # 12 crystals, 2 of them known; two rounds of two picks, twice, set the bound
+    narrowed = calls['round_02_narrow'].outputs.result
+    history = read_history(results['history'])
+    first, second = ({item.hash for item in one.picks} for one in history.rounds)
+    left = set(narrowed.crystals.hashes.tolist())
+    assert second <= left
+    assert not first & left
+    assert 8 <= len(left) < 10
+    assert calls['round_02_predict_again'].inputs.goectp.crystals.uuid == narrowed.uuid
+    widened = calls['round_02_widen'].outputs.result.predictions
+    assert set(widened.hashes[widened.errors == NOT_PREDICTED_AGAIN].tolist()).isdisjoint(left)
+    assert len(widened) == 12
+    assert history.rounds[1].model_hash == widened.model_hash == history.rounds[0].new_model_hash
+
+    # the final ranking is that of all crystals, prepared once
+    assert calls['rank_verified'].inputs.predictions.uuid == calls['round_03_predict'].outputs.predictions.uuid
+    kept = calls['round_01_predict'].outputs.prepared
+    assert calls['round_03_predict'].inputs.goectp.prepared.uuid == kept.uuid
+    assert results['ranking'].base.attributes.get('ranked') == 12
