@@ -6,7 +6,8 @@
     $ PYTHONPATH=FOLDER python tests/data/make_old_versions.py tests/data/old_versions
 
 Commit 58d1ecf writes version 1, 3600d15^ version 2 of dataset and ranking, 0c772ed version 2 of predictions and partial
-file and version 3 of the ranking, e021dee^ version 3 of the partial file. Existing files are kept.
+file and version 3 of the ranking, e021dee^ version 3 of the partial file and version 1 of the picks, 95759a7^ version 1
+of a response. Existing files are kept.
 """
 
 from __future__ import annotations
@@ -61,7 +62,32 @@ def write(target: Path) -> None:
     rank = find('rank', 'core.selection.ranking', 'core.selection.rank', 'selection.ranking')
     if rank is not None:
         keep(target, 'ranking', rank(table, predicted, 'total'))
+    write_picks(target, table)
+    response = find('DielectricResponse', 'core.dielectric.response')
+    if response is not None:
+        charges = np.array([2.0, -2.0])[:, None, None] * np.eye(3)
+        keep(
+            target,
+            'dielectric',
+            response(table[0], tensors[0], tensors[0] / 2, charges, np.array([0.0] * 3 + [9.0] * 3), functional='PBE'),
+        )
     write_partial(target, table, tensors)
+
+
+def write_picks(target: Path, table) -> None:
+    """Write picks: the second row is picked."""
+    picks = find('Picks', 'core.selection.picks')
+    if picks is None:
+        return
+    columns = {
+        'mean': np.array([3.0, 4.5]),
+        'std': np.array([0.5, np.nan]),
+        'score': np.array([3.0, 4.5]),
+        'place': np.array([2, 1]),
+        'pick': np.array([0, 1]),
+        'reason': np.array(['not picked: place 2 of 2 by greedy', 'picked: place 1 of 2 by greedy']),
+    }
+    keep(target, 'picks', picks(table.ids, table.hashes, **columns, figure_of_merit='total', settings={'round': 1}))
 
 
 def write_partial(target: Path, table, tensors) -> None:

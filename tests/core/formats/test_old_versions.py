@@ -15,8 +15,11 @@ import pytest
 from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.dielectric.predictions import Predictions
+from aiida_goectp.core.dielectric.response import DielectricResponse
 from aiida_goectp.core.executable.partial import PREDICTION, PartialFile, identity
+from aiida_goectp.core.selection.picks import Picks
 from aiida_goectp.core.selection.ranking import Ranking
+from aiida_goectp.core.selection.reasons import ReasonCode, parse_reasons
 
 FILES = Path(__file__).parents[2] / 'data' / 'old_versions'
 TENSORS = np.arange(2, 4)[:, None, None] * np.eye(3)
@@ -34,6 +37,9 @@ def crystals() -> CrystalSet:
 def test_there_are_files_of_each_older_version():
     assert names('*.dataset.npz') == [f'v{version}.dataset.npz' for version in range(1, Dataset.VERSION)]
     assert names('*.ranking.npz') == [f'v{version}.ranking.npz' for version in range(1, Ranking.VERSION)]
+    assert names('*.picks.npz') == [f'v{version}.picks.npz' for version in range(1, Picks.VERSION)]
+    responses = range(1, DielectricResponse.VERSION)
+    assert names('*.dielectric.npz') == [f'v{version}.dielectric.npz' for version in responses]
     assert names('*.predictions.npz') == [f'v{version}.predictions.npz' for version in range(1, Predictions.VERSION)]
 
 
@@ -68,6 +74,25 @@ def test_dataset(name, crystals):
     assert table.functional.tolist() == ['unknown'] * 2
     assert np.isnan(table.born_charges).all()
     assert table.crystals.hashes.tolist() == crystals.hashes.tolist()
+
+
+@pytest.mark.parametrize('name', names('*.picks.npz'))
+def test_picks(name, crystals):
+    table = Picks.load(FILES / name)
+    assert table.hashes.tolist() == crystals.hashes.tolist()
+    assert (table.rows.tolist(), table.candidates, table.best(1.0)) == ([1], 2, 4.5)
+    assert parse_reasons(table.reason[1])[0].code is ReasonCode.PICKED
+    assert np.isnan(table.stability).all()
+
+
+@pytest.mark.parametrize('name', names('*.dielectric.npz'))
+def test_response(name, crystals):
+    response = DielectricResponse.load(FILES / name)
+    np.testing.assert_array_equal(response.total, 3 * np.eye(3))
+    np.testing.assert_array_equal(response.born_charges, [2 * np.eye(3), -2 * np.eye(3)])
+    assert response.frequencies.tolist() == [0, 0, 0, 9, 9, 9]
+    assert (response.functional, response.force_constants) == ('PBE', None)
+    assert CrystalSet.from_crystals([response.crystal]).hashes[0] == crystals.hashes[0]
 
 
 @pytest.mark.parametrize('name', names('*.partial'))
