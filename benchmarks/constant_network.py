@@ -9,6 +9,7 @@ writing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +19,7 @@ from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.dielectric.predictions import TENSORS
 from aiida_goectp.core.executable import predict
 from aiida_goectp.core.executable.main import main
-from aiida_goectp.core.formats.model_card import model_hash, resolve_model
+from aiida_goectp.core.formats.model_card import model_hash, read_card, resolve_model
 from aiida_goectp.core.learning.results import PredictedBatch
 
 BATCH_ATOMS = 1024
@@ -30,15 +31,18 @@ class ConstantPredictor:
 
     device, phonons = 'cpu', False
 
-    def __init__(self, model: str, batch_atoms: int | None) -> None:
-        self.model, self.batch_atoms = SimpleNamespace(hash=model), batch_atoms or BATCH_ATOMS
+    def __init__(self, model: Path, batch_atoms: int | None) -> None:
+        self.model = SimpleNamespace(hash=model_hash(model), card=read_card(model))
+        self.batch_atoms = batch_atoms or BATCH_ATOMS
 
     def settings(self) -> dict[str, Any]:
         """Return the settings of the table of predictions."""
         return {'device': 'cpu', 'precision': 'float32', 'network': 'constant'}
 
-    def run(self, crystals: CrystalSet, start: int = 0) -> Iterator[PredictedBatch]:
-        """Yield the results of all rows from ``start`` on."""
+    def run(
+        self, crystals: CrystalSet, start: int = 0, prepared: None = None, keep: bool = False
+    ) -> Iterator[PredictedBatch]:
+        """Yield the results of all rows from ``start`` on; no preparation is read or kept."""
         offsets = crystals.atom_offsets
         while start < len(crystals):
             stop = int(np.searchsorted(offsets, offsets[start] + self.batch_atoms, side='right')) - 1
@@ -70,7 +74,7 @@ class ConstantPredictor:
 
 def load_predictor(options: Mapping[str, Any]) -> ConstantPredictor:
     """Stand for the function of the same purpose in the executable."""
-    return ConstantPredictor(model_hash(resolve_model(options['model'])), options['batch_atoms'])
+    return ConstantPredictor(resolve_model(options['model']), options['batch_atoms'])
 
 
 if __name__ == '__main__':
