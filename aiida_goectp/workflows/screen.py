@@ -99,6 +99,9 @@ class ScreenWorkChain(ProtocolMixin, SubmitOnceMixin):
         {
             'digits': 5,  # digits of the number in the name of a shard; names sort by rows
             'shards': 25,  # largest number of shards of a protocol, each of which has eight nodes
+            # without a scheduler, shards are predicted one after the other: smaller ones would only cost time
+            'shards_in_turn': 10,
+            'least_in_turn': 50_000,
         }
     )
 
@@ -219,7 +222,8 @@ class ScreenWorkChain(ProtocolMixin, SubmitOnceMixin):
         :raises ValueError: an unknown protocol, or a scheduler from which GPUs cannot be requested
 
         Without a scheduler one shard runs at a time, unless overridden: each uses the whole machine. Unless their size
-        is overridden, the shards of large sets are larger than the protocol says, so that there are at most 25.
+        is overridden, the shards of large sets are larger than the protocol says, so that there are at most 25. Shards
+        that run one at a time have at least 50,000 crystals, and there are at most 10.
         """
         inputs = cls.get_protocol_inputs(protocol, overrides)
         predict = PredictWorkChain.inputs_from_protocol(code, protocol, inputs.get('predict'), options, gpus)
@@ -232,9 +236,14 @@ class ScreenWorkChain(ProtocolMixin, SubmitOnceMixin):
             builder[name] = orm.Bool(inputs[name])
         for name in ('number', 'shard_size', 'max_concurrent_shards'):
             builder[name] = orm.Int(inputs[name])
-        if 'shard_size' not in (overrides or {}):
-            fair = -(-len(nodes) // cls.defaults.shards)
-            builder.shard_size = orm.Int(max(inputs['shard_size'], fair))
+        given = overrides or {}
+        in_turn = 'max_concurrent_shards' not in given and runs_without_scheduler(predict['goectp']['code'])
+        if 'shard_size' not in given:
+            least = max(inputs['shard_size'], cls.defaults.least_in_turn if in_turn else 0)
+            number = cls.defaults.shards_in_turn if in_turn else cls.defaults.shards
+            builder.shard_size = orm.Int(max(least, -(-len(nodes) // number)))
+        if in_turn:
+            builder.max_concurrent_shards = orm.Int(1)
         if inputs.get('min_stability') is not None:
             builder.min_stability = orm.Float(inputs['min_stability'])
         if 'max_concurrent_shards' not in (overrides or {}) and runs_without_scheduler(predict['goectp']['code']):

@@ -81,6 +81,18 @@ def test_builders_are_complete(any_code, crystals, tiny, protocol):
     assert inputs['max_concurrent_shards'] == 1  # without a scheduler each job uses the whole machine
 
 
+@pytest.mark.parametrize(('scheduler', 'size', 'jobs'), [('core.direct', 50_000, 1), ('core.slurm', 10_000, 4)])
+def test_shards_are_larger_where_they_follow_each_other(
+    aiida_profile, aiida_computer, crystals, tiny, scheduler, size, jobs
+):
+    computer = aiida_computer(label=f'shards-{scheduler}', scheduler_type=scheduler)
+    code = orm.InstalledCode(label='shards', computer=computer, filepath_executable='/bin/true').store()
+    builder = ScreenWorkChain.get_builder_from_protocol(code, crystals, tiny)
+    assert (builder.shard_size, builder.max_concurrent_shards) == (size, jobs)
+    few = ScreenWorkChain.get_builder_from_protocol(code, crystals, tiny, overrides={'max_concurrent_shards': 2})
+    assert (few.shard_size, few.max_concurrent_shards) == (10_000, 2)
+
+
 def test_overrides_take_precedence(any_code, crystals, tiny):
     builder = PredictWorkChain.get_builder_from_protocol(
         any_code.full_label,
