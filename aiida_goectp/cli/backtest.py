@@ -12,6 +12,7 @@ from aiida_goectp.cli.options import JSON, RAW
 from aiida_goectp.cli.params import FILE, DatasetOrFileParam, FunctionalParam, complete_merit
 
 if TYPE_CHECKING:
+    from aiida_goectp.core.datasets.dataset import Dataset
     from aiida_goectp.core.learning.settings import TrainSettings
     from aiida_goectp.core.selection.backtest import BacktestSettings
 
@@ -91,8 +92,8 @@ def backtest(dataset: Any, output: Path, model: str | None, processes: int, quie
         settings = _settings(values, model)
         path = None if model is None else resolve_model(model)
         data = Dataset.load(dataset, values['functional']) if isinstance(dataset, Path) else dataset.dataset
-        training = _training(values['settings'], path, set(data.functional.tolist()))
         pool = make_hidden_pool(data, settings)
+        training = _training(values['settings'], path, pool.dataset, settings.start)
         unused = ['narrowing'] if settings.narrowing is None else []  # as in folders of earlier versions
         identity = {
             'dataset': data.content_hash,
@@ -149,22 +150,25 @@ def _settings(values: dict[str, Any], model: str | None) -> BacktestSettings:
     return read_settings(BacktestSettings, fields, 'backtest')
 
 
-def _training(file: Path | None, model: Path | None, functionals: set[str]) -> TrainSettings:
+def _training(file: Path | None, model: Path | None, labels: Dataset, start: int) -> TrainSettings:
     """Return the training settings; the architecture is that of the initial model unless the file contains one.
 
-    :param functionals: functionals of the labels
+    :param labels: all labels
+    :param start: number of labels at the start
     :raises FormatError: invalid settings
     """
     from aiida_goectp.core.formats.model_card import read_card
     from aiida_goectp.core.formats.settings import read_settings
-    from aiida_goectp.core.learning.settings import FEW_LABELS, TrainSettings, settings_like
+    from aiida_goectp.core.learning.settings import FEW_LABELS, TrainSettings, settings_from_labels, settings_like
 
-    given = FEW_LABELS if file is None else read_settings(TrainSettings, file.read_bytes(), str(file))
+    share = float(labels.has_force_constants.mean())
+    default = settings_from_labels(start, int(share * start)) or FEW_LABELS
+    given = default if file is None else read_settings(TrainSettings, file.read_bytes(), str(file))
     values = given.model_dump(exclude_unset=True)
     if model is not None:
         if file is None:
             values.pop('preset')
-        values = settings_like(values, read_card(model), functionals)
+        values = settings_like(values, read_card(model), set(labels.functional.tolist()))
     return read_settings(TrainSettings, values, 'settings')
 
 

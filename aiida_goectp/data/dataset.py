@@ -20,9 +20,9 @@ class DatasetData(TableData):
     """A :class:`~aiida_goectp.core.datasets.dataset.Dataset` as one node, refused rows included.
 
     Attributes: ``number`` of rows, ``atoms`` (total number), ``failures`` (rows that could not be read), ``trainable``
-    rows, ``electronic`` and ``ionic`` (trainable rows with that label), ``born_charges`` (rows with Born charges),
-    ``functionals`` (number of rows of each), ``splits`` (number of trainable rows of each part), ``columns`` (property
-    columns), ``elements`` (symbols), ``content_hash``.
+    rows, ``electronic`` and ``ionic`` (trainable rows with that label), ``force_constants`` (rows with these),
+    ``born_charges`` (rows with Born charges), ``functionals`` (number of rows of each), ``splits`` (number of trainable
+    rows of each part), ``columns`` (property columns), ``elements`` (symbols), ``content_hash``.
 
     :param table: the dataset
     """
@@ -59,6 +59,7 @@ class DatasetData(TableData):
             'failures': len(table.crystals.failures),
             'trainable': int(trainable.sum()),
             **{name: int((column & trainable).sum()) for name, column in known.items()},
+            'force_constants': int(table.has_force_constants.sum()),
             'born_charges': sum(
                 bool(charged[start:stop].all())
                 for start, stop in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from aiida_goectp.cli.backtest import backtest
+from aiida_goectp.cli.backtest import _training, backtest
 from aiida_goectp.cli.views.backtests import discovery_table
 from aiida_goectp.core.selection.backtest import summarise
 from tests import tiny
@@ -79,6 +81,17 @@ def test_initial_model_gives_its_architecture_and_a_warning(data):
     line = json.loads((data / 'out' / 'greedy' / 'seed-0.jsonl').read_text().splitlines()[-1])
     assert line['round']['retrained']
     assert 'failed' not in line['round']['retraining_reason']
+
+
+@pytest.mark.parametrize(('start', 'preset'), [(199, 'descriptors'), (200, 'force_constants')])
+def test_labels_with_force_constants_are_learned_from_them(start, preset):
+    labels = toy_dataset(20)
+    atoms = len(labels.crystals.atomic_numbers)
+    whole = replace(
+        labels, force_constants=np.zeros((2 * atoms, 3, 3), np.float32), born_charges=np.zeros((atoms, 3, 3))
+    )
+    assert _training(None, None, whole, start).preset == preset
+    assert _training(None, None, labels, start).preset == 'descriptors'
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,14 @@ from aiida_goectp.core.formats.settings import unknown_key
 
 __all__ = (
     'BACKBONE_OPTIONS',
+    'FEW',
     'FEW_LABELS',
+    'FORCE_CONSTANT_LABELS',
     'PRESET_NAMES',
     'PUBLISHED_RECIPE',
     'Preset',
     'TrainSettings',
+    'settings_from_labels',
     'settings_like',
 )
 
@@ -191,3 +194,34 @@ FEW_LABELS = TrainSettings(
 The loss is symmetric in the logarithm. A relative error costs less below the label than above it, so that a network
 trained with it underestimates extraordinary values.
 """
+
+FORCE_CONSTANT_LABELS = TrainSettings(
+    preset='force_constants',
+    options={'scalars': 64, 'vectors': 32, 'tensors': 16, 'width': 64, 'dropout': 0.0},
+    layer_augmentation_copies=0,
+    epochs=60,
+    batch_size=24,
+    learning_rate=3e-3,
+    weight_decay=1e-2,
+    schedule='cosine',
+    gradient_clip_norm=10.0,
+    ema_decay=0.99,
+    keep='last',
+)
+"""For labels with force constants: trains in minutes a member on one core, and finds more with as many labels."""
+
+FEW = 400
+"""number of labels up to which :data:`FEW_LABELS` is used, compared in docs/explanation/accuracy.md"""
+_FORCE_CONSTANTS_FROM = 200
+"""smallest number of labels for which :data:`FORCE_CONSTANT_LABELS` was compared, in docs/howto/backtest.md"""
+
+
+def settings_from_labels(rows: int, with_force_constants: int) -> TrainSettings | None:
+    """Return the settings of a campaign whose models learn from its labels only; None for those of the protocol.
+
+    :param rows: number of labels to start with
+    :param with_force_constants: number of those with force constants
+    """
+    if rows >= _FORCE_CONSTANTS_FROM and 2 * with_force_constants >= rows:
+        return FORCE_CONSTANT_LABELS
+    return FEW_LABELS if rows <= FEW else None

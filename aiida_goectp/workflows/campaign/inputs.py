@@ -11,7 +11,7 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_goectp.calculations.base import validate_positive
 from aiida_goectp.calculations.structures import to_crystals
 from aiida_goectp.core.formats.settings import Settings
-from aiida_goectp.core.learning.settings import FEW_LABELS
+from aiida_goectp.core.learning.settings import settings_from_labels
 from aiida_goectp.core.selection import FROM_LABELS, History, PickSettings, RetrainingPolicy, StopRules
 from aiida_goectp.core.selection.folds import BASE_FRACTIONS
 from aiida_goectp.data.crystals import CrystalsData
@@ -24,7 +24,6 @@ from aiida_goectp.workflows.train import TrainWorkChain
 from aiida_goectp.workflows.verify import VerifyWorkChain
 
 __all__ = (
-    'FEW',
     'SETTINGS',
     'define_inputs',
     'define_settings',
@@ -42,9 +41,6 @@ _MEANINGS = {
     'stop_rules': 'The first rule that applies ends the campaign.',
     'retraining': 'When and how to retrain, and the condition for adopting the new model.',
 }
-
-FEW = 400
-"""number of training rows up to which the settings for few labels are used, compared in docs/explanation/accuracy.md"""
 
 
 def define_settings(spec: WorkChainSpec, *names: str) -> None:
@@ -153,8 +149,9 @@ def inputs_from_labels(dataset: DatasetData, overrides: Mapping[str, Any]) -> di
     """Return the changes of the protocol for a campaign without a model to start with.
 
     Its models learn from the labels of the campaign only. So each is trained from scratch, elements without a label
-    are candidates, and with few labels the model is a small network on fixed descriptors of the crystal. These inputs
-    found most in the backtest, docs/howto/backtest.md.
+    are candidates. If most labels have force constants, the models learn from these as well; else, with few labels, the
+    model is a small network on fixed descriptors of the crystal. These inputs found most in the backtest,
+    docs/howto/backtest.md.
 
     :param dataset: starting dataset
     :param overrides: given by the user; with a preset or options of the network, the training settings are not changed
@@ -164,8 +161,10 @@ def inputs_from_labels(dataset: DatasetData, overrides: Mapping[str, Any]) -> di
         'picking': {'filters': {'unseen_elements': True}},
     }
     given = overrides.get('train', {}).get('goectp', {}).get('settings', {})
-    if not {'preset', 'options'} & set(given) and dataset.base.attributes.get('trainable') <= FEW:
-        inputs['train'] = {'goectp': {'settings': FEW_LABELS.model_dump(exclude_unset=True)}}
+    count = dataset.base.attributes.get
+    settings = settings_from_labels(count('trainable'), count('force_constants', 0))
+    if not {'preset', 'options'} & set(given) and settings is not None:
+        inputs['train'] = {'goectp': {'settings': settings.model_dump(exclude_unset=True)}}
     return inputs
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from aiida_goectp.core.learning.settings import FEW_LABELS
+from aiida_goectp.core.learning.settings import FEW, FEW_LABELS, FORCE_CONSTANT_LABELS
 from aiida_goectp.data.model import ModelData
-from aiida_goectp.workflows.campaign.inputs import FEW, inputs_from_labels
+from aiida_goectp.workflows.campaign.inputs import inputs_from_labels
 from aiida_goectp.workflows.campaign.workchain import ActiveLearningWorkChain
 from tests.workflows.campaign.searching import some_pool, start_dataset
 from tests.workflows.dfpt.table_engine import NAME
@@ -60,8 +60,19 @@ def test_overrides_take_precedence(build):
     assert epochs == {**RECIPE, 'members': 1, 'epochs': 7}
 
 
-@pytest.mark.parametrize(('rows', 'few'), [(FEW, True), (FEW + 1, False)])
-def test_number_of_labels_selects_the_settings(rows, few):
+@pytest.mark.parametrize(
+    ('rows', 'with_force_constants', 'settings'),
+    [
+        (FEW, 0, FEW_LABELS),
+        (FEW + 1, 0, None),
+        (FEW + 1, 300, FORCE_CONSTANT_LABELS),
+        (200, 100, FORCE_CONSTANT_LABELS),
+        (200, 99, FEW_LABELS),
+        (100, 100, FEW_LABELS),
+    ],
+)
+def test_labels_select_the_settings(rows, with_force_constants, settings):
     dataset = start_dataset([0, 2]).clone()
-    dataset.base.attributes.set('trainable', rows)
-    assert ('train' in inputs_from_labels(dataset, {})) == few
+    dataset.base.attributes.set_many({'trainable': rows, 'force_constants': with_force_constants})
+    found = inputs_from_labels(dataset, {}).get('train')
+    assert found == (settings and {'goectp': {'settings': settings.model_dump(exclude_unset=True)}})
