@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -11,7 +12,7 @@ import numpy as np
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from aiida_goectp.core.formats.output_format import output_format
@@ -22,6 +23,8 @@ __all__ = ('make_table', 'show_table', 'table_title', 'text_of')
 _WIDTH = 120
 """characters per line if the output is not a terminal"""
 _UNLIMITED = 10_000
+_PIECE = re.compile(r'\S+(?: ±)?')
+"""what stays on one line"""
 
 
 def show_table(table: Table) -> None:
@@ -39,25 +42,35 @@ def show_table(table: Table) -> None:
 def _keep_words_whole(table: Table, width: int) -> None:
     """Break only text and lists to narrow a table, no id and no number with its uncertainty, if that is enough.
 
+    If it is not, numbers are broken before their uncertainty, and nothing else, if that is enough.
+
     :param table: wider than the terminal; changed
     :param width: of the terminal, in characters
     """
-    needed = 1 + 3 * len(table.columns)  # frame and padding
-    whole = []
-    for column in table.columns:
-        texts = [str(cell) for cell in column.cells]
-        separators = ',' if column.justify == 'right' else ', '
-        breaks = any(char in text for text in texts for char in separators)
-        pieces = chain.from_iterable(text.split() if breaks else text.splitlines() for text in texts)
-        least = max(map(cell_len, [*str(column.header).split(), *pieces]), default=1)
-        needed += least
-        if not breaks:
-            whole.append((column, least))
-    if needed > width:
+    frame = 1 + 3 * len(table.columns)  # and padding
+    for separators in (',', ', '):
+        widths = [_narrowest(column, separators if column.justify == 'right' else ', ') for column in table.columns]
+        room = width - frame - sum(least for least, _ in widths)
+        if room >= 0:
+            break
+    else:
         return
-    for column, least in whole:
-        column.no_wrap = True
-        column.header = Text(textwrap.fill(str(column.header), least))
+    for column, (least, whole) in zip(table.columns, widths, strict=True):
+        column.width = min(whole, least + room)
+        room -= column.width - least
+        column.header = Text(textwrap.fill(str(column.header), column.width))
+
+
+def _narrowest(column: Column, separators: str) -> tuple[int, int]:
+    """Return the width of the longest piece of a column, and that of its longest line.
+
+    :param separators: characters at which, and at spaces, a text with one of them is broken
+    """
+    texts = [str(cell) for cell in column.cells]
+    breaks = any(char in text for text in texts for char in separators)
+    pieces = chain.from_iterable(_PIECE.findall(text) if breaks else text.splitlines() for text in texts)
+    least = max(map(cell_len, [*str(column.header).split(), *pieces]), default=1)
+    return least, max(map(cell_len, [str(column.header), *chain.from_iterable(map(str.splitlines, texts))]), default=1)
 
 
 def make_table(

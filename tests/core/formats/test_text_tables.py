@@ -47,3 +47,14 @@ def test_numbers_and_ids_are_not_broken(capsys):
 def test_a_table_that_is_too_wide_breaks_them(capsys):
     show_table(make_table('T', [f'x{place}' for place in range(20)], [['12.34 ± 0.56'] * 20], 1))
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 120
+
+
+def test_numbers_are_broken_before_their_uncertainty_and_ids_are_not(capsys):
+    columns = ['id', *(f'x{place}' for place in range(9))]
+    row = ['some-long-identifier', *['12.34 ± 0.56'] * 8, '1.24±0.75, 11.24±0.75, 11.59±0.77']
+    show_table(make_table('T', columns, [row, row]))
+    output = capsys.readouterr().out
+    assert max(map(len, output.splitlines())) <= 120
+    assert output.count(row[0]) == 2
+    assert output.count('12.34 ±') == output.count(' 0.56 ') == 16
+    assert output.count(' 1.24±0.75,') == 2
