@@ -14,11 +14,14 @@ from typing import Any
 from aiida import orm
 from aiida.common.links import LinkType
 
+from tests.workflows.campaign import searching
+
 __all__ = (
     'add_code',
     'fingerprint',
     'is_complete',
     'is_readable',
+    'labels',
     'last_process',
     'play',
     'progress',
@@ -30,41 +33,82 @@ __all__ = (
 )
 
 
-def add_code(executable: str, work: str, label: str) -> None:
-    """Store the executable as the code ``goectp`` on a new computer.
+def add_code(executable: str, work: str, label: str, configuration: dict[str, Any]) -> None:
+    """Store the executable as the code ``goectp``, and a shell as ``bash``, on a new computer.
 
     :param work: folder of the jobs
+    :param configuration: of the computer; ``transport`` is ``core.local`` if not given
     """
+    transport = configuration.pop('transport', 'core.local')
+    if transport == 'core.local':
+        configuration['use_login_shell'] = False
     computer = orm.Computer(
-        label=label, hostname='localhost', transport_type='core.local', scheduler_type='core.direct', workdir=work
+        label=label, hostname='localhost', transport_type=transport, scheduler_type='core.direct', workdir=work
     ).store()
     computer.set_minimum_job_poll_interval(0.3)
     computer.set_default_mpiprocs_per_machine(1)
-    computer.configure(safe_interval=0.0, use_login_shell=False)
-    orm.InstalledCode(label='goectp', computer=computer, filepath_executable=executable).store()
+    computer.configure(safe_interval=0.0, **configuration)
+    for name, path in (('goectp', executable), ('bash', '/bin/bash')):
+        orm.InstalledCode(label=name, computer=computer, filepath_executable=path).store()
 
 
-def submit(computer: str, model: str, crystals: str, slow: float) -> int:
-    """Submit a prediction, and return its PK.
+def submit(name: str, computer: str, model: str, crystals: str, slow: float, seconds: float) -> int:
+    """Submit a process, and return its PK.
 
+    :param name: ``predict``, ``screen`` or ``campaign``
     :param model: model file
-    :param crystals: file of the crystals
-    :param slow: pause after each batch, s
+    :param crystals: file of the crystals of predictions and screens
+    :param slow: pause of ``goectp`` after each batch, s
+    :param seconds: duration of a DFPT calculation of a campaign; campaigns with the same value reuse the results of
+        each other
     """
     from aiida.engine import submit as submit_process
 
-    from aiida_goectp.core.crystals import CrystalSet
-    from aiida_goectp.data.crystals import CrystalsData
     from aiida_goectp.data.model import ModelData
-    from aiida_goectp.workflows.predict import PredictWorkChain
 
     code = orm.load_code(f'goectp@{computer}')
     options: dict[str, Any] = {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}}
     options['environment_variables'] = {'OMP_NUM_THREADS': '1', 'GOECTP_TEST_FAULT': f'slow={slow}'}
-    nodes = (CrystalsData(CrystalSet.load(Path(crystals))).store(), ModelData.get_or_create(model))
-    jobs = {'goectp': {'device': 'cpu', 'batch_atoms': 16}}
-    builder = PredictWorkChain.get_builder_from_protocol(code, *nodes, None, jobs, options)
+    node = ModelData.get_or_create(model)
+    if name == 'campaign':
+        builder = _campaign(code, node, options, {'code': orm.load_code(f'bash@{computer}'), 'seconds': seconds})
+    else:
+        builder = _prediction(name, code, node, Path(crystals), options)
     return int(submit_process(builder).pk)
+
+
+def _prediction(name: str, code: Any, model: Any, crystals: Path, options: dict[str, Any]) -> Any:
+    """Return the builder of a prediction, or of a screen of two shards."""
+    from aiida_goectp.core.crystals import CrystalSet
+    from aiida_goectp.data.crystals import CrystalsData
+    from aiida_goectp.workflows.predict import PredictWorkChain
+    from aiida_goectp.workflows.screen import ScreenWorkChain
+
+    nodes = (CrystalsData(CrystalSet.load(crystals)).store(), model)
+    jobs = {'goectp': {'device': 'cpu', 'batch_atoms': 16}}
+    if name == 'predict':
+        return PredictWorkChain.get_builder_from_protocol(code, *nodes, None, jobs, options)
+    overrides = {'predict': jobs, 'shard_size': 8, 'max_concurrent_shards': 2, 'number': 3}
+    return ScreenWorkChain.get_builder_from_protocol(code, *nodes, None, overrides, None, options)
+
+
+def _campaign(code: Any, model: Any, options: dict[str, Any], dfpt: dict[str, Any]) -> Any:
+    """Return the builder of a campaign of two rounds of two picks without training, on the pool of all campaigns."""
+    from aiida_goectp.data.crystals import CrystalsData
+    from aiida_goectp.data.dataset import DatasetData
+
+    found = []
+    for label, kind, make in (
+        ('pool', CrystalsData, searching.some_pool),
+        ('start', DatasetData, searching.start_dataset),
+    ):
+        node = orm.QueryBuilder().append(kind, filters={'label': label}).first(flat=True)
+        if node is None:
+            node = make()
+            node.label = label
+        found.append(node)
+    searching.OPTIONS |= options
+    return searching.campaign(code, model, pool=found[0], dataset=found[1], retrain=False, dfpt=dfpt)
 
 
 def progress(pk: int) -> dict[str, Any]:
@@ -116,9 +160,22 @@ def _content(name: str, output: Any) -> Any:
     if name == 'predictions':
         table = output.predictions
         return [table.ids.tolist(), table.total.tolist(), table.electronic.tolist(), table.errors.tolist()]
+    if name == 'ranking':
+        return [output.ranking.ids.tolist(), output.ranking.rank.tolist(), output.ranking.score.tolist()]
+    if name == 'history':
+        rounds = output.get_dict()['rounds']
+        return [[(item['id'], item['value']) for item in one['picks']] for one in rounds]
+    if isinstance(output, orm.StructureData):
+        return [output.get_formula(), output.cell]
     if hasattr(output, 'content_hash'):
         return output.content_hash
     return json.loads(json.dumps(getattr(output, 'value', None) or output.base.attributes.all))
+
+
+def labels(pk: int) -> int:
+    """Return the number of rows of the dataset of a campaign, also of one that failed."""
+    node = orm.load_node(pk)
+    return len(node.outputs.dataset) if 'dataset' in node.outputs else 0
 
 
 def repeated_calls(pk: int) -> list[str]:

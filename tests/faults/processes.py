@@ -71,11 +71,14 @@ class ProfileBench:
         speed_up()
         self.nodes = nodes
         self.client = Client(self.PROFILE, folder / 'client.log')
-        self.client.call(self.nodes.add_code, str(self.executable), str(self._folder('work')), 'faults')
+        self.add_computer()
         self.daemon = ForkedDaemon(self.PROFILE, folder, 2, broker)
         self.daemon.start()
         self.seconds: dict[str, float] = {}
         self.expected: dict[str, Any] = {}
+        self.labels: dict[str, int] = {}
+        """number of rows of the dataset of a campaign"""
+        self.submitted = 0
 
     def _folder(self, name: str) -> Path:
         made = self.folder / name
@@ -92,28 +95,46 @@ class ProfileBench:
     def create(self) -> Path | None:
         """Create the profile, and return the folder of its broker if AiiDA has to start that."""
         self.verdi('presto', '--use-zeromq', '--profile-name', self.PROFILE, '--non-interactive', profile=False)
+        return Path(self.write_daemon_pid()['broker_service']['dir'])
+
+    def write_daemon_pid(self) -> Any:
+        """Write the file by which aiida-core recognizes a running daemon, and return the paths of the profile."""
         from aiida.manage import get_config
 
         files = get_config().filepaths(get_config().get_profile(self.PROFILE))
-        Path(files['circus']['pid']).write_text(str(os.getpid()))  # aiida-core submits only where this file is
-        return Path(files['broker_service']['dir'])
+        Path(files['circus']['pid']).write_text(str(os.getpid()))
+        return files
+
+    def add_computer(self, **configuration: Any) -> None:
+        """Add a computer with the executable."""
+        words = (str(self.executable), str(self._folder('work')), 'faults', configuration)
+        self.client.call(self.nodes.add_code, *words)
 
     def prepare(self, name: str) -> None:
         """Run a process without faults, unless that was done: the result and the time that it takes."""
         if name in self.expected:
             return
+        found = []
         for _ in range(2):  # the first run imports and compiles
             begin = time.monotonic()
-            pk = self.submit()
+            pk = self.submit(name)
             self.wait(pk, 1800)
             self.seconds[name] = time.monotonic() - begin
-        self.expected[name] = self.client.call(self.nodes.fingerprint, pk)
-        assert self.expected[name]['exit_status'] == 0, self.expected[name]
+            found.append(self.client.call(self.nodes.fingerprint, pk))
+        assert found[1]['exit_status'] == 0, found[1]
+        assert equal(*found), f'{name}: two runs without faults differ: {found}'
+        self.expected[name] = found[1]
+        self.labels[name] = self.client.call(self.nodes.labels, pk)
 
-    def submit(self) -> int:
-        """Submit a prediction, and return its PK."""
+    def submit(self, name: str, seconds: float | None = None) -> int:
+        """Submit a process, and return its PK.
+
+        :param seconds: duration of a DFPT calculation; one that no other process has if not given
+        """
+        self.submitted += 1
+        seconds = 1 + self.submitted / 1000 if seconds is None else seconds
         files = (str(self.model), str(self.folder / 'crystals.npz'))
-        return self.client.call(self.nodes.submit, 'faults', *files, SLOW)
+        return self.client.call(self.nodes.submit, name, 'faults', *files, SLOW, seconds)
 
     def progress(self, pk: int) -> dict[str, Any]:
         """Return the state of a process, see :func:`.nodes.progress`."""
@@ -185,18 +206,20 @@ def compare(bench: ProfileBench, name: str, pk: int) -> Outcome:
     runs = bench.runs(bench.client.call(bench.nodes.work_folders, pk))
     notes = [f'called twice: {item}' for item in repeated]
     notes += [f'{count} runs with status {status} in one folder' for (_, status), count in runs.items() if count > 1]
+    lost = max(0, bench.labels[name] - bench.client.call(bench.nodes.labels, pk))
+    notes += [f'{lost} labels lost'] * bool(lost)
     twice = len(repeated) + sum(count - 1 for (_, status), count in runs.items() if status == '0')
     if found['exit_status'] != 0:
-        return Outcome(1, twice, 0).with_notes([f'ended with {found}', *notes])
+        return Outcome(max(1, lost), twice, 0).with_notes([f'ended with {found}', *notes])
     differ = [key for key in found if not equal(found[key], bench.expected[name].get(key))]
     wrong = len(differ) + len(bench.expected[name].keys() - found.keys())
-    return Outcome(0, twice, wrong).with_notes([*notes, *(f'{key} differs' for key in differ)])
+    return Outcome(lost, twice, wrong).with_notes([*notes, *(f'{key} differs' for key in differ)])
 
 
 def _killed(bench: ProfileBench, name: str, dice: random.Random, kill: Callable[[], None]) -> Outcome:
     """Kill a process of the daemon while a process runs, start it again, restart the daemon, and let it finish."""
     bench.prepare(name)
-    pk = bench.submit()
+    pk = bench.submit(name)
     time.sleep(dice.uniform(0, bench.seconds[name]))
     met = not bench.progress(pk)['ended']
     kill()
@@ -219,7 +242,7 @@ def broker_killed(bench: ProfileBench, name: str, dice: random.Random) -> Outcom
 def job_killed(bench: ProfileBench, name: str, dice: random.Random) -> Outcome:
     """Kill a running job."""
     bench.prepare(name)
-    pk = bench.submit()
+    pk = bench.submit(name)
     time.sleep(dice.uniform(0, bench.seconds[name]))
     met = False
     while not met and not bench.progress(pk)['ended']:
@@ -231,7 +254,28 @@ def job_killed(bench: ProfileBench, name: str, dice: random.Random) -> Outcome:
     return replace(finish(bench, name, pk), met=met)
 
 
+def worker_of_two_killed(bench: ProfileBench, name: str, dice: random.Random) -> Outcome:
+    """Kill one of two workers while two campaigns run on one pool, of which each may reuse results of the other."""
+    bench.prepare(name)
+    bench.submitted += 1
+    seconds = 1 + bench.submitted / 1000
+    pks = [bench.submit(name, seconds)]
+    time.sleep(dice.uniform(0, bench.seconds[name] / 2))
+    pks.append(bench.submit(name, seconds))
+    time.sleep(dice.uniform(0, 1.5 * bench.seconds[name]))
+    met = not all(bench.progress(pk)['ended'] for pk in pks)
+    bench.daemon.kill_worker(dice)
+    time.sleep(dice.uniform(0, 1))
+    bench.daemon.start()
+    bench.restart()
+    one, other = (finish(bench, name, pk) for pk in pks)
+    counts = (one.lost + other.lost, one.twice + other.twice, one.wrong + other.wrong)
+    return Outcome(*counts, met, one.remedies + other.remedies).with_notes(filter(None, [one.note, other.note]))
+
+
 KINDS = {
-    f'{what} killed, prediction': Kind(ProfileBench, fault, 'predict', 4)
+    f'{what} killed, {name}': Kind(ProfileBench, fault, command, weight)
+    for name, command, weight in (('prediction', 'predict', 4), ('screen', 'screen', 2))
     for what, fault in (('worker', worker_killed), ('broker', broker_killed), ('job', job_killed))
 }
+KINDS['worker killed, two campaigns on one pool'] = Kind(ProfileBench, worker_of_two_killed, 'campaign', 2)

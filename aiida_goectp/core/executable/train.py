@@ -135,7 +135,7 @@ def _train(
                 initial=inputs.initial,
                 state_file=state_file,
                 report=recorder,
-                stop=lambda: stop(ahead=recorder.seconds),
+                stop=lambda: stop(ahead=recorder.end_epoch()),
             )
     except (MemoryError, RuntimeError) as error:
         raise_device_error(error, device)
@@ -186,15 +186,15 @@ class _EpochRecorder:
 
     def __init__(self, log_file: Path, status: Status, progress: EpochProgress) -> None:
         self.log_file, self.status, self.progress = log_file, status, progress
-        self.seconds = 0.0
-        """duration of the last epoch"""
+        self.done, self.seconds = 0, 0.0
+        """number of epochs done, of all members, and duration of the last one"""
         if (last := TrainingLog.read(log_file).last) is not None:
             self._update_status(last)
 
     def __call__(self, epoch: Epoch) -> None:
         line = asdict(epoch)
         append_line(self.log_file, line)
-        done = self._update_status(line)
+        self.done, self.seconds = self._update_status(line), epoch.seconds
         place = f'epoch {epoch.epoch}/{epoch.epochs}'
         if epoch.members > 1:
             place = f'member {epoch.member + 1}/{epoch.members}, {place}'
@@ -202,8 +202,11 @@ class _EpochRecorder:
         note = f'loss {epoch.loss:.4f}{f", validation MAE {maes}" if maes else ""}, {epoch.seconds:.0f} s'
         if epoch.skipped:
             note += f', batches skipped since their gradient is not finite: {epoch.skipped}'
-        self.progress.update(done, place, note)
-        self.seconds = epoch.seconds + testing_hooks.after_epoch(done)
+        self.progress.update(self.done, place, note)
+
+    def end_epoch(self) -> float:
+        """Return the duration of the last epoch, s; the injected faults occur here, after the state was written."""
+        return self.seconds + testing_hooks.after_epoch(self.done)
 
     def _update_status(self, line: Mapping[str, Any]) -> int:
         """Write the status after an epoch, and return the number of epochs done."""

@@ -134,8 +134,9 @@ def train_committee(
     :param initial: a model of the same architecture to fine-tune; member k starts from its member k, which may differ
         from the others. The settings may name its functionals in another order
     :param state_file: written after each epoch and read at the start
-    :param report: called after each epoch
-    :param stop: called after each epoch; True interrupts the training
+    :param report: called after each epoch, before the state is written
+    :param stop: called after each epoch, after the state is written; True interrupts the training, unless it is the
+        last epoch of a member
     :return: networks in evaluation mode on the CPU, with the moving average of their weights
     :raises TrainingInputError: the state file or the initial model does not fit the data or the settings
     :raises TrainingInterrupted: ``stop`` returned True before the end
@@ -160,11 +161,12 @@ def train_committee(
     while state.member < settings.members:
         while not _is_finished(state, settings):
             line = _run_epoch(state, rows, validated, settings, device)
+            if report is not None and parallel.is_first():
+                report(line)  # before the state: a run that ends in between repeats the epoch, and no line is lost
             if state_file is not None and parallel.is_first():
                 state.store(state_file)
-            if report is not None and parallel.is_first():
-                report(line)
-            if stop is not None and not _is_finished(state, settings) and parallel.any_rank(stop()):
+            stopped = stop is not None and stop()
+            if stop is not None and not _is_finished(state, settings) and parallel.any_rank(stopped):
                 raise TrainingInterrupted(f'stopped after epoch {state.epoch} of {settings.epochs}')
         state.close_member()
         if state.member < settings.members:

@@ -42,11 +42,15 @@ class KilledError(Exception):
 
 
 def kill_after(epoch):
-    def report(line):
-        if line.epoch == epoch:
-            raise KilledError
+    """Return a function for ``stop``, which is called when the state of an epoch was written."""
+    calls = itertools.count(1)
 
-    return report
+    def stop():
+        if next(calls) == epoch:
+            raise KilledError
+        return False
+
+    return stop
 
 
 def weights(network):
@@ -79,7 +83,7 @@ def test_training_reduces_loss_and_error(data):
 def test_a_resumed_training_gives_the_weights_of_an_uninterrupted_one(data, tmp_path, epoch):
     settings, state = TrainSettings(epochs=4, **SMALL), tmp_path / 'state'
     with pytest.raises(KilledError):
-        train(data, None, settings, state_file=state, report=kill_after(epoch))
+        train(data, None, settings, state_file=state, stop=kill_after(epoch))
     lines = []
     torch.rand(7)  # other use of the generator in between
     resumed = train(data, None, settings, state_file=state, report=lines.append)
@@ -98,7 +102,7 @@ def test_equal_seeds_give_equal_weights(data):
 def test_the_state_of_another_training_is_refused(data, tmp_path):
     settings, state = TrainSettings(epochs=2, **SMALL), tmp_path / 'state'
     with pytest.raises(KilledError):
-        train(data, None, settings, state_file=state, report=kill_after(1))
+        train(data, None, settings, state_file=state, stop=kill_after(1))
     before = state.read_bytes()
     relabelled = Dataset(data.crystals, data.electronic * 1.01, data.ionic)
     others = [
@@ -117,7 +121,7 @@ def test_the_state_of_another_training_is_refused(data, tmp_path):
 def test_a_damaged_state_is_refused(data, tmp_path, damage):
     settings, state = TrainSettings(epochs=2, **SMALL), tmp_path / 'state'
     with pytest.raises(KilledError):
-        train(data, None, settings, state_file=state, report=kill_after(1))
+        train(data, None, settings, state_file=state, stop=kill_after(1))
     state.write_bytes(damage(state.read_bytes()))
     with pytest.raises(TrainingInputError, match=str(state)):
         train(data, None, settings, state_file=state)
@@ -176,7 +180,8 @@ def test_a_committee_is_resumed_in_the_member_that_was_killed(data, tmp_path):
         train_committee(data, None, settings, state_file=state, report=kill)
     lines = []
     resumed = train_committee(data, None, settings, state_file=state, report=lines.append)
-    assert [(line.member, line.epoch) for line in lines] == [(1, 2), (2, 1), (2, 2)]
+    # the report of the epoch did not end: it is repeated
+    assert [(line.member, line.epoch) for line in lines] == [(1, 1), (1, 2), (2, 1), (2, 2)]
     uninterrupted = train_committee(data, None, settings)
     assert all(torch.equal(weights(a), weights(b)) for a, b in zip(resumed, uninterrupted, strict=True))
     # a member equals the result of a separate training with its seed
