@@ -21,11 +21,11 @@ from typing import Any
 
 import psutil
 
-from tests.faults import archives, executable, processes
+from tests.faults import archives, executable, processes, servers
 from tests.faults.outcome import Kind, Outcome, Tally
 from tests.services.stack import install_packages
 
-KINDS: dict[str, Kind] = {**executable.KINDS, **processes.KINDS, **archives.KINDS}
+KINDS: dict[str, Kind] = {**executable.KINDS, **processes.KINDS, **servers.KINDS, **archives.KINDS}
 
 
 def main() -> None:

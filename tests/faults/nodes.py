@@ -131,12 +131,16 @@ def play(pks: list[int]) -> None:
 
 def repair() -> list[int]:
     """Give the tasks that the broker lost back to it, as ``verdi process repair`` does; return their PKs."""
+    from aiida.brokers.zeromq.broker import ZeromqBroker
     from aiida.engine.processes.control import get_active_processes, get_process_tasks, revive_processes
     from aiida.manage import get_manager
 
     broker = get_manager().get_broker()
     lost = sorted(set(get_active_processes(project='id')) - set(get_process_tasks(broker)))
-    if lost:
+    if not isinstance(broker, ZeromqBroker):  # revive_processes would wait for the stopped daemon
+        for pk in lost:
+            get_manager().get_process_controller().continue_process(pk)
+    elif lost:
         revive_processes([orm.load_node(pk) for pk in lost], wait=False)
     return lost
 
