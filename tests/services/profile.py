@@ -61,6 +61,9 @@ class ServicesDaemon(Daemon):
         self.stack = stack
         self.environment |= stack.environment
 
+    def wait_for_broker(self) -> None:
+        """RabbitMQ runs already."""
+
     def create(self) -> None:
         """Create the profile, computers and codes ``goectp`` and ``bash``."""
         storage = self.stack.postgresql.create_database(f'test-{uuid4()}')

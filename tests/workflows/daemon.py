@@ -125,6 +125,14 @@ class Daemon:
     def start(self) -> None:
         """Start the daemon."""
         self.run('verdi', 'daemon', 'start', str(self.workers))
+        self.wait_for_broker()
+
+    def wait_for_broker(self) -> None:
+        """Wait until the broker that the daemon starts is ready: on a busy machine it takes longer than clients wait."""
+        deadline = time.monotonic() + 120
+        while not any((self.folder / '.aiida' / 'broker').rglob('broker.sockets')):
+            assert time.monotonic() < deadline, 'the broker of the daemon has not started'
+            time.sleep(0.2)
 
     def end(self) -> None:
         """Stop the daemon, and end the reports."""
