@@ -128,7 +128,7 @@ class Daemon:
         self.wait_for_broker()
 
     def wait_for_broker(self) -> None:
-        """Wait until the broker that the daemon starts is ready: on a busy machine it takes longer than clients wait."""
+        """Wait for the broker that the daemon starts: on a busy machine it takes longer than clients wait."""
         deadline = time.monotonic() + 120
         while not any((self.folder / '.aiida' / 'broker').rglob('broker.sockets')):
             assert time.monotonic() < deadline, 'the broker of the daemon has not started'
