@@ -7,7 +7,7 @@ import pytest
 
 from tests.workflows.daemon import daemon  # noqa: F401
 
-pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 PREPARE = """
 import sys
@@ -59,7 +59,7 @@ def _submitted(output):
 
 
 def _ended(daemon, pk):  # noqa: F811
-    deadline = time.monotonic() + 500
+    deadline = time.monotonic() + 1200
     # a status also counts "0 of 2 members finished", so the state is compared with the process in front of it
     while f'<{pk}> finished' not in (line := daemon.run('aiida-goectp', 'campaign', 'status', pk)):
         assert ' failed' not in line, line
