@@ -1,4 +1,4 @@
-"""Calcfunctions that pick the next batch of a campaign, and narrow its pool."""
+"""Calcfunctions that pick the next batch of a campaign, and prune its pool."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from aiida_goectp.core.selection import (
     pick,
     with_seeds,
 )
-from aiida_goectp.core.selection.narrowing import rows_to_predict
+from aiida_goectp.core.selection.pruning import rows_to_predict
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.picks import PicksData
 from aiida_goectp.data.predictions import PredictionsData
 
-__all__ = ('narrow_pool', 'pick_batch', 'widen_predictions')
+__all__ = ('fill_predictions', 'pick_batch', 'prune_pool')
 
 
 @calcfunction
@@ -69,16 +69,16 @@ def pick_batch(
 
 
 @calcfunction
-def narrow_pool(
+def prune_pool(
     pool: CrystalsData, predictions: PredictionsData, dataset: DatasetData, history: orm.Dict, picking: orm.Dict
 ) -> CrystalsData:
-    """Return the crystals that new models have to predict, see :func:`.narrowing.rows_to_predict`.
+    """Return the crystals that new models have to predict, see :func:`.pruning.rows_to_predict`.
 
     :param pool: all crystals
     :param predictions: of all crystals, by an earlier model
     :param dataset: all labels so far
     :param history: of the campaign so far
-    :param picking: fields of :class:`aiida_goectp.core.selection.picking.PickSettings`, with ``narrowing``
+    :param picking: fields of :class:`aiida_goectp.core.selection.picking.PickSettings`, with ``pruning``
     :raises ValueError: predictions of other crystals
     """
     table, settings = pool.crystals, read_settings(PickSettings, picking.get_dict(), 'picking')
@@ -88,7 +88,7 @@ def narrow_pool(
 
 
 @calcfunction
-def widen_predictions(pool: CrystalsData, predictions: PredictionsData) -> PredictionsData:
+def fill_predictions(pool: CrystalsData, predictions: PredictionsData) -> PredictionsData:
     """Return predictions with a row for each crystal of the pool; those that were left out are failed rows.
 
     :param pool: all crystals

@@ -53,9 +53,9 @@ _ONE = click.IntRange(min=1)
     help='Pick crystals with elements that occur in no label so far, or not.',
 )
 @click.option(
-    '--narrowing',
+    '--pruning',
     metavar='SETTING=NUMBER,…',
-    help='Predict only crystals that could be picked with most of the models, e.g. margin=3,every=4.  [default: all]',
+    help='Let most models predict only the crystals that could be picked, e.g. margin=3,every=4.  [default: all]',
 )
 @click.option('--settings', type=FILE, help='JSON file of training settings.')
 @click.option('--policy', type=FILE, help='JSON file of the retraining policy.')
@@ -94,7 +94,7 @@ def backtest(dataset: Any, output: Path, model: str | None, processes: int, quie
         data = Dataset.load(dataset, values['functional']) if isinstance(dataset, Path) else dataset.dataset
         pool = make_hidden_pool(data, settings)
         training = _training(values['settings'], path, pool.dataset, settings.start)
-        unused = ['narrowing'] if settings.narrowing is None else []  # as in folders of earlier versions
+        unused = ['pruning'] if settings.pruning is None else []  # as in folders of earlier versions
         identity = {
             'dataset': data.content_hash,
             'backtest': settings.model_dump(mode='json', exclude={'seeds', 'acquisitions', *unused}),
@@ -119,7 +119,7 @@ def backtest(dataset: Any, output: Path, model: str | None, processes: int, quie
         show_table(discovery_table(summaries, candidates, settings.budget))
         for item in summaries:
             if item.predicted is not None:
-                echo.echo(f'{item.name}: {item.predicted:.0%} of the predictions without narrowing')
+                echo.echo(f'{item.name}: {item.predicted:.0%} as many predictions as without pruning')
     title = f'{settings.figure_of_merit}, {settings.start} labels at the start'
     figure = save_figure(discovery_figure(summaries, candidates, title), output / 'discovery.png')
     echo.echo_success(f'wrote {store.results} and {figure}')
@@ -132,15 +132,15 @@ def _settings(values: dict[str, Any], model: str | None) -> BacktestSettings:
     """
     from aiida_goectp.core.formats.settings import read_settings
     from aiida_goectp.core.selection import FROM_LABELS, RetrainingPolicy
-    from aiida_goectp.core.selection.backtest import BacktestSettings, read_narrowing
+    from aiida_goectp.core.selection.backtest import BacktestSettings, read_pruning
 
     fields = {name: values[name] for name in ('figure_of_merit', 'top_k', 'start', 'budget', 'seeds')}
     fields['batch_size'] = values['batch']
     fields['filters'] = {'unseen_elements': values['unseen_elements']}
     if values['acquisitions']:
         fields['acquisitions'] = values['acquisitions']
-    if values['narrowing'] is not None:
-        fields['narrowing'] = read_narrowing(values['narrowing'])
+    if values['pruning'] is not None:
+        fields['pruning'] = read_pruning(values['pruning'])
     # an initial model is fine-tuned; without one, each model is trained from scratch
     policy = FROM_LABELS if model is None else RetrainingPolicy()
     if values['policy'] is not None:

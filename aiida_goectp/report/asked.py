@@ -123,10 +123,10 @@ def _campaign(result: Result) -> Iterator[str]:
         f'{settings.acquisition.name}, verified by DFPT with the engine {_engine(inputs)}, and the model was retrained '
         'on the new labels if due.'
     )
-    if settings.narrowing is not None:
+    if settings.pruning is not None:
         yield (
-            f'One of {settings.narrowing.every} models predicted all crystals, the others those that could be picked '
-            f'within {settings.narrowing.margin:g} standard deviations.'
+            f'One of {settings.pruning.every} models predicted all crystals, the others those that could be picked '
+            f'within {settings.pruning.margin:g} standard deviations.'
         )
     words = filter_words(settings.filters)
     if words:

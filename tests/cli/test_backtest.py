@@ -60,16 +60,16 @@ def test_table_results_and_figure_of_a_resumed_backtest(data):
     assert str(data / 'out') in flat(other.output)
 
 
-def test_narrowing_is_part_of_the_identity_and_its_share_is_printed(data):
-    result = invoke(data, '--acquisition', 'greedy', '--budget', '18', '--narrowing', 'margin=1,every=2')
+def test_pruning_is_part_of_the_identity_and_its_share_is_printed(data):
+    result = invoke(data, '--acquisition', 'greedy', '--budget', '18', '--pruning', 'margin=1,every=2')
     assert result.exit_code == 0, result.output
     share = json.loads((data / 'out' / 'results.json').read_text())['acquisitions'][0]['predicted']
     assert 0 < share <= 1
-    assert f'greedy: {share:.0%} of the predictions' in result.output
+    assert f'greedy: {share:.0%} as many predictions' in result.output
     other = invoke(data, '--acquisition', 'greedy', '--budget', '18')
     assert other.exit_code == 2
     assert str(data / 'out') in flat(other.output)
-    assert json.loads((data / 'out' / 'settings.json').read_text())['backtest']['narrowing']['margin'] == 1
+    assert json.loads((data / 'out' / 'settings.json').read_text())['backtest']['pruning']['margin'] == 1
 
 
 def test_initial_model_gives_its_architecture_and_a_warning(data):
@@ -104,11 +104,11 @@ def test_labels_with_force_constants_are_learned_from_them(start, preset):
         (['--batch', '0'], '--batch'),
         (['--model', 'nothing'], 'nothing'),
         (['--device', 'abacus'], 'abacus'),
-        (['--narrowing', 'margin'], 'margin=3'),
-        (['--narrowing', 'margin=x'], 'margin'),
-        (['--narrowing', 'margins=3'], "'margin'"),
-        (['--narrowing', 'every=1', '--acquisition', 'greedy'], 'narrowing.every'),
-        (['--narrowing', 'every=4', '--acquisition', 'random'], 'random'),
+        (['--pruning', 'margin'], 'margin=3'),
+        (['--pruning', 'margin=x'], 'margin'),
+        (['--pruning', 'margins=3'], "'margin'"),
+        (['--pruning', 'every=1', '--acquisition', 'greedy'], 'pruning.every'),
+        (['--pruning', 'every=4', '--acquisition', 'random'], 'random'),
     ],
 )
 def test_invalid_options_are_refused_before_the_first_round(data, options, name):

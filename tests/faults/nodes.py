@@ -78,7 +78,7 @@ def submit(name: str, computer: str, model: str, crystals: str, slow: float, sec
 
 
 def _prediction(name: str, code: Any, model: Any, crystals: Path, options: dict[str, Any]) -> Any:
-    """Return the builder of a prediction, or of a screen of two shards."""
+    """Return the builder of a prediction, or of a screen in shards of eight crystals."""
     from aiida_goectp.core.crystals import CrystalSet
     from aiida_goectp.data.crystals import CrystalsData
     from aiida_goectp.workflows.predict import PredictWorkChain

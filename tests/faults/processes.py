@@ -20,7 +20,7 @@ from tests.faults.forked import Client, ForkedDaemon, run_verdi
 from tests.faults.outcome import Kind, Outcome, equal
 from tests.fork_server import ForkServer
 
-__all__ = ('KINDS', 'ProfileBench', 'compare', 'finish')
+__all__ = ('KINDS', 'ProfileBench', 'compare', 'finish', 'killed')
 
 EXECUTABLE = 'GOECTP_TEST_EXECUTABLE'
 """variable with the path of the executable of a running server of jobs, see :mod:`tests.fork_server`"""
@@ -216,8 +216,8 @@ def compare(bench: ProfileBench, name: str, pk: int) -> Outcome:
     return Outcome(lost, twice, wrong).with_notes([*notes, *(f'{key} differs' for key in differ)])
 
 
-def _killed(bench: ProfileBench, name: str, dice: random.Random, kill: Callable[[], None]) -> Outcome:
-    """Kill a process of the daemon while a process runs, start it again, restart the daemon, and let it finish."""
+def killed(bench: ProfileBench, name: str, dice: random.Random, kill: Callable[[], None]) -> Outcome:
+    """Kill what a process needs while it runs, start the daemon where it does not run, and let the process finish."""
     bench.prepare(name)
     pk = bench.submit(name)
     time.sleep(dice.uniform(0, bench.seconds[name]))
@@ -231,12 +231,12 @@ def _killed(bench: ProfileBench, name: str, dice: random.Random, kill: Callable[
 
 def worker_killed(bench: ProfileBench, name: str, dice: random.Random) -> Outcome:
     """Kill one of two workers."""
-    return _killed(bench, name, dice, lambda: bench.daemon.kill_worker(dice))
+    return killed(bench, name, dice, lambda: bench.daemon.kill_worker(dice))
 
 
 def broker_killed(bench: ProfileBench, name: str, dice: random.Random) -> Outcome:
     """Kill the broker of aiida-core."""
-    return _killed(bench, name, dice, bench.daemon.kill_broker)
+    return killed(bench, name, dice, bench.daemon.kill_broker)
 
 
 def job_killed(bench: ProfileBench, name: str, dice: random.Random) -> Outcome:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import psutil
 
 from tests.faults.outcome import Kind, Outcome
-from tests.faults.processes import ProfileBench, finish
+from tests.faults.processes import ProfileBench, finish, killed
 from tests.services.cluster import HOST, SshServer
 from tests.services.databases import Postgresql, RabbitMq
 
@@ -77,31 +77,25 @@ class RemoteBench(ProfileBench):
         self.ssh.stop()
 
 
-def _struck(bench: ProfileBench, name: str, dice: random.Random, strike: Callable[[], None]) -> Outcome:
-    bench.prepare(name)
-    pk = bench.submit(name)
-    time.sleep(dice.uniform(0, bench.seconds[name]))
-    met = not bench.progress(pk)['ended']
-    strike()
-    bench.restart()
-    return replace(finish(bench, name, pk), met=met)
+def server_killed(bench: ServicesBench, name: str, dice: random.Random, server: str) -> Outcome:
+    """Kill all processes of a server, and start it again.
 
+    :param server: ``postgresql`` or ``rabbitmq``
+    """
 
-def database_killed(bench: ServicesBench, name: str, dice: random.Random) -> Outcome:
-    """Kill PostgreSQL, all of its processes, and start it again."""
-
-    def strike() -> None:
-        bench.postgresql.kill()
+    def kill() -> None:
+        one = getattr(bench, server)
+        one.kill()
         time.sleep(dice.uniform(0, 5))
-        bench.postgresql.start(300)
+        one.start(300)
 
-    return _struck(bench, name, dice, strike)
+    return killed(bench, name, dice, kill)
 
 
 def connection_killed(bench: ServicesBench, name: str, dice: random.Random) -> Outcome:
     """Kill the process of one connection; the server then ends the others, and recovers by itself."""
 
-    def strike() -> None:
+    def kill() -> None:
         backends = []
         for process in bench.postgresql.processes():
             with suppress(psutil.Error):
@@ -113,18 +107,7 @@ def connection_killed(bench: ServicesBench, name: str, dice: random.Random) -> O
         time.sleep(1)
         bench.postgresql.start(300)  # waits for the recovery
 
-    return _struck(bench, name, dice, strike)
-
-
-def rabbitmq_killed(bench: ServicesBench, name: str, dice: random.Random) -> Outcome:
-    """Kill RabbitMQ, and start it again."""
-
-    def strike() -> None:
-        bench.rabbitmq.kill()
-        time.sleep(dice.uniform(0, 5))
-        bench.rabbitmq.start(300)
-
-    return _struck(bench, name, dice, strike)
+    return killed(bench, name, dice, kill)
 
 
 def unreachable(bench: RemoteBench, name: str, dice: random.Random) -> Outcome:
@@ -145,9 +128,9 @@ def unreachable(bench: RemoteBench, name: str, dice: random.Random) -> Outcome:
 KINDS = {
     f'{what} killed, {process}': Kind(ServicesBench, fault, command, 1)
     for what, fault in (
-        ('PostgreSQL', database_killed),
+        ('PostgreSQL', partial(server_killed, server='postgresql')),
         ('connection of PostgreSQL', connection_killed),
-        ('RabbitMQ', rabbitmq_killed),
+        ('RabbitMQ', partial(server_killed, server='rabbitmq')),
     )
     for process, command in (('prediction', 'predict'), ('screen', 'screen'))
 }

@@ -62,7 +62,7 @@ picking:
   # filters: {min_gap: 1.0, max_hull: 0.05, max_atoms: 20, elements_none: [Pb, Cd]}
   # acquisition: {name: greedy, weigh_stability: true}   # upper_confidence_bound, expected_improvement, pareto, …
   # diversity: {structures: true, copies: true}
-  # narrowing: {margin: 3, every: 4}        # predict again only crystals that could be picked; default: all
+  # pruning: {margin: 3, every: 4}        # predict again only crystals that could be picked; default: all
 
 # The first rule that applies ends the campaign.
 stop_rules:

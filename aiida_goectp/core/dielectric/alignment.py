@@ -13,7 +13,7 @@ from aiida_goectp.core.formats.errors import FormatError
 __all__ = ('NOT_PREDICTED_AGAIN', 'align_predictions')
 
 NOT_PREDICTED_AGAIN = 'not predicted again'
-"""error of a row that a narrowed prediction leaves out"""
+"""error of a row that a pruned prediction leaves out"""
 
 
 def align_predictions(

@@ -21,21 +21,19 @@ from aiida_goectp.core.selection.picks import Picks
 from aiida_goectp.core.selection.ranking import Ranking, check_belongs, rank
 from aiida_goectp.core.selection.reasons import Reason, ReasonCode, make_reason
 
-__all__ = ('NarrowingSettings', 'PickSettings', 'pick', 'uses_stability')
+__all__ = ('PickSettings', 'PruningSettings', 'pick', 'uses_stability')
 
 _BOUNDED = ('greedy', 'upper_confidence_bound', 'cautious')
 """acquisition functions whose score is at most μ + margin σ, if κ is at most the margin"""
 
 
-class NarrowingSettings(Settings):
-    """Which crystals a new model predicts, see :mod:`aiida_goectp.core.selection.narrowing`."""
+class PruningSettings(Settings):
+    """Which crystals a new model predicts, see :mod:`aiida_goectp.core.selection.pruning`."""
 
     margin: float = Field(
         default=3.0, gt=0, description='standard deviations by which the last prediction may have been too low'
     )
-    every: int = Field(
-        default=4, ge=2, description='all crystals are predicted by the first of this number of models, then again'
-    )
+    every: int = Field(default=4, ge=2, description='the first of this number of models predicts all crystals')
 
 
 class PickSettings(Settings):
@@ -46,22 +44,22 @@ class PickSettings(Settings):
     filters: Filters = Field(default_factory=Filters, description='conditions on the candidates')
     acquisition: AcquisitionSettings = Field(default_factory=AcquisitionSettings, description='order of the candidates')
     diversity: DiversitySettings = Field(default_factory=DiversitySettings, description='exclusion of duplicates')
-    narrowing: NarrowingSettings | None = Field(
-        default=None, description='predict only crystals that could be picked with most of the models; null: all'
+    pruning: PruningSettings | None = Field(
+        default=None, description='let most models predict only the crystals that could be picked; null: all crystals'
     )
 
     @model_validator(mode='after')
     def _has_a_bound(self) -> PickSettings:
-        if self.narrowing is None:
+        if self.pruning is None:
             return self
         if self.acquisition.name not in _BOUNDED:
             raise ValueError(
-                f'narrowing needs one of the acquisition functions {", ".join(_BOUNDED)}, whose scores have a bound; '
+                f'pruning needs one of the acquisition functions {", ".join(_BOUNDED)}, whose scores have a bound; '
                 f'found {self.acquisition.name!r}'
             )
-        if self.acquisition.name == 'upper_confidence_bound' and self.acquisition.kappa > self.narrowing.margin:
+        if self.acquisition.name == 'upper_confidence_bound' and self.acquisition.kappa > self.pruning.margin:
             raise ValueError(
-                f'narrowing.margin: {self.narrowing.margin:g} is lower than acquisition.kappa '
+                f'pruning.margin: {self.pruning.margin:g} is lower than acquisition.kappa '
                 f'({self.acquisition.kappa:g}); give at least that'
             )
         return self
@@ -120,7 +118,7 @@ def pick(
         **columns,
         figure_of_merit=figure.name,
         settings={
-            **settings.model_dump(mode='json', exclude={'figure_of_merit', 'narrowing'}),
+            **settings.model_dump(mode='json', exclude={'figure_of_merit', 'pruning'}),
             'model': predictions.model_hash,
             'round': int(round_number),
         },

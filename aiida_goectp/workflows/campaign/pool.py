@@ -1,10 +1,10 @@
-"""Predictions of the pool of a campaign: of all crystals, or of those that narrowing leaves."""
+"""Predictions of the pool of a campaign: of all crystals, or of those that pruning leaves."""
 
 from __future__ import annotations
 
 from aiida.engine import ExitCode
 
-from aiida_goectp.calculations.picks import narrow_pool, widen_predictions
+from aiida_goectp.calculations.picks import fill_predictions, prune_pool
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.selection import PickSettings
 from aiida_goectp.workflows.campaign.inputs import kept_inputs
@@ -20,7 +20,7 @@ class PoolPredictionMixin(SubmitOnceMixin):
     """Steps of a campaign that predict its pool.
 
     In the context, ``all_predicted`` are the last predictions of all crystals, ``models`` is the number of the model in
-    use, from 1 for the one that made them, and ``narrowed`` are the crystals that the next models predict, None for
+    use, from 1 for the one that made them, and ``pruned`` are the crystals that the next models predict, None for
     all. The preparation of the crystals is kept for each of the two sets.
     """
 
@@ -33,31 +33,31 @@ class PoolPredictionMixin(SubmitOnceMixin):
         return self.ctx.predictions is None
 
     def run_prediction(self) -> None:
-        """Submit the prediction by the model in use, of the pool or of what narrowing leaves of it."""
-        self._narrow()
+        """Submit the prediction by the model in use, of the pool or of what pruning leaves of it."""
+        self._prune()
         label, crystals, prepared = 'predict', self.inputs.pool, self.ctx.get('prepared', None)
-        if self.ctx.narrowed is not None:
-            label, crystals, prepared = 'predict_again', self.ctx.narrowed, self.ctx.get('prepared_again', None)
+        if self.ctx.pruned is not None:
+            label, crystals, prepared = 'predict_again', self.ctx.pruned, self.ctx.get('prepared_again', None)
         inputs = self.exposed_inputs(PredictWorkChain, 'predict')
         kept = kept_inputs('train' in self.inputs, self.ctx.model, prepared)
         inputs.goectp.update(crystals=crystals, model=self.ctx.model, **kept)
         self.to_context(prediction=self.submit_once(self._label(label), PredictWorkChain, inputs))
 
-    def _narrow(self) -> None:
+    def _prune(self) -> None:
         """Set the crystals to predict: None for all of them."""
-        settings = read_settings(PickSettings, self.inputs.picking.get_dict(), 'picking').narrowing
+        settings = read_settings(PickSettings, self.inputs.picking.get_dict(), 'picking').pruning
         done = self.ctx.stop is not None or self.ctx.all_predicted is None
         if settings is None or done or self.ctx.models > settings.every:
-            self.ctx.narrowed = None
-        elif self.ctx.narrowed is None:
+            self.ctx.pruned = None
+        elif self.ctx.pruned is None:
             crystals = self.call_once(
-                self._label('narrow'),
-                narrow_pool,
+                self._label('prune'),
+                prune_pool,
                 **{name: self.inputs[name] for name in ('pool', 'picking')},
                 **{name: self.ctx[name] for name in ('dataset', 'history')},
                 predictions=self.ctx.all_predicted,
             ).result
-            self.ctx.narrowed, self.ctx.prepared_again = crystals if len(crystals) else None, None
+            self.ctx.pruned, self.ctx.prepared_again = crystals if len(crystals) else None, None
             self.report(f'{len(crystals)} of {len(self.inputs.pool)} crystals are predicted by the next models')
 
     def inspect_prediction(self) -> ExitCode | None:
@@ -67,20 +67,16 @@ class PoolPredictionMixin(SubmitOnceMixin):
         if 'predictions' not in node.outputs:
             return self._end(self.exit_codes.ERROR_PREDICTION_FAILED.format(message=failure_reason(node)))
         predictions, kept = node.outputs.predictions, 'prepared'
-        if self.ctx.narrowed is None:
+        if self.ctx.pruned is None:
             self.ctx.predictions, self.ctx.all_predicted, self.ctx.models = predictions, predictions, 1
         else:
-            widened = self.call_once(
-                self._label('widen'), widen_predictions, pool=self.inputs.pool, predictions=predictions
+            filled = self.call_once(
+                self._label('fill'), fill_predictions, pool=self.inputs.pool, predictions=predictions
             )
-            self.ctx.predictions, kept = widened.result, 'prepared_again'
+            self.ctx.predictions, kept = filled.result, 'prepared_again'
         if 'prepared' in node.outputs:
             self.ctx[kept] = node.outputs.prepared
         return None
-
-    def attach_partial_results(self) -> None:
-        """Attach the current state, with which any campaign can be extended."""
-        raise NotImplementedError
 
     def _end(self, code: ExitCode) -> ExitCode:
         self.attach_partial_results()

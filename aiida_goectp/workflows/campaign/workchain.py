@@ -197,7 +197,7 @@ class ActiveLearningWorkChain(ProtocolMixin, PoolPredictionMixin):
         extended = self.inputs.get('extend', {})
         self.ctx.model, self.ctx.predictions = (self.inputs.get(name, None) for name in ('model', 'predictions'))
         self.ctx.round, self.ctx.core_hours, self.ctx.stop, self.ctx.picks = 0, 0.0, None, {}
-        self.ctx.all_predicted, self.ctx.narrowed, self.ctx.models = self.ctx.predictions, None, 1
+        self.ctx.all_predicted, self.ctx.pruned, self.ctx.models = self.ctx.predictions, None, 1
         self.ctx.mode = 'scratch'
         self.ctx.split = self.inputs.split.value if 'split' in self.inputs else BASE_SPLIT
         given = {name: self.inputs.get(name, None) for name in ('dataset', 'seed', 'split')}
@@ -264,8 +264,8 @@ class ActiveLearningWorkChain(ProtocolMixin, PoolPredictionMixin):
                 reason = f'a stop after round {self.ctx.round - 1} was requested'
                 self.ctx.stop = {'rule': 'requested', 'reason': reason, 'by': 'request'}
         if self.ctx.stop is not None:
-            if self.ctx.narrowed is not None:  # the final ranking needs all crystals
-                self.ctx.predictions, self.ctx.narrowed = None, None
+            if self.ctx.pruned is not None:  # the final ranking needs all crystals
+                self.ctx.predictions, self.ctx.pruned = None, None
             self.report(f'stopped by {self.ctx.stop["rule"]}: {self.ctx.stop["reason"]}')
         return self.ctx.stop is None
 

@@ -1,4 +1,4 @@
-"""A campaign that narrows its pool, with real predictions and trainings."""
+"""A campaign that prunes its pool, with real predictions and trainings."""
 
 import pytest
 from aiida.engine import run_get_node
@@ -17,7 +17,7 @@ def test_the_second_model_predicts_what_the_first_did_not_rule_out(code):
     # with this tolerance each new model is adopted
     overrides = {
         'retraining': {'mode': 'fine-tune', 'tolerance': 1e3},
-        'picking': {'narrowing': {'margin': 0.01, 'every': 2}},
+        'picking': {'pruning': {'margin': 0.01, 'every': 2}},
     }
     results, node = run_get_node(searching.campaign(code, overrides=overrides))
     assert node.is_finished_ok, (node.exit_message, node.exception)
@@ -26,18 +26,18 @@ def test_the_second_model_predicts_what_the_first_did_not_rule_out(code):
     assert predicted == ['round_01_predict', 'round_02_predict_again', 'round_03_predict']
 
     # 12 crystals, 2 of them known; two rounds of two picks, twice, set the bound
-    narrowed = calls['round_02_narrow'].outputs.result
+    pruned = calls['round_02_prune'].outputs.result
     history = read_history(results['history'])
     first, second = ({item.hash for item in one.picks} for one in history.rounds)
-    left = set(narrowed.crystals.hashes.tolist())
+    left = set(pruned.crystals.hashes.tolist())
     assert second <= left
     assert not first & left
     assert 8 <= len(left) < 10
-    assert calls['round_02_predict_again'].inputs.goectp.crystals.uuid == narrowed.uuid
-    widened = calls['round_02_widen'].outputs.result.predictions
-    assert set(widened.hashes[widened.errors == NOT_PREDICTED_AGAIN].tolist()).isdisjoint(left)
-    assert len(widened) == 12
-    assert history.rounds[1].model_hash == widened.model_hash == history.rounds[0].new_model_hash
+    assert calls['round_02_predict_again'].inputs.goectp.crystals.uuid == pruned.uuid
+    filled = calls['round_02_fill'].outputs.result.predictions
+    assert set(filled.hashes[filled.errors == NOT_PREDICTED_AGAIN].tolist()).isdisjoint(left)
+    assert len(filled) == 12
+    assert history.rounds[1].model_hash == filled.model_hash == history.rounds[0].new_model_hash
 
     # the final ranking is that of all crystals, prepared once
     assert calls['rank_verified'].inputs.predictions.uuid == calls['round_03_predict'].outputs.predictions.uuid

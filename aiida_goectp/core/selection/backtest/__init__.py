@@ -9,7 +9,7 @@ from aiida_goectp.core.selection.backtest.curves import Summary, labels_needed, 
 from aiida_goectp.core.selection.backtest.hidden import HiddenPool, SearchTask, make_hidden_pool, make_search_task
 from aiida_goectp.core.selection.backtest.loop import Campaign, FittedModel, RoundRecord, Surrogate
 from aiida_goectp.core.selection.backtest.run import run_backtest
-from aiida_goectp.core.selection.backtest.settings import BacktestSettings, read_acquisition, read_narrowing
+from aiida_goectp.core.selection.backtest.settings import BacktestSettings, read_acquisition, read_pruning
 from aiida_goectp.core.selection.backtest.storage import BacktestStore
 
 __all__ = (
@@ -28,7 +28,7 @@ __all__ = (
     'random_found',
     'random_needed',
     'read_acquisition',
-    'read_narrowing',
+    'read_pruning',
     'run_backtest',
     'summarise',
 )

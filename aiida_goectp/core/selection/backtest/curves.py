@@ -62,7 +62,7 @@ class Summary(NamedTuple):
     found: np.ndarray
     """(s, r) number of the best crystals found"""
     predicted: float | None = None
-    """predictions in units of those of a campaign that does not narrow its pool; None if it does not"""
+    """predictions in units of those of a campaign that does not prune its pool; None if it does not"""
 
     def needed(self, share: float) -> np.ndarray:
         """Return the number of labels of each seed for a fraction of the best crystals (s,); NaN if not reached."""

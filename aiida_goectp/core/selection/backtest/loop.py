@@ -18,8 +18,8 @@ from aiida_goectp.core.selection.folds import add_labels, with_folds
 from aiida_goectp.core.selection.history import History, Round
 from aiida_goectp.core.selection.known import KnownCrystals
 from aiida_goectp.core.selection.model_errors import Predict, comparison_errors
-from aiida_goectp.core.selection.narrowing import rows_to_predict
 from aiida_goectp.core.selection.picking import pick
+from aiida_goectp.core.selection.pruning import rows_to_predict
 from aiida_goectp.core.selection.retraining import compare_models, decide_retraining
 from aiida_goectp.core.selection.rounds import (
     Outcome,
@@ -30,7 +30,7 @@ from aiida_goectp.core.selection.rounds import (
 )
 from aiida_goectp.core.selection.stopping import Stop, allowed_picks, should_stop
 
-__all__ = ('Campaign', 'FittedModel', 'Narrowed', 'RoundRecord', 'Surrogate', 'first_model')
+__all__ = ('Campaign', 'FittedModel', 'Pruned', 'RoundRecord', 'Surrogate', 'first_model')
 
 
 class FittedModel(NamedTuple):
@@ -60,8 +60,8 @@ class Surrogate(Protocol):
         """Return the predictions of a committee or of a member."""
 
 
-class Narrowed(NamedTuple):
-    """Crystals that the model in use predicts, see :mod:`aiida_goectp.core.selection.narrowing`."""
+class Pruned(NamedTuple):
+    """Crystals that the model in use predicts, see :mod:`aiida_goectp.core.selection.pruning`."""
 
     model: int = 1
     """number of the model, from 1 for the one that predicts all"""
@@ -81,16 +81,16 @@ class RoundRecord(NamedTuple):
     round: Round | None
     """None before the first round"""
     predicted: int = 0
-    """crystals predicted so far by new models, counted once a model; only if the pool is narrowed"""
-    narrowed: Narrowed | None = None
-    """what the next model predicts; only if the pool is narrowed"""
+    """crystals predicted so far by new models, counted once a model; only if the pool is pruned"""
+    pruned: Pruned | None = None
+    """what the next model predicts; only if the pool is pruned"""
 
     def as_json(self) -> dict[str, Any]:
         """Return plain JSON."""
         done = None if self.round is None else self.round.model_dump(mode='json')
         values = {'labels': self.labels, 'found': self.found, 'round': done}
-        if self.narrowed is not None:
-            values |= {'predicted': self.predicted, 'narrowed': self.narrowed._asdict()}
+        if self.pruned is not None:
+            values |= {'predicted': self.predicted, 'pruned': self.pruned._asdict()}
         return values
 
 
@@ -120,14 +120,14 @@ class Campaign:
         self.dataset = task.start
         self.trained_rows = len(task.start)
         """number of first rows of the dataset that were available to the training of the model in use"""
-        self.narrowed = None if settings.narrowing is None else Narrowed()
+        self.pruned = None if settings.pruning is None else Pruned()
         self.predicted = 0
 
     def state(self) -> RoundRecord:
         """Return the present state."""
         rounds, found = self.history.rounds, self.task.found(self.dataset.crystals)
         last = rounds[-1] if rounds else None
-        return RoundRecord(self.history.calculations, int(found.sum()), last, self.predicted, self.narrowed)
+        return RoundRecord(self.history.calculations, int(found.sum()), last, self.predicted, self.pruned)
 
     def resume(self, records: list[RoundRecord], model: bytes) -> None:
         """Resume the campaign after completed rounds.
@@ -136,7 +136,7 @@ class Campaign:
         :param model: the model in use after these rounds
         :raises FormatError: rounds of another campaign
         """
-        self.predicted, self.narrowed = records[-1].predicted, records[-1].narrowed
+        self.predicted, self.pruned = records[-1].predicted, records[-1].pruned
         for completed in (record.round for record in records if record.round is not None):
             self.history = self.history.with_round(completed)
             self.dataset = self._with_labels([item.hash for item in completed.picks])
@@ -172,34 +172,34 @@ class Campaign:
         self.dataset = self._with_labels(list(outcomes))
         self.history = verified_round(self.history, picks, pool, outcomes, self.dataset, rules)
         self._retrain()
-        if self.narrowed is not None and self.history.rounds[-1].adopted:
-            self.narrowed = self._narrow(predictions)
+        if self.pruned is not None and self.history.rounds[-1].adopted:
+            self.pruned = self._prune(predictions)
         return self.state()
 
     def _predict(self) -> Predictions:
-        """Return the predictions of the pool by the model in use; rows that narrowing leaves out are failed ones."""
-        pool, narrowed = self.task.pool, self.narrowed
-        crystals = pool if narrowed is None or narrowed.rows is None else pool.take(narrowed.rows)
-        if narrowed is not None and not narrowed.predicted:
+        """Return the predictions of the pool by the model in use; rows that pruning leaves out are failed ones."""
+        pool, pruned = self.task.pool, self.pruned
+        crystals = pool if pruned is None or pruned.rows is None else pool.take(pruned.rows)
+        if pruned is not None and not pruned.predicted:
             self.predicted += len(crystals)
-            self.narrowed = narrowed._replace(predicted=True)
+            self.pruned = pruned._replace(predicted=True)
         return align_predictions(pool, self.surrogate.predict(self.model, crystals), NOT_PREDICTED_AGAIN)[0]
 
-    def _narrow(self, last: Predictions) -> Narrowed:
+    def _prune(self, last: Predictions) -> Pruned:
         """Return what the next model predicts, as the work chain does.
 
         :param last: predictions by the model before it
         """
-        settings, narrowed, pool = self.picking.narrowing, self.narrowed, self.task.pool
+        settings, pruned, pool = self.picking.pruning, self.pruned, self.task.pool
         assert settings is not None
-        assert narrowed is not None
-        if narrowed.model >= settings.every:
-            return Narrowed()
-        rows = narrowed.rows
+        assert pruned is not None
+        if pruned.model >= settings.every:
+            return Pruned()
+        rows = pruned.rows
         if rows is None:
             known = KnownCrystals.of_dataset(self.dataset, self.settings.figure_of_merit, pool, self.history.outcomes())
             rows = rows_to_predict(pool, last, known, self.picking).tolist() or None
-        return Narrowed(narrowed.model + 1, rows)
+        return Pruned(pruned.model + 1, rows)
 
     def _with_labels(self, hashes: list[str]) -> Dataset:
         """Return the dataset with the labels of crystals of the pool.

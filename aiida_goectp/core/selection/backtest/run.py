@@ -167,7 +167,7 @@ def _summary(name: str, settings: BacktestSettings, store: BacktestStore, pool: 
         # the last model predicts nothing, since no crystal is picked with it
         models += 1 + sum(record.round is not None and record.round.adopted for record in records[:-1])
     found = summarise(name, curves, settings.top_k)
-    return found if settings.narrowing is None else found._replace(predicted=predicted / (pool * models))
+    return found if settings.pruning is None else found._replace(predicted=predicted / (pool * models))
 
 
 def _results(summaries: list[Summary], settings: BacktestSettings, pool: HiddenPool) -> dict[str, Any]:

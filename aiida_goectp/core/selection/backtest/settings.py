@@ -13,11 +13,11 @@ from aiida_goectp.core.selection.acquisition import AcquisitionSettings, acquisi
 from aiida_goectp.core.selection.diversity import DiversitySettings
 from aiida_goectp.core.selection.filters import Filters
 from aiida_goectp.core.selection.merit import FIGURES_OF_MERIT
-from aiida_goectp.core.selection.picking import NarrowingSettings, PickSettings
+from aiida_goectp.core.selection.picking import PickSettings, PruningSettings
 from aiida_goectp.core.selection.retraining import FROM_LABELS, RetrainingPolicy
 from aiida_goectp.core.selection.stopping import StopRules
 
-__all__ = ('BacktestSettings', 'read_acquisition', 'read_narrowing')
+__all__ = ('BacktestSettings', 'read_acquisition', 'read_pruning')
 
 
 class BacktestSettings(Settings):
@@ -38,8 +38,8 @@ class BacktestSettings(Settings):
         'since they are never found otherwise',
     )
     diversity: DiversitySettings = Field(default_factory=DiversitySettings, description='exclusion of duplicates')
-    narrowing: NarrowingSettings | None = Field(
-        default=None, description='predict only crystals that could be picked with most of the models; null: all'
+    pruning: PruningSettings | None = Field(
+        default=None, description='let most models predict only the crystals that could be picked; null: all crystals'
     )
     policy: RetrainingPolicy = Field(default=FROM_LABELS, description='when and how to retrain')
 
@@ -80,7 +80,7 @@ class BacktestSettings(Settings):
             filters=self.filters,
             acquisition=read_acquisition(acquisition),
             diversity=self.diversity,
-            narrowing=self.narrowing,
+            pruning=self.pruning,
         )
 
     @property
@@ -103,12 +103,12 @@ def read_acquisition(text: str) -> AcquisitionSettings:
     return read_settings(AcquisitionSettings, {'name': name, **values}, f'acquisition {text!r}')
 
 
-def read_narrowing(text: str) -> NarrowingSettings:
+def read_pruning(text: str) -> PruningSettings:
     """Return the settings in a text such as ``margin=3,every=4``.
 
     :raises FormatError: an unknown setting, or an invalid value
     """
-    return read_settings(NarrowingSettings, _numbers(text, 'narrowing', 'margin=3,every=4'), 'narrowing')
+    return read_settings(PruningSettings, _numbers(text, 'pruning', 'margin=3,every=4'), 'pruning')
 
 
 def _numbers(text: str, where: str, example: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.json_input import parse_json
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.formats.storage import replacing
-from aiida_goectp.core.selection.backtest.loop import Narrowed, RoundRecord
+from aiida_goectp.core.selection.backtest.loop import Pruned, RoundRecord
 from aiida_goectp.core.selection.history import Round
 
 __all__ = ('BacktestStore',)
@@ -127,9 +127,9 @@ def _read_record(text: bytes, where: str) -> RoundRecord:
     try:
         values = parse_json(text)
         completed = None if values['round'] is None else read_settings(Round, values['round'], 'round')
-        narrowed = None if 'narrowed' not in values else Narrowed(**values['narrowed'])
+        pruned = None if 'pruned' not in values else Pruned(**values['pruned'])
         return RoundRecord(
-            int(values['labels']), int(values['found']), completed, int(values.get('predicted', 0)), narrowed
+            int(values['labels']), int(values['found']), completed, int(values.get('predicted', 0)), pruned
         )
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise FormatError(f'{where}: not a round of a backtest ({error}); give another folder') from error

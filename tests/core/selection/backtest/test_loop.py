@@ -106,9 +106,9 @@ def test_copy_of_a_verified_crystal_is_found_without_being_picked():
     assert records[-1].found >= sum(name in picked for name in target.tolist())
 
 
-@pytest.mark.parametrize('narrowing', [None, {'margin': 1.5, 'every': 3}])
-def test_resumed_campaign_equals_an_uninterrupted_one(narrowing):
-    options = {'acquisition': 'upper_confidence_bound', 'narrowing': narrowing, 'batch_size': 4}
+@pytest.mark.parametrize('pruning', [None, {'margin': 1.5, 'every': 3}])
+def test_resumed_campaign_equals_an_uninterrupted_one(pruning):
+    options = {'acquisition': 'upper_confidence_bound', 'pruning': pruning, 'batch_size': 4}
     whole, _ = run_to_end(campaign(**options))
     for rounds in range(len(whole)):
         first = campaign(**options)
@@ -129,9 +129,9 @@ def test_rounds_of_another_pool_are_refused():
         other.resume([records[1]._replace(round=records[1].round.model_copy(update={'picks': picks}))], other.model)
 
 
-def test_a_narrowed_pool_is_predicted_whole_by_the_first_of_each_number_of_models():
+def test_a_pruned_pool_is_predicted_whole_by_the_first_of_each_number_of_models():
     policy = {'folds': 2, 'tolerance': 1e3}  # each new model is adopted
-    search = campaign(narrowing={'margin': 1.0, 'every': 2}, batch_size=4, budget=24, policy=policy)
+    search = campaign(pruning={'margin': 1.0, 'every': 2}, batch_size=4, budget=24, policy=policy)
     predicted = []
     whole = search.surrogate.predict
 
@@ -151,5 +151,5 @@ def test_a_narrowed_pool_is_predicted_whole_by_the_first_of_each_number_of_model
 
 
 def test_a_wide_margin_changes_no_pick():
-    wide, all_ = (run_to_end(campaign(narrowing=item, batch_size=4))[0] for item in ({'margin': 1000.0}, None))
+    wide, all_ = (run_to_end(campaign(pruning=item, batch_size=4))[0] for item in ({'margin': 1000.0}, None))
     assert [record.round for record in wide] == [record.round for record in all_]

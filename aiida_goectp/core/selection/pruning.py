@@ -1,6 +1,6 @@
 """Which crystals of a pool a new model has to predict: those that could be picked in one of the next rounds.
 
-A campaign that narrows its pool predicts all crystals once, and with the next models only those that the last
+A campaign that prunes its pool predicts all crystals once, and with the next models only those that the last
 prediction does not rule out: their figure of merit plus a number of standard deviations is not lower than that of the
 candidates that are likely to be picked before all crystals are predicted again.
 """
@@ -34,11 +34,11 @@ def rows_to_predict(
     :param crystals: the pool, n crystals
     :param predictions: n rows, of all crystals
     :param known: verified crystals, and those that failed permanently
-    :param settings: with ``narrowing``
+    :param settings: with ``pruning``
     :raises FormatError: settings without it, predictions of other crystals, or a required property that is missing
     """
-    if settings.narrowing is None:
-        raise FormatError('picking.narrowing: missing; all crystals are predicted')
+    if settings.pruning is None:
+        raise FormatError('picking.pruning: missing; all crystals are predicted')
     figure, n = figure_of_merit(settings.figure_of_merit), len(crystals)
     ranked = rank(crystals, predictions, figure, settings.filters, keep_duplicates=True).rank[:n] > 0
     wanted = settings.filters.passes(crystals) & ~np.isin(crystals.hashes, known.crystals.hashes)
@@ -47,7 +47,7 @@ def rows_to_predict(
     if uses_stability(settings):
         usable = np.where(np.isnan(predictions.stability), 1.0, predictions.stability)
         lowest = np.where(lowest > 0, lowest * usable, lowest)
-    count = _RESERVE * settings.batch_size * settings.narrowing.every
+    count = _RESERVE * settings.batch_size * settings.pruning.every
     bound = np.sort(lowest)[-count] if count <= n else -np.inf
-    highest = scores + settings.narrowing.margin * figure.deviation(predictions, crystals.properties)
+    highest = scores + settings.pruning.margin * figure.deviation(predictions, crystals.properties)
     return np.flatnonzero(wanted & ~(highest < bound))

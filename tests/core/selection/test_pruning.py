@@ -9,7 +9,7 @@ from aiida_goectp.core.dielectric.alignment import NOT_PREDICTED_AGAIN, align_pr
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.selection import KnownCrystals, PickSettings, pick
-from aiida_goectp.core.selection.narrowing import rows_to_predict
+from aiida_goectp.core.selection.pruning import rows_to_predict
 from aiida_goectp.core.selection.reasons import ReasonCode, parse_reasons
 from tests.core.selection.builders import crystal_set, predictions_for
 
@@ -25,7 +25,7 @@ def predicted(std=1.0, **changes):
 
 
 def settings(**values):
-    return PickSettings(batch_size=2, narrowing={'margin': 2.0, 'every': 2}, **values)
+    return PickSettings(batch_size=2, pruning={'margin': 2.0, 'every': 2}, **values)
 
 
 def rows(predictions, known=None, **values):
@@ -86,9 +86,9 @@ def test_rows_that_are_left_out_are_no_candidates():
 )
 def test_scores_without_a_bound_are_refused(values, key):
     with pytest.raises(FormatError, match=f'picking.*{key}'):
-        read_settings(PickSettings, {'narrowing': {}, **values}, 'picking')
+        read_settings(PickSettings, {'pruning': {}, **values}, 'picking')
 
 
-def test_settings_without_narrowing_are_refused():
-    with pytest.raises(FormatError, match=r'picking\.narrowing'):
+def test_settings_without_pruning_are_refused():
+    with pytest.raises(FormatError, match=r'picking\.pruning'):
         rows_to_predict(POOL, predicted(), KnownCrystals.empty(), PickSettings())
