@@ -246,8 +246,6 @@ class ScreenWorkChain(ProtocolMixin, SubmitOnceMixin):
             builder.max_concurrent_shards = orm.Int(1)
         if inputs.get('min_stability') is not None:
             builder.min_stability = orm.Float(inputs['min_stability'])
-        if 'max_concurrent_shards' not in (overrides or {}) and runs_without_scheduler(predict['goectp']['code']):
-            builder.max_concurrent_shards = orm.Int(1)
         conditions = {**inputs.get('filters', {}), **(filters or {})}
         read_settings(Filters, conditions, 'filters')
         if conditions:

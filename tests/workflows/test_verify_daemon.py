@@ -15,7 +15,7 @@ from tests.workflows.campaign.campaign import screened
 from tests.workflows.dfpt.table_engine import NAME
 
 computer = orm.load_computer('localhost')
-computer.set_minimum_job_poll_interval(0.5)
+computer.set_minimum_job_poll_interval(2.0)
 code = orm.InstalledCode(label='bash', computer=computer, filepath_executable='/bin/bash').store()
 inputs, table = screened(textbook())
 dfpt = {'table': orm.Dict(table), 'code': code, 'seconds': orm.Float(12.0)}

@@ -19,7 +19,7 @@ from tests.workflows.campaign import searching
 from tests.workflows.dfpt.table_engine import NAME
 
 computer = orm.load_computer('localhost')
-computer.set_minimum_job_poll_interval(0.5)
+computer.set_minimum_job_poll_interval(2.0)
 code = orm.InstalledCode(
     label='goectp', computer=computer, filepath_executable=str(Path(sys.executable).parent / 'goectp')
 ).store()

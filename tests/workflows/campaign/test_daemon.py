@@ -24,7 +24,7 @@ from aiida.engine import submit
 from tests.workflows.campaign import searching
 
 computer = orm.load_computer('localhost')
-computer.set_minimum_job_poll_interval(0.5)
+computer.set_minimum_job_poll_interval(2.0)
 executable = Path(sys.executable).parent / 'goectp'
 code = orm.InstalledCode(label='goectp', computer=computer, filepath_executable=str(executable)).store()
 bash = orm.InstalledCode(label='bash', computer=computer, filepath_executable='/bin/bash').store()
