@@ -73,7 +73,7 @@ def test_predicted_frequencies_beside_those_of_vasp(replay_code, potcar_family, 
     phonons = compared['phonons']
     assert (phonons['atoms'], phonons['problem']) == ({'predicted': 2, 'dfpt': 2}, '')
     assert np.allclose(phonons['dfpt'], [row['freq_min_opt_THz']] * 3, atol=1e-6)
-    assert np.allclose(phonons['predicted'], 12.0, atol=1.0)  # 12.0 THz by infrared reflection, Phys. Rev. 146, 526 (1966)
+    assert np.allclose(phonons['predicted'], 12.0, atol=1.0)  # infrared: Phys. Rev. 146, 526 (1966)
     assert np.isclose(phonons['mean_absolute_error'], phonons['predicted'][0] - phonons['dfpt'][0], atol=1e-4)
     assert compared['stability'] > 0.9
 
