@@ -187,6 +187,7 @@ def code(aiida_profile, executable, aiida_code_installed, aiida_localhost):
     from aiida.orm import load_code
 
     aiida_localhost.set_minimum_job_poll_interval(0.0)
+    aiida_localhost.configure(use_login_shell=False)  # which takes longer than the rest of a poll
     # by its full label: the factory compares labels only, and makes a second code if another computer has one
     try:
         return load_code(f'goectp@{aiida_localhost.label}')

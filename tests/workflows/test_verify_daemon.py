@@ -16,6 +16,7 @@ from tests.workflows.dfpt.table_engine import NAME
 
 computer = orm.load_computer('localhost')
 computer.set_minimum_job_poll_interval(2.0)
+computer.configure(use_login_shell=False)
 code = orm.InstalledCode(label='bash', computer=computer, filepath_executable='/bin/bash').store()
 inputs, table = screened(textbook())
 dfpt = {'table': orm.Dict(table), 'code': code, 'seconds': orm.Float(12.0)}

@@ -20,9 +20,8 @@ from tests.workflows.dfpt.table_engine import NAME
 
 computer = orm.load_computer('localhost')
 computer.set_minimum_job_poll_interval(2.0)
-code = orm.InstalledCode(
-    label='goectp', computer=computer, filepath_executable=str(Path(sys.executable).parent / 'goectp')
-).store()
+computer.configure(use_login_shell=False)
+code = orm.InstalledCode(label='goectp', computer=computer, filepath_executable=sys.argv[1]).store()
 pool = searching.some_pool()
 values = {
     'label': 'submitted',
@@ -42,9 +41,9 @@ Path('campaign.yaml').write_text(yaml.safe_dump(values))
 """
 
 
-def test_submitted_campaign_is_extended(daemon):  # noqa: F811
+def test_submitted_campaign_is_extended(daemon, executable):  # noqa: F811
     (daemon.folder / 'prepare.py').write_text(PREPARE)
-    daemon.run('verdi', 'run', 'prepare.py')
+    daemon.run('verdi', 'run', 'prepare.py', str(executable))
     first = _submitted(daemon.run('aiida-goectp', 'campaign', 'start', 'campaign.yaml'))
     assert ', "submitted", ' in _ended(daemon, first)
     report = daemon.run('aiida-goectp', 'campaign', 'report', first)
@@ -64,5 +63,5 @@ def _ended(daemon, pk):  # noqa: F811
     while f'<{pk}> finished' not in (line := daemon.run('aiida-goectp', 'campaign', 'status', pk)):
         assert ' failed' not in line, line
         assert time.monotonic() < deadline, line
-        time.sleep(10)
+        time.sleep(15)  # the command takes seconds
     return line

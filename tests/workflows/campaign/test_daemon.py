@@ -25,6 +25,7 @@ from tests.workflows.campaign import searching
 
 computer = orm.load_computer('localhost')
 computer.set_minimum_job_poll_interval(2.0)
+computer.configure(use_login_shell=False)
 executable = Path(sys.executable).parent / 'goectp'
 code = orm.InstalledCode(label='goectp', computer=computer, filepath_executable=str(executable)).store()
 bash = orm.InstalledCode(label='bash', computer=computer, filepath_executable='/bin/bash').store()
