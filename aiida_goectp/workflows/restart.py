@@ -139,6 +139,18 @@ class GoectpBaseRestartWorkChain(ProtocolMixin, SubmitOnceMixin, PausableRestart
         self.ctx.iteration += 1
         return ToContext(children=append_(submitted[0]))
 
+    def inspect_process(self) -> ExitCode | None:
+        """Inspect the last job as aiida-core does, but once replace a job that raised before it was submitted.
+
+        A worker that loses its connection to the message broker while it loads a job ends that job by an exception.
+        """
+        node = self.ctx.children[self.ctx.iteration - 1]
+        if not node.is_excepted or node.get_job_id() is not None or self.ctx.get('replaced_job', False):
+            return super().inspect_process()
+        self.ctx.replaced_job = True
+        self.report(f'{node.process_label}<{node.pk}> raised before it was submitted; running it once more')
+        return None
+
     def _reported_status(self, node: orm.CalcJobNode) -> dict[str, Any]:
         """Return the status that the executable reported, empty without a status file."""
         return node.outputs[self._STATUS_OUTPUT].get_dict() if self._STATUS_OUTPUT in node.outputs else {}

@@ -51,6 +51,23 @@ def test_refused_input(chain, ended, code):
     assert 'in row 7' in result.message
 
 
+@pytest.mark.parametrize(('faults', 'status'), [(1, 0), (2, 301)])
+def test_a_job_that_raises_before_it_is_submitted_is_replaced_once(code, crystals, model, monkeypatch, faults, status):
+    prepare, left = PredictCalculation.prepare_for_submission, list(range(faults))
+
+    def fail(self, folder):
+        if left:
+            left.pop()
+            raise RuntimeError('Connection was not opened')
+        return prepare(self, folder)
+
+    monkeypatch.setattr(PredictCalculation, 'prepare_for_submission', fail)
+    builder = PredictWorkChain.get_builder_from_protocol(code, crystals, model)
+    _, node = run_get_node(builder)
+    assert node.exit_status == status
+    assert [job.is_excepted for job in jobs_of(node)] == ([True, False] if status == 0 else [True, True])
+
+
 def test_too_many_failed_rows_keep_the_outputs(chain, ended, crystals, predict_by_hand):
     process = chain()
     predictions = PredictionsData(predict_by_hand(crystals.crystals, failed=[1, 2]))
