@@ -81,10 +81,10 @@ def _add_group(kind: str, columns: tuple[str, ...], formats: tuple[str, ...]) ->
     @decorators.with_dbenv()
     def export(node: Any, file_format: str, output: Path | None, force: bool) -> None:
         """Write a node to a file."""
-        from aiida_goectp.cli.views.exports import export_bytes
+        from aiida_goectp.cli.views.exports import export_pieces
 
         path = output or Path(f'{kind}-{node.pk}.{file_format}')
-        write_output(path, export_bytes(node, file_format), force)
+        write_output(path, export_pieces(node, file_format), force)
 
 
 def _list(kind: str, columns: tuple[str, ...], past_days: int | None) -> None:

@@ -260,9 +260,9 @@ def dataset_export(node: Any, file_format: str, output: Path | None, force: bool
 
     `goectp train` reads npz and jsonl; csv contains only polycrystalline averages of the tensors.
     """
-    from aiida_goectp.cli.views.exports import export_bytes
+    from aiida_goectp.cli.views.exports import export_pieces
 
-    write_output(output or Path(f'dataset-{node.pk}.{file_format}'), export_bytes(node, file_format), force)
+    write_output(output or Path(f'dataset-{node.pk}.{file_format}'), export_pieces(node, file_format), force)
 
 
 def _create(process: Callable[..., Any], inputs: dict[str, Any], label: str) -> Any:

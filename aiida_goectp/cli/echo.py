@@ -11,7 +11,7 @@ from aiida.cmdline.utils import echo as verdi
 
 from aiida_goectp.core.formats import terminal
 from aiida_goectp.core.formats.output_format import output_format
-from aiida_goectp.core.formats.terminal import CleanErrorsMixin, json_text, printable
+from aiida_goectp.core.formats.terminal import CleanErrorsMixin, json_pieces, printable
 
 __all__ = (
     'CommandGroup',
@@ -62,7 +62,9 @@ def echo(text: object = '', *, keep: str = '') -> None:
 
 def echo_json(content: Any) -> None:
     """Print plain data as JSON."""
-    terminal.echo(json_text(content, 2), keep='\n')
+    for piece in json_pieces(content, 2):
+        click.echo(piece, nl=False)
+    click.echo()
 
 
 def echo_report(message: object) -> None:

@@ -15,6 +15,7 @@ from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.json_input import parse_json
 from aiida_goectp.core.formats.names import DEFAULT_MODEL
 from aiida_goectp.core.formats.output_format import RAW, json_option
+from aiida_goectp.core.formats.storage import replacing
 from aiida_goectp.core.formats.terminal import write_bytes
 
 __all__ = (
@@ -159,15 +160,24 @@ def check_overwrite(path: Path, force: bool, param_hint: str = '--output') -> No
         raise click.BadParameter(f'{path} exists; overwrite it with --force', param_hint=param_hint)
 
 
-def write_output(path: Path, content: bytes, force: bool) -> None:
+def write_output(path: Path, content: bytes | Iterable[bytes], force: bool) -> None:
     """Write a file, in a new folder if need be, and report its path; the path ``-`` is standard output.
 
+    A file is written completely or not at all: after an error an old one is left as it is.
+
+    :param content: whole, or consecutive pieces, which are computed as they are written
     :raises click.BadParameter: the file exists and ``force`` is false
+    :raises StorageError: the file cannot be written
     """
+    pieces = [content] if isinstance(content, bytes) else content
     if str(path) == '-':
-        write_bytes(content)
+        for piece in pieces:
+            write_bytes(piece)
         return
     check_overwrite(path, force)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    target = path.resolve()  # a link stays one
+    special = target.exists() and not target.is_file()  # a pipe or a device cannot be replaced
+    with target.open('wb') if special else replacing(target, sync=False) as stream:
+        stream.writelines(pieces)
     echo.echo_success(f'wrote {path}')

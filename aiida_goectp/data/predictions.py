@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from aiida_goectp.core.dielectric.predictions import Predictions
-from aiida_goectp.core.formats.table import TableFile
 from aiida_goectp.data.crystals import crystals_of
 from aiida_goectp.data.table import TableData
 
@@ -33,12 +30,6 @@ class PredictionsData(TableData):
         """Tensors with standard deviations, flags and errors; each in the frame of its crystal."""
         table: Predictions = self._table()
         return table
-
-    @contextmanager
-    def open_rows(self) -> Iterator[TableFile[Predictions]]:
-        """Open the predictions, to read them in blocks as the memory for all is large."""
-        with self.open_file() as stream, TableFile(Predictions, stream) as rows:
-            yield rows
 
     @property
     def model_hash(self) -> str:

@@ -15,7 +15,7 @@ from aiida.orm.implementation.utils import clean_value
 from aiida.orm.nodes.caching import NodeCaching
 
 from aiida_goectp.core.formats.errors import FormatError
-from aiida_goectp.core.formats.table import Table
+from aiida_goectp.core.formats.table import Table, TableFile
 
 __all__ = ('ContentCaching', 'TableData', 'check_attributes')
 
@@ -111,6 +111,12 @@ class TableData(Data):
                 shutil.copyfileobj(stream, copy)
                 copy.seek(0)
                 yield copy
+
+    @contextmanager
+    def open_rows(self) -> Iterator[Any]:
+        """Open the table as :class:`.TableFile`, to read it in blocks as the memory for all is large."""
+        with self.open_file() as stream, TableFile(self._TABLE, stream) as rows:
+            yield rows
 
     @classmethod
     @abstractmethod

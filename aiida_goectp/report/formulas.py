@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,28 +23,31 @@ def formulas_of(node: Any, hashes: Iterable[Any]) -> dict[str, str]:
         creators of these inputs
     :param hashes: content hashes of the crystals to look up; those that are found nowhere are left out
     """
-    wanted = {str(item) for item in hashes} - {''}
+    wanted = {str(item) for item in hashes}
+    wanted.discard('')
     found: dict[str, str] = {}
     waiting, seen = [node], {node.uuid}
-    while waiting and wanted - set(found):
+    while waiting and wanted:
         creator = waiting.pop(0).creator
         inputs = [] if creator is None else creator.base.links.get_incoming(node_class=orm.Data).all_nodes()
         for item in inputs:
             if isinstance(item, CrystalsData):
-                found |= _formulas(item.crystals, wanted - set(found))
+                with item.open_rows() as rows:
+                    _find(wanted, found, rows.blocks())
             elif isinstance(item, orm.StructureData):
-                found |= _formulas(CrystalSet.from_crystals([crystal_from_structure('structure', item)]), wanted)
+                _find(wanted, found, [CrystalSet.from_crystals([crystal_from_structure('structure', item)])])
             elif isinstance(item, TableData) and item.uuid not in seen:
                 seen.add(item.uuid)
                 waiting.append(item)
     return found
 
 
-def _formulas(crystals: CrystalSet, wanted: set[str]) -> dict[str, str]:
-    """Return content hash → formula, of those crystals whose hash is wanted."""
-    offsets = crystals.atom_offsets
-    return {
-        key: formula(crystals.atomic_numbers[offsets[row] : offsets[row + 1]])
-        for row, key in enumerate(crystals.hashes.tolist())
-        if key in wanted
-    }
+def _find(wanted: set[str], found: dict[str, str], blocks: Iterable[CrystalSet]) -> None:
+    """Move the hashes of crystals from those that are wanted to those that are found, until none is wanted."""
+    for block in blocks:
+        for row, key in enumerate(block.hashes.tolist()):
+            if key in wanted:
+                wanted.discard(key)
+                found[key] = sys.intern(formula(block[row].atomic_numbers))
+        if not wanted:
+            return

@@ -10,12 +10,17 @@ import pytest
 
 from aiida_goectp.calculations.rank import rank_crystals
 from aiida_goectp.cli.data import data_goectp
+from aiida_goectp.cli.options import write_output
+from aiida_goectp.cli.views import export_columns, exports
+from aiida_goectp.cli.views.exports import export_pieces, exported_rows
 from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.dielectric.gamma_phonons import GammaPhonons, PhononCell
 from aiida_goectp.core.executable.output import json_lines
 from aiida_goectp.core.formats.model_card import model_hash
+from aiida_goectp.core.formats.terminal import json_text
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
+from aiida_goectp.data.ranking import RankingData
 from tests.cli import runner
 
 
@@ -103,6 +108,85 @@ def test_export_for_other_programs(nodes, tmp_path):
     assert frames[5].info['band_gap'] == 6.0
     cells = ase.io.read(export('crystals', 'cif'), ':')
     assert [len(atoms) for atoms in cells] == [2, 2, 2, 5, 6, 4]
+
+
+@pytest.mark.parametrize(
+    ('kind', 'file_format'),
+    [(kind, name) for kind in ('crystals', 'predictions', 'ranking') for name in ('csv', 'json', 'npz')]
+    + [('crystals', 'cif'), ('crystals', 'extxyz')],
+)
+def test_blocks_do_not_change_the_file(nodes, monkeypatch, kind, file_format):
+    whole = b''.join(export_pieces(nodes[kind], file_format))
+    for module in (export_columns, exports):
+        monkeypatch.setattr(module, 'BLOCK', 2)
+    monkeypatch.setattr(exports, '_BYTES', 100)
+    pieces = list(export_pieces(nodes[kind], file_format))
+    assert len(pieces) > 1
+    assert b''.join(pieces) == whole
+    if file_format == 'json':
+        assert whole.decode() == json_text(list(exported_rows(nodes[kind])), 1) + '\n'
+
+
+def test_csv_is_the_table_of_json(nodes, tmp_path):
+    """Cells are numbers as Python writes them: averages of tensors, nothing for what is missing."""
+    for kind in ('predictions', 'ranking'):
+        (tmp_path / kind).write_bytes(b''.join(export_pieces(nodes[kind], 'csv')))
+        lines = list(csv.DictReader((tmp_path / kind).open(newline='')))
+        for row, line in zip(exported_rows(nodes[kind]), lines, strict=True):
+            for name, value in row.items():
+                if isinstance(value, list) and name in ('electronic', 'ionic', 'total'):
+                    trace = [value[axis][axis] for axis in range(3)]
+                    assert line[name] == ('' if None in trace else str(sum(trace) / 3))
+                elif name in line and not isinstance(row.get('total'), list | None):
+                    cell = ' '.join(value) if isinstance(value, list) else value
+                    assert line[name] == ('' if cell is None else str(cell))
+
+
+def test_ids_of_equal_crystals(crystals, predict_by_hand):
+    table = rank_crystals(crystals, PredictionsData(predict_by_hand(crystals.crystals)).store()).ranking
+    rows = np.flatnonzero(table.rank)[:2]
+    joined = table.joined_to.copy()
+    joined[rows[0]] = rows[1]
+    changed = replace(
+        table,
+        joined_to=joined,
+        rank=np.where(np.arange(len(table)) == rows[0], 0, table.rank - (table.rank > table.rank[rows[0]])),
+        reason=np.where(np.arange(len(table)) == rows[0], 'equal crystal', table.reason),
+    )
+    found = {row['id']: row['joined'] for row in exported_rows(RankingData(changed).store())}
+    assert found[str(table.ids[rows[1]])] == [str(table.ids[rows[0]])]
+    assert sum(map(len, found.values())) == 1
+
+
+def test_no_rows(predict_by_hand):
+    node = PredictionsData(predict_by_hand(CrystalSet.from_crystals([]))).store()
+    assert b''.join(export_pieces(node, 'csv')) == b'\r\n'
+    assert b''.join(export_pieces(node, 'json')) == b'[]\n'
+
+
+def test_a_failed_export_leaves_the_old_file(tmp_path):
+    def pieces():
+        yield b'new'
+        raise ValueError('damaged')
+
+    path = tmp_path / 'out.csv'
+    for before in ([], ['out.csv']):
+        with pytest.raises(ValueError, match='damaged'):
+            write_output(path, pieces(), force=True)
+        assert [item.name for item in tmp_path.iterdir()] == before
+        path.write_bytes(b'old')
+    assert path.read_bytes() == b'old'
+
+
+def test_links_and_devices_are_kept(tmp_path):
+    (tmp_path / 'file').write_bytes(b'old')
+    (tmp_path / 'link').symlink_to('file')
+    write_output(tmp_path / 'link', [b'a', b'b'], force=True)
+    assert (tmp_path / 'link').is_symlink()
+    assert (tmp_path / 'file').read_bytes() == b'ab'
+    (tmp_path / 'null').symlink_to('/dev/null')
+    write_output(tmp_path / 'null', b'x', force=True)
+    assert (tmp_path / 'null').is_char_device()
 
 
 def test_export_of_phonons(nodes, tmp_path):

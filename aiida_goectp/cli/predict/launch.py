@@ -10,6 +10,7 @@ from aiida_goectp.cli import echo
 from aiida_goectp.cli.jobs import default_code, require_daemon, run, submit, validated
 from aiida_goectp.cli.options import write_output
 from aiida_goectp.cli.predict.sources import CrystalSource
+from aiida_goectp.cli.views.exports import export_pieces
 from aiida_goectp.cli.views.nodes import print_node
 from aiida_goectp.core.executable.output import text
 from aiida_goectp.workflows.predict import PredictWorkChain
@@ -53,7 +54,7 @@ def launch_prediction(sources: tuple[Any, ...], here: bool, label: str, rows: in
     )
     node = run(builder)
     if values['output'] is not None and 'predictions' in node.outputs:
-        write_output(values['output'], node.outputs.predictions.content, values['force'])
+        write_output(values['output'], export_pieces(node.outputs.predictions, 'npz'), values['force'])
     if str(values['output']) != '-':
         _show(node, source.node, rows)
     if not node.is_finished_ok:

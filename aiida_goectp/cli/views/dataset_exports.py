@@ -1,4 +1,4 @@
-"""Rows of a dataset as plain objects, for export."""
+"""Rows and columns of a dataset as plain objects, for export."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aiida_goectp.core.datasets.row_gates import is_refused
 from aiida_goectp.core.dielectric.gate_codes import GateCode
 from aiida_goectp.core.dielectric.tensors import PARTS
 
-__all__ = ('dataset_lines', 'dataset_scalars', 'to_json_value')
+__all__ = ('dataset_columns', 'dataset_lines', 'json_column', 'to_json_value')
 
 
 def dataset_lines(data: Dataset) -> list[dict[str, Any]]:
@@ -44,25 +44,30 @@ def dataset_lines(data: Dataset) -> list[dict[str, Any]]:
     return rows
 
 
-def dataset_scalars(data: Dataset) -> list[dict[str, Any]]:
-    """Return one object per row with tensors, labels and splits, for a table of scalars."""
-    trainable = data.trainable
-    return [
-        {
-            'id': str(data.crystals.ids[row]),
-            'hash': str(data.crystals.hashes[row]),
-            **{name: to_json_value(getattr(data, name)[row]) for name in PARTS},
-            **{name: str(getattr(data, name)[row]) for name in ('functional', 'origin', 'failed_gates')},
-            'trainable': bool(trainable[row]),
-            **{f'split {name}': str(column[row]) for name, column in data.splits.items()},
-        }
-        for row in range(len(data))
-    ]
+def dataset_columns(data: Dataset) -> dict[str, list[Any]]:
+    """Return name → JSON value of each row: tensors, labels and splits."""
+    return {
+        'id': data.crystals.ids.tolist(),
+        'hash': data.crystals.hashes.tolist(),
+        **{name: json_column(getattr(data, name)) for name in PARTS},
+        **{name: getattr(data, name).tolist() for name in ('functional', 'origin', 'failed_gates')},
+        'trainable': data.trainable.tolist(),
+        **{f'split {name}': column.tolist() for name, column in data.splits.items()},
+    }
 
 
 def _complete(tensor: np.ndarray) -> list[Any] | None:
     """Return a tensor as lists, None if an entry is missing."""
     return tensor.tolist() if np.isfinite(tensor).all() else None
+
+
+def json_column(column: np.ndarray) -> list[Any]:
+    """Return the JSON value of each row; NaN and infinity become None."""
+    if column.dtype.kind == 'f' and not (known := np.isfinite(column)).all():
+        column = column.astype(object)
+        column[~known] = None
+    values: list[Any] = column.tolist()
+    return values
 
 
 def to_json_value(value: Any) -> Any:

@@ -14,10 +14,11 @@ __all__ = ('show_predictions',)
 
 def show_predictions(node: PredictionsData, rows: int) -> None:
     """Print the table, which of its crystals are unstable, and how to show phonons."""
-    predictions = node.predictions
+    with node.open_rows() as file:
+        predictions, phonons = file.reader()(min(rows, len(file))), file.nested
     echo.echo(f'model {node.model_hash[:10]}, {node.base.attributes.get("failed")} of {len(node)} rows failed')
-    show_table(predictions_table(predictions, rows, formulas_of(node, predictions.hashes[:rows])))
-    if len(unstable := predictions.ids[:rows][predictions.unstable[:rows]]):
+    show_table(predictions_table(predictions, rows, formulas_of(node, predictions.hashes), len(node)))
+    if len(unstable := predictions.ids[predictions.unstable]):
         echo.echo(f'{", ".join(unstable)}: {NO_STATIC_PERMITTIVITY}')
-    if predictions.phonons is not None:
+    if phonons:
         echo.echo(f'modes and Born charges: aiida-goectp phonons show {node.pk}' + (' ID' if len(node) > 1 else ''))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
 __all__ = ('ATOMIC_NUMBERS', 'SYMBOLS', 'formula', 'reduced_formula', 'symbols_of')
@@ -33,8 +35,7 @@ def symbols_of(atomic_numbers: np.ndarray) -> list[str]:
 
 def formula(atomic_numbers: np.ndarray) -> str:
     """Return the formula of a cell in Hill order: carbon and hydrogen first if there is carbon, else alphabetical."""
-    numbers, counts = np.unique(np.asarray(atomic_numbers), return_counts=True)
-    parts = dict(zip(symbols_of(numbers), counts.tolist(), strict=True))
+    parts = Counter(symbols_of(atomic_numbers))
     first = [symbol for symbol in ('C', 'H') if 'C' in parts and symbol in parts]
     order = first + sorted(set(parts) - set(first))
     return ''.join(f'{symbol}{parts[symbol] if parts[symbol] > 1 else ""}' for symbol in order)

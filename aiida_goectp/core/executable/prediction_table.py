@@ -15,11 +15,14 @@ from aiida_goectp.core.formats.text_tables import make_table, table_title
 __all__ = ('predictions_table',)
 
 
-def predictions_table(predictions: Predictions, rows: int, formulas: Mapping[str, str] | None = None) -> Table:
+def predictions_table(
+    predictions: Predictions, rows: int, formulas: Mapping[str, str] | None = None, count: int | None = None
+) -> Table:
     """Return averages, eigenvalues of the total tensor and the stability, with standard deviations where known.
 
     :param rows: maximum number of rows
     :param formulas: content hash → formula, of the crystals that are known
+    :param count: number of predictions, if only the first ones are given
     """
     n = min(rows, len(predictions))
     formulas = formulas or {}
@@ -42,5 +45,5 @@ def predictions_table(predictions: Predictions, rows: int, formulas: Mapping[str
         flags = flag_words(flag_names(predictions.flags[row]))
         lines.append([*start, flags, *averages, total, '' if np.isnan(stability) else f'{stability:.2f}'])
     columns = ['id', 'formula', 'remarks', *PART_SYMBOLS.values(), 'eigenvalues', 'stability']
-    title = table_title('Predictions', n, len(predictions))
+    title = table_title('Predictions', n, len(predictions) if count is None else count)
     return make_table(title, columns, lines, 3, optional=('formula', 'remarks', 'stability'))

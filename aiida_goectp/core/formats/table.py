@@ -22,7 +22,7 @@ from __future__ import annotations
 import io
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
 from pathlib import Path
@@ -401,11 +401,26 @@ class TableFile(NpzContext, Generic[_AnyTable]):
             yield following(min(size, len(self) - first))
 
     def column(self, name: str, size: int = BLOCK_ROWS) -> Iterator[np.ndarray]:
-        """Yield one column in blocks.
+        """Yield one column in blocks; see :meth:`some_columns`."""
+        return (block[name] for block in self.some_columns([name], size))
+
+    def some_columns(self, names: Iterable[str], size: int = BLOCK_ROWS) -> Iterator[dict[str, np.ndarray]]:
+        """Yield name → column in blocks, without the checks of the table.
+
+        A column that an older file lacks has the value :attr:`Column.fill`.
 
         :param size: rows of a block
+        :raises FormatError: a damaged file
         """
-        with reading(self.npz.label, self.npz.kind):
-            reader = self.npz.rows(name)
-            for first in range(0, len(self), size):
-                yield reader.read(min(size, len(self) - first))
+        fields = self.table.stored_fields()
+        readers = {name: self.npz.rows(name) if name in self.columns else None for name in names}
+        for first in range(0, len(self), size):
+            count = min(size, len(self) - first)
+            with reading(self.npz.label, self.npz.kind):
+                found = {
+                    name: fields[name].check(self.npz.label, name, None, {'rows': count})
+                    if reader is None
+                    else reader.read(count)
+                    for name, reader in readers.items()
+                }
+            yield found

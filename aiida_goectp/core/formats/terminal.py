@@ -9,11 +9,25 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import click
 
-__all__ = ('CleanErrorsMixin', 'csv_cell', 'echo', 'json_text', 'printable', 'write_bytes')
+__all__ = (
+    'CleanErrorsMixin',
+    'RowsOnDemand',
+    'csv_cell',
+    'echo',
+    'json_pieces',
+    'json_text',
+    'printable',
+    'write_bytes',
+)
+
+_PIECE = 20_000
+"""tokens of JSON that are joined to one piece"""
 
 _FORMULA = ('=', '+', '-', '@', '\uff1d', '\uff0b', '\uff0d', '\uff20')
 """first characters of a cell that spreadsheets execute, also in their full width (OWASP, CSV injection)"""
@@ -31,9 +45,15 @@ def printable(value: object, *, keep: str = '') -> str:
     :param keep: characters to keep: the line break of our own text of several lines, the tab of tables
     """
     text = str(value)
-    if text.isprintable():
+    if _without(text, keep).isprintable():
         return text
     return ''.join(char if char.isprintable() or char in keep else _escaped(char) for char in text)
+
+
+def _without(text: str, chars: str) -> str:
+    for char in chars:
+        text = text.replace(char, '')
+    return text
 
 
 def _escaped(char: str) -> str:
@@ -46,7 +66,7 @@ def csv_cell(value: Any) -> Any:
     A text that begins with ``=``, ``+``, ``-`` or ``@``, perhaps after spaces, with a tab or a carriage return, and is
     not a number, gets a leading apostrophe, by which spreadsheets recognise text.
     """
-    if not isinstance(value, str):
+    if not isinstance(value, str) or value.isalnum():
         return value
     text = printable(value)
     formula = value.lstrip().startswith(_FORMULA) or value.startswith(('\t', '\r'))
@@ -59,8 +79,40 @@ def json_text(content: Any, indent: int | None = None) -> str:
     :param content: plain objects
     :param indent: spaces per level; one line if not given
     """
-    text = json.dumps(content, indent=indent, ensure_ascii=False)
-    if text.isprintable():
+    return _printable_json(json.dumps(content, indent=indent, ensure_ascii=False))
+
+
+class RowsOnDemand(list[Any]):
+    """A list of which :func:`json_pieces` has one row at a time in memory.
+
+    :param rows: returns the rows; called each time that the list is written
+    :param count: number of rows
+    """
+
+    def __init__(self, rows: Callable[[], Iterable[Any]], count: int) -> None:
+        super().__init__()
+        self._rows, self._count = rows, count
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._rows())
+
+    def __len__(self) -> int:
+        return self._count
+
+
+def json_pieces(content: Any, indent: int) -> Iterator[str]:
+    """Yield consecutive pieces of :func:`json_text`, so that the whole text is never in memory.
+
+    :param content: plain objects, of which lists may be :class:`RowsOnDemand`
+    :param indent: spaces per level
+    """
+    tokens = json.JSONEncoder(indent=indent, ensure_ascii=False).iterencode(content)
+    while piece := ''.join(islice(tokens, _PIECE)):
+        yield _printable_json(piece)
+
+
+def _printable_json(text: str) -> str:
+    if _without(text, '\n').isprintable():
         return text
     return ''.join(char if char.isprintable() or char == '\n' else _json_escaped(char) for char in text)
 

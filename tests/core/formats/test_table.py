@@ -22,6 +22,7 @@ from aiida_goectp.core.formats.table import (
     Nested,
     Scalar,
     Table,
+    TableFile,
     Text,
     TextColumn,
 )
@@ -152,6 +153,15 @@ def test_columns_of_later_versions_are_filled(scores):
     old = Scores.load(file_with(scores, 1, flags=None, tensor=None))
     assert old.flags.tolist() == [0, 0]
     assert saved(old).getvalue() == saved(scores).getvalue()
+
+
+def test_some_columns_in_blocks(scores):
+    with TableFile(Scores, file_with(scores, 1, flags=None, tensor=None)) as rows:
+        blocks = list(rows.some_columns(('ids', 'flags', 'tensor'), 1))
+        assert [block['ids'].tolist() for block in blocks] == [['a'], ['bc']]
+        assert [block['flags'].tolist() for block in blocks] == [[0], [0]]
+        assert all(block['tensor'].shape == (1, 3, 3) and np.isnan(block['tensor']).all() for block in blocks)
+        assert [block.tolist() for block in rows.column('ids', 1)] == [['a'], ['bc']]
 
 
 def test_versions_of_the_future_are_refused(scores):

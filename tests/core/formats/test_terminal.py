@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiida_goectp.core.formats.terminal import csv_cell, json_text, printable
+from aiida_goectp.core.formats import terminal
+from aiida_goectp.core.formats.terminal import RowsOnDemand, csv_cell, json_pieces, json_text, printable
 
 
 @given(st.text())
@@ -39,6 +40,16 @@ def test_json_has_the_same_content(content):
     text = json_text(content, 1)
     assert json.loads(text) == content
     assert text.replace('\n', '').isprintable()
+    assert ''.join(json_pieces(content, 1)) == text
+
+
+def test_json_of_rows_on_demand(monkeypatch):
+    monkeypatch.setattr(terminal, '_PIECE', 5)
+    rows = [{'id': 'a\u202eb', 'values': [0.5, None]}, {'id': '\U000e0001', 'values': []}]
+    content = {'rows': RowsOnDemand(lambda: iter(rows), 2), 'none': RowsOnDemand(list, 0)}
+    pieces = list(json_pieces(content, 2))
+    assert len(pieces) > 3
+    assert ''.join(pieces) == json_text({'rows': rows, 'none': []}, 2)
 
 
 @pytest.mark.parametrize(
