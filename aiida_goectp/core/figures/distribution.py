@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aiida_goectp.core.dielectric.tensors import PARTS
+from aiida_goectp.core.figures.density import MAX_POINTS, draw_density
 from aiida_goectp.core.figures.style import COLOURS, DASHES, MARKERS, NAMES, new_figure, styled
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ def _plain_ticks(axis: Any) -> None:
 def anisotropy_figure(eigenvalues: Mapping[str, np.ndarray], title: str = '') -> Figure:
     """Return the largest against the smallest principal value of each tensor; isotropic crystals are on the diagonal.
 
+    More than :data:`.MAX_POINTS` crystals are drawn as a density.
+
     :param eigenvalues: part → (n, 3) principal values, ascending; rows with a value below 0.001 or NaN are omitted
     """
     figure, axes = new_figure(1, len(eigenvalues))
@@ -84,7 +87,12 @@ def anisotropy_figure(eigenvalues: Mapping[str, np.ndarray], title: str = '') ->
         low, high = 0.9 * values.min(), 1.15 * values.max()
         for ratio, dash in zip((1, 2, 5), DASHES.values(), strict=True):
             axis.plot([low, high], [ratio * low, ratio * high], color='black', lw=0.8, ls=dash, label=f'ratio {ratio}')
-        axis.scatter(values[:, 0], values[:, 2], s=14, color=COLOURS[part], marker=MARKERS[part], alpha=0.7, lw=0)
+        if len(values) > MAX_POINTS:
+            limits = (low, high, low, high)
+            cells = draw_density(axis, values[:, 0], values[:, 2], limits, xscale='log', yscale='log')
+            figure.colorbar(cells, ax=axis, label='crystals in a cell', location='bottom', shrink=0.8)
+        else:
+            axis.scatter(values[:, 0], values[:, 2], s=14, color=COLOURS[part], marker=MARKERS[part], alpha=0.7, lw=0)
         axis.set(xlim=(low, high), ylim=(low, high), aspect='equal')
         axis.text(0.03, 0.97, f'{len(values):,} crystals', transform=axis.transAxes, va='top', fontsize=8.5)
         for scale in (axis.xaxis, axis.yaxis):

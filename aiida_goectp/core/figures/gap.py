@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from aiida_goectp.core.figures.density import MAX_POINTS, draw_density
 from aiida_goectp.core.figures.style import NAMES, new_figure, styled
 from aiida_goectp.core.selection.merit import FigureOfMerit, figure_of_merit, label_rows
 
@@ -18,7 +19,11 @@ _POINTS = 60
 """points of a line of equal merit"""
 _LEVELS = (1.0, 0.5, 0.2, 0.1)
 """levels of the lines, in units of the highest score"""
-_EXCLUDED, _RANKED, _MARKED, _FRONT = '#9a9a9a', '#0072B2', '#D55E00', 'black'
+_EXCLUDED, _CELL, _RANKED, _MARKED, _FRONT = '#9a9a9a', '#d0d0d0', '#0072B2', '#D55E00', 'black'
+
+
+_Limits = tuple[float, float, float, float]
+"""of the axes: smallest and largest gap, smallest and largest permittivity"""
 
 
 class GapPoints(NamedTuple):
@@ -88,7 +93,9 @@ def _score(figure: FigureOfMerit, gap: np.ndarray, permittivity: np.ndarray) -> 
 def gap_figure(points: GapPoints, merit: str = 'gap_total', title: str = '') -> Figure:
     """Return the permittivity on a logarithmic axis against the band gap.
 
-    Dashed lines have equal figure of merit; the step line is the Pareto front of the ranked crystals.
+    Dashed lines have equal figure of merit; the step line is the Pareto front of the ranked crystals. More than
+    :data:`.MAX_POINTS` ranked crystals are drawn as a density, without standard deviations, and excluded ones then as
+    the area that they cover.
 
     :param merit: name of a figure of merit, which also determines the tensor on the vertical axis
     """
@@ -97,8 +104,17 @@ def gap_figure(points: GapPoints, merit: str = 'gap_total', title: str = '') -> 
     known = np.isfinite(points.gap) & np.isfinite(points.permittivity) & (points.permittivity > 0)
     ranked = known if points.ranked is None else known & points.ranked
     marked = np.zeros_like(known) if points.marked is None else ranked & points.marked
-    _scatter(axis, points, known & ~ranked, 'excluded', marker='x', color=_EXCLUDED, s=18, linewidths=0.9)
-    _scatter(axis, points, ranked & ~marked, 'ranked', marker='o', color=_RANKED, s=18, alpha=0.75, linewidths=0)
+    limits = _axis_limits(points.gap[known], points.permittivity[known])
+    excluded, others = known & ~ranked, ranked & ~marked
+    dense = others.sum() > MAX_POINTS
+    if dense or excluded.sum() > MAX_POINTS:
+        _cells(axis, points, excluded, 'excluded', limits)
+    else:
+        _scatter(axis, points, excluded, 'excluded', marker='x', color=_EXCLUDED, s=18, linewidths=0.9)
+    if dense:
+        _cells(axis, points, others, 'ranked', limits)
+    else:
+        _scatter(axis, points, others, 'ranked', marker='o', color=_RANKED, s=18, alpha=0.75, linewidths=0)
     _scatter(axis, points, marked, 'selected', marker='D', facecolors='white', edgecolors=_MARKED, s=30, linewidths=1.5)
     front = np.flatnonzero(ranked)[pareto_front(points.gap[ranked], points.permittivity[ranked])]
     if len(front) > 1:
@@ -107,13 +123,24 @@ def gap_figure(points: GapPoints, merit: str = 'gap_total', title: str = '') -> 
         lines_of_equal_merit(merit, points.gap[ranked], points.permittivity[ranked])
     ):
         label = f'equal {merit}' if number == 0 else None
-        axis.plot(gaps, line, color='#666666', linestyle=(0, (5, 3)), linewidth=0.8, label=label, zorder=0)
+        axis.plot(gaps, line, color='#666666', linestyle=(0, (5, 3)), linewidth=0.8, label=label, zorder=1.8)
         _line_label(axis, value, gaps, line, points.permittivity[known])
-    _write_labels(axis, points, marked)
+    _write_labels(axis, points, marked, limits)
     axis.set(yscale='log', xlabel='band gap (eV)', ylabel=f'{NAMES[tensor]}, average', title=title)
-    _limits(axis, points, known)
+    _set_limits(axis, limits, bool(known.any()))
     figure.legend(loc='outside lower center', ncols=3, frameon=False)
     return figure
+
+
+def _cells(axis: Any, points: GapPoints, rows: np.ndarray, name: str, limits: _Limits) -> None:
+    """Draw the density of the ranked crystals, and of the excluded ones only where they are."""
+    if not rows.any():
+        return
+    flat = _CELL if name == 'excluded' else ''
+    cells = draw_density(axis, points.gap[rows], points.permittivity[rows], limits, flat=flat, yscale='log')
+    if not flat:
+        axis.figure.colorbar(cells, ax=axis, label=f'{name} crystals in a cell', pad=0.01)
+    axis.scatter([], [], marker='h', s=60, color=flat or cells.get_cmap()(0.6), label=f'{name} ({rows.sum():,})')
 
 
 def _scatter(axis: Any, points: GapPoints, rows: np.ndarray, name: str, **style: Any) -> None:
@@ -124,7 +151,7 @@ def _scatter(axis: Any, points: GapPoints, rows: np.ndarray, name: str, **style:
         bars = np.nan_to_num(points.deviation[rows])
         low = np.minimum(bars, 0.9 * y)
         axis.errorbar(x, y, yerr=[low, bars], fmt='none', ecolor='#888888', lw=0.6, zorder=1)
-    axis.scatter(x, y, label=f'{name} ({rows.sum()})', zorder=2, **style)
+    axis.scatter(x, y, label=f'{name} ({rows.sum():,})', zorder=2, **style)
 
 
 def _line_label(axis: Any, value: float, gaps: np.ndarray, line: np.ndarray, values: np.ndarray) -> None:
@@ -133,11 +160,12 @@ def _line_label(axis: Any, value: float, gaps: np.ndarray, line: np.ndarray, val
         axis.text(gaps[-1], line[-1], f' {value:.4g}', fontsize=7.5, color='#444444', va='center', clip_on=False)
 
 
-def _write_labels(axis: Any, points: GapPoints, marked: np.ndarray) -> None:
+def _write_labels(axis: Any, points: GapPoints, marked: np.ndarray, limits: _Limits) -> None:
     """Write labels beside the marked crystals, without those that would overlap one that is written."""
     if points.labels is None or not marked.any():
         return
-    width, height = np.ptp(points.gap[marked]) or 1.0, np.ptp(np.log(points.permittivity[marked])) or 1.0
+    left, right, bottom, top = limits
+    width, height = right - left, np.log(top / bottom)
     written: list[tuple[float, float]] = []
     right_end = 0.85 * float(np.nanmax(points.gap))  # where the values of the lines of equal merit stand
     for row in np.flatnonzero(marked):
@@ -156,14 +184,19 @@ def _write_labels(axis: Any, points: GapPoints, marked: np.ndarray) -> None:
             )
 
 
-def _limits(axis: Any, points: GapPoints, known: np.ndarray) -> None:
+def _axis_limits(gaps: np.ndarray, values: np.ndarray) -> _Limits:
+    if not len(gaps):
+        return 0.0, 1.0, 1.0, 10.0
+    return 0.0, 1.04 * max(float(gaps.max()), 1.0), 0.75 * float(values.min()), 1.7 * float(values.max())
+
+
+def _set_limits(axis: Any, limits: _Limits, known: bool) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-    if not known.any():
+    if not known:
         axis.text(0.5, 0.5, 'no crystal with band gap and permittivity', transform=axis.transAxes, ha='center')
         return
-    axis.set_xlim(0, 1.04 * max(float(points.gap[known].max()), 1.0))
-    axis.set_ylim(0.75 * points.permittivity[known].min(), 1.7 * points.permittivity[known].max())
+    axis.set(xlim=limits[:2], ylim=limits[2:])
     axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.yaxis.set_major_formatter(ScalarFormatter())
     axis.yaxis.set_minor_formatter(NullFormatter())

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from aiida_goectp.core.figures import distribution
 from aiida_goectp.core.figures.distribution import anisotropy_figure, distribution_figure
 from aiida_goectp.core.figures.elements import element_counts, elements_figure, table_place
 from aiida_goectp.core.figures.ellipsoid import ellipsoid_figure
@@ -21,6 +22,15 @@ def test_histograms_count_known_positive_values():
 def test_principal_values():
     figure = anisotropy_figure({'total': np.array([[1.0, 2.0, 4.0], [3.0, 3.0, 3.0], [np.nan] * 3])})
     assert figure.axes[0].collections[0].get_offsets().tolist() == [[1.0, 4.0], [3.0, 3.0]]
+
+
+def test_many_principal_values_are_drawn_as_a_density(monkeypatch):
+    monkeypatch.setattr(distribution, 'MAX_POINTS', 2)
+    values = np.array([[1.0, 2.0, 4.0], [3.0, 3.0, 3.0], [3.0, 3.0, 3.0], [np.nan] * 3])
+    figure = anisotropy_figure({'total': values})
+    assert len(figure.axes) == 2
+    assert sorted(figure.axes[0].collections[0].get_array()) == [1, 2]
+    assert len(anisotropy_figure({'total': values[:2]}).axes) == 1
 
 
 def test_values_that_are_zero_but_for_rounding_are_omitted():
