@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.dielectric.predictions import Predictions
 from aiida_goectp.core.dielectric.tensors import PARTS, polycrystalline_average
 from aiida_goectp.core.formats.names import GAP_COLUMN
+from aiida_goectp.core.formats.npz import BLOCK_ROWS
 from aiida_goectp.core.selection.merit import figure_of_merit
 from aiida_goectp.core.selection.ranking import Ranking
+from aiida_goectp.data.crystals import CrystalsData
+from aiida_goectp.data.predictions import PredictionsData
 
-__all__ = ('Candidates', 'Computed', 'candidates_of_ranking')
-
-_COLUMNS = ('ids', 'rank', 'score', 'score_std', 'gap', 'stability', 'flags', 'reason', 'selected')
+__all__ = ('Candidates', 'Computed', 'candidates_of_ranking', 'find_predictions', 'rows_with_hash')
 
 
 class Computed(NamedTuple):
@@ -81,83 +81,112 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take_first(self, number: int) -> Candidates:
-        """Return the first rows, with the number of those that are left out."""
-        if number >= len(self):
-            return self
-        changes: dict[str, Any] = {'omitted': self.omitted + len(self) - number}
-        for name in _COLUMNS:
-            changes[name] = getattr(self, name)[:number]
-        for name in ('tensors', 'averages', 'deviations'):
-            changes[name] = {part: values[:number] for part, values in getattr(self, name).items()}
-        for name in ('crystals', 'computed'):
-            changes[name] = {row: item for row, item in getattr(self, name).items() if row < number}
-        return replace(self, **changes)
-
 
 def candidates_of_ranking(
     ranking: Ranking,
-    crystals: CrystalSet,
-    predictions: Predictions,
-    selected: set[str],
+    crystals: CrystalsData,
+    predictions: PredictionsData,
+    selected: Collection[str],
     computed: Mapping[str, Computed],
-    order_of: np.ndarray | None = None,
+    limit: int | None = None,
+    further: Collection[str] = (),
 ) -> Candidates:
-    """Return the candidates of a ranking.
+    """Return the candidates of a ranking: ranked rows, then predicted, then others.
+
+    Crystals and predictions are read block by block, and only the returned rows are kept.
 
     :param ranking: of these crystals
     :param crystals: m crystals
     :param predictions: of some or all of them
     :param selected: content hashes of the selected crystals
     :param computed: content hash → DFPT result
-    :param order_of: (len(ranking),) rows in the order to show; by default ranked rows, then predicted, then others
+    :param limit: rows to return, all if not given; those with a DFPT result are returned besides
+    :param further: ids of rows to return besides
     """
-    predicted = _rows_of_predictions(ranking, crystals, predictions)
-    if order_of is None:
-        last = np.iinfo(np.int64).max
-        ranks = np.where(ranking.rank > 0, ranking.rank, last)
-        order_of = np.lexsort((np.arange(len(ranking)), predicted < 0, ranks))
-    order, rows = np.asarray(order_of), predicted[order_of]
-    known = rows >= 0
-
-    def column(values: np.ndarray) -> np.ndarray:
-        found = np.full((len(order), *values.shape[1:]), np.nan)
-        found[known] = values[rows[known]]
-        return found
-
-    inside = order < len(crystals)
-    properties = {name: values[order[inside]] for name, values in crystals.properties.items()}
-    gap = np.full(len(order), np.nan)
-    if GAP_COLUMN in properties and properties[GAP_COLUMN].dtype.kind in 'fiu':
-        gap[inside] = properties[GAP_COLUMN]
+    order = _order(ranking, limit, [*rows_with_hash(ranking.hashes, computed), *_rows_with_id(ranking, further)])
     hashes = ranking.hashes[order].tolist()
+    rows, found = find_predictions(predictions, list(zip(ranking.ids[order].tolist(), hashes, strict=True)))
+    known = rows >= 0
+    with crystals.open_rows() as file:
+        inside = np.flatnonzero(order < len(file))
+        taken = file.take(order[inside])
+    gap, column = np.full(len(order), np.nan), taken.properties.get(GAP_COLUMN)
+    if column is not None and column.dtype.kind in 'fiu':
+        gap[inside] = column
+
+    def predicted(values: np.ndarray) -> np.ndarray:
+        filled = np.full((len(order), *values.shape[1:]), np.nan)
+        filled[known] = values[rows[known]]
+        return filled
+
     return Candidates(
         ids=ranking.ids[order],
         rank=ranking.rank[order],
         score=ranking.score[order],
-        score_std=_score_deviation(ranking, predictions, rows, gap),
+        score_std=_score_deviation(ranking, found, rows, gap),
         gap=gap,
-        tensors={part: column(getattr(predictions, part)) for part in PARTS},
-        averages={part: column(polycrystalline_average(getattr(predictions, part))) for part in PARTS},
-        deviations={part: column(predictions.average_std[:, place]) for place, part in enumerate(PARTS)},
+        tensors={part: predicted(getattr(found, part)) for part in PARTS},
+        averages={part: predicted(polycrystalline_average(getattr(found, part))) for part in PARTS},
+        deviations={part: predicted(found.average_std[:, place]) for place, part in enumerate(PARTS)},
         stability=ranking.stability[order],
         flags=ranking.flags[order],
         reason=ranking.reason[order],
         selected=np.array([name in selected for name in hashes], dtype=bool),
-        crystals={place: crystals[row] for place, row in enumerate(order.tolist()) if row < len(crystals)},
+        crystals=dict(zip(inside.tolist(), taken, strict=True)),
         figure_of_merit=ranking.figure_of_merit,
         computed={place: computed[name] for place, name in enumerate(hashes) if name in computed},
+        omitted=len(ranking) - len(order),
     )
 
 
-def _rows_of_predictions(ranking: Ranking, crystals: CrystalSet, predictions: Predictions) -> np.ndarray:
-    """Return for each row of a ranking that of its prediction, −1 without one or if it failed."""
-    names = zip(predictions.ids.tolist(), predictions.hashes.tolist(), strict=True)
-    places = {name: row for row, name in enumerate(names) if not predictions.failed[row]}
-    own = zip(ranking.ids.tolist(), ranking.hashes.tolist(), strict=True)
-    rows = np.array([places.get(name, -1) for name in own], dtype=np.int64)
-    rows[len(crystals) :] = -1  # rows that could not be read
-    return rows
+def _order(ranking: Ranking, limit: int | None, further: Sequence[int]) -> np.ndarray:
+    """Return the first rows in the order to show, and further ones in the same order."""
+    predicted = np.isfinite([getattr(ranking, part) for part in PARTS]).any(axis=0)
+    last = np.iinfo(np.int64).max
+    order = np.lexsort((~predicted, np.where(ranking.rank > 0, ranking.rank, last)))
+    if limit is None:
+        return order
+    rest = order[limit:]
+    return np.concatenate([order[:limit], rest[np.isin(rest, further)]])
+
+
+def rows_with_hash(hashes: np.ndarray, wanted: Collection[str]) -> list[int]:
+    """Return the rows whose content hash is wanted.
+
+    :param hashes: (n,)
+    """
+    found: list[int] = []
+    for first in range(0, len(hashes) if wanted else 0, BLOCK_ROWS):
+        block = hashes[first : first + BLOCK_ROWS].tolist()
+        found += [first + row for row, name in enumerate(block) if name in wanted]
+    return found
+
+
+def _rows_with_id(ranking: Ranking, ids: Collection[str]) -> list[int]:
+    return [int(row) for name in ids for row in np.flatnonzero(ranking.ids == name)]
+
+
+def find_predictions(node: PredictionsData, keys: Sequence[tuple[str, str]]) -> tuple[np.ndarray, Predictions]:
+    """Return for each id and content hash the row in a table, −1 without a good prediction, and the table.
+
+    The predictions are read block by block; the table has only those that are found, without phonons.
+    """
+    places = {key: place for place, key in enumerate(keys) if key[1]}
+    rows = np.full(len(keys), -1, dtype=np.int64)
+    count = 0
+    with node.open_rows() as file:
+        following = file.reader()
+        parts: list[Predictions] = [following(0)]
+        for first in range(0, len(file), BLOCK_ROWS):
+            block = following(min(BLOCK_ROWS, len(file) - first))
+            names = zip(block.ids.tolist(), block.hashes.tolist(), strict=True)
+            found = np.array([places.get(name, -1) for name in names], dtype=np.int64)
+            chosen = np.flatnonzero((found >= 0) & ~block.failed)
+            if len(chosen):
+                parts.append(block.take(chosen))
+                rows[found[chosen]] = np.arange(count, count + len(chosen))
+                count += len(chosen)
+    return rows, Predictions.join(parts)
 
 
 def _score_deviation(ranking: Ranking, predictions: Predictions, rows: np.ndarray, gap: np.ndarray) -> np.ndarray:

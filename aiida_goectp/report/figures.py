@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,13 +25,12 @@ from aiida_goectp.core.figures.infrared import infrared_figure
 from aiida_goectp.core.figures.parity import Parity, parity_figure
 from aiida_goectp.core.figures.rounds import rounds_figure
 from aiida_goectp.core.selection.history import LABELLED
-from aiida_goectp.core.selection.merit import figure_of_merit
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.report.campaigns import campaign_picks, campaign_report
-from aiida_goectp.report.results import KINDS, load_result
+from aiida_goectp.report.results import KINDS, load_gaps, load_result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,11 +63,8 @@ def gap(source: Any, merit: str = 'gap_total') -> Figure:
     """
     if isinstance(source, GapPoints):
         return gap_figure(source, merit)
-    result = load_result(source)
-    rows = result.candidates
-    tensor = figure_of_merit(rows.figure_of_merit).tensor
-    points = GapPoints(rows.gap, rows.averages[tensor], rows.deviations[tensor], rows.rank > 0, rows.selected, rows.ids)
-    return gap_figure(points, rows.figure_of_merit, _title(result.process))
+    rows = load_gaps(source)
+    return gap_figure(rows.points, rows.figure_of_merit, _title(rows.process))
 
 
 def distribution(source: Any) -> Figure:
@@ -76,12 +73,12 @@ def distribution(source: Any) -> Figure:
     :param source: a process with predictions, or predictions
     :raises ValueError: another node
     """
-    table = _predictions(source)
-    averages = {part: polycrystalline_average(getattr(table, part)) for part in _parts(table)}
+    averages = _evaluate(source, polycrystalline_average)
     marked = None
     if isinstance(source, orm.ProcessNode) and 'selection' in source.outputs:
-        hashes = [item['hash'] for item in source.outputs.selection.get_list()]
-        chosen = np.isin(table.hashes, hashes)
+        hashes = {item['hash'] for item in source.outputs.selection.get_list()}
+        with source.outputs.predictions.open_rows() as file:
+            chosen = [row for row, key in enumerate(_texts(file, 'hashes')) if key in hashes]
         marked = {part: values[chosen] for part, values in averages.items()}
     return distribution_figure(averages, marked)
 
@@ -92,8 +89,7 @@ def anisotropy(source: Any) -> Figure:
     :param source: a process with predictions, or predictions
     :raises ValueError: another node
     """
-    table = _predictions(source)
-    return anisotropy_figure({part: eigenvalues(getattr(table, part)) for part in _parts(table)})
+    return anisotropy_figure(_evaluate(source, eigenvalues))
 
 
 def parity(source: Any) -> Figure:
@@ -117,7 +113,7 @@ def parity(source: Any) -> Figure:
             for place, part in enumerate(PARTS)
         }
         return parity_figure(parts)
-    rows = load_result(source).candidates
+    rows = load_result(source, limit=0).candidates
     found = [(row, item) for row, item in rows.computed.items() if item.averages and item.verdict in LABELLED]
     if not found:
         raise ValueError(f'node {source.pk} has no accepted DFPT result to compare with')
@@ -203,7 +199,11 @@ def elements(source: Any, trained: set[int] | None = None) -> Figure:
         if found is not None:
             return elements(found, trained)
     if isinstance(source, CrystalsData):
-        return elements_figure(element_counts(source.crystals), trained)
+        counts: Counter[int] = Counter()
+        with source.open_rows() as rows:
+            for block in rows.blocks():
+                counts.update(element_counts(block))
+        return elements_figure(counts, trained)
     if isinstance(source, DatasetData):
         return elements_figure(element_counts(source.dataset.crystals), trained)
     raise ValueError(f'node {source.pk} contains no crystals; expected crystals, a dataset, a model or a screen')
@@ -261,19 +261,26 @@ def _title(process: Any) -> str:
     return f'{KINDS[process.process_label].capitalize()} {process.pk}{label}'.replace('$', r'\$')
 
 
-def _parts(table: Predictions) -> Sequence[str]:
-    """Return the parts that the model predicts."""
-    return [part for part in PARTS if np.isfinite(getattr(table, part)).any()] or ['total']
+def _evaluate(source: Any, function: Callable[[np.ndarray], np.ndarray]) -> dict[str, np.ndarray]:
+    """Return part → function of the tensors (n, 3, 3), of the parts that the model predicts, read in blocks.
 
-
-def _predictions(source: Any) -> Predictions:
+    :raises ValueError: a node without predictions
+    """
     if isinstance(source, Predictions):
-        return source
-    if isinstance(source, orm.ProcessNode) and 'predictions' in source.outputs:
-        source = source.outputs.predictions
-    if not isinstance(source, PredictionsData):
-        raise ValueError(f'node {source.pk} has no predictions; give predictions, or a process that returns them')
-    return source.predictions
+        found = {part: function(getattr(source, part)) for part in PARTS}
+    else:
+        if isinstance(source, orm.ProcessNode) and 'predictions' in source.outputs:
+            source = source.outputs.predictions
+        if not isinstance(source, PredictionsData):
+            raise ValueError(f'node {source.pk} has no predictions; give predictions, or a process that returns them')
+        with source.open_rows() as file:
+            blocks = {part: [function(np.zeros((0, 3, 3))), *map(function, file.column(part))] for part in PARTS}
+        found = {part: np.concatenate(values) for part, values in blocks.items()}
+    return {part: values for part, values in found.items() if np.isfinite(values).any()} or {'total': found['total']}
+
+
+def _texts(file: Any, name: str) -> Iterator[str]:
+    return (text for block in file.column(name) for text in block.tolist())
 
 
 def _is_evaluation(source: Any) -> bool:

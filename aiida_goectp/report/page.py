@@ -57,19 +57,19 @@ def report_html(node: orm.Node, max_candidates: int = MAX_CANDIDATES) -> str:
     these scripts. Ids, labels and messages are escaped.
 
     :param node: a screen, verification or campaign, or one of its outputs
-    :param max_candidates: rows of the table of candidates
+    :param max_candidates: rows of the table of candidates of a screen or campaign, besides those with a DFPT result
     :raises ValueError: another node, or a process without a result
     :raises ImportError: jinja2 or plotly is missing; ``pip install 'aiida-goectp[report]'`` installs them
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    result = load_result(node)
-    shown = result.candidates.take_first(max_candidates)
+    result = load_result(node, max_candidates)
+    shown = result.candidates
     scripts = {'plotly': _plotly(), 'script': _template('report.js')}
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return environment.from_string(_template('report.html')).render(
-        page=_page(result, shown.omitted, len(shown)),
+        page=_page(result),
         data=Markup(_embedded_json(payload(shown))),  # escaped by _embedded_json
         style=Markup(_template('report.css')),
         script_sources=Markup(' '.join(_source_hash(text) for text in scripts.values())),
@@ -78,7 +78,7 @@ def report_html(node: orm.Node, max_candidates: int = MAX_CANDIDATES) -> str:
     )
 
 
-def _page(result: Result, omitted: int, shown: int) -> _Page:
+def _page(result: Result) -> _Page:
     from markupsafe import Markup
 
     name = printable(result.process.label) if result.process.label else ''
@@ -88,8 +88,8 @@ def _page(result: Result, omitted: int, shown: int) -> _Page:
         subtitle=_subtitle(result.process),
         asked=[printable(sentence) for sentence in asked(result)],
         summary=summary(result),
-        omitted=omitted,
-        shown=shown,
+        omitted=result.candidates.omitted,
+        shown=len(result.candidates),
         plot_label='Permittivity against band gap of the candidates',
         has_parity=any(item.averages for item in result.candidates.computed.values()),
         rounds=None if result.campaign is None or not result.campaign['rounds'] else rounds_table(result.campaign),

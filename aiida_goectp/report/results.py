@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from aiida import orm
 from aiida.common.links import LinkType
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
-from aiida_goectp.core.dielectric.predictions import FLAG_NAMES, Predictions
-from aiida_goectp.core.dielectric.tensors import PARTS
+from aiida_goectp.core.dielectric.predictions import FLAG_NAMES
+from aiida_goectp.core.dielectric.tensors import PARTS, polycrystalline_average
+from aiida_goectp.core.figures.gap import GapPoints
+from aiida_goectp.core.formats.names import GAP_COLUMN
 from aiida_goectp.core.selection.filters import Filters
 from aiida_goectp.core.selection.history import History
-from aiida_goectp.core.selection.ranking import rank
+from aiida_goectp.core.selection.merit import figure_of_merit
+from aiida_goectp.core.selection.ranking import Ranking, rank
 from aiida_goectp.data.crystals import crystal_from_structure
 from aiida_goectp.data.ranking import RankingData
 from aiida_goectp.report.campaigns import campaign_report
-from aiida_goectp.report.candidates import Candidates, Computed, candidates_of_ranking
+from aiida_goectp.report.candidates import Candidates, Computed, candidates_of_ranking, find_predictions, rows_with_hash
 from aiida_goectp.report.words import OUTCOME_REASONS
 from aiida_goectp.workflows.campaign.state import last_history
 
-__all__ = ('KINDS', 'Result', 'load_result')
+__all__ = ('KINDS', 'GapRows', 'Result', 'load_gaps', 'load_result')
 
 KINDS = {'ScreenWorkChain': 'screen', 'VerifyWorkChain': 'verification', 'ActiveLearningWorkChain': 'campaign'}
 """process label → kind of result"""
@@ -42,6 +45,10 @@ class Result:
     """model nodes: of the predictions; in a campaign also those trained"""
     verifications: tuple[Any, ...] = ()
     """processes that computed candidates by DFPT"""
+    ranking: Ranking | None = None
+    """all crystals of a screen or campaign, of which the candidates may be a part"""
+    selected: int = 0
+    """number of selected crystals of a screen"""
     campaign: Mapping[str, Any] | None = None
     """see :func:`aiida_goectp.report.campaigns.campaign_report`"""
 
@@ -51,17 +58,79 @@ class Result:
         return [item.outputs.summary.get_dict() for item in self.verifications if 'summary' in item.outputs]
 
 
-def load_result(node: orm.Node) -> Result:
+def load_result(node: orm.Node, limit: int | None = None, further: Collection[str] = ()) -> Result:
     """Return the result of a process, or of the process that returned a data node.
 
     :param node: a screen, verification or campaign, or one of its outputs
+    :param limit: candidates of a screen or campaign to load, the best first, besides those with a DFPT result; all if
+        not given
+    :param further: ids of candidates to load besides
     :raises ValueError: another node, or a process without a result to show
     """
     process = _process(node)
     kind = KINDS[process.process_label]
     if kind == 'screen':
-        return _screen(process)
-    return _verification(process) if kind == 'verification' else _campaign(process)
+        return _screen(process, limit, further)
+    return _verification(process) if kind == 'verification' else _campaign(process, limit, further)
+
+
+class GapRows(NamedTuple):
+    """Band gaps and permittivities of all crystals of a result."""
+
+    process: Any
+    figure_of_merit: str
+    points: GapPoints
+
+
+def load_gaps(node: orm.Node) -> GapRows:
+    """Return band gaps and permittivities, for which no crystal and no tensor is read.
+
+    :param node: a screen, verification or campaign, or one of its outputs
+    :raises ValueError: as :func:`load_result`
+    """
+    process = _process(node)
+    kind = KINDS[process.process_label]
+    if kind == 'verification':
+        rows = _verification(process).candidates
+        tensor = figure_of_merit(rows.figure_of_merit).tensor
+        points = GapPoints(
+            rows.gap, rows.averages[tensor], rows.deviations[tensor], rows.rank > 0, rows.selected, rows.ids
+        )
+        return GapRows(process, rows.figure_of_merit, points)
+    if kind == 'screen':
+        ranking, crystals, selected = _ranking_in(process), process.inputs.crystals, _selected_in(process)
+    else:
+        history = _history_in(process)
+        ranking, predictions = _campaign_ranking(process, history)
+        crystals, selected = process.inputs.pool, set(_campaign_results(process, history)[0])
+    with crystals.open_rows() as file:
+        column = file.property_column(GAP_COLUMN)
+    gap = np.full(len(ranking), np.nan)
+    if column is not None and column.dtype.kind in 'fiu':
+        gap[: len(column)] = column
+    marked = np.array(rows_with_hash(ranking.hashes, selected), dtype=np.int64)
+    tensor = figure_of_merit(ranking.figure_of_merit).tensor
+    values, deviations = getattr(ranking, tensor), getattr(ranking, f'{tensor}_std')
+    if kind == 'campaign':  # its ranking contains DFPT results where there are some
+        values, deviations = _averages_of(ranking, predictions, tensor)
+    emphasised = np.isin(np.arange(len(ranking)), marked)
+    points = GapPoints(gap, values, deviations, ranking.rank > 0, emphasised, ranking.ids)
+    return GapRows(process, ranking.figure_of_merit, points)
+
+
+def _averages_of(ranking: Ranking, predictions: Any, tensor: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return predicted averages and their standard deviations (n,) of the rows of a ranking, NaN if unknown."""
+    keys = zip(ranking.ids.tolist(), ranking.hashes.tolist(), strict=True)
+    places = {key: row for row, key in enumerate(keys) if key[1]}
+    values, deviations = np.full((2, len(ranking)), np.nan)
+    with predictions.open_rows() as file:
+        for block in file.blocks():
+            names = zip(block.ids.tolist(), block.hashes.tolist(), strict=True)
+            rows = np.array([places.get(name, -1) for name in names], dtype=np.int64)
+            known = (rows >= 0) & ~block.failed
+            values[rows[known]] = polycrystalline_average(getattr(block, tensor)[known])
+            deviations[rows[known]] = block.average_std[known, PARTS.index(tensor)]
+    return values, deviations
 
 
 def _process(node: Any) -> Any:
@@ -83,23 +152,34 @@ def _process(node: Any) -> Any:
     )
 
 
-def _screen(process: Any) -> Result:
-    if 'ranking' not in process.outputs:
-        raise ValueError(f'screen {process.pk} has no ranking ({_state(process)}); report on one that has finished')
-    outputs = process.outputs
-    items = outputs.selection.get_list() if 'selection' in outputs else []
+def _ranking_in(screen: Any) -> Ranking:
+    if 'ranking' not in screen.outputs:
+        raise ValueError(f'screen {screen.pk} has no ranking ({_state(screen)}); report on one that has finished')
+    ranking: Ranking = screen.outputs.ranking.ranking
+    return ranking
+
+
+def _selected_in(screen: Any) -> set[str]:
+    return {item['hash'] for item in screen.outputs.selection.get_list()} if 'selection' in screen.outputs else set()
+
+
+def _screen(process: Any, limit: int | None, further: Collection[str]) -> Result:
+    ranking, selected, outputs = _ranking_in(process), _selected_in(process), process.outputs
     verifications = tuple(_verifications_of(outputs.selection)) if 'selection' in outputs else ()
     computed: dict[str, Computed] = {}
     for verification in verifications:
         computed |= _computed_in(verification)
     candidates = candidates_of_ranking(
-        outputs.ranking.ranking,
-        process.inputs.crystals.crystals,
-        _predictions_of(outputs.ranking).predictions,
-        {item['hash'] for item in items},
+        ranking,
+        process.inputs.crystals,
+        _predictions_of(outputs.ranking),
+        selected,
         computed,
+        limit,
+        further,
     )
-    return Result('screen', process, candidates, (process.inputs.model,), verifications)
+    number = len(rows_with_hash(ranking.hashes, selected))
+    return Result('screen', process, candidates, (process.inputs.model,), verifications, ranking, number)
 
 
 def _state(process: Any) -> str:
@@ -216,14 +296,9 @@ def _tensors_of(process: Any, items: list[dict[str, Any]]) -> tuple[dict[str, np
     if 'predictions' not in process.inputs:
         return found, ()
     node = process.inputs.predictions
-    table: Predictions = node.predictions
-    names = zip(table.ids.tolist(), table.hashes.tolist(), strict=True)
-    places = {name: row for row, name in enumerate(names)}
-    for place, item in enumerate(items):
-        row = places.get((item['id'], item['hash']))
-        if row is not None:
-            for part in PARTS:
-                found[part][place] = getattr(table, part)[row]
+    rows, table = find_predictions(node, [(item['id'], item['hash']) for item in items])
+    for part in PARTS:
+        found[part][rows >= 0] = getattr(table, part)[rows[rows >= 0]]
     model = _model_of(node)
     return found, () if model is None else (model,)
 
@@ -263,34 +338,51 @@ def _gaps(process: Any, items: list[dict[str, Any]]) -> np.ndarray:
         creator = creator.inputs.selection.creator
     if creator is None or 'crystals' not in creator.inputs:
         return gaps
-    table: CrystalSet = creator.inputs.crystals.crystals
-    column = table.properties.get('band_gap')
-    if column is None or column.dtype.kind not in 'fiu':
-        return gaps
-    for place, item in enumerate(items):
-        if item.get('row', -1) < len(table) and table.hashes[item['row']] == item['hash']:
-            gaps[place] = column[item['row']]
+    with creator.inputs.crystals.open_rows() as file:
+        places = [place for place, item in enumerate(items) if 0 <= item.get('row', -1) < len(file)]
+        taken = file.take([items[place]['row'] for place in places])
+    column = taken.properties.get(GAP_COLUMN)
+    if column is not None and column.dtype.kind in 'fiu':
+        for place, key, value in zip(places, taken.hashes, column, strict=True):
+            gaps[place] = value if key == items[place]['hash'] else np.nan
     return gaps
 
 
-def _campaign(process: Any) -> Result:
+def _history_in(campaign: Any) -> History:
+    merit = campaign.inputs.picking.get_dict().get('figure_of_merit', 'total')
+    return last_history(campaign) or History(figure_of_merit=merit)
+
+
+def _campaign_ranking(process: Any, history: History) -> tuple[Ranking, Any]:
+    """Return the final ranking, or that of the last predictions of a campaign that runs, and the predictions.
+
+    :raises ValueError: no predictions yet
+    """
     predictions = _last_predictions(process)
     if predictions is None:
         raise ValueError(f'campaign {process.pk} has no predictions yet ({_state(process)}); nothing to report')
-    history = last_history(process) or History(
-        figure_of_merit=process.inputs.picking.get_dict().get('figure_of_merit', 'total')
-    )
-    pool = process.inputs.pool.crystals
     if 'ranking' in process.outputs:
-        ranking = process.outputs.ranking.ranking
-    else:
-        filters = Filters(**process.inputs.picking.get_dict().get('filters', {}))
-        ranking = rank(pool, predictions.predictions, history.figure_of_merit, filters)
+        return process.outputs.ranking.ranking, predictions
+    filters = Filters(**process.inputs.picking.get_dict().get('filters', {}))
+    return rank(process.inputs.pool.crystals, predictions.predictions, history.figure_of_merit, filters), predictions
+
+
+def _campaign(process: Any, limit: int | None, further: Collection[str]) -> Result:
+    history = _history_in(process)
+    ranking, predictions = _campaign_ranking(process, history)
     computed, verifications = _campaign_results(process, history)
-    candidates = candidates_of_ranking(ranking, pool, predictions.predictions, set(computed), computed)
+    candidates = candidates_of_ranking(
+        ranking, process.inputs.pool, predictions, set(computed), computed, limit, further
+    )
     models = {node.uuid: node for node in [_model_of(predictions), *_outputs(process, 'model')] if node is not None}
     return Result(
-        'campaign', process, candidates, tuple(models.values()), tuple(verifications), campaign_report(process)
+        'campaign',
+        process,
+        candidates,
+        tuple(models.values()),
+        tuple(verifications),
+        ranking,
+        campaign=campaign_report(process),
     )
 
 

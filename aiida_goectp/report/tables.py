@@ -66,10 +66,10 @@ def summary(result: Result) -> list[tuple[str, str]]:
         stop = report['stop']
         numbers.append(('end', f'{stop["rule"]}: {stop["reason"]}' if stop else 'not finished'))
         return [(name, printable(value)) for name, value in numbers]
-    if result.kind == 'screen':
-        total, ranked = len(candidates) + candidates.omitted, int(np.count_nonzero(candidates.rank))
+    if result.ranking is not None:
+        total, ranked = len(result.ranking), result.ranking.ranked_count
         numbers += [('crystals', f'{total:,}'), ('ranked', f'{ranked:,}'), ('excluded', f'{total - ranked:,}')]
-        numbers.append(('selected', int(np.count_nonzero(candidates.selected))))
+        numbers.append(('selected', result.selected))
         if ranked:
             numbers.append((f'best {candidates.figure_of_merit}', _best(candidates)))
     numbers += _verified(result)
@@ -127,11 +127,13 @@ def rounds_table(report: Mapping[str, Any]) -> PageTable:
 def failure_tables(result: Result) -> list[PageTable]:
     """Return what was excluded or failed, with the reasons."""
     candidates = result.candidates
-    excluded = candidates.reason[candidates.rank == 0]
-    counts = {} if result.kind == 'verification' else count_reasons(excluded)
+    ids, reasons = np.zeros(0, np.str_), np.zeros(0, np.str_)
+    if result.ranking is not None:
+        excluded = result.ranking.rank == 0
+        ids, reasons = result.ranking.ids[excluded], result.ranking.reason[excluded]
     failed = [
         (name, reason.kind, reason.detail)
-        for name, text in zip(candidates.ids.tolist(), candidates.reason.tolist(), strict=True)
+        for name, text in zip(ids.tolist(), reasons.tolist(), strict=True)
         for reason in parse_reasons(text)
         if reason.code in _FAILED
     ]
@@ -141,7 +143,7 @@ def failure_tables(result: Result) -> list[PageTable]:
         if item.verdict not in LABELLED
     ]
     tables = [
-        _table('Excluded from the ranking', ['reason', 'crystals'], list(counts.items())),
+        _table('Excluded from the ranking', ['reason', 'crystals'], list(count_reasons(reasons).items())),
         _table('Crystals that could not be read or predicted', ['id', 'what failed', 'reason'], failed),
         _table('DFPT results that are missing or not accepted', ['id', 'verdict', 'reason', 'process'], refused),
         _table('Processes that failed', ['process', 'PK', 'exit status', 'message'], _failed_processes(result.process)),

@@ -8,10 +8,12 @@ from click.testing import CliRunner
 
 from aiida_goectp.cli import main
 from aiida_goectp.core.figures.parity import Parity
+from aiida_goectp.core.selection.merit import figure_of_merit
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.report import figures
+from aiida_goectp.report.results import load_gaps, load_result
 from tests import tiny
 from tests.cli.runner import flat, invoke
 from tests.report.conftest import HOSTILE
@@ -37,6 +39,22 @@ def test_gap_of_a_screen(screen):
     assert 'equal gap_total' in labels
     assert f'Screen {screen.pk}' in axis.get_title()
     assert figures.gap(screen.outputs.ranking).axes[0].get_title() == axis.get_title()
+
+
+def test_gaps_are_those_of_the_candidates(screen, verification, campaign):
+    for node in (screen, verification, campaign):
+        points, rows = load_gaps(node).points, load_result(node).candidates
+        place = {name: row for row, name in enumerate(points.labels.tolist())}
+        order = [place[name] for name in rows.ids.tolist()]
+        tensor = figure_of_merit(rows.figure_of_merit).tensor
+        for ours, theirs in (
+            (points.gap, rows.gap),
+            (points.permittivity, rows.averages[tensor]),
+            (points.deviation, rows.deviations[tensor]),
+            (points.ranked, rows.rank > 0),
+            (points.marked, rows.selected),
+        ):
+            np.testing.assert_array_equal(ours[order], theirs)
 
 
 def test_predictions_of_a_screen(screen):

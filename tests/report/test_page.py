@@ -3,11 +3,14 @@
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from aiida import orm
 
+from aiida_goectp.report.candidates import Computed, candidates_of_ranking
 from aiida_goectp.report.page import report_html
 from aiida_goectp.report.results import load_result
+from aiida_goectp.report.tables import failure_tables, summary
 from tests.cli.runner import flat, invoke
 from tests.report.conftest import HOSTILE
 from tests.report.screens import data_of
@@ -100,6 +103,28 @@ def test_first_candidates_only(screen):
     html = report_html(screen, max_candidates=2)
     assert len(data_of(html)['columns']['id']) == 2
     assert '5 more are in the nodes' in html
+
+
+def test_limit_keeps_counts_and_rows(screen):
+    whole, part = load_result(screen), load_result(screen, 1, ['GaAs'])
+    assert summary(part) == summary(whole)
+    assert failure_tables(part) == failure_tables(whole)
+    assert (len(whole.candidates), len(part.candidates), part.candidates.omitted) == (7, 2, 5)
+    assert part.candidates.ids.tolist() == [str(whole.candidates.ids[0]), 'GaAs']
+    for name in ('rank', 'score', 'score_std', 'gap'):
+        assert getattr(part.candidates, name)[0] == getattr(whole.candidates, name)[0]
+    np.testing.assert_array_equal(part.candidates.tensors['total'][0], whole.candidates.tensors['total'][0])
+    assert [crystal.id for crystal in part.candidates.crystals.values()] == part.candidates.ids.tolist()
+
+
+def test_rows_with_a_dft_result_are_kept_beyond_the_limit(screen):
+    ranking, inputs = screen.outputs.ranking.ranking, screen.inputs
+    row = int(np.argmax(ranking.rank))
+    computed = {str(ranking.hashes[row]): Computed('accepted')}
+    found = candidates_of_ranking(ranking, inputs.crystals, screen.outputs.predictions, (), computed, limit=1)
+    assert found.rank.tolist() == [1, int(ranking.rank[row])]
+    assert found.computed == {1: computed[str(ranking.hashes[row])]}
+    assert found.averages['total'][1] == ranking.total[row]
 
 
 def test_command(screen, tmp_path):

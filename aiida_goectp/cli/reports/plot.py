@@ -79,7 +79,7 @@ def _figure(kind: str, nodes: tuple[Any, ...], crystal: str | None, tensor: str)
         source = phonon_source(nodes[0], crystal, '--crystal')
         return figures.infrared({source.label: source.cell}, source.id)
     if kind == 'ellipsoid':
-        rows = load_result(nodes[0]).candidates
+        rows = load_result(nodes[0], 3, () if crystal is None else (crystal,)).candidates
         found = [row for row, name in enumerate(rows.ids.tolist()) if crystal is None or name == crystal]
         if not found or found[0] not in rows.crystals:
             nearest = ', '.join(rows.ids[:3].tolist())

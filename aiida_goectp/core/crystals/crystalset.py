@@ -235,6 +235,10 @@ class CrystalFile(NpzContext):
         """Names of the property columns."""
         return tuple(name.removeprefix(_PROPERTY) for name in self.npz.shapes if name.startswith(_PROPERTY))
 
+    def property_column(self, name: str) -> np.ndarray | None:
+        """Return a whole property column, None without one of this name."""
+        return self.npz.array(f'{_PROPERTY}{name}') if name in self.property_names else None
+
     def empty_properties(self) -> dict[str, np.ndarray]:
         """Return the property columns without rows, for checks of their names and types."""
         return {name: np.zeros(0, self.npz.dtype(f'{_PROPERTY}{name}')) for name in self.property_names}
@@ -284,7 +288,7 @@ class CrystalFile(NpzContext):
         chosen = np.asarray(rows, dtype=np.int64)
         order, parts, first = np.argsort(chosen, kind='stable'), [], 0
         ascending = chosen[order]
-        for block in self.blocks():
+        for block in self.blocks(stop=int(ascending[-1]) + 1 if len(ascending) else 0):
             begin, end = np.searchsorted(ascending, [first, first + len(block)])
             if end > begin:
                 parts.append(block.take(ascending[begin:end] - first))

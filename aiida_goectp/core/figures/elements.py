@@ -22,8 +22,8 @@ _NOBLE = (2, 10, 18, 36, 54, 86)
 def element_counts(crystals: CrystalSet) -> dict[int, int]:
     """Return atomic number → number of crystals that contain the element."""
     rows = np.repeat(np.arange(len(crystals)), crystals.atom_counts)
-    pairs = np.unique(np.stack([rows, crystals.atomic_numbers]), axis=1)
-    numbers, counts = np.unique(pairs[1], return_counts=True)
+    pairs = np.unique(len(SYMBOLS) * rows + crystals.atomic_numbers)
+    numbers, counts = np.unique(pairs % len(SYMBOLS), return_counts=True)
     return dict(zip(numbers.tolist(), counts.tolist(), strict=True))
 
 
