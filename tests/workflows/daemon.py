@@ -86,7 +86,7 @@ class Daemon:
         deadline = time.monotonic() + seconds
         while not condition(report := self._report()):
             assert time.monotonic() < deadline, report
-            time.sleep(2)
+            time.sleep(1)
         return report
 
     def _report(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ computer.set_minimum_job_poll_interval(2.0)
 computer.configure(use_login_shell=False)
 code = orm.InstalledCode(label='bash', computer=computer, filepath_executable='/bin/bash').store()
 inputs, table = screened(textbook())
-dfpt = {'table': orm.Dict(table), 'code': code, 'seconds': orm.Float(12.0)}
+dfpt = {'table': orm.Dict(table), 'code': code, 'seconds': orm.Float(20.0)}
 print(submit(VerifyWorkChain, **inputs, engine=NAME, dfpt=dfpt, max_concurrent=2).pk)
 """
 
