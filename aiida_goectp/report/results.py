@@ -108,13 +108,13 @@ def load_gaps(node: orm.Node) -> GapRows:
     gap = np.full(len(ranking), np.nan)
     if column is not None and column.dtype.kind in 'fiu':
         gap[: len(column)] = column
-    marked = np.array(rows_with_hash(ranking.hashes, selected), dtype=np.int64)
+    marked = np.zeros(len(ranking), dtype=bool)
+    marked[rows_with_hash(ranking.hashes, selected)] = True
     tensor = figure_of_merit(ranking.figure_of_merit).tensor
     values, deviations = getattr(ranking, tensor), getattr(ranking, f'{tensor}_std')
     if kind == 'campaign':  # its ranking contains DFPT results where there are some
         values, deviations = _averages_of(ranking, predictions, tensor)
-    emphasised = np.isin(np.arange(len(ranking)), marked)
-    points = GapPoints(gap, values, deviations, ranking.rank > 0, emphasised, ranking.ids)
+    points = GapPoints(gap, values, deviations, ranking.rank > 0, marked, ranking.ids)
     return GapRows(process, ranking.figure_of_merit, points)
 
 

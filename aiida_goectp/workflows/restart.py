@@ -140,7 +140,7 @@ class GoectpBaseRestartWorkChain(ProtocolMixin, SubmitOnceMixin, PausableRestart
         return ToContext(children=append_(submitted[0]))
 
     def inspect_process(self) -> ExitCode | None:
-        """Inspect the last job as aiida-core does, but once replace a job that raised before it was submitted.
+        """Inspect the last job as aiida-core does, but replace once one that raised before its submission.
 
         A worker that loses its connection to the message broker while it loads a job ends that job by an exception.
         """
@@ -148,7 +148,7 @@ class GoectpBaseRestartWorkChain(ProtocolMixin, SubmitOnceMixin, PausableRestart
         if not node.is_excepted or node.get_job_id() is not None or self.ctx.get('replaced_job', False):
             return super().inspect_process()
         self.ctx.replaced_job = True
-        self.report(f'{node.process_label}<{node.pk}> raised before it was submitted; running it once more')
+        self.report(f'{node.process_label}<{node.pk}> raised an exception before its submission; running it once more')
         return None
 
     def _reported_status(self, node: orm.CalcJobNode) -> dict[str, Any]:

@@ -11,10 +11,10 @@ __all__ = ('MAX_POINTS', 'draw_density')
 MAX_POINTS = 20_000
 """points up to which each has its mark; more of them would hide each other, and take minutes to draw"""
 
-_CELLS = 70
+_ACROSS = 70
 """hexagons along the horizontal axis"""
 _LIGHTEST = 0.25
-"""place in the colour map of a cell with one point, which differs from the white of the paper"""
+"""place in the colour map of a hexagon with one point, which differs from the white of the paper"""
 
 
 def draw_density(
@@ -22,13 +22,13 @@ def draw_density(
 ) -> Any:
     """Draw hexagons shaded by the logarithm of the number of points in them, and return them for a colour bar.
 
-    The shades are also ordered in grey. Cells without a point stay white.
+    The shades are also ordered in grey. Hexagons without a point stay white.
 
     :param axis: axes of matplotlib
     :param x: (n,)
     :param y: (n,)
     :param limits: of both axes: smallest and largest x, smallest and largest y; points beyond are omitted
-    :param flat: one colour for all cells with a point, instead of shades
+    :param flat: one colour for all hexagons with a point, instead of shades
     :param scales: ``xscale`` and ``yscale``, ``log`` for a logarithmic one
     """
     import matplotlib as mpl
@@ -40,6 +40,6 @@ def draw_density(
         for place, limit in enumerate(limits)
     ]
     return axis.hexbin(
-        x, y, gridsize=_CELLS, bins='log', mincnt=1, extent=extent, linewidths=0.2, zorder=1.6,
+        x, y, gridsize=_ACROSS, bins='log', mincnt=1, extent=extent, linewidths=0.2, zorder=1.6,
         cmap=ListedColormap([flat] if flat else shades), **scales,
     )  # fmt: skip

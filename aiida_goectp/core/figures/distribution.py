@@ -90,7 +90,7 @@ def anisotropy_figure(eigenvalues: Mapping[str, np.ndarray], title: str = '') ->
         if len(values) > MAX_POINTS:
             limits = (low, high, low, high)
             cells = draw_density(axis, values[:, 0], values[:, 2], limits, xscale='log', yscale='log')
-            figure.colorbar(cells, ax=axis, label='crystals in a cell', location='bottom', shrink=0.8)
+            figure.colorbar(cells, ax=axis, label='crystals in a hexagon', location='bottom', shrink=0.8)
         else:
             axis.scatter(values[:, 0], values[:, 2], s=14, color=COLOURS[part], marker=MARKERS[part], alpha=0.7, lw=0)
         axis.set(xlim=(low, high), ylim=(low, high), aspect='equal')

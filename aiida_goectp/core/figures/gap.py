@@ -139,7 +139,7 @@ def _cells(axis: Any, points: GapPoints, rows: np.ndarray, name: str, limits: _L
     flat = _CELL if name == 'excluded' else ''
     cells = draw_density(axis, points.gap[rows], points.permittivity[rows], limits, flat=flat, yscale='log')
     if not flat:
-        axis.figure.colorbar(cells, ax=axis, label=f'{name} crystals in a cell', pad=0.01)
+        axis.figure.colorbar(cells, ax=axis, label=f'{name} crystals in a hexagon', pad=0.01)
     axis.scatter([], [], marker='h', s=60, color=flat or cells.get_cmap()(0.6), label=f'{name} ({rows.sum():,})')
 
 
