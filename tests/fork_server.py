@@ -131,9 +131,15 @@ def _import_all() -> None:
 def _start(client: socket.socket, selector: selectors.BaseSelector) -> None:
     """Fork the process of one connection."""
     size, streams, _, _ = socket.recv_fds(client, 4, 3)
-    content = b''
-    while len(content) < int.from_bytes(size, 'little'):
-        content += client.recv(65536)
+    content, piece = b'', size
+    while piece and len(content) < int.from_bytes(size, 'little'):
+        piece = client.recv(65536)
+        content += piece
+    if not piece:  # the client was killed before its job was here
+        for stream in streams:
+            os.close(stream)
+        client.close()
+        return
     pid = os.fork()
     if pid:
         for stream in streams:
