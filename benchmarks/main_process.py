@@ -23,6 +23,7 @@ from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.dielectric.predictions import TENSORS
 from aiida_goectp.core.executable import predict
 from aiida_goectp.core.learning.results import PredictedBatch
+from aiida_goectp.core.network.prepared import PreparedFile
 
 BATCH_ATOMS = 16_384
 """as on a GPU"""
@@ -31,7 +32,8 @@ BATCH_ATOMS = 16_384
 class RandomPredictor:
     """Stands for :class:`aiida_goectp.core.learning.predict.Predictor`."""
 
-    device, phonons, batch_atoms, model = 'cpu', False, BATCH_ATOMS, SimpleNamespace(hash='random')
+    device, phonons, batch_atoms = 'cpu', False, BATCH_ATOMS
+    model = SimpleNamespace(hash='random', card=SimpleNamespace(preset='', preparation_can_be_kept=False))
 
     def __init__(self, crystals: CrystalSet) -> None:
         numbers = np.random.default_rng(0).normal(size=(len(crystals), len(TENSORS), 3, 3)).astype(np.float32)
@@ -43,7 +45,9 @@ class RandomPredictor:
         """Return the settings of the table of predictions."""
         return {'device': 'cpu', 'precision': 'float32', 'network': 'random numbers'}
 
-    def run(self, crystals: CrystalSet, start: int = 0) -> Iterator[PredictedBatch]:
+    def run(
+        self, crystals: CrystalSet, start: int, prepared: PreparedFile | None, keep: bool
+    ) -> Iterator[PredictedBatch]:
         """Yield the results of all rows."""
         offsets = crystals.atom_offsets
         while start < len(crystals):

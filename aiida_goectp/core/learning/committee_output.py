@@ -24,7 +24,7 @@ _STACKED_ATOMS = 512
 """atoms of a batch up to which the members are evaluated as one network, which is faster (``benchmarks/single.py``)"""
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def member_outputs(
     model: LoadedModel, batch: GraphBatch, functional: torch.Tensor | None = None, stacked: bool = False
 ) -> list[NetworkOutput]:
@@ -62,7 +62,7 @@ def combined(model: LoadedModel, batch: GraphBatch, found: Sequence[NetworkOutpu
     return CommitteeOutput(members, leverage, density.double().cpu().numpy(), *_soft_modes(model, batch, found))
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def _soft_modes(
     model: LoadedModel, batch: GraphBatch, found: Sequence[NetworkOutput]
 ) -> tuple[np.ndarray | None, np.ndarray | None]:

@@ -42,6 +42,8 @@ _MIN_ROWS = 10
 _FLOOR = 0.05
 """smallest principal value that counts for the rigidity, which would vanish with it"""
 _SMALL = 1e-9
+_OFFSETS = np.array([0.0 if target == 'ionic' else 1.0 for target in PARTS])
+"""what a principal value of each target is without a crystal"""
 
 
 class CommitteeOutput(NamedTuple):
@@ -112,16 +114,21 @@ class _Parts(NamedTuple):
     magnitude: np.ndarray
 
 
-def _parts(output: CommitteeOutput, target: int) -> tuple[dict[str, _Parts], np.ndarray]:
-    """Return the parts of the deviation of each quantity, and the principal axes (c, 3, 3)."""
-    members = output.members[:, :, target]
-    values, axes = np.linalg.eigh(output.mean[:, target])
+def _parts(output: CommitteeOutput, rows: np.ndarray, targets: np.ndarray) -> tuple[dict[str, _Parts], np.ndarray]:
+    """Return the parts of the deviation of each quantity of n tensors, and their principal axes (n, 3, 3).
+
+    Those of the anisotropy mean nothing for the ionic part.
+
+    :param rows: (n,) crystals
+    :param targets: (n,) indices into :data:`.PARTS`
+    """
+    members = output.members[:, rows, targets]
+    values, axes = np.linalg.eigh(members.mean(axis=0))
     # in the axes of the prediction, so that values which symmetry makes equal are equal in every member
     each = np.einsum('cik,mcij,cjk->mck', axes, members, axes)
-    offset = 0.0 if PARTS[target] == 'ionic' else 1.0
-    above = np.clip(values - offset, _FLOOR, None)
-    leverage = np.nan_to_num(output.leverage, nan=0.0)
-    rigidity = 2 * np.sqrt(4 * np.pi * output.density * leverage)[:, None] * np.sqrt(above)
+    above = np.clip(values - _OFFSETS[targets, None], _FLOOR, None)
+    leverage = np.nan_to_num(output.leverage[rows], nan=0.0)
+    rigidity = 2 * np.sqrt(4 * np.pi * output.density[rows] * leverage)[:, None] * np.sqrt(above)
     spread = each.std(axis=0, ddof=1) if len(each) > 1 else np.zeros_like(values)
     mean = each.mean(axis=2)
     average = _Parts(
@@ -130,10 +137,9 @@ def _parts(output: CommitteeOutput, target: int) -> tuple[dict[str, _Parts], np.
         np.sqrt((rigidity**2).sum(axis=1)) / 3,
         above.mean(axis=1),
     )
-    found = {'average': average, 'eigenvalues': _Parts(values, spread, rigidity, above)}
-    if offset:
-        found['anisotropy'] = _anisotropy_parts(values, spread, rigidity)
-    return found, axes
+    with np.errstate(divide='ignore', invalid='ignore'):
+        anisotropy = _anisotropy_parts(values, spread, rigidity)
+    return {'average': average, 'eigenvalues': _Parts(values, spread, rigidity, above), 'anisotropy': anisotropy}, axes
 
 
 def _anisotropy_parts(values: np.ndarray, spread: np.ndarray, rigidity: np.ndarray) -> _Parts:
@@ -154,18 +160,23 @@ def calibrate(output: CommitteeOutput, labels: np.ndarray) -> dict[str, dict[str
     :return: for the targets with ten labelled rows or more
     """
     found: dict[str, dict[str, list[float]]] = {}
+    known = _known(output)
     for place, target in enumerate(PARTS):
-        known = _known(output, place) & np.isfinite(labels[:, place]).all(axis=(1, 2))
-        if known.sum() >= _MIN_ROWS:
-            truth = quantities(labels[known, place])
-            parts, _ = _parts(output.take(known), place)
-            found[target] = {name: _fit(part, truth[name]) for name, part in parts.items()}
+        rows = np.flatnonzero(known[:, place] & np.isfinite(labels[:, place]).all(axis=(1, 2)))
+        if len(rows) >= _MIN_ROWS:
+            truth = quantities(labels[rows, place])
+            parts, _ = _parts(output, rows, np.full(len(rows), place))
+            found[target] = {name: _fit(parts[name], truth[name]) for name in _quantities_of(target)}
     return found
 
 
-def _known(output: CommitteeOutput, target: int) -> np.ndarray:
-    """Return the (c,) mask of the crystals for which all members predict a target."""
-    return np.isfinite(output.members[:, :, target]).all(axis=(0, 2, 3))
+def _known(output: CommitteeOutput) -> np.ndarray:
+    """Return the (c, 3) mask of the crystals and targets that all members predict."""
+    return np.isfinite(output.members).all(axis=(0, 3, 4))
+
+
+def _quantities_of(target: str) -> tuple[str, ...]:
+    return tuple(name for name in QUANTITIES if name != 'anisotropy' or target != 'ionic')
 
 
 def calibrate_lowest(output: CommitteeOutput, labels: np.ndarray) -> list[float]:
@@ -193,7 +204,7 @@ def stability(output: CommitteeOutput, factors: Sequence[float]) -> np.ndarray:
     parts = _lowest_parts(output)
     if not factors:
         return np.full(len(parts.value), np.nan)
-    sigma = _sigma(parts, [*factors, 0.0])
+    sigma = _sigma(parts, np.array([*factors, 0.0]))
     with np.errstate(divide='ignore', invalid='ignore'):
         ratio = np.where(np.isinf(parts.value), np.inf, parts.value / sigma)  # one atom has no optical mode
     return np.array([0.5 * (1 + math.erf(value / math.sqrt(2))) for value in ratio])
@@ -240,26 +251,32 @@ def deviations(output: CommitteeOutput, calibration: dict[str, Any]) -> Deviatio
 
     :param calibration: as :func:`calibrate` returns it; if empty, the spread of the committee is returned
     """
-    count = output.members.shape[1]
+    count, known = output.members.shape[1], _known(output)
     result = Deviations(
         *(np.full(shape, np.nan) for shape in ((count, 3, 3, 3), (count, 3), (count, 3), (count, 3, 3)))
     )
+    factors = {name: np.full((len(PARTS), 3), np.nan) for name in QUANTITIES}
+    uncalibrated = {name: [1.0, 0.0, 0.0] for name in QUANTITIES} if len(output.members) > 1 else None
     for place, target in enumerate(PARTS):
-        factors = calibration.get(target)
-        if factors is None and len(output.members) > 1:
-            factors = {name: [1.0, 0.0, 0.0] for name in QUANTITIES}
-        known = _known(output, place)
-        if factors is None or not known.any():
+        given = calibration.get(target, uncalibrated)
+        if given is None:
+            known[:, place] = False
             continue
-        parts, axes = _parts(output.take(known), place)
-        sigma = {name: _sigma(part, factors[name]) for name, part in parts.items()}
-        result.average[known, place], result.eigenvalues[known, place] = sigma['average'], sigma['eigenvalues']
-        if 'anisotropy' in sigma:
-            result.anisotropy[known, place] = sigma['anisotropy']
-        result.tensors[known, place] = np.einsum('cik,ck,cjk->cij', axes, sigma['eigenvalues'], axes)
+        for name in _quantities_of(target):
+            factors[name][place] = given[name]
+    rows, targets = np.nonzero(known)
+    parts, axes = _parts(output, rows, targets)
+    sigma = {name: _sigma(part, factors[name][targets]) for name, part in parts.items()}
+    result.average[rows, targets], result.anisotropy[rows, targets] = sigma['average'], sigma['anisotropy']
+    result.eigenvalues[rows, targets] = sigma['eigenvalues']
+    result.tensors[rows, targets] = np.einsum('cik,ck,cjk->cij', axes, sigma['eigenvalues'], axes)
     return result
 
 
-def _sigma(part: _Parts, factors: list[float]) -> np.ndarray:
-    a, b, c = factors
+def _sigma(part: _Parts, factors: np.ndarray) -> np.ndarray:
+    """Return the standard deviation of n quantities, (n,) or (n, 3).
+
+    :param factors: (n, 3) or (3,) a, b, c
+    """
+    a, b, c = factors.T[..., None] if part.value.ndim == 2 else factors.T
     return np.sqrt((a * part.spread) ** 2 + (b * part.rigidity) ** 2 + (c * part.magnitude) ** 2)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-__all__ = ('joined_linear', 'linear')
+__all__ = ('joined_linear', 'linear', 'parallel_linear')
 
 
 def linear(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
@@ -19,8 +19,8 @@ def linear(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
     """
     if weight.dim() == 2:
         return nn.functional.linear(inputs, weight, bias)
-    parts, transposed = inputs.reshape(len(weight), -1, inputs.shape[-1]), weight.transpose(1, 2)
-    outputs = parts @ transposed if bias is None else torch.baddbmm(bias[:, None], parts, transposed)
+    parts, transposed = inputs.reshape(len(weight), -1, inputs.shape[-1]), weight.mT
+    outputs = torch.bmm(parts, transposed) if bias is None else torch.baddbmm(bias[:, None], parts, transposed)
     return outputs.view(*inputs.shape[:-1], weight.shape[1])  # also of no rows
 
 
@@ -28,3 +28,8 @@ def joined_linear(first: nn.Linear, second: nn.Linear, inputs: Sequence[torch.Te
     """Return the sum of two linear functions, each of its own input, in one matrix product."""
     weight = torch.cat([first.weight, second.weight], dim=-1)
     return linear(torch.cat(list(inputs), dim=1), weight, first.bias + second.bias)
+
+
+def parallel_linear(functions: Sequence[nn.Linear], inputs: torch.Tensor) -> torch.Tensor:
+    """Return linear functions without bias of the same input, one after the other, in one matrix product."""
+    return linear(inputs, torch.cat([function.weight for function in functions], dim=-2), None)

@@ -14,6 +14,7 @@ import numba
 import numpy as np
 import torch
 
+from aiida_goectp.core.network.force_constants.arrays import arrays
 from aiida_goectp.core.network.force_constants.linear import linear
 
 __all__ = ('Channels', 'MessageInput', 'Messages', 'pass_messages')
@@ -77,23 +78,24 @@ def pass_messages(inputs: MessageInput) -> Messages:
     values, radial, filters, *others = inputs
     if torch.is_grad_enabled():
         return Messages(*_CompiledMessages.apply(values, linear(radial, filters, None), *others))
-    values, *others = (tensor.contiguous() for tensor in (values, *others))
-    vectors, tensors, *pairs = others
-    sums = _no_messages(values, vectors, tensors)
-    for rows, weights in _blocks(radial, filters):
-        block = (part[rows] for part in pairs)
-        _forward(*(item.numpy() for item in (values, weights, vectors, tensors, *block, *sums)))
+    sums = _no_messages(values, inputs.vectors, inputs.tensors)
+    all_values, *rest = arrays(values, *others, *sums)
+    for first, weights in _blocks(radial, filters):
+        _forward(first, weights.numpy(), all_values, *rest)
     return sums
 
 
-def _blocks(radial: torch.Tensor, filters: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Yield the factors from the distance, (b, D), of blocks of pairs: those of all pairs do not fit into the cache."""
+def _blocks(radial: torch.Tensor, filters: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+    """Yield the first pair of a block and the factors from the distance of its pairs, (b, D).
+
+    Those of all pairs do not fit into the cache.
+    """
     networks = filters if filters.dim() == 3 else [filters]
     pairs = len(radial) // len(networks)
     for member, weight in enumerate(networks):
         for first in range(0, pairs, _BLOCK):
-            rows = slice(member * pairs + first, member * pairs + min(first + _BLOCK, pairs))
-            yield rows, torch.nn.functional.linear(radial[rows], weight)
+            start, stop = member * pairs + first, member * pairs + min(first + _BLOCK, pairs)
+            yield start, torch.nn.functional.linear(radial[start:stop], weight)
 
 
 def _no_messages(values: torch.Tensor, vectors: torch.Tensor, tensors: torch.Tensor) -> Messages:
@@ -131,9 +133,9 @@ class _CompiledMessages(torch.autograd.Function):
     def forward(context: Any, *arguments: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return scalars, vectors, tensors."""
         contiguous = [argument.detach().contiguous() for argument in arguments]
-        values, _, vectors, tensors = contiguous[:4]
+        values, weights, vectors, tensors = contiguous[:4]
         sums = _no_messages(values, vectors, tensors)
-        _forward(*(item.numpy() for item in (*contiguous, *sums)))
+        _forward(0, *arrays(weights, values, *contiguous[2:], *sums))
         context.save_for_backward(*contiguous)
         return tuple(sums)
 
@@ -148,8 +150,9 @@ class _CompiledMessages(torch.autograd.Function):
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
 def _forward(
-    values: np.ndarray,
+    begin: int,
     weights: np.ndarray,
+    values: np.ndarray,
     vectors: np.ndarray,
     tensors: np.ndarray,
     directions: np.ndarray,
@@ -167,8 +170,9 @@ def _forward(
     first, second, third = factors[f : f + v], factors[f + v : f + 2 * v], factors[f + 2 * v : f + 3 * v]
     o = f + 3 * v
     fourth, fifth, sixth = factors[o : o + t], factors[o + t : o + 2 * t], factors[o + 2 * t :]
-    for e in range(len(source)):
-        w, y = weights[e], quadrupoles[e]
+    for row in range(len(weights)):
+        e = begin + row
+        w, y = weights[row], quadrupoles[e]
         for way in range(2):
             i, j = (source[e], target[e]) if way == 0 else (target[e], source[e])
             sign = 1 - 2 * way

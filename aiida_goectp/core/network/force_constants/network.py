@@ -22,14 +22,8 @@ from aiida_goectp.core.network.force_constants.dipoles import dipole_interaction
 from aiida_goectp.core.network.force_constants.messages import Channels
 from aiida_goectp.core.network.force_constants.response import LatticeResponse, static_response
 from aiida_goectp.core.network.force_constants.springs import SHORT_CUTOFF, InternalCoordinates, PairSprings
-from aiida_goectp.core.network.force_constants.trunk import (
-    AtomFeatures,
-    Geometry,
-    Trunk,
-    as_matrices,
-    perceptron,
-    quadrupole,
-)
+from aiida_goectp.core.network.force_constants.tensor_basis import as_matrices, quadrupole
+from aiida_goectp.core.network.force_constants.trunk import AtomFeatures, Geometry, Trunk, perceptron
 from aiida_goectp.core.network.symmetrise import NetworkOutput, leverage_of, mean_by, symmetrised
 
 __all__ = ('ForceConstantNetwork',)

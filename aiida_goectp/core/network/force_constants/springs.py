@@ -11,11 +11,11 @@ Two terms, each symmetric, without force in a rigid translation, and covariant b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import nn
 
+from aiida_goectp.core.network.force_constants.arrays import arrays, in_compiled_loops
 from aiida_goectp.core.network.force_constants.batch import CellBatch, SizeGroup
 from aiida_goectp.core.network.force_constants.linear import joined_linear
 from aiida_goectp.core.network.force_constants.messages import Channels
@@ -26,7 +26,8 @@ from aiida_goectp.core.network.force_constants.pair_loops import (
     gather_pairs,
     project_pairs,
 )
-from aiida_goectp.core.network.force_constants.trunk import AtomFeatures, Geometry, as_matrices
+from aiida_goectp.core.network.force_constants.tensor_basis import as_matrices
+from aiida_goectp.core.network.force_constants.trunk import AtomFeatures, Geometry
 
 __all__ = ('SHORT_CUTOFF', 'InternalCoordinates', 'PairSprings')
 
@@ -42,16 +43,6 @@ _INVARIANTS = 8
 
 def _outer(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return a.unsqueeze(-1) * b.unsqueeze(-2)
-
-
-def _compiled(tensor: torch.Tensor) -> bool:
-    """Return whether compiled loops do the work: on a CPU, where no derivatives are asked for."""
-    return tensor.device.type == 'cpu' and not torch.is_grad_enabled()
-
-
-def _arrays(*tensors: torch.Tensor) -> Any:
-    """Return the memory of tensors as contiguous arrays; results are contiguous already."""
-    return [tensor.detach().contiguous().numpy() for tensor in tensors]
 
 
 class _Projections(nn.Module):
@@ -76,10 +67,10 @@ class _Projections(nn.Module):
         :param quadrupoles: (U, 5)
         """
         vectors, tensors = self.vectors(atoms.vectors), self.tensors(atoms.tensors)
-        if _compiled(vectors):
+        if in_compiled_loops(vectors):
             result = vectors.new_zeros(len(directions), 2 * _INVARIANTS)
             for index, sign in ends:
-                project_pairs(*_arrays(vectors, tensors, index, sign * directions, quadrupoles, result))
+                project_pairs(*arrays(vectors, tensors, index, sign * directions, quadrupoles, result))
             return result
         along = torch.stack([sign * torch.einsum('ea,eac->ec', directions, vectors[index]) for index, sign in ends])
         aligned = torch.stack([torch.einsum('ea,eac->ec', quadrupoles, tensors[index]) for index, _ in ends])
@@ -111,9 +102,9 @@ class PairSprings(nn.Module):
         k = self.coefficients(hidden) * (geometry.envelope * _TYPICAL_SPRING * decay)[:, None]
         vectors, matrices = self.vectors(atoms.vectors), as_matrices(self.tensors(atoms.tensors))
         found = k.new_zeros(batch.blocks, 3, 3)
-        if _compiled(k):
+        if in_compiled_loops(k):
             indices = batch.source, batch.target, batch.block, batch.transposed_block
-            add_springs(*_arrays(k, geometry.directions, vectors, matrices, *indices, found))
+            add_springs(*arrays(k, geometry.directions, vectors, matrices, *indices, found))
             return found
         springs = self._springs(k, batch, geometry.directions, vectors, matrices)
         return found.index_add(0, batch.block, springs).index_add(0, batch.transposed_block, springs)
@@ -124,8 +115,8 @@ class PairSprings(nn.Module):
         invariants = self.projections(atoms, ends, geometry.directions, geometry.quadrupoles)
         hidden = joined_linear(self.radial, self.invariants, [geometry.radial, invariants])
         features = self.atoms(atoms.scalars)
-        if _compiled(hidden):
-            gather_pairs(*_arrays(features, batch.source, batch.target, hidden))
+        if in_compiled_loops(hidden):
+            gather_pairs(*arrays(features, batch.source, batch.target, hidden))
             return hidden
         sums, products = features.chunk(2, 1)
         i, j = batch.source, batch.target
@@ -204,16 +195,16 @@ class InternalCoordinates(nn.Module):
         invariants = self.projections(atoms, [(centre, 1.0)], directions, quadrupoles)
         hidden = joined_linear(self.radial, self.invariants, [radial, invariants])
         first, second = self.centre(atoms.scalars), self.neighbour(atoms.scalars)
-        if _compiled(hidden):
-            gather_centres(*_arrays(first, second, centre, neighbour, hidden))
+        if in_compiled_loops(hidden):
+            gather_centres(*arrays(first, second, centre, neighbour, hidden))
         else:
             hidden = hidden + first[centre] + second[neighbour]
         envelope = 2 * (1 - (lengths / SHORT_CUTOFF) ** 2).clamp(min=0) ** 3 * (_TYPICAL_LENGTH / lengths) ** 2
         coefficients = self.coefficients(hidden) * envelope[:, None]
         own = self.vectors(atoms.vectors)
         found = coefficients.new_zeros(count, len(self.signs), 3)
-        if _compiled(coefficients):
-            add_coordinates(*_arrays(coefficients, directions, own, centre, blocks, torch.tensor(self.counts), found))
+        if in_compiled_loops(coefficients):
+            add_coordinates(*arrays(coefficients, directions, own, centre, blocks, torch.tensor(self.counts), found))
             return found
         return found.index_add(0, blocks, self._rows(coefficients, directions, own.transpose(1, 2)[centre]))
 

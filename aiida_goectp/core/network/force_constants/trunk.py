@@ -6,7 +6,6 @@ same three kinds again; cross products, which would change sign under reflection
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -15,22 +14,12 @@ from torch import nn
 from aiida_goectp.core.network.elements import FEATURES, element_features
 from aiida_goectp.core.network.force_constants.batch import CellBatch
 from aiida_goectp.core.network.force_constants.cells import CUTOFF
+from aiida_goectp.core.network.force_constants.couplings import CouplingInput, couple
+from aiida_goectp.core.network.force_constants.linear import parallel_linear
 from aiida_goectp.core.network.force_constants.messages import Channels, MessageInput, pass_messages
+from aiida_goectp.core.network.force_constants.tensor_basis import quadrupole
 
-__all__ = ('TENSOR_BASIS', 'AtomFeatures', 'Geometry', 'Trunk', 'as_matrices', 'perceptron', 'quadrupole')
-
-_S, _D = math.sqrt(1 / 2), math.sqrt(1 / 6)
-TENSOR_BASIS = torch.tensor(
-    [
-        [[0, _S, 0], [_S, 0, 0], [0, 0, 0]],
-        [[0, 0, _S], [0, 0, 0], [_S, 0, 0]],
-        [[0, 0, 0], [0, 0, _S], [0, _S, 0]],
-        [[_S, 0, 0], [0, -_S, 0], [0, 0, 0]],
-        [[-_D, 0, 0], [0, -_D, 0], [0, 0, 2 * _D]],
-    ],
-    dtype=torch.float64,
-)
-"""(5, 3, 3) orthonormal basis of symmetric traceless matrices"""
+__all__ = ('AtomFeatures', 'Geometry', 'Trunk', 'perceptron')
 
 _MESSAGE_SCALE = 0.2
 """multiplies sums over about thirty neighbours, so that features keep their magnitude from layer to layer"""
@@ -69,17 +58,6 @@ class Geometry(NamedTuple):
 def perceptron(inputs: int, width: int, outputs: int) -> nn.Sequential:
     """Return a perceptron with one hidden layer."""
     return nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, outputs))
-
-
-def quadrupole(directions: torch.Tensor) -> torch.Tensor:
-    """Return the five components of u ⊗ u − 1/3 of unit vectors, (U, 5)."""
-    basis = TENSOR_BASIS.to(directions)
-    return torch.einsum('ea,eb,mab->em', directions, directions, basis)
-
-
-def as_matrices(tensors: torch.Tensor) -> torch.Tensor:
-    """Return symmetric traceless matrices, (N, T, 3, 3), of tensors (N, 5, T)."""
-    return torch.einsum('nmc,mab->ncab', tensors, TENSOR_BASIS.to(tensors))
 
 
 class Trunk(nn.Module):
@@ -150,35 +128,35 @@ class _Layer(nn.Module):
         """Return the updated features."""
         f, v, t = self.channels
         scalars = self.norm(atoms.scalars)
-        inputs = MessageInput(
-            self.values(scalars),
-            geometry.radial,
-            self.weights.weight,
-            atoms.vectors,
-            atoms.tensors,
-            geometry.directions,
-            geometry.quadrupoles,
-            batch.source,
-            batch.target,
+        received, new_vectors, new_tensors = pass_messages(
+            MessageInput(
+                _MESSAGE_SCALE * self.values(scalars),
+                geometry.radial,
+                self.weights.weight,
+                atoms.vectors,
+                atoms.tensors,
+                geometry.directions,
+                geometry.quadrupoles,
+                batch.source,
+                batch.target,
+            )
         )
-        sums = pass_messages(inputs)
-        received, new_vectors, new_tensors = (_MESSAGE_SCALE * part for part in sums)
         vectors = self.mix_vectors(atoms.vectors + new_vectors) + new_vectors
         tensors = self.mix_tensors(atoms.tensors + new_tensors) + new_tensors
-        first, second = self.vector_pairs(vectors).chunk(2, 2)
-        third, fourth = self.tensor_pairs(tensors).chunk(2, 2)
-        own, along, aligned = received.split([f, v, t], dim=1)
-        invariants = [scalars, own, along + (first * second).sum(1), aligned + (third * fourth).sum(1)]
-        invariants += [torch.sqrt(part.square().sum(1) + 1e-6) for part in (vectors, tensors)]
-        change, keep_v, add_v, keep_t, add_t = self.update(self.dropout(torch.cat(invariants, dim=1))).split(
-            [f, v, v, t, t], dim=1
+        coupled = couple(
+            CouplingInput(
+                scalars,
+                received,
+                vectors,
+                tensors,
+                parallel_linear([self.vector_pairs, self.vector_factors], vectors),
+                parallel_linear([self.tensor_pairs, self.tensor_factor], tensors),
+            )
         )
-        basis = TENSOR_BASIS.to(scalars)
-        left, right = self.vector_factors(vectors).chunk(2, 2)
-        outer = torch.einsum('nac,nbc,mab->nmc', left, right, basis)
-        turned = torch.einsum('nmc,mab,nbc->nac', self.tensor_factor(tensors), basis, left)
+        change, keep_v, add_v, keep_t, add_t = self.update(self.dropout(coupled.invariants)).split([f, v, v, t, t], 1)
+        new_vectors, new_tensors = self.to_vectors(coupled.vectors), self.to_tensors(coupled.tensors)
         return AtomFeatures(
             atoms.scalars + change,
-            atoms.vectors + keep_v[:, None] * vectors + add_v[:, None] * self.to_vectors(turned),
-            atoms.tensors + keep_t[:, None] * tensors + add_t[:, None] * self.to_tensors(outer),
+            atoms.vectors + keep_v[:, None] * vectors + add_v[:, None] * new_vectors,
+            atoms.tensors + keep_t[:, None] * tensors + add_t[:, None] * new_tensors,
         )

@@ -7,6 +7,7 @@ import torch
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.force_constants.batch import CellBatch
 from aiida_goectp.core.network.force_constants.cells import CUTOFF, WAVE_WIDTH, CellArrays
+from aiida_goectp.core.network.force_constants.couplings import CouplingInput, couple, couple_in_torch
 from aiida_goectp.core.network.force_constants.dipoles import COULOMB, dipole_interaction
 from aiida_goectp.core.network.force_constants.functions import bounded_inverse, matrix_function, shifted_logarithm
 from aiida_goectp.core.network.force_constants.messages import MessageInput, pass_messages, pass_messages_in_torch
@@ -46,6 +47,17 @@ def test_messages_by_blocks_of_pairs(members):
         found = pass_messages(inputs)
         expected = pass_messages_in_torch(inputs)
     for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_compiled_products_of_an_atom_equal_those_of_torch():
+    torch.manual_seed(3)
+    atoms, f, v, t, k = 7, 6, 5, 4, 3
+    shapes = (f,), (f + v + t,), (3, v), (5, t), (3, 2 * v + 2 * k), (5, 2 * t + k)
+    inputs = CouplingInput(*(torch.randn(atoms, *shape, dtype=torch.float64) for shape in shapes))
+    with torch.no_grad():
+        found = couple(inputs)
+    for one, other in zip(found, couple_in_torch(inputs), strict=True):
         torch.testing.assert_close(one, other)
 
 
