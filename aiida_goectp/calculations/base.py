@@ -9,6 +9,8 @@ from aiida.common import CodeInfo
 from aiida.engine import CalcJob
 from aiida.engine.processes.process_spec import CalcJobProcessSpec
 
+from aiida_goectp.calculations.broker import LostConnectionMixin
+
 __all__ = ('ExecutableCalculation', 'code_error', 'device_error', 'time_limit', 'validate_device', 'validate_positive')
 
 _DEVICES = ('auto', 'cpu', 'cuda')
@@ -50,7 +52,7 @@ def validate_code(value: orm.AbstractCode | None, _: Any) -> str | None:
     return None if value is None else code_error(value, 'goectp')
 
 
-class ExecutableCalculation(CalcJob):
+class ExecutableCalculation(LostConnectionMixin, CalcJob):
     """Base of jobs that run one command of ``goectp``: device, time limit, exit codes.
 
     The executable works in units (rows or epochs). Finished units are kept in the working folder: a new job continues

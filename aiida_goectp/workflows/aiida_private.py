@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
@@ -12,8 +13,11 @@ from aiida.engine.processes.builder import ProcessBuilderNamespace
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from plumpy.process_states import Interruption
 
+from aiida_goectp.calculations.broker import LostConnectionMixin
+
 __all__ = (
     'STEP_RAISED',
+    'BrokerRestartMixin',
     'NamedStepFailureMixin',
     'PausableRestartMixin',
     'ResumeAfterEachChildMixin',
@@ -101,6 +105,48 @@ def _methods(trace: TracebackType | None, process: WorkChain) -> Iterator[str]:
         if trace.tb_frame.f_locals.get('self') is process:
             yield trace.tb_frame.f_code.co_name
         trace = trace.tb_next
+
+
+_BROKER_ATTEMPTS = 60
+_BROKER_SECONDS = 5.0
+"""between two attempts; a server is back after a restart in less than a minute, and after five minutes a user has to
+see that it is not"""
+
+
+class BrokerRestartMixin(LostConnectionMixin, WorkChain):
+    """Work chain whose calls survive a restart of the message broker while one is submitted.
+
+    Reason: aiida-core stores a process with its checkpoint, and then sends its task to the broker. If that raises an
+    exception, the process stays behind and no worker continues it. There is no public method that sends the task alone.
+    """
+
+    def submit(self, process: Any, inputs: dict[str, Any] | None = None, **kwargs: Any) -> Any:
+        """Submit a process as aiida-core does; send its task again while the broker does not take it.
+
+        :raises Exception: that of aiida-core, if no process was stored, or the broker is away for five minutes
+        """
+        before = {call.pk for call in self.node.called}
+        try:
+            return super().submit(process, inputs, **kwargs)
+        except Exception as error:
+            stored = [call for call in self.node.called if call.pk not in before and call.checkpoint is not None]
+            if not stored or self.runner.controller is None:
+                raise
+            return self._send_again(self.runner.controller, stored[-1], error)
+
+    def _send_again(self, controller: Any, node: Any, error: Exception) -> Any:
+        """Send the task of a stored process until the broker takes it, and return its node."""
+        name = f'{node.process_label}<{node.pk}>'
+        self.report(f'the broker did not take {name} ({type(error).__name__}: {error}); trying again')
+        for _ in range(_BROKER_ATTEMPTS):
+            time.sleep(_BROKER_SECONDS)  # the connection to the broker has a thread of its own
+            try:
+                controller.continue_process(node.pk, nowait=False, no_reply=True)
+            except Exception as latest:
+                error = latest
+            else:
+                return node
+        raise error
 
 
 class PausableRestartMixin(BaseRestartWorkChain):

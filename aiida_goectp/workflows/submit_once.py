@@ -16,7 +16,7 @@ from aiida.common.log import LOG_LEVEL_REPORT
 from aiida.engine import Process
 
 from aiida_goectp.core.formats.terminal import printable
-from aiida_goectp.workflows.aiida_private import NamedStepFailureMixin
+from aiida_goectp.workflows.aiida_private import BrokerRestartMixin, NamedStepFailureMixin
 
 __all__ = ('SubmitOnceMixin', 'called_by_label')
 
@@ -28,7 +28,7 @@ def called_by_label(node: orm.ProcessNode) -> dict[str, Any]:
     return {link.link_label: link.node for link in node.base.links.get_outgoing(link_type=_CALLS).all()}
 
 
-class SubmitOnceMixin(NamedStepFailureMixin):
+class SubmitOnceMixin(BrokerRestartMixin, NamedStepFailureMixin):
     """Work chain whose calls have labels, each of which is used for one call only.
 
     The context must hold plain data and stored nodes only, so that it is complete after a restart of the daemon.

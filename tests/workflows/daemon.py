@@ -43,7 +43,7 @@ class Daemon:
         self.environment = {**os.environ, 'AIIDA_PATH': str(folder), 'PYTHONPATH': str(ROOT), 'PATH': path}
         self.environment.pop('AIIDA_PROFILE', None)
         self.pk = ''
-        """of the submitted process"""
+        """of the process on which is reported"""
         self.reporter: subprocess.Popen | None = None
 
     def run(self, *command: str) -> str:
@@ -66,9 +66,15 @@ class Daemon:
         :param report: a script that prints a report on the process with the given pk as JSON
         """
         (self.folder / 'submit.py').write_text(submit)
+        self.watch(self.run('verdi', 'run', 'submit.py').split()[-1], report)
+
+    def watch(self, pk: str, report: str) -> None:
+        """Report on a process from now on; parameters as for :meth:`submit`."""
+        if self.reporter is not None:
+            self.reporter.communicate()
         (self.folder / 'report.py').write_text(report)
         (self.folder / 'reporter.py').write_text(REPORTER)
-        self.pk = self.run('verdi', 'run', 'submit.py').split()[-1]
+        self.pk = pk
         self._start_reporter()
 
     def _start_reporter(self) -> None:

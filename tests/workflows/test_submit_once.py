@@ -14,6 +14,7 @@ from aiida.orm.utils.serialize import deserialize_unsafe, serialize
 
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
+from aiida_goectp.workflows import aiida_private
 from aiida_goectp.workflows.committee import TrainCommitteeWorkChain
 from aiida_goectp.workflows.evaluate import EvaluateWorkChain
 from aiida_goectp.workflows.predict import PredictWorkChain
@@ -99,6 +100,47 @@ def test_submit_once(chain, crystals):
     assert called_by_label(chain.node).keys() == {'first', 'second'}
     assert {node.pk for node in chain.node.called} == {first.pk, second.pk}
     assert 'metadata' not in inputs
+
+
+class Broker:
+    """Message broker that refuses tasks a number of times."""
+
+    def __init__(self, refusals):
+        self.refusals, self.tasks = refusals, []
+
+    def continue_process(self, pk, nowait, no_reply):
+        self.tasks.append(pk)
+        if len(self.tasks) <= self.refusals:
+            raise ConnectionError('closed')
+
+
+@pytest.fixture
+def broker(monkeypatch, chain):
+    """Let the runner send tasks to a broker that refuses two of them."""
+    monkeypatch.setattr(aiida_private, '_BROKER_SECONDS', 0)
+    monkeypatch.setattr(chain.runner, '_broker_submit', True)
+    monkeypatch.setattr(chain.runner, '_controller', Broker(2))
+    return chain.runner.controller
+
+
+def test_a_task_that_the_broker_refuses_is_sent_again(chain, crystals, broker):
+    node = chain.submit_once('child', ReadTable, {'structure': crystals.structure(0), 'table': orm.Dict({})})
+    assert broker.tasks == [node.pk] * 3
+    assert [call.pk for call in chain.node.called] == [node.pk]
+
+
+def test_a_broker_that_does_not_come_back_ends_the_step(chain, crystals, broker):
+    broker.refusals = 1000
+    with pytest.raises(ConnectionError):
+        chain.submit_once('child', ReadTable, {'structure': crystals.structure(0), 'table': orm.Dict({})})
+    assert len(set(broker.tasks)) == 1
+    assert 10 < len(broker.tasks) < 1000
+
+
+def test_invalid_inputs_are_not_sent(chain, broker):
+    with pytest.raises(ValueError, match='structure'):
+        chain.submit_once('child', ReadTable, {'table': orm.Dict({})})
+    assert broker.tasks == []
 
 
 def test_call_once(chain):

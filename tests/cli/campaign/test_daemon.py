@@ -1,7 +1,6 @@
 """``aiida-goectp campaign`` with a daemon: a submitted campaign and its extension."""
 
 import re
-import time
 
 import pytest
 
@@ -40,6 +39,13 @@ values = {
 Path('campaign.yaml').write_text(yaml.safe_dump(values))
 """
 
+STATE = """
+import json, sys
+from aiida.orm import load_node
+
+print(json.dumps({'ended': load_node(int(sys.argv[1])).is_terminated}))
+"""
+
 
 def test_submitted_campaign_is_extended(daemon, executable):  # noqa: F811
     (daemon.folder / 'prepare.py').write_text(PREPARE)
@@ -58,10 +64,9 @@ def _submitted(output):
 
 
 def _ended(daemon, pk):  # noqa: F811
-    deadline = time.monotonic() + 1200
-    # a status also counts "0 of 2 members finished", so the state is compared with the process in front of it
-    while f'<{pk}> finished' not in (line := daemon.run('aiida-goectp', 'campaign', 'status', pk)):
-        assert ' failed' not in line, line
-        assert time.monotonic() < deadline, line
-        time.sleep(15)  # the command takes seconds
+    daemon.watch(pk, STATE)  # each command takes seconds
+    daemon.report_when(lambda report: report['ended'], 1200)
+    line = daemon.run('aiida-goectp', 'campaign', 'status', pk)
+    assert f'<{pk}> finished' in line
+    assert ' failed' not in line
     return line

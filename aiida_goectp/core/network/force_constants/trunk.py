@@ -157,6 +157,13 @@ class _Layer(nn.Module):
         new_vectors, new_tensors = self.to_vectors(coupled.vectors), self.to_tensors(coupled.tensors)
         return AtomFeatures(
             atoms.scalars + change,
-            atoms.vectors + keep_v[:, None] * vectors + add_v[:, None] * new_vectors,
-            atoms.tensors + keep_t[:, None] * tensors + add_t[:, None] * new_tensors,
+            _combined(atoms.vectors, keep_v, vectors, add_v, new_vectors),
+            _combined(atoms.tensors, keep_t, tensors, add_t, new_tensors),
         )
+
+
+def _combined(
+    old: torch.Tensor, keep: torch.Tensor, mixed: torch.Tensor, add: torch.Tensor, new: torch.Tensor
+) -> torch.Tensor:
+    """Return old + keep mixed + add new, with factors (N, C) of features (N, components, C)."""
+    return torch.addcmul(torch.addcmul(old, keep[:, None], mixed), add[:, None], new)
