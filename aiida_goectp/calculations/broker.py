@@ -1,4 +1,4 @@
-"""Processes that load while the connection to the message broker is closed."""
+"""Processes that continue while the connection to the message broker is closed."""
 
 from __future__ import annotations
 
@@ -10,47 +10,48 @@ from aiida.engine import Process
 
 __all__ = ('LostConnectionMixin',)
 
+_TOLERATED = 'add_rpc_subscriber', 'add_broadcast_subscriber', 'broadcast_send'
+
 
 class LostConnectionMixin(Process):
-    """Process that continues if it cannot subscribe to messages.
+    """Process that continues if it cannot subscribe to messages or announce a change of its state.
 
-    aiida-core ends a process by an exception if the connection is closed while a worker loads it, although all that it
-    needs is stored. If the broker does not answer in time, it logs the error and continues: the process runs, and takes
-    requests to pause or kill it once a worker loads it again. This class treats both alike.
+    aiida-core ends a process by an exception if the connection is closed at that moment, although all that the process
+    needs is stored. If the broker does not answer in time, it logs this and continues: who waits for the process also
+    asks the database, and requests to pause or kill it are taken once a worker loads it again. This class treats both
+    alike.
 
-    It sets ``_communicator`` of plumpy, which is private: there is no public method around the subscription. Check it
+    It replaces ``_communicator`` of plumpy, which is private: there is no public method around its calls. Check it
     after an upgrade of AiiDA.
     """
 
-    def init(self) -> None:
-        """Subscribe to messages, as after each creation and load of a process."""
-        communicator = self._communicator
-        if communicator is not None:
-            self._communicator = _WithTimeouts(communicator)
-        try:
-            super().init()
-        finally:
-            self._communicator = communicator
+    @property
+    def _communicator(self) -> Any:
+        return self.__dict__.get('_communicator')
+
+    @_communicator.setter
+    def _communicator(self, communicator: Any) -> None:
+        self.__dict__['_communicator'] = None if communicator is None else _WithTimeouts(communicator)
 
 
 class _WithTimeouts:
-    """Communicator of which a subscription that fails counts as one that was not answered in time."""
+    """Communicator of which a call that raises an exception counts as one that was not answered in time."""
 
     def __init__(self, communicator: Any) -> None:
         self._communicator = communicator
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._communicator, name)
-        return _with_timeouts(found) if name in ('add_rpc_subscriber', 'add_broadcast_subscriber') else found
+        return _with_timeouts(found) if name in _TOLERATED else found
 
 
-def _with_timeouts(subscribe: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*args: Any, **kwargs: Any) -> Any:
+def _with_timeouts(call: Callable[..., Any]) -> Callable[..., Any]:
+    def tolerated(*args: Any, **kwargs: Any) -> Any:
         try:
-            return subscribe(*args, **kwargs)
+            return call(*args, **kwargs)
         except (kiwipy.TimeoutError, kiwipy.DuplicateSubscriberIdentifier):  # the latter: the process runs already
             raise
         except Exception as error:
             raise kiwipy.TimeoutError(f'{type(error).__name__}: {error}') from error
 
-    return call
+    return tolerated

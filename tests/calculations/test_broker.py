@@ -1,4 +1,4 @@
-"""Processes that are loaded while the connection to the broker is closed."""
+"""Processes that run while the connection to the broker is closed."""
 
 import kiwipy
 import pytest
@@ -12,16 +12,17 @@ from aiida_goectp.workflows.predict import PredictWorkChain
 
 
 class Communicator:
-    """Communicator whose subscriptions raise an exception."""
+    """Communicator of a closed connection, on which each call raises an exception."""
 
     def __init__(self, error):
-        self.error, self.subscriptions = error, []
+        self.error, self.calls = error, []
 
-    def subscribe(self, subscriber, identifier=None):
-        self.subscriptions.append(identifier)
-        raise self.error
+    def __getattr__(self, name):
+        def call(*args, **kwargs):
+            self.calls.append(name)
+            raise self.error
 
-    add_rpc_subscriber = add_broadcast_subscriber = subscribe
+        return call
 
 
 @pytest.fixture(params=[PredictWorkChain, PredictCalculation])
@@ -34,19 +35,27 @@ def process(request, aiida_profile, aiida_code_installed, crystals, write_model)
     return instantiate_process(get_manager().get_runner(), request.param, **inputs)
 
 
-def test_a_process_is_loaded_while_the_connection_is_closed(process, monkeypatch):
-    error = RuntimeError('Connection was not opened')
-    communicator = Communicator(error)
-    monkeypatch.setattr(process, '_communicator', communicator)
+def initialise(process):
+    """Initialise a process, as after it is created or loaded."""
     process._called = 1
     process.init()
-    assert communicator.subscriptions == [str(process.pid)] * 2
-    assert process._communicator is communicator
-    assert len(orm.Log.collection.get_logs_for(process.node)) == 2
 
 
-def test_a_process_that_this_worker_runs_already_is_not_loaded_again(process, monkeypatch):
-    monkeypatch.setattr(process, '_communicator', Communicator(kiwipy.DuplicateSubscriberIdentifier('1')))
-    process._called = 1
+def test_a_process_runs_while_the_connection_is_closed(process):
+    process._communicator = Communicator(RuntimeError('Connection was not opened'))
+    initialise(process)
+    process.on_entered(None)  # a change of its state
+    assert process._communicator.calls == ['add_rpc_subscriber', 'add_broadcast_subscriber', 'broadcast_send']
+    assert len(orm.Log.collection.get_logs_for(process.node)) == 3
+
+
+def test_a_process_that_this_worker_runs_already_is_not_loaded_again(process):
+    process._communicator = Communicator(kiwipy.DuplicateSubscriberIdentifier('1'))
     with pytest.raises(kiwipy.DuplicateSubscriberIdentifier):
-        process.init()
+        initialise(process)
+
+
+def test_without_a_broker(process):
+    process._communicator = None
+    assert process._communicator is None
+    initialise(process)
