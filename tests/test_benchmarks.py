@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aiida_goectp.core.crystals import CrystalSet
+from aiida_goectp.core.executable import predict
 from aiida_goectp.core.learning.calibrate import calibrate_committee
 from aiida_goectp.core.learning.settings import TrainSettings
 from aiida_goectp.core.learning.train import train_committee
@@ -67,6 +69,33 @@ def test_gradients_of_fast_evaluation_and_plain_formulas(monkeypatch):
     ]
     assert all(float(line['gradients differ by']) < 1e-3 for line in lines)
     assert all(line['ms per crystal'] > 0 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ('name', 'options'),
+    [
+        ('graph', ''),
+        ('main_process', ''),
+        ('predict', '--batch-atoms 64 --model goectp-small'),
+        ('predict', '--kept goectp-small'),
+    ],
+)
+def test_measured_times(name, options, monkeypatch, tmp_path, capsys):
+    """The scripts call the package in ways that no other test does."""
+    tiny.one_thread()
+    monkeypatch.syspath_prepend(str(FOLDER))
+    for variable in script('common')._THREADS:  # else the script restarts this process
+        monkeypatch.setenv(variable, '1')
+    monkeypatch.setattr(predict, '_load_predictor', predict._load_predictor)  # which a script replaces
+    monkeypatch.chdir(tmp_path)
+    CrystalSet.from_crystals(textbook()).save(tmp_path / 'crystals.npz')
+    arguments = f'{name}.py {tmp_path}/crystals.npz --limit 3 --json {tmp_path}/times.json {options}'
+    monkeypatch.setattr(sys, 'argv', arguments.split())
+    script(name).main()
+    times = json.loads((tmp_path / 'times.json').read_text())
+    assert times['crystals'] == 3
+    assert len(times) > 3  # machine, file, number of crystals, and what was measured
+    assert 'nan' not in capsys.readouterr().out
 
 
 def test_figures_of_a_model(monkeypatch, tmp_path, capsys):
