@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from aiida import orm
+from aiida.common import timezone
 from aiida.engine import BaseRestartWorkChain, ExitCode, ProcessState, ToContext, WorkChain
 from aiida.engine.processes.builder import ProcessBuilderNamespace
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
@@ -125,11 +126,11 @@ class BrokerRestartMixin(LostConnectionMixin, WorkChain):
 
         :raises Exception: that of aiida-core, if no process was stored, or the broker is away for five minutes
         """
-        before = {call.pk for call in self.node.called}
+        begin = timezone.now()
         try:
             return super().submit(process, inputs, **kwargs)
         except Exception as error:
-            stored = [call for call in self.node.called if call.pk not in before and call.checkpoint is not None]
+            stored = [call for call in self.node.called if call.ctime >= begin and call.checkpoint is not None]
             if not stored or self.runner.controller is None:
                 raise
             return self._send_again(self.runner.controller, stored[-1], error)
