@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import kiwipy
@@ -11,6 +12,8 @@ from aiida.engine import Process
 __all__ = ('LostConnectionMixin',)
 
 _TOLERATED = 'add_rpc_subscriber', 'add_broadcast_subscriber', 'broadcast_send'
+_unsubscribed: set[str] = set()
+"""PKs of the processes that this worker runs without a subscription"""
 
 
 class LostConnectionMixin(Process):
@@ -33,6 +36,17 @@ class LostConnectionMixin(Process):
     def _communicator(self, communicator: Any) -> None:
         self.__dict__['_communicator'] = None if communicator is None else _WithTimeouts(communicator)
 
+    def init(self) -> None:
+        """Subscribe to messages, as after each creation and load of a process.
+
+        :raises kiwipy.DuplicateSubscriberIdentifier: this worker runs the process already
+        """
+        name = str(self.pid)
+        if self._communicator is not None and name in _unsubscribed:
+            raise kiwipy.DuplicateSubscriberIdentifier(f'process {name} runs without a subscription')
+        super().init()
+        self.add_cleanup(partial(_unsubscribed.discard, name))
+
 
 class _WithTimeouts:
     """Communicator of which a call that raises an exception counts as one that was not answered in time."""
@@ -42,16 +56,20 @@ class _WithTimeouts:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._communicator, name)
-        return _with_timeouts(found) if name in _TOLERATED else found
+        return partial(_tolerated, name, found) if name in _TOLERATED else found
 
 
-def _with_timeouts(call: Callable[..., Any]) -> Callable[..., Any]:
-    def tolerated(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return call(*args, **kwargs)
-        except (kiwipy.TimeoutError, kiwipy.DuplicateSubscriberIdentifier):  # the latter: the process runs already
-            raise
-        except Exception as error:
-            raise kiwipy.TimeoutError(f'{type(error).__name__}: {error}') from error
+def _tolerated(name: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a method of a communicator.
 
-    return tolerated
+    :raises kiwipy.TimeoutError: it raised an exception
+    :raises kiwipy.DuplicateSubscriberIdentifier: the process runs already
+    """
+    try:
+        return call(*args, **kwargs)
+    except kiwipy.DuplicateSubscriberIdentifier:
+        raise
+    except Exception as error:
+        if name == 'add_rpc_subscriber':
+            _unsubscribed.add(str(kwargs['identifier']))
+        raise kiwipy.TimeoutError(f'{type(error).__name__}: {error}') from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import time
 from collections.abc import Iterator
 from types import TracebackType
@@ -108,10 +109,9 @@ def _methods(trace: TracebackType | None, process: WorkChain) -> Iterator[str]:
         trace = trace.tb_next
 
 
-_BROKER_ATTEMPTS = 60
-_BROKER_SECONDS = 5.0
-"""between two attempts; a server is back after a restart in less than a minute, and after five minutes a user has to
-see that it is not"""
+_BROKER_SECONDS, _BROKER_LIMIT = 5.0, 300.0
+"""between two attempts, and of all; a server is back after a restart in less than a minute, and after five minutes a
+user has to see that it is not"""
 
 
 class BrokerRestartMixin(LostConnectionMixin, WorkChain):
@@ -131,23 +131,30 @@ class BrokerRestartMixin(LostConnectionMixin, WorkChain):
             return super().submit(process, inputs, **kwargs)
         except Exception as error:
             stored = [call for call in self.node.called if call.ctime >= begin and call.checkpoint is not None]
-            if not stored or self.runner.controller is None:
+            if not stored or not self.runner.is_daemon_runner:
                 raise
-            return self._send_again(self.runner.controller, stored[-1], error)
+            return self._send_again(stored[-1], error)
 
-    def _send_again(self, controller: Any, node: Any, error: Exception) -> Any:
-        """Send the task of a stored process until the broker takes it, and return its node."""
+    def _send_again(self, node: Any, error: Exception) -> Any:
+        """Send the task of a stored process until the broker takes it, and return its node.
+
+        A task that was not acknowledged in time is sent when the connection is back: it is not sent twice.
+        """
+        controller: Any = self.runner.controller
         name = f'{node.process_label}<{node.pk}>'
         self.report(f'the broker did not take {name} ({type(error).__name__}: {error}); trying again')
-        for _ in range(_BROKER_ATTEMPTS):
+        deadline = time.monotonic() + _BROKER_LIMIT
+        while not isinstance(error, TimeoutError | concurrent.futures.TimeoutError):
+            if time.monotonic() > deadline:
+                raise error
             time.sleep(_BROKER_SECONDS)  # the connection to the broker has a thread of its own
             try:
                 controller.continue_process(node.pk, nowait=False, no_reply=True)
             except Exception as latest:
                 error = latest
             else:
-                return node
-        raise error
+                break
+        return node
 
 
 class PausableRestartMixin(BaseRestartWorkChain):

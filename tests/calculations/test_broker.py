@@ -6,6 +6,7 @@ from aiida import orm
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 
+from aiida_goectp.calculations import broker
 from aiida_goectp.calculations.predict import PredictCalculation
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.workflows.predict import PredictWorkChain
@@ -53,6 +54,17 @@ def test_a_process_that_this_worker_runs_already_is_not_loaded_again(process):
     process._communicator = Communicator(kiwipy.DuplicateSubscriberIdentifier('1'))
     with pytest.raises(kiwipy.DuplicateSubscriberIdentifier):
         initialise(process)
+
+
+def test_a_process_without_a_subscription_is_not_loaded_again_while_it_runs(process):
+    """RabbitMQ sends its task once more when the connection is back."""
+    process._communicator = Communicator(RuntimeError('Connection was not opened'))
+    initialise(process)
+    with pytest.raises(kiwipy.DuplicateSubscriberIdentifier):
+        initialise(process)
+    assert str(process.pid) in broker._unsubscribed
+    process.close()
+    assert str(process.pid) not in broker._unsubscribed
 
 
 def test_without_a_broker(process):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
+import kiwipy
 import pytest
 from aiida import orm
 from aiida.engine import Process, calcfunction
@@ -106,18 +107,19 @@ class Broker:
     """Message broker that refuses tasks a number of times."""
 
     def __init__(self, refusals):
-        self.refusals, self.tasks = refusals, []
+        self.refusals, self.tasks, self.error = refusals, [], ConnectionError('closed')
 
     def continue_process(self, pk, nowait, no_reply):
         self.tasks.append(pk)
         if len(self.tasks) <= self.refusals:
-            raise ConnectionError('closed')
+            raise self.error
 
 
 @pytest.fixture
 def broker(monkeypatch, chain):
     """Let the runner send tasks to a broker that refuses two of them."""
-    monkeypatch.setattr(aiida_private, '_BROKER_SECONDS', 0)
+    monkeypatch.setattr(aiida_private, '_BROKER_SECONDS', 0.01)
+    monkeypatch.setattr(aiida_private, '_BROKER_LIMIT', 0.5)
     monkeypatch.setattr(chain.runner, '_broker_submit', True)
     monkeypatch.setattr(chain.runner, '_controller', Broker(2))
     return chain.runner.controller
@@ -134,7 +136,22 @@ def test_a_broker_that_does_not_come_back_ends_the_step(chain, crystals, broker)
     with pytest.raises(ConnectionError):
         chain.submit_once('child', ReadTable, {'structure': crystals.structure(0), 'table': orm.Dict({})})
     assert len(set(broker.tasks)) == 1
-    assert 10 < len(broker.tasks) < 1000
+    assert 1 < len(broker.tasks) < 1000
+
+
+def test_a_task_without_an_answer_is_sent_once(chain, crystals, broker):
+    """The connection sends it when the broker is back; a second one could run the process twice."""
+    broker.error = kiwipy.TimeoutError()
+    node = chain.submit_once('child', ReadTable, {'structure': crystals.structure(0), 'table': orm.Dict({})})
+    assert broker.tasks == [node.pk]
+
+
+def test_without_the_daemon_no_task_is_sent(chain, crystals, broker, monkeypatch):
+    monkeypatch.setattr(chain.runner, '_broker_submit', False)
+    monkeypatch.setattr(chain.runner, '_loop', None)  # on which the runner schedules the child
+    with pytest.raises(AttributeError):
+        chain.submit_once('child', ReadTable, {'structure': crystals.structure(0), 'table': orm.Dict({})})
+    assert broker.tasks == []
 
 
 def test_invalid_inputs_are_not_sent(chain, broker):
