@@ -24,6 +24,9 @@ class LostConnectionMixin(Process):
     asks the database, and requests to pause or kill it are taken once a worker loads it again. This class treats both
     alike.
 
+    RabbitMQ sends the task of a process that was being loaded once more when the connection is back. aiida-core
+    discards such a task if the process has a subscription; this class does so as well if it has none.
+
     It replaces ``_communicator`` of plumpy, which is private: there is no public method around its calls. Check it
     after an upgrade of AiiDA.
     """

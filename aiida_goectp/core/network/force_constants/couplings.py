@@ -80,6 +80,22 @@ def couple_in_torch(inputs: CouplingInput) -> Couplings:
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
+def _add_invariants(
+    features: np.ndarray, factors: np.ndarray, products: np.ndarray, norms: np.ndarray
+) -> None:  # pragma: no cover - compiled
+    """Add the scalar products of factors, and set the norms, of the C features (components, C) of an atom."""
+    count = features.shape[1]
+    norms[:] = _SMALL
+    for m in range(len(features)):
+        x, pair = features[m], factors[m]
+        for c in range(count):
+            norms[c] += x[c] * x[c]
+            products[c] += pair[c] * pair[count + c]
+    for c in range(count):
+        norms[c] = np.sqrt(norms[c])
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
 def _couple(
     scalars: np.ndarray,
     received: np.ndarray,
@@ -95,27 +111,12 @@ def _couple(
     f, v, t = scalars.shape[1], vectors.shape[2], tensors.shape[2]
     k = vectors_out.shape[2]
     vectors_out[:], tensors_out[:] = 0, 0
-    small = vectors.dtype.type(_SMALL)
     for n in range(len(scalars)):
         row = invariants[n]
         row[:f], row[f : 2 * f + v + t] = scalars[n], received[n]
-        products, norms = row[2 * f : 2 * f + v], row[2 * f + v + t : 2 * f + 2 * v + t]
-        norms[:] = small
-        for a in range(3):
-            x, factors = vectors[n, a], vector_factors[n, a]
-            for c in range(v):
-                norms[c] += x[c] * x[c]
-                products[c] += factors[c] * factors[v + c]
-        products, norms = row[2 * f + v : 2 * f + v + t], row[2 * f + 2 * v + t :]
-        norms[:] = small
-        for m in range(5):
-            x, factors = tensors[n, m], tensor_factors[n, m]
-            for c in range(t):
-                norms[c] += x[c] * x[c]
-                products[c] += factors[c] * factors[t + c]
-        roots = row[2 * f + v + t :]
-        for c in range(v + t):
-            roots[c] = np.sqrt(roots[c])
+        products, norms = row[2 * f : 2 * f + v + t], row[2 * f + v + t :]
+        _add_invariants(vectors[n], vector_factors[n], products[:v], norms[:v])
+        _add_invariants(tensors[n], tensor_factors[n], products[v:], norms[v:])
         for m in range(5):
             turning, new_tensor = tensor_factors[n, m, 2 * t :], tensors_out[n, m]
             for a in range(3):
