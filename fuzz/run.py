@@ -28,7 +28,7 @@ sys.path.insert(0, str(HERE.parent))
 COMPILED = [
     '.'.join(path.relative_to(HERE.parent).with_suffix('').parts)
     for path in (HERE.parent / 'aiida_goectp').rglob('*.py')
-    if '\nimport numba\n' in path.read_text(encoding='utf-8')
+    if '.cache import compiled\n' in path.read_text(encoding='utf-8')
 ]
 
 with (

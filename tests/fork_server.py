@@ -125,7 +125,7 @@ def _import_all() -> None:
 
     torch.set_num_threads(1)
     po = Crystal('Po', np.eye(3) * 3.35, np.array([84]), np.zeros((1, 3)))
-    list(Predictor(load_model('goectp-small')).run(CrystalSet.from_crystals([po])))
+    list(Predictor(load_model('goectp')).run(CrystalSet.from_crystals([po])))
 
 
 def _start(client: socket.socket, selector: selectors.BaseSelector) -> None:

@@ -128,7 +128,7 @@ def compute_node(tmp_path_factory):
     subprocess.run([sys.executable, '-m', 'venv', folder / 'venv'], check=True)
     link_installed('torch', next(folder.glob('venv/lib/python*/site-packages')))
     pip = ('python', '-m', 'pip', '--disable-pip-version-check')
-    run(*pip, 'install', '--constraint', ROOT / 'constraints.txt', '--requirement', REQUIREMENTS)
+    run(*pip, 'install', '--no-compile', '--constraint', ROOT / 'constraints.txt', '--requirement', REQUIREMENTS)
     run(*pip, 'wheel', '--no-deps', '--wheel-dir', folder, source)
     run(*pip, 'install', '--no-deps', next(folder.glob('*.whl')))
     return run, folder

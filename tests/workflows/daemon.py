@@ -92,7 +92,7 @@ class Daemon:
         deadline = time.monotonic() + seconds
         while not condition(report := self._report()):
             assert time.monotonic() < deadline, report
-            time.sleep(1)
+            time.sleep(3)  # a report takes a third of a second
         return report
 
     def _report(self) -> dict[str, Any]:

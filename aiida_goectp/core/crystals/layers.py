@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from ase.data import covalent_radii
 
+from aiida_goectp.core.crystals.compiled.cache import compiled
 from aiida_goectp.core.crystals.compiled.matrices import face_distances
 from aiida_goectp.core.crystals.crystalset import Crystal
 
@@ -92,7 +92,7 @@ def _fragments(crystal: Crystal, lattice: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 # Compiled functions use loops instead of array expressions, whose compilation takes ten times as long.
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _bonds(
     lattice: np.ndarray, heights: np.ndarray, positions: np.ndarray, reach: np.ndarray
 ) -> Any:  # pragma: no cover - compiled
@@ -128,7 +128,7 @@ def _bonds(
     return found[:count], starts
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _connect(
     lattice: np.ndarray, heights: np.ndarray, positions: np.ndarray, reach: np.ndarray
 ) -> Any:  # pragma: no cover - compiled
@@ -172,12 +172,12 @@ def _connect(
     return offsets, label, planes[:fragments]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _cross(a: int, b: int, c: int, x: int, y: int, z: int) -> Any:  # pragma: no cover - compiled
     return b * z - c * y, c * x - a * z, a * y - b * x
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _extend(loops: np.ndarray, rank: int, x: int, y: int, z: int) -> int:  # pragma: no cover - compiled
     """Add a translation if it is independent of the previous ones; return the rank, 3 for a connected crystal."""
     if rank == 0:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
+from aiida_goectp.core.crystals.compiled.cache import compiled
 from aiida_goectp.core.crystals.compiled.centring import primitive_by_translations
 from aiida_goectp.core.crystals.compiled.matrices import inverse, product, product_transposed, square_root
 from aiida_goectp.core.crystals.crystalset import Crystal
@@ -168,7 +168,7 @@ def _fold(
 
 
 # Compiled functions use loops instead of array expressions, whose compilation takes ten times as long.
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _in_other_cell(
     lattice: np.ndarray, reduced: np.ndarray, positions: np.ndarray, rotations: np.ndarray, translations: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # pragma: no cover - compiled
@@ -197,7 +197,7 @@ def _in_other_cell(
     return moved, result, product(translations, back)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _symmetrise_lattice(lattice: np.ndarray, rotations: np.ndarray) -> np.ndarray:  # pragma: no cover - compiled
     """Return the lattice whose metric is the average over all rotations, by a pure stretch of the given one."""
     metric, average, w = product_transposed(lattice, lattice), np.zeros((3, 3)), np.empty((3, 3))
@@ -213,7 +213,7 @@ def _symmetrise_lattice(lattice: np.ndarray, rotations: np.ndarray) -> np.ndarra
     return product(lattice, square_root(product_transposed(product(back, average), back)))
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _cartesian(rotations: np.ndarray, lattice: np.ndarray) -> np.ndarray:  # pragma: no cover - compiled
     """Return Cartesian matrices (g, 3, 3) of rotations in fractional coordinates of a lattice."""
     back, w, result = inverse(lattice), np.empty((3, 3)), np.empty(rotations.shape)
@@ -228,7 +228,7 @@ def _cartesian(rotations: np.ndarray, lattice: np.ndarray) -> np.ndarray:  # pra
     return result
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _group_average(operations: np.ndarray) -> np.ndarray:  # pragma: no cover - compiled
     """Return the mean of g ⊗ g, (9, 9)."""
     result = np.zeros((9, 9))
@@ -247,7 +247,7 @@ def _random_charges(atoms: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(4, atoms, 3, 3))
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _allowed_charges(
     operations: np.ndarray, permutations: np.ndarray, charges: np.ndarray
 ) -> np.ndarray:  # pragma: no cover - compiled
@@ -279,7 +279,7 @@ def _allowed_charges(
     return result
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _symmetrise_positions(
     positions: np.ndarray, numbers: np.ndarray, rotations: np.ndarray, translations: np.ndarray, metric: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover - compiled

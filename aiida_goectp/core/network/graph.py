@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
+from aiida_goectp.core.crystals.compiled.cache import compiled
 from aiida_goectp.core.crystals.compiled.matrices import determinant, face_distances
 
 __all__ = ('NEIGHBOURS', 'TOLERANCE', 'Graphs', 'build_graphs', 'grow_rows', 'pairs_of_all', 'without_edges')
@@ -86,7 +86,7 @@ def pairs_of_all(
     return _pairs_of_all(np.ascontiguousarray(lattices), atom_offsets, np.ascontiguousarray(wrapped), radius)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _pairs_of_all(
     lattices: np.ndarray, offsets: np.ndarray, positions: np.ndarray, radius: float
 ) -> Any:  # pragma: no cover - compiled
@@ -108,7 +108,7 @@ def _pairs_of_all(
     return pairs[:count].copy(), steps[:count].copy(), pair_offsets
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _build(
     lattices: np.ndarray,
     offsets: np.ndarray,
@@ -150,7 +150,7 @@ def _build(
     return source[:count], target[:count], vectors[:count], edge_offsets
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _neighbours(
     lattice: np.ndarray, positions: np.ndarray, k: int, tolerance: float
 ) -> Any:  # pragma: no cover - compiled
@@ -171,7 +171,7 @@ def _neighbours(
         radius = farthest + 2 * tolerance if np.isfinite(farthest) else 1.3 * radius
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _candidates(
     lattice: np.ndarray, positions: np.ndarray, heights: np.ndarray, radius: float, k: int
 ) -> Any:  # pragma: no cover - compiled
@@ -217,12 +217,12 @@ def _candidates(
     return pairs[:count], steps[:count], shells
 
 
-@numba.njit(cache=True, nogil=True, inline='always')
+@compiled(inline='always')
 def _square(v: np.ndarray) -> float:  # pragma: no cover - compiled
     return v[0] * v[0] + v[1] * v[1] + v[2] * v[2]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _insert(ascending: np.ndarray, value: float) -> None:  # pragma: no cover - compiled
     place = len(ascending) - 1
     if value >= ascending[place]:
@@ -233,7 +233,7 @@ def _insert(ascending: np.ndarray, value: float) -> None:  # pragma: no cover - 
     ascending[place] = value
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _grow(array: np.ndarray, size: int) -> np.ndarray:  # pragma: no cover - compiled
     larger = np.empty(size, dtype=array.dtype)
     for row in range(len(array)):
@@ -241,7 +241,7 @@ def _grow(array: np.ndarray, size: int) -> np.ndarray:  # pragma: no cover - com
     return larger
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def grow_rows(array: np.ndarray, size: int) -> np.ndarray:  # pragma: no cover - compiled
     """Return an array with more rows, (size, k); the last ones are not set."""
     larger = np.empty((size, array.shape[1]), dtype=array.dtype)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from aiida_goectp.core.crystals.compiled.cache import compiled
 from aiida_goectp.core.crystals.compiled.matrices import product
 
 __all__ = ('reduced_among',)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def reduced_among(
     start: np.ndarray, coefficients: np.ndarray, tolerance: float
 ) -> np.ndarray:  # pragma: no cover - compiled
@@ -49,7 +49,7 @@ def reduced_among(
     return bases
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _successive_minima(vectors: np.ndarray, lengths: np.ndarray) -> np.ndarray:  # pragma: no cover - compiled
     """Return the lengths of the shortest vector, the shortest one not collinear, the shortest one not coplanar."""
     first, second, third = 0, -1, -1
@@ -70,7 +70,7 @@ def _successive_minima(vectors: np.ndarray, lengths: np.ndarray) -> np.ndarray: 
     return np.array([lengths[first], lengths[second], lengths[third]])
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _unimodular_triples(
     coefficients: np.ndarray, lengths: np.ndarray, minima: np.ndarray, tolerance: float
 ) -> np.ndarray:  # pragma: no cover - compiled
@@ -94,12 +94,12 @@ def _unimodular_triples(
     return triples[:count]
 
 
-@numba.njit(cache=True, nogil=True, inline='always')
+@compiled(inline='always')
 def _dot(a: np.ndarray, b: np.ndarray) -> float:  # pragma: no cover - compiled
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _cross(a: np.ndarray, b: np.ndarray, result: np.ndarray) -> None:  # pragma: no cover - compiled
     result[0] = a[1] * b[2] - a[2] * b[1]
     result[1] = a[2] * b[0] - a[0] * b[2]

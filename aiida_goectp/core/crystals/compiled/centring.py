@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from aiida_goectp.core.crystals.compiled.cache import compiled
 
 __all__ = ('primitive_by_translations',)
 
@@ -46,7 +47,7 @@ def primitive_by_translations(
     return basis / order @ lattice, mapping
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _translations(
     positions: np.ndarray, numbers: np.ndarray, metric: np.ndarray, symprec: float
 ) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover - compiled
@@ -102,7 +103,7 @@ def _translations(
     return found[:count], partners[:count]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _echelon(rows: np.ndarray) -> np.ndarray:  # pragma: no cover - compiled
     """Return a basis of the lattice that integer rows generate, (3, 3) upper triangular."""
     rows = rows.copy()

@@ -5,13 +5,14 @@ numba compiles the linear algebra of numpy in seconds; these loops take a fracti
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from aiida_goectp.core.crystals.compiled.cache import compiled
 
 __all__ = ('determinant', 'face_distances', 'inverse', 'product', 'product_transposed', 'square_root')
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def determinant(m: np.ndarray) -> float:  # pragma: no cover - compiled
     """Return the determinant."""
     return (
@@ -21,7 +22,7 @@ def determinant(m: np.ndarray) -> float:  # pragma: no cover - compiled
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def inverse(m: np.ndarray) -> np.ndarray:  # pragma: no cover - compiled
     """Return the inverse, by cofactors."""
     volume, result = determinant(m), np.empty((3, 3))
@@ -33,7 +34,7 @@ def inverse(m: np.ndarray) -> np.ndarray:  # pragma: no cover - compiled
     return result
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:  # pragma: no cover - compiled
     """Return the matrix product, (n, 3) @ (3, 3)."""
     result = np.zeros((len(a), 3))
@@ -44,7 +45,7 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:  # pragma: no cover - c
     return result
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def product_transposed(a: np.ndarray, b: np.ndarray) -> np.ndarray:  # pragma: no cover - compiled
     """Return the product with the transpose, (n, 3) @ (3, 3).T."""
     result = np.zeros((len(a), 3))
@@ -55,7 +56,7 @@ def product_transposed(a: np.ndarray, b: np.ndarray) -> np.ndarray:  # pragma: n
     return result
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def square_root(m: np.ndarray) -> np.ndarray:  # pragma: no cover - compiled
     """Return the square root of a symmetric positive definite matrix.
 
@@ -78,7 +79,7 @@ def square_root(m: np.ndarray) -> np.ndarray:  # pragma: no cover - compiled
     return root
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def face_distances(lattice: np.ndarray) -> np.ndarray:  # pragma: no cover - compiled
     """Return the distances of opposite faces of a cell with rows a, b, c, (3,)."""
     back, result = inverse(lattice), np.empty(3)

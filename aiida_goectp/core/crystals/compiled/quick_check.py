@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from aiida_goectp.core.crystals.compiled.cache import compiled
 from aiida_goectp.core.crystals.compiled.matrices import determinant, face_distances
 from aiida_goectp.core.crystals.crystalset import Crystal
 from aiida_goectp.core.crystals.elements import SYMBOLS
@@ -28,7 +28,7 @@ def is_surely_valid(crystal: Crystal) -> bool:
     return plain and _passes(lattice, numbers.astype(np.int64), positions)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _passes(lattice: np.ndarray, numbers: np.ndarray, positions: np.ndarray) -> bool:  # pragma: no cover - compiled
     lengths = 1.0
     for i in range(3):
@@ -53,7 +53,7 @@ def _passes(lattice: np.ndarray, numbers: np.ndarray, positions: np.ndarray) -> 
     return _all_apart(lattice, heights, positions)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _all_apart(lattice: np.ndarray, heights: np.ndarray, positions: np.ndarray) -> bool:  # pragma: no cover - compiled
     """Return whether no two atoms are closer than allowed, in a cell where the nearest images suffice."""
     delta = np.empty(3)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from aiida_goectp.core.crystals.compiled.cache import compiled
 from aiida_goectp.core.crystals.compiled.matrices import inverse, product, product_transposed
 
 __all__ = ('in_given_cell', 'inside_reduced')
@@ -15,7 +15,7 @@ _SHORTEST = 0.3
 """Å, vector of a reduced cell, below any distance of atoms; moyopy 0.21 does not return from some shorter ones"""
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def inside_reduced(
     reduced: np.ndarray, change: np.ndarray, positions: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, bool]:  # pragma: no cover - compiled
@@ -49,7 +49,7 @@ def inside_reduced(
     return inside, origin, shortest >= _SHORTEST and longest <= _MOST_ELONGATED * shortest
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def in_given_cell(
     rotations: np.ndarray, translations: np.ndarray, origin: np.ndarray, change: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover - compiled

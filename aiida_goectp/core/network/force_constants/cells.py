@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-import numba
 import numpy as np
 
+from aiida_goectp.core.crystals.compiled.cache import compiled
 from aiida_goectp.core.crystals.compiled.matrices import inverse
 from aiida_goectp.core.formats.ragged import ranges
 from aiida_goectp.core.network.graph import grow_rows, pairs_of_all
@@ -147,7 +147,7 @@ def _offsets(parts: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _waves(lattices: np.ndarray, longest: float) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover - compiled
     """Return the reciprocal lattice vectors shorter than a length, one of G and −G, (W, 3) Å⁻¹, and their offsets."""
     waves, offsets, count = np.empty((64 * len(lattices), 3)), np.zeros(len(lattices) + 1, dtype=np.int64), 0

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import torch
 
+from aiida_goectp.core.crystals.compiled.cache import compiled
 from aiida_goectp.core.network.force_constants.arrays import arrays, in_compiled_loops
 from aiida_goectp.core.network.force_constants.tensor_basis import TENSOR_BASIS
 
@@ -79,7 +79,7 @@ def couple_in_torch(inputs: CouplingInput) -> Couplings:
     )
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _add_invariants(
     features: np.ndarray, factors: np.ndarray, products: np.ndarray, norms: np.ndarray
 ) -> None:  # pragma: no cover - compiled
@@ -95,7 +95,7 @@ def _add_invariants(
         norms[c] = np.sqrt(norms[c])
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _couple(
     scalars: np.ndarray,
     received: np.ndarray,

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import torch
 
+from aiida_goectp.core.crystals.compiled.cache import compiled
 from aiida_goectp.core.network.force_constants.arrays import arrays
 from aiida_goectp.core.network.force_constants.linear import linear
 
@@ -148,7 +148,7 @@ class _CompiledMessages(torch.autograd.Function):
         return (*found, None, None, None, None)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _forward(
     begin: int,
     weights: np.ndarray,
@@ -202,7 +202,7 @@ def _forward(
                 aligned[c] += fourth[c] * dots[c]
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _backward(
     values: np.ndarray,
     weights: np.ndarray,

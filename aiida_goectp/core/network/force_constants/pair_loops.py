@@ -6,13 +6,14 @@ numbers a pair; derivatives come from those operations only.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from aiida_goectp.core.crystals.compiled.cache import compiled
 
 __all__ = ('add_coordinates', 'add_springs', 'gather_centres', 'gather_pairs', 'project_pairs')
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def project_pairs(
     vectors: np.ndarray,
     tensors: np.ndarray,
@@ -37,7 +38,7 @@ def project_pairs(
             row[count + c] += y[0] * t[0, c] + y[1] * t[1, c] + y[2] * t[2, c] + y[3] * t[3, c] + y[4] * t[4, c]
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def gather_pairs(
     sums: np.ndarray, source: np.ndarray, target: np.ndarray, hidden: np.ndarray
 ) -> None:  # pragma: no cover - compiled
@@ -52,7 +53,7 @@ def gather_pairs(
             row[c] += a[c] + b[c] + a[width + c] * b[width + c]
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def gather_centres(
     own: np.ndarray, other: np.ndarray, centre: np.ndarray, neighbour: np.ndarray, hidden: np.ndarray
 ) -> None:  # pragma: no cover - compiled
@@ -63,7 +64,7 @@ def gather_centres(
             row[c] += a[c] + b[c]
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def add_springs(
     k: np.ndarray,
     directions: np.ndarray,
@@ -100,7 +101,7 @@ def add_springs(
                 result[transposed[e], a, b] += spring
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def add_coordinates(
     coefficients: np.ndarray,
     directions: np.ndarray,
