@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import time
 from collections.abc import Iterator
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -115,11 +116,22 @@ user has to see that it is not"""
 
 
 class BrokerRestartMixin(LostConnectionMixin, WorkChain):
-    """Work chain whose calls survive a restart of the message broker while one is submitted.
+    """Work chain that survives a restart of the message broker while it submits a process or begins to wait for one.
 
     Reason: aiida-core stores a process with its checkpoint, and then sends its task to the broker. If that raises an
-    exception, the process stays behind and no worker continues it. There is no public method that sends the task alone.
+    exception, the process stays behind and no worker continues it. There is no public method that sends the task alone,
+    and none that waits for a process without a message from the broker, which a closed connection refuses as well.
     """
+
+    def _action_awaitables(self) -> None:
+        """Wait for the called processes: for a message that each has ended, and by asking the database."""
+        for awaitable in self._awaitables:
+            callback = partial(self.call_soon, self._on_awaitable_finished, awaitable)
+            try:
+                self.runner.call_on_process_finish(awaitable.pk, callback)
+            except Exception as error:
+                self.logger.warning('no messages about process %d: %s', awaitable.pk, error)
+                self.runner._poll_process(orm.load_node(awaitable.pk), callback)
 
     def submit(self, process: Any, inputs: dict[str, Any] | None = None, **kwargs: Any) -> Any:
         """Submit a process as aiida-core does; send its task again while the broker does not take it.

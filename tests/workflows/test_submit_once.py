@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import ExitStack
 
 import kiwipy
@@ -152,6 +153,27 @@ def test_without_the_daemon_no_task_is_sent(chain, crystals, broker, monkeypatch
     with pytest.raises(AttributeError):
         chain.submit_once('child', ReadTable, {'structure': crystals.structure(0), 'table': orm.Dict({})})
     assert broker.tasks == []
+
+
+class ClosedConnection:
+    """Communicator that takes no subscription."""
+
+    def __getattr__(self, name):
+        def call(*args, **kwargs):
+            raise ConnectionError(name)
+
+        return call
+
+
+def test_without_messages_a_work_chain_asks_the_database(chain, monkeypatch):
+    chain.call_once('negate', negate, number=orm.Int(3))
+    (node,) = chain.node.called
+    chain.to_context(child=node)
+    monkeypatch.setattr(chain.runner, '_communicator', ClosedConnection())
+    chain._action_awaitables()
+    assert chain.ctx.child != node
+    chain.runner.loop.run_until_complete(asyncio.sleep(0.2))
+    assert chain.ctx.child == node
 
 
 def test_invalid_inputs_are_not_sent(chain, broker):

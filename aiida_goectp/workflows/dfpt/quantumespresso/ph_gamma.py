@@ -17,16 +17,17 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_quantumespresso.calculations.ph import PhCalculation
 from aiida_quantumespresso.workflows.ph.base import PhBaseWorkChain
 
-from aiida_goectp.workflows.aiida_private import NamedStepFailureMixin, PausableRestartMixin
+from aiida_goectp.calculations.broker import LostConnectionMixin
+from aiida_goectp.workflows.aiida_private import BrokerRestartMixin, NamedStepFailureMixin, PausableRestartMixin
 
 __all__ = ('PhGammaBaseWorkChain', 'PhGammaCalculation')
 
 
-class PhGammaCalculation(PhCalculation):
+class PhGammaCalculation(LostConnectionMixin, PhCalculation):
     """``PhCalculation`` that can be the parent of another one."""
 
 
-class PhGammaBaseWorkChain(NamedStepFailureMixin, PausableRestartMixin, PhBaseWorkChain):
+class PhGammaBaseWorkChain(BrokerRestartMixin, NamedStepFailureMixin, PausableRestartMixin, PhBaseWorkChain):
     """``PhBaseWorkChain`` at the single q point Γ."""
 
     _process_class = PhGammaCalculation

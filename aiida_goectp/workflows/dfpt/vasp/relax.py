@@ -10,19 +10,19 @@ from aiida.engine import ProcessHandlerReport, process_handler, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_vasp.workchains.v2.relax import VaspRelaxWorkChain
 
-from aiida_goectp.workflows.aiida_private import NamedStepFailureMixin, PausableRestartMixin
+from aiida_goectp.workflows.aiida_private import BrokerRestartMixin, NamedStepFailureMixin, PausableRestartMixin
 from aiida_goectp.workflows.dfpt.vasp.handlers import VaspBaseWorkChain
 
 __all__ = ('VaspRelaxBaseWorkChain', 'VaspRelaxWithHandlersWorkChain')
 
 
-class VaspRelaxWithHandlersWorkChain(NamedStepFailureMixin, VaspRelaxWorkChain):
+class VaspRelaxWithHandlersWorkChain(BrokerRestartMixin, NamedStepFailureMixin, VaspRelaxWorkChain):
     """``VaspRelaxWorkChain`` with the error handlers of :class:`.VaspBaseWorkChain` in its runs."""
 
     _base_workchain = VaspBaseWorkChain
 
 
-class VaspRelaxBaseWorkChain(NamedStepFailureMixin, PausableRestartMixin):
+class VaspRelaxBaseWorkChain(BrokerRestartMixin, NamedStepFailureMixin, PausableRestartMixin):
     """Relaxation until the forces are small in the plane-wave basis of the final cell.
 
     VASP keeps the basis of the initial cell, so that a cell which changed much is not relaxed in its own basis. The
