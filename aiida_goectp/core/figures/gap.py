@@ -181,6 +181,7 @@ def _write_labels(axis: Any, points: GapPoints, marked: np.ndarray, limits: _Lim
                 textcoords='offset points',
                 fontsize=7.5,
                 ha=side,
+                bbox={'facecolor': 'white', 'alpha': 0.85, 'linewidth': 0, 'pad': 0.4},  # interrupts lines
             )
 
 
