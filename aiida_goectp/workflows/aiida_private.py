@@ -133,6 +133,15 @@ class BrokerRestartMixin(LostConnectionMixin, WorkChain):
                 self.logger.warning('no messages about process %d: %s', awaitable.pk, error)
                 self.runner._poll_process(orm.load_node(awaitable.pk), callback)
 
+    def _on_awaitable_finished(self, awaitable: Any) -> None:
+        """Resolve a called process that has ended, once.
+
+        kiwipy keeps a subscription that the broker refused, so that a message may arrive as well. aiida-core ends the
+        work chain by an exception if the same process is resolved twice.
+        """
+        if awaitable in self._awaitables:
+            super()._on_awaitable_finished(awaitable)
+
     def submit(self, process: Any, inputs: dict[str, Any] | None = None, **kwargs: Any) -> Any:
         """Submit a process as aiida-core does; send its task again while the broker does not take it.
 

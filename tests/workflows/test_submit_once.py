@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import kiwipy
 import pytest
 from aiida import orm
-from aiida.engine import Process, calcfunction
+from aiida.engine import Process, ProcessState, calcfunction
 from aiida.engine.processes.functions import FunctionProcess
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
@@ -174,6 +174,34 @@ def test_without_messages_a_work_chain_asks_the_database(chain, monkeypatch):
     assert chain.ctx.child != node
     chain.runner.loop.run_until_complete(asyncio.sleep(0.2))
     assert chain.ctx.child == node
+
+
+class LosingConnection:
+    """Communicator that keeps a subscription, as kiwipy does, and then loses the connection."""
+
+    def __init__(self):
+        self.subscribers = []
+
+    def add_broadcast_subscriber(self, subscriber, identifier):
+        self.subscribers.append(subscriber)
+        raise ConnectionError(identifier)
+
+    def remove_broadcast_subscriber(self, identifier):
+        pass
+
+
+def test_a_message_and_the_database_resolve_a_child_once(chain, monkeypatch):
+    chain.call_once('negate', negate, number=orm.Int(3))
+    (node,) = chain.node.called
+    chain.to_context(child=node)
+    connection = LosingConnection()
+    monkeypatch.setattr(chain.runner, '_communicator', connection)
+    chain._action_awaitables()
+    (subscriber,) = connection.subscribers
+    subscriber(connection, None, sender=node.pk, subject='state_changed.running.finished')
+    chain.runner.loop.run_until_complete(asyncio.sleep(0.2))
+    assert chain.ctx.child == node
+    assert chain.state == ProcessState.CREATED
 
 
 def test_invalid_inputs_are_not_sent(chain, broker):
