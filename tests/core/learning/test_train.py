@@ -11,6 +11,7 @@ import torch
 
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.formats.model_card import ModelCard
+from aiida_goectp.core.learning import state as training_state
 from aiida_goectp.core.learning import testing_hooks
 from aiida_goectp.core.learning.errors import TrainingDiverged, TrainingInputError, TrainingInterrupted
 from aiida_goectp.core.learning.settings import PUBLISHED_RECIPE, TrainSettings, settings_like
@@ -60,6 +61,24 @@ def weights(network):
 @pytest.fixture(scope='module')
 def data():
     return tiny.some_dataset(20)
+
+
+@pytest.mark.parametrize(
+    ('preset', 'losses', 'errors'),
+    [
+        ('goectp', [0.25876, 0.078323], [0.27312, 0.55083]),
+        ('published', [0.63410, 0.43869], [0.79787, 0.94377]),
+        ('descriptors', [0.29074, 0.29557], [0.34049, 0.65080]),
+    ],
+)
+def test_the_version_of_the_state_changes_with_the_formulas(data, preset, losses, errors):
+    """The numbers belong to version 1 of the state: with other ones, increase it and set them anew."""
+    history, options = [], {'width': 8} if preset == 'descriptors' else SMALL['options']
+    settings = TrainSettings(preset=preset, epochs=2, **{**SMALL, 'options': options})
+    train(data, data, settings, report=history.append)
+    assert training_state._VERSION == 1
+    assert [line.loss for line in history] == pytest.approx(losses, rel=1e-3)
+    assert [history[-1].validation[name]['mae'] for name in TARGETS] == pytest.approx(errors, rel=1e-3)
 
 
 def test_training_reduces_loss_and_error(data):

@@ -10,9 +10,12 @@ import pytest
 
 from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.crystals.readers import read_structures
+from aiida_goectp.core.crystals.validation import FLATTEST, MAX_LENGTH, MIN_DISTANCE
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.learning.batches import prepare_batch, prepared_pieces
+from aiida_goectp.core.network.elements import HEAVIEST
 from aiida_goectp.core.network.prepared import (
+    MAX_ATOMS,
     PreparedCrystals,
     PreparedFile,
     crystals_hash,
@@ -81,8 +84,20 @@ def test_the_number_of_the_preparation_changes_with_its_results(crystals):
     counts = [len(table), len(table.numbers), len(table.frames), int(table.symmetry_known.sum())]
     sums = [np.abs(array).sum() for array in (table.lattices, table.frames, table.projectors)]
     sums.append(np.cos(2 * np.pi * table.positions).sum())
-    assert counts == [46, 396, 47, 45]
-    np.testing.assert_allclose(sums, [966.769211, 1027.215302, 532.344683, 26.281662], rtol=1e-6)
+    sums += [np.abs(table.rotations).sum(), np.abs(table.vacuum).sum()]
+    counts += [(table.vacuum[:, 3] != 1).sum(), table.primitive_atom.sum(), table.numbers.sum()]
+    assert counts == [46, 396, 47, 45, 3, 1934, 10504]
+    np.testing.assert_allclose(sums, [966.769211, 1027.215302, 532.344683, 26.281662, 176.505826, 46.794257], rtol=1e-6)
+
+
+def test_the_number_of_the_preparation_changes_with_what_is_refused():
+    """Rows with an error are kept as well: with other limits or reasons, increase ``PREPARATION``."""
+    assert preparation_settings()['preparation'] == 1
+    assert (MAX_ATOMS, HEAVIEST, MIN_DISTANCE, MAX_LENGTH, FLATTEST) == (20_000, 100, 0.5, 10_000.0, 1e-6)
+    errors = prepare_rows(CrystalSet.from_crystals(tiny.with_bad_rows()[0])).errors
+    assert [error.partition(':')[0] for error in errors if error] == [
+        'not_finite', 'bad_lattice', 'atoms_too_close', 'unknown_element',
+    ]  # fmt: skip
 
 
 def test_the_file_is_that_of_the_table(crystals, file):

@@ -9,6 +9,7 @@ from aiida_goectp.core.crystals.equivalent import make_supercell
 from aiida_goectp.core.crystals.layers import find_layers, with_vacuum_scaled
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.dielectric.predictions import flag_names
+from aiida_goectp.core.learning import state
 from aiida_goectp.core.learning.lattice.labels import LatticeLabels
 from aiida_goectp.core.learning.lattice.loss import FLOOR, lattice_loss, permittivity_weight
 from aiida_goectp.core.learning.predict import predict_crystals
@@ -117,6 +118,19 @@ def trained(data, **changes):
     history = []
     networks = train_committee(data, None, TrainSettings(**settings), report=history.append)
     return networks, history
+
+
+def test_the_version_of_the_state_changes_with_the_formulas(data):
+    """As in ``tests/core/learning/test_train.py``."""
+    history = []
+    settings = TrainSettings(
+        preset='force_constants', options=SMALL, epochs=2, batch_size=8, learning_rate=1e-2, ema_decay=0.9
+    )
+    train_committee(data, data, settings, report=history.append)
+    assert state._VERSION == 1
+    assert [line.loss for line in history] == pytest.approx([6.74244, 7.49261], rel=1e-3)
+    errors = [history[-1].validation[name]['mae'] for name in ('electronic', 'ionic')]
+    assert errors == pytest.approx([0.190945, 0.691860], rel=1e-3)
 
 
 def test_a_training_learns_force_constants_charges_and_permittivities(data):
