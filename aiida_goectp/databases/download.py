@@ -133,8 +133,10 @@ def download(part: Download, pages: Iterator[Page], limit: int | None, quiet: bo
 
     :param pages: pages after those that were downloaded
     :param limit: largest number of entries; all without
-    :raises DownloadError: the database fails, what was downloaded is kept; or there is no entry
+    :raises DownloadError: the database fails, what was downloaded is kept; another number of entries fits the query
+        than in an earlier run; or there is no entry
     """
+    before = part.total
     with DownloadProgress(part.number, quiet) as progress:
         while not part.complete and (limit is None or part.number < limit):
             try:
@@ -145,6 +147,11 @@ def download(part: Download, pages: Iterator[Page], limit: int | None, quiet: bo
                 raise
             if page is None:
                 break
+            if before is not None and page.total not in (None, before):  # pages count entries of another list
+                raise DownloadError(
+                    f'the database has changed: {page.total} entries fit the query, {before} did before; remove '
+                    f'{part.path} to begin again'
+                )
             known = page.entries if limit is None else page.entries[: limit - part.number]
             part.append(page._replace(entries=known))
             progress.update(part.number, part.total if limit is None or part.total is None else min(limit, part.total))
