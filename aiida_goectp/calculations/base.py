@@ -9,6 +9,7 @@ from aiida.common import CodeInfo
 from aiida.engine import CalcJob
 from aiida.engine.processes.process_spec import CalcJobProcessSpec
 
+from aiida_goectp import __version__
 from aiida_goectp.calculations.broker import LostConnectionMixin
 
 __all__ = ('ExecutableCalculation', 'code_error', 'device_error', 'time_limit', 'validate_device', 'validate_positive')
@@ -59,6 +60,8 @@ class ExecutableCalculation(LostConnectionMixin, CalcJob):
     an interrupted or killed one if it gets the ``remote_folder`` of that job as ``parent_folder``.
     """
 
+    CACHE_VERSION = __version__  # type: ignore[assignment]
+    """part of the hash for caching, which ignores the version of the plugin otherwise"""
     OUTPUT: ClassVar[str]
     STATUS: ClassVar[str]
     STDOUT = 'goectp.out'

@@ -9,6 +9,7 @@ from aiida import orm
 from aiida.engine import run_get_node
 from aiida.manage.caching import enable_caching
 
+from aiida_goectp import __version__
 from aiida_goectp.calculations.predict import PredictCalculation, without_properties
 from aiida_goectp.core.crystals import Crystal, CrystalSet
 from aiida_goectp.data.crystals import CrystalsData
@@ -50,13 +51,15 @@ def test_empty_crystal_set_is_refused(run, crystal_set):
         run(CrystalsData(crystal_set.take([])))
 
 
-def test_job_and_calcfunction_give_equal_numbers(run, crystals, model):
+def test_job_and_calcfunction_give_equal_numbers(run, crystals, model, monkeypatch):
     from aiida_goectp.calculations.inprocess import predict_crystals
 
     with enable_caching():
         results, node = run(crystals)
         assert node.is_finished_ok, node.exit_message
         again = run(CrystalsData(crystals.crystals))[1]
+        monkeypatch.setattr('aiida_goectp.calculations.base.ExecutableCalculation.CACHE_VERSION', '99.0')
+        upgraded = run(crystals)[1]
     here = predict_crystals(crystals, model, orm.Str('cpu')).predictions
     there = results['predictions'].predictions
     for name in ('electronic', 'ionic', 'total'):
@@ -67,6 +70,10 @@ def test_job_and_calcfunction_give_equal_numbers(run, crystals, model):
     assert results['status']['rows_done'] == 6
     # equal content in another node is taken from the cache
     assert again.base.caching.get_cache_source() == node.uuid
+    # but not what another version of this package has computed
+    assert node.base.attributes.get('cache_version') == {'calc_job': __version__}
+    assert upgraded.is_finished_ok
+    assert not upgraded.base.caching.is_created_from_cache
     # neither crystals nor model are stored a second time with the job
     assert not {'crystals.npz', 'model.safetensors'} & set(node.base.repository.list_object_names())
     assert 'predictions.npz' in results['retrieved'].base.repository.list_object_names()
