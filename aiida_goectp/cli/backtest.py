@@ -81,6 +81,7 @@ def backtest(dataset: Any, output: Path, model: str | None, processes: int, quie
     and discovery.png in the output folder.
     """
     from aiida_goectp.cli.views.backtests import discovery_table, report_progress
+    from aiida_goectp.core.crystals.compiled.software import software
     from aiida_goectp.core.datasets.dataset import Dataset
     from aiida_goectp.core.figures import discovery_figure, save_figure
     from aiida_goectp.core.formats.json_input import parse_json
@@ -100,6 +101,7 @@ def backtest(dataset: Any, output: Path, model: str | None, processes: int, quie
             'backtest': settings.model_dump(mode='json', exclude={'seeds', 'acquisitions', *unused}),
             'training': training.model_dump(mode='json', exclude_unset=True),
             'model': None if path is None else model_hash(path),
+            'software': software('crystals', 'datasets', 'dielectric', 'learning', 'network', 'selection'),
         }
         store = BacktestStore(output)
         resumed = store.claim(identity)

@@ -60,6 +60,19 @@ def test_table_results_and_figure_of_a_resumed_backtest(data):
     assert str(data / 'out') in flat(other.output)
 
 
+@pytest.mark.parametrize('before', [{'software': {'sources': 'earlier'}}, {}])
+def test_rounds_of_other_software_are_not_continued(data, before):
+    assert invoke(data, '--acquisition', 'greedy').exit_code == 0
+    settings, results = data / 'out' / 'settings.json', (data / 'out' / 'results.json').read_bytes()
+    found = json.loads(settings.read_text())
+    del found['software']
+    settings.write_text(json.dumps(found | before))
+    again = invoke(data, '--acquisition', 'greedy', '--acquisition', 'random')
+    assert again.exit_code == 2
+    assert f'sources {"earlier" if before else None}' in flat(again.output)
+    assert (data / 'out' / 'results.json').read_bytes() == results
+
+
 def test_pruning_is_part_of_the_identity_and_its_share_is_printed(data):
     result = invoke(data, '--acquisition', 'greedy', '--budget', '18', '--pruning', 'margin=1,every=2')
     assert result.exit_code == 0, result.output

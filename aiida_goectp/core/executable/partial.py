@@ -1,7 +1,7 @@
 """Partial files: results are appended batch by batch, so that a killed run can be resumed.
 
-A header line (JSON: format, model, crystals, settings), then one record a batch. That of a prediction has a line with
-the number of rows, the lengths of errors and phonons, and a checksum; then the columns one after the other,
+A header line (JSON: format, model, crystals, settings, software), then one record a batch. That of a prediction has a
+line with the number of rows, the lengths of errors and phonons, and a checksum; then the columns one after the other,
 uncompressed, the errors as JSON and the phonons as npz. That of a preparation has a line with the number of rows, a
 length and a checksum; then the rows as npz. An incomplete last record is cut off when the file is opened again.
 """
@@ -21,6 +21,7 @@ from typing import IO, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+from aiida_goectp.core.crystals.compiled.software import changes, software
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.dielectric.gamma_phonons import GammaPhonons
 from aiida_goectp.core.dielectric.predictions import TENSORS
@@ -58,6 +59,7 @@ def identity(crystals: CrystalSet, model_hash: str, precision: str, phonons: boo
         'rows': len(crystals),
         'precision': precision,
         'phonons': phonons,
+        'software': software('crystals', 'dielectric', 'learning', 'network'),
     }
 
 
@@ -171,10 +173,7 @@ class PartialFile(Generic[_Batch]):
             except ValueError:
                 return None
             if found != header:
-                own, same = header['version'], isinstance(found, dict) and found.get('format') == header['format']
-                version = found.get('version') if same else None
-                if version != own and isinstance(version, int):
-                    self.why_moved = f'has version {version} of the format, this package reads version {own}'
+                self._explain(found, header)
                 return None
             end, rows = stream.tell(), 0
             while (batch := self.records.read(stream, rows)) is not None:
@@ -184,6 +183,16 @@ class PartialFile(Generic[_Batch]):
                 self.batches.append(batch)
                 end = stream.tell()
         return end
+
+    def _explain(self, found: Any, header: dict[str, Any]) -> None:
+        """State why a file belongs to another run, where more is known."""
+        if not isinstance(found, dict) or found.get('format') != header['format']:
+            return
+        version, before, own = found.get('version'), found.get('software'), header.get('software', {})
+        if version != header['version'] and isinstance(version, int):
+            self.why_moved = f'has version {version} of the format, this package reads version {header["version"]}'
+        elif {**found, 'software': own} == {**header, 'software': own}:
+            self.why_moved = f'was written by {changes(before if isinstance(before, dict) else {}, own)}'
 
 
 def _record(batch: PredictedBatch) -> bytes:

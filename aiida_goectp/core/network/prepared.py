@@ -17,6 +17,7 @@ from typing import IO, Annotated, Any
 
 import numpy as np
 
+from aiida_goectp.core.crystals.compiled.software import changes
 from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet
 from aiida_goectp.core.crystals.validation import FLATTEST, MAX_LENGTH, MIN_DISTANCE, CrystalError, check_crystal
 from aiida_goectp.core.formats.errors import FormatError
@@ -333,9 +334,8 @@ class PreparedFile(NpzContext):
                 f'{self.label}: a model of preset published takes crystals as they are given; predict without the file'
             )
         own = preparation_settings()
-        differing = [f'{name} {kept.get(name)} (now {own[name]})' for name in own if kept.get(name) != own[name]]
-        if differing:
-            raise FormatError(f'{self.label}: prepared by {", ".join(differing)}; run `goectp prepare` again')
+        if changed := changes(kept, own):
+            raise FormatError(f'{self.label}: prepared by {changed}; run `goectp prepare` again')
         if len(self) != len(crystals) or whole != crystals_hash(crystals):
             raise FormatError(
                 f'{self.label}: prepared from other crystals, {len(self)} of them; these are {len(crystals)}; run '

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 
@@ -126,6 +127,21 @@ def test_a_partial_file_of_an_older_format_is_named_and_moved_aside(goectp, half
     assert b'"version": 3' in before
     result = goectp('predict', 'crystals.npz', '--model', model, '--output', 'out.npz', '--device', 'cpu')
     assert 'version 3' in result.output
+    assert (tmp_path / 'out.npz.partial.old').read_bytes() == before
+    assert not (Predictions.load(tmp_path / 'out.npz').total == 7).any()
+
+
+@pytest.mark.parametrize('name', ['sources', 'moyopy', 'torch', 'software'])
+def test_rows_of_other_software_are_not_taken_over(goectp, half_done, model, tmp_path, name):
+    line, _, records = half_done.read_bytes().partition(b'\n')
+    header = json.loads(line)
+    if name == 'software':  # as files of earlier versions
+        del header[name]
+    else:
+        header['software'][name] = 'earlier'
+    half_done.write_bytes(before := json.dumps(header).encode() + b'\n' + records)
+    result = goectp('predict', 'crystals.npz', '--model', model, '--output', 'out.npz', '--device', 'cpu')
+    assert (f'{name} earlier' if name != 'software' else 'sources None') in result.output
     assert (tmp_path / 'out.npz.partial.old').read_bytes() == before
     assert not (Predictions.load(tmp_path / 'out.npz').total == 7).any()
 

@@ -17,16 +17,16 @@ import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
 from numba.core.dispatcher import Dispatcher
 
+from aiida_goectp.core.crystals.compiled.software import source_files, source_hash
 from aiida_goectp.core.formats.terminal import echo
 
 __all__ = ('compiled',)
 
 _LOGGER = logging.getLogger(__name__)
 _Function = TypeVar('_Function', bound=Callable)
-_CORE = Path(__file__).resolve().parents[2]
-_SOURCES = [path for name in ('crystals', 'network') for path in sorted((_CORE / name).rglob('*.py')) if path.is_file()]
+_SOURCES = source_files('crystals', 'network')
 """of all compiled loops, and of the constants in them; read before a loop is imported"""
-_VERSION = hashlib.sha256(b''.join(hashlib.sha256(path.read_bytes()).digest() for path in _SOURCES)).hexdigest()[:16]
+_VERSION = source_hash(_SOURCES)
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 

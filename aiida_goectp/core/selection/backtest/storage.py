@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from aiida_goectp.core.crystals.compiled.software import changes
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.json_input import parse_json
 from aiida_goectp.core.formats.settings import read_settings
@@ -54,6 +55,10 @@ class BacktestStore:
             if found != wanted:
                 names = sorted({*found, *wanted} if isinstance(found, dict) else wanted)
                 differ = [name for name in names if not isinstance(found, dict) or found.get(name) != wanted.get(name)]
+                if differ == ['software'] and 'software' in wanted:  # rounds of both would be one result
+                    before = found.get('software')
+                    changed = changes(before if isinstance(before, dict) else {}, wanted['software'])
+                    raise FormatError(f'{self.path} contains a backtest by {changed}; give another folder')
                 raise FormatError(
                     f'{self.path} contains a backtest with another {", ".join(differ)}; give another folder'
                 )
