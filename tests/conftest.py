@@ -181,13 +181,19 @@ def executable(tmp_path_factory) -> Iterator[Path]:
 
 
 @pytest.fixture
+def aiida_localhost(aiida_localhost):
+    """The computer of aiida-core's fixture, with a shell that takes a hundredth of the time of a login shell."""
+    aiida_localhost.set_minimum_job_poll_interval(0.0)
+    aiida_localhost.configure(use_login_shell=False)
+    return aiida_localhost
+
+
+@pytest.fixture
 def code(aiida_profile, executable, aiida_code_installed, aiida_localhost):
     """The executable of this environment as a code on localhost."""
     from aiida.common.exceptions import NotExistent
     from aiida.orm import load_code
 
-    aiida_localhost.set_minimum_job_poll_interval(0.0)
-    aiida_localhost.configure(use_login_shell=False)  # which takes longer than the rest of a poll
     # by its full label: the factory compares labels only, and makes a second code if another computer has one
     try:
         return load_code(f'goectp@{aiida_localhost.label}')

@@ -40,7 +40,6 @@ POTCAR = """  PAW_PBE {symbol} 01Jan2000
 @pytest.fixture
 def replay_code(aiida_profile, aiida_code_installed, aiida_localhost, tmp_path):
     """Return a function that makes a code with the faults of :mod:`.faults`: ``replay_code('walltime*2')``."""
-    aiida_localhost.set_minimum_job_poll_interval(0.0)
     root = Path(__file__).resolve().parents[2]
 
     def make(faults='', seconds=0.0):

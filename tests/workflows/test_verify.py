@@ -156,7 +156,6 @@ def test_budget_of_calculations(campaign):
 def test_budget_of_core_hours(campaign, aiida_localhost, aiida_code_installed):
     inputs, table = campaign
     code = aiida_code_installed(label='bash', filepath_executable='/bin/bash')
-    aiida_localhost.set_minimum_job_poll_interval(0.0)
     results, node = verify(inputs, table, {'code': code}, max_core_hours=1e-9, max_concurrent=1)
     assert node.is_finished_ok, node.exit_message
     summary = results['summary'].get_dict()

@@ -127,7 +127,6 @@ def test_abstract_methods():
 
 def test_core_hours_of_jobs(mgo, aiida_localhost, aiida_code_installed):
     code = aiida_code_installed(label='bash', filepath_executable='/bin/bash')
-    aiida_localhost.set_minimum_job_poll_interval(0.0)
     results, node = compute(mgo, GOOD, code=code)
     assert node.is_finished_ok, node.exit_message
     assert results['quality']['label'] == 'accepted'

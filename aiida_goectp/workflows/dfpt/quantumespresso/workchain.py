@@ -50,16 +50,17 @@ def require_quantumespresso() -> tuple[type[Process], type[Process], type[Proces
     :raises ImportError: aiida-quantumespresso or aiida-pseudo is not installed
     """
     try:
-        from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
-        from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
-
         from aiida_goectp.workflows.dfpt.quantumespresso.ph_gamma import PhGammaBaseWorkChain
+        from aiida_goectp.workflows.dfpt.quantumespresso.pw import (
+            FaultTolerantPwBaseWorkChain,
+            FaultTolerantPwRelaxWorkChain,
+        )
     except ImportError as error:
         raise ImportError(
             f'the Quantum ESPRESSO engine requires aiida-quantumespresso and aiida-pseudo ({error}): '
             "pip install 'aiida-goectp[quantumespresso]'"
         ) from error
-    return PwRelaxWorkChain, PwBaseWorkChain, PhGammaBaseWorkChain
+    return FaultTolerantPwRelaxWorkChain, FaultTolerantPwBaseWorkChain, PhGammaBaseWorkChain
 
 
 class QuantumEspressoDfptWorkChain(DfptWorkChain):
@@ -314,7 +315,7 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         return self.ctx.oriented
 
     def _pw_inputs(self, structure: orm.StructureData) -> AttributeDict:
-        """Return inputs of ``PwBaseWorkChain`` with occupations, bands and k points for a structure."""
+        """Return inputs of the work chain of ``pw.x`` with occupations, bands and k points for a structure."""
         _, pw, _ = require_quantumespresso()
         inputs = self.exposed_inputs(pw, 'scf')
         electrons = sum(inputs['pw']['pseudos'][site.kind_name].z_valence for site in structure.sites)

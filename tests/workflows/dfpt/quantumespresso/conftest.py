@@ -19,7 +19,6 @@ def codes(aiida_profile, aiida_localhost, aiida_code_installed, tmp_path):
     for program in ('pw.x', 'ph.x'):
         if shutil.which(program) is None:
             pytest.skip(f'{program} is not in PATH: `aiida-goectp setup dfpt` installs it')
-    aiida_localhost.set_minimum_job_poll_interval(0.0)
 
     def make(**scripts):
         return {

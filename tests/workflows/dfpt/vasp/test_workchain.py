@@ -177,7 +177,6 @@ def stored_run(aiida_profile, aiida_code_installed, aiida_localhost, shared, tmp
         stream.write('NELM = 200\n')  # the only tag that the engine requires
     shutil.copyfile(source / 'POSCAR', run / 'out' / 'CONTCAR')
     (run / 'out' / 'vasp_output').write_text(' vasp.5.4.4\n')
-    aiida_localhost.set_minimum_job_poll_interval(0.0)
     code = aiida_code_installed(
         label='mock-vasp',
         default_calc_job_plugin='vasp.vasp',

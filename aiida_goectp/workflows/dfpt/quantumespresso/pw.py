@@ -1,0 +1,26 @@
+"""Work chains of aiida-quantumespresso around ``pw.x`` that survive faults; imported only when the engine is used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
+from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
+
+from aiida_goectp.workflows.aiida_private import BrokerRestartMixin, NamedStepFailureMixin, PausableRestartMixin
+
+__all__ = ('FaultTolerantPwBaseWorkChain', 'FaultTolerantPwRelaxWorkChain')
+
+
+class FaultTolerantPwBaseWorkChain(  # type: ignore[misc]  # each base has a narrower type of `define`
+    BrokerRestartMixin, NamedStepFailureMixin, PausableRestartMixin, PwBaseWorkChain
+):
+    """``PwBaseWorkChain`` that survives a restart of the message broker and an exception in one of its steps."""
+
+
+class FaultTolerantPwRelaxWorkChain(BrokerRestartMixin, NamedStepFailureMixin, PwRelaxWorkChain):
+    """``PwRelaxWorkChain`` that survives the same, and so do its runs."""
+
+    def submit(self, process: Any, inputs: dict[str, Any] | None = None, **kwargs: Any) -> Any:
+        """Submit a run as :class:`FaultTolerantPwBaseWorkChain`: aiida-quantumespresso fixes its class."""
+        return super().submit(FaultTolerantPwBaseWorkChain if process is PwBaseWorkChain else process, inputs, **kwargs)
