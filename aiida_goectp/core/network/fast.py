@@ -5,91 +5,30 @@ Two changes to the published formulas, both differentiable with respect to every
 1. Exact algebra. The first linear map of each MLP over [node i, node j, edge] is the sum of three maps. Each is
    multiplied with the linear map before it and applied to nodes and edges before gathering. Both directions of an edge
    share the edge part. Features of the reference lengths are computed once a graph instead of once an edge.
-2. Tables. Functions of a single distance or cosine are evaluated on a grid and interpolated with four points (cubic
-   Lagrange); in float64 the error is below 1e-8 for d ≥ 0.5 Å. In evaluation mode the tables are cached.
+2. Tables of the functions of a single distance or cosine, see :mod:`.fast_tables`.
+
+Predictions on a CPU use :mod:`.fast_blocks` in place of the operations of this module.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
-from torch import nn
-from torch.nn.functional import embedding_bag, silu, softplus
+from torch.nn.functional import silu, softplus
 
 from aiida_goectp.core.network.batch import GraphBatch
+from aiida_goectp.core.network.fast_blocks import icomformer_in_blocks
+from aiida_goectp.core.network.fast_tables import COSINES, DISTANCES, FoldedMaps, Tables, interpolate, tables_of
+from aiida_goectp.core.network.force_constants.arrays import in_compiled_loops
 from aiida_goectp.core.network.icomformer import AttentionLayer, EdgeLayer, IComFormer, radial
 
-__all__ = ('Grid', 'fast_icomformer')
-
-
-class Grid(NamedTuple):
-    """Evenly spaced grid for tables of a function of one variable, one step wider than the range at each end."""
-
-    low: float
-    """lower end of the range"""
-    high: float
-    """upper end of the range"""
-    steps: int
-    """number of intervals within the range"""
-
-    def points(self, like: torch.Tensor) -> torch.Tensor:
-        """Return the grid points, (steps + 3,).
-
-        :param like: tensor whose dtype and device are used
-        """
-        rows = torch.arange(-1, self.steps + 2, dtype=like.dtype, device=like.device)
-        return self.low + rows * ((self.high - self.low) / self.steps)
-
-    def interpolation(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return rows (…, 4) of a table and weights (…, 4) whose weighted sum is the value at x (…)."""
-        position = (x - self.low) * (self.steps / (self.high - self.low))
-        first = position.floor().clamp_(0, self.steps - 1)
-        t = position - first
-        weights = torch.stack(
-            [-t * (t - 1) * (t - 2) / 6, (t * t - 1) * (t - 2) / 2, -t * (t + 1) * (t - 2) / 2, t * (t * t - 1) / 6],
-            dim=-1,
-        )
-        return first.long().unsqueeze(-1) + torch.arange(4, device=x.device), weights
-
-
-DISTANCES = Grid(-1.5, 0.0, 1024)
-"""grid of −0.75/d for d ≥ 0.5 Å"""
-COSINES = Grid(-1.0, 1.0, 1024)
-
-
-def _interpolate(table: torch.Tensor, interpolation: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    rows, weights = interpolation
-    return embedding_bag(rows, table, per_sample_weights=weights.to(table.dtype), mode='sum')
-
-
-class _Folded(NamedTuple):
-    """Products of the linear maps of an attention layer; first half for the key, second half for the message."""
-
-    target: torch.Tensor
-    """(2C, C) for atom i"""
-    source: torch.Tensor
-    """(2C, C) for atom j"""
-    edge: torch.Tensor
-    """(2C, C)"""
-    bias: torch.Tensor
-    """(2C,) sum of all biases"""
-
-
-def _fold_attention(layer: AttentionLayer) -> _Folded:
-    halves = []
-    for update, node in ((layer.key_update, layer.lin_key), (layer.lin_msg_update, layer.lin_value)):
-        first: nn.Linear = update[0]  # type: ignore[assignment]
-        to_target, to_source, to_edge = first.weight.chunk(3, dim=1)
-        bias = first.bias + (to_target + to_source) @ node.bias + to_edge @ layer.lin_edge.bias
-        halves.append((to_target @ node.weight, to_source @ node.weight, to_edge @ layer.lin_edge.weight, bias))
-    return _Folded(*(torch.cat(pair) for pair in zip(*halves, strict=True)))
+__all__ = ('fast_icomformer',)
 
 
 def _attention(
     layer: AttentionLayer,
-    folded: _Folded,
+    folded: FoldedMaps,
     x: torch.Tensor,
     edge: torch.Tensor,
     source: torch.Tensor,
@@ -110,53 +49,13 @@ def _attention(
     return softplus(x + layer.lin_concate(torch.zeros_like(x).index_add_(0, target, messages)))
 
 
-class _Tables(NamedTuple):
-    """Quantities that depend on the weights but not on the crystals."""
-
-    nodes: torch.Tensor
-    """(elements, C) features of each element"""
-    folded: tuple[_Folded, ...]
-    """one for each attention layer"""
-    first: torch.Tensor
-    """(points, 2C) on the grid of distances: edge part of the first attention layer"""
-    edge: torch.Tensor
-    """(points, 4C) on the grid of distances: key part, message part, query, and h"""
-    angle: torch.Tensor
-    """(points, 2C) on the grid of cosines: key part and message part"""
-    reference: tuple[torch.Tensor, ...]
-    """weight (2C, C) and bias (2C,) for each of the three reference lengths, alternating"""
-
-
-def _tabulate(network: IComFormer) -> _Tables:
-    layer: EdgeLayer = network.edge_update_layer[0]  # type: ignore[assignment]
-    like = network.atom_embedding.weight
-    h = network.rbf(DISTANCES.points(like))
-    c = network.rbf_angle(COSINES.points(like))
-    own, angle, reference = [], [], []
-    for update, kind, node in (
-        (layer.key_update, 'key', layer.lin_key),
-        (layer.lin_msg_update, 'value', layer.lin_value),
-    ):
-        first: nn.Linear = update[0]  # type: ignore[assignment]
-        to_edge, to_lattice, to_angle = first.weight.chunk(3, dim=1)
-        own.append(node(h) @ to_edge.T + first.bias)
-        angle.append(c @ (to_angle @ layer.lin_edge.weight).T)
-        reference.append([(to_lattice @ m.weight, to_lattice @ m.bias) for m in layer.reference_maps(kind)])
-    joined = tuple(torch.cat([reference[0][t][part], reference[1][t][part]]) for t in range(3) for part in range(2))
-    query = layer.lin_query(h) / math.sqrt(network.width)
-    nodes = network.atom_embedding(network.elements)
-    folded = tuple(_fold_attention(layer) for layer in network.att_layers)  # type: ignore[arg-type]
-    edge = torch.cat([*own, query, h], dim=1)
-    return _Tables(nodes, folded, h @ folded[0].edge.T, edge, torch.cat(angle, dim=1), joined)
-
-
 def _edge_features(
-    network: IComFormer, tables: _Tables, batch: GraphBatch, distances: tuple[torch.Tensor, torch.Tensor]
+    network: IComFormer, tables: Tables, batch: GraphBatch, distances: tuple[torch.Tensor, torch.Tensor]
 ) -> torch.Tensor:
     """Return edge features after the edge layer: (U, C) if averaged over both directions, else (2U, C)."""
     layer: EdgeLayer = network.edge_update_layer[0]  # type: ignore[assignment]
     width = network.width
-    part = _interpolate(tables.edge, distances)
+    part = interpolate(tables.edge, distances)
     own, query, h = part[:, : 2 * width], part[:, 2 * width : 3 * width], part[:, 3 * width :]
     r = network.rbf(radial(batch.reference_lengths))
     rows, weights = COSINES.interpolation(torch.cat([batch.cosines, -batch.cosines]).T.contiguous())
@@ -165,7 +64,7 @@ def _edge_features(
     for t in range(3):
         weight, bias = tables.reference[2 * t], tables.reference[2 * t + 1]
         shared = own + (r[:, t] @ weight.T + bias)[batch.edge_graph]
-        hidden = silu(torch.cat([shared, shared]) + _interpolate(tables.angle, (rows[t], weights[t])))
+        hidden = silu(torch.cat([shared, shared]) + interpolate(tables.angle, (rows[t], weights[t])))
         attentions.append(query * layer.key_update[2](hidden[:, :width]))
         messages.append(layer.lin_msg_update[2](hidden[:, width:]))
     gates = silu(layer.bn_att(torch.cat(attentions))).chunk(3)
@@ -178,32 +77,24 @@ def _edge_features(
     return (forward + backward) / 2
 
 
-def _cached_tables(network: IComFormer) -> _Tables:
-    """Return the tables, from the cache if the weights are unchanged since the last call."""
-    if torch.is_grad_enabled() or network.training:
-        network.__dict__.pop('_fast_tables', None)
-        return _tabulate(network)
-    cached = network.__dict__.get('_fast_tables')
-    # the parameters are cached as well: collecting them from all modules takes longer than reading their versions
-    parameters = cached[0] if cached else tuple(network.parameters())
-    weight = network.atom_embedding.weight
-    key = (weight.device, weight.dtype, sum(p._version for p in parameters), weight.data_ptr())
-    if cached is None or cached[1] != key:
-        cached = (tuple(network.parameters()), key, _tabulate(network))
-        network.__dict__['_fast_tables'] = cached
-    return cached[2]
-
-
 def fast_icomformer(network: IComFormer, batch: GraphBatch) -> torch.Tensor:
     """Return the features of the atoms, (N, C), as :class:`.IComFormer` does."""
+    x = _icomformer(network, batch)
+    return x if network.described is None else x + network.described(batch)
+
+
+def _icomformer(network: IComFormer, batch: GraphBatch) -> torch.Tensor:
+    """Return the features of the atoms without those of the crystal as a whole, (N, C)."""
+    tables = tables_of(network)
+    if in_compiled_loops(batch.lengths) and not network.training:
+        return icomformer_in_blocks(network, tables, batch)
     source = torch.cat([batch.source, batch.target])
     target = torch.cat([batch.target, batch.source])
-    tables = _cached_tables(network)
     distances = DISTANCES.interpolation(radial(batch.lengths))
     x = tables.nodes[batch.numbers]
     first: AttentionLayer = network.att_layers[0]  # type: ignore[assignment]
-    x = _attention(first, tables.folded[0], x, _interpolate(tables.first, distances), source, target)
+    x = _attention(first, tables.folded[0], x, interpolate(tables.first, distances), source, target)
     h = _edge_features(network, tables, batch, distances)
     for layer, folded in zip(list(network.att_layers)[1:], tables.folded[1:], strict=True):
         x = _attention(layer, folded, x, h @ folded.edge.T, source, target)  # type: ignore[arg-type]
-    return x if network.described is None else x + network.described(batch)
+    return x

@@ -1,14 +1,19 @@
 """Fast evaluation of iComFormer: results and gradients equal those of the reference implementation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from aiida_goectp.core.network import fast_blocks
 from aiida_goectp.core.network.batch import GraphBatch
-from aiida_goectp.core.network.fast import COSINES, DISTANCES
+from aiida_goectp.core.network.fast_tables import COSINES, DISTANCES
 from aiida_goectp.core.network.model import ARCHITECTURES, GoeCTP
 from aiida_goectp.core.network.preparation import prepare
 from tests.conftest import textbook
+
+PAIRS = ('source', 'target', 'edge_graph', 'lengths', 'cosines')
 
 
 def _network(even, dtype=torch.float64):
@@ -28,11 +33,25 @@ def batches():
 
 @pytest.mark.parametrize('even', [True, False])
 @pytest.mark.parametrize(('dtype', 'tolerance'), [(torch.float64, 1e-8), (torch.float32, 1e-5)])
-def test_same_results(batches, even, dtype, tolerance):
+def test_same_results(batches, even, dtype, tolerance, monkeypatch):
+    """By tensor operations, which have derivatives, and by compiled loops over more than one block."""
+    monkeypatch.setattr(fast_blocks, '_BLOCK', 100)
+    assert len(batches[dtype].source) > 200
     network = _network(even, dtype).eval()
+    operations = network(batches[dtype]).detach()
     with torch.no_grad():
-        plain, fast = network(batches[dtype], plain=True), network(batches[dtype])
-    assert float((plain - fast).abs().max() / plain.abs().max()) < tolerance
+        plain, loops = network(batches[dtype], plain=True), network(batches[dtype])
+    for found in (operations, loops):
+        assert float((plain - found).abs().max() / plain.abs().max()) < tolerance
+
+
+def test_crystal_without_pairs(batches):
+    """Loops over no block."""
+    apart = batches[torch.float64]
+    apart = replace(apart, **{name: getattr(apart, name)[:0] for name in PAIRS})
+    network = _network(True).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(network(apart), network(apart, plain=True))
 
 
 @pytest.mark.parametrize('even', [True, False])
