@@ -6,7 +6,7 @@ import numpy as np
 
 from aiida_goectp.core.crystals.compiled.cache import compiled
 
-__all__ = ('add_gated', 'gather_directed', 'gather_reference', 'scale_and_shift')
+__all__ = ('add_gated', 'gather_directed', 'gather_reference', 'scale_and_shift', 'tabulated')
 
 
 @compiled(fastmath=True)
@@ -21,27 +21,62 @@ def gather_directed(
 
 
 @compiled(fastmath=True)
+def _grid_row(
+    place: float, low: float, density: float, steps: int, weights: np.ndarray
+) -> int:  # pragma: no cover - compiled
+    """Set the weights (4,) of consecutive rows of a table, as :meth:`.Grid.interpolation`; return the first row."""
+    position = (place - low) * density
+    first = min(max(int(np.floor(position)), 0), steps - 1)
+    t = position - first
+    weights[0] = -t * (t - 1) * (t - 2) / 6
+    weights[1] = (t * t - 1) * (t - 2) / 2
+    weights[2] = -t * (t + 1) * (t - 2) / 2
+    weights[3] = t * (t * t - 1) / 6
+    return first
+
+
+@compiled(fastmath=True)
+def tabulated(
+    low: float, density: float, table: np.ndarray, places: np.ndarray, found: np.ndarray
+) -> None:  # pragma: no cover - compiled
+    """Set the values (e, W) of a table (points, W) at places (e,).
+
+    :param low: lower end of the grid
+    :param density: intervals per unit
+    """
+    w, steps = np.empty(4, dtype=table.dtype), len(table) - 3
+    for row in range(len(places)):
+        first, out = _grid_row(places[row], low, density, steps, w), found[row]
+        t0, t1, t2, t3 = table[first], table[first + 1], table[first + 2], table[first + 3]
+        for k in range(len(out)):
+            out[k] = w[0] * t0[k] + w[1] * t1[k] + w[2] * t2[k] + w[3] * t3[k]
+
+
+@compiled(fastmath=True)
 def gather_reference(
+    low: float,
+    density: float,
     own: np.ndarray,
     lattice: np.ndarray,
     graph: np.ndarray,
     table: np.ndarray,
-    grid_rows: np.ndarray,
-    weights: np.ndarray,
+    cosines: np.ndarray,
     hidden: np.ndarray,
 ) -> None:  # pragma: no cover - compiled
     """Set the hidden layer (e, W) to the sum of the parts of the pair, of a reference length, and of the angle to it.
 
+    :param low: lower end of the grid of cosines
+    :param density: intervals per unit
     :param own: (e, W)
     :param lattice: (g, W) of the reference length of each graph
     :param graph: (e,) graph of the pair
-    :param table: (points, W) on a grid of cosines
-    :param grid_rows: (e, 4) rows of the table
-    :param weights: (e, 4)
+    :param table: (points, W)
+    :param cosines: (e,)
     """
+    w, steps = np.empty(4, dtype=table.dtype), len(table) - 3
     for row in range(len(hidden)):
         a, b, out = own[row], lattice[graph[row]], hidden[row]
-        first, w = grid_rows[row, 0], weights[row]
+        first = _grid_row(cosines[row], low, density, steps, w)
         t0, t1, t2, t3 = table[first], table[first + 1], table[first + 2], table[first + 3]
         for k in range(len(out)):
             out[k] = a[k] + b[k] + w[0] * t0[k] + w[1] * t1[k] + w[2] * t2[k] + w[3] * t3[k]

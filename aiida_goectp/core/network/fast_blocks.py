@@ -15,8 +15,14 @@ from torch import nn
 from torch.nn.functional import silu, softplus
 
 from aiida_goectp.core.network.batch import GraphBatch
-from aiida_goectp.core.network.directed_loops import add_gated, gather_directed, gather_reference, scale_and_shift
-from aiida_goectp.core.network.fast_tables import COSINES, DISTANCES, FoldedMaps, Tables, interpolate
+from aiida_goectp.core.network.directed_loops import (
+    add_gated,
+    gather_directed,
+    gather_reference,
+    scale_and_shift,
+    tabulated,
+)
+from aiida_goectp.core.network.fast_tables import COSINES, DISTANCES, FoldedMaps, Tables
 from aiida_goectp.core.network.force_constants.arrays import arrays
 from aiida_goectp.core.network.icomformer import AttentionLayer, EdgeLayer, IComFormer, radial
 
@@ -36,7 +42,7 @@ def icomformer_in_blocks(network: IComFormer, tables: Tables, batch: GraphBatch)
     first, *others = network.att_layers
 
     def of_distances(block: slice) -> torch.Tensor:
-        return interpolate(tables.first, DISTANCES.interpolation(coordinates[block])).unsqueeze(0)
+        return _tabulated(tables.first, coordinates[block]).unsqueeze(0)
 
     x = _attention(first, tables.folded[0], tables.nodes[batch.numbers], batch, of_distances)  # type: ignore[arg-type]
     edges = _edge_features(network, tables, batch, coordinates)
@@ -47,6 +53,13 @@ def icomformer_in_blocks(network: IComFormer, tables: Tables, batch: GraphBatch)
     for layer, folded in zip(others, tables.folded[1:], strict=True):
         x = _attention(layer, folded, x, batch, partial(of_features, folded.edge.T))  # type: ignore[arg-type]
     return x
+
+
+def _tabulated(table: torch.Tensor, coordinates: torch.Tensor) -> torch.Tensor:
+    """Return the values of a table on the grid of distances, (u, W)."""
+    found = table.new_empty(len(coordinates), table.shape[1])
+    tabulated(DISTANCES.low, DISTANCES.density, *arrays(table, coordinates, found))
+    return found
 
 
 def _blocks(pairs: int) -> Iterator[slice]:
@@ -127,19 +140,16 @@ def _edge_features(network: IComFormer, tables: Tables, batch: GraphBatch, coord
     weight, bias = layer.lin_concate.weight.T * factor, 3 * layer.lin_concate.bias * factor + summand
     found = []
     for block in _blocks(len(coordinates)):
-        part = interpolate(tables.edge, DISTANCES.interpolation(coordinates[block]))
+        part = _tabulated(tables.edge, coordinates[block])
         own, query, h = part.split([2 * width, width, width], dim=1)
         own, query, rows = own.contiguous(), query * scale, torch.arange(len(part))
         ways = []
         for sign in (1, -1):
             sums = torch.zeros_like(query)
-            grid_rows, weights = COSINES.interpolation((sign * batch.cosines[block]).T.contiguous())
-            weights = weights.to(part.dtype)
-            for t in range(3):
+            for t, cosines in enumerate(sign * batch.cosines[block].T):
                 hidden = torch.empty_like(own)
-                gather_reference(
-                    *arrays(own, lattice[t], batch.edge_graph[block], tables.angle, grid_rows[t], weights[t], hidden)
-                )
+                parts = own, lattice[t], batch.edge_graph[block], tables.angle, cosines, hidden
+                gather_reference(COSINES.low, COSINES.density, *arrays(*parts))
                 _add_messages(layer, hidden, query, shift, rows, _silu_, sums)
             ways.append(softplus(h + torch.addmm(bias, sums, weight)))
         found.append(torch.stack([(ways[0] + ways[1]) / 2] if network.even else ways))

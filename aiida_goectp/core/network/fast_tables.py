@@ -29,17 +29,22 @@ class Grid(NamedTuple):
     steps: int
     """number of intervals within the range"""
 
+    @property
+    def density(self) -> float:
+        """Intervals per unit."""
+        return self.steps / (self.high - self.low)
+
     def points(self, like: torch.Tensor) -> torch.Tensor:
         """Return the grid points, (steps + 3,).
 
         :param like: tensor whose dtype and device are used
         """
         rows = torch.arange(-1, self.steps + 2, dtype=like.dtype, device=like.device)
-        return self.low + rows * ((self.high - self.low) / self.steps)
+        return self.low + rows / self.density
 
     def interpolation(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return rows (…, 4) of a table and weights (…, 4) whose weighted sum is the value at x (…)."""
-        position = (x - self.low) * (self.steps / (self.high - self.low))
+        position = (x - self.low) * self.density
         first = position.floor().clamp_(0, self.steps - 1)
         t = position - first
         weights = torch.stack(

@@ -12,6 +12,7 @@ from tests.workflows.dfpt.quantumespresso.quantum_espresso import rocksalt
 
 def test_missing_plugin_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, 'aiida_quantumespresso.workflows.pw.base', None)
+    monkeypatch.delitem(sys.modules, 'aiida_goectp.workflows.dfpt.quantumespresso.pw', raising=False)
     with pytest.raises(ImportError, match=r'aiida-goectp\[quantumespresso\]'):
         require_quantumespresso()
 
