@@ -1,7 +1,7 @@
-"""Evaluation of iComFormer on a CPU without derivatives: blocks of pairs that fit into the cache of a core.
+"""Evaluation of iComFormer on a CPU without derivatives: blocks of pairs that fit into the caches of the cores.
 
-The formulas are those of :mod:`.fast`. Compiled loops do the work between the matrix products, in one pass over the
-features of a block instead of one for each tensor operation.
+The formulas are those of :mod:`.fast`. Compiled loops, of one thread, do the work between the matrix products, in one
+pass over the features of a block instead of one for each tensor operation.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from aiida_goectp.core.network.icomformer import AttentionLayer, EdgeLayer, ICom
 __all__ = ('icomformer_in_blocks',)
 
 _BLOCK = 1024
-"""pairs of a block"""
+"""pairs of a block for each thread of torch"""
 
 
 def icomformer_in_blocks(network: IComFormer, tables: Tables, batch: GraphBatch) -> torch.Tensor:
@@ -63,8 +63,9 @@ def _tabulated(table: torch.Tensor, coordinates: torch.Tensor) -> torch.Tensor:
 
 
 def _blocks(pairs: int) -> Iterator[slice]:
-    for first in range(0, pairs, _BLOCK):
-        yield slice(first, min(first + _BLOCK, pairs))
+    size = _BLOCK * torch.get_num_threads()
+    for first in range(0, pairs, size):
+        yield slice(first, min(first + size, pairs))
 
 
 def _scale_and_shift_of(norm: nn.BatchNorm1d) -> tuple[torch.Tensor, torch.Tensor]:

@@ -35,7 +35,7 @@ def batches():
 @pytest.mark.parametrize(('dtype', 'tolerance'), [(torch.float64, 1e-8), (torch.float32, 1e-5)])
 def test_same_results(batches, even, dtype, tolerance, monkeypatch):
     """By tensor operations, which have derivatives, and by compiled loops over more than one block."""
-    monkeypatch.setattr(fast_blocks, '_BLOCK', 100)
+    monkeypatch.setattr(fast_blocks, '_BLOCK', 100 // torch.get_num_threads())
     assert len(batches[dtype].source) > 200
     network = _network(even, dtype).eval()
     operations = network(batches[dtype]).detach()
