@@ -3,9 +3,9 @@
 ``python benchmarks/ablations.py SIZES.npz FOLDER --train random-0.400 --split random-0 --settings SETTINGS.json
 [--terms …]``
 
-SIZES.npz is made by ``lattice_dataset.py --sizes 400``. A model is written to FOLDER for each term; a run that was
-stopped continues. Evaluated are the validation rows of ``--split``, of which only those of the split in ``--train``
-are seen in training, to print their error.
+SIZES.npz is made by ``lattice_dataset.py --sizes 400``. A model is written to FOLDER for each term; the same command
+resumes an interrupted training. The errors are those of the validation rows of ``--split``. A training evaluates the
+validation rows of ``--train`` after each epoch, only to print their errors.
 """
 
 from __future__ import annotations

@@ -70,9 +70,9 @@ def _write_checkpoints_by_libyaml() -> None:
 
 
 def _read_what_others_changed() -> None:
-    """Let AiiDA trust what it has read as long as no other connection writes; else it reads at each access.
+    """Read a column again only after another connection has written; AiiDA reads it at each access.
 
-    What this connection writes, the session has. SQLite counts the commits of others.
+    The session holds what this connection writes. SQLite counts the commits of other connections.
     """
     from aiida.storage.psql_dos.orm import utils
 
@@ -94,7 +94,7 @@ def _read_what_others_changed() -> None:
 
 
 def _attach_outputs_if_there_are_any() -> None:
-    """Let a process compare its outputs with the stored ones, at each change of its state, only if it has any."""
+    """Skip the query for stored outputs, at each change of state, of a process that has no outputs."""
     from aiida.engine import Process
 
     attach = Process.update_outputs
@@ -107,7 +107,7 @@ def _attach_outputs_if_there_are_any() -> None:
 
 
 def _find_files_before_packs() -> None:
-    """Let a repository look for files that are not packed first: for the others it opens a database each time."""
+    """Search for a file among those that are not packed first: the search among packed ones opens a database."""
     from disk_objectstore import Container
 
     look_up = Container.has_objects

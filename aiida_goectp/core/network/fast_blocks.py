@@ -42,12 +42,14 @@ def icomformer_in_blocks(network: IComFormer, tables: Tables, batch: GraphBatch)
     first, *others = network.att_layers
 
     def of_distances(block: slice) -> torch.Tensor:
+        """Return the part of the pairs before the edge layer, (1, u, 2C)."""
         return _tabulated(tables.first, coordinates[block]).unsqueeze(0)
 
     x = _attention(first, tables.folded[0], tables.nodes[batch.numbers], batch, of_distances)  # type: ignore[arg-type]
     edges = _edge_features(network, tables, batch, coordinates)
 
     def of_features(weight: torch.Tensor, block: slice) -> torch.Tensor:
+        """Return the part of the pairs after the edge layer, (1, u, 2C) or (2, u, 2C)."""
         return edges[:, block] @ weight
 
     for layer, folded in zip(others, tables.folded[1:], strict=True):

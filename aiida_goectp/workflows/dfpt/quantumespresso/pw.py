@@ -19,7 +19,7 @@ class FaultTolerantPwBaseWorkChain(  # type: ignore[misc]  # each base has a nar
 
 
 class FaultTolerantPwRelaxWorkChain(BrokerRestartMixin, NamedStepFailureMixin, PwRelaxWorkChain):
-    """``PwRelaxWorkChain`` that survives the same, and so do its runs."""
+    """``PwRelaxWorkChain`` that survives both, as do its runs of :class:`FaultTolerantPwBaseWorkChain`."""
 
     def submit(self, process: Any, inputs: dict[str, Any] | None = None, **kwargs: Any) -> Any:
         """Submit a run as :class:`FaultTolerantPwBaseWorkChain`: aiida-quantumespresso fixes its class."""
