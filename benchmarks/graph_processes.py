@@ -10,8 +10,8 @@ import time
 from common import arguments, finish, load, one_thread, table
 
 from aiida_goectp.core.crystals import CrystalSet
+from aiida_goectp.core.formats.cores import available_cores
 from aiida_goectp.core.learning.batches import prepared_batches
-from aiida_goectp.core.learning.workers import available_cores
 
 BATCH_ATOMS = 16384
 """as for a GPU"""

@@ -37,6 +37,7 @@ from aiida_goectp.core.executable.partial import PREDICTION, PartialFile, identi
 from aiida_goectp.core.executable.progress import Progress
 from aiida_goectp.core.executable.signals import StopSignal
 from aiida_goectp.core.executable.status import ExecutableError, Status, record_errors
+from aiida_goectp.core.formats.cores import available_cores
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.model_card import read_card, resolve_model
 from aiida_goectp.core.formats.names import DEFAULT_MODEL
@@ -44,7 +45,6 @@ from aiida_goectp.core.formats.output_format import RAW, json_option, output_for
 from aiida_goectp.core.formats.terminal import echo, write_bytes
 from aiida_goectp.core.learning import testing_hooks
 from aiida_goectp.core.learning.results import PredictedBatch, collect
-from aiida_goectp.core.learning.workers import available_cores
 
 if TYPE_CHECKING:
     from aiida_goectp.core.executable.kept_preparation import KeptPreparation

@@ -19,6 +19,7 @@ from typing import IO, NamedTuple, TypeVar
 
 import numpy as np
 
+from aiida_goectp.core.formats.deflate import BlockCompressor, compressing_threads
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.storage import replacing
 
@@ -109,13 +110,14 @@ def _write_archive(
     :param stored: names of the arrays that are not compressed
     """
     sizes = {}
-    with zipfile.ZipFile(target, 'w') as archive:
+    with zipfile.ZipFile(target, 'w') as archive, compressing_threads() as threads:
         for name, array in members.items():
             info = zipfile.ZipInfo(f'{name}.npy', _DATE)
             info.compress_type = zipfile.ZIP_STORED if name in stored else zipfile.ZIP_DEFLATED
-            info._compresslevel = _LEVEL  # type: ignore[attr-defined]  # open() takes it from here only
             info.file_size = array.size * array.dtype.itemsize  # decides on 64-bit sizes
             with archive.open(info, 'w') as stream:
+                if name not in stored:
+                    stream._compressor = BlockCompressor(_LEVEL, threads)  # type: ignore[attr-defined]
                 _write_array(stream, array)
             sizes[name] = info.file_size
     return sizes

@@ -124,7 +124,7 @@ def _prepare_all(
                     pool.submit(
                         prepare_batch,
                         piece,
-                        crystals.take(piece),
+                        crystals if len(piece) == len(crystals) else crystals.take(piece),
                         preset,
                         None if kept is None else kept(len(piece)),
                         keep,

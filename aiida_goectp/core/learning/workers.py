@@ -1,4 +1,4 @@
-"""Background threads and processes of a prediction; nothing else in it starts any.
+"""Background threads and processes that prepare crystals for a prediction.
 
 Finding the symmetry of a crystal takes milliseconds of one core and holds the lock of the interpreter. Beside a network
 on the CPU a thread suffices to prepare crystals; a network on a GPU needs several processes.
@@ -21,14 +21,9 @@ from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-__all__ = ('Task', 'WorkerPool', 'available_cores', 'prefetch', 'useful_processes')
+__all__ = ('Task', 'WorkerPool', 'prefetch', 'useful_processes')
 
 _Item = TypeVar('_Item')
-
-
-def available_cores() -> int:
-    """Return the number of cores that this process may use, as limited by a scheduler."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 _CRYSTALS_A_PROCESS = 500

@@ -17,7 +17,7 @@ import pytest
 
 from aiida_goectp.core.learning import batches
 from aiida_goectp.core.learning.batches import PreparedBatch, prepare_batch, prepared_batches
-from aiida_goectp.core.learning.workers import WorkerPool, available_cores, prefetch
+from aiida_goectp.core.learning.workers import WorkerPool, prefetch
 from tests import tiny
 
 
@@ -113,7 +113,3 @@ def test_prefetch_raises_the_error_of_the_generator():
     assert next(iterator) == 1
     with pytest.raises(KeyError):
         next(iterator)
-
-
-def test_available_cores():
-    assert 1 <= available_cores() <= os.cpu_count()

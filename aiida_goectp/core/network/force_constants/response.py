@@ -105,8 +105,8 @@ def static_response(response: LatticeResponse, cells: CellBatch, floor: float) -
 
 def _with_stiff_translations(matrices: torch.Tensor, stiffness: float) -> torch.Tensor:
     n = matrices.shape[1] // 3
-    unit = torch.eye(3, dtype=matrices.dtype, device=matrices.device)
-    return matrices + unit.repeat(n, n) * (stiffness / n)
+    unit = torch.eye(3, dtype=matrices.dtype, device=matrices.device) * (stiffness / n)
+    return (matrices.reshape(-1, n, 3, n, 3) + unit[:, None]).reshape(matrices.shape)
 
 
 def _strengths(group: SizeGroup, charges: torch.Tensor) -> torch.Tensor:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from aiida_goectp.core.network.batch import GraphBatch
+from aiida_goectp.core.network.force_constants.batch import copied
 from aiida_goectp.core.network.force_constants.linear import linear
 from aiida_goectp.core.network.force_constants.network import ForceConstantNetwork
 from aiida_goectp.core.network.force_constants.response import LatticeResponse
@@ -110,8 +111,8 @@ class StackedNetworks:
         assert batch.cells is not None
         repeated = replace(
             batch,
-            projectors=batch.projectors.repeat(copies, 1, 1, 1),
-            vacuum=batch.vacuum.repeat(copies, 1),
+            projectors=copied(batch.projectors, copies),
+            vacuum=copied(batch.vacuum, copies),
             cells=batch.cells.repeated(copies),
         )
         output = self.network.evaluate(repeated)

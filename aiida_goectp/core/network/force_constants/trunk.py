@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from aiida_goectp.core.network.elements import FEATURES, element_features
-from aiida_goectp.core.network.force_constants.batch import CellBatch
+from aiida_goectp.core.network.force_constants.batch import CellBatch, copied
 from aiida_goectp.core.network.force_constants.cells import CUTOFF
 from aiida_goectp.core.network.force_constants.couplings import CouplingInput, couple
 from aiida_goectp.core.network.force_constants.linear import parallel_linear
@@ -95,7 +95,7 @@ class Trunk(nn.Module):
         if batch.copies == 1:
             return geometry
         # equal to the last digit in each copy, so that each has the same pairs within a shorter distance
-        return Geometry(*(values.repeat(batch.copies, *[1] * (values.dim() - 1)) for values in geometry))
+        return Geometry(*(copied(values, batch.copies) for values in geometry))
 
     def forward(self, batch: CellBatch, geometry: Geometry) -> AtomFeatures:
         """Return the features of all atoms; the scalars are normalised."""
