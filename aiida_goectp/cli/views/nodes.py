@@ -71,7 +71,8 @@ def show_node(node: Any, rows: int) -> None:
     elif isinstance(node, PredictionsData):
         show_predictions(node, rows)
     elif isinstance(node, RankingData):
-        show_table(ranking_table(node.ranking, rows))
+        with node.open_rows() as file:
+            show_table(ranking_table(file, rows))
         _show_reasons(node)
     elif isinstance(node, PicksData):
         show_table(picks_table(node.picks, rows))
@@ -86,8 +87,9 @@ def show_node(node: Any, rows: int) -> None:
 
 
 def _show_reasons(node: RankingData) -> None:
-    if node.ranking.ranked_count < len(node):
-        show_table(reasons_table(node.ranking))
+    if node.base.attributes.get('ranked') < len(node):
+        with node.open_rows() as file:
+            show_table(reasons_table(file))
 
 
 def _show_plain(node: orm.List | orm.Dict, rows: int) -> bool:

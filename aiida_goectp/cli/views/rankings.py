@@ -10,8 +10,10 @@ from rich.table import Table
 from aiida_goectp.core.dielectric.predictions import flag_names, flag_words
 from aiida_goectp.core.dielectric.tensors import PART_SYMBOLS
 from aiida_goectp.core.formats.numbers import with_deviation
+from aiida_goectp.core.formats.table import TableFile
 from aiida_goectp.core.formats.text_tables import make_table, table_title
 from aiida_goectp.core.selection.ranking import Ranking
+from aiida_goectp.core.selection.ranking_excerpt import best_rows, excluded_by_reason
 from aiida_goectp.report.words import STABILITY, probability
 
 __all__ = ('ranking_table', 'reasons_table', 'selection_table')
@@ -23,9 +25,14 @@ _MAX_JOINED = 3
 """ids of equal crystals in a row"""
 
 
-def ranking_table(ranking: Ranking, rows: int) -> Table:
-    """Return the best rows with averages, and standard deviations where known."""
-    top = ranking.top(rows).tolist()
+def ranking_table(file: TableFile[Ranking], rows: int) -> Table:
+    """Return the best rows of a ranking with averages, and standard deviations where known.
+
+    :param file: the ranking
+    :param rows: largest number
+    """
+    ranking, ranked, excluded = best_rows(file, rows)
+    top = ranking.top().tolist()
     lines = [
         [
             str(ranking.rank[row]),
@@ -40,8 +47,7 @@ def ranking_table(ranking: Ranking, rows: int) -> Table:
         ]
         for row in top
     ]
-    excluded = len(ranking) - ranking.ranked_count
-    title = f'{table_title("Ranking", len(top), ranking.ranked_count)} ranked, {excluded} excluded'
+    title = f'{table_title("Ranking", len(top), ranked)} ranked, {excluded} excluded'
     columns = ['rank', 'id', 'remarks', ranking.figure_of_merit, *PART_SYMBOLS.values(), STABILITY]
     return make_table(title, columns, lines, 3, optional=('remarks', STABILITY))
 
@@ -53,9 +59,9 @@ def _remarks(flags: Iterable[str], joined: Sequence[str]) -> str:
     return ', '.join(filter(None, [flag_words(flags), equal]))
 
 
-def reasons_table(ranking: Ranking) -> Table:
-    """Return the number of rows excluded by each kind of reason."""
-    return make_table('Excluded', ['reason', 'rows'], list(ranking.reason_counts().items())[:_MAX_REASONS])
+def reasons_table(file: TableFile[Ranking]) -> Table:
+    """Return the number of rows of a ranking that are excluded by each kind of reason."""
+    return make_table('Excluded', ['reason', 'rows'], list(excluded_by_reason(file).items())[:_MAX_REASONS])
 
 
 def selection_table(selection: Sequence[Mapping[str, Any]], pks: Mapping[str, int] | None = None) -> Table:

@@ -8,6 +8,7 @@ learn its effect from the graph. Widely separated layers respond as sheets in va
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,7 +61,7 @@ def find_layers(crystal: Crystal) -> Layers | None:
     if fragments is None:
         return None
     offsets, label, plane = fragments
-    basis = _basis(plane)
+    basis = _basis(tuple(plane.tolist()))
     if basis is None:
         return None
     cell = basis @ lattice
@@ -191,11 +192,13 @@ def _extend(loops: np.ndarray, rank: int, x: int, y: int, z: int) -> int:  # pra
     return 3 if a * x + b * y + c * z != 0 else 2
 
 
-def _basis(index: np.ndarray) -> np.ndarray | None:
+@lru_cache(maxsize=1024)
+def _basis(index: tuple[int, ...]) -> np.ndarray | None:
     """Return an integer basis with determinant 1, the first two rows in the plane with the given Miller indices."""
     grid = np.stack(np.meshgrid(*[np.arange(-6, 7)] * 3, indexing='ij'), axis=-1).reshape(-1, 3)
     grid = grid[np.argsort(np.abs(grid).sum(axis=1), kind='stable')]
-    flat, steps = grid[(grid @ index == 0)][1:], grid[grid @ index == 1]
+    rise = grid @ np.array(index)
+    flat, steps = grid[rise == 0][1:], grid[rise == 1]
     for first in flat:
         for second in flat:
             basis = np.array([first, second, steps[0]])

@@ -9,7 +9,7 @@ import numpy as np
 
 from aiida_goectp.core.crystals.compiled.cache import compiled
 from aiida_goectp.core.crystals.compiled.centring import primitive_by_translations
-from aiida_goectp.core.crystals.compiled.matrices import inverse, product, product_transposed, square_root
+from aiida_goectp.core.crystals.compiled.matrices import determinant, inverse, product, product_transposed, square_root
 from aiida_goectp.core.crystals.crystalset import Crystal
 from aiida_goectp.core.crystals.reduction import polar_rotation, reduced_bases
 from aiida_goectp.core.crystals.symmetry_search import SYMPREC, find_symmetry
@@ -70,13 +70,10 @@ def canonical_cell(crystal: Crystal, symprec: float = SYMPREC) -> CanonicalCell:
     """
     lattice, numbers, positions, rotations, translations, known, atoms = _primitive(crystal, symprec)
     reduced, bases = reduced_bases(lattice)
-    positions, rotations, translations = _in_other_cell(lattice, reduced, positions, rotations, translations)
-    reduced = _symmetrise_lattice(reduced, rotations)
-    positions, permutations = _symmetrise_positions(positions, numbers, rotations, translations, reduced @ reduced.T)
-    operations = _cartesian(rotations, reduced)
-    return CanonicalCell(
-        reduced, numbers, positions - np.floor(positions), operations, permutations, bases, known, atoms
+    reduced, positions, operations, permutations = _symmetrised(
+        lattice, reduced, positions, numbers, rotations, translations
     )
+    return CanonicalCell(reduced, numbers, positions, operations, permutations, bases, known, atoms)
 
 
 def point_group_projector(operations: np.ndarray) -> np.ndarray:
@@ -103,6 +100,9 @@ def infrared_directions(operations: np.ndarray, permutations: np.ndarray) -> np.
     allowed, active = np.zeros((3, 3)), np.zeros((3, 0))
     for charges in _random_charges(permutations.shape[1]):
         allowed += _allowed_charges(operations, permutations, charges)
+        # the largest two of three eigenvalues have a product of at most a quarter of the squared trace
+        if determinant(allowed) > 0.25e-12 * permutations.shape[1] * allowed.trace() ** 2:
+            return np.eye(3)
         strength, directions = np.linalg.eigh(allowed)
         found = directions[:, strength > 1e-12 * permutations.shape[1]]
         if found.shape[1] == 3:
@@ -168,6 +168,30 @@ def _fold(
 
 
 # Compiled functions use loops instead of array expressions, whose compilation takes ten times as long.
+@compiled()
+def _symmetrised(
+    lattice: np.ndarray,
+    reduced: np.ndarray,
+    positions: np.ndarray,
+    numbers: np.ndarray,
+    rotations: np.ndarray,
+    translations: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # pragma: no cover - compiled
+    """Return a crystal in another basis of its lattice, with the symmetry of its operations to rounding.
+
+    :return: lattice (3, 3) Å, rows; fractional positions (n, 3) within the cell; Cartesian operations (g, 3, 3); index
+        (g, n) of the atom to which each operation maps each atom
+    """
+    positions, rotations, translations = _in_other_cell(lattice, reduced, positions, rotations, translations)
+    reduced = _symmetrise_lattice(reduced, rotations)
+    metric = product_transposed(reduced, reduced)
+    positions, permutations = _symmetrise_positions(positions, numbers, rotations, translations, metric)
+    for atom in range(len(positions)):
+        for x in range(3):
+            positions[atom, x] -= np.floor(positions[atom, x])
+    return reduced, positions, _cartesian(rotations, reduced), permutations
+
+
 @compiled()
 def _in_other_cell(
     lattice: np.ndarray, reduced: np.ndarray, positions: np.ndarray, rotations: np.ndarray, translations: np.ndarray

@@ -7,8 +7,9 @@ import pytest
 
 from aiida_goectp.cli.views.rankings import ranking_table, selection_table
 from aiida_goectp.core.executable.prediction_table import predictions_table
+from aiida_goectp.core.formats.table import TableFile
 from aiida_goectp.core.formats.text_tables import show_table
-from aiida_goectp.core.selection.ranking import rank
+from aiida_goectp.core.selection.ranking import Ranking, rank
 from tests.cli.runner import line_with
 
 
@@ -19,6 +20,15 @@ def printed(capsys):
         return capsys.readouterr().out
 
     return show
+
+
+@pytest.fixture
+def on_disk(tmp_path):
+    def write(ranking):
+        ranking.save(tmp_path / 'ranking.npz')
+        return TableFile(Ranking, tmp_path / 'ranking.npz')
+
+    return write
 
 
 @pytest.fixture
@@ -40,21 +50,21 @@ def test_predictions(predictions, printed):
         assert text in line
 
 
-def test_ranking(crystal_set, predictions, predict_by_hand, printed):
-    line = line_with(printed(ranking_table(rank(crystal_set, predictions), 6)), 'AlN')
+def test_ranking(crystal_set, predictions, predict_by_hand, on_disk, printed):
+    line = line_with(printed(ranking_table(on_disk(rank(crystal_set, predictions)), 6)), 'AlN')
     for text in ('unlike the training set', '7.00 ± 0.10', '3.50 ± 0.25', '10.50 ± 0.31'):
         assert text in line
     without_flags = rank(crystal_set, predict_by_hand(crystal_set))
-    assert 'remarks' not in printed(ranking_table(without_flags, 6))
+    assert 'remarks' not in printed(ranking_table(on_disk(without_flags), 6))
 
 
-def test_probability_of_stability(crystal_set, predict_by_hand, printed):
+def test_probability_of_stability(crystal_set, predict_by_hand, on_disk, printed):
     predictions = replace(predict_by_hand(crystal_set), stability=np.array([0.987, np.nan, 0.5, 0.4, 0.3, 0.2]))
-    output = printed(ranking_table(rank(crystal_set, predictions), 6))
+    output = printed(ranking_table(on_disk(rank(crystal_set, predictions)), 6))
     assert line_with(output, 'Si').endswith(' 0.99')
     assert 'stable' in output
     assert line_with(output, 'MgO').endswith(' 4.5')
-    assert 'stable' not in printed(ranking_table(rank(crystal_set, predict_by_hand(crystal_set)), 6))
+    assert 'stable' not in printed(ranking_table(on_disk(rank(crystal_set, predict_by_hand(crystal_set))), 6))
 
 
 def test_selection(printed):

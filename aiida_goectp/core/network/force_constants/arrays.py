@@ -16,4 +16,4 @@ def in_compiled_loops(tensor: torch.Tensor) -> bool:
 
 def arrays(*tensors: torch.Tensor) -> list[Any]:
     """Return the memory of tensors on the CPU as contiguous arrays, copied only where it is not contiguous."""
-    return [tensor.detach().contiguous().numpy() for tensor in tensors]
+    return [(tensor.detach() if tensor.requires_grad else tensor).contiguous().numpy() for tensor in tensors]

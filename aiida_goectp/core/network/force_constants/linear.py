@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-__all__ = ('joined_linear', 'linear', 'parallel_linear')
+__all__ = ('joined_linear', 'linear', 'parallel_linear', 'stacked_linear')
 
 
 def linear(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
@@ -19,9 +19,19 @@ def linear(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
     """
     if weight.dim() == 2:
         return nn.functional.linear(inputs, weight, bias)
-    parts, transposed = inputs.reshape(len(weight), -1, inputs.shape[-1]), weight.mT
-    outputs = torch.bmm(parts, transposed) if bias is None else torch.baddbmm(bias[:, None], parts, transposed)
-    return outputs.view(*inputs.shape[:-1], weight.shape[1])  # also of no rows
+    return stacked_linear(inputs, weight.mT, None if bias is None else bias[:, None])
+
+
+def stacked_linear(inputs: torch.Tensor, transposed: torch.Tensor, shift: torch.Tensor | None) -> torch.Tensor:
+    """Return the linear functions of k stacked networks.
+
+    :param inputs: (k n, …, in)
+    :param transposed: (k, in, out) weights
+    :param shift: (k, 1, out); None for none
+    """
+    parts = inputs.reshape(len(transposed), -1, inputs.shape[-1])
+    outputs = torch.bmm(parts, transposed) if shift is None else torch.baddbmm(shift, parts, transposed)
+    return outputs.view(*inputs.shape[:-1], transposed.shape[2])  # also of no rows
 
 
 def joined_linear(first: nn.Linear, second: nn.Linear, inputs: Sequence[torch.Tensor]) -> torch.Tensor:

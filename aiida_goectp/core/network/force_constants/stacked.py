@@ -17,7 +17,7 @@ from torch import nn
 
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.force_constants.batch import copied
-from aiida_goectp.core.network.force_constants.linear import linear
+from aiida_goectp.core.network.force_constants.linear import stacked_linear
 from aiida_goectp.core.network.force_constants.network import ForceConstantNetwork
 from aiida_goectp.core.network.force_constants.response import LatticeResponse
 from aiida_goectp.core.network.symmetrise import NetworkOutput, leverage_of
@@ -33,10 +33,11 @@ class _Linear(nn.Module):
         self.weight = torch.stack([member.weight.detach() for member in members])
         biases = [member.bias.detach() for member in members if member.bias is not None]
         self.bias = torch.stack(biases) if biases else None
+        self.transposed, self.shift = self.weight.mT, None if self.bias is None else self.bias[:, None]
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return the outputs, (k n, …, out)."""
-        return linear(inputs, self.weight, self.bias)
+        return stacked_linear(inputs, self.transposed, self.shift)
 
 
 class _LayerNorm(nn.Module):
