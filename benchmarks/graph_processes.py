@@ -10,7 +10,7 @@ import time
 from common import arguments, finish, load, one_thread, table
 
 from aiida_goectp.core.crystals import CrystalSet
-from aiida_goectp.core.formats.cores import available_cores
+from aiida_goectp.core.formats.deflate import available_cores
 from aiida_goectp.core.learning.batches import prepared_batches
 
 BATCH_ATOMS = 16384

@@ -1,10 +1,12 @@
-"""Tables of rankings and selections."""
+"""Tables of rankings, which are read in blocks, and of selections."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from rich.table import Table
 
 from aiida_goectp.core.dielectric.predictions import flag_names, flag_words
@@ -13,7 +15,7 @@ from aiida_goectp.core.formats.numbers import with_deviation
 from aiida_goectp.core.formats.table import TableFile
 from aiida_goectp.core.formats.text_tables import make_table, table_title
 from aiida_goectp.core.selection.ranking import Ranking
-from aiida_goectp.core.selection.ranking_excerpt import best_rows, excluded_by_reason
+from aiida_goectp.core.selection.reasons import count_reasons
 from aiida_goectp.report.words import STABILITY, probability
 
 __all__ = ('ranking_table', 'reasons_table', 'selection_table')
@@ -25,13 +27,24 @@ _MAX_JOINED = 3
 """ids of equal crystals in a row"""
 
 
+class _Excerpt(NamedTuple):
+    """The best rows of a ranking."""
+
+    ranking: Ranking
+    """these rows, and those that are joined to them as equal crystals"""
+    ranked: int
+    """number of rows with a rank in the whole ranking"""
+    excluded: int
+    """number of rows without"""
+
+
 def ranking_table(file: TableFile[Ranking], rows: int) -> Table:
     """Return the best rows of a ranking with averages, and standard deviations where known.
 
     :param file: the ranking
     :param rows: largest number
     """
-    ranking, ranked, excluded = best_rows(file, rows)
+    ranking, ranked, excluded = _best_rows(file, rows)
     top = ranking.top().tolist()
     lines = [
         [
@@ -52,6 +65,31 @@ def ranking_table(file: TableFile[Ranking], rows: int) -> Table:
     return make_table(title, columns, lines, 3, optional=('remarks', STABILITY))
 
 
+def _best_rows(file: TableFile[Ranking], count: int) -> _Excerpt:
+    """Return the best rows of a ranking.
+
+    :param file: the ranking
+    :param count: largest number of rows
+    """
+    ranks = np.concatenate([np.zeros(0, np.int64), *file.column('rank')])
+    joined = np.concatenate([np.zeros(0, np.int64), *file.column('joined_to')])
+    best = np.flatnonzero((ranks > 0) & (ranks <= count))
+    rows = np.union1d(best, np.flatnonzero(np.isin(joined, best)))
+    # the first part gives the types of a ranking without rows
+    parts = [{name: np.zeros((0, *file.npz.shapes[name][1:]), file.npz.dtype(name)) for name in file.columns}]
+    first = 0
+    for block in file.some_columns(file.columns):
+        size = len(block['rank'])
+        inside = rows[(rows >= first) & (rows < first + size)] - first
+        parts.append({name: column[inside] for name, column in block.items()})
+        first += size
+    columns: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in file.columns}
+    targets = joined[rows]
+    columns['joined_to'] = np.where(targets < 0, -1, np.searchsorted(rows, targets))
+    ranked = int(np.count_nonzero(ranks))
+    return _Excerpt(Ranking(**columns, **file.values), ranked, len(file) - ranked)
+
+
 def _remarks(flags: Iterable[str], joined: Sequence[str]) -> str:
     """Return the text of flags, and the ids of equal crystals."""
     more = f' and {len(joined) - _MAX_JOINED} more' if len(joined) > _MAX_JOINED else ''
@@ -61,7 +99,18 @@ def _remarks(flags: Iterable[str], joined: Sequence[str]) -> str:
 
 def reasons_table(file: TableFile[Ranking]) -> Table:
     """Return the number of rows of a ranking that are excluded by each kind of reason."""
-    return make_table('Excluded', ['reason', 'rows'], list(excluded_by_reason(file).items())[:_MAX_REASONS])
+    return make_table('Excluded', ['reason', 'rows'], list(_excluded_by_reason(file).items())[:_MAX_REASONS])
+
+
+def _excluded_by_reason(file: TableFile[Ranking]) -> dict[str, int]:
+    """Return the number of rows excluded by each kind of reason, see :func:`.count_reasons`.
+
+    :param file: the ranking
+    """
+    counts: Counter[str] = Counter()
+    for block in file.column('reason'):
+        counts.update(count_reasons(block))
+    return dict(counts.most_common())
 
 
 def selection_table(selection: Sequence[Mapping[str, Any]], pks: Mapping[str, int] | None = None) -> Table:

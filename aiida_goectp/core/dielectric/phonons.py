@@ -16,9 +16,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from aiida_goectp.core.crystals.programs.units import BOHR
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.numbers import fortran_number
-from aiida_goectp.core.formats.units import BOHR
 
 __all__ = (
     'RYDBERG_PER_BOHR2',

@@ -37,7 +37,7 @@ from aiida_goectp.core.executable.partial import PREDICTION, PartialFile, identi
 from aiida_goectp.core.executable.progress import Progress
 from aiida_goectp.core.executable.signals import StopSignal
 from aiida_goectp.core.executable.status import ExecutableError, Status, record_errors
-from aiida_goectp.core.formats.cores import available_cores
+from aiida_goectp.core.formats.deflate import available_cores
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.model_card import read_card, resolve_model
 from aiida_goectp.core.formats.names import DEFAULT_MODEL

@@ -19,7 +19,7 @@ from aiida_goectp.core.executable.output_lock import locked_output
 from aiida_goectp.core.executable.progress import Progress
 from aiida_goectp.core.executable.signals import StopSignal
 from aiida_goectp.core.executable.status import ExecutableError, Status, record_errors
-from aiida_goectp.core.formats.cores import available_cores
+from aiida_goectp.core.formats.deflate import available_cores
 from aiida_goectp.core.formats.terminal import echo
 from aiida_goectp.core.learning import testing_hooks
 from aiida_goectp.core.learning.workers import useful_processes

@@ -7,13 +7,12 @@ do not depend on the number of threads.
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from aiida_goectp.core.formats.cores import available_cores
-
-__all__ = ('BlockCompressor', 'compressing_threads')
+__all__ = ('BlockCompressor', 'available_cores', 'compressing_threads')
 
 _BLOCK = 256 * 2**10
 """bytes; what is similar in two blocks is not found, which adds less than one percent"""
@@ -21,6 +20,11 @@ _MAX_THREADS = 4
 """one thread, which makes the input, cannot keep more of them busy"""
 _WAITING = 2 * _MAX_THREADS
 """blocks that wait for a thread or for those before them"""
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may use, as limited by a scheduler."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 def compressing_threads() -> ThreadPoolExecutor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -9,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from aiida_goectp.core.formats.deflate import _BLOCK, BlockCompressor
+from aiida_goectp.core.formats.deflate import _BLOCK, BlockCompressor, available_cores
 from aiida_goectp.core.formats.npz import read_npz, write_npz
 
 
@@ -49,3 +50,7 @@ def test_a_stream_that_cannot_be_written_ends_with_its_error(tmp_path):
     with open('/dev/full', 'wb', buffering=0) as full, pytest.raises(OSError, match='No space') as caught:  # noqa: PTH123
         write_npz(full, 'thing', 1, {'a': np.random.default_rng(0).normal(size=300_000)})
     assert caught.value.errno == 28
+
+
+def test_available_cores():
+    assert 1 <= available_cores() <= os.cpu_count()

@@ -14,9 +14,9 @@ import numpy as np
 from aiida_goectp.core.crystals.convert import from_lists
 from aiida_goectp.core.crystals.crystalset import Crystal
 from aiida_goectp.core.crystals.entries import Entry, decoded, failed
+from aiida_goectp.core.crystals.programs.units import BOHR
 from aiida_goectp.core.crystals.validation import CrystalError
 from aiida_goectp.core.formats.errors import FormatError
-from aiida_goectp.core.formats.units import BOHR
 from aiida_goectp.core.formats.yaml_input import read_yaml
 
 __all__ = ('read_phonopy',)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from aiida_goectp.core.crystals.programs.units import BOHR
 from aiida_goectp.core.crystals.validation import CrystalError
-from aiida_goectp.core.formats.units import BOHR
 
 __all__ = ('pw_lattice',)
 

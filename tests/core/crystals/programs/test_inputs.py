@@ -8,7 +8,7 @@ from phonopy import Phonopy
 from phonopy.structure.atoms import PhonopyAtoms
 
 from aiida_goectp.core.crystals import read_bytes, read_structures
-from aiida_goectp.core.formats.units import BOHR
+from aiida_goectp.core.crystals.programs.units import BOHR
 
 FCC = (np.ones((3, 3)) - np.eye(3)) * 2.1
 PW = """&system

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from aiida_goectp.cli.views.rankings import _best_rows, _excluded_by_reason
 from aiida_goectp.core.formats.table import TableFile
 from aiida_goectp.core.selection.filters import Filters
 from aiida_goectp.core.selection.ranking import Ranking, rank
-from aiida_goectp.core.selection.ranking_excerpt import best_rows, excluded_by_reason
-
-from .builders import FAILURE, crystal_set, predictions_for
+from tests.core.selection.builders import FAILURE, crystal_set, predictions_for
 
 
 @pytest.fixture
@@ -29,8 +28,8 @@ def ranking(monkeypatch):
 def test_rows_and_counts(ranking, tmp_path, count):
     ranking.save(tmp_path / 'ranking.npz')
     with TableFile(Ranking, tmp_path / 'ranking.npz') as file:
-        found, ranked, excluded = best_rows(file, count)
-        assert excluded_by_reason(file) == ranking.reason_counts()
+        found, ranked, excluded = _best_rows(file, count)
+        assert _excluded_by_reason(file) == ranking.reason_counts()
     assert (ranked, excluded) == (20, 11)
     top = ranking.top(count)
     assert found.ids[found.top()].tolist() == ranking.ids[top].tolist()
@@ -49,15 +48,15 @@ def test_equal_crystals_stay_with_their_row(tmp_path):
     columns['reason'] = np.array(['', '', '', 'equal to c1'])
     Ranking(**columns, figure_of_merit='total').save(tmp_path / 'ranking.npz')
     with TableFile(Ranking, tmp_path / 'ranking.npz') as file:
-        found = best_rows(file, 1).ranking
+        found = _best_rows(file, 1).ranking
         assert found.ids.tolist() == ['c1', 'c3']
         assert found.joined_ids(0) == ['c3']
-        assert len(best_rows(file, 0).ranking) == 0
+        assert len(_best_rows(file, 0).ranking) == 0
 
 
 def test_ranking_without_rows(tmp_path):
     crystals = crystal_set(0)
     rank(crystals, predictions_for(crystals), 'total').save(tmp_path / 'ranking.npz')
     with TableFile(Ranking, tmp_path / 'ranking.npz') as file:
-        found, ranked, excluded = best_rows(file, 3)
-        assert (len(found), ranked, excluded, excluded_by_reason(file)) == (0, 0, 0, {})
+        found, ranked, excluded = _best_rows(file, 3)
+        assert (len(found), ranked, excluded, _excluded_by_reason(file)) == (0, 0, 0, {})
