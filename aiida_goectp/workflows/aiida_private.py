@@ -22,7 +22,7 @@ __all__ = (
     'STEP_RAISED',
     'BrokerRestartMixin',
     'NamedStepFailureMixin',
-    'PausableRestartMixin',
+    'RestartMixin',
     'ResumeAfterEachChildMixin',
     'builder_inputs',
     'clean_remote_folder',
@@ -178,11 +178,13 @@ class BrokerRestartMixin(LostConnectionMixin, WorkChain):
         return node
 
 
-class PausableRestartMixin(BaseRestartWorkChain):
-    """``BaseRestartWorkChain`` that continues after a pause at the maximum number of iterations.
+class RestartMixin(BaseRestartWorkChain):
+    """``BaseRestartWorkChain`` that continues after a pause, and replaces once a job that was not submitted.
 
     Reason: with ``pause_on_max_iterations``, aiida-core 2.9 sets its counter to zero and keeps the list of jobs, in
-    which the counter is the place of the last one. It would inspect the first job again in place of the new one.
+    which the counter is the place of the last one. It would inspect the first job again in place of the new one. A
+    worker that loses its connection to the message broker while it loads a job ends that job by an exception, which
+    aiida-core takes for one of the job itself.
     """
 
     def setup(self) -> None:
@@ -192,14 +194,20 @@ class PausableRestartMixin(BaseRestartWorkChain):
 
     def run_process(self) -> ToContext:
         """Run the next job; after such a pause, begin a new list."""
-        self.begin_after_pause()
-        return super().run_process()
-
-    def begin_after_pause(self) -> None:
-        """Begin a new list of jobs if the counter was set to zero."""
         if self.ctx.iteration == 0 and self.ctx.get('children'):
             self.ctx.jobs_before_pause = [*self.ctx.jobs_before_pause, *self.ctx.children]
             self.ctx.children = []
+        return super().run_process()
+
+    def inspect_process(self) -> ExitCode | None:
+        """Inspect the last job as aiida-core does, but replace once one that raised before its submission."""
+        node = self.ctx.children[self.ctx.iteration - 1]
+        submitted = not isinstance(node, orm.CalcJobNode) or node.get_job_id() is not None
+        if not node.is_excepted or submitted or self.ctx.get('replaced_job', False):
+            return super().inspect_process()
+        self.ctx.replaced_job = True
+        self.report(f'{node.process_label}<{node.pk}> raised an exception before its submission; running it once more')
+        return None
 
 
 class ResumeAfterEachChildMixin(WorkChain):

@@ -11,14 +11,12 @@ from aiida.engine import (
     ExitCode,
     ProcessBuilder,
     ProcessHandlerReport,
-    ToContext,
-    append_,
     while_,
 )
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.core.formats.settings import unknown_key
-from aiida_goectp.workflows.aiida_private import PausableRestartMixin
+from aiida_goectp.workflows.aiida_private import RestartMixin
 from aiida_goectp.workflows.protocols.mixin import ProtocolMixin, gpu_options, merge
 from aiida_goectp.workflows.protocols.overrides import JOB_CHECKS, Check, as_argument, prefixed
 from aiida_goectp.workflows.submit_once import SubmitOnceMixin
@@ -26,7 +24,7 @@ from aiida_goectp.workflows.submit_once import SubmitOnceMixin
 __all__ = ('GoectpBaseRestartWorkChain',)
 
 
-class GoectpBaseRestartWorkChain(ProtocolMixin, SubmitOnceMixin, PausableRestartMixin):
+class GoectpBaseRestartWorkChain(ProtocolMixin, SubmitOnceMixin, RestartMixin):
     """Base work chain of a job with restarts, whose inputs are in the namespace ``goectp``.
 
     Finished units of work (rows, epochs) are kept: each job continues from the working directory of the one before it.
@@ -127,29 +125,6 @@ class GoectpBaseRestartWorkChain(ProtocolMixin, SubmitOnceMixin, PausableRestart
         self.ctx.inputs = AttributeDict(self.exposed_inputs(self._process_class, 'goectp'))
         self.ctx.finished_units = 0
         self.ctx.idle_jobs = 0
-
-    def run_process(self) -> ToContext:
-        """Run the next job, or wait for the one that a worker submitted in this step before it was killed."""
-        self.begin_after_pause()
-        known = {child.pk for child in [*self.ctx.jobs_before_pause, *self.ctx.get('children', [])]}
-        label = f'iteration_{self.ctx.iteration + 1:02d}'  # as BaseRestartWorkChain labels it
-        submitted = [node for node in self.find_calls(label) if node.pk not in known]
-        if not submitted:
-            return super().run_process()
-        self.ctx.iteration += 1
-        return ToContext(children=append_(submitted[0]))
-
-    def inspect_process(self) -> ExitCode | None:
-        """Inspect the last job as aiida-core does, but replace once one that raised before its submission.
-
-        A worker that loses its connection to the message broker while it loads a job ends that job by an exception.
-        """
-        node = self.ctx.children[self.ctx.iteration - 1]
-        if not node.is_excepted or node.get_job_id() is not None or self.ctx.get('replaced_job', False):
-            return super().inspect_process()
-        self.ctx.replaced_job = True
-        self.report(f'{node.process_label}<{node.pk}> raised an exception before its submission; running it once more')
-        return None
 
     def _reported_status(self, node: orm.CalcJobNode) -> dict[str, Any]:
         """Return the status that the executable reported, empty without a status file."""

@@ -18,7 +18,7 @@ from aiida.engine import Process
 from aiida_goectp.core.formats.terminal import printable
 from aiida_goectp.workflows.aiida_private import BrokerRestartMixin, NamedStepFailureMixin
 
-__all__ = ('SubmitOnceMixin', 'called_by_label')
+__all__ = ('CalledOnceMixin', 'SubmitOnceMixin', 'called_by_label')
 
 _CALLS = (LinkType.CALL_WORK, LinkType.CALL_CALC)
 
@@ -28,7 +28,34 @@ def called_by_label(node: orm.ProcessNode) -> dict[str, Any]:
     return {link.link_label: link.node for link in node.base.links.get_outgoing(link_type=_CALLS).all()}
 
 
-class SubmitOnceMixin(BrokerRestartMixin, NamedStepFailureMixin):
+class CalledOnceMixin(BrokerRestartMixin):
+    """Work chain that submits a process under a label once, also in the steps of another package.
+
+    The context must hold, by themselves or in lists, the processes of the steps that have ended, as with ``ToContext``.
+    """
+
+    def find_calls(self, label: str) -> list[Any]:
+        """Return the processes that were called under a label, empty if there are none."""
+        links = self.node.base.links.get_outgoing(link_type=_CALLS, link_label_filter=label).all()
+        return [link.node for link in links if link.link_label == label]  # the filter takes _ for any character
+
+    def submit(self, process: Any, inputs: dict[str, Any] | None = None, **kwargs: Any) -> Any:
+        """Submit a process, or return the one that a worker submitted in this step before it was killed.
+
+        After a pause, aiida-core uses labels again; the context has the processes that had them before.
+        """
+        given = inputs if inputs is not None else kwargs
+        label = (given.get('metadata') or {}).get('call_link_label')
+        if label is not None:
+            groups = [value if isinstance(value, list) else [value] for value in self.ctx.values()]
+            known = {item.pk for group in groups for item in group if isinstance(item, orm.ProcessNode)}
+            for node in self.find_calls(label):
+                if node.pk not in known:
+                    return node
+        return super().submit(process, inputs, **kwargs)
+
+
+class SubmitOnceMixin(CalledOnceMixin, NamedStepFailureMixin):
     """Work chain whose calls have labels, each of which is used for one call only.
 
     The context must hold plain data and stored nodes only, so that it is complete after a restart of the daemon.
@@ -41,11 +68,6 @@ class SubmitOnceMixin(BrokerRestartMixin, NamedStepFailureMixin):
         """
         place = f'[{self.node.pk}|{type(self).__name__}|{inspect.stack()[1].function}]'
         self.logger.log(LOG_LEVEL_REPORT, f'{place}: {printable(msg)}', *args, **kwargs)
-
-    def find_calls(self, label: str) -> list[Any]:
-        """Return the processes that were called under a label, empty if there are none."""
-        links = self.node.base.links.get_outgoing(link_type=_CALLS, link_label_filter=label).all()
-        return [link.node for link in links if link.link_label == label]  # the filter takes _ for any character
 
     def submit_once(self, label: str, process: type[Process], inputs: Mapping[str, Any]) -> Any:
         """Submit a process, or return the node of the one that was submitted under this label before.

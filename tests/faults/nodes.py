@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from aiida import orm
 from aiida.common.links import LinkType
 
 from tests.workflows.campaign import searching
+from tests.workflows.dfpt.quantumespresso.quantum_espresso import CHEAP, GENERATED, LIGHT, rocksalt
 
 __all__ = (
     'add_code',
+    'add_quantum_espresso',
     'fingerprint',
     'is_complete',
     'is_readable',
@@ -52,10 +55,29 @@ def add_code(executable: str, work: str, label: str, configuration: dict[str, An
         orm.InstalledCode(label=name, computer=computer, filepath_executable=path).store()
 
 
+def add_quantum_espresso(label: str) -> None:
+    """Store ``pw.x`` and ``ph.x`` of this machine as the codes ``pw`` and ``ph``, and a family of pseudopotentials.
+
+    :param label: of the computer
+    """
+    from aiida_goectp.cli.setup.programs import environment_lines
+    from aiida_goectp.workflows.dfpt.quantumespresso.pseudos import generate_family
+
+    for name in ('pw', 'ph'):
+        orm.InstalledCode(
+            label=name,
+            computer=orm.load_computer(label),
+            filepath_executable=str(shutil.which(f'{name}.x')),
+            default_calc_job_plugin=f'quantumespresso.{name}',
+            prepend_text=environment_lines(),
+        ).store()
+    generate_family(LIGHT, GENERATED)
+
+
 def submit(name: str, computer: str, model: str, crystals: str, slow: float, seconds: float) -> int:
     """Submit a process, and return its PK.
 
-    :param name: ``predict``, ``screen`` or ``campaign``
+    :param name: ``predict``, ``screen``, ``campaign`` or ``dfpt``
     :param model: model file
     :param crystals: file of the crystals of predictions and screens
     :param slow: pause of ``goectp`` after each batch, s
@@ -66,6 +88,8 @@ def submit(name: str, computer: str, model: str, crystals: str, slow: float, sec
 
     from aiida_goectp.data.model import ModelData
 
+    if name == 'dfpt':
+        return int(submit_process(_quantum_espresso(computer)).pk)
     code = orm.load_code(f'goectp@{computer}')
     options: dict[str, Any] = {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}}
     options['environment_variables'] = {'OMP_NUM_THREADS': '1', 'GOECTP_TEST_FAULT': f'slow={slow}'}
@@ -90,6 +114,23 @@ def _prediction(name: str, code: Any, model: Any, crystals: Path, options: dict[
         return PredictWorkChain.get_builder_from_protocol(code, *nodes, None, jobs, options)
     overrides = {'predict': jobs, 'shard_size': 8, 'max_concurrent_shards': 2, 'number': 3}
     return ScreenWorkChain.get_builder_from_protocol(code, *nodes, None, overrides, None, options)
+
+
+def _quantum_espresso(computer: str) -> Any:
+    """Return the builder of a response of lithium fluoride by ``pw.x`` and ``ph.x``, of rough numbers."""
+    from aiida_goectp.workflows.dfpt.quantumespresso.workchain import QuantumEspressoDfptWorkChain
+
+    rough = {
+        name: {part: one for part, one in CHEAP[name].items() if part != 'max_iterations'} for name in ('scf', 'ph')
+    }
+    return QuantumEspressoDfptWorkChain.get_builder_from_protocol(
+        pw_code=orm.load_code(f'pw@{computer}'),
+        ph_code=orm.load_code(f'ph@{computer}'),
+        structure=rocksalt('Li', 'F', 4.01),
+        protocol='fast',
+        overrides={**CHEAP, **rough},
+        pseudo_family=GENERATED,
+    )
 
 
 def _campaign(code: Any, model: Any, options: dict[str, Any], dfpt: dict[str, Any]) -> Any:

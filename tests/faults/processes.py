@@ -20,7 +20,7 @@ from tests.faults.forked import Client, ForkedDaemon, run_verdi
 from tests.faults.outcome import Kind, Outcome, equal
 from tests.fork_server import ForkServer
 
-__all__ = ('KINDS', 'ProfileBench', 'compare', 'finish', 'killed')
+__all__ = ('KINDS', 'ProfileBench', 'compare', 'finish', 'killed', 'worker_killed')
 
 EXECUTABLE = 'GOECTP_TEST_EXECUTABLE'
 """variable with the path of the executable of a running server of jobs, see :mod:`tests.fork_server`"""

@@ -9,11 +9,12 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from tests.faults.outcome import Kind, Outcome
-from tests.faults.processes import ProfileBench, finish, killed
+from tests.faults.processes import ProfileBench, finish, killed, worker_killed
 from tests.services.cluster import HOST, SshServer
 from tests.services.databases import Postgresql, RabbitMq
 
@@ -54,6 +55,18 @@ class ServicesBench(ProfileBench):
         super().close()
         self.rabbitmq.stop()
         self.postgresql.stop()
+
+
+class EngineBench(ServicesBench):
+    """A profile on PostgreSQL and RabbitMQ with ``pw.x`` and ``ph.x``."""
+
+    PROFILE = 'engine'
+    PACKAGES = (*ServicesBench.PACKAGES, 'quantum-espresso')
+
+    def add_computer(self, **configuration: Any) -> None:
+        """Add a computer with all programs, and generate pseudopotentials."""
+        super().add_computer(**configuration)
+        self.client.call(self.nodes.add_quantum_espresso, 'faults')
 
 
 class RemoteBench(ProfileBench):
@@ -125,13 +138,19 @@ def unreachable(bench: RemoteBench, name: str, dice: random.Random) -> Outcome:
     return replace(finish(bench, name, pk), met=met)
 
 
-KINDS = {
-    f'{what} killed, {process}': Kind(ServicesBench, fault, command, 1)
-    for what, fault in (
-        ('PostgreSQL', partial(server_killed, server='postgresql')),
-        ('connection of PostgreSQL', connection_killed),
-        ('RabbitMQ', partial(server_killed, server='rabbitmq')),
-    )
-    for process, command in (('prediction', 'predict'), ('screen', 'screen'))
+_SERVERS = {
+    'PostgreSQL': partial(server_killed, server='postgresql'),
+    'connection of PostgreSQL': connection_killed,
+    'RabbitMQ': partial(server_killed, server='rabbitmq'),
 }
+KINDS = {
+    f'{what} killed, {process}': Kind(bench, fault, command, 1)
+    for what, fault in _SERVERS.items()
+    for process, bench, command in (
+        ('prediction', ServicesBench, 'predict'),
+        ('screen', ServicesBench, 'screen'),
+        ('Quantum ESPRESSO', EngineBench, 'dfpt'),
+    )
+}
+KINDS['worker killed, Quantum ESPRESSO'] = Kind(EngineBench, worker_killed, 'dfpt', 1)
 KINDS['computer unreachable, prediction'] = Kind(RemoteBench, unreachable, 'predict', 2)

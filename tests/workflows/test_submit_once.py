@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import kiwipy
 import pytest
 from aiida import orm
-from aiida.engine import Process, ProcessState, calcfunction
+from aiida.engine import Process, ProcessState, ToContext, WorkChain, append_, calcfunction, while_
 from aiida.engine.processes.functions import FunctionProcess
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
@@ -21,7 +21,7 @@ from aiida_goectp.workflows.committee import TrainCommitteeWorkChain
 from aiida_goectp.workflows.evaluate import EvaluateWorkChain
 from aiida_goectp.workflows.predict import PredictWorkChain
 from aiida_goectp.workflows.screen import ScreenWorkChain
-from aiida_goectp.workflows.submit_once import SubmitOnceMixin, called_by_label
+from aiida_goectp.workflows.submit_once import CalledOnceMixin, SubmitOnceMixin, called_by_label
 from aiida_goectp.workflows.verify import VerifyWorkChain
 from tests import tiny
 from tests.workflows.campaign.campaign import screened
@@ -33,6 +33,29 @@ def negate(number):
     if number.value == 0:
         raise ValueError('zero')
     return orm.Int(-number.value)
+
+
+class PluginWorkChain(WorkChain):
+    """Work chain of another package, whose steps know nothing of repetition."""
+
+    @classmethod
+    def define(cls, spec):
+        super().define(spec)
+        spec.outline(while_(cls.more)(cls.run_next))
+
+    def more(self):
+        return True
+
+    def run_next(self):
+        self.ctx.iteration = self.ctx.get('iteration', 0) + 1
+        structure = orm.load_node(label='structure')
+        metadata = {'call_link_label': f'iteration_{self.ctx.iteration:02d}'}
+        node = self.submit(ReadTable, structure=structure, table=orm.Dict({}), metadata=metadata)
+        return ToContext(children=append_(node))
+
+
+class ProtectedWorkChain(CalledOnceMixin, PluginWorkChain):
+    """The same, protected as those of aiida-vasp and aiida-quantumespresso."""
 
 
 class CallingWorkChain(SubmitOnceMixin):
@@ -102,6 +125,21 @@ def test_submit_once(chain, crystals):
     assert called_by_label(chain.node).keys() == {'first', 'second'}
     assert {node.pk for node in chain.node.called} == {first.pk, second.pk}
     assert 'metadata' not in inputs
+
+
+def test_steps_of_another_package(instantiate, crystals):
+    structure = crystals.structure(0)
+    structure.label = 'structure'
+    structure.store()
+    process = instantiate(ProtectedWorkChain)
+    assert execute_twice(process, 'run_next') == {'iteration_01'}
+    process.ctx.children = process.node.called
+    assert execute_twice(process, 'run_next') == {'iteration_01', 'iteration_02'}
+    # labels begin anew after a pause
+    process.ctx.children, process.ctx.iteration = sorted(process.node.called, key=lambda node: node.pk), 0
+    process.run_next()
+    assert len(process.node.called) == 3
+    assert len(process.find_calls('iteration_01')) == 2
 
 
 class Broker:

@@ -18,7 +18,8 @@ from aiida_quantumespresso.calculations.ph import PhCalculation
 from aiida_quantumespresso.workflows.ph.base import PhBaseWorkChain
 
 from aiida_goectp.calculations.broker import LostConnectionMixin
-from aiida_goectp.workflows.aiida_private import BrokerRestartMixin, NamedStepFailureMixin, PausableRestartMixin
+from aiida_goectp.workflows.aiida_private import NamedStepFailureMixin, RestartMixin
+from aiida_goectp.workflows.submit_once import CalledOnceMixin
 
 __all__ = ('PhGammaBaseWorkChain', 'PhGammaCalculation')
 
@@ -27,7 +28,7 @@ class PhGammaCalculation(LostConnectionMixin, PhCalculation):
     """``PhCalculation`` that can be the parent of another one."""
 
 
-class PhGammaBaseWorkChain(BrokerRestartMixin, NamedStepFailureMixin, PausableRestartMixin, PhBaseWorkChain):
+class PhGammaBaseWorkChain(CalledOnceMixin, NamedStepFailureMixin, RestartMixin, PhBaseWorkChain):
     """``PhBaseWorkChain`` at the single q point Γ."""
 
     _process_class = PhGammaCalculation

@@ -12,8 +12,9 @@ from aiida_vasp.calcs.vasp import VaspCalculation
 from aiida_vasp.workchains.v2.vasp import VaspWorkChain, validate_calc_job_custom
 
 from aiida_goectp.core.dielectric.outcar import read_loops, read_outcar, refusal, resource_problem, symmetry_problem
-from aiida_goectp.workflows.aiida_private import BrokerRestartMixin, NamedStepFailureMixin, PausableRestartMixin
+from aiida_goectp.workflows.aiida_private import NamedStepFailureMixin, RestartMixin
 from aiida_goectp.workflows.dfpt.retrieved import read_retrieved
+from aiida_goectp.workflows.submit_once import CalledOnceMixin
 
 __all__ = ('VaspBaseWorkChain', 'VaspResponseBaseWorkChain', 'validate_response')
 
@@ -43,7 +44,7 @@ _MIN_NELM = 200
 _IONIC_IBRION = (7, 8)
 
 
-class VaspBaseWorkChain(BrokerRestartMixin, NamedStepFailureMixin, PausableRestartMixin, VaspWorkChain):
+class VaspBaseWorkChain(CalledOnceMixin, NamedStepFailureMixin, RestartMixin, VaspWorkChain):
     """``VaspWorkChain`` with handlers for symmetry, wall time, memory, interruptions and electronic convergence.
 
     They have priority over the handlers of aiida-vasp, which handle the remaining errors.

@@ -10,19 +10,20 @@ from aiida.engine import ProcessHandlerReport, process_handler, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_vasp.workchains.v2.relax import VaspRelaxWorkChain
 
-from aiida_goectp.workflows.aiida_private import BrokerRestartMixin, NamedStepFailureMixin, PausableRestartMixin
+from aiida_goectp.workflows.aiida_private import NamedStepFailureMixin, RestartMixin
 from aiida_goectp.workflows.dfpt.vasp.handlers import VaspBaseWorkChain
+from aiida_goectp.workflows.submit_once import CalledOnceMixin
 
 __all__ = ('VaspRelaxBaseWorkChain', 'VaspRelaxWithHandlersWorkChain')
 
 
-class VaspRelaxWithHandlersWorkChain(BrokerRestartMixin, NamedStepFailureMixin, VaspRelaxWorkChain):
+class VaspRelaxWithHandlersWorkChain(CalledOnceMixin, NamedStepFailureMixin, VaspRelaxWorkChain):
     """``VaspRelaxWorkChain`` with the error handlers of :class:`.VaspBaseWorkChain` in its runs."""
 
     _base_workchain = VaspBaseWorkChain
 
 
-class VaspRelaxBaseWorkChain(BrokerRestartMixin, NamedStepFailureMixin, PausableRestartMixin):
+class VaspRelaxBaseWorkChain(CalledOnceMixin, NamedStepFailureMixin, RestartMixin):
     """Relaxation until the forces are small in the plane-wave basis of the final cell.
 
     VASP keeps the basis of the initial cell, so that a cell which changed much is not relaxed in its own basis. The

@@ -212,6 +212,61 @@ def test_a_step_that_raises_after_the_job_loses_nothing(run, generated_family, l
 
 
 @pytest.mark.slow
+def test_a_job_that_raises_before_it_is_submitted_is_replaced(run, generated_family, lithium_fluoride, monkeypatch):
+    from aiida_quantumespresso.calculations.pw import PwCalculation
+
+    prepare, left = PwCalculation.prepare_for_submission, [1]
+
+    def fail(self, folder):
+        if left:
+            left.pop()
+            raise RuntimeError('Connection was not opened')
+        return prepare(self, folder)
+
+    monkeypatch.setattr(PwCalculation, 'prepare_for_submission', fail)
+    outputs, node = run(lithium_fluoride, generated_family, merge(CHEAP, {'scf': {'max_iterations': 2}}))
+    assert node.is_finished_ok, outcome(node)
+    assert [job.is_excepted for job in jobs_of(node, 'PwCalculation')] == [True, False]
+    assert outputs['dielectric'].dielectric.ionic is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('relax', [False, True])
+def test_a_step_that_is_executed_twice_calls_each_program_once(
+    run, generated_family, lithium_fluoride, monkeypatch, relax
+):
+    """As by a second worker after the death of the first one, which had submitted a job and saved nothing."""
+    from aiida.orm.utils.serialize import deserialize_unsafe, serialize
+
+    from aiida_goectp.workflows.dfpt.quantumespresso.ph_gamma import PhGammaBaseWorkChain
+    from aiida_goectp.workflows.dfpt.quantumespresso.pw import (
+        FaultTolerantPwBaseWorkChain,
+        FaultTolerantPwRelaxWorkChain,
+    )
+
+    def twice(step):
+        def execute(self):
+            saved = serialize(self.ctx)
+            step(self)
+            self._awaitables = []
+            self._context = deserialize_unsafe(saved)
+            return step(self)
+
+        return execute
+
+    for kind, name in (
+        (FaultTolerantPwBaseWorkChain, 'run_process'),
+        (PhGammaBaseWorkChain, 'run_process'),
+        (FaultTolerantPwRelaxWorkChain, 'run_relax'),
+    ):
+        monkeypatch.setattr(kind, name, twice(getattr(kind, name)))
+    _, node = run(lithium_fluoride, generated_family, merge(CHEAP, {'relax': relax}))
+    assert node.is_finished_ok is not relax, outcome(node)  # the rough forces do not vanish
+    assert len(jobs_of(node, 'PwCalculation')) == 1
+    assert len(jobs_of(node, 'PhGammaCalculation')) == (not relax)
+
+
+@pytest.mark.slow
 def test_failed_phonons_leave_the_electronic_part(run, generated_family, lithium_fluoride):
     killed = KILL_WHILE_RUNNING.format(times=9, until=FIELD_STORED)
     outputs, node = run(lithium_fluoride, generated_family, CHEAP, ph=killed)

@@ -258,3 +258,13 @@ class _Context:
 
     def get_port(self, name):
         raise ValueError(name)
+
+
+def test_a_step_that_is_executed_twice_submits_one_job(chain):
+    process = chain()
+    with process._process_scope():
+        for _ in range(2):  # as by a second worker after the death of the first one
+            process.ctx.iteration = 0
+            assert process.prepare_inputs() is None
+            (awaited,) = process.run_process().values()
+    assert [node.pk for node in process.node.called] == [awaited.pk]
