@@ -89,7 +89,8 @@ def test_equal_crystals_are_ranked_once(crystal_set, predict_by_hand):
     assert list(node.ranking.reason[:2]) == ['equal crystal: ranked as Si-2', 'equal crystal: ranked as MgO-2']
     first, second = select_top(node, crystals, orm.Int(2))['selection'].get_list()
     assert (first['id'], first['joined'], second['joined']) == ('MgO-2', ['MgO'], ['Si'])
-    table = ranking_table(node.ranking, 5)
+    with node.open_rows() as file:
+        table = ranking_table(file, 5)
     assert [str(cell) for cell in table.columns[2].cells][:3] == ['equals MgO', 'equals Si', '']
     kept = rank_crystals(crystals, predictions, keep_duplicates=orm.Bool(True))
     assert kept.base.attributes.get('ranked') == 8
