@@ -142,6 +142,17 @@ def test_steps_of_another_package(instantiate, crystals):
     assert len(process.find_calls('iteration_01')) == 2
 
 
+def test_a_process_that_was_stored_and_not_saved_is_not_waited_for(chain, crystals, monkeypatch):
+    inputs = {'structure': crystals.structure(0), 'table': orm.Dict({})}
+    dead = chain.submit_once('child', ReadTable, inputs)
+    assert chain.submit_once('child', ReadTable, inputs).pk == dead.pk
+    dead.delete_checkpoint()
+    monkeypatch.setattr(chain.runner, '_broker_submit', True)
+    assert chain.find_calls('child') == []
+    dead.set_process_state(ProcessState.FINISHED)
+    assert [node.pk for node in chain.find_calls('child')] == [dead.pk]
+
+
 class Broker:
     """Message broker that refuses tasks a number of times."""
 
