@@ -28,11 +28,24 @@ from aiida_goectp.core.learning.lattice import loss
 from aiida_goectp.core.network.force_constants import network
 from aiida_goectp.core.network.force_constants.springs import InternalCoordinates, PairSprings
 
+_interaction = network.dipole_interaction
+
+
+def _without_derivative_of_epsilon(group: Any, cells: Any, charges: Any, electronic: Any) -> Any:
+    return _interaction(group, cells, charges, electronic.detach())
+
+
+def _without_derivatives(group: Any, cells: Any, charges: Any, electronic: Any) -> Any:
+    return _interaction(group, cells, charges.detach(), electronic.detach())
+
+
 REPLACED: dict[str, list[tuple[Any, str, Any]]] = {
     'none': [],
     'springs': [(PairSprings, 'assemble', lambda *_: 0.0)],
     'internal coordinates': [(InternalCoordinates, 'assemble', lambda *_: 0.0)],
     'dipole interaction': [(network, 'dipole_interaction', lambda *_: 0.0)],
+    'derivative of ε∞ through the dipoles': [(network, 'dipole_interaction', _without_derivative_of_epsilon)],
+    'derivatives through the dipoles': [(network, 'dipole_interaction', _without_derivatives)],
     'loss of the ionic part': [(train, 'permittivity_weight', lambda _: 0.0)],
     'loss of the charges': [(loss, '_CHARGES', 0.0)],
     'weighted loss of Φ': [(loss, '_WEIGHTED', 0.0)],

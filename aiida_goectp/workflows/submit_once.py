@@ -37,13 +37,15 @@ class CalledOnceMixin(BrokerRestartMixin):
     def find_calls(self, label: str) -> list[Any]:
         """Return the processes that were called under a label, empty if there are none.
 
-        Left out are those that a worker stored and did not save before it was killed: nothing can run them.
+        Processes without a checkpoint that have not ended are left out: a worker was killed between storing and saving
+        them, and no other can run them.
         """
         links = self.node.base.links.get_outgoing(link_type=_CALLS, link_label_filter=label).all()
         nodes = [link.node for link in links if link.link_label == label]  # the filter takes _ for any character
-        if not self.runner.is_daemon_runner:  # it saves nothing
+        if not self.runner.is_daemon_runner:  # runs the processes itself, without checkpoints
             return nodes
-        return [node for node in nodes if node.is_terminated or node.checkpoint is not None]
+        # in this order: a process that ends meanwhile has its state set before its checkpoint is deleted
+        return [node for node in nodes if node.checkpoint is not None or node.is_terminated]
 
     def submit(self, process: Any, inputs: dict[str, Any] | None = None, **kwargs: Any) -> Any:
         """Submit a process, or return the one that a worker submitted in this step before it was killed.

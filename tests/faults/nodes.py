@@ -119,16 +119,15 @@ def _prediction(name: str, code: Any, model: Any, crystals: Path, options: dict[
 def _quantum_espresso(computer: str) -> Any:
     """Return the builder of a response of lithium fluoride by ``pw.x`` and ``ph.x``, of rough numbers."""
     from aiida_goectp.workflows.dfpt.quantumespresso.workchain import QuantumEspressoDfptWorkChain
+    from aiida_goectp.workflows.protocols.mixin import merge
 
-    rough = {
-        name: {part: one for part, one in CHEAP[name].items() if part != 'max_iterations'} for name in ('scf', 'ph')
-    }
+    attempts = {step: {'max_iterations': 3} for step in ('scf', 'ph')}
     return QuantumEspressoDfptWorkChain.get_builder_from_protocol(
         pw_code=orm.load_code(f'pw@{computer}'),
         ph_code=orm.load_code(f'ph@{computer}'),
         structure=rocksalt('Li', 'F', 4.01),
         protocol='fast',
-        overrides={**CHEAP, **rough},
+        overrides=merge(CHEAP, attempts),
         pseudo_family=GENERATED,
     )
 

@@ -33,6 +33,19 @@ def faulty_once(code, fault, folder, aiida_code_installed):
     return aiida_code_installed(label=f'fault-{folder.name}', filepath_executable=str(script))
 
 
+def raise_before_submission(monkeypatch, calculation, times):
+    """Let the first jobs of a class raise an exception before they are submitted to the scheduler."""
+    prepare, left = calculation.prepare_for_submission, list(range(times))
+
+    def fail(self, folder):
+        if left:
+            left.pop()
+            raise RuntimeError('Connection was not opened')
+        return prepare(self, folder)
+
+    monkeypatch.setattr(calculation, 'prepare_for_submission', fail)
+
+
 def jobs_of(node):
     """Return the jobs that a work chain started, oldest first."""
     return sorted(node.called, key=lambda job: job.pk)

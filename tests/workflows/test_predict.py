@@ -11,7 +11,7 @@ from aiida_goectp.calculations.predict import PredictCalculation
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.workflows.predict import PredictWorkChain
-from tests.workflows.jobs import end_job, faulty_once, jobs_of
+from tests.workflows.jobs import end_job, faulty_once, jobs_of, raise_before_submission
 
 CODES = PredictCalculation.spec().exit_codes
 
@@ -53,15 +53,7 @@ def test_refused_input(chain, ended, code):
 
 @pytest.mark.parametrize(('faults', 'status'), [(1, 0), (2, 301)])
 def test_a_job_that_raises_before_it_is_submitted_is_replaced_once(code, crystals, model, monkeypatch, faults, status):
-    prepare, left = PredictCalculation.prepare_for_submission, list(range(faults))
-
-    def fail(self, folder):
-        if left:
-            left.pop()
-            raise RuntimeError('Connection was not opened')
-        return prepare(self, folder)
-
-    monkeypatch.setattr(PredictCalculation, 'prepare_for_submission', fail)
+    raise_before_submission(monkeypatch, PredictCalculation, faults)
     builder = PredictWorkChain.get_builder_from_protocol(code, crystals, model)
     _, node = run_get_node(builder)
     assert node.exit_status == status

@@ -1,4 +1,4 @@
-"""Compression of large arrays by several threads, which takes most of the time to write them.
+"""Compression of large arrays by several threads; compression takes most of the time to write them.
 
 The input is cut into blocks of fixed size. Each is compressed by itself and ends at a full byte, so that the results,
 one after the other, are a single deflate stream (RFC 1951), which any reader of zip archives understands. The bytes

@@ -10,6 +10,7 @@ from aiida_goectp.workflows.dfpt.quantumespresso.workchain import QuantumEspress
 from aiida_goectp.workflows.failures import ended_within_step
 from aiida_goectp.workflows.protocols.mixin import merge
 from tests.workflows.dfpt.quantumespresso.quantum_espresso import CHEAP, FCC, crystal, notes, outcome, rocksalt
+from tests.workflows.jobs import raise_before_submission
 
 ROTATION = [[0.36, 0.48, -0.8], [-0.8, 0.6, 0.0], [0.48, 0.64, 0.6]]
 EXIT_CODES = QuantumEspressoDfptWorkChain.exit_codes
@@ -215,15 +216,7 @@ def test_a_step_that_raises_after_the_job_loses_nothing(run, generated_family, l
 def test_a_job_that_raises_before_it_is_submitted_is_replaced(run, generated_family, lithium_fluoride, monkeypatch):
     from aiida_quantumespresso.calculations.pw import PwCalculation
 
-    prepare, left = PwCalculation.prepare_for_submission, [1]
-
-    def fail(self, folder):
-        if left:
-            left.pop()
-            raise RuntimeError('Connection was not opened')
-        return prepare(self, folder)
-
-    monkeypatch.setattr(PwCalculation, 'prepare_for_submission', fail)
+    raise_before_submission(monkeypatch, PwCalculation, 1)
     outputs, node = run(lithium_fluoride, generated_family, merge(CHEAP, {'scf': {'max_iterations': 2}}))
     assert node.is_finished_ok, outcome(node)
     assert [job.is_excepted for job in jobs_of(node, 'PwCalculation')] == [True, False]
