@@ -49,5 +49,7 @@ def polar_rotation(lattices: np.ndarray) -> np.ndarray:
     :param lattices: (..., 3, 3)
     :return: (..., 3, 3), columns as in Lᵀ
     """
-    u, _, vh = np.linalg.svd(np.swapaxes(lattices, -1, -2))
-    return u @ vh
+    from aiida_goectp.core.crystals.compiled.matrices import orthogonal_factors
+
+    columns = np.swapaxes(np.asarray(lattices, dtype=np.float64), -1, -2)
+    return orthogonal_factors(np.ascontiguousarray(columns.reshape(-1, 3, 3))).reshape(columns.shape)

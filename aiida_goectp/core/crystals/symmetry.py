@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from aiida_goectp.core.crystals.compiled.bases import one_of_each_coset
 from aiida_goectp.core.crystals.compiled.cache import compiled
 from aiida_goectp.core.crystals.compiled.centring import primitive_by_translations
 from aiida_goectp.core.crystals.compiled.matrices import determinant, inverse, product, product_transposed, square_root
 from aiida_goectp.core.crystals.crystalset import Crystal
-from aiida_goectp.core.crystals.reduction import polar_rotation, reduced_bases
+from aiida_goectp.core.crystals.reduction import reduced_bases
 from aiida_goectp.core.crystals.symmetry_search import SYMPREC, find_symmetry
 
 __all__ = ('CanonicalCell', 'canonical_cell', 'infrared_directions', 'point_group_projector', 'project')
@@ -48,15 +49,7 @@ class CanonicalCell(NamedTuple):
     def frames(self) -> np.ndarray:
         """(m, 3, 3) Å, rows: one reduced basis for each coset of the Laue group of the crystal in the holohedry of the
         lattice."""
-        column = self.lattice.T
-        rotations = np.rint(np.linalg.inv(column) @ self.operations @ column).astype(np.int64)
-        return _cosets(self.bases, rotations) @ self.lattice
-
-    @property
-    def rotations(self) -> np.ndarray:
-        """(m, 3, 3) rotation (or roto-inversion) Q of each frame: a tensor O of the canonical frame is Q O Qᵀ in the
-        frame of the crystal."""
-        return polar_rotation(self.frames)
+        return one_of_each_coset(self.bases, self.lattice, self.operations) @ self.lattice
 
 
 def canonical_cell(crystal: Crystal, symprec: float = SYMPREC) -> CanonicalCell:
@@ -349,16 +342,3 @@ def _symmetrise_positions(
         for x in range(3):
             total[i, x] /= len(rotations)
     return total, partners
-
-
-def _cosets(bases: np.ndarray, rotations: np.ndarray) -> np.ndarray:
-    """Return one basis of each set of bases that the point group and inversion map onto each other."""
-    remaining = {tuple(basis.ravel()): basis for basis in bases}
-    chosen = []
-    while remaining:
-        basis = next(iter(remaining.values()))
-        chosen.append(basis)
-        for image in basis @ np.swapaxes(rotations, 1, 2):
-            remaining.pop(tuple(image.ravel()), None)
-            remaining.pop(tuple(-image.ravel()), None)
-    return np.array(chosen)

@@ -58,7 +58,8 @@ class PreparedCrystal:
     frames: np.ndarray
     """(m, 3, 3) Å, rows: the reference lattice vectors of each frame"""
     rotations: np.ndarray
-    """(m, 3, 3) Q of each frame"""
+    """(m, 3, 3) rotation (or roto-inversion) Q of each frame: a tensor O of the canonical frame is Q O Qᵀ in the frame
+    of the crystal"""
     projectors: np.ndarray
     """(2, 9, 9) projectors onto the tensors that the point group allows: any tensor, and an ionic one"""
     symmetry_known: bool
@@ -75,7 +76,8 @@ _NO_VACUUM = np.array([0.0, 0.0, 0.0, 1.0])
 
 def _prepare_goectp(crystal: Crystal) -> PreparedCrystal:
     cell, vacuum, atoms = _without_wide_gaps(crystal)
-    return _prepared(cell, vacuum, atoms, cell.frames, cell.rotations)
+    frames = cell.frames
+    return _prepared(cell, vacuum, atoms, frames, polar_rotation(frames))
 
 
 def _prepare_force_constants(crystal: Crystal) -> PreparedCrystal:

@@ -1,13 +1,13 @@
-"""Search of all reduced bases among the short vectors of a lattice; see :func:`.reduced_bases`."""
+"""Reduced bases: their search among the short vectors of a lattice, see :func:`.reduced_bases`, and their cosets."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from aiida_goectp.core.crystals.compiled.cache import compiled
-from aiida_goectp.core.crystals.compiled.matrices import product
+from aiida_goectp.core.crystals.compiled.matrices import inverse, product, product_transposed
 
-__all__ = ('reduced_among',)
+__all__ = ('one_of_each_coset', 'reduced_among')
 
 
 @compiled()
@@ -47,6 +47,49 @@ def reduced_among(
             for x in range(3):
                 bases[place, row, x] = coefficients[triples[left[place], row], x]
     return bases
+
+
+@compiled()
+def one_of_each_coset(
+    bases: np.ndarray, lattice: np.ndarray, operations: np.ndarray
+) -> np.ndarray:  # pragma: no cover - compiled
+    """Return one basis of each set of bases that the operations and inversion map onto each other, (k, 3, 3) integers.
+
+    :param bases: (m, 3, 3) integers, in terms of the lattice
+    :param lattice: (3, 3) Å, rows
+    :param operations: (g, 3, 3) orthogonal Cartesian matrices, a group of isometries of the lattice
+    """
+    m, back = len(bases), inverse(lattice)
+    rotations = np.empty((len(operations), 3, 3), dtype=np.int64)  # vectors of the lattice are rows here
+    for g in range(len(operations)):
+        rotations[g] = np.rint(product(product_transposed(lattice, operations[g]), back)).astype(np.int64)
+    chosen, count, taken = np.empty(m, dtype=np.int64), 0, np.zeros(m, dtype=np.bool_)
+    image = np.empty((3, 3), dtype=np.int64)
+    for basis in range(m):
+        if taken[basis]:
+            continue
+        chosen[count] = basis
+        count += 1
+        for g in range(len(rotations)):
+            for row in range(3):
+                for x in range(3):
+                    image[row, x] = 0
+                    for y in range(3):
+                        image[row, x] += bases[basis, row, y] * rotations[g, y, x]
+            for other in range(basis, m):
+                if not taken[other] and _equal_or_inverted(bases[other], image):
+                    taken[other] = True
+    return bases[chosen[:count]]
+
+
+@compiled(inline='always')
+def _equal_or_inverted(a: np.ndarray, b: np.ndarray) -> bool:  # pragma: no cover - compiled
+    same, inverted = True, True
+    for row in range(3):
+        for x in range(3):
+            same = same and a[row, x] == b[row, x]
+            inverted = inverted and a[row, x] == -b[row, x]
+    return same or inverted
 
 
 @compiled()

@@ -9,7 +9,15 @@ import numpy as np
 
 from aiida_goectp.core.crystals.compiled.cache import compiled
 
-__all__ = ('determinant', 'face_distances', 'inverse', 'product', 'product_transposed', 'square_root')
+__all__ = (
+    'determinant',
+    'face_distances',
+    'inverse',
+    'orthogonal_factors',
+    'product',
+    'product_transposed',
+    'square_root',
+)
 
 
 @compiled()
@@ -77,6 +85,28 @@ def square_root(m: np.ndarray) -> np.ndarray:  # pragma: no cover - compiled
         if change < 1e-15:
             break
     return root
+
+
+@compiled()
+def orthogonal_factors(matrices: np.ndarray) -> np.ndarray:  # pragma: no cover - compiled
+    """Return the orthogonal factor of the polar decomposition of each matrix, (n, 3, 3); none may be singular.
+
+    Scaled Newton iteration (N. J. Higham, SIAM J. Sci. Stat. Comput. 7, 1160 (1986)), which converges quadratically.
+    """
+    result = matrices.copy()
+    for place in range(len(result)):
+        x = result[place]
+        for _ in range(50):
+            back, change = inverse(x), 0.0
+            scale = np.sqrt(np.sqrt(np.square(back).sum() / np.square(x).sum()))
+            for i in range(3):
+                for j in range(3):
+                    new = (scale * x[i, j] + back[j, i] / scale) / 2
+                    change = max(change, abs(new - x[i, j]))
+                    x[i, j] = new
+            if change < 1e-15:
+                break
+    return result
 
 
 @compiled()
