@@ -72,7 +72,7 @@ class Predictor:
                 f'model {model.card.name!r} has preset {model.card.preset}; phonons need one of preset force_constants'
             )
         self.model, self.device, self.processes, self.phonons = model.to(device), device, processes, phonons
-        self.batch_atoms = batch_atoms or default_batch_atoms(device, model.card.preset)
+        self.batch_atoms = batch_atoms or default_batch_atoms(device)
         self._seen = np.zeros(256, dtype=bool)
         """by atomic number: elements of the training set"""
         self._seen[model.card.elements or slice(None)] = True
@@ -191,15 +191,10 @@ class Predictor:
         }
 
 
-def default_batch_atoms(device: str, preset: str) -> int:
-    """Return the number of atoms in a batch.
-
-    On a CPU what is fastest, by ``benchmarks/predict.py``: messages of few atoms stay in the caches, while the matrices
-    of the force constant network are evaluated together for all cells of a batch that have the same size. On a GPU what
-    fits into its free memory, at half a megabyte an atom.
-    """
+def default_batch_atoms(device: str) -> int:
+    """Return the number of atoms in a batch: on a GPU what fits into its free memory, at half a megabyte an atom."""
     if device == 'cpu':
-        return 2048 if preset == 'force_constants' else 256
+        return 2048  # larger ones are not faster, by benchmarks/predict.py
     free, _ = torch.cuda.mem_get_info(torch.device(device))
     return int(np.clip(free // 2**20, 1024, 65536))
 

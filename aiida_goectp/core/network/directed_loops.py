@@ -1,4 +1,8 @@
-"""Compiled loops over directed pairs of neighbours, for the evaluation of iComFormer in blocks."""
+"""Compiled loops over pairs of neighbours in both directions, for the evaluation of iComFormer in blocks.
+
+Features are float32. The activations are computed in the same pass: SiLU and the sigmoid from 2^f by a polynomial, with
+a relative error of 1e-7 for each factor, so that eight channels are computed together.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,61 @@ import numpy as np
 
 from aiida_goectp.core.crystals.compiled.cache import compiled
 
-__all__ = ('add_gated', 'gather_directed', 'gather_reference', 'scale_and_shift', 'tabulated')
+__all__ = ('add_messages', 'hidden_of_neighbours', 'hidden_of_references', 'tabulated')
+
+_FAST = {'nnan', 'ninf', 'nsz', 'arcp', 'contract'}
+"""fast mathematics without another order of sums, on which the rounding in :func:`_sigmoid` relies"""
+_ROUNDING = np.float32(1.5 * 2**23)
+"""a float32 that is added to this has no digits behind the point"""
+_LOGARITHM = np.float32(np.log2(np.e))
+_LARGEST = np.float32(126.0)
+"""exponent within the range of float32"""
+_POWER = tuple(
+    np.float32(value)
+    for value in (1.000000072, 0.6931469671, 0.2402211972, 0.05550713275, 0.009675541331, 0.001327647152)
+)
+"""coefficients of the polynomial of degree 5 with the smallest largest relative error (7.5e-8) from 2^f, |f| ≤ 1/2"""
 
 
-@compiled(fastmath=True)
-def gather_directed(
+@compiled(fastmath=_FAST, error_model='numpy', inline='always')
+def _sigmoid(x: float) -> float:  # pragma: no cover - compiled
+    power = min(max(-_LOGARITHM * x, -_LARGEST), _LARGEST)
+    whole = (power + _ROUNDING) - _ROUNDING
+    f = power - whole
+    value = _POWER[4] + f * _POWER[5]
+    value = _POWER[3] + f * value
+    value = _POWER[2] + f * value
+    value = _POWER[1] + f * value
+    value = _POWER[0] + f * value
+    scale = np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32)  # 2^whole, by its exponent
+    return np.float32(1) / (np.float32(1) + value * scale)
+
+
+@compiled(fastmath=_FAST, error_model='numpy')
+def hidden_of_neighbours(
     edge: np.ndarray, own: np.ndarray, other: np.ndarray, source: np.ndarray, target: np.ndarray, hidden: np.ndarray
 ) -> None:  # pragma: no cover - compiled
-    """Set the hidden layer (e, W) to the sum of the parts of the pair (e, W), its target and its source, (N, W)."""
-    for row in range(len(hidden)):
-        a, b, c, out = edge[row], own[target[row]], other[source[row]], hidden[row]
-        for k in range(len(out)):
-            out[k] = a[k] + b[k] + c[k]
+    """Set the hidden layer after its activation, SiLU of the sum of the parts of the pair, its target and its source.
+
+    :param edge: (e, W) for both directions, or (2e, W)
+    :param own: (N, W) part of a target
+    :param other: (N, W) part of a source
+    :param source: (e,)
+    :param target: (e,)
+    :param hidden: (2, 2e, W/2) for keys and for messages: all pairs from source to target, then all from target to
+        source
+    """
+    pairs, width = len(source), hidden.shape[2]
+    for row in range(hidden.shape[1]):
+        pair = row % pairs
+        i, j = (target[pair], source[pair]) if row < pairs else (source[pair], target[pair])
+        for half in range(2):
+            start, stop = half * width, (half + 1) * width
+            a, b, c = edge[row % len(edge), start:stop], own[i, start:stop], other[j, start:stop]
+            out = hidden[half, row]
+            for k in range(width):
+                x = a[k] + b[k] + c[k]
+                out[k] = x * _sigmoid(x)
 
 
 @compiled(fastmath=True)
@@ -52,8 +99,8 @@ def tabulated(
             out[k] = w[0] * t0[k] + w[1] * t1[k] + w[2] * t2[k] + w[3] * t3[k]
 
 
-@compiled(fastmath=True)
-def gather_reference(
+@compiled(fastmath=_FAST, error_model='numpy')
+def hidden_of_references(
     low: float,
     density: float,
     own: np.ndarray,
@@ -63,7 +110,7 @@ def gather_reference(
     cosines: np.ndarray,
     hidden: np.ndarray,
 ) -> None:  # pragma: no cover - compiled
-    """Set the hidden layer (e, W) to the sum of the parts of the pair, of a reference length, and of the angle to it.
+    """Set the hidden layer after its activation, SiLU of the sum of the parts of pair, reference length and angle.
 
     :param low: lower end of the grid of cosines
     :param density: intervals per unit
@@ -71,34 +118,58 @@ def gather_reference(
     :param lattice: (g, W) of the reference length of each graph
     :param graph: (e,) graph of the pair
     :param table: (points, W)
-    :param cosines: (e,)
+    :param cosines: (e,) of the angle between pair and reference vector
+    :param hidden: (2, 2e, W/2) for keys and for messages: all pairs, then all in the other direction, with the opposite
+        cosine
     """
-    w, steps = np.empty(4, dtype=table.dtype), len(table) - 3
-    for row in range(len(hidden)):
-        a, b, out = own[row], lattice[graph[row]], hidden[row]
-        first = _grid_row(cosines[row], low, density, steps, w)
-        t0, t1, t2, t3 = table[first], table[first + 1], table[first + 2], table[first + 3]
-        for k in range(len(out)):
-            out[k] = a[k] + b[k] + w[0] * t0[k] + w[1] * t1[k] + w[2] * t2[k] + w[3] * t3[k]
+    w, steps, pairs, width = np.empty(4, dtype=table.dtype), len(table) - 3, len(own), hidden.shape[2]
+    for row in range(hidden.shape[1]):
+        pair = row % pairs
+        first = _grid_row(cosines[pair] if row < pairs else -cosines[pair], low, density, steps, w)
+        w0, w1, w2, w3 = w[0], w[1], w[2], w[3]
+        for half in range(2):
+            start, stop = half * width, (half + 1) * width
+            a, b, out = own[pair, start:stop], lattice[graph[pair], start:stop], hidden[half, row]
+            t0, t1 = table[first, start:stop], table[first + 1, start:stop]
+            t2, t3 = table[first + 2, start:stop], table[first + 3, start:stop]
+            for k in range(width):
+                x = a[k] + b[k] + w0 * t0[k] + w1 * t1[k] + w2 * t2[k] + w3 * t3[k]
+                out[k] = x * _sigmoid(x)
 
 
-@compiled(fastmath=True)
-def scale_and_shift(
-    factors: np.ndarray, shift: np.ndarray, rows: np.ndarray, values: np.ndarray
+@compiled(fastmath=_FAST, error_model='numpy')
+def add_messages(
+    self_gated: bool,
+    keys: np.ndarray,
+    messages: np.ndarray,
+    biases: np.ndarray,
+    query: np.ndarray,
+    shift: np.ndarray,
+    rows: np.ndarray,
+    others: np.ndarray,
+    sums: np.ndarray,
 ) -> None:  # pragma: no cover - compiled
-    """Multiply values (e, C) with the factors of their rows, (n, C), and add a shift, (C,)."""
-    for row in range(len(values)):
-        factor, out = factors[rows[row]], values[row]
-        for k in range(len(out)):
-            out[k] = out[k] * factor[k] + shift[k]
+    """Add messages times gates to the sums of their rows, with the gate of x = key · query + shift.
 
-
-@compiled(fastmath=True)
-def add_gated(
-    messages: np.ndarray, gates: np.ndarray, rows: np.ndarray, sums: np.ndarray
-) -> None:  # pragma: no cover - compiled
-    """Add messages times gates, (e, C) each, to the sums of their rows, (n, C)."""
+    :param self_gated: gates are SiLU(x) instead of the sigmoid of x
+    :param keys: (2e, C)
+    :param messages: (2e, C)
+    :param biases: (2, C) to be added to keys and messages
+    :param query: (n, C)
+    :param shift: (C,)
+    :param rows: (e,) row of query and sums of the first half
+    :param others: (e,) the same of the second half
+    :param sums: (n, C)
+    """
+    pairs, of_key, of_message = len(rows), biases[0], biases[1]
     for row in range(len(messages)):
-        message, gate, out = messages[row], gates[row], sums[rows[row]]
-        for k in range(len(out)):
-            out[k] += message[k] * gate[k]
+        place = rows[row] if row < pairs else others[row - pairs]
+        message, key, factor, out = messages[row], keys[row], query[place], sums[place]
+        if self_gated:
+            for k in range(len(out)):
+                x = (key[k] + of_key[k]) * factor[k] + shift[k]
+                out[k] += (message[k] + of_message[k]) * x * _sigmoid(x)
+        else:
+            for k in range(len(out)):
+                x = (key[k] + of_key[k]) * factor[k] + shift[k]
+                out[k] += (message[k] + of_message[k]) * _sigmoid(x)

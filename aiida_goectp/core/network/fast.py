@@ -86,7 +86,7 @@ def fast_icomformer(network: IComFormer, batch: GraphBatch) -> torch.Tensor:
 def _icomformer(network: IComFormer, batch: GraphBatch) -> torch.Tensor:
     """Return the features of the atoms without those of the crystal as a whole, (N, C)."""
     tables = tables_of(network)
-    if in_compiled_loops(batch.lengths) and not network.training:
+    if in_compiled_loops(batch.lengths) and batch.lengths.dtype == torch.float32 and not network.training:
         return icomformer_in_blocks(network, tables, batch)
     source = torch.cat([batch.source, batch.target])
     target = torch.cat([batch.target, batch.source])

@@ -9,17 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import silu, softplus
+from torch.nn.functional import softplus
 
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.directed_loops import (
-    add_gated,
-    gather_directed,
-    gather_reference,
-    scale_and_shift,
+    add_messages,
+    hidden_of_neighbours,
+    hidden_of_references,
     tabulated,
 )
 from aiida_goectp.core.network.fast_tables import COSINES, DISTANCES, FoldedMaps, Tables
@@ -42,15 +42,15 @@ def icomformer_in_blocks(network: IComFormer, tables: Tables, batch: GraphBatch)
     first, *others = network.att_layers
 
     def of_distances(block: slice) -> torch.Tensor:
-        """Return the part of the pairs before the edge layer, (1, u, 2C)."""
-        return _tabulated(tables.first, coordinates[block]).unsqueeze(0)
+        """Return the part of the pairs before the edge layer, (u, 2C)."""
+        return _tabulated(tables.first, coordinates[block])
 
     x = _attention(first, tables.folded[0], tables.nodes[batch.numbers], batch, of_distances)  # type: ignore[arg-type]
     edges = _edge_features(network, tables, batch, coordinates)
 
     def of_features(weight: torch.Tensor, block: slice) -> torch.Tensor:
-        """Return the part of the pairs after the edge layer, (1, u, 2C) or (2, u, 2C)."""
-        return edges[:, block] @ weight
+        """Return the part of the pairs after the edge layer, (u, 2C) or (2u, 2C)."""
+        return edges[:, block].flatten(0, 1) @ weight
 
     for layer, folded in zip(others, tables.folded[1:], strict=True):
         x = _attention(layer, folded, x, batch, partial(of_features, folded.edge.T))  # type: ignore[arg-type]
@@ -87,19 +87,17 @@ def _attention(
 ) -> torch.Tensor:
     """Return updated atom features (N, C).
 
-    :param edges: for a block of u pairs, their part of the hidden layer, (2, u, 2C), or (1, u, 2C) for both directions
+    :param edges: for a block of u pairs, their part of the hidden layer, (2u, 2C), or (u, 2C) for both directions
     """
     own, other = x @ folded.target.T + folded.bias, x @ folded.source.T
     scale, shift = _scale_and_shift_of(layer.bn_att)
     query = layer.lin_query(x) * (scale / math.sqrt(x.shape[1]))
     sums = torch.zeros_like(x)
     for block in _blocks(len(batch.source)):
-        ends = batch.source[block], batch.target[block]
-        features = edges(block)
-        for way, (source, target) in enumerate((ends, ends[::-1])):
-            hidden = x.new_empty(len(source), own.shape[1])
-            gather_directed(*arrays(features[way % len(features)], own, other, source, target, hidden))
-            _add_messages(layer, hidden, query, shift, target, torch.sigmoid_, sums)
+        source, target = batch.source[block], batch.target[block]
+        hidden = x.new_empty(2, 2 * len(source), x.shape[1])
+        hidden_of_neighbours(*arrays(edges(block), own, other, source, target, hidden))
+        _add_messages(layer, hidden, query, shift, (target, source), False, sums)
     return softplus(x + layer.lin_concate(sums))
 
 
@@ -108,29 +106,22 @@ def _add_messages(
     hidden: torch.Tensor,
     query: torch.Tensor,
     shift: torch.Tensor,
-    rows: torch.Tensor,
-    activation: Callable[[torch.Tensor], torch.Tensor],
+    rows: tuple[torch.Tensor, torch.Tensor],
+    self_gated: bool,
     sums: torch.Tensor,
 ) -> None:
-    """Add gated messages of e directed pairs to the sums of their rows.
+    """Add gated messages of e pairs in both directions to the sums of their rows.
 
-    :param hidden: (e, 2C) input of the activation of the hidden layer, which is overwritten
+    :param hidden: (2, 2e, C) hidden layer of keys and of messages
     :param query: (n, C), with the factors of the normalisation
-    :param rows: (e,) row of query and sums of each pair
-    :param activation: of the gates, in place
+    :param rows: (e,) rows of query and sums for each direction
+    :param self_gated: gates are SiLU(x) instead of the sigmoid of x
     :param sums: (n, C)
     """
-    width = query.shape[1]
-    silu(hidden, inplace=True)
-    gates = layer.key_update[2](hidden[:, :width])
-    messages = layer.lin_msg_update[2](hidden[:, width:])
-    scale_and_shift(*arrays(query, shift, rows, gates))
-    activation(gates)
-    add_gated(*arrays(messages, gates, rows, sums))
-
-
-def _silu_(gates: torch.Tensor) -> torch.Tensor:
-    return silu(gates, inplace=True)
+    maps: tuple[Any, Any] = layer.key_update[2], layer.lin_msg_update[2]
+    keys, messages = (part @ linear.weight.T for part, linear in zip(hidden, maps, strict=True))
+    biases = torch.stack([linear.bias for linear in maps])
+    add_messages(self_gated, *arrays(keys, messages, biases, query, shift, *rows, sums))
 
 
 def _edge_features(network: IComFormer, tables: Tables, batch: GraphBatch, coordinates: torch.Tensor) -> torch.Tensor:
@@ -145,15 +136,12 @@ def _edge_features(network: IComFormer, tables: Tables, batch: GraphBatch, coord
     for block in _blocks(len(coordinates)):
         part = _tabulated(tables.edge, coordinates[block])
         own, query, h = part.split([2 * width, width, width], dim=1)
-        own, query, rows = own.contiguous(), query * scale, torch.arange(len(part))
-        ways = []
-        for sign in (1, -1):
-            sums = torch.zeros_like(query)
-            for t, cosines in enumerate(sign * batch.cosines[block].T):
-                hidden = torch.empty_like(own)
-                parts = own, lattice[t], batch.edge_graph[block], tables.angle, cosines, hidden
-                gather_reference(COSINES.low, COSINES.density, *arrays(*parts))
-                _add_messages(layer, hidden, query, shift, rows, _silu_, sums)
-            ways.append(softplus(h + torch.addmm(bias, sums, weight)))
-        found.append(torch.stack([(ways[0] + ways[1]) / 2] if network.even else ways))
+        own, query = own.contiguous(), (query * scale).repeat(2, 1)
+        rows, sums, hidden = torch.arange(len(query)), torch.zeros_like(query), own.new_empty(2, len(query), width)
+        for t, cosines in enumerate(batch.cosines[block].T):
+            parts = own, lattice[t], batch.edge_graph[block], tables.angle, cosines, hidden
+            hidden_of_references(COSINES.low, COSINES.density, *arrays(*parts))
+            _add_messages(layer, hidden, query, shift, rows.chunk(2), True, sums)  # type: ignore[arg-type]
+        ways = softplus(h + torch.addmm(bias, sums, weight).view(2, len(part), width))
+        found.append(ways.mean(0, keepdim=True) if network.even else ways)
     return torch.cat(found, dim=1) if found else coordinates.new_zeros(1, 0, width)
