@@ -1,7 +1,7 @@
 """Compiled loops over pairs of neighbours in both directions, for the evaluation of iComFormer in blocks.
 
-Features are float32. The activations are computed in the same pass: SiLU and the sigmoid from 2^f by a polynomial, with
-a relative error of 1e-7 for each factor, so that eight channels are computed together.
+Features are float32. The activations are computed in the same pass, from polynomials with a relative error of 1e-7 in
+place of exponentials and logarithms, so that eight channels are computed together.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import numpy as np
 
 from aiida_goectp.core.crystals.compiled.cache import compiled
 
-__all__ = ('add_messages', 'hidden_of_neighbours', 'hidden_of_references', 'tabulated')
+__all__ = ('add_messages', 'hidden_of_neighbours', 'hidden_of_references', 'set_features', 'tabulated')
 
 _FAST = {'nnan', 'ninf', 'nsz', 'arcp', 'contract'}
-"""fast mathematics without another order of sums, on which the rounding in :func:`_sigmoid` relies"""
+"""fast mathematics without another order of sums, on which the rounding in :func:`_exponential` relies"""
 _ROUNDING = np.float32(1.5 * 2**23)
 """a float32 that is added to this has no digits behind the point"""
 _LOGARITHM = np.float32(np.log2(np.e))
@@ -27,8 +27,8 @@ _POWER = tuple(
 
 
 @compiled(fastmath=_FAST, error_model='numpy', inline='always')
-def _sigmoid(x: float) -> float:  # pragma: no cover - compiled
-    power = min(max(-_LOGARITHM * x, -_LARGEST), _LARGEST)
+def _exponential(x: float) -> float:  # pragma: no cover - compiled
+    power = min(max(_LOGARITHM * x, -_LARGEST), _LARGEST)
     whole = (power + _ROUNDING) - _ROUNDING
     f = power - whole
     value = _POWER[4] + f * _POWER[5]
@@ -37,7 +37,25 @@ def _sigmoid(x: float) -> float:  # pragma: no cover - compiled
     value = _POWER[1] + f * value
     value = _POWER[0] + f * value
     scale = np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32)  # 2^whole, by its exponent
-    return np.float32(1) / (np.float32(1) + value * scale)
+    return value * scale
+
+
+@compiled(fastmath=_FAST, error_model='numpy', inline='always')
+def _sigmoid(x: float) -> float:  # pragma: no cover - compiled
+    return np.float32(1) / (np.float32(1) + _exponential(-x))
+
+
+@compiled(fastmath=_FAST, error_model='numpy', inline='always')
+def _softplus(x: float) -> float:  # pragma: no cover - compiled
+    """Return max(x, 0) + ln(1 + t), t = exp(−|x|), with ln(1 + t) = 2 artanh(s), s = t/(2 + t) ≤ 1/3, as a series."""
+    t = _exponential(-abs(x))
+    s = t / (np.float32(2) + t)
+    square = s * s
+    series = np.float32(1 / 9) + square * np.float32(1 / 11)
+    series = np.float32(1 / 7) + square * series
+    series = np.float32(1 / 5) + square * series
+    series = np.float32(1 / 3) + square * series
+    return max(x, np.float32(0)) + np.float32(2) * s * (np.float32(1) + square * series)
 
 
 @compiled(fastmath=_FAST, error_model='numpy')
@@ -155,7 +173,7 @@ def add_messages(
     :param keys: (2e, C)
     :param messages: (2e, C)
     :param biases: (2, C) to be added to keys and messages
-    :param query: (n, C)
+    :param query: (n, C), or (n/2, C) for both halves of the rows
     :param shift: (C,)
     :param rows: (e,) row of query and sums of the first half
     :param others: (e,) the same of the second half
@@ -164,7 +182,7 @@ def add_messages(
     pairs, of_key, of_message = len(rows), biases[0], biases[1]
     for row in range(len(messages)):
         place = rows[row] if row < pairs else others[row - pairs]
-        message, key, factor, out = messages[row], keys[row], query[place], sums[place]
+        message, key, factor, out = messages[row], keys[row], query[place % len(query)], sums[place]
         if self_gated:
             for k in range(len(out)):
                 x = (key[k] + of_key[k]) * factor[k] + shift[k]
@@ -173,3 +191,25 @@ def add_messages(
             for k in range(len(out)):
                 x = (key[k] + of_key[k]) * factor[k] + shift[k]
                 out[k] += (message[k] + of_message[k]) * _sigmoid(x)
+
+
+@compiled(fastmath=_FAST, error_model='numpy')
+def set_features(before: np.ndarray, updates: np.ndarray, features: np.ndarray) -> None:  # pragma: no cover - compiled
+    """Set the features of pairs after the edge layer, softplus of the sum of features before it and updates.
+
+    :param before: (e, C)
+    :param updates: (2e, C) for one direction after the other
+    :param features: (2, e, C), or (1, e, C) for the mean of both directions
+    """
+    pairs = len(before)
+    for pair in range(pairs):
+        x, first, second = before[pair], updates[pair], updates[pairs + pair]
+        if len(features) == 2:
+            one, other = features[0, pair], features[1, pair]
+            for k in range(len(x)):
+                one[k] = _softplus(x[k] + first[k])
+                other[k] = _softplus(x[k] + second[k])
+        else:
+            mean = features[0, pair]
+            for k in range(len(x)):
+                mean[k] = (_softplus(x[k] + first[k]) + _softplus(x[k] + second[k])) / np.float32(2)

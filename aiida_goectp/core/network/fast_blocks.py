@@ -20,6 +20,7 @@ from aiida_goectp.core.network.directed_loops import (
     add_messages,
     hidden_of_neighbours,
     hidden_of_references,
+    set_features,
     tabulated,
 )
 from aiida_goectp.core.network.fast_tables import COSINES, DISTANCES, FoldedMaps, Tables
@@ -113,7 +114,7 @@ def _add_messages(
     """Add gated messages of e pairs in both directions to the sums of their rows.
 
     :param hidden: (2, 2e, C) hidden layer of keys and of messages
-    :param query: (n, C), with the factors of the normalisation
+    :param query: (n, C), or (n/2, C) for both directions, with the factors of the normalisation
     :param rows: (e,) rows of query and sums for each direction
     :param self_gated: gates are SiLU(x) instead of the sigmoid of x
     :param sums: (n, C)
@@ -132,16 +133,19 @@ def _edge_features(network: IComFormer, tables: Tables, batch: GraphBatch, coord
     lattice = [r[:, t] @ tables.reference[2 * t].T + tables.reference[2 * t + 1] for t in range(3)]
     (scale, shift), (factor, summand) = map(_scale_and_shift_of, (layer.bn_att, layer.bn))
     weight, bias = layer.lin_concate.weight.T * factor, 3 * layer.lin_concate.bias * factor + summand
-    found = []
+    own_table, query_table, table = (part.contiguous() for part in tables.edge.split([2 * width, width, width], dim=1))
+    query_table = query_table * scale
+    features = coordinates.new_empty(1 if network.even else 2, len(coordinates), width)
     for block in _blocks(len(coordinates)):
-        part = _tabulated(tables.edge, coordinates[block])
-        own, query, h = part.split([2 * width, width, width], dim=1)
-        own, query = own.contiguous(), (query * scale).repeat(2, 1)
-        rows, sums, hidden = torch.arange(len(query)), torch.zeros_like(query), own.new_empty(2, len(query), width)
+        own, query, h = (_tabulated(item, coordinates[block]) for item in (own_table, query_table, table))
+        u = len(own)
+        sums, hidden = own.new_zeros(2 * u, width), own.new_empty(2, 2 * u, width)
+        rows, others = torch.arange(2 * u).chunk(2)
         for t, cosines in enumerate(batch.cosines[block].T):
             parts = own, lattice[t], batch.edge_graph[block], tables.angle, cosines, hidden
             hidden_of_references(COSINES.low, COSINES.density, *arrays(*parts))
-            _add_messages(layer, hidden, query, shift, rows.chunk(2), True, sums)  # type: ignore[arg-type]
-        ways = softplus(h + torch.addmm(bias, sums, weight).view(2, len(part), width))
-        found.append(ways.mean(0, keepdim=True) if network.even else ways)
-    return torch.cat(found, dim=1) if found else coordinates.new_zeros(1, 0, width)
+            _add_messages(layer, hidden, query, shift, (rows, others), True, sums)
+        found = own.new_empty(len(features), u, width)
+        set_features(*arrays(h, torch.addmm(bias, sums, weight), found))
+        features[:, block] = found
+    return features

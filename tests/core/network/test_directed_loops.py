@@ -1,8 +1,8 @@
-"""Compiled loops over pairs: the activations, whose exponentials are polynomials."""
+"""Compiled loops over pairs: the activations, whose exponentials and logarithms are polynomials."""
 
 import numpy as np
 
-from aiida_goectp.core.network.directed_loops import add_messages, hidden_of_neighbours
+from aiida_goectp.core.network.directed_loops import add_messages, hidden_of_neighbours, set_features
 
 ARGUMENTS = np.concatenate([np.linspace(-20, 20, 4001), [-1e30, -1e4, -88, -87, 87, 88, 1e4, 1e30]]).astype(np.float32)
 
@@ -19,6 +19,17 @@ def test_activation_of_the_hidden_layer():
     hidden_of_neighbours(edge, nothing, nothing, atom, atom, hidden)
     expected = ARGUMENTS * sigmoid(ARGUMENTS)
     np.testing.assert_allclose(hidden, np.broadcast_to(expected, hidden.shape), rtol=3e-6, atol=1e-30)
+
+
+def test_activation_of_pairs():
+    """Equal to softplus, for each direction and as their mean."""
+    updates, features = np.stack([ARGUMENTS, ARGUMENTS[::-1]]), np.zeros((2, 1, len(ARGUMENTS)), dtype=np.float32)
+    set_features(np.zeros((1, len(ARGUMENTS)), dtype=np.float32), updates, features)
+    x = ARGUMENTS.astype(np.float64)
+    softplus = np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+    np.testing.assert_allclose(features[:, 0], [softplus, softplus[::-1]], rtol=3e-6, atol=1e-30)
+    set_features(np.zeros((1, len(ARGUMENTS)), dtype=np.float32), updates, features[:1])
+    np.testing.assert_allclose(features[0, 0], (softplus + softplus[::-1]) / 2, rtol=3e-6, atol=1e-30)
 
 
 def test_gates():
