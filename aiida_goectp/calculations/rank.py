@@ -106,7 +106,7 @@ def _add_in_order(ranker: Ranker, crystals: CrystalFile, predictions: TableFile[
         return False
     following, done = predictions.reader(), 0
     whole = len(crystals) == len(predictions)
-    ids = np.concatenate([np.zeros(0, '<U1'), *predictions.column('ids')])
+    ids = predictions.whole('ids')
     for block in crystals.blocks():
         count = len(block) if whole else _predicted(block.ids, ids[done : done + len(block)])
         done += count

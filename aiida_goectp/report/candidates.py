@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -12,12 +12,13 @@ from aiida_goectp.core.dielectric.predictions import Predictions
 from aiida_goectp.core.dielectric.tensors import PARTS, polycrystalline_average
 from aiida_goectp.core.formats.names import GAP_COLUMN
 from aiida_goectp.core.formats.npz import BLOCK_ROWS
+from aiida_goectp.core.formats.table import TableFile
 from aiida_goectp.core.selection.merit import figure_of_merit
 from aiida_goectp.core.selection.ranking import Ranking
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.predictions import PredictionsData
 
-__all__ = ('Candidates', 'Computed', 'candidates_of_ranking', 'find_predictions', 'rows_with_hash')
+__all__ = ('Candidates', 'Computed', 'candidates_of_ranking', 'find_predictions', 'rows_with')
 
 
 class Computed(NamedTuple):
@@ -83,7 +84,7 @@ class Candidates:
 
 
 def candidates_of_ranking(
-    ranking: Ranking,
+    ranking: TableFile[Ranking],
     crystals: CrystalsData,
     predictions: PredictionsData,
     selected: Collection[str],
@@ -93,7 +94,7 @@ def candidates_of_ranking(
 ) -> Candidates:
     """Return the candidates of a ranking: ranked rows, then predicted, then others.
 
-    Crystals and predictions are read block by block, and only the returned rows are kept.
+    Ranking, crystals and predictions are read block by block, and only the returned rows are kept.
 
     :param ranking: of these crystals
     :param crystals: m crystals
@@ -103,10 +104,12 @@ def candidates_of_ranking(
     :param limit: rows to return, all if not given; those with a DFPT result are returned besides
     :param further: ids of rows to return besides
     """
-    order = _order(ranking, limit, [*rows_with_hash(ranking.hashes, computed), *_rows_with_id(ranking, further)])
-    hashes = ranking.hashes[order].tolist()
-    rows, found = find_predictions(predictions, list(zip(ranking.ids[order].tolist(), hashes, strict=True)))
-    known = rows >= 0
+    besides = [*rows_with(ranking.column('hashes'), computed), *rows_with(ranking.column('ids'), further)]
+    order = _order(ranking, limit, besides)
+    ranked = ranking.take(order, ('ids', 'hashes', 'rank', 'score', 'stability', 'flags', 'reason'))
+    hashes = ranked['hashes'].tolist()
+    rows, found = find_predictions(predictions, list(zip(ranked['ids'].tolist(), hashes, strict=True)))
+    known, merit = rows >= 0, str(ranking.values['figure_of_merit'])
     with crystals.open_rows() as file:
         inside = np.flatnonzero(order < len(file))
         taken = file.take(order[inside])
@@ -120,50 +123,45 @@ def candidates_of_ranking(
         return filled
 
     return Candidates(
-        ids=ranking.ids[order],
-        rank=ranking.rank[order],
-        score=ranking.score[order],
-        score_std=_score_deviation(ranking, found, rows, gap),
+        ids=ranked['ids'],
+        rank=ranked['rank'],
+        score=ranked['score'],
+        score_std=_score_deviation(merit, found, rows, gap),
         gap=gap,
         tensors={part: predicted(getattr(found, part)) for part in PARTS},
         averages={part: predicted(polycrystalline_average(getattr(found, part))) for part in PARTS},
         deviations={part: predicted(found.average_std[:, place]) for place, part in enumerate(PARTS)},
-        stability=ranking.stability[order],
-        flags=ranking.flags[order],
-        reason=ranking.reason[order],
+        stability=ranked['stability'],
+        flags=ranked['flags'],
+        reason=ranked['reason'],
         selected=np.array([name in selected for name in hashes], dtype=bool),
         crystals=dict(zip(inside.tolist(), taken, strict=True)),
-        figure_of_merit=ranking.figure_of_merit,
+        figure_of_merit=merit,
         computed={place: computed[name] for place, name in enumerate(hashes) if name in computed},
         omitted=len(ranking) - len(order),
     )
 
 
-def _order(ranking: Ranking, limit: int | None, further: Sequence[int]) -> np.ndarray:
+def _order(ranking: TableFile[Ranking], limit: int | None, further: Sequence[int]) -> np.ndarray:
     """Return the first rows in the order to show, and further ones in the same order."""
-    predicted = np.isfinite([getattr(ranking, part) for part in PARTS]).any(axis=0)
-    last = np.iinfo(np.int64).max
-    order = np.lexsort((~predicted, np.where(ranking.rank > 0, ranking.rank, last)))
+    predicted = np.isfinite([ranking.whole(part) for part in PARTS]).any(axis=0)
+    ranks, last = ranking.whole('rank'), np.iinfo(np.int64).max
+    order = np.lexsort((~predicted, np.where(ranks > 0, ranks, last)))
     if limit is None:
         return order
     rest = order[limit:]
     return np.concatenate([order[:limit], rest[np.isin(rest, further)]])
 
 
-def rows_with_hash(hashes: np.ndarray, wanted: Collection[str]) -> list[int]:
-    """Return the rows whose content hash is wanted.
+def rows_with(blocks: Iterable[np.ndarray], wanted: Collection[str]) -> list[int]:
+    """Return the rows whose text is wanted.
 
-    :param hashes: (n,)
+    :param blocks: a column of texts in blocks
     """
-    found: list[int] = []
-    for first in range(0, len(hashes) if wanted else 0, BLOCK_ROWS):
-        block = hashes[first : first + BLOCK_ROWS].tolist()
-        found += [first + row for row, name in enumerate(block) if name in wanted]
-    return found
-
-
-def _rows_with_id(ranking: Ranking, ids: Collection[str]) -> list[int]:
-    return [int(row) for name in ids for row in np.flatnonzero(ranking.ids == name)]
+    if not wanted:
+        return []
+    texts = (text for block in blocks for text in block.tolist())
+    return [row for row, text in enumerate(texts) if text in wanted]
 
 
 def find_predictions(node: PredictionsData, keys: Sequence[tuple[str, str]]) -> tuple[np.ndarray, Predictions]:
@@ -189,14 +187,15 @@ def find_predictions(node: PredictionsData, keys: Sequence[tuple[str, str]]) -> 
     return rows, Predictions.join(parts)
 
 
-def _score_deviation(ranking: Ranking, predictions: Predictions, rows: np.ndarray, gap: np.ndarray) -> np.ndarray:
+def _score_deviation(merit: str, predictions: Predictions, rows: np.ndarray, gap: np.ndarray) -> np.ndarray:
     """Return the standard deviation of each score (n,), NaN if unknown.
 
+    :param merit: figure of merit
     :param rows: (n,) rows of the predictions, −1 without one
     :param gap: (n,) eV
     """
     found, known = np.full(len(rows), np.nan), rows >= 0
-    figure = figure_of_merit(ranking.figure_of_merit)
+    figure = figure_of_merit(merit)
     if known.any():
         part = predictions.take(rows[known])
         try:

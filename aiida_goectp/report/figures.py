@@ -274,7 +274,7 @@ def _evaluate(source: Any, function: Callable[[np.ndarray], np.ndarray]) -> dict
         if not isinstance(source, PredictionsData):
             raise ValueError(f'node {source.pk} has no predictions; give predictions, or a process that returns them')
         with source.open_rows() as file:
-            blocks = {part: [function(np.zeros((0, 3, 3))), *map(function, file.column(part))] for part in PARTS}
+            blocks = {part: list(map(function, file.column(part))) for part in PARTS}
         found = {part: np.concatenate(values) for part, values in blocks.items()}
     return {part: values for part, values in found.items() if np.isfinite(values).any()} or {'total': found['total']}
 

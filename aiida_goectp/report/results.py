@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from aiida_goectp.core.dielectric.predictions import FLAG_NAMES
 from aiida_goectp.core.dielectric.tensors import PARTS, polycrystalline_average
 from aiida_goectp.core.figures.gap import GapPoints
 from aiida_goectp.core.formats.names import GAP_COLUMN
+from aiida_goectp.core.formats.table import TableFile
 from aiida_goectp.core.selection.filters import Filters
 from aiida_goectp.core.selection.history import History
 from aiida_goectp.core.selection.merit import figure_of_merit
@@ -22,7 +24,7 @@ from aiida_goectp.core.selection.ranking import Ranking, rank
 from aiida_goectp.data.crystals import crystal_from_structure
 from aiida_goectp.data.ranking import RankingData
 from aiida_goectp.report.campaigns import campaign_report
-from aiida_goectp.report.candidates import Candidates, Computed, candidates_of_ranking, find_predictions, rows_with_hash
+from aiida_goectp.report.candidates import Candidates, Computed, candidates_of_ranking, find_predictions, rows_with
 from aiida_goectp.report.words import OUTCOME_REASONS
 from aiida_goectp.workflows.campaign.state import last_history
 
@@ -45,7 +47,7 @@ class Result:
     """model nodes: of the predictions; in a campaign also those trained"""
     verifications: tuple[Any, ...] = ()
     """processes that computed candidates by DFPT"""
-    ranking: Ranking | None = None
+    ranking: RankingData | None = None
     """all crystals of a screen or campaign, of which the candidates may be a part"""
     selected: int = 0
     """number of selected crystals of a screen"""
@@ -103,25 +105,30 @@ def load_gaps(node: orm.Node) -> GapRows:
         history = _history_in(process)
         ranking, predictions = _campaign_ranking(process, history)
         crystals, selected = process.inputs.pool, set(_campaign_results(process, history)[0])
-    with crystals.open_rows() as file:
-        column = file.property_column(GAP_COLUMN)
-    gap = np.full(len(ranking), np.nan)
+    with crystals.open_rows() as rows:
+        column = rows.property_column(GAP_COLUMN)
+    gap, marked = np.full(len(ranking), np.nan), np.zeros(len(ranking), dtype=bool)
     if column is not None and column.dtype.kind in 'fiu':
         gap[: len(column)] = column
-    marked = np.zeros(len(ranking), dtype=bool)
-    marked[rows_with_hash(ranking.hashes, selected)] = True
-    tensor = figure_of_merit(ranking.figure_of_merit).tensor
-    values, deviations = getattr(ranking, tensor), getattr(ranking, f'{tensor}_std')
-    if kind == 'campaign':  # its ranking contains DFPT results where there are some
-        values, deviations = _averages_of(ranking, predictions, tensor)
-    points = GapPoints(gap, values, deviations, ranking.rank > 0, marked, ranking.ids)
-    return GapRows(process, ranking.figure_of_merit, points)
+    with ranking.open_rows() as file:
+        merit = str(file.values['figure_of_merit'])
+        tensor = figure_of_merit(merit).tensor
+        marked[rows_with(file.column('hashes'), selected)] = True
+        labels = np.full(len(ranking), '', dtype=object)
+        labels[marked] = file.take(np.flatnonzero(marked), ['ids'])['ids']
+        ranked, values, deviations = file.whole('rank') > 0, file.whole(tensor), file.whole(f'{tensor}_std')
+        if kind == 'campaign':  # its ranking contains DFPT results where there are some
+            values, deviations = _averages_of(file, predictions, tensor)
+    return GapRows(process, merit, GapPoints(gap, values, deviations, ranked, marked, labels))
 
 
-def _averages_of(ranking: Ranking, predictions: Any, tensor: str) -> tuple[np.ndarray, np.ndarray]:
+def _averages_of(ranking: TableFile[Ranking], predictions: Any, tensor: str) -> tuple[np.ndarray, np.ndarray]:
     """Return predicted averages and their standard deviations (n,) of the rows of a ranking, NaN if unknown."""
-    keys = zip(ranking.ids.tolist(), ranking.hashes.tolist(), strict=True)
-    places = {key: row for row, key in enumerate(keys) if key[1]}
+    keys = (
+        zip(block['ids'].tolist(), block['hashes'].tolist(), strict=True)
+        for block in ranking.some_columns(('ids', 'hashes'))
+    )
+    places = {key: row for row, key in enumerate(chain.from_iterable(keys)) if key[1]}
     values, deviations = np.full((2, len(ranking)), np.nan)
     with predictions.open_rows() as file:
         for block in file.blocks():
@@ -152,10 +159,10 @@ def _process(node: Any) -> Any:
     )
 
 
-def _ranking_in(screen: Any) -> Ranking:
+def _ranking_in(screen: Any) -> RankingData:
     if 'ranking' not in screen.outputs:
         raise ValueError(f'screen {screen.pk} has no ranking ({_state(screen)}); report on one that has finished')
-    ranking: Ranking = screen.outputs.ranking.ranking
+    ranking: RankingData = screen.outputs.ranking
     return ranking
 
 
@@ -169,16 +176,17 @@ def _screen(process: Any, limit: int | None, further: Collection[str]) -> Result
     computed: dict[str, Computed] = {}
     for verification in verifications:
         computed |= _computed_in(verification)
-    candidates = candidates_of_ranking(
-        ranking,
-        process.inputs.crystals,
-        _predictions_of(outputs.ranking),
-        selected,
-        computed,
-        limit,
-        further,
-    )
-    number = len(rows_with_hash(ranking.hashes, selected))
+    with ranking.open_rows() as file:
+        candidates = candidates_of_ranking(
+            file,
+            process.inputs.crystals,
+            _predictions_of(ranking),
+            selected,
+            computed,
+            limit,
+            further,
+        )
+        number = len(rows_with(file.column('hashes'), selected))
     return Result('screen', process, candidates, (process.inputs.model,), verifications, ranking, number)
 
 
@@ -353,8 +361,8 @@ def _history_in(campaign: Any) -> History:
     return last_history(campaign) or History(figure_of_merit=merit)
 
 
-def _campaign_ranking(process: Any, history: History) -> tuple[Ranking, Any]:
-    """Return the final ranking, or that of the last predictions of a campaign that runs, and the predictions.
+def _campaign_ranking(process: Any, history: History) -> tuple[RankingData, Any]:
+    """Return the final ranking, or an unstored one of the last predictions of a campaign that runs, and predictions.
 
     :raises ValueError: no predictions yet
     """
@@ -362,18 +370,20 @@ def _campaign_ranking(process: Any, history: History) -> tuple[Ranking, Any]:
     if predictions is None:
         raise ValueError(f'campaign {process.pk} has no predictions yet ({_state(process)}); nothing to report')
     if 'ranking' in process.outputs:
-        return process.outputs.ranking.ranking, predictions
+        return process.outputs.ranking, predictions
     filters = Filters(**process.inputs.picking.get_dict().get('filters', {}))
-    return rank(process.inputs.pool.crystals, predictions.predictions, history.figure_of_merit, filters), predictions
+    ranking = rank(process.inputs.pool.crystals, predictions.predictions, history.figure_of_merit, filters)
+    return RankingData(ranking), predictions
 
 
 def _campaign(process: Any, limit: int | None, further: Collection[str]) -> Result:
     history = _history_in(process)
     ranking, predictions = _campaign_ranking(process, history)
     computed, verifications = _campaign_results(process, history)
-    candidates = candidates_of_ranking(
-        ranking, process.inputs.pool, predictions, set(computed), computed, limit, further
-    )
+    with ranking.open_rows() as file:
+        candidates = candidates_of_ranking(
+            file, process.inputs.pool, predictions, set(computed), computed, limit, further
+        )
     models = {node.uuid: node for node in [_model_of(predictions), *_outputs(process, 'model')] if node is not None}
     return Result(
         'campaign',

@@ -18,6 +18,7 @@ from aiida_goectp.core.formats.numbers import with_deviation
 from aiida_goectp.core.formats.terminal import printable
 from aiida_goectp.core.selection.history import LABELLED
 from aiida_goectp.core.selection.reasons import ReasonCode, count_reasons, parse_reasons
+from aiida_goectp.data.ranking import RankingData
 from aiida_goectp.report.candidates import Candidates
 from aiida_goectp.report.results import Result
 from aiida_goectp.report.words import percent
@@ -67,7 +68,7 @@ def summary(result: Result) -> list[tuple[str, str]]:
         numbers.append(('end', f'{stop["rule"]}: {stop["reason"]}' if stop else 'not finished'))
         return [(name, printable(value)) for name, value in numbers]
     if result.ranking is not None:
-        total, ranked = len(result.ranking), result.ranking.ranked_count
+        total, ranked = len(result.ranking), int(result.ranking.base.attributes.get('ranked'))
         numbers += [('crystals', f'{total:,}'), ('ranked', f'{ranked:,}'), ('excluded', f'{total - ranked:,}')]
         numbers.append(('selected', result.selected))
         if ranked:
@@ -127,28 +128,34 @@ def rounds_table(report: Mapping[str, Any]) -> PageTable:
 def failure_tables(result: Result) -> list[PageTable]:
     """Return what was excluded or failed, with the reasons."""
     candidates = result.candidates
-    ids, reasons = np.zeros(0, np.str_), np.zeros(0, np.str_)
-    if result.ranking is not None:
-        excluded = result.ranking.rank == 0
-        ids, reasons = result.ranking.ids[excluded], result.ranking.reason[excluded]
-    failed = [
-        (name, reason.kind, reason.detail)
-        for name, text in zip(ids.tolist(), reasons.tolist(), strict=True)
-        for reason in parse_reasons(text)
-        if reason.code in _FAILED
-    ]
+    counts, failed = _excluded(result.ranking)
     refused = [
         (candidates.ids[row], item.verdict, item.reason, item.process or '')
         for row, item in sorted(candidates.computed.items())
         if item.verdict not in LABELLED
     ]
     tables = [
-        _table('Excluded from the ranking', ['reason', 'crystals'], list(count_reasons(reasons).items())),
+        _table('Excluded from the ranking', ['reason', 'crystals'], list(counts.items())),
         _table('Crystals that could not be read or predicted', ['id', 'what failed', 'reason'], failed),
         _table('DFPT results that are missing or not accepted', ['id', 'verdict', 'reason', 'process'], refused),
         _table('Processes that failed', ['process', 'PK', 'exit status', 'message'], _failed_processes(result.process)),
     ]
     return [item for item in tables if item.rows]
+
+
+def _excluded(ranking: RankingData | None) -> tuple[dict[str, int], list[tuple[str, str, str]]]:
+    """Return the number of excluded rows by reason, and of those that could not be read or predicted id and reason."""
+    if ranking is None:
+        return {}, []
+    with ranking.open_rows() as file:
+        failed = [
+            (name, reason.kind, reason.detail)
+            for block in file.some_columns(('ids', 'reason'))
+            for name, text in zip(block['ids'].tolist(), block['reason'].tolist(), strict=True)
+            for reason in parse_reasons(text)
+            if reason.code in _FAILED
+        ]
+        return count_reasons(file.column('reason')), failed
 
 
 def _failed_processes(process: Any) -> Iterator[tuple[object, ...]]:

@@ -44,8 +44,9 @@ def test_gap_of_a_screen(screen):
 def test_gaps_are_those_of_the_candidates(screen, verification, campaign):
     for node in (screen, verification, campaign):
         points, rows = load_gaps(node).points, load_result(node).candidates
-        place = {name: row for row, name in enumerate(points.labels.tolist())}
-        order = [place[name] for name in rows.ids.tolist()]
+        ids = (rows if node is verification else node.outputs.ranking.ranking).ids
+        order = [ids.tolist().index(name) for name in rows.ids.tolist()]
+        assert points.labels[points.marked].tolist() == ids[points.marked].tolist()
         tensor = figure_of_merit(rows.figure_of_merit).tensor
         for ours, theirs in (
             (points.gap, rows.gap),

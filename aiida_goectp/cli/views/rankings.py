@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -71,19 +70,10 @@ def _best_rows(file: TableFile[Ranking], count: int) -> _Excerpt:
     :param file: the ranking
     :param count: largest number of rows
     """
-    ranks = np.concatenate([np.zeros(0, np.int64), *file.column('rank')])
-    joined = np.concatenate([np.zeros(0, np.int64), *file.column('joined_to')])
+    ranks, joined = file.whole('rank'), file.whole('joined_to')
     best = np.flatnonzero((ranks > 0) & (ranks <= count))
     rows = np.union1d(best, np.flatnonzero(np.isin(joined, best)))
-    # the first part gives the types of a ranking without rows
-    parts = [{name: np.zeros((0, *file.npz.shapes[name][1:]), file.npz.dtype(name)) for name in file.columns}]
-    first = 0
-    for block in file.some_columns(file.columns):
-        size = len(block['rank'])
-        inside = rows[(rows >= first) & (rows < first + size)] - first
-        parts.append({name: column[inside] for name, column in block.items()})
-        first += size
-    columns: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in file.columns}
+    columns: dict[str, Any] = file.take(rows, file.columns)
     targets = joined[rows]
     columns['joined_to'] = np.where(targets < 0, -1, np.searchsorted(rows, targets))
     ranked = int(np.count_nonzero(ranks))
@@ -99,18 +89,7 @@ def _remarks(flags: Iterable[str], joined: Sequence[str]) -> str:
 
 def reasons_table(file: TableFile[Ranking]) -> Table:
     """Return the number of rows of a ranking that are excluded by each kind of reason."""
-    return make_table('Excluded', ['reason', 'rows'], list(_excluded_by_reason(file).items())[:_MAX_REASONS])
-
-
-def _excluded_by_reason(file: TableFile[Ranking]) -> dict[str, int]:
-    """Return the number of rows excluded by each kind of reason, see :func:`.count_reasons`.
-
-    :param file: the ranking
-    """
-    counts: Counter[str] = Counter()
-    for block in file.column('reason'):
-        counts.update(count_reasons(block))
-    return dict(counts.most_common())
+    return make_table('Excluded', ['reason', 'rows'], list(count_reasons(file.column('reason')).items())[:_MAX_REASONS])
 
 
 def selection_table(selection: Sequence[Mapping[str, Any]], pks: Mapping[str, int] | None = None) -> Table:

@@ -404,8 +404,32 @@ class TableFile(NpzContext, Generic[_AnyTable]):
         """Yield one column in blocks; see :meth:`some_columns`."""
         return (block[name] for block in self.some_columns([name], size))
 
+    def whole(self, name: str) -> np.ndarray:
+        """Return one column of all rows.
+
+        :raises FormatError: a damaged file
+        """
+        return np.concatenate(list(self.column(name)))
+
+    def take(self, rows: np.ndarray, names: Iterable[str]) -> dict[str, np.ndarray]:
+        """Return name → column of some rows, in the given order, without the checks of the table.
+
+        :param rows: (k,) indices
+        :raises FormatError: a damaged file
+        """
+        found: dict[str, list[np.ndarray]] = {name: [] for name in names}
+        order, first = np.argsort(rows, kind='stable'), 0
+        ascending = np.asarray(rows, dtype=np.int64)[order]
+        for block in self.some_columns(found):
+            size = len(next(iter(block.values())))
+            inside = slice(*np.searchsorted(ascending, [first, first + size]))
+            for name, column in block.items():
+                found[name].append(column[ascending[inside] - first])
+            first += size
+        return {name: np.concatenate(parts)[np.argsort(order)] for name, parts in found.items()}
+
     def some_columns(self, names: Iterable[str], size: int = BLOCK_ROWS) -> Iterator[dict[str, np.ndarray]]:
-        """Yield name → column in blocks, without the checks of the table.
+        """Yield name → column in blocks, without the checks of the table; without rows, one block of none.
 
         A column that an older file lacks has the value :attr:`Column.fill`.
 
@@ -414,7 +438,7 @@ class TableFile(NpzContext, Generic[_AnyTable]):
         """
         fields = self.table.stored_fields()
         readers = {name: self.npz.rows(name) if name in self.columns else None for name in names}
-        for first in range(0, len(self), size):
+        for first in range(0, max(len(self), 1), size):
             count = min(size, len(self) - first)
             with reading(self.npz.label, self.npz.kind):
                 found = {

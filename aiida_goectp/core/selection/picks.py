@@ -103,4 +103,4 @@ class Picks(Table):
 
     def reason_counts(self) -> dict[str, int]:
         """Return the number of rows of each kind of reason, see :func:`.count_reasons`."""
-        return count_reasons(self.reason)
+        return count_reasons([self.reason])

@@ -127,7 +127,7 @@ class Ranking(Table):
 
     def reason_counts(self) -> dict[str, int]:
         """Return the number of rows excluded by each kind of reason, see :func:`.count_reasons`."""
-        return count_reasons(self.reason)
+        return count_reasons([self.reason])
 
 
 def rank(

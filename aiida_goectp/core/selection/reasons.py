@@ -137,13 +137,14 @@ def _parse(text: str) -> Reason:
     return Reason(ReasonCode.OTHER, kind, detail)
 
 
-def count_reasons(column: np.ndarray) -> dict[str, int]:
+def count_reasons(blocks: Iterable[np.ndarray]) -> dict[str, int]:
     """Return the number of rows of each kind of reason, most frequent first; a row with two reasons counts twice.
 
-    :param column: (n,) text of the column ``reason``
+    :param blocks: texts of the column ``reason``, in one block or more
     """
     counts: Counter[str] = Counter()
-    for text, number in Counter(column.tolist()).items():
-        for reason in parse_reasons(text):
-            counts[reason.kind] += number
+    for block in blocks:
+        for text, number in Counter(block.tolist()).items():
+            for reason in parse_reasons(text):
+                counts[reason.kind] += number
     return dict(counts.most_common())

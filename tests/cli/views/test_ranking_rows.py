@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aiida_goectp.cli.views.rankings import _best_rows, _excluded_by_reason
+from aiida_goectp.cli.views.rankings import _best_rows
 from aiida_goectp.core.formats.table import TableFile
 from aiida_goectp.core.selection.filters import Filters
 from aiida_goectp.core.selection.ranking import Ranking, rank
+from aiida_goectp.core.selection.reasons import count_reasons
 from tests.core.selection.builders import FAILURE, crystal_set, predictions_for
 
 
@@ -29,7 +30,7 @@ def test_rows_and_counts(ranking, tmp_path, count):
     ranking.save(tmp_path / 'ranking.npz')
     with TableFile(Ranking, tmp_path / 'ranking.npz') as file:
         found, ranked, excluded = _best_rows(file, count)
-        assert _excluded_by_reason(file) == ranking.reason_counts()
+        assert count_reasons(file.column('reason')) == ranking.reason_counts()
     assert (ranked, excluded) == (20, 11)
     top = ranking.top(count)
     assert found.ids[found.top()].tolist() == ranking.ids[top].tolist()
@@ -59,4 +60,4 @@ def test_ranking_without_rows(tmp_path):
     rank(crystals, predictions_for(crystals), 'total').save(tmp_path / 'ranking.npz')
     with TableFile(Ranking, tmp_path / 'ranking.npz') as file:
         found, ranked, excluded = _best_rows(file, 3)
-        assert (len(found), ranked, excluded, _excluded_by_reason(file)) == (0, 0, 0, {})
+        assert (len(found), ranked, excluded, count_reasons(file.column('reason'))) == (0, 0, 0, {})

@@ -164,6 +164,23 @@ def test_some_columns_in_blocks(scores):
         assert [block.tolist() for block in rows.column('ids', 1)] == [['a'], ['bc']]
 
 
+@pytest.mark.parametrize('size', [1, 2, 3, 100])
+def test_some_rows(monkeypatch, size):
+    """In any order, also repeated, across blocks; of a column that the file lacks, the value that fills it."""
+    some = TableFile.some_columns
+    monkeypatch.setattr(TableFile, 'some_columns', lambda self, names: some(self, names, size))
+    monkeypatch.setattr(TableFile, 'column', lambda self, name: (block[name] for block in some(self, [name], size)))
+    table = Scores([f'id{n}' for n in range(7)], np.arange(7.0))
+    with TableFile(Scores, file_with(table, 1, flags=None, tensor=None)) as file:
+        assert file.whole('score').tolist() == list(range(7))
+        assert file.whole('flags').tolist() == [0] * 7
+        for rows in ([], [3], [6, 0, 3, 3], [0, 1, 2, 3, 4, 5, 6]):
+            found = file.take(np.array(rows, dtype=np.int64), ['ids', 'score', 'tensor'])
+            assert found['ids'].tolist() == [f'id{n}' for n in rows]
+            assert found['score'].tolist() == rows
+            assert found['tensor'].shape == (len(rows), 3, 3)
+
+
 def test_versions_of_the_future_are_refused(scores):
     with pytest.raises(FormatError, match='version 3'):
         Scores.load(file_with(scores, 3))

@@ -62,4 +62,4 @@ def test_counts_by_kind():
     column = np.array(
         ['band_gap < 1', '', 'prediction failed: a; band_gap < 1', 'prediction failed: b', 'band_gap < 1']
     )
-    assert list(count_reasons(column).items()) == [('band_gap < 1', 3), ('prediction failed', 2)]
+    assert list(count_reasons([column[:2], column[2:]]).items()) == [('band_gap < 1', 3), ('prediction failed', 2)]
