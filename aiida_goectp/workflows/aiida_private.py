@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -179,12 +179,15 @@ class BrokerRestartMixin(LostConnectionMixin, WorkChain):
 
 
 class RestartMixin(BaseRestartWorkChain):
-    """``BaseRestartWorkChain`` that continues after a pause, and replaces once a job that was not submitted.
+    """``BaseRestartWorkChain`` that continues after a pause and after the death of a worker in its last step, and
+    replaces once a job that was not submitted.
 
     Reason: with ``pause_on_max_iterations``, aiida-core 2.9 sets its counter to zero and keeps the list of jobs, in
     which the counter is the place of the last one. It would inspect the first job again in place of the new one. A
     worker that loses its connection to the message broker while it loads a job ends that job by an exception, which
-    aiida-core takes for one of the job itself.
+    aiida-core takes for one of the job itself. If a worker is killed after it has linked the outputs and before it has
+    saved this, the next one leaves linked outputs out, and aiida-core ends the work chain with exit code 11 because
+    they are missing.
     """
 
     def setup(self) -> None:
@@ -208,6 +211,14 @@ class RestartMixin(BaseRestartWorkChain):
         self.ctx.replaced_job = True
         self.report(f'{node.process_label}<{node.pk}> raised an exception before its submission; running it once more')
         return None
+
+    def _attach_outputs(self, node: orm.CalcJobNode) -> Mapping[str, Any]:
+        """Attach the outputs of a job as aiida-core does, also those that an earlier execution of this step linked."""
+        outputs: Mapping[str, Any] = super()._attach_outputs(node)
+        for name in self.spec().outputs:
+            if name in outputs and name not in self.outputs:
+                self.out(name, outputs[name])
+        return outputs
 
 
 class ResumeAfterEachChildMixin(WorkChain):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from aiida import orm
-from aiida.engine import ProcessHandlerReport, run_get_node
+from aiida.engine import ExitCode, ProcessHandlerReport, run_get_node
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 
@@ -49,6 +49,20 @@ def test_refused_input(chain, ended, code):
     _, result = ended(chain(), code.format(message='in row 7'))
     assert result.status == 212
     assert 'in row 7' in result.message
+
+
+def test_outputs_that_a_killed_worker_has_linked_are_outputs(chain, ended, crystals, predict_by_hand):
+    """The last step is executed again, by a process without outputs."""
+    process = chain()
+    predictions = PredictionsData(predict_by_hand(crystals.crystals))
+    ended(process, ExitCode(0), predictions=predictions)
+    process.results()
+    process.update_outputs()
+    linked = {name: output.uuid for name, output in process.outputs.items()}
+    process._outputs.clear()
+    process.results()
+    assert {name: output.uuid for name, output in process.outputs.items()} == linked
+    assert linked['predictions'] == predictions.uuid
 
 
 @pytest.mark.parametrize(('faults', 'status'), [(1, 0), (2, 301)])
