@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from aiida_goectp.core.figures.density import MAX_POINTS, draw_density
 from aiida_goectp.core.figures.style import NAMES, new_figure, styled
+from aiida_goectp.core.formats.npz import BLOCK_ROWS
 from aiida_goectp.core.selection.merit import FigureOfMerit, figure_of_merit, label_rows
 
 if TYPE_CHECKING:
@@ -74,7 +76,9 @@ def lines_of_equal_merit(
     gaps = np.linspace(0.02, 1.02, _POINTS) * max(float(gap[known].max()), 1.0)
     values = np.geomspace(0.5, 4 * max(float(permittivity[known].max()), 2.0), 4 * _POINTS)
     scores = np.array([_score(figure, np.full(len(values), one), values) for one in gaps])
-    best = float(np.nanmax(_score(figure, gap[known], permittivity[known])))
+    rows = np.flatnonzero(known)
+    blocks = np.array_split(rows, math.ceil(len(rows) / BLOCK_ROWS))  # the tensors of all take much memory
+    best = float(np.nanmax([np.fmax.reduce(_score(figure, gap[block], permittivity[block])) for block in blocks]))
     lines = []
     for level in (share * best for share in _LEVELS):
         line = np.array([np.interp(level, row, values, left=np.nan, right=np.nan) for row in scores])
@@ -85,8 +89,8 @@ def lines_of_equal_merit(
 
 def _score(figure: FigureOfMerit, gap: np.ndarray, permittivity: np.ndarray) -> np.ndarray:
     tensors = np.asarray(permittivity)[:, None, None] * np.eye(3)
-    parts = {'electronic': (tensors, 0 * tensors), 'ionic': (0 * tensors, tensors), 'total': (tensors, 0 * tensors)}
-    return np.asarray(figure.function(label_rows(*parts[figure.tensor]), gap))
+    parts = (0 * tensors, tensors) if figure.tensor == 'ionic' else (tensors, 0 * tensors)
+    return np.asarray(figure.function(label_rows(*parts), gap))
 
 
 @styled
