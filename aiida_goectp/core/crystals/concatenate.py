@@ -1,4 +1,4 @@
-"""Concatenation of crystal sets."""
+"""Concatenation of crystal sets, and unique ids."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
-from aiida_goectp.core.crystals.entries import unique_ids
 
-__all__ = ('concatenate_crystals',)
+__all__ = ('concatenate_crystals', 'unique_ids')
 
 
 def concatenate_crystals(parts: Sequence[CrystalSet]) -> CrystalSet:
@@ -30,6 +29,22 @@ def concatenate_crystals(parts: Sequence[CrystalSet]) -> CrystalSet:
         {name: _column([(part.properties.get(name), len(part)) for part in parts]) for name in names},
         failures=tuple(failure for part in parts for failure in part.failures),
     )
+
+
+def unique_ids(names: Sequence[str]) -> list[str]:
+    """Return the names with ``#2``, ``#3``, … appended to repeated ones."""
+    taken = set(names)
+    seen: dict[str, int] = {}
+    result = []
+    for name in names:
+        count = seen.get(name, 0) + 1
+        new = name
+        while count > 1 and (new := f'{name}#{count}') in taken:
+            count += 1
+        seen[name] = count
+        taken.add(new)
+        result.append(new)
+    return result
 
 
 def _column(pieces: Sequence[tuple[np.ndarray | None, int]]) -> np.ndarray:

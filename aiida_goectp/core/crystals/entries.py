@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.linalg import LinAlgError
 
+from aiida_goectp.core.crystals.concatenate import concatenate_crystals, unique_ids
 from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet, Failure
 from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS
 from aiida_goectp.core.crystals.validation import CrystalError, split_valid
 from aiida_goectp.core.formats.names import NUMERIC_COLUMNS
 
-__all__ = ('Entry', 'clean_text', 'collect', 'decoded', 'failed', 'scalars', 'unique_ids')
+__all__ = ('Entry', 'clean_text', 'collect', 'decoded', 'failed', 'scalars')
 
 _MAX_TEXT = 200
 """characters; every row of a text column takes the memory of the longest one"""
@@ -24,6 +26,10 @@ _MAX_MESSAGE = 400
 
 _MAX_COLUMNS = 200
 """property columns of a set; each takes memory for every row"""
+
+
+_BLOCK = 4096
+"""entries that are objects at the same time"""
 
 
 class Entry(NamedTuple):
@@ -86,35 +92,84 @@ def clean_text(text: str) -> str:
 
 
 def collect(entries: Iterable[Entry]) -> CrystalSet:
-    """Return the valid crystals of all entries in order, with the failures of the others.
+    """Return the valid crystals of all entries, and the failures of the others, each in their order.
 
-    Duplicate ids are made unique by :func:`unique_ids`. A property that a row does not have is NaN, or empty in a text
+    Duplicate ids are made unique by :func:`.unique_ids`. A property that a row does not have is NaN, or empty in a text
     column. A row that would add more than the 200th property column, or with text as its band gap or energy above the
     hull, is a failure.
     """
-    listed = list(entries)
-    ids = unique_ids([clean_text(entry.row.id) for entry in listed])
-    crystals, failures, properties = [], [], []
-    names: dict[str, None] = {}
-    for name, (row, columns, _) in zip(ids, listed, strict=True):
+    names: list[str] = []
+    blocks: list[_Block] = []
+    columns: dict[str, None] = {}
+    following = iter(entries)
+    while block := list(islice(following, _BLOCK)):
+        blocks.append(_checked(block, len(names), columns))
+        names += [clean_text(entry.row.id) for entry in block]
+    ids, whole = unique_ids(names), concatenate_crystals([block.crystals for block in blocks])
+    failures = sorted(whole.failures, key=lambda failure: int(failure.id))
+    return replace(
+        whole,
+        ids=np.array([ids[int(number)] for number in whole.ids], dtype=np.str_).reshape(-1),
+        properties={name: _joined([block.column(name) for block in blocks]) for name in columns},
+        failures=tuple(failure._replace(id=ids[int(failure.id)]) for failure in failures),
+    )
+
+
+class _Block(NamedTuple):
+    """Checked entries, as arrays: a crystal as an object takes five times the memory."""
+
+    crystals: CrystalSet
+    """the valid ones, and the failures; the ids are the numbers of the entries"""
+    columns: Mapping[str, np.ndarray | list[Any]]
+    """values of the crystals, None where missing; an array where all have one type"""
+
+    def column(self, name: str) -> np.ndarray | list[Any]:
+        """Return the values of a property."""
+        return self.columns.get(name, [None] * len(self.crystals))
+
+
+def _checked(entries: Sequence[Entry], first: int, columns: dict[str, None]) -> _Block:
+    """Return the valid crystals of some entries.
+
+    :param first: number of the first entry
+    :param columns: names of the property columns of the entries before, to which those of these are added
+    """
+    crystals, failures, properties = [], [], {}
+    for number, (row, values, _) in enumerate(entries, first):
+        name = str(number)
         if isinstance(row, Failure):
             failures.append(row._replace(id=name))
-        elif len(columns) > _MAX_COLUMNS or len(names.keys() | columns.keys()) > _MAX_COLUMNS:
+        elif len(values) > _MAX_COLUMNS or len(columns.keys() | values.keys()) > _MAX_COLUMNS:
             text = f'its properties make more than {_MAX_COLUMNS} columns; leave some out'
             failures.append(Failure(name, 'unreadable_row', text))
-        elif text := _text_in_numeric_column(columns):
+        elif text := _text_in_numeric_column(values):
             failures.append(Failure(name, 'unreadable_property', text))
         else:
             crystals.append(row._replace(id=name))
-            properties.append(columns)
-            names |= dict.fromkeys(columns)
-    checked = split_valid(
-        crystals, {name: _column([columns.get(name) for columns in properties]) for name in names}, failures
-    )
-    if not checked.failures:
-        return checked
-    places = {name: entry.where for name, entry in zip(ids, listed, strict=True)}
-    return replace(checked, failures=tuple(_with_place(failure, places[failure.id]) for failure in checked.failures))
+            properties[name] = values
+            columns |= dict.fromkeys(values)
+    checked = split_valid(crystals, failures=failures)
+    placed = tuple(_with_place(item, entries[int(item.id) - first].where) for item in checked.failures)
+    kept = [properties[name] for name in checked.ids.tolist()]
+    present = dict.fromkeys(name for values in kept for name in values)
+    found = {name: _compact([values.get(name) for values in kept]) for name in present}
+    return _Block(replace(checked, failures=placed), found)
+
+
+def _compact(values: list[Any]) -> np.ndarray | list[Any]:
+    """Return an array if all values have the same type and fit into it, else the values."""
+    kinds = {type(value) for value in values}
+    if kinds in ({str}, {bool}, {float}) or (kinds == {int} and all(abs(value) < 2**63 for value in values)):
+        return np.array(values)
+    return values
+
+
+def _joined(pieces: Sequence[np.ndarray | list[Any]]) -> np.ndarray:
+    """Return the column of the values of all blocks."""
+    arrays = [piece for piece in pieces if isinstance(piece, np.ndarray)]
+    if len(arrays) == len(pieces) and len({array.dtype.kind for array in arrays}) == 1:
+        return np.concatenate(arrays)
+    return _column([value for piece in pieces for value in (piece if isinstance(piece, list) else piece.tolist())])
 
 
 def _text_in_numeric_column(columns: Mapping[str, Any]) -> str:
@@ -129,22 +184,6 @@ def _with_place(failure: Failure, where: str) -> Failure:
     """Return the failure with file and row before its message, on one line of at most 400 characters."""
     line = ' '.join(f'{where}: {failure.message}'.split() if where else failure.message.split())
     return failure._replace(message=line if len(line) <= _MAX_MESSAGE else line[: _MAX_MESSAGE - 1] + '…')
-
-
-def unique_ids(names: Sequence[str]) -> list[str]:
-    """Return the names with ``#2``, ``#3``, … appended to repeated ones."""
-    taken = set(names)
-    seen: dict[str, int] = {}
-    result = []
-    for name in names:
-        count = seen.get(name, 0) + 1
-        new = name
-        while count > 1 and (new := f'{name}#{count}') in taken:
-            count += 1
-        seen[name] = count
-        taken.add(new)
-        result.append(new)
-    return result
 
 
 def _column(values: list[Any]) -> np.ndarray:

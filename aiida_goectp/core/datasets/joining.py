@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from aiida_goectp.core.crystals.entries import unique_ids
+from aiida_goectp.core.crystals.concatenate import unique_ids
 from aiida_goectp.core.crystals.matching import MAX_STRAIN, Alignment, align, primitive_sites
 from aiida_goectp.core.crystals.symmetry import CanonicalCell, canonical_cell
 from aiida_goectp.core.datasets.concatenation import concatenate

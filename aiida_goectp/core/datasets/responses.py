@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from aiida_goectp.core.crystals.concatenate import unique_ids
 from aiida_goectp.core.crystals.crystalset import CrystalSet
-from aiida_goectp.core.crystals.entries import unique_ids
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.datasets.row_gates import failed_names, is_refused, join_names
 from aiida_goectp.core.dielectric.gamma_modes import to_blocks

@@ -206,8 +206,8 @@ def test_crystals_of_an_npz_file_are_validated():
     assert crystals.properties['gap'].tolist() == [1.0]
     assert crystals.properties['name'].tolist() == ['p']
     assert [(failure.id, failure.code) for failure in crystals.failures] == [
-        ('old', 'unreadable_file'),
         ('bad', 'atoms_too_close'),
+        ('old', 'unreadable_file'),
     ]
     failure = only_failure(read_bytes('set.npz', stream.getvalue()[:200]))
     assert failure.code == 'unreadable_file'
