@@ -12,8 +12,8 @@ from aiida_goectp.core.crystals.compiled.cache import compiled
 
 __all__ = ('add_messages', 'hidden_of_neighbours', 'hidden_of_references', 'set_features', 'tabulated')
 
-_FAST = {'nnan', 'ninf', 'nsz', 'arcp', 'contract'}
-"""fast mathematics without another order of sums, on which the rounding in :func:`_exponential` relies"""
+_FAST = {'nsz', 'arcp', 'contract'}
+"""fast mathematics with NaN, and without another order of sums, on which the rounding in :func:`_exponential` relies"""
 _ROUNDING = np.float32(1.5 * 2**23)
 """a float32 that is added to this has no digits behind the point"""
 _LOGARITHM = np.float32(np.log2(np.e))
@@ -28,7 +28,9 @@ _POWER = tuple(
 
 @compiled(fastmath=_FAST, error_model='numpy', inline='always')
 def _exponential(x: float) -> float:  # pragma: no cover - compiled
-    power = min(max(_LOGARITHM * x, -_LARGEST), _LARGEST)
+    power = _LOGARITHM * x
+    power = -_LARGEST if power < -_LARGEST else power  # NaN stays
+    power = _LARGEST if power > _LARGEST else power
     whole = (power + _ROUNDING) - _ROUNDING
     f = power - whole
     value = _POWER[4] + f * _POWER[5]

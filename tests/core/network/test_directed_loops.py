@@ -4,7 +4,7 @@ import numpy as np
 
 from aiida_goectp.core.network.directed_loops import add_messages, hidden_of_neighbours, set_features
 
-ARGUMENTS = np.concatenate([np.linspace(-20, 20, 4001), [-1e30, -1e4, -88, -87, 87, 88, 1e4, 1e30]]).astype(np.float32)
+ARGUMENTS = np.concatenate([np.linspace(-20, 20, 4001), [-1e6, -1e4, -88, -87, 87, 88, 1e4, 1e6]]).astype(np.float32)
 
 
 def sigmoid(x):
@@ -30,6 +30,26 @@ def test_activation_of_pairs():
     np.testing.assert_allclose(features[:, 0], [softplus, softplus[::-1]], rtol=3e-6, atol=1e-30)
     set_features(np.zeros((1, len(ARGUMENTS)), dtype=np.float32), updates, features[:1])
     np.testing.assert_allclose(features[0, 0], (softplus + softplus[::-1]) / 2, rtol=3e-6, atol=1e-30)
+
+
+def test_nan_stays():
+    """In a hidden layer, in a gate, and in the features of pairs."""
+    one, nan, atom = (
+        np.ones((1, 16), dtype=np.float32),
+        np.full((1, 16), np.nan, dtype=np.float32),
+        np.zeros(1, np.int64),
+    )
+    hidden, sums = np.ones((2, 2, 8), dtype=np.float32), np.zeros((1, 8), dtype=np.float32)
+    hidden_of_neighbours(one, nan, one, atom, atom, hidden)
+    assert np.isnan(hidden).all()
+    two, row = np.ones((2, 8), dtype=np.float32), one[:, :8]
+    for self_gated in (False, True):
+        add_messages(self_gated, two * np.nan, two, two, row, row[0], atom, atom, sums)
+        assert np.isnan(sums).all()
+        sums[:] = 0
+    features = np.ones((2, 1, 8), dtype=np.float32)
+    set_features(row, two * np.nan, features)
+    assert np.isnan(features).all()
 
 
 def test_gates():
