@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -51,6 +52,15 @@ def test_edges_of_the_published_graph(published, crystal):
     found = published.multiset(crystal.lattice, fractional, *directed)
     assert found == published.multiset(crystal.lattice, fractional, *expected)
     assert max(found.values()) <= 2
+
+
+def test_reading_of_structure_files(tmp_path):
+    """All formats give all crystals."""
+    textbook().save(tmp_path / 'pool.npz')
+    words = [sys.executable, FOLDER / 'reading.py', tmp_path / 'pool.npz', '--json', tmp_path / 'found.json']
+    subprocess.run(words, check=True, capture_output=True)
+    found = json.loads((tmp_path / 'found.json').read_text())['reading']
+    assert {item['format']: item['crystals'] for item in found} == dict.fromkeys(('jsonl', 'extxyz', 'cif'), 6)
 
 
 def test_readme_has_the_command_of_each_benchmark():

@@ -186,8 +186,8 @@ class RestartMixin(BaseRestartWorkChain):
     which the counter is the place of the last one. It would inspect the first job again in place of the new one. A
     worker that loses its connection to the message broker while it loads a job ends that job by an exception, which
     aiida-core takes for one of the job itself. If a worker is killed after it has linked the outputs and before it has
-    saved this, the next one leaves linked outputs out, and aiida-core ends the work chain with exit code 11 because
-    they are missing.
+    saved this, aiida-core skips them when the next worker repeats the step, and ends the work chain with exit code 11
+    because they are missing.
     """
 
     def setup(self) -> None:

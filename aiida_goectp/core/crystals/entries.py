@@ -29,7 +29,7 @@ _MAX_COLUMNS = 200
 
 
 _BLOCK = 4096
-"""entries that are objects at the same time"""
+"""number of entries that are held as objects at once"""
 
 
 class Entry(NamedTuple):
@@ -116,7 +116,7 @@ def collect(entries: Iterable[Entry]) -> CrystalSet:
 
 
 class _Block(NamedTuple):
-    """Checked entries, as arrays: a crystal as an object takes five times the memory."""
+    """Checked entries, as arrays, which take less memory than objects."""
 
     crystals: CrystalSet
     """the valid ones, and the failures; the ids are the numbers of the entries"""

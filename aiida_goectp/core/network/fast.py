@@ -7,7 +7,7 @@ Two changes to the published formulas, both differentiable with respect to every
    share the edge part. Features of the reference lengths are computed once a graph instead of once an edge.
 2. Tables of the functions of a single distance or cosine, see :mod:`.fast_tables`.
 
-Predictions on a CPU use :mod:`.fast_blocks` in place of the operations of this module.
+Predictions on a CPU in float32 use :mod:`.fast_blocks` in place of the operations of this module.
 """
 
 from __future__ import annotations
