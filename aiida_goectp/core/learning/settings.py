@@ -31,7 +31,18 @@ BACKBONE_OPTIONS: dict[str, tuple[str, ...]] = {
     'goectp': ('width', 'layers', 'bins', 'even', 'described'),
     'published': ('width', 'layers', 'bins', 'even', 'described'),
     'descriptors': ('width', 'layers', 'dropout'),
-    'force_constants': ('scalars', 'vectors', 'tensors', 'layers', 'radial', 'width', 'floor', 'dropout'),
+    'force_constants': (
+        'scalars',
+        'vectors',
+        'tensors',
+        'layers',
+        'radial',
+        'width',
+        'floor',
+        'dropout',
+        'blocks',
+        'envelope',
+    ),
 }
 """options of the backbone of each preset, as the arguments of its class, which needs torch"""
 
@@ -75,6 +86,10 @@ class TrainSettings(BaseModel):
     )
     epochs: int = Field(default=60, ge=1)
     batch_size: int = Field(default=32, ge=2, description='crystals in a step')
+    optimizer: Literal['adamw', 'muon'] = Field(
+        default='adamw',
+        description='muon orthogonalises the updates of weight matrices, and updates all other weights as adamw does',
+    )
     learning_rate: float = Field(default=2e-3, gt=0, description='peak of the learning rate')
     final_learning_rate_ratio: float = Field(
         default=0.01, ge=0, le=1, description='ratio of the learning rate of the last step to the peak'
@@ -100,6 +115,13 @@ class TrainSettings(BaseModel):
         le=1,
         description='with loss difference, the loss is divided by this power of the norm of the label: 0 weights '
         'absolute errors, 1 relative ones',
+    )
+    ionic_loss_start: float = Field(
+        default=0.12,
+        ge=0,
+        le=1,
+        description='with preset force_constants and without an initial model, share of the epochs before the ionic '
+        'permittivity enters the loss',
     )
     gradient_clip_norm: float | None = Field(
         default=5.0, gt=0, description='norm above which the gradient is scaled down to it; null: never'

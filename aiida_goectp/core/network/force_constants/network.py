@@ -20,6 +20,7 @@ from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.force_constants.batch import CellBatch
 from aiida_goectp.core.network.force_constants.dipoles import dipole_interaction
 from aiida_goectp.core.network.force_constants.messages import Channels
+from aiida_goectp.core.network.force_constants.pair_blocks import PairBlocks
 from aiida_goectp.core.network.force_constants.response import LatticeResponse, static_response
 from aiida_goectp.core.network.force_constants.springs import SHORT_CUTOFF, InternalCoordinates, PairSprings
 from aiida_goectp.core.network.force_constants.tensor_basis import as_matrices, quadrupole
@@ -39,7 +40,9 @@ class ForceConstantNetwork(nn.Module):
 
     :param architecture: ``options``: numbers of channels (``scalars``, ``vectors``, ``tensors``), ``layers``,
         ``radial`` functions, ``width`` of the heads, ``floor`` of a prediction (eV/Å², see :func:`.bounded_inverse`)
-        and ``dropout``; ``functionals`` if the network is conditioned on the functional of the labels
+        and ``dropout``; ``blocks``, the number of vectors and of tensors of :class:`.PairBlocks`, and ``envelope``, the
+        power of :func:`.envelope_of`, both 0 for networks from before these options; ``functionals`` if the network is
+        conditioned on the functional of the labels
     :param targets: electronic and ionic
     :raises ValueError: unknown option or target
     """
@@ -71,10 +74,14 @@ class ForceConstantNetwork(nn.Module):
         width: int = 64,
         floor: float = 0.3,
         dropout: float = 0.0,
+        blocks: int = 0,
+        envelope: int = 0,
     ) -> None:
+        if min(blocks, envelope) < 0:
+            raise ValueError(f'options: blocks {blocks} and envelope {envelope} must not be negative')
         channels = Channels(scalars, vectors, tensors)
         self.feature_width, self.floor = scalars, float(floor)
-        self.trunk = Trunk(channels, layers, radial, dropout)
+        self.trunk = Trunk(channels, layers, radial, dropout, envelope)
         self.charge = perceptron(scalars, width, 1)
         self.charge_vectors = nn.Linear(vectors, 8, bias=False)
         self.charge_tensors = nn.Linear(tensors, 9, bias=False)
@@ -82,8 +89,8 @@ class ForceConstantNetwork(nn.Module):
         last: Any = self.polarisability[2]
         nn.init.constant_(last.bias, _POLARISABILITY)
         self.polarisability_tensor = nn.Linear(tensors, 1, bias=False)
-        self.springs = PairSprings(channels, radial, width)
-        self.coordinates = InternalCoordinates(channels, radial, width, _COORDINATES)
+        self.springs = PairBlocks(channels, radial, width, blocks) if blocks else PairSprings(channels, radial, width)
+        self.coordinates = InternalCoordinates(channels, radial, width, _COORDINATES, envelope)
 
     def forward(
         self, batch: GraphBatch, plain: bool = False, functional: torch.Tensor | None = None

@@ -27,7 +27,7 @@ from aiida_goectp.core.network.force_constants.pair_loops import (
     project_pairs,
 )
 from aiida_goectp.core.network.force_constants.tensor_basis import as_matrices
-from aiida_goectp.core.network.force_constants.trunk import AtomFeatures, Geometry
+from aiida_goectp.core.network.force_constants.trunk import AtomFeatures, Geometry, envelope_of
 
 __all__ = ('SHORT_CUTOFF', 'InternalCoordinates', 'PairSprings')
 
@@ -37,6 +37,8 @@ _TYPICAL_LENGTH = 2.0
 """Å; force constants decrease with a power of the length of a bond over this length"""
 _TYPICAL_SPRING = 10.0
 """eV/Å² at the typical length"""
+_SPRING_SIZES = 6, 2, 4
+"""numbers of coefficients of a spring, and of vectors and tensors of an atom (the last tensor is not used)"""
 _INVARIANTS = 8
 """number of projections of the features of an atom onto the direction to its neighbour, each of vectors and tensors"""
 
@@ -83,23 +85,24 @@ class PairSprings(nn.Module):
     :param channels: of the features of the atoms
     :param radial: number of radial functions
     :param width: of the hidden layers
+    :param sizes: numbers of coefficients of a pair, and of vectors and tensors of an atom
     """
 
-    def __init__(self, channels: Channels, radial: int, width: int) -> None:
+    def __init__(
+        self, channels: Channels, radial: int, width: int, sizes: tuple[int, int, int] = _SPRING_SIZES
+    ) -> None:
         super().__init__()
         self.atoms = nn.Linear(channels.scalars, 2 * width)
         self.radial = nn.Linear(radial, width)
         self.projections = _Projections(channels)
         self.invariants = nn.Linear(2 * _INVARIANTS, width)
-        self.coefficients = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 6))
-        self.vectors = nn.Linear(channels.vectors, 2, bias=False)
-        self.tensors = nn.Linear(channels.tensors, 4, bias=False)
+        self.coefficients = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, sizes[0]))
+        self.vectors = nn.Linear(channels.vectors, sizes[1], bias=False)
+        self.tensors = nn.Linear(channels.tensors, sizes[2], bias=False)
 
     def forward(self, atoms: AtomFeatures, batch: CellBatch, geometry: Geometry) -> torch.Tensor:
         """Return the springs of each ordered pair of atoms, summed over images, (B, 3, 3) eV/Å²; they are symmetric."""
-        hidden = self._hidden(atoms, batch, geometry)
-        decay = ((_TYPICAL_LENGTH / geometry.lengths) ** 4).clamp(max=20.0)
-        k = self.coefficients(hidden) * (geometry.envelope * _TYPICAL_SPRING * decay)[:, None]
+        k = self._scaled_coefficients(atoms, batch, geometry)
         vectors, matrices = self.vectors(atoms.vectors), as_matrices(self.tensors(atoms.tensors))
         found = k.new_zeros(batch.blocks, 3, 3)
         if in_compiled_loops(k):
@@ -108,6 +111,12 @@ class PairSprings(nn.Module):
             return found
         springs = self._springs(k, batch, geometry.directions, vectors, matrices)
         return found.index_add(0, batch.block, springs).index_add(0, batch.transposed_block, springs)
+
+    def _scaled_coefficients(self, atoms: AtomFeatures, batch: CellBatch, geometry: Geometry) -> torch.Tensor:
+        """Return the coefficients of each pair, in eV/Å²."""
+        hidden = self._hidden(atoms, batch, geometry)
+        decay = ((_TYPICAL_LENGTH / geometry.lengths) ** 4).clamp(max=20.0)
+        return self.coefficients(hidden) * (geometry.envelope * _TYPICAL_SPRING * decay)[:, None]
 
     def _hidden(self, atoms: AtomFeatures, batch: CellBatch, geometry: Geometry) -> torch.Tensor:
         """Return the first layer of each pair, (U, W)."""
@@ -154,11 +163,12 @@ class InternalCoordinates(nn.Module):
     :param radial: number of radial functions
     :param width: of the hidden layers
     :param counts: numbers of coordinates that are scalars, vectors (three rows each) and tensors (nine rows each)
+    :param envelope: power of :func:`.envelope_of`
     """
 
-    def __init__(self, channels: Channels, radial: int, width: int, counts: Channels) -> None:
+    def __init__(self, channels: Channels, radial: int, width: int, counts: Channels, envelope: int) -> None:
         super().__init__()
-        self.counts = counts
+        self.counts, self.envelope = counts, envelope
         self.centre, self.neighbour = nn.Linear(channels.scalars, width), nn.Linear(channels.scalars, width)
         self.radial = nn.Linear(radial, width)
         self.projections = _Projections(channels)
@@ -199,8 +209,8 @@ class InternalCoordinates(nn.Module):
             gather_centres(*arrays(first, second, centre, neighbour, hidden))
         else:
             hidden = hidden + first[centre] + second[neighbour]
-        envelope = 2 * (1 - (lengths / SHORT_CUTOFF) ** 2).clamp(min=0) ** 3 * (_TYPICAL_LENGTH / lengths) ** 2
-        coefficients = self.coefficients(hidden) * envelope[:, None]
+        scale = 2 * envelope_of(lengths / SHORT_CUTOFF, self.envelope) * (_TYPICAL_LENGTH / lengths) ** 2
+        coefficients = self.coefficients(hidden) * scale[:, None]
         own = self.vectors(atoms.vectors)
         found = coefficients.new_zeros(count, len(self.signs), 3)
         if in_compiled_loops(coefficients):

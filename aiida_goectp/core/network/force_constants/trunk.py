@@ -19,7 +19,7 @@ from aiida_goectp.core.network.force_constants.linear import parallel_linear
 from aiida_goectp.core.network.force_constants.messages import Channels, MessageInput, pass_messages
 from aiida_goectp.core.network.force_constants.tensor_basis import quadrupole
 
-__all__ = ('AtomFeatures', 'Geometry', 'Trunk', 'perceptron')
+__all__ = ('AtomFeatures', 'Geometry', 'Trunk', 'envelope_of', 'perceptron')
 
 _MESSAGE_SCALE = 0.2
 """multiplies sums over about thirty neighbours, so that features keep their magnitude from layer to layer"""
@@ -60,6 +60,19 @@ def perceptron(inputs: int, width: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, outputs))
 
 
+def envelope_of(lengths: torch.Tensor, power: int) -> torch.Tensor:
+    """Return a function that falls from one to zero at the cutoff, with two derivatives there.
+
+    :param lengths: over the cutoff
+    :param power: p of the polynomial of Gasteiger et al. (arXiv 2003.03123, eq. 8), which stays near one for small
+        lengths; 0 for (1 − x²)³, which is 0.42 at half of the cutoff
+    """
+    if not power:
+        return (1 - lengths**2).clamp(min=0) ** 3
+    x, p = lengths.clamp(max=1), power
+    return 1 - x**p * ((p + 1) * (p + 2) / 2 - p * (p + 2) * x + p * (p + 1) / 2 * x**2)
+
+
 class Trunk(nn.Module):
     """Covariant message passing network.
 
@@ -67,11 +80,12 @@ class Trunk(nn.Module):
     :param layers: number of rounds of messages
     :param radial: number of radial functions
     :param dropout: fraction of scalar channels of an update that are set to zero in a training step
+    :param envelope: power of :func:`envelope_of`
     """
 
-    def __init__(self, channels: Channels, layers: int, radial: int, dropout: float) -> None:
+    def __init__(self, channels: Channels, layers: int, radial: int, dropout: float, envelope: int) -> None:
         super().__init__()
-        self.channels = channels
+        self.channels, self.envelope = channels, envelope
         self.register_buffer('elements', torch.from_numpy(element_features()), persistent=False)
         self.register_buffer('centres', torch.linspace(_SHORTEST, CUTOFF, radial), persistent=False)
         self.sharpness = 0.7 * (radial / (CUTOFF - _SHORTEST)) ** 2
@@ -89,7 +103,7 @@ class Trunk(nn.Module):
         vectors = batch.vectors[: len(batch.vectors) // batch.copies]
         lengths = vectors.norm(dim=1)
         directions = vectors / lengths[:, None]
-        envelope = (1 - (lengths / CUTOFF) ** 2).clamp(min=0) ** 3
+        envelope = envelope_of(lengths / CUTOFF, self.envelope)
         radial = torch.exp(-self.sharpness * (lengths[:, None] - self.centres) ** 2) * envelope[:, None]
         geometry = Geometry(lengths, directions, quadrupole(directions), envelope, radial)
         if batch.copies == 1:

@@ -9,7 +9,7 @@ from aiida_goectp.core.crystals.equivalent import DESCRIPTIONS, make_supercell, 
 from aiida_goectp.core.crystals.symmetry import canonical_cell
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.force_constants.network import ForceConstantNetwork
-from aiida_goectp.core.network.model import ARCHITECTURES, build_network
+from aiida_goectp.core.network.model import architecture_of, build_network
 from aiida_goectp.core.network.preparation import prepare
 from tests.core.network.deviations import deviation
 
@@ -25,11 +25,12 @@ def predict(network, crystals, dtype=torch.float64):
         return network.to(dtype)(batch_of(crystals, dtype)).double().numpy()
 
 
-@pytest.fixture(scope='module')
-def network():
+@pytest.fixture(scope='module', params=[{}, {'blocks': 4, 'envelope': 6}], ids=['springs', 'blocks'])
+def network(request):
     """Network in float64 with random weights and soft, anisotropic force constants, some of them negative."""
     torch.manual_seed(3)
-    network = build_network(ARCHITECTURES['force_constants'], ['electronic', 'ionic']).double().eval()
+    architecture = architecture_of('force_constants', request.param)
+    network = build_network(architecture, ['electronic', 'ionic']).double().eval()
     assert isinstance(network, ForceConstantNetwork)
     with torch.no_grad():
         network.charge[2].bias.fill_(0.0)
@@ -124,8 +125,9 @@ def test_a_large_cell(network):
 
 
 def test_invalid_options_are_refused():
-    for options, targets in (({'depth': 3}, ['electronic', 'ionic']), ({}, ['total'])):
-        with pytest.raises(ValueError, match=r'depth|total'):
+    both = ['electronic', 'ionic']
+    for options, targets in (({'depth': 3}, both), ({'blocks': -1}, both), ({'envelope': -6}, both), ({}, ['total'])):
+        with pytest.raises(ValueError, match=r'depth|blocks|envelope|total'):
             build_network({'backbone': 'covariant', 'options': options}, targets)
 
 

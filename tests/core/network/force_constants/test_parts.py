@@ -12,6 +12,7 @@ from aiida_goectp.core.network.force_constants.dipoles import COULOMB, dipole_in
 from aiida_goectp.core.network.force_constants.functions import bounded_inverse, matrix_function, shifted_logarithm
 from aiida_goectp.core.network.force_constants.messages import MessageInput, pass_messages, pass_messages_in_torch
 from aiida_goectp.core.network.force_constants.network import ForceConstantNetwork
+from aiida_goectp.core.network.force_constants.trunk import envelope_of
 from aiida_goectp.core.network.graph import pairs_of_all
 from aiida_goectp.core.network.preparation import prepare
 
@@ -232,13 +233,45 @@ def test_a_matrix_that_overflowed_leaves_the_others():
     assert torch.isfinite(matrices.grad[0]).all()
 
 
-def test_compiled_loops_equal_the_tensor_operations(real_crystals):
+@pytest.mark.parametrize('options', [{}, {'blocks': 3, 'envelope': 6}])
+def test_compiled_loops_equal_the_tensor_operations(real_crystals, options):
     """Predictions use the former, training the latter."""
     batch = GraphBatch.from_arrays(prepare(real_crystals[:6], 'force_constants'))
-    network = ForceConstantNetwork({}, ['electronic', 'ionic']).eval()
+    network = ForceConstantNetwork({'options': options}, ['electronic', 'ionic']).eval()
     with torch.no_grad():
         fast = network.response(batch.cells)
     plain = network.response(batch.cells)
     assert max(float(matrices.detach().abs().max()) for matrices in plain.force_constants) > 1
     for first, second in zip(fast.force_constants, plain.force_constants, strict=True):
         torch.testing.assert_close(first, second.detach(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(('options', 'antisymmetric'), [({}, False), ({'blocks': 3}, True)])
+def test_pairs_of_atoms_with_blocks_that_are_not_symmetric(real_crystals, options, antisymmetric):
+    """Φ_ji is the transpose of Φ_ij; springs are symmetric matrices, general blocks are not."""
+    torch.manual_seed(1)
+    network = ForceConstantNetwork({'options': options}, ['electronic', 'ionic']).double()
+    batch = GraphBatch.from_arrays(prepare(real_crystals[:12], 'force_constants'), torch.float64).cells
+    geometry = network.trunk.geometry(batch)
+    with torch.no_grad():
+        network.springs.vectors.weight.mul_(30)  # the vectors of an untrained network are small
+        blocks = network.springs(network.trunk(batch, geometry), batch, geometry)
+    assert blocks.abs().max() > 0.1
+    for group in batch.groups:
+        matrices = blocks[group.blocks]
+        torch.testing.assert_close(matrices, matrices.transpose(1, 2).transpose(3, 4))
+    share = (blocks - blocks.mT).norm() / blocks.norm()
+    assert share > 1e-3 if antisymmetric else share < 1e-12
+
+
+@pytest.mark.parametrize('power', [0, 3, 6])
+def test_the_envelope_ends_smoothly_at_the_cutoff(power):
+    lengths = torch.linspace(0, 1.2, 1201, dtype=torch.float64, requires_grad=True)
+    values = envelope_of(lengths, power)
+    (slopes,) = torch.autograd.grad(values.sum(), lengths, create_graph=True)
+    (curvatures,) = torch.autograd.grad(slopes.sum(), lengths)
+    assert values[0] == 1
+    assert (values.diff() <= 1e-12).all()
+    for function in (values, slopes, curvatures):
+        assert function[1000:].abs().max() < 1e-10
+    assert (values[500] > 0.7) == (power == 6)

@@ -28,9 +28,9 @@ def some_network(seed, **changes):
     return network
 
 
-@pytest.fixture(scope='module')
-def members():
-    return [some_network(seed) for seed in range(3)]
+@pytest.fixture(scope='module', params=[{}, {'blocks': 3, 'envelope': 6}], ids=['springs', 'blocks'])
+def members(request):
+    return [some_network(seed, options={**OPTIONS, **request.param}) for seed in range(3)]
 
 
 @pytest.mark.parametrize('rows', [slice(0, 1), slice(0, 40, 5), slice(30, 33)])
