@@ -46,7 +46,7 @@ REPLACED: dict[str, list[tuple[Any, str, Any]]] = {
     'dipole interaction': [(network, 'dipole_interaction', lambda *_: 0.0)],
     'derivative of ε∞ through the dipoles': [(network, 'dipole_interaction', _without_derivative_of_epsilon)],
     'derivatives through the dipoles': [(network, 'dipole_interaction', _without_derivatives)],
-    'loss of the ionic part': [(train, 'permittivity_weight', lambda _: 0.0)],
+    'loss of the ionic part': [(train, 'permittivity_weight', lambda *_: 0.0)],
     'loss of the charges': [(loss, '_CHARGES', 0.0)],
     'weighted loss of Φ': [(loss, '_WEIGHTED', 0.0)],
     'plain loss of Φ': [(loss, '_PLAIN', 0.0)],

@@ -19,6 +19,7 @@ from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.formats.storage import replacing
 from aiida_goectp.core.learning import parallel
 from aiida_goectp.core.learning.errors import TrainingInputError
+from aiida_goectp.core.learning.lattice.optimizer import Muon
 from aiida_goectp.core.learning.settings import TrainSettings
 from aiida_goectp.core.network.checkpoint import LoadedModel
 from aiida_goectp.core.network.model import Network, architecture_of, build_network
@@ -75,9 +76,7 @@ class TrainingState:
         self.network = network.to(self.device)
         averaging = get_ema_multi_avg_fn(settings.ema_decay)
         self.average = AveragedModel(self.network, multi_avg_fn=averaging, use_buffers=True)
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-        )
+        self.optimizer = _optimizer(settings, self.network)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, rate_factor(settings, self.rows))
         self.forward = parallel.wrap(self.network, self.device)
         if settings.compile:
@@ -193,6 +192,13 @@ def _check_archive(path: Path) -> None:
             raise ValueError('compressed')
         if damaged := archive.testzip():
             raise ValueError(f'checksum of {damaged}')
+
+
+def _optimizer(settings: TrainSettings, network: Network) -> torch.optim.Optimizer:
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.optimizer == 'muon':
+        return Muon(network, rate, decay)
+    return torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=decay)
 
 
 def rate_factor(settings: TrainSettings, rows: int) -> Callable[[int], float]:

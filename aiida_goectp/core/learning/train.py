@@ -294,7 +294,9 @@ def _loss(
     assert isinstance(state.network, ForceConstantNetwork)
     assert rows.lattice is not None
     assert batch.cells is not None
-    weight = 1.0 if state.initial is not None else permittivity_weight(state.epoch / settings.epochs)
+    weight = 1.0
+    if state.initial is None:
+        weight = permittivity_weight(state.epoch / settings.epochs, settings.ionic_loss_start)
     known = rows.lattice.batch(chosen, state.device)
     return lattice_loss(output, batch.cells, known, labels, weight, batch.vacuum)
 

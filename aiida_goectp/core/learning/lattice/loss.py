@@ -21,20 +21,21 @@ _CHARGE_DELTA = 0.3
 """e, difference above which the loss of a Born charge is linear"""
 _LOGARITHM_DELTA = 0.1
 """difference of logarithms of permittivities above which their loss is linear"""
-_WARM_UP, _RAMP = 0.12, 0.1
-"""shares of the epochs without the loss of the ionic permittivity, and in which its weight rises to one"""
+_RAMP = 0.1
+"""share of the epochs in which the weight of the loss of the ionic permittivity rises to one"""
 FLOOR = 0.2
 """eV/Å², see :func:`.ionic_permittivity`; that of a prediction is larger, since its soft modes are uncertain"""
 _LARGEST = 20.0
-"""weighted difference of force constants above which a crystal has no influence"""
+"""weighted or relative difference of force constants above which a crystal has no influence"""
 
 
-def permittivity_weight(progress: float) -> float:
+def permittivity_weight(progress: float, start: float) -> float:
     """Return the weight of the loss of the ionic permittivity; zero at first, for an untrained network.
 
     :param progress: share of the epochs that are done
+    :param start: share of the epochs without this loss
     """
-    return 0.0 if progress < _WARM_UP else min(1.0, (progress - _WARM_UP) / _RAMP + 0.1)
+    return 0.0 if progress < start else min(1.0, (progress - start) / _RAMP + 0.1)
 
 
 def lattice_loss(
@@ -85,7 +86,7 @@ def _force_constant_loss(
         scaled = weight @ difference @ weight
         weighted.append(torch.sqrt(scaled.square().sum((1, 2)) / size + 1e-4).clamp(max=_LARGEST).sum())
         norm = torch.sqrt(target[known].square().sum((1, 2)) / size + 1)
-        plain.append((torch.sqrt(difference.square().sum((1, 2)) / size + 1e-3) / norm).sum())
+        plain.append((torch.sqrt(difference.square().sum((1, 2)) / size + 1e-3) / norm).clamp(max=_LARGEST).sum())
     if not count:
         return response.born_charges.new_zeros(())
     return (_WEIGHTED * torch.stack(weighted).sum() + _PLAIN * torch.stack(plain).sum()) / count

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from aiida_goectp.core.crystals import Crystal, CrystalSet
+from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.crystals.equivalent import make_supercell
 from aiida_goectp.core.crystals.layers import find_layers, with_vacuum_scaled
 from aiida_goectp.core.datasets.dataset import Dataset
@@ -22,40 +22,7 @@ from aiida_goectp.core.network.force_constants.response import LatticeResponse, 
 from aiida_goectp.core.network.preparation import prepare
 from tests import tiny
 from tests.core.crystals.builders import mos2
-
-SMALL = {'scalars': 16, 'vectors': 8, 'tensors': 8, 'layers': 1, 'radial': 8, 'width': 16}
-
-
-def binary(lattice_constant: float, numbers=(12, 8)) -> Crystal:
-    """Rock salt in its primitive cell."""
-    lattice = (1 - np.eye(3)) * lattice_constant / 2
-    return Crystal(f'{lattice_constant:.6f}', lattice, np.array(numbers), np.array([[0, 0, 0], [0.5] * 3]))
-
-
-def labelled(crystals, stiffness, charge) -> Dataset:
-    """Return rows whose atoms are bound by one isotropic spring (eV/Å²) and carry opposite charges (e)."""
-    unit, n = np.eye(3), len(crystals)
-    sign = np.array([[1, -1], [-1, 1]])
-    blocks = np.concatenate([(k * sign[:, :, None, None] * unit).reshape(-1, 3, 3) for k in stiffness])
-    charges = np.concatenate([np.array([1, -1])[:, None, None] * unit * q for q in charge])
-    volumes = np.array([abs(np.linalg.det(crystal.lattice)) for crystal in crystals])
-    strength = 180.951 / volumes * np.array(charge) ** 2 / np.array(stiffness)
-    return Dataset(
-        CrystalSet.from_crystals(crystals),
-        electronic=np.array([unit * 3.0] * n),
-        ionic=strength[:, None, None] * unit,
-        born_charges=charges,
-        force_constants=blocks,
-        functional=np.full(n, 'PBEsol'),
-    )
-
-
-@pytest.fixture(scope='module')
-def data():
-    rng = np.random.default_rng(0)
-    constants = rng.uniform(4.0, 5.2, 24)
-    crystals = [binary(a, pair) for a, pair in zip(constants, [(12, 8), (20, 8), (11, 17)] * 8, strict=True)]
-    return labelled(crystals, 60 / constants, 2.0 - 0.2 * (constants - 4))
+from tests.core.learning.lattice.builders import SMALL
 
 
 def test_labels_give_the_ionic_permittivity(data):
@@ -104,10 +71,11 @@ def test_labels_of_a_supercell_are_those_of_the_primitive_cell(data):
 
 
 def test_the_loss_of_the_permittivity_begins_after_a_warm_up():
-    weights = [permittivity_weight(progress) for progress in (0.0, 0.1, 0.13, 0.3, 1.0)]
+    weights = [permittivity_weight(progress, 0.12) for progress in (0.0, 0.1, 0.13, 0.3, 1.0)]
     assert weights[:2] == [0.0, 0.0]
     assert 0 < weights[2] < 1
     assert weights[3:] == [1.0, 1.0]
+    assert permittivity_weight(0.49, 0.5) == 0 < permittivity_weight(0.51, 0.5) < 1 == permittivity_weight(1.0, 0.5)
 
 
 def trained(data, **changes):
