@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import codecs
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS
 from aiida_goectp.core.crystals.validation import CrystalError, split_valid
 from aiida_goectp.core.formats.names import NUMERIC_COLUMNS
 
-__all__ = ('Entry', 'clean_text', 'collect', 'decoded', 'failed', 'scalars')
+__all__ = ('Entry', 'clean_text', 'collect', 'decoded', 'decoded_lines', 'failed', 'scalars')
 
 _MAX_TEXT = 200
 """characters; every row of a text column takes the memory of the longest one"""
@@ -27,6 +28,9 @@ _MAX_MESSAGE = 400
 _MAX_COLUMNS = 200
 """property columns of a set; each takes memory for every row"""
 
+
+_DECODED_AT_ONCE = 2**20
+"""bytes of a file whose text is in memory at once, where it is read by lines"""
 
 _BLOCK = 4096
 """number of entries that are held as objects at once"""
@@ -67,7 +71,24 @@ def decoded(content: bytes) -> str:
     try:
         return content.decode('utf-8-sig')
     except UnicodeDecodeError:
-        return content.removeprefix(b'\xef\xbb\xbf').decode('cp1252', errors='replace')
+        return content.removeprefix(codecs.BOM_UTF8).decode('cp1252', errors='replace')
+
+
+def decoded_lines(content: bytes) -> Iterator[str]:
+    """Yield the lines of the text of a file, decoded as by :func:`decoded`, with little memory beside the content."""
+    is_utf8, decoder = True, codecs.getincrementaldecoder('utf-8')()
+    try:
+        for start in range(0, len(content), _DECODED_AT_ONCE):
+            decoder.decode(content[start : start + _DECODED_AT_ONCE])
+        decoder.decode(b'', final=True)
+    except UnicodeDecodeError:
+        is_utf8 = False
+    start = len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0
+    while start < len(content):
+        stop = content.find(b'\n', start + _DECODED_AT_ONCE) + 1 or len(content)
+        part = content[start:stop]
+        yield from (part.decode('utf-8') if is_utf8 else part.decode('cp1252', errors='replace')).splitlines()
+        start = stop
 
 
 def scalars(values: Mapping[str, Any], leave_out: Iterable[str] = ()) -> dict[str, Any]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
+from itertools import chain, islice
 
 from aiida_goectp.core.crystals.convert import from_ase
 from aiida_goectp.core.crystals.crystalset import Failure
 from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS
-from aiida_goectp.core.crystals.entries import Entry, decoded, failed, scalars
+from aiida_goectp.core.crystals.entries import Entry, decoded, decoded_lines, failed, scalars
 from aiida_goectp.core.crystals.validation import CrystalError
 
 __all__ = ('read_extxyz', 'read_poscar')
@@ -76,19 +77,19 @@ def read_extxyz(name: str, stem: str, content: bytes) -> Iterator[Entry]:
     """
     from ase.io.extxyz import read_xyz
 
-    frames, torn = _frames(decoded(content).splitlines())
-    several = len(frames) + bool(torn) > 1
-    for number, lines in enumerate(frames):
-        label = f'{stem}@{number}' if several else stem
+    frames = _frames(decoded_lines(content))
+    first = list(islice(frames, 2))
+    for number, frame in enumerate(chain(first, frames)):
+        label = f'{stem}@{number}' if len(first) > 1 else stem
         where = f'{name}, frame {number}'
+        if isinstance(frame, str):
+            yield Entry(Failure(label, 'unreadable_file', frame), {}, where)
+            return
         try:
-            atoms = next(iter(read_xyz(io.StringIO('\n'.join(_checked_frame(lines)) + '\n'), index=0)))
+            atoms = next(iter(read_xyz(io.StringIO('\n'.join(_checked_frame(frame)) + '\n'), index=0)))
             yield Entry(from_ase(atoms, label), scalars(atoms.info), where)
         except Exception as error:  # ASE has no error class of its own for damaged files
             yield failed(label, where, error, 'unreadable_row', 'not a frame of extended XYZ')
-    if torn:
-        label = f'{stem}@{len(frames)}' if several else stem
-        yield Entry(Failure(label, 'unreadable_file', torn), {}, f'{name}, frame {len(frames)}')
 
 
 def _checked_frame(lines: list[str]) -> list[str]:
@@ -117,20 +118,25 @@ def _checked_frame(lines: list[str]) -> list[str]:
     return [*lines[:2], *(' '.join(row) for row in rows)]
 
 
-def _frames(lines: list[str]) -> tuple[list[list[str]], str]:
-    """Return the lines of each complete frame, and the fault of the rest of the file if there is one."""
-    frames: list[list[str]] = []
-    start = 0
-    while start < len(lines):
-        head = lines[start].strip()
+def _frames(lines: Iterator[str]) -> Iterator[list[str] | str]:
+    """Yield the lines of each complete frame, and at last the fault of the rest of the file if there is one."""
+    count, found = 0, False
+    for line in lines:
+        count += 1
+        head = line.strip()
         if not head:
-            start += 1
             continue
         if not _is_number([head]):
-            return frames, f'line {start + 1}: expected a number of atoms, found {head!r:.40}; the rest is not read'
-        stop = start + 2 + int(head[:9])
-        if stop > len(lines):
-            return frames, f'cut off: {head:.20} atoms announced on line {start + 1}, {len(lines)} lines in the file'
-        frames.append(lines[start:stop])
-        start = stop
-    return frames, '' if frames else 'the file is empty'
+            yield f'line {count}: expected a number of atoms, found {head!r:.40}; the rest is not read'
+            return
+        announced = int(head[:9])
+        frame = [line, *islice(lines, 1 + announced)]
+        count += len(frame) - 1
+        if len(frame) < 2 + announced:
+            start = count - len(frame) + 1
+            yield f'cut off: {head:.20} atoms announced on line {start}, {count} lines in the file'
+            return
+        found = True
+        yield frame
+    if not found:
+        yield 'the file is empty'

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
+from unittest import mock
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aiida_goectp.core.crystals import entries
 from aiida_goectp.core.crystals.crystalset import Failure
@@ -44,3 +49,16 @@ def test_blocks(monkeypatch, size):
 def test_nothing():
     found = collect([])
     assert (len(found), len(found.failures), found.properties) == (0, 0, {})
+
+
+@given(
+    parts=st.lists(st.sampled_from(['\n', '\r\n', '\r', 'a', 'µ', '€', '\x0c', '\u2028', '\ud7ff', 'lattice="1 0 0"'])),
+    damage=st.sampled_from([b'', b'\xb5', b'\xe2\x82', b'\xff\n']),
+    mark=st.booleans(),
+    size=st.integers(1, 9),
+)
+def test_lines_are_decoded_as_the_whole_text(parts, damage, mark, size):
+    """Also where a character, or the end of a line, would be cut."""
+    content = codecs.BOM_UTF8 * mark + ''.join(parts).encode() + damage
+    with mock.patch.object(entries, '_DECODED_AT_ONCE', size):
+        assert list(entries.decoded_lines(content)) == entries.decoded(content).splitlines()
