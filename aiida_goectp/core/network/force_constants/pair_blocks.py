@@ -6,13 +6,12 @@ The block Φ_ij of two atoms is a matrix without symmetry of its own, unless an 
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
-from aiida_goectp.core.crystals.compiled.cache import compiled
 from aiida_goectp.core.network.force_constants.arrays import arrays, in_compiled_loops
 from aiida_goectp.core.network.force_constants.batch import CellBatch
 from aiida_goectp.core.network.force_constants.messages import Channels
+from aiida_goectp.core.network.force_constants.pair_loops import add_blocks
 from aiida_goectp.core.network.force_constants.springs import PairSprings
 from aiida_goectp.core.network.force_constants.tensor_basis import TENSOR_BASIS
 from aiida_goectp.core.network.force_constants.trunk import AtomFeatures, Geometry
@@ -23,11 +22,11 @@ __all__ = ('PairBlocks',)
 class PairBlocks(PairSprings):
     """A matrix for each pair of neighbours, a function of its direction and of C vectors and tensors of both atoms.
 
-    With u from atom i to atom j, vectors v, tensors T, and coefficients a to f that are equal in both directions:
+    With u from atom i to atom j, vectors v, tensors T, and coefficients a to g that are equal in both directions:
 
-    .. math:: a + b u⊗u + u ⊗ (p + q) + (p − q) ⊗ u + \\sum f (T_i + T_j)
+    .. math:: a + b u⊗u + u ⊗ (p + q) + (p − q) ⊗ u + \\sum g (T_i + T_j)
 
-    .. math:: p = \\sum c (v_i − v_j) + d (T_i + T_j) u, q = \\sum e (v_i + v_j) + g (T_i − T_j) u
+    .. math:: p = \\sum c (v_i − v_j) + e (T_i + T_j) u, \\quad q = \\sum d (v_i + v_j) + f (T_i − T_j) u
 
     where the terms in q change sign when i and j are exchanged, as the transpose does.
 
@@ -48,7 +47,7 @@ class PairBlocks(PairSprings):
         basis = TENSOR_BASIS.to(k)
         if in_compiled_loops(k):
             indices = batch.source, batch.target, batch.block, batch.transposed_block
-            _add_blocks(*arrays(k, geometry.directions, vectors, tensors, basis, *indices, found))
+            add_blocks(*arrays(k, geometry.directions, vectors, tensors, basis, *indices, found))
             return found
         matrices = _matrices(k, batch, geometry.directions, vectors, tensors, basis)
         found = found.index_add(0, batch.block, matrices)
@@ -65,73 +64,16 @@ def _matrices(
 ) -> torch.Tensor:
     """Return the matrix of each pair from source to target, (U, 3, 3)."""
     count = vectors.shape[2]
-    isotropic, c, e, d, g, f = k.split([2, *[count] * 5], dim=1)
+    ab, c, d, e, f, g = k.split([2, *[count] * 5], dim=1)
     (v_i, v_j), (t_i, t_j) = (
         (values.index_select(0, batch.source), values.index_select(0, batch.target)) for values in (vectors, tensors)
     )
     even, odd = t_i + t_j, t_i - t_j
-    components = torch.stack([torch.einsum('umc,uc->um', t, w) for t, w in ((even, d), (odd, g), (even, f))], dim=1)
+    components = torch.stack([torch.einsum('umc,uc->um', t, w) for t, w in ((even, e), (odd, f), (even, g))], dim=1)
     symmetric = (components.flatten(0, 1) @ basis.flatten(1)).view(len(u), 3, 3, 3)
     turned = torch.einsum('usab,ub->usa', symmetric[:, :2], u)
-    p = turned[:, 0] + torch.einsum('uac,uc->ua', v_i - v_j, c) + isotropic[:, 1, None] / 2 * u
-    q = turned[:, 1] + torch.einsum('uac,uc->ua', v_i + v_j, e)
+    p = turned[:, 0] + torch.einsum('uac,uc->ua', v_i - v_j, c) + ab[:, 1, None] / 2 * u
+    q = turned[:, 1] + torch.einsum('uac,uc->ua', v_i + v_j, d)
     unit = torch.eye(3, dtype=u.dtype, device=u.device)
     outer = u[:, :, None] * (p + q)[:, None] + (p - q)[:, :, None] * u[:, None]
-    return isotropic[:, 0, None, None] * unit + outer + symmetric[:, 2]
-
-
-@compiled(fastmath=True)
-def _add_blocks(
-    k: np.ndarray,
-    directions: np.ndarray,
-    vectors: np.ndarray,
-    tensors: np.ndarray,
-    basis: np.ndarray,
-    source: np.ndarray,
-    target: np.ndarray,
-    block: np.ndarray,
-    transposed: np.ndarray,
-    result: np.ndarray,
-) -> None:  # pragma: no cover - compiled
-    """Add the matrix of each pair to the block of the pair, and its transpose to that of the reversed pair.
-
-    :param k: (U, 2 + 5 C) coefficients
-    :param vectors: (N, 3, C)
-    :param tensors: (N, 5, C)
-    :param basis: (5, 3, 3)
-    """
-    count = vectors.shape[2]
-    p, q = np.empty(3, dtype=k.dtype), np.empty(3, dtype=k.dtype)
-    matrices = np.empty((3, 3, 3), dtype=k.dtype)
-    for pair in range(len(source)):
-        i, j, u, row = source[pair], target[pair], directions[pair], k[pair]
-        c, e, d = row[2 : 2 + count], row[2 + count : 2 + 2 * count], row[2 + 2 * count : 2 + 3 * count]
-        g, f = row[2 + 3 * count : 2 + 4 * count], row[2 + 4 * count :]
-        matrices[:] = 0
-        for m in range(5):
-            even, odd, other = k[pair, 0] * 0, k[pair, 0] * 0, k[pair, 0] * 0
-            for n in range(count):
-                plus, minus = tensors[i, m, n] + tensors[j, m, n], tensors[i, m, n] - tensors[j, m, n]
-                even += d[n] * plus
-                odd += g[n] * minus
-                other += f[n] * plus
-            for a in range(3):
-                for b in range(3):
-                    weight = basis[m, a, b]
-                    matrices[0, a, b] += weight * even
-                    matrices[1, a, b] += weight * odd
-                    matrices[2, a, b] += weight * other
-        for a in range(3):
-            p[a], q[a] = row[1] / 2 * u[a], 0
-            for n in range(count):
-                p[a] += c[n] * (vectors[i, a, n] - vectors[j, a, n])
-                q[a] += e[n] * (vectors[i, a, n] + vectors[j, a, n])
-            for b in range(3):
-                p[a] += matrices[0, a, b] * u[b]
-                q[a] += matrices[1, a, b] * u[b]
-        for a in range(3):
-            matrices[2, a, a] += row[0]
-            for b in range(3):
-                value = matrices[2, a, b] + u[a] * (p[b] + q[b]) + (p[a] - q[a]) * u[b]
-                result[block[pair], a, b] += value
-                result[transposed[pair], b, a] += value
+    return ab[:, 0, None, None] * unit + outer + symmetric[:, 2]

@@ -1,7 +1,7 @@
 """Compiled loops over pairs of neighbours, for predictions on a CPU.
 
-They compute what the tensor operations of :mod:`.springs` do, without their temporary arrays of nine to 69
-numbers a pair; derivatives come from those operations only.
+They compute what the tensor operations of :mod:`.springs` and :mod:`.pair_blocks` do, without their temporary arrays of
+nine to 69 numbers a pair; derivatives come from those operations only.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 
 from aiida_goectp.core.crystals.compiled.cache import compiled
 
-__all__ = ('add_coordinates', 'add_springs', 'gather_centres', 'gather_pairs', 'project_pairs')
+__all__ = ('add_blocks', 'add_coordinates', 'add_springs', 'gather_centres', 'gather_pairs', 'project_pairs')
 
 
 @compiled(fastmath=True)
@@ -99,6 +99,65 @@ def add_springs(
                     spring += k[e, 0]
                 result[block[e], a, b] += spring
                 result[transposed[e], a, b] += spring
+
+
+@compiled(fastmath=True)
+def add_blocks(
+    k: np.ndarray,
+    directions: np.ndarray,
+    vectors: np.ndarray,
+    tensors: np.ndarray,
+    basis: np.ndarray,
+    source: np.ndarray,
+    target: np.ndarray,
+    block: np.ndarray,
+    transposed: np.ndarray,
+    result: np.ndarray,
+) -> None:  # pragma: no cover - compiled
+    """Add the matrix of each pair to the block of the pair, and its transpose to that of the reversed pair.
+
+    The formula is that of :class:`.PairBlocks`, the coefficients in its order.
+
+    :param k: (U, 2 + 5 C) coefficients
+    :param vectors: (N, 3, C)
+    :param tensors: (N, 5, C)
+    :param basis: (5, 3, 3)
+    """
+    count = vectors.shape[2]
+    p, q = np.empty(3, dtype=k.dtype), np.empty(3, dtype=k.dtype)
+    matrices = np.empty((3, 3, 3), dtype=k.dtype)
+    for pair in range(len(source)):
+        i, j, u, row = source[pair], target[pair], directions[pair], k[pair]
+        c, d, e = row[2 : 2 + count], row[2 + count : 2 + 2 * count], row[2 + 2 * count : 2 + 3 * count]
+        f, g = row[2 + 3 * count : 2 + 4 * count], row[2 + 4 * count :]
+        matrices[:] = 0
+        for m in range(5):
+            even, odd, other = k[pair, 0] * 0, k[pair, 0] * 0, k[pair, 0] * 0
+            for n in range(count):
+                plus, minus = tensors[i, m, n] + tensors[j, m, n], tensors[i, m, n] - tensors[j, m, n]
+                even += e[n] * plus
+                odd += f[n] * minus
+                other += g[n] * plus
+            for a in range(3):
+                for b in range(3):
+                    weight = basis[m, a, b]
+                    matrices[0, a, b] += weight * even
+                    matrices[1, a, b] += weight * odd
+                    matrices[2, a, b] += weight * other
+        for a in range(3):
+            p[a], q[a] = row[1] / 2 * u[a], 0
+            for n in range(count):
+                p[a] += c[n] * (vectors[i, a, n] - vectors[j, a, n])
+                q[a] += d[n] * (vectors[i, a, n] + vectors[j, a, n])
+            for b in range(3):
+                p[a] += matrices[0, a, b] * u[b]
+                q[a] += matrices[1, a, b] * u[b]
+        for a in range(3):
+            matrices[2, a, a] += row[0]
+            for b in range(3):
+                value = matrices[2, a, b] + u[a] * (p[b] + q[b]) + (p[a] - q[a]) * u[b]
+                result[block[pair], a, b] += value
+                result[transposed[pair], b, a] += value
 
 
 @compiled(fastmath=True)

@@ -165,3 +165,19 @@ def test_layers_that_were_brought_closer_are_compared_at_their_own_distance():
         loss = lattice_loss(response, batch.cells, known, found.tensors, 1.0, batch.vacuum)
         closer = lattice_loss(response, batch.cells, known, found.tensors, 1.0, torch.tensor([[0.0, 0, 0, 1]]))
     assert float(loss) < 0.01 * float(closer)
+
+
+def test_force_constants_far_beyond_their_labels_do_not_contribute_to_the_gradient(data):
+    graphs = prepare(data.crystals, 'force_constants')
+    rows = np.arange(3)
+    known = LatticeLabels.from_dataset(data, graphs.cells).batch(rows, 'cpu')
+    batch = GraphBatch.from_arrays(graphs.take(rows))
+    (group,) = batch.cells.groups
+    labels = known.force_constants[group.blocks].permute(0, 1, 3, 2, 4).reshape(3, 6, 6)
+    matrices = (labels * torch.tensor([1.1, 1e6, 1.2])[:, None, None]).requires_grad_()
+    tensors = torch.full((3, 2, 3, 3), float('nan'))
+    response = LatticeResponse([matrices], known.born_charges, torch.eye(3).repeat(3, 1, 1), torch.zeros(3, 1))
+    lattice_loss(response, batch.cells, known, tensors, 0.0, batch.vacuum).backward()
+    size = matrices.grad.flatten(1).norm(dim=1)
+    assert size[1] == 0
+    assert min(size[0], size[2]) > 0.01
