@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from aiida_goectp.core.crystals.symmetry_search import niggli_reduce
+from aiida_goectp.core.crystals.symmetry_search import minkowski_reduce
 
 __all__ = ('polar_rotation', 'reduced_bases')
 
@@ -17,7 +17,7 @@ _COEFFICIENTS = np.array([c for c in itertools.product(range(-2, 3), repeat=3) i
 
 
 def reduced_bases(lattice: np.ndarray, tolerance: float = LENGTH_TOLERANCE) -> tuple[np.ndarray, np.ndarray]:
-    """Return a Niggli-reduced basis of a lattice, and all reduced bases in terms of it.
+    """Return a Minkowski-reduced basis of a lattice, and all reduced bases in terms of it.
 
     A basis is reduced if the lengths of its vectors are the three successive minima of the lattice and, among these
     bases, the sum of the three scalar products, then each of them in turn, is largest. All reduced bases have the same
@@ -32,8 +32,9 @@ def reduced_bases(lattice: np.ndarray, tolerance: float = LENGTH_TOLERANCE) -> t
     """
     from aiida_goectp.core.crystals.compiled.bases import reduced_among
 
-    start = niggli_reduce(lattice)
-    start = np.ascontiguousarray(lattice, dtype=np.float64) if start is None else np.ascontiguousarray(start)
+    start = minkowski_reduce(lattice)
+    if start is None:
+        start = np.ascontiguousarray(lattice, dtype=np.float64)
     bases = reduced_among(start, _COEFFICIENTS, tolerance)
     if not len(bases):
         raise ValueError(f'the lattice {np.asarray(lattice).tolist()} cannot be reduced')

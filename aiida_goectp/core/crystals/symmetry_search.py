@@ -1,10 +1,9 @@
-"""Symmetry search, Niggli reduction and type of a space group: the only module that calls moyopy and spglib.
+"""Symmetry search, reduction of lattices and type of a space group: the only module that calls moyopy and spglib.
 
-moyopy finds the operations, several times faster than spglib. spglib does what moyopy does not: the standard
-orientation of spglib, the space group of operations in a setting that no table has, and the Niggli reduction without a
-change of handedness. Sources: K. Shinohara et al., moyo (https://github.com/spglib/moyo); A. Togo, K. Shinohara and
-I. Tanaka, Sci. Technol. Adv. Mater. Meth. 4, 2384822 (2024). Both are imported at the first call, since every AiiDA
-command loads this module.
+moyopy reduces lattices and finds the operations, several times faster than spglib. spglib does what moyopy does not:
+the standard orientation of spglib, and the space group of operations in a setting that no table has. Sources:
+K. Shinohara et al., moyo (https://github.com/spglib/moyo); A. Togo, K. Shinohara and I. Tanaka, Sci. Technol. Adv.
+Mater. Meth. 4, 2384822 (2024). Both are imported at the first call, since every AiiDA command loads this module.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ __all__ = (
     'crystal_systems',
     'find_symmetry',
     'group_number',
-    'niggli_reduce',
+    'minkowski_reduce',
     'standard_orientation',
 )
 
@@ -35,6 +34,9 @@ logging.getLogger('moyo').setLevel(logging.ERROR)
 
 SYMPREC = 1e-2
 """Å, default tolerance: atoms closer to a symmetric position are on it (the usual choice for relaxed crystals)"""
+
+_VOLUME_TOLERANCE = 1e-4
+"""relative change of the volume by a reduction; rounding changes it by less"""
 
 SYSTEMS = ('triclinic', 'monoclinic', 'orthorhombic', 'tetragonal', 'trigonal', 'hexagonal', 'cubic')
 """crystal systems in the order of the space groups"""
@@ -121,14 +123,28 @@ def standard_orientation(
     return None if found is None else np.asarray(found.std_rotation_matrix)
 
 
-def niggli_reduce(lattice: np.ndarray) -> np.ndarray | None:
-    """Return the Niggli-reduced lattice (3, 3) Å, rows, in the same orientation; None if the reduction fails.
+def minkowski_reduce(lattice: np.ndarray) -> np.ndarray | None:
+    """Return a Minkowski-reduced basis (3, 3) Å, rows, of a lattice, of the same orientation and handedness.
+
+    Its vectors have the three smallest lengths of independent vectors of the lattice (P. Q. Nguyen and D. Stehlé, ACM
+    Trans. Algorithms 5, 46 (2009)). None if the lattice is too flat or too skewed for moyopy. The Niggli reduction of
+    moyopy 0.21 fails for some hexagonal lattices with rounded digits.
 
     :param lattice: (3, 3) Å, rows
     """
-    import spglib
+    import moyopy
 
-    return _call(lambda: spglib.niggli_reduce(lattice, eps=1e-5))
+    from aiida_goectp.core.crystals.compiled.matrices import determinant
+
+    given = np.ascontiguousarray(lattice, dtype=np.float64)
+    try:
+        reduced = np.array(moyopy.minkowski_reduce(given.tolist())[0])
+    except ValueError:
+        return None
+    before, after = determinant(given), determinant(reduced)
+    if not abs(abs(after) - abs(before)) <= _VOLUME_TOLERANCE * abs(before):  # moyopy's integers can overflow
+        return None
+    return reduced if before * after > 0 else -reduced
 
 
 def group_number(rotations: np.ndarray, translations: np.ndarray, lattice: np.ndarray | None = None) -> int | None:

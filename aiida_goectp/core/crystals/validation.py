@@ -9,7 +9,7 @@ import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet, Failure
 from aiida_goectp.core.crystals.elements import SYMBOLS, symbols_of
-from aiida_goectp.core.crystals.symmetry_search import niggli_reduce
+from aiida_goectp.core.crystals.symmetry_search import minkowski_reduce
 from aiida_goectp.core.formats.errors import FormatError
 
 __all__ = (
@@ -254,7 +254,7 @@ def _neighbours(positions: np.ndarray, window: np.ndarray) -> tuple[np.ndarray, 
 
 
 def _reduce(lattice: np.ndarray) -> np.ndarray:
-    reduced = niggli_reduce(lattice)
-    if reduced is None or not np.isclose(abs(np.linalg.det(reduced)), abs(np.linalg.det(lattice)), rtol=1e-4):
+    reduced = minkowski_reduce(lattice)
+    if reduced is None:
         raise CrystalError('bad_lattice', 'the lattice is too flat or too skewed to be reduced to a compact cell')
     return reduced

@@ -39,7 +39,7 @@ __all__ = (
     'write_prepared',
 )
 
-PREPARATION = 1
+PREPARATION = 2
 """number of the preparation, to be increased by each change that gives other numbers for any crystal"""
 MAX_ATOMS = 20_000
 """in the cell of one crystal; the search of its symmetry takes minutes beyond"""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet
-from aiida_goectp.core.crystals.symmetry_search import niggli_reduce
+from aiida_goectp.core.crystals.symmetry_search import minkowski_reduce
 
 if TYPE_CHECKING:
     from aiida_goectp.core.crystals.symmetry import CanonicalCell
@@ -197,7 +197,7 @@ def _mean_distances(crystal: Crystal) -> np.ndarray:
     The first three are those to any atom, the others those to the same element. They do not depend on the cell: the
     reduced cell has the three nearest neighbours within two cells.
     """
-    reduced = niggli_reduce(crystal.lattice)
+    reduced = minkowski_reduce(crystal.lattice)
     lattice = crystal.lattice if reduced is None else reduced
     positions = crystal.fractional_positions @ (crystal.lattice @ np.linalg.inv(lattice))
     elements, counts = np.unique(crystal.atomic_numbers, return_counts=True)

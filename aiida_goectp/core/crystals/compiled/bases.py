@@ -14,7 +14,7 @@ __all__ = ('one_of_each_coset', 'reduced_among')
 def reduced_among(
     start: np.ndarray, coefficients: np.ndarray, tolerance: float
 ) -> np.ndarray:  # pragma: no cover - compiled
-    """Return all reduced bases in terms of a Niggli-reduced one, (m, 3, 3) integers.
+    """Return all reduced bases in terms of a Minkowski-reduced one, (m, 3, 3) integers.
 
     :param start: (3, 3) Å, rows
     :param coefficients: (k, 3) integers, the vectors of which bases are made
