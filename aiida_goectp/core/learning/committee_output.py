@@ -12,8 +12,8 @@ from aiida_goectp.core.dielectric.predictions import TENSORS
 from aiida_goectp.core.learning.uncertainty import CommitteeOutput
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.checkpoint import LoadedModel
-from aiida_goectp.core.network.force_constants.network import ForceConstantNetwork
-from aiida_goectp.core.network.force_constants.response import mean_response, static_response
+from aiida_goectp.core.network.force_constants.network import ForceConstantNetwork, permittivities
+from aiida_goectp.core.network.force_constants.response import mean_response
 from aiida_goectp.core.network.preparation import GraphArrays
 from aiida_goectp.core.network.symmetrise import NetworkOutput, mean_by
 
@@ -51,31 +51,40 @@ def combined(model: LoadedModel, batch: GraphBatch, found: Sequence[NetworkOutpu
 
     :param found: output of each member
     """
-    outputs = torch.stack([output.tensors for output in found]).double().cpu().numpy()
-    members = np.full((*outputs.shape[:2], 3, 3, 3), np.nan)
-    for place, name in enumerate(model.card.targets):
-        members[:, :, TENSORS.index(name)] = outputs[:, :, place]
-    if {'electronic', 'ionic'} <= set(model.card.targets):
-        members[:, :, 2] = members[:, :, 0] + members[:, :, 1]
+    members = _by_part(model, torch.stack([output.tensors for output in found]))
     density = mean_by(batch.atom_density.unsqueeze(1), batch.owners, len(batch.projectors)).squeeze(1)
     leverage = torch.stack([output.leverage for output in found]).mean(dim=0).double().cpu().numpy()
-    return CommitteeOutput(members, leverage, density.double().cpu().numpy(), *_soft_modes(model, batch, found))
+    return CommitteeOutput(members, leverage, density.double().cpu().numpy(), *_of_responses(model, batch, found))
+
+
+def _by_part(model: LoadedModel, tensors: torch.Tensor) -> np.ndarray:
+    """Return tensors (..., targets, 3, 3) as (..., 3, 3, 3): electronic, ionic and total; NaN if not predicted."""
+    given = tensors.double().cpu().numpy()
+    parts = np.full((*given.shape[:-3], 3, 3, 3), np.nan)
+    for place, name in enumerate(model.card.targets):
+        parts[..., TENSORS.index(name), :, :] = given[..., place, :, :]
+    if {'electronic', 'ionic'} <= set(model.card.targets):
+        parts[..., 2, :, :] = parts[..., 0, :, :] + parts[..., 1, :, :]
+    return parts
 
 
 @torch.inference_mode()
-def _soft_modes(
+def _of_responses(
     model: LoadedModel, batch: GraphBatch, found: Sequence[NetworkOutput]
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Return the last two fields of :class:`.CommitteeOutput`."""
+) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+    """Return the last three fields of :class:`.CommitteeOutput`."""
     networks = [network for network in model.members if isinstance(network, ForceConstantNetwork)]
     responses = [output.response for output in found if output.response is not None]
     each = [output.soft_modes for output in found if output.soft_modes is not None]
-    if not each or batch.cells is None:
-        return None, None
-    mean = each[0]
-    if len(responses) > 1:  # that of the phonons: an eigenvalue of the mean is not the mean of the eigenvalues
-        mean = static_response(mean_response(responses), batch.cells, networks[0].floor)[1]
-    return torch.stack(each)[:, :, 0].double().cpu().numpy(), mean.double().cpu().numpy()
+    if not each:
+        return None, None, None
+    lowest = torch.stack(each)[:, :, 0].double().cpu().numpy()
+    if len(responses) == 1:
+        return lowest, each[0].double().cpu().numpy(), None
+    # an eigenvalue of the mean is not the mean of the eigenvalues
+    tensors, soft_modes = permittivities(mean_response(responses), batch, networks[0].floor)
+    complete = len(responses) == len(found)
+    return lowest, soft_modes.double().cpu().numpy(), _by_part(model, tensors) if complete else None
 
 
 def phonon_cells(graphs: GraphArrays, batch: GraphBatch, found: Sequence[NetworkOutput]) -> np.ndarray:

@@ -61,11 +61,18 @@ class CommitteeOutput(NamedTuple):
     soft_modes: np.ndarray | None = None
     """(c, 2) lowest optical eigenvalue and share of soft modes, of the mean force constants and Born charges of these
     members; see :func:`.static_response`"""
+    of_mean_response: np.ndarray | None = None
+    """(c, 3, 3, 3) electronic, ionic and total that follow from these means; None unless all members predict force
+    constants"""
 
     @property
     def mean(self) -> np.ndarray:
-        """(c, 3, 3, 3) prediction of the committee."""
-        return self.members.mean(axis=0)
+        """(c, 3, 3, 3) prediction of the committee.
+
+        The one of the mean response, since it is the sum over the phonon modes that the prediction lists, and since the
+        mean of the members' ionic parts is dominated by the softest member.
+        """
+        return self.members.mean(axis=0) if self.of_mean_response is None else self.of_mean_response
 
     def take(self, rows: np.ndarray) -> CommitteeOutput:
         """Return the output for some crystals.
@@ -78,6 +85,7 @@ class CommitteeOutput(NamedTuple):
             self.density[rows],
             None if self.lowest is None else self.lowest[:, rows],
             None if self.soft_modes is None else self.soft_modes[rows],
+            None if self.of_mean_response is None else self.of_mean_response[rows],
         )
 
     @classmethod
@@ -123,7 +131,7 @@ def _parts(output: CommitteeOutput, rows: np.ndarray, targets: np.ndarray) -> tu
     :param targets: (n,) indices into :data:`.PARTS`
     """
     members = output.members[:, rows, targets]
-    values, axes = np.linalg.eigh(members.mean(axis=0))
+    values, axes = np.linalg.eigh(output.mean[rows, targets])
     # in the axes of the prediction, so that values which symmetry makes equal are equal in every member
     each = np.einsum('cik,mcij,cjk->mck', axes, members, axes)
     above = np.clip(values - _OFFSETS[targets, None], _FLOOR, None)

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from aiida_goectp.core.crystals import CrystalSet
+from aiida_goectp.core.dielectric.gamma_modes import DIPOLE_STRENGTH
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.learning.errors import DeviceOutOfMemoryError, NoDeviceError
 from aiida_goectp.core.learning.predict import Predictor, predict_crystals
 from aiida_goectp.core.learning.results import collect
-from aiida_goectp.core.network.checkpoint import load_model
+from aiida_goectp.core.network.checkpoint import load_model, save_model
 from tests import tiny
 
 
@@ -163,3 +164,22 @@ def test_a_gpu_gives_the_numbers_of_a_cpu(model):
         pytest.skip('needs a CUDA device')
     crystals = tiny.some_crystals(200)
     tiny.same(predict_crystals(crystals, model, device='cuda'), predict_crystals(crystals, model, device='cpu'), 1e-4)
+
+
+def test_committee_predicts_the_ionic_part_of_its_mean_force_constants(tmp_path):
+    """Modes count as in training, by the root of their squared eigenvalue and that of the floor, 0.3 eV/Å²."""
+    paths = [tiny.write_lattice_model(tmp_path / f'{seed}.safetensors', seed=seed) for seed in (1, 2)]
+    members = [load_model(path) for path in paths]
+    card = members[0].card.model_copy(update={'members': 2})
+    path = tmp_path / 'both.safetensors'
+    save_model(path, [network for model in members for network in model.networks], card)
+    crystals = tiny.some_crystals(12)
+    predictions = predict_crystals(crystals, path, device='cpu', phonons=True)
+    separate = [predict_crystals(crystals, single, device='cpu').ionic for single in paths]
+    assert np.abs(predictions.ionic - np.mean(separate, axis=0)).max() > 0.1
+    for row in range(len(crystals)):
+        cell = predictions.phonons.cell(row, predictions.electronic[row])
+        values, vectors = np.linalg.eigh(cell.force_constants.reshape(3 * len(cell.atomic_numbers), -1))
+        dipoles = np.einsum('nij,njk->ik', cell.born_charges, vectors.reshape(-1, 3, len(values)))
+        expected = DIPOLE_STRENGTH / abs(np.linalg.det(cell.lattice)) * (dipoles / np.hypot(values, 0.3)) @ dipoles.T
+        np.testing.assert_allclose(predictions.ionic[row], expected, rtol=2e-4, atol=2e-4)

@@ -27,8 +27,9 @@ from aiida_goectp.core.network.force_constants.tensor_basis import as_matrices, 
 from aiida_goectp.core.network.force_constants.trunk import AtomFeatures, Geometry, Trunk, perceptron
 from aiida_goectp.core.network.symmetrise import NetworkOutput, leverage_of, mean_by, symmetrised
 
-__all__ = ('ForceConstantNetwork',)
+__all__ = ('ForceConstantNetwork', 'permittivities')
 
+_TARGETS = ['electronic', 'ionic']
 _COORDINATES = Channels(scalars=2, vectors=4, tensors=1)
 """numbers of internal coordinates of an atom by kind"""
 _POLARISABILITY = 2.0
@@ -49,7 +50,7 @@ class ForceConstantNetwork(nn.Module):
 
     def __init__(self, architecture: dict[str, Any], targets: list[str]) -> None:
         super().__init__()
-        if list(targets) != ['electronic', 'ionic']:
+        if list(targets) != _TARGETS:
             raise ValueError(f'targets {", ".join(targets)}: this network predicts electronic, ionic')
         self.architecture, self.targets = dict(architecture), list(targets)
         try:
@@ -116,15 +117,8 @@ class ForceConstantNetwork(nn.Module):
         """Return permittivities, leverages, soft modes and the response itself."""
         cells = _cells_of(batch)
         response = self.response(cells, functional)
-        ionic, soft_modes = static_response(response, cells, self.floor)
-        tensors = torch.stack([response.electronic, ionic], dim=1)
-        tensors = (tensors + tensors.transpose(-1, -2)) / 2
-        return NetworkOutput(
-            symmetrised(tensors, batch, self.targets),
-            leverage_of(response.features, self.whitening),
-            soft_modes,
-            response,
-        )
+        tensors, soft_modes = permittivities(response, batch, self.floor)
+        return NetworkOutput(tensors, leverage_of(response.features, self.whitening), soft_modes, response)
 
     def response(self, cells: CellBatch, functional: torch.Tensor | None = None) -> LatticeResponse:
         """Return force constants, Born charges and ε_∞ in the primitive cell of each crystal."""
@@ -204,6 +198,17 @@ class ForceConstantNetwork(nn.Module):
             alternating(cells.block[near], cells.transposed_block[near]),
             cells.blocks,
         )
+
+
+def permittivities(response: LatticeResponse, batch: GraphBatch, floor: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the electronic and ionic part that follow from a response, (c, 2, 3, 3), and soft modes (c, 2).
+
+    Arguments and soft modes as for :func:`.static_response`, without derivatives.
+    """
+    ionic, soft_modes = static_response(response, _cells_of(batch), floor)
+    tensors = torch.stack([response.electronic, ionic], dim=1)
+    tensors = (tensors + tensors.transpose(-1, -2)) / 2
+    return symmetrised(tensors, batch, _TARGETS), soft_modes
 
 
 def _cells_of(batch: GraphBatch) -> CellBatch:
