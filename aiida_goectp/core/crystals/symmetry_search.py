@@ -18,6 +18,7 @@ import numpy as np
 from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet
 
 __all__ = (
+    'FLATTEST',
     'SYMPREC',
     'SYSTEMS',
     'Symmetry',
@@ -35,8 +36,8 @@ logging.getLogger('moyo').setLevel(logging.ERROR)
 SYMPREC = 1e-2
 """Å, default tolerance: atoms closer to a symmetric position are on it (the usual choice for relaxed crystals)"""
 
-_VOLUME_TOLERANCE = 1e-4
-"""relative change of the volume by a reduction; rounding changes it by less"""
+FLATTEST = 1e-6
+"""smallest volume of the parallelepiped of the unit vectors along a, b, c"""
 
 SYSTEMS = ('triclinic', 'monoclinic', 'orthorhombic', 'tetragonal', 'trigonal', 'hexagonal', 'cubic')
 """crystal systems in the order of the space groups"""
@@ -127,8 +128,8 @@ def minkowski_reduce(lattice: np.ndarray) -> np.ndarray | None:
     """Return a Minkowski-reduced basis (3, 3) Å, rows, of a lattice, of the same orientation and handedness.
 
     Its vectors have the three smallest lengths of independent vectors of the lattice (P. Q. Nguyen and D. Stehlé, ACM
-    Trans. Algorithms 5, 46 (2009)). None if the lattice is too flat or too skewed for moyopy. The Niggli reduction of
-    moyopy 0.21 fails for some hexagonal lattices with rounded digits.
+    Trans. Algorithms 5, 46 (2009)). None if the lattice is flatter than :data:`FLATTEST`. The
+    Niggli reduction of moyopy 0.21 fails for some hexagonal lattices with rounded digits.
 
     :param lattice: (3, 3) Å, rows
     """
@@ -137,14 +138,14 @@ def minkowski_reduce(lattice: np.ndarray) -> np.ndarray | None:
     from aiida_goectp.core.crystals.compiled.matrices import determinant
 
     given = np.ascontiguousarray(lattice, dtype=np.float64)
+    before = determinant(given)
+    if not before**2 > FLATTEST**2 * np.square(given).sum(axis=1).prod():
+        return None  # moyopy ends the program for some of them, and returns other lattices
     try:
         reduced = np.array(moyopy.minkowski_reduce(given.tolist())[0])
     except ValueError:
         return None
-    before, after = determinant(given), determinant(reduced)
-    if not abs(abs(after) - abs(before)) <= _VOLUME_TOLERANCE * abs(before):  # moyopy's integers can overflow
-        return None
-    return reduced if before * after > 0 else -reduced
+    return reduced if before * determinant(reduced) > 0 else -reduced
 
 
 def group_number(rotations: np.ndarray, translations: np.ndarray, lattice: np.ndarray | None = None) -> int | None:

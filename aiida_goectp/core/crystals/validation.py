@@ -9,7 +9,7 @@ import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet, Failure
 from aiida_goectp.core.crystals.elements import SYMBOLS, symbols_of
-from aiida_goectp.core.crystals.symmetry_search import minkowski_reduce
+from aiida_goectp.core.crystals.symmetry_search import FLATTEST, minkowski_reduce
 from aiida_goectp.core.formats.errors import FormatError
 
 __all__ = (
@@ -33,8 +33,6 @@ MAX_LENGTH = 1e4
 MAX_POSITION = 1e6
 """cells; larger positions lose the precision of 1e-9 within the cell"""
 
-FLATTEST = 1e-6
-"""smallest volume of the parallelepiped of the unit vectors along a, b, c"""
 
 FEW_ATOMS = 1000
 """up to which all pairs of atoms are compared; a search tree is faster for more"""

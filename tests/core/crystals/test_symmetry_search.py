@@ -15,6 +15,7 @@ from aiida_goectp.core.crystals.symmetry_search import (
     crystal_systems,
     find_symmetry,
     group_number,
+    minkowski_reduce,
 )
 from tests.core.datasets.equivalent_crystals import equivalent_crystal, low_symmetry, rotation, rutile
 from tests.rows import PETOUSIS
@@ -99,3 +100,20 @@ def test_group_of_operations_in_a_setting_that_no_table_has():
 def test_all_systems_occur_in_the_published_table():
     crystals = read_structures([PETOUSIS])
     assert set(crystal_systems(crystals).tolist()) == set(SYSTEMS)
+
+
+@pytest.mark.parametrize('hand', [1, -1])
+def test_reduced_lattice_keeps_orientation_and_handedness(hand):
+    lattice = hand * np.array([[4.0, 0.1, 0.2], [0.3, 5.0, 0.4], [0.5, 0.6, 6.0]])
+    reduced = minkowski_reduce(np.array([[1, 0, 0], [7, 1, 0], [-9, 4, 1]]) @ lattice)
+    change = reduced @ np.linalg.inv(lattice)
+    np.testing.assert_allclose(change, np.rint(change), atol=1e-9)
+    assert np.linalg.det(change) == pytest.approx(1)
+    lengths = np.linalg.norm(reduced, axis=1)
+    np.testing.assert_allclose(np.sort(lengths), np.sort(np.linalg.norm(lattice, axis=1)), atol=1e-9)
+
+
+def test_flat_lattice_is_not_reduced():
+    flat = np.array([[4.0, 0, 0], [0, 5, 0], [1.3, -2.1, 1e-6]])
+    assert minkowski_reduce(flat) is None
+    assert minkowski_reduce(flat + np.diag([0, 0, 1e-4])) is not None
