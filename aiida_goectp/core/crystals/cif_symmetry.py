@@ -1,14 +1,17 @@
 """Symmetry operations of a CIF data block, from listed operations, space-group names or numbers.
 
 gemmi parses the operations and holds the table of space groups (564 settings). What is not understood in full, or
-contradicts something else in the block, is refused; a block with symmetry items is never read as P1.
+contradicts something else in the block, is refused; a block with symmetry items is never read as P1. The files of a set
+have few different groups, which are kept.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,13 +24,32 @@ if TYPE_CHECKING:
 __all__ = ('symmetry_operations',)
 
 
-class _Group(NamedTuple):
-    """A space group in one setting."""
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """A space group in one setting, shared by all crystals that have it."""
 
     name: str
     number: int | None
+    """None if the table does not have these operations"""
     rotations: np.ndarray
+    """(m, 3, 3) of fractional coordinates, the identity first"""
     translations: np.ndarray
+    """(m, 3)"""
+
+    def __post_init__(self) -> None:
+        self.rotations.setflags(write=False)
+        self.translations.setflags(write=False)
+
+    @cached_property
+    def operations(self) -> bytes:
+        """The operations modulo translations of the lattice, equal for two groups that list them in another order."""
+        linear, steps = self.rotations.reshape(-1, 9) * 24, np.mod(np.rint(self.translations * 24), 24)
+        return np.unique(np.concatenate([linear, steps], axis=1).astype(np.int32), axis=0).tobytes()
+
+    @cached_property
+    def order(self) -> int:
+        """Number of different rotations."""
+        return len(np.unique(self.rotations.reshape(-1, 9), axis=0))
 
 
 Items = Mapping[str, Sequence[str]]
@@ -35,6 +57,13 @@ Items = Mapping[str, Sequence[str]]
 
 _MAX_OPERATIONS = 1000
 """a group of 192 operations in a cell of a few centrings; more are not a crystallographic description"""
+
+_KEPT = 256
+"""groups that are kept by name, and by list of operations"""
+_LONGEST_NAME = 80
+"""characters of the name of a space group"""
+_LONGEST_LIST = 10_000
+"""characters of a list of operations that is kept"""
 
 _METRIC_TOLERANCE = 0.02
 """of the largest element of the metric tensor; refined cells obey their symmetry far better, other settings do not"""
@@ -77,11 +106,13 @@ def symmetry_operations(items: Items, lattice: np.ndarray) -> tuple[np.ndarray, 
     listed = _listed(items)
     named = _named_group(items, lattice, listed is not None)
     if listed is not None:
-        _check_metric(listed[0], lattice, 'the listed operations')
-        _check_group(*listed)
+        if not _fits(listed.rotations, lattice):
+            raise CrystalError(
+                'symmetry_mismatch', 'the listed operations do not leave the cell unchanged; is it another setting?'
+            )
         if named is not None:
             _check_same_type(listed, named, lattice)
-        return listed
+        return listed.rotations, listed.translations
     if named is not None:
         return named.rotations, named.translations
     stated = sorted(tag for tag in items if tag.startswith(('_symmetry_', '_symop_')) or 'space_group' in tag)
@@ -104,19 +135,34 @@ def _values(items: Items, tags: Sequence[str]) -> list[str]:
     return []
 
 
-def _listed(items: Items) -> tuple[np.ndarray, np.ndarray] | None:
+def _listed(items: Items) -> _Group | None:
     """Return the operations that the block lists; the spatial parts of magnetic ones, times their centrings.
 
-    :raises CrystalError: ``symmetry_mismatch`` if an operation is not understood, or several lists differ
+    :raises CrystalError: ``symmetry_mismatch`` if an operation is not understood, several lists differ, or products of
+        operations are missing
     """
-    lists = [_distinct(*_parse(texts)) for tag in _OPERATIONS if (texts := _values(items, [tag]))]
-    if texts := _values(items, _MAGNETIC):
-        lists.append(_magnetic(texts, _values(items, _MAGNETIC_CENTRINGS) or ['x,y,z,+1']))
-    if len({_operation_set(*one) for one in lists}) > 1:
+    lists = [tuple(_values(items, tags)) for tags in (*((tag,) for tag in _OPERATIONS), _MAGNETIC, _MAGNETIC_CENTRINGS)]
+    if not any(lists[:-1]):
+        return None
+    is_kept = sum(len(text) for texts in lists for text in texts) <= _LONGEST_LIST
+    return (_group_of_lists if is_kept else _group_of_lists.__wrapped__)(*lists)
+
+
+@lru_cache(maxsize=_KEPT)
+def _group_of_lists(
+    first: tuple[str, ...], second: tuple[str, ...], magnetic: tuple[str, ...], centrings: tuple[str, ...]
+) -> _Group:
+    """Return the group that each of the given lists states; those not given are empty."""
+    found = [_distinct(*_parse(texts)) for texts in (first, second) if texts]
+    if magnetic:
+        found.append(_magnetic(magnetic, centrings or ('x,y,z,+1',)))
+    groups = [_Group('', _tabulated_number(*operations), *operations) for operations in found]
+    if len({group.operations for group in groups}) > 1:
         raise CrystalError(
             'symmetry_mismatch', 'two lists of symmetry operations contradict each other; remove the wrong one'
         )
-    return lists[0] if lists else None
+    _check_group(*found[0])
+    return groups[0]
 
 
 def _magnetic(texts: Sequence[str], centrings: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -126,12 +172,6 @@ def _magnetic(texts: Sequence[str], centrings: Sequence[str]) -> tuple[np.ndarra
         raise CrystalError('symmetry_mismatch', f'{", ".join(centrings):.60} are not centring translations')
     shifted = translations[None] + shifts[:, None]
     return _distinct(np.tile(rotations, (len(shifts), 1, 1)), shifted.reshape(-1, 3))
-
-
-def _operation_set(rotations: np.ndarray, translations: np.ndarray) -> frozenset[tuple[float, ...]]:
-    """Return operations so that two groups can be compared in any order."""
-    steps = np.mod(np.rint(translations * 24), 24)
-    return frozenset(map(tuple, np.concatenate([rotations.reshape(-1, 9), steps], axis=1).tolist()))
 
 
 def _spatial_part(text: str) -> str:
@@ -190,11 +230,6 @@ def _fits(rotations: np.ndarray, lattice: np.ndarray) -> bool:
     return bool(np.abs(moved - metric).max() < _METRIC_TOLERANCE * np.abs(metric).max())
 
 
-def _check_metric(rotations: np.ndarray, lattice: np.ndarray, what: str) -> None:
-    if not _fits(rotations, lattice):
-        raise CrystalError('symmetry_mismatch', f'{what} do not leave the cell unchanged; is it another setting?')
-
-
 def _check_group(rotations: np.ndarray, translations: np.ndarray) -> None:
     """Refuse operations whose products are not among them: a list that is cut off, or mixes two settings."""
     if np.abs(np.abs(np.linalg.det(rotations)) - 1).max() > 1e-6:
@@ -239,8 +274,8 @@ def _named_group(items: Items, lattice: np.ndarray, listed: bool) -> _Group | No
     settings = [text for tag in (*_HALL, *_SYMBOL, *_FULL_SYMBOL) for text in _values(items, [tag])[:1]]
     for other in settings:
         if other in found and '(' not in ''.join(settings):  # only a Hall symbol denotes a shifted origin
-            allowed = {_operation_set(group.rotations, group.translations) for group in found[other]}
-            fitting = [group for group in fitting if _operation_set(group.rotations, group.translations) in allowed]
+            allowed = {group.operations for group in found[other]}
+            fitting = [group for group in fitting if group.operations in allowed]
     if not fitting:
         shown = ', '.join(f'{item!r:.40}' for item in dict.fromkeys(settings))
         raise CrystalError('symmetry_mismatch', f'{shown} are different settings; correct one, or list the operations')
@@ -267,7 +302,8 @@ def _denoted(items: Items, code: str) -> dict[str, list[_Group]]:
     found: dict[str, list[_Group]] = {}
     for tags, read in (*readers, (_NUMBER, _by_number)):
         for text in dict.fromkeys(text for tag in tags for text in _values(items, [tag])[:1]):
-            groups = read(text, choice if tags is not _REFERENCE_SYMBOL else ('', ''))
+            setting = choice if tags is not _REFERENCE_SYMBOL else ('', '')
+            groups = read(text, setting) if len(text) <= _LONGEST_NAME else []
             if not groups and not (tags is _FULL_SYMBOL and found):
                 where = f' in the setting {code!r:.40}' if code else ''
                 raise CrystalError(
@@ -279,6 +315,7 @@ def _denoted(items: Items, code: str) -> dict[str, list[_Group]]:
     return found
 
 
+@lru_cache(maxsize=_KEPT)
 def _by_hall(hall: str, _: tuple[str, str]) -> list[_Group]:
     import gemmi
 
@@ -286,9 +323,11 @@ def _by_hall(hall: str, _: tuple[str, str]) -> list[_Group]:
         operations = _arrays(gemmi.symops_from_hall(hall))
     except (ValueError, RuntimeError):
         return []
-    return [_Group(hall, _type_number(*operations), *operations)]
+    number = _tabulated_number(*operations)
+    return [_Group(hall, group_number(*operations) if number is None else number, *operations)]
 
 
+@lru_cache(maxsize=_KEPT)
 def _by_number(text: str, choice: tuple[str, str]) -> list[_Group]:
     """Return the given or the standard setting of a group number, or both of its origins or kinds of axes."""
     import gemmi
@@ -300,6 +339,7 @@ def _by_number(text: str, choice: tuple[str, str]) -> list[_Group]:
     return _choose(settings if choice[1] and any(item.qualifier for item in settings) else standard, choice)
 
 
+@lru_cache(maxsize=_KEPT)
 def _by_symbol(symbol: str, choice: tuple[str, str]) -> list[_Group]:
     """Return the settings that a Hermann-Mauguin symbol may denote: one, or one for each origin or kind of axes."""
     import gemmi
@@ -331,25 +371,26 @@ def _choose(settings: list[gemmi.SpaceGroup], choice: tuple[str, str]) -> list[_
     return [_group(setting) for setting in chosen]
 
 
-def _check_same_type(listed: tuple[np.ndarray, np.ndarray], named: _Group, lattice: np.ndarray) -> None:
+def _check_same_type(listed: _Group, named: _Group, lattice: np.ndarray) -> None:
     """Refuse listed operations of another type of space group than the one that is named beside them."""
-    number = _type_number(*listed, lattice)
+    number = listed.number
+    if number is None:
+        number = group_number(listed.rotations, listed.translations, lattice)
     if None not in (number, named.number) and number != named.number:
         raise CrystalError(
             'symmetry_mismatch',
-            f'the {len(listed[0])} listed operations are those of space group {number}, the named group '
+            f'the {len(listed.rotations)} listed operations are those of space group {number}, the named group '
             f'{named.name} is {named.number}; correct one of them',
         )
-    orders = [len(np.unique(rotations.reshape(-1, 9), axis=0)) for rotations in (listed[0], named.rotations)]
-    if orders[0] != orders[1]:
+    if listed.order != named.order:
         raise CrystalError(
             'symmetry_mismatch',
-            f'the listed operations have {orders[0]} rotations, the named group {named.name} has {orders[1]}',
+            f'the listed operations have {listed.order} rotations, the named group {named.name} has {named.order}',
         )
 
 
-def _type_number(rotations: np.ndarray, translations: np.ndarray, lattice: np.ndarray | None = None) -> int | None:
-    """Return the space-group number of operations in any setting; ``None`` if it cannot be determined."""
+def _tabulated_number(rotations: np.ndarray, translations: np.ndarray) -> int | None:
+    """Return the space-group number of operations in a setting of the table, else ``None``."""
     import gemmi
 
     operations = []
@@ -359,6 +400,4 @@ def _type_number(rotations: np.ndarray, translations: np.ndarray, lattice: np.nd
         operation.tran = np.rint(translation * 24).astype(int).tolist()
         operations.append(operation)
     group = gemmi.find_spacegroup_by_ops(gemmi.GroupOps(operations))
-    if group is not None:
-        return int(group.number)
-    return group_number(rotations, translations, lattice)
+    return None if group is None else int(group.number)

@@ -111,3 +111,27 @@ def test_pymatgen_finds_the_same_atoms(setting):
     (structure,) = CifParser.from_str(content.decode()).parse_structures(primitive=False)
     assert structure.lattice.parameters == pytest.approx(cell_of(setting))
     assert same_positions(crystal, structure.frac_coords)
+
+
+def test_groups_are_shared_by_crystals_without_changing_them():
+    """The groups of names and lists are kept: each crystal must be as if it had been the first."""
+    setting = gemmi.find_spacegroup_by_name('P 4/n b m:2')
+    fitting, other = cell_of(setting), (14.0, 15.0, 18.0, 90.0, 90.0, 90.0)
+    for spelling in ('operations', 'xhm', 'all'):
+        lines = spellings(setting)[spelling]
+        for _ in range(2):
+            (crystal,) = read_bytes('x.cif', cif(fitting, *lines))
+            assert same_positions(crystal, images(setting.operations()))
+            refused = read_bytes('x.cif', cif(other, *lines))
+            assert [failure.code for failure in refused.failures] == ['symmetry_mismatch']
+
+
+def test_long_names_and_lists():
+    cut_off = spellings(gemmi.find_spacegroup_by_name('F m -3 m'))['operations'][:-1]
+    repeated = cut_off[:2] + cut_off[2:] * 20  # too long to be kept
+    for lines in (cut_off, repeated, ["_symmetry_space_group_name_H-M '" + 'P ' * 100 + "'"]):
+        crystals = read_bytes('x.cif', cif((30.0, 30.0, 30.0, 90.0, 90.0, 90.0), *lines))
+        assert [failure.code for failure in crystals.failures] == ['symmetry_mismatch']
+    whole = spellings(gemmi.find_spacegroup_by_name('F m -3 m'))['operations']
+    (crystal,) = read_bytes('x.cif', cif((30.0,) * 3 + (90.0,) * 3, *whole[:2], *whole[2:] * 20))
+    assert len(crystal.atomic_numbers) == 192
