@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,12 @@ from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.report.words import spaced
 
 __all__ = ('is_import_report', 'is_join_report', 'show_calculations', 'show_dataset', 'show_join_report')
+
+_NOT_FILLED = {
+    'unknown_functional': 'rows of unknown functional and different origin; state the functional of their files',
+    'other_cell': 'force constants for a row with more atoms than its primitive cell',
+}
+"""reason in the report of a join → explanation"""
 
 
 def show_dataset(node: DatasetData, rows: int) -> None:
@@ -72,6 +79,8 @@ def show_join_report(report: Mapping[str, Any], rows: int) -> None:
         f'{len(report["duplicates"])} duplicates left out, {len(report["filled"])} missing parts filled in, '
         f'{len(report["disagreements"])} labels differ by more than {report["tolerance"]:.0%}'
     )
+    for reason, count in Counter(entry['reason'] for entry in report.get('not_filled', ())).items():
+        echo.echo(f'{count} missing parts not filled in: {_NOT_FILLED.get(reason, reason)}')
     entries = sorted(report['disagreements'], key=lambda entry: -entry['difference'])[:rows]
     lines = [
         [

@@ -21,6 +21,8 @@ __all__ = ('dataset_from_calculations', 'import_calculations')
 
 _NOT_IN_FILES: Mapping[str, tuple[GateCode, ...]] = {Program.PHONOPY: (GateCode.SCF_CONVERGED, GateCode.INSULATING)}
 """required gates on numbers that the files of a program do not contain"""
+_COMPARISONS = 'duplicates', 'not_filled', 'disagreements'
+"""lists of :func:`.join_datasets` that concern equal crystals"""
 _DIGITS = 16
 """hexadecimal digits of a hash in the origin of a row"""
 
@@ -76,7 +78,8 @@ def dataset_from_calculations(
     :param join: keep equal crystals once, as :func:`.join_datasets` does
     :return: the dataset, and plain JSON: numbers of ``calculations`` and ``rows``, ``trainable``, ``programs`` and
         ``refusals`` (number of each code); ``imported``, the rows with folder, program, verdict and files with hashes;
-        ``refused``, the failures with folder, program, code, message and files; ``duplicates`` and ``disagreements``
+        ``refused``, the failures with folder, program, code, message and files; ``duplicates``, ``not_filled`` and
+        ``disagreements``
     :raises ValueError: an invalid threshold or functional
     """
     check_functional(functional)
@@ -128,16 +131,15 @@ def _origin(item: Collected) -> str:
 
 
 def _equal_crystals(data: Dataset, join: bool) -> tuple[Dataset, dict[str, Any]]:
-    """Return the dataset, without duplicates if they are joined, and the lists of duplicates and disagreements."""
+    """Return the dataset, without duplicates if they are joined, and what :func:`.join_datasets` reports."""
     # numba takes a second to import
     from aiida_goectp.core.datasets.joining import join_datasets
 
     if not len(data):
-        return data, {'duplicates': [], 'disagreements': []}
+        return data, {key: [] for key in _COMPARISONS}
     joined, report = join_datasets([data])
     names = ('kept', 'other')
     lists = {
-        key: [{**entry, **{name: entry[name]['id'] for name in names}} for entry in report[key]]
-        for key in ('duplicates', 'disagreements')
+        key: [{**entry, **{name: entry[name]['id'] for name in names}} for entry in report[key]] for key in _COMPARISONS
     }
     return joined if join else data, lists

@@ -34,7 +34,7 @@ _Texts = Annotated[np.ndarray, Column('U', fill='', since=2)]
 class Dataset(Table):
     """Crystals with labels; each tensor is in the frame of its crystal as given.
 
-    A column that is not given, or ``None``, is missing in all rows.
+    A column that is not given, or ``None``, is missing in all rows. An ionic label that fails a gate is removed.
 
     :param crystals: n crystals with N atoms in total
     :param electronic: (n, 3, 3) ε_∞, NaN where missing
@@ -81,9 +81,17 @@ class Dataset(Table):
             raise FormatError(f'dataset: split_settings of {wrong[0]!r} must be a JSON object')
         settings = {name: dict(self.split_settings.get(name) or {'kind': 'given'}) for name in self.splits}
         object.__setattr__(self, 'split_settings', settings)
+        object.__setattr__(self, 'ionic', self._without_failed(self.ionic))
 
     def __len__(self) -> int:
         return len(self.crystals)
+
+    def _without_failed(self, ionic: np.ndarray) -> np.ndarray:
+        """Return the ionic labels without those that a gate refuses; refused rows as a whole keep theirs."""
+        failed = np.zeros(len(self), dtype=bool)
+        for row in np.flatnonzero(self.failed_gates != '').tolist():
+            failed[row] = np.isfinite(ionic[row]).any() and not is_refused(str(self.failed_gates[row]))
+        return np.where(failed[:, None, None], np.nan, ionic) if failed.any() else ionic
 
     @property
     def total(self) -> np.ndarray:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,28 @@ from aiida_goectp.core.crystals.matching import MAX_STRAIN, Alignment, align, pr
 from aiida_goectp.core.crystals.symmetry import CanonicalCell, canonical_cell
 from aiida_goectp.core.datasets.concatenation import concatenate
 from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.datasets.row_gates import charges_usable, force_constants_usable
 from aiida_goectp.core.datasets.splits import reduced_formulas
+from aiida_goectp.core.dielectric.gamma_modes import folded, to_blocks
 from aiida_goectp.core.dielectric.tensors import rotate
 from aiida_goectp.core.formats.errors import FormatError
+from aiida_goectp.core.formats.functionals import UNKNOWN
 
 __all__ = ('TOLERANCE', 'join_datasets')
 
 TOLERANCE = 0.1
 """relative Frobenius distance beyond which two labels of one crystal are reported as a disagreement"""
 
-_LABELS = ('electronic', 'ionic')
+_TENSORS = 'electronic', 'ionic'
+_USABLE: Mapping[str, Callable[[str], bool]] = MappingProxyType(
+    {
+        'electronic': lambda failed: True,
+        'ionic': lambda failed: True,
+        'born_charges': charges_usable,
+        'force_constants': force_constants_usable,
+    }
+)
+"""each label, and whether it is valid in a trainable row with these failed gates; such an ionic part is removed"""
 
 
 def join_datasets(
@@ -31,15 +44,18 @@ def join_datasets(
     """Join datasets: each crystal is kept once for each functional.
 
     Two rows are duplicates if :func:`.matching.align` matches the crystals, whatever cell, orientation, origin and
-    order of atoms; formula and id are not used. The first trainable row is kept, in its own frame. Labels and Born
-    charges that it lacks are taken from trainable duplicates and rotated into that frame. Labels that differ by more
-    than the tolerance are reported with both values; the first one is kept.
+    order of atoms; formula and id are not used. The first trainable row is kept, in its own frame. Labels that it
+    lacks, or that a gate refuses, are taken from trainable duplicates and rotated into that frame. Two cases are
+    reported instead (``not_filled``, with ``reason``): ``unknown_functional``, rows of different origin whose
+    functionals may differ, and ``other_cell``, force constants for a row with more atoms than the primitive cell, which
+    do not follow from those of another cell. Tensors that differ by more than the tolerance are reported with both
+    values; the first one is kept.
 
     :param tolerance: relative Frobenius distance of two labels
     :param newcomers: see :func:`.concatenation.concatenate`
     :return: the dataset, and a report in plain JSON: ``rows_given`` of each part, ``rows``, ``functionals`` with their
-        number of rows, ``tolerance``, and the lists ``duplicates``, ``filled`` and ``disagreements``, in which a row is
-        identified by its part (from 0), its row there and its id
+        number of rows, ``tolerance``, and the lists ``duplicates``, ``filled``, ``not_filled`` and ``disagreements``,
+        in which a row is identified by its part (from 0), its row there and its id
     :raises FormatError: no dataset, or an invalid argument
     """
     if not tolerance > 0:
@@ -74,10 +90,11 @@ class _Join:
         self.names = names
         self.tolerance = tolerance
         self.trainable = data.trainable
-        self.labels = {name: getattr(data, name).copy() for name in _LABELS}
-        self.charges = data.born_charges.copy()
+        self.labels = {name: column.copy() for name in _USABLE if (column := getattr(data, name)) is not None}
         self.origin, self.gates = data.origin.tolist(), data.failed_gates.tolist()
-        self.report: dict[str, list[dict[str, Any]]] = {'duplicates': [], 'filled': [], 'disagreements': []}
+        self.report: dict[str, list[dict[str, Any]]] = {
+            name: [] for name in ('duplicates', 'filled', 'not_filled', 'disagreements')
+        }
         self._cells: dict[int, CanonicalCell] = {}
         counts = np.maximum(data.crystals.atom_counts, 1)
         self._volumes = np.abs(np.linalg.det(data.crystals.lattices)) / counts
@@ -107,7 +124,7 @@ class _Join:
     def result(self) -> Dataset:
         """Return all rows with the labels taken from duplicates."""
         origin, gates = (np.array(column, dtype=np.str_).reshape(-1) for column in (self.origin, self.gates))
-        return replace(self.data, **self.labels, born_charges=self.charges, origin=origin, failed_gates=gates)
+        return replace(self.data, **self.labels, origin=origin, failed_gates=gates)
 
     def _align(self, kept: int, row: int) -> Alignment | None:
         hashes = self.data.crystals.hashes
@@ -130,39 +147,88 @@ class _Join:
         if not self.trainable[row]:
             entry['refused'] = self.gates[row] or 'no label'
             return
-        for target in _LABELS:
-            offered = rotate(getattr(self.data, target)[row], alignment.rotation)
-            if not np.isfinite(offered).all():
-                continue
+        self._compare(kept, row, alignment, names)
+        failed = self.data.failed_gates[row]
+        wanted = [
+            name
+            for name, column in self.labels.items()
+            if not self._is_usable(name, column, kept, self.gates[kept])
+            and self._is_usable(name, getattr(self.data, name), row, failed)
+        ]
+        if self.data.functional[row] == UNKNOWN and self.data.origin[row] != self.data.origin[kept]:
+            reasons = dict.fromkeys(wanted, 'unknown_functional')
+        else:
+            reasons = {}
+            if 'force_constants' in wanted and not self._determines_force_constants(kept, row):
+                reasons['force_constants'] = 'other_cell'
+        self.report['not_filled'] += [{**names, 'target': name, 'reason': reason} for name, reason in reasons.items()]
+        self._fill(kept, row, alignment, [name for name in wanted if name not in reasons])
+
+    def _compare(self, kept: int, row: int, alignment: Alignment, names: dict[str, Any]) -> None:
+        """Report tensors that differ by more than the tolerance."""
+        for target in _TENSORS:
             current = self.labels[target][kept]
-            if not np.isfinite(current).all():
-                self._fill(kept, row, target)
-                self.labels[target][kept] = offered
-                continue
+            offered = rotate(getattr(self.data, target)[row], alignment.rotation)
             difference = float(np.linalg.norm(offered - current) / max(np.linalg.norm(current), 1e-12))
-            if difference > self.tolerance:
+            if difference > self.tolerance:  # false if one is missing
                 values = {'value': current.tolist(), 'other_value': offered.tolist()}
                 averages = {'average': float(np.trace(current) / 3), 'other_average': float(np.trace(offered) / 3)}
                 self.report['disagreements'].append(
                     {**names, 'target': target, 'difference': difference, **averages, **values}
                 )
-        self._fill_charges(kept, row, alignment)
 
-    def _fill(self, kept: int, row: int, target: str) -> None:
-        self.report['filled'].append({'kept': self.names[kept], 'other': self.names[row], 'target': target})
-        if self.data.origin[row] != self.data.origin[kept]:
-            self.origin[kept] += f'; {target}: {self.data.origin[row]}'
-        if target == 'ionic':
-            self.gates[kept] = ''  # of a trainable row, only gates of the replaced label can have failed
+    def _place(self, name: str, row: int) -> int | slice:
+        """Return the place of a row in the column of a label: itself, its atoms, or its pairs of atoms."""
+        if name in _TENSORS:
+            return row
+        offsets = self.data.crystals.atom_offsets if name == 'born_charges' else self.data.block_offsets
+        return slice(offsets[row], offsets[row + 1])
 
-    def _fill_charges(self, kept: int, row: int, alignment: Alignment) -> None:
-        offsets = self.data.crystals.atom_offsets
-        atoms, other_atoms = (slice(offsets[place], offsets[place + 1]) for place in (kept, row))
-        offered = self.data.born_charges[other_atoms]
-        if np.isfinite(self.charges[atoms]).all() or not np.isfinite(offered).all():
-            return
-        wanted = alignment.permutation[primitive_sites(self.data.crystals[kept], self._cell(kept))]
-        given = primitive_sites(self.data.crystals[row], self._cell(row))
-        copies = [offered[given == site].mean(axis=0) for site in wanted]
-        self.charges[atoms] = rotate(np.array(copies), alignment.rotation)
-        self._fill(kept, row, 'born_charges')
+    def _is_usable(self, name: str, column: np.ndarray, row: int, failed: str) -> bool:
+        return bool(np.isfinite(column[self._place(name, row)]).all()) and _USABLE[name](str(failed))
+
+    def _fill(self, kept: int, row: int, alignment: Alignment, targets: Sequence[str]) -> None:
+        """Take labels from a duplicate, with its failed gates if those of the kept row refuse one of them."""
+        failed = self.gates[kept]
+        values = {'born_charges': self._charges_for, 'force_constants': self._force_constants_for}
+        for name in targets:
+            place = self._place(name, kept)
+            if name in values:
+                self.labels[name][place] = values[name](kept, row, alignment)
+            else:
+                self.labels[name][place] = rotate(getattr(self.data, name)[row], alignment.rotation)
+            self.report['filled'].append({'kept': self.names[kept], 'other': self.names[row], 'target': name})
+            if self.data.origin[row] != self.data.origin[kept]:
+                self.origin[kept] += f'; {name}: {self.data.origin[row]}'
+        if ('ionic' in targets and failed) or not all(_USABLE[name](failed) for name in targets):
+            for name in self.labels:
+                if name not in targets and not _USABLE[name](failed):
+                    self.labels[name][self._place(name, kept)] = np.nan  # the gates that refused it are replaced
+            self.gates[kept] = str(self.data.failed_gates[row])
+
+    def _sites(self, row: int) -> np.ndarray:
+        """Return the atom of its primitive cell for each atom of a row, (n,)."""
+        return primitive_sites(self.data.crystals[row], self._cell(row))
+
+    def _charges_for(self, kept: int, row: int, alignment: Alignment) -> np.ndarray:
+        """Return the Born charges (n, 3, 3) of a duplicate for the atoms of the kept row."""
+        offered, given = self.data.born_charges[self._place('born_charges', row)], self._sites(row)
+        wanted = alignment.permutation[self._sites(kept)]
+        return rotate(np.array([offered[given == site].mean(axis=0) for site in wanted]), alignment.rotation)
+
+    def _determines_force_constants(self, kept: int, row: int) -> bool:
+        """Return whether those of a duplicate determine those of the kept row, at Γ of its cell."""
+        hashes, atoms = self.data.crystals.hashes, self.data.crystals.atom_counts
+        return bool(hashes[kept] == hashes[row] or atoms[kept] == len(self._cell(kept).atomic_numbers))
+
+    def _force_constants_for(self, kept: int, row: int, alignment: Alignment) -> np.ndarray:
+        """Return the force constants (n², 3, 3) of a duplicate for the atoms of the kept row."""
+        assert self.data.force_constants is not None
+        offered = self.data.force_constants[self._place('force_constants', row)]
+        hashes = self.data.crystals.hashes
+        if hashes[kept] == hashes[row]:
+            return offered
+        n = len(self._cell(row).atomic_numbers)
+        blocks = to_blocks(folded(offered, self._sites(row), n)).reshape(n, n, 3, 3)
+        order = alignment.permutation[self._sites(kept)]
+        return rotate(blocks[np.ix_(order, order)].reshape(-1, 3, 3), alignment.rotation)

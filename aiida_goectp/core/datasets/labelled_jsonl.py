@@ -13,7 +13,7 @@ from aiida_goectp.core.crystals.crystalset import Crystal
 from aiida_goectp.core.crystals.entries import clean_text, collect
 from aiida_goectp.core.crystals.jsonlines import read_jsonlines
 from aiida_goectp.core.crystals.readers import unpack
-from aiida_goectp.core.datasets.row_gates import failed_row_gates, is_refused, join_names
+from aiida_goectp.core.datasets.row_gates import failed_row_gates, join_names
 from aiida_goectp.core.dielectric.gate_codes import GateCode
 from aiida_goectp.core.dielectric.tensors import symmetrise
 from aiida_goectp.core.formats.errors import FormatError
@@ -85,8 +85,6 @@ def _row(name: str, crystal: Crystal, line: dict[str, Any]) -> dict[str, Any]:
         if not line.get(f'{part}_ok', True):
             failed = join_names(GateCode(f'{part}_ok'), failed)
             labels[part][:] = np.nan
-    if failed and not is_refused(failed):
-        labels['ionic'][:] = np.nan
     texts = {key: clean_text(line[key]) if isinstance(line.get(key), str) else '' for key in _TEXTS}
     born = np.tile(unknown, (len(crystal.atomic_numbers), 1, 1)) if born is None else born
     return {**labels, **texts, 'born': born, 'failed_gates': failed}

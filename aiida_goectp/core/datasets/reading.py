@@ -10,7 +10,7 @@ import numpy as np
 
 from aiida_goectp.core.crystals.validation import check_crystal
 from aiida_goectp.core.datasets.dataset import Dataset
-from aiida_goectp.core.datasets.row_gates import failed_row_gates, is_refused
+from aiida_goectp.core.datasets.row_gates import failed_row_gates, join_names
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.functionals import UNKNOWN
 from aiida_goectp.core.formats.json_input import parse_json
@@ -24,7 +24,8 @@ SUFFIXES = ('.npz', '.jsonl', '.jsonl.gz')
 def read_dataset(name: str, content: bytes, functional: str = UNKNOWN) -> Dataset:
     """Read ``dataset.npz`` or labelled JSON lines.
 
-    Invalid crystals become failures of the set. The gates are applied to rows without origin, which becomes the file.
+    Invalid crystals become failures of the set. The gates are applied to all rows; the failed ones are added to those
+    that the file states. Rows without origin have the file as origin.
 
     :param name: of the file; its ending determines the format
     :param functional: of the rows that state none
@@ -52,19 +53,21 @@ def _valid_rows(name: str, data: Dataset) -> Dataset:
 
 
 def _with_gates(name: str, data: Dataset) -> Dataset:
-    """Apply the gates to rows without origin."""
-    gates, ionic = data.failed_gates.tolist(), data.ionic.copy()
+    """Apply the gates to all rows.
+
+    That of the gap only to rows without origin: others may have been computed, and their gap is of another source.
+    """
+    gates = data.failed_gates.tolist()
     gaps = data.crystals.properties.get('band_gap', np.full(len(data), np.nan))
     offsets = data.crystals.atom_offsets
-    for row in np.flatnonzero((data.origin == '') & (data.failed_gates == '')).tolist():
+    for row in range(len(data)):
         charges = _known(data.born_charges[offsets[row] : offsets[row + 1]])
         labels = _known(data.electronic[row]), _known(data.ionic[row])
-        gap = float(gaps[row]) if gaps.dtype.kind in 'iuf' and np.isfinite(gaps[row]) else None
-        gates[row] = failed_row_gates(data.crystals[row], *labels, charges, gap)
-        if gates[row] and not is_refused(gates[row]):
-            ionic[row] = np.nan
+        stated = not data.origin[row] and gaps.dtype.kind in 'iuf' and np.isfinite(gaps[row])
+        failed = failed_row_gates(data.crystals[row], *labels, charges, float(gaps[row]) if stated else None)
+        gates[row] = join_names(gates[row], failed)
     origin = np.where(data.origin == '', name, data.origin)
-    return replace(data, ionic=ionic, origin=origin, failed_gates=np.array(gates, dtype=np.str_).reshape(-1))
+    return replace(data, origin=origin, failed_gates=np.array(gates, dtype=np.str_).reshape(-1))
 
 
 def _known(tensor: np.ndarray) -> np.ndarray | None:

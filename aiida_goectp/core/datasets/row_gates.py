@@ -105,7 +105,7 @@ def failed_row_gates(
     if band_gap is None:
         disabled.add(GateCode.INSULATING)
     if electronic is None:
-        if ionic is None:
+        if ionic is None and born_charges is None:
             return ''
         # an unknown electronic part is taken as zero, and its gates are disabled
         electronic = np.zeros((3, 3))

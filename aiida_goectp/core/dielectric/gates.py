@@ -72,13 +72,13 @@ def judge(dielectric: DielectricResponse, thresholds: Mapping[str, float | None]
         if code in limits
     )
     failed = [gate for gate in gates if gate.passed is False]
-    reason = '; '.join(f'{gate.name}: {gate.message}' for gate in failed)
+    reasons = [f'{gate.name}: {gate.message}' for gate in failed]
     if any(gate.part == 'electronic' for gate in failed):
-        return Verdict(VerdictLabel.REFUSED, gates, reason)
-    if failed:
-        return Verdict(VerdictLabel.ELECTRONIC_ONLY, gates, reason)
+        return Verdict(VerdictLabel.REFUSED, gates, '; '.join(reasons))
     if dielectric.ionic is None:
-        return Verdict(VerdictLabel.ELECTRONIC_ONLY, gates, 'the ionic part was not computed')
+        reasons.insert(0, 'the ionic part was not computed')
+    if reasons:
+        return Verdict(VerdictLabel.ELECTRONIC_ONLY, gates, '; '.join(reasons))
     return Verdict(VerdictLabel.ACCEPTED, gates, '')
 
 
@@ -160,10 +160,11 @@ def _electronic_findings(response: DielectricResponse, operations: np.ndarray | 
 
 
 def _ionic_findings(response: DielectricResponse, operations: np.ndarray | None) -> dict[GateCode, _Finding]:
-    """Return number and message of the gates on the ionic part; none without ionic part."""
+    """Return number and message of the gates on the ionic part; without ionic part, of that on its Born charges."""
     ionic, total = response.ionic, response.total
     if ionic is None or total is None:
-        return {}
+        # the charges are labels of their own
+        return {} if response.born_charges is None else {GateCode.NEUTRAL_BORN_CHARGES: _charge_sum(response)}
     smallest, asymmetry = float(eigenvalues(ionic)[0]), _norm(ionic - ionic.T)
     residual = _point_group_residual(operations, ionic, total)
     frequencies = response.frequencies

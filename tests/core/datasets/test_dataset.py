@@ -68,7 +68,7 @@ def test_trainable_rows():
     assert data.trainable.tolist() == [True, False, True] * 3
     unlabelled = np.full((9, 3, 3), np.nan)
     assert not Dataset(data.crystals, unlabelled, unlabelled).trainable.any()
-    assert np.flatnonzero(replace(data, electronic=unlabelled).trainable).tolist() == [2, 3, 6, 8]
+    assert np.flatnonzero(replace(data, electronic=unlabelled).trainable).tolist() == [3, 6]
     # a refused row is in no part, even if a given split contains it
     assert data.part('mine', 'train').crystals.ids.tolist() == ['c0', 'c3', 'c6']
     assert data.part('mine', 'test').crystals.ids.tolist() == ['c2', 'c5', 'c8']
@@ -76,6 +76,14 @@ def test_trainable_rows():
     assert data.with_split('new', fractions=(0.5, 0.25, 0.25)).splits['new'][1::3].tolist() == [''] * 3
     given = data.with_given_split('given', {'train': ['c0', 'c1'], 'test': ['c2']})
     assert given.splits['given'].tolist()[:4] == ['train', '', 'test', '']
+
+
+def test_a_refused_ionic_part_is_no_label():
+    data, gates = full(), np.array(['ionic_not_negative', 'insulating', ''] * 3)
+    ionic = np.tile(-50 * np.eye(3), (9, 1, 1))
+    found = replace(data, ionic=ionic, failed_gates=gates)
+    assert np.isnan(found.ionic).all(axis=(1, 2)).tolist() == [True, False, False] * 3
+    assert np.isfinite(ionic).all()
 
 
 def test_invalid_splits_are_refused():

@@ -11,6 +11,7 @@ import pytest
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.datasets.joining import join_datasets
 from aiida_goectp.core.datasets.splits import reduced_formulas
+from aiida_goectp.core.dielectric.gamma_modes import to_blocks
 from aiida_goectp.core.formats.errors import FormatError
 from tests import tiny
 from tests.core.datasets.equivalent_crystals import dataset, equivalent_crystal, low_symmetry, rotation, rutile
@@ -99,6 +100,76 @@ def test_a_failed_ionic_label_is_replaced():
     joined, _ = join_datasets([first, dataset((rutile(c=2.97), labels, labels * 3))])
     np.testing.assert_allclose(joined.ionic[0], labels * 3, atol=1e-6)
     assert joined.failed_gates.tolist() == ['']
+
+
+def lattice_labels(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return neutral Born charges and force constants (blocks) of :func:`low_symmetry`, whose acoustic sums vanish."""
+    random = np.random.default_rng(seed)
+    charges, matrix = random.normal(size=(4, 3, 3)), random.normal(size=(12, 12))
+    blocks = to_blocks(matrix @ matrix.T).reshape(4, 4, 3, 3)
+    blocks[np.arange(4), np.arange(4)] -= blocks.sum(axis=1)
+    return charges - charges.mean(axis=0), blocks.reshape(16, 3, 3).astype(np.float32)
+
+
+@pytest.mark.parametrize('failed', ['neutral_born_charges', 'neutral_born_charges, ionic_point_group'])
+def test_refused_charges_and_force_constants_do_not_become_labels(failed):
+    crystal, (charges, constants) = low_symmetry(), lattice_labels(1)
+    columns = {'born_charges': charges + 0.4 * np.eye(3), 'force_constants': 9 * constants}
+    first = dataset((crystal, ELECTRONIC, None), failed_gates=np.array([failed]), **columns)
+    # by the tensor of a duplicate without charges and force constants
+    joined, _ = join_datasets([first, dataset((crystal, ELECTRONIC, IONIC))])
+    assert joined.failed_gates.tolist() == ['']
+    assert np.isnan(joined.born_charges).all()
+    assert joined.has_force_constants.tolist() == [failed == 'neutral_born_charges']  # which concerns the charges only
+    # by those of a duplicate
+    other = dataset((crystal, ELECTRONIC, IONIC), born_charges=charges, force_constants=constants)
+    joined, report = join_datasets([first, other])
+    np.testing.assert_allclose(joined.born_charges, charges)
+    assert joined.failed_gates.tolist() == ['']
+    refused = 'ionic_point_group' in failed
+    np.testing.assert_allclose(joined.force_constants, constants if refused else 9 * constants)
+    filled = ['ionic', 'born_charges', 'force_constants'][: 2 + refused]
+    assert [entry['target'] for entry in report['filled']] == filled
+    # and in the other direction
+    joined, report = join_datasets([dataset((crystal, ELECTRONIC, None)), first])
+    assert joined.failed_gates.tolist() == ['']
+    assert np.isnan(joined.born_charges).all()
+    assert joined.has_force_constants.tolist() == [not refused]
+
+
+@pytest.mark.parametrize('supercell', [SHEARED, np.diag([2, 1, 1])], ids=['cell', 'supercell'])
+def test_force_constants_follow_their_atoms(supercell):
+    crystal, turn, (charges, constants) = low_symmetry(), rotation(4, mirrored=True), lattice_labels(2)
+    other, atoms = equivalent_crystal(crystal, turn, supercell, seed=5)
+    cells = len(atoms) // 4
+    # the same for each image of the second atom, so that their sum is that of the primitive cell
+    blocks = constants.reshape(4, 4, 3, 3)[np.ix_(atoms, atoms)].reshape(-1, 3, 3) / cells
+    turned = {'born_charges': turn @ charges[atoms] @ turn.T, 'force_constants': turn @ blocks @ turn.T}
+    rotated = turn @ ELECTRONIC @ turn.T
+    joined, report = join_datasets([dataset((crystal, ELECTRONIC, None)), dataset((other, rotated, None), **turned)])
+    np.testing.assert_allclose(joined.force_constants, constants, atol=1e-3)
+    assert [entry['target'] for entry in report['filled']] == ['born_charges', 'force_constants']
+    # those at Γ of a supercell do not follow from the primitive cell
+    given = dataset((crystal, ELECTRONIC, None), born_charges=charges, force_constants=constants)
+    joined, report = join_datasets([dataset((other, rotated, None)), given])
+    assert joined.has_force_constants.tolist() == [cells == 1]
+    assert [(entry['target'], entry['reason']) for entry in report['not_filled']] == (
+        [] if cells == 1 else [('force_constants', 'other_cell')]
+    )
+
+
+def test_rows_of_unknown_functional_do_not_complete_each_other():
+    crystal = low_symmetry()
+    parts = [
+        dataset((crystal, ELECTRONIC, part), functional='unknown', origin=np.array([name]))
+        for name, part in (('a.jsonl', None), ('b.jsonl', IONIC))
+    ]
+    joined, report = join_datasets(parts)
+    assert len(joined) == 1
+    assert np.isnan(joined.ionic).all()
+    assert [(entry['target'], entry['reason']) for entry in report['not_filled']] == [('ionic', 'unknown_functional')]
+    same = [replace(part, origin=np.array(['a.jsonl'])) for part in parts]
+    np.testing.assert_allclose(join_datasets(same)[0].ionic[0], IONIC)
 
 
 def test_functionals_and_polymorphs_are_distinct():

@@ -27,7 +27,7 @@ def packed(data):
     return stream.getvalue()
 
 
-def test_gates_are_applied_to_rows_without_origin():
+def test_gates_are_applied_to_all_rows():
     rows = (
         (rutile(name='good'), GOOD, GOOD),
         (rutile(2.9, 'rotated'), GOOD[::-1, ::-1], GOOD),
@@ -39,12 +39,14 @@ def test_gates_are_applied_to_rows_without_origin():
     assert np.isnan(data.ionic).all(axis=(1, 2)).tolist() == [False, False, True]
     assert data.origin.tolist() == ['mine.npz'] * 3
     assert data.functional.tolist() == ['PBE'] * 3
-    # not to rows with an origin: other thresholds may have been used there
-    with_origin = dataset(*rows, origin=np.array(['a', 'b', 'c']))
-    data = read_dataset('mine.npz', packed(with_origin), 'PBE')
-    assert data.failed_gates.tolist() == [''] * 3
+    # those that are stated remain
+    stated = dataset(*rows, origin=np.array(['a', 'b', 'c']), failed_gates=np.array(['insulating', '', 'ionic_ok']))
+    data = read_dataset('mine.npz', packed(stated), 'PBE')
+    assert data.failed_gates.tolist() == ['insulating', 'point_group', 'ionic_ok']
+    assert data.origin.tolist() == ['a', 'b', 'c']
     assert data.functional.tolist() == ['PBEsol'] * 3
-    assert data.content_hash == with_origin.content_hash
+    good = dataset(rows[0], origin=np.array(['a']))
+    assert read_dataset('mine.npz', packed(good)).content_hash == good.content_hash
 
 
 def test_gap_gate_of_a_property_column():
@@ -53,6 +55,9 @@ def test_gap_gate_of_a_property_column():
     crystals = CrystalSet.from_crystals([rutile()], columns)
     found = read_dataset('t.npz', packed(Dataset(crystals, data.electronic, data.ionic)))
     assert found.failed_gates.tolist() == ['insulating']
+    # a gap of another source, beside a label that was computed
+    computed = Dataset(crystals, data.electronic, data.ionic, origin=np.array(['10.1000/xyz']))
+    assert read_dataset('t.npz', packed(computed)).failed_gates.tolist() == ['']
 
 
 def test_version_1_is_read(tmp_path):

@@ -122,6 +122,15 @@ def test_acoustic_modes_do_not_count(good):
     assert judge(replace(good, frequencies=np.array([-0.4, -0.4, -0.4, 11.9, 11.9, 11.9]))).label == 'accepted'
 
 
+def test_charges_without_ionic_part_are_judged(good):
+    verdict = judge(replace(good, ionic=None, frequencies=None, born_charges=good.born_charges + 0.2 * np.eye(3)))
+    assert verdict.label is VerdictLabel.ELECTRONIC_ONLY
+    assert [gate.name for gate in verdict.gates if gate.passed is False] == ['neutral_born_charges']
+    verdict = judge(replace(good, ionic=None, frequencies=None))
+    assert verdict.label is VerdictLabel.ELECTRONIC_ONLY
+    assert not [gate for gate in verdict.gates if gate.passed is False]
+
+
 def test_a_crystal_with_one_atom_has_no_optical_mode(good):
     crystal = Crystal('Ar', 2.6 * (np.ones((3, 3)) - np.eye(3)), np.array([18], np.int16), np.zeros((1, 3)))
     argon = replace(good, crystal=crystal, born_charges=None, frequencies=np.zeros(3))
