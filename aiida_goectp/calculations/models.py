@@ -25,6 +25,7 @@ def merge_models(
     settings: orm.Dict,
     name: orm.Str = None,  # type: ignore[assignment]
     card: orm.Dict = None,  # type: ignore[assignment]
+    initial: ModelData = None,  # type: ignore[assignment]
     **members: ModelData,
 ) -> ModelData:
     """Return the committee of all members, calibrated and evaluated as if it had been trained in one job.
@@ -34,6 +35,8 @@ def merge_models(
     :param settings: of the committee, fields of :class:`.TrainSettings`
     :param name: of the committee; that of the first member if not given
     :param card: text fields of the model card: licence, citation, notes
+    :param initial: of whose members these were fine-tuned; its calibration is kept where the validation rows are too
+        few for one
     :param members: in the order of their names
     :raises ValueError: another number of members than in the settings, or members of different kinds
     """
@@ -47,11 +50,17 @@ def merge_models(
     check_same_kind(cards)
     # elements may differ between members trained without a fold; those of the committee are taken from the dataset
     texts = {'licence': '', 'citation': '', 'notes': '', **(card.get_dict() if card is not None else {})}
-    return _merge(models, dataset, split.value, wanted, name.value if name is not None else cards[0].name, texts)
+    texts |= {'name': name.value if name is not None else cards[0].name}
+    return _merge(models, dataset, split.value, wanted, None if initial is None else initial.content, texts)
 
 
 def _merge(
-    models: list[ModelData], node: DatasetData, split: str, settings: dict[str, Any], name: str, texts: dict[str, str]
+    models: list[ModelData],
+    node: DatasetData,
+    split: str,
+    settings: dict[str, Any],
+    initial: bytes | None,
+    texts: dict[str, str],
 ) -> ModelData:
     # torch takes seconds to import
     from aiida_goectp.core.learning.committee import join_members
@@ -66,7 +75,7 @@ def _merge(
             parts,
             TrainSettings.model_validate(settings),
             path,
-            name=name,
+            initial,
             data=first.training.get('data', ''),
             functional=first.functional,
             parent=', '.join(parents) or None,

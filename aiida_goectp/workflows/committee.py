@@ -81,6 +81,13 @@ class TrainCommitteeWorkChain(ProtocolMixin, SubmitOnceMixin):
                 name, valid_type=kind, dynamic=True, required=False, help=f'By member, member_00, …: {meaning}'
             )
         spec.input(
+            'calibrated_model',
+            valid_type=ModelData,
+            required=False,
+            help='Model of whose members these are fine-tuned. Its calibration is kept where the validation rows are '
+            'too few for one.',
+        )
+        spec.input(
             'max_concurrent',
             valid_type=orm.Int,
             default=lambda: orm.Int(4),
@@ -190,7 +197,8 @@ class TrainCommitteeWorkChain(ProtocolMixin, SubmitOnceMixin):
         for name, model in members.items():
             self.out(f'members.{name}', model)
         try:
-            merged = self.call_once('merge_models', merge_models, **given, **members)
+            initial = self.inputs.get('calibrated_model', None)
+            merged = self.call_once('merge_models', merge_models, **given, initial=initial, **members)
         except ValueError as error:
             return self.exit_codes.ERROR_MERGE_REFUSED.format(message=error)
         self.out('model', merged.result)

@@ -56,6 +56,19 @@ def test_committee_equals_that_of_one_job(aiida_profile, data, trained):
     assert model.card.metrics['test']['electronic'] == pytest.approx(one.card.metrics['test']['electronic'])
 
 
+def test_the_calibration_of_the_initial_model_is_kept(aiida_profile, data, trained, tmp_path):
+    """The validation rows of a small dataset are too few to calibrate on."""
+    path = tiny.write_model(tmp_path / 'parent.safetensors', members=2, uncertainty={'unlike_above': 7.0})
+    initial, settings = ModelData(path), orm.Dict(SMALL | {'members': 2})
+    members = {f'member_{k:02d}': ModelData(trained(f'm{k}', seed=5 + k)) for k in range(2)}
+    arguments = {'dataset': DatasetData(data), 'split': orm.Str('mine'), 'settings': settings, **members}
+    assert len(data.part('mine', 'validation')) < 30
+    assert merge_models(**arguments).card.uncertainty == {}
+    model = merge_models(**arguments, initial=initial)
+    assert model.card.uncertainty == {'unlike_above': 7.0}
+    assert model.creator.inputs.initial.uuid == initial.uuid
+
+
 def test_members_may_differ_in_elements(aiida_profile, data, trained):
     numbers = data.part('mine', 'train').crystals.atomic_numbers
     rare = int(np.argmin(np.where(np.bincount(numbers) > 0, np.bincount(numbers), len(numbers))))

@@ -34,6 +34,8 @@ __all__ = (
 
 _LIKE_TRAINING = 0.995
 """share of the validation rows that are not flagged as unlike the training set"""
+_LOWEST = 'lowest_eigenvalue'
+"""entry of the calibration on which the probability of stability depends"""
 MIN_CALIBRATION_ROWS = 30
 """validation rows below which a model states no calibrated uncertainty"""
 
@@ -59,9 +61,10 @@ def calibrate_committee(
     :param parts: train, validation and test; the latter two may be empty or missing
     :param data: origin of the rows, for the card
     :param parent: content hash of the initial model
-    :param inherited: the initial model, for a final training on all rows, which leaves none to calibrate on: its
-        calibration is kept, its training rows count for the whitening, and its metrics are quoted as those of the
-        parent. Ignored if there are validation rows
+    :param inherited: the initial model, of whose members these were fine-tuned, member k of member k modulo their
+        number. With fewer than :data:`MIN_CALIBRATION_ROWS` validation rows its calibration is kept, and its training
+        rows count for the whitening; without any, as after a final training on all rows, its metrics are quoted as
+        those of the parent. Its calibration of the stability is kept if too few validation rows have force constants
     :param known: atomic numbers of earlier training sets, of the initial model or of the members
     :return: the networks with their whitening, and the card
     """
@@ -82,13 +85,15 @@ def calibrate_committee(
         notes=notes,
     )
     model = LoadedModel(card, torch.nn.ModuleList(networks).eval(), '').to(device)
-    validation = parts.get('validation')
-    if (validation is not None and len(validation)) or (
-        inherited is not None and inherited.card.members != len(networks)
-    ):
+    if inherited is not None and not inherited.card.uncertainty:
         inherited = None
-    _set_whitening(model, LabelledGraphs.from_dataset(training, settings), device, inherited)
-    _set_uncertainty(model, validation, settings, device, inherited)
+    validation = parts.get('validation', training.take([]))
+    few = len(validation) < MIN_CALIBRATION_ROWS
+    _set_whitening(model, LabelledGraphs.from_dataset(training, settings), device, inherited if few else None)
+    if few:
+        _inherit_uncertainty(card, inherited, with_metrics=not len(validation))
+    else:
+        _set_uncertainty(model, validation, settings, device, inherited)
     for part in ('validation', 'test'):
         if part in parts and len(parts[part]):
             card.metrics[part] = evaluate_model(model, parts[part], settings, device)
@@ -97,22 +102,32 @@ def calibrate_committee(
 
 def _set_uncertainty(
     model: LoadedModel,
-    validation: Dataset | None,
+    validation: Dataset,
     settings: TrainSettings,
     device: str,
     inherited: LoadedModel | None,
 ) -> None:
-    """Write the calibration of the standard deviations to the card, or that of the inherited model."""
+    """Write the calibration on the validation rows to the card."""
     card = model.card
-    if validation is not None and len(validation) >= MIN_CALIBRATION_ROWS:
-        output = dataset_output(model, validation, settings, device)
-        limit = np.sort(output.leverage)[math.ceil(_LIKE_TRAINING * len(output.leverage)) - 1]
-        card.uncertainty = {**calibrate(output, stacked_labels(validation)), 'unlike_above': float(limit)}
-        lattice = LabelledGraphs.from_dataset(validation, settings).lattice
-        if output.lowest is not None and lattice is not None:
-            card.uncertainty['lowest_eigenvalue'] = calibrate_lowest(output, lattice.lowest_eigenvalues())
-    elif inherited is not None:
-        card.uncertainty = inherited.card.uncertainty
+    output = dataset_output(model, validation, settings, device)
+    limit = np.sort(output.leverage)[math.ceil(_LIKE_TRAINING * len(output.leverage)) - 1]
+    card.uncertainty = {**calibrate(output, stacked_labels(validation)), 'unlike_above': float(limit)}
+    lattice = LabelledGraphs.from_dataset(validation, settings).lattice
+    if output.lowest is not None and lattice is not None:
+        factors = calibrate_lowest(output, lattice.lowest_eigenvalues())
+        earlier = [] if inherited is None else inherited.card.uncertainty.get(_LOWEST, [])
+        if earlier and not factors:
+            card.training['calibration_of_parent'] = [_LOWEST]
+        card.uncertainty[_LOWEST] = factors or earlier
+
+
+def _inherit_uncertainty(card: ModelCard, inherited: LoadedModel | None, with_metrics: bool) -> None:
+    """Write the calibration of the inherited model to the card, if there is one."""
+    if inherited is None:
+        return
+    card.uncertainty = inherited.card.uncertainty
+    card.training['calibration_of_parent'] = sorted(card.uncertainty)
+    if with_metrics:
         card.metrics.update({f'{part} of the parent': metrics for part, metrics in inherited.card.metrics.items()})
 
 
@@ -189,7 +204,10 @@ def _set_whitening(model: LoadedModel, training: LabelledGraphs, device: str, in
             features = network.features(batch, functional=functional).double().cpu()
             second += features.T @ features
             count += len(features)
-        if inherited is not None and (earlier := inherited.members[member].whitening) is not None:
+        if (
+            inherited is not None
+            and (earlier := inherited.members[member % len(inherited.members)].whitening) is not None
+        ):
             rows = int(inherited.card.training.get('rows', {}).get('train', 0))
             second, count = second + rows * _second_moment(earlier), count + rows
         second /= count

@@ -20,7 +20,12 @@ __all__ = ('extract_member', 'join_members')
 
 
 def join_members(
-    contents: Sequence[bytes], parts: dict[str, Dataset], settings: TrainSettings | None, output: Path, **card: Any
+    contents: Sequence[bytes],
+    parts: dict[str, Dataset],
+    settings: TrainSettings | None,
+    output: Path,
+    initial: bytes | None = None,
+    **card: Any,
 ) -> ModelCard:
     """Write the committee of all networks, calibrated and evaluated as if they had been trained together.
 
@@ -28,6 +33,8 @@ def join_members(
     :param parts: train, validation and test, on which the members were trained
     :param settings: settings of the committee; None if the members have different ones, which the card then contains
     :param output: the model file
+    :param initial: content of the model of whose members these were fine-tuned; its calibration is kept where there are
+        too few validation rows
     :param card: arguments of :func:`.calibrate_committee` for the card
     :return: the card of the committee
     """
@@ -39,7 +46,8 @@ def join_members(
     common = TrainSettings.model_validate(settings_like({'members': len(networks)}, cards[0]))
     if settings is not None:  # preset and functionals may have been taken from the initial model
         common = settings.model_copy(update={'preset': common.preset, 'functionals': common.functionals})
-    networks, joined = calibrate_committee(networks, parts, common, device='cpu', known=known, **card)
+    inherited = None if initial is None else cached_model(initial, 'cpu')
+    networks, joined = calibrate_committee(networks, parts, common, known=known, inherited=inherited, **card)
     joined.metrics = json_safe(joined.metrics)
     if settings is None:
         del joined.training['settings']

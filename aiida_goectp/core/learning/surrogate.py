@@ -64,7 +64,7 @@ class NetworkSurrogate:
                 for member, settings in enumerate(each)
             ]
             parts = {part: dataset.part(split, part) for part in SPLIT_PARTS}
-            model = self._model_file(networks, parts, common, parent)
+            model = self._model_file(networks, parts, common, parent, inherited=parent)
             training = {'train': parts['train']}
             members = tuple(
                 self._model_file([network], training, settings, parent)
@@ -92,6 +92,7 @@ class NetworkSurrogate:
         parts: dict[str, Dataset],
         settings: TrainSettings,
         parent: LoadedModel | None,
+        inherited: LoadedModel | None = None,
     ) -> bytes:
         """Return the content of the model file of calibrated networks."""
         calibrated, card = calibrate_committee(
@@ -103,6 +104,7 @@ class NetworkSurrogate:
             data='labels of a backtest',
             functional=', '.join(sorted(set(parts['train'].functional.tolist()))),
             parent=None if parent is None else parent.hash,
+            inherited=inherited,
             known=[] if parent is None else parent.card.elements,
         )
         card.metrics = json_safe(card.metrics)

@@ -145,6 +145,8 @@ class RetrainWorkChain(SubmitOnceMixin):
             'member_models': self.ctx.initial,
             'max_concurrent': self.inputs.max_trainings,
         }
+        if self.ctx.initial:
+            inputs['calibrated_model'] = self.inputs.model
         try:
             node = self.submit_once('train_committee', TrainCommitteeWorkChain, inputs)
         except ValueError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from aiida_goectp.core.learning.train import train_committee
 from aiida_goectp.core.learning.uncertainty import deviations
 from aiida_goectp.core.network.checkpoint import LoadedModel, load_model, save_model
 from tests import tiny
+from tests.core.learning.lattice.builders import binary, labelled
 
 SETTINGS = TrainSettings(
     epochs=6, members=2, options={'width': 16, 'layers': 2, 'bins': 32}, batch_size=8, learning_rate=5e-3
@@ -109,11 +111,44 @@ def test_a_final_training_on_all_rows_inherits_the_calibration(model, parts):
     )
     assert card.uncertainty == parent.card.uncertainty
     assert card.metrics == {f'{part} of the parent': parent.card.metrics[part] for part in ('validation', 'test')}
-    # with validation rows, though too few to calibrate on, nothing is inherited
+    # so does one with too few validation rows to calibrate on; they are evaluated
     few = {'train': parts['train'], 'validation': parts['validation'].take(range(8))}
     _, card = calibrate_committee(list(parent.members), few, SETTINGS, **arguments, inherited=parent)
-    assert card.uncertainty == {}
+    assert card.uncertainty == parent.card.uncertainty
+    assert card.training['calibration_of_parent'] == ['electronic', 'ionic', 'total', 'unlike_above']
     assert set(card.metrics) == {'validation'}
+    # also with more members than the parent has
+    networks = [parent.members[0], parent.members[1], deepcopy(parent.members[0])]
+    _, card = calibrate_committee(networks, few, SETTINGS, **arguments, inherited=parent)
+    assert card.uncertainty == parent.card.uncertainty
+    # a model without calibration has none to inherit
+    parent.card.uncertainty = {}
+    _, card = calibrate_committee(list(parent.members), few, SETTINGS, **arguments, inherited=parent)
+    assert card.uncertainty == {}
+    assert 'calibration_of_parent' not in card.training
+
+
+@pytest.mark.parametrize('known', [True, False])
+def test_the_stability_is_calibrated_where_rows_have_force_constants(known, tmp_path):
+    networks = [load_model(tiny.write_lattice_model(tmp_path / f'{k}.safetensors', seed=k)).members[0] for k in (0, 1)]
+    settings = TrainSettings(preset='force_constants', members=2, layer_augmentation_copies=0)
+    sizes = np.linspace(4, 5, 64)
+    data = labelled([binary(size) for size in sizes], 3 + sizes, sizes / 4)
+    parts = {'train': data.take(range(32)), 'validation': data.take(range(32, 64))}
+    if not known:
+        parts['validation'] = replace(parts['validation'], force_constants=None)
+    card = read_card(tmp_path / '0.safetensors')
+    card.uncertainty = {'lowest_eigenvalue': [1.5, 0.5]}
+    parent = LoadedModel(card, torch.nn.ModuleList(networks), '')
+    arguments = {'name': 'm', 'data': '', 'functional': 'PBEsol', 'parent': 'abc'}
+    for inherited in (None, parent):
+        _, card = calibrate_committee(networks, parts, settings, **arguments, inherited=inherited)
+        own = len(card.uncertainty['lowest_eigenvalue']) == 2 and card.uncertainty['lowest_eigenvalue'] != [1.5, 0.5]
+        assert own == known
+        if not known:
+            assert card.uncertainty['lowest_eigenvalue'] == ([] if inherited is None else [1.5, 0.5])
+        assert ('calibration_of_parent' in card.training) == (not known and inherited is not None)
+        assert 'ionic' in card.uncertainty  # calibrated on these rows
 
 
 @pytest.mark.parametrize('rows', [4, 9])

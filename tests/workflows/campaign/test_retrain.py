@@ -65,6 +65,7 @@ def test_inputs_of_the_members(retrain, mode):
     called = called_by_label(node)
     assert called.keys() == {'assign_members', 'member_settings', 'train_committee'}
     committee = called['train_committee']
+    assert ('calibrated_model' in committee.inputs) == (mode == 'fine-tune')
     assert committee.inputs.train.goectp.split.value == 'campaign'
     assert committee.inputs.train.goectp.settings['members'] == 2
     held_out = []
