@@ -11,6 +11,7 @@ from aiida_goectp.cli.phonons.sources import PhononSource
 from aiida_goectp.cli.views.responses import tensor_text
 from aiida_goectp.core.crystals.elements import symbols_of
 from aiida_goectp.core.dielectric.gamma_modes import WAVENUMBER, degenerate_modes, mode_groups
+from aiida_goectp.core.dielectric.gamma_phonons import NATURAL_HYDROGEN
 from aiida_goectp.core.dielectric.infrared import InfraredSpectra, axis_name
 from aiida_goectp.core.dielectric.predictions import flag_names, flag_words
 from aiida_goectp.core.dielectric.response import DielectricResponse
@@ -31,6 +32,8 @@ def show_phonons(source: PhononSource, direction: np.ndarray | None, rows: int) 
     atoms = counted(len(source.cell.atomic_numbers), 'atom')
     echo.echo(f'{source.id}, node {source.node.pk}: {source.label}, primitive cell of {atoms}')
     show_table(modes_table(source, direction, rows))
+    if 1 in source.cell.atomic_numbers:
+        echo.echo(NATURAL_HYDROGEN)
     modes = source.cell.modes()
     imaginary = int((modes.frequencies < 0).sum())
     row = source.prediction

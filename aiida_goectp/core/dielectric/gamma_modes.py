@@ -41,6 +41,8 @@ _SAME_FREQUENCY = 0.01
 """THz"""
 _ACTIVE = 1e-4
 """share of the strongest squared mode effective charge below which a mode is infrared inactive"""
+_NO_CHARGE = 1e-9
+"""e²/u, squared mode effective charge that is due to rounding; that of polar modes is 10⁻³ to 10"""
 
 
 class GammaModes(NamedTuple):
@@ -123,16 +125,18 @@ def gamma_modes(force_constants: np.ndarray, born_charges: np.ndarray, masses: n
     with np.errstate(divide='ignore', invalid='ignore'):
         contributions = DIPOLE_STRENGTH / volume * charges[:, :, None] * charges[:, None, :] / values[:, None, None]
     strengths = (charges**2).sum(axis=1)
-    active = strengths > _ACTIVE * max(strengths.max(initial=0.0), 1e-12)
-    return GammaModes(_as_frequencies(values), vectors, charges, np.nan_to_num(contributions, nan=0.0), active)
+    active = strengths > max(_ACTIVE * strengths.max(initial=0.0), _NO_CHARGE)
+    contributions[np.isnan(contributions)] = 0.0  # a mode without charge and frequency
+    return GammaModes(_as_frequencies(values), vectors, charges, contributions, active)
 
 
 def degenerate_modes(frequencies: np.ndarray) -> list[slice]:
-    """Return the modes of equal frequency, within 0.01 THz of the one before.
+    """Return the modes of equal frequency, within 0.01 THz of the one before and of the same sign.
 
     :param frequencies: (k,) THz, ascending
     """
-    ends = [*(np.flatnonzero(np.diff(frequencies) > _SAME_FREQUENCY) + 1).tolist(), len(frequencies)]
+    split = (np.diff(frequencies) > _SAME_FREQUENCY) | (np.diff(np.sign(frequencies)) != 0)
+    ends = [*(np.flatnonzero(split) + 1).tolist(), len(frequencies)]
     return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False) if end > start]
 
 

@@ -23,7 +23,10 @@ from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.ragged import ranges
 from aiida_goectp.core.formats.table import Column, Table
 
-__all__ = ('GammaPhonons', 'PhononCell')
+__all__ = ('NATURAL_HYDROGEN', 'GammaPhonons', 'PhononCell')
+
+NATURAL_HYDROGEN = 'masses are standard atomic weights; D and T are treated as H'
+"""to be printed beside frequencies of a crystal with hydrogen: no crystal has masses of its own"""
 
 
 class PhononCell(NamedTuple):
@@ -49,7 +52,7 @@ class PhononCell(NamedTuple):
 
     @property
     def masses(self) -> np.ndarray:
-        """(n,) u, standard atomic masses."""
+        """(n,) u, standard atomic weights; D and T are hydrogen."""
         from ase.data import atomic_masses
 
         return atomic_masses[self.atomic_numbers]

@@ -51,7 +51,8 @@ def _lines(card: ModelCard, digest: str) -> Iterator[tuple[str, str]]:
     yield 'hash', digest
     for backbone in _backbones(card):
         yield 'backbone', backbone
-    yield 'functional', card.functional
+    predicted, *others = card.architecture.get('functionals', []) or [card.functional]
+    yield 'functional', f'{predicted}, trained on {", ".join(others)} as well' if others else predicted
     yield 'elements', f'{len(card.elements)} in the training set'
     for part, targets in card.metrics.items():
         for target, metrics in (targets if isinstance(targets, dict) else {'': targets}).items():

@@ -11,6 +11,7 @@ import numpy as np
 from aiida_goectp.core.crystals.crystalset import CrystalSet, Failure
 from aiida_goectp.core.crystals.elements import symbols_of
 from aiida_goectp.core.dielectric.gamma_modes import mode_groups
+from aiida_goectp.core.dielectric.gamma_phonons import NATURAL_HYDROGEN
 from aiida_goectp.core.dielectric.predictions import DEVIATIONS, TENSORS, Predictions, flag_names
 from aiida_goectp.core.dielectric.tensors import PARTS, anisotropy, eigenvalues, polycrystalline_average
 from aiida_goectp.core.formats.numbers import with_deviation, with_deviations
@@ -132,7 +133,7 @@ def phonon_lines(predictions: Predictions, row: int) -> list[str]:
             share = '  unstable, no static response'
         mark = 'i' if group.frequency < 0 else ' '
         lines.append(f'  {abs(group.frequency):9.3f}{mark} ×{group.degeneracy}  {share}')
-    return lines
+    return [*lines, NATURAL_HYDROGEN] if 1 in cell.atomic_numbers else lines
 
 
 def _numbers(vector: np.ndarray) -> str:

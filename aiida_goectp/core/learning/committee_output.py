@@ -13,11 +13,11 @@ from aiida_goectp.core.learning.uncertainty import CommitteeOutput
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.checkpoint import LoadedModel
 from aiida_goectp.core.network.force_constants.network import ForceConstantNetwork, permittivities
-from aiida_goectp.core.network.force_constants.response import mean_response
+from aiida_goectp.core.network.force_constants.response import is_beyond_crystals, mean_response
 from aiida_goectp.core.network.preparation import GraphArrays
 from aiida_goectp.core.network.symmetrise import NetworkOutput, mean_by
 
-__all__ = ('combined', 'committee_output', 'member_outputs', 'phonon_cells')
+__all__ = ('combined', 'committee_output', 'is_diverged', 'member_outputs', 'phonon_cells')
 
 
 _STACKED_ATOMS = 512
@@ -57,6 +57,20 @@ def combined(model: LoadedModel, batch: GraphBatch, found: Sequence[NetworkOutpu
     return CommitteeOutput(members, leverage, density.double().cpu().numpy(), *_of_responses(model, batch, found))
 
 
+@torch.inference_mode()
+def is_diverged(batch: GraphBatch, found: Sequence[NetworkOutput]) -> np.ndarray:
+    """Return whether the lattice response of a member is larger than that of any crystal, (c,).
+
+    :param found: output of each member
+    """
+    responses = [output.response for output in found if output.response is not None]
+    if not responses:
+        return np.zeros(len(batch.projectors), dtype=bool)
+    assert batch.cells is not None
+    beyond = torch.stack([is_beyond_crystals(response, batch.cells) for response in responses])
+    return beyond.any(dim=0).cpu().numpy()
+
+
 def _by_part(model: LoadedModel, tensors: torch.Tensor) -> np.ndarray:
     """Return tensors (..., targets, 3, 3) as (..., 3, 3, 3): electronic, ionic and total; NaN if not predicted."""
     given = tensors.double().cpu().numpy()
@@ -82,7 +96,8 @@ def _of_responses(
     if len(responses) == 1:
         return lowest, each[0].double().cpu().numpy(), None
     # an eigenvalue of the mean is not the mean of the eigenvalues
-    tensors, soft_modes = permittivities(mean_response(responses), batch, networks[0].floor)
+    floor = max(network.floor for network in networks)  # whatever the order of the members
+    tensors, soft_modes = permittivities(mean_response(responses), batch, floor)
     complete = len(responses) == len(found)
     return lowest, soft_modes.double().cpu().numpy(), _by_part(model, tensors) if complete else None
 

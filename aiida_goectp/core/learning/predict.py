@@ -24,7 +24,7 @@ from aiida_goectp.core.dielectric.predictions import FLAG_NAMES, TENSORS, Predic
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.learning import testing_hooks
 from aiida_goectp.core.learning.batches import PreparedBatch, prepared_batches
-from aiida_goectp.core.learning.committee_output import combined, member_outputs, phonon_cells
+from aiida_goectp.core.learning.committee_output import combined, is_diverged, member_outputs, phonon_cells
 from aiida_goectp.core.learning.device import choose_device, is_out_of_memory, raise_device_error
 from aiida_goectp.core.learning.errors import DeviceOutOfMemoryError
 from aiida_goectp.core.learning.model_cache import cached_model
@@ -45,6 +45,11 @@ _UNSEEN, _SYMMETRY_UNKNOWN, _UNLIKE_TRAINING, _SOFT_MODE, _UNSTABLE = (
 )
 _SOFT_SHARE = 0.25
 """share of the ionic permittivity from soft modes above which a prediction is flagged"""
+_DIVERGED = (
+    'diverged: a network of the model predicts more than any crystal has, or no finite number; '
+    'the crystal differs too much from the training set'
+)
+"""reason of a failed row"""
 
 
 class Predictor:
@@ -154,7 +159,7 @@ class Predictor:
             testing_hooks.before_batch(len(graphs.numbers))
             batch = GraphBatch.from_arrays(graphs).to(self.device)
             found = member_outputs(self.model, batch, stacked=True)
-            output = combined(self.model, batch, found)
+            output, diverged = combined(self.model, batch, found), is_diverged(batch, found)
         except (MemoryError, RuntimeError) as error:
             if is_out_of_memory(error):
                 return False
@@ -163,7 +168,7 @@ class Predictor:
         tensors = np.concatenate([output.mean, std.tensors], axis=1)
         scalars = np.concatenate([std.average[:, :, None], std.anisotropy[:, :, None], std.eigenvalues], axis=2)
         unlike = output.leverage > self.model.card.uncertainty.get('unlike_above', np.inf)
-        finite = np.isfinite(tensors[:, self._predicted]).all(axis=(1, 2, 3))
+        finite = np.isfinite(tensors[:, self._predicted]).all(axis=(1, 2, 3)) & ~diverged
         result.tensors[places[finite]] = tensors[finite]
         result.deviations[places[finite]] = scalars[finite]
         result.flags[places[finite & unlike]] |= _UNLIKE_TRAINING
@@ -177,7 +182,7 @@ class Predictor:
             for place, cell in zip(places[finite], phonon_cells(graphs, batch, found)[finite], strict=True):
                 cells[place] = cell
         for place in places[~finite]:
-            result.errors[place] = 'the output of the network is not finite'
+            result.errors[place] = _DIVERGED
         return True
 
     def settings(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -45,6 +46,19 @@ BACKBONE_OPTIONS: dict[str, tuple[str, ...]] = {
     ),
 }
 """options of the backbone of each preset, as the arguments of its class, which needs torch"""
+
+_SMALLEST_OPTION = {
+    'width': 1,
+    'layers': 1,
+    'bins': 2,
+    'scalars': 1,
+    'vectors': 1,
+    'tensors': 1,
+    'radial': 1,
+    'blocks': 0,
+    'envelope': 0,
+}
+"""options that are whole numbers, and the smallest of each"""
 
 _FORMER_NAMES = {
     'average_decay': 'ema_decay',
@@ -155,6 +169,10 @@ class TrainSettings(BaseModel):
         for name in self.options:
             if name not in known:
                 raise ValueError(unknown_key(f'options.{name}', known, 'option'))
+            if allowed := _allowed_unless_valid(name, self.options[name]):
+                raise ValueError(f'options.{name}: expected {allowed}, found {self.options[name]!r:.40}')
+        if self.precision == 'bfloat16' and self.preset == 'force_constants':
+            raise ValueError('precision: preset force_constants needs float32')
         return self
 
     def identity(self) -> dict[str, Any]:
@@ -164,6 +182,19 @@ class TrainSettings(BaseModel):
         to stop: a training on a plateau ends, with its best weights, when it is resumed with patience.
         """
         return self.model_dump(exclude_defaults=True, exclude={'compile', 'patience'})
+
+
+def _allowed_unless_valid(name: str, value: object) -> str:
+    """Return what is allowed as the value of an option; empty if the value is."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if (smallest := _SMALLEST_OPTION.get(name)) is not None:
+        valid = number and isinstance(value, int) and value >= smallest
+        return '' if valid else f'a whole number of at least {smallest}'
+    if name == 'dropout':
+        return '' if number and 0 <= value < 1 else 'a number from 0 to below 1'  # type: ignore[operator]
+    if name == 'floor':
+        return '' if number and 0 < value < math.inf else 'a number above 0, in eV/Å²'  # type: ignore[operator]
+    return '' if isinstance(value, bool) else 'true or false'
 
 
 def settings_like(values: Mapping[str, Any], card: ModelCard, found: Collection[str] = ()) -> dict[str, Any]:

@@ -28,20 +28,34 @@ __all__ = ('TARGETS', 'TrainingState', 'batch_bounds', 'identity_of', 'rate_fact
 
 TARGETS = ('electronic', 'ionic')
 
-_VERSION = 1
+_VERSION = 2
 """of the state; to be raised with each change after which a resumed training would differ from an uninterrupted one"""
 
 
-def identity_of(settings: TrainSettings, training: Dataset, initial: LoadedModel | None) -> dict[str, str]:
-    """Return what a state file must have in common with a training to be resumed."""
-    labels = np.stack([training.electronic, training.ionic])
-    if training.force_constants is not None:
-        labels = np.concatenate([labels.ravel(), training.force_constants.ravel(), training.born_charges.ravel()])
-    parts = [settings.identity(), training.crystals.hashes.tolist(), initial.hash if initial else '']
+def identity_of(
+    settings: TrainSettings, training: Dataset, validation: Dataset | None, initial: LoadedModel | None
+) -> dict[str, str]:
+    """Return what a state file must have in common with a training to be resumed.
+
+    :param validation: counts if the best weights are kept, which these rows decide
+    """
+    parts = [settings.identity(), initial.hash if initial else '']
+    rows = [training, *([validation] if validation is not None and settings.keep == 'best' else [])]
     return {
         'identity': hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(),
-        'labels': hashlib.sha256(np.where(np.isnan(labels), np.nan, labels).tobytes()).hexdigest(),
+        'labels': hashlib.sha256(''.join(map(_labels_hash, rows)).encode()).hexdigest(),
     }
+
+
+def _labels_hash(data: Dataset) -> str:
+    """Return a hash of crystals and labels, and of what decides which labels are used."""
+    found = hashlib.sha256()
+    for texts in (data.crystals.hashes, data.functional, data.failed_gates):
+        found.update(json.dumps(texts.tolist()).encode())
+    for column in (data.electronic, data.ionic, data.born_charges, data.force_constants):
+        if column is not None:
+            found.update(np.where(np.isnan(column), np.nan, column).tobytes())
+    return found.hexdigest()
 
 
 class TrainingState:

@@ -149,7 +149,7 @@ def train_committee(
     training = training.take(np.flatnonzero(usable))
     augmented = with_layer_copies(training, settings.layer_augmentation_copies, settings.seed)
     rows = LabelledGraphs.from_dataset(augmented, settings)
-    state = TrainingState(settings, identity_of(settings, training, initial), len(rows), device, initial)
+    state = TrainingState(settings, identity_of(settings, training, validation, initial), len(rows), device, initial)
     state.begin_member(0)
     networks = state.network if initial is None else initial.networks
     rows = rows.with_descriptors(networks)

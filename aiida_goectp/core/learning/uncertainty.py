@@ -42,6 +42,8 @@ _MIN_ROWS = 10
 _FLOOR = 0.05
 """smallest principal value that counts for the rigidity, which would vanish with it"""
 _SMALL = 1e-9
+_VANISHING = 1e-6
+"""ionic part that is zero by symmetry"""
 _OFFSETS = np.array([0.0 if target == 'ionic' else 1.0 for target in PARTS])
 """what a principal value of each target is without a crystal"""
 
@@ -278,7 +280,19 @@ def deviations(output: CommitteeOutput, calibration: dict[str, Any]) -> Deviatio
     result.average[rows, targets], result.anisotropy[rows, targets] = sigma['average'], sigma['anisotropy']
     result.eigenvalues[rows, targets] = sigma['eigenvalues']
     result.tensors[rows, targets] = np.einsum('cik,ck,cjk->cij', axes, sigma['eigenvalues'], axes)
+    _without_ionic_part(result, np.abs(output.members[:, :, 1]).max(axis=(0, 2, 3)) < _VANISHING)
     return result
+
+
+def _without_ionic_part(result: Deviations, rows: np.ndarray) -> None:
+    """Set the deviations of crystals without ionic part: zero, and those of the total are those of the electronic part.
+
+    :param rows: (c,) mask
+    """
+    for column in (result.tensors, result.average, result.eigenvalues):
+        column[rows, 1] = 0.0
+    for column in result:
+        column[rows, 2] = column[rows, 0]
 
 
 def _sigma(part: _Parts, factors: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import pytest
 from aiida_goectp.core.dielectric.gamma_modes import (
     DIPOLE_STRENGTH,
     THZ,
+    degenerate_modes,
     gamma_modes,
     longitudinal_frequencies,
     mode_groups,
@@ -75,7 +76,16 @@ def test_a_mode_without_charge_is_inactive():
     charges[:, 2, 2] = 0
     modes = gamma_modes(constants, charges, MASSES, VOLUME)
     assert modes.active.sum() == 2
-    assert not gamma_modes(constants, 0 * charges, MASSES, VOLUME).active.any()
+    for noise in (0.0, 1e-7):  # the charges of an element are zero up to the rounding of single precision
+        assert not gamma_modes(constants, noise * charges, MASSES, VOLUME).active.any()
+    assert gamma_modes(constants, 1e-3 * charges, MASSES, VOLUME).active.sum() == 2
+
+
+def test_a_mode_without_stiffness_has_no_static_permittivity():
+    constants, charges = diatomic()
+    modes = gamma_modes(0 * constants, charges, MASSES, VOLUME)
+    assert np.isinf(np.trace(modes.contributions, axis1=1, axis2=2)).all()
+    assert (gamma_modes(0 * constants, 0 * charges, MASSES, VOLUME).contributions == 0).all()
 
 
 def test_the_spectrum_begins_with_the_static_permittivity_and_ends_with_the_electronic_one():
@@ -103,6 +113,11 @@ def test_light_is_reflected_between_the_transverse_and_the_longitudinal_frequenc
     for value, epsilon in ((found[0], static), (found[2], ELECTRONIC)):
         assert value == pytest.approx(((np.sqrt(epsilon) - 1) / (np.sqrt(epsilon) + 1)) ** 2, rel=1e-3)
     assert found[1] > 0.99
+
+
+def test_stable_and_unstable_modes_are_in_different_groups():
+    frequencies = np.array([-0.004, 0.003, 0.005, 2.0])
+    assert degenerate_modes(frequencies) == [slice(0, 1), slice(1, 3), slice(3, 4)]
 
 
 def test_groups_of_equal_frequency():

@@ -29,6 +29,14 @@ def test_a_card_as_text_and_as_json(goectp, tmp_path):
     assert card['elements'] == [8, 12]
 
 
+@pytest.mark.parametrize('functionals', [['PBEsol', 'PBE'], ['PBE', 'PBEsol']])
+def test_the_functional_that_a_model_predicts(goectp, tmp_path, functionals):
+    path = tiny.write_mixed_model(tmp_path / 'm.safetensors', functionals)
+    (line,) = [text for text in goectp('info', path).output.splitlines() if text.startswith('functional')]
+    assert line.split()[1].rstrip(',') == functionals[0]
+    assert functionals[1] in line
+
+
 def test_without_a_model_it_lists_the_shipped_models(goectp):
     assert goectp('info').output.split() == list(shipped_models())
 

@@ -12,10 +12,14 @@ import torch
 from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.dielectric.gamma_modes import DIPOLE_STRENGTH
 from aiida_goectp.core.formats.errors import FormatError
+from aiida_goectp.core.formats.model_card import read_card
+from aiida_goectp.core.learning.committee_output import is_diverged
 from aiida_goectp.core.learning.errors import DeviceOutOfMemoryError, NoDeviceError
 from aiida_goectp.core.learning.predict import Predictor, predict_crystals
 from aiida_goectp.core.learning.results import collect
-from aiida_goectp.core.network.checkpoint import load_model, save_model
+from aiida_goectp.core.network.batch import GraphBatch
+from aiida_goectp.core.network.checkpoint import LoadedModel, load_model, save_model
+from aiida_goectp.core.network.preparation import prepare
 from tests import tiny
 
 
@@ -156,6 +160,55 @@ def test_rows_with_output_that_is_not_finite_fail(model):
     table = predicted(tiny.some_crystals(2), loaded)
     assert table.failed.all()
     assert np.isnan(table.ionic).all()
+
+
+@pytest.mark.parametrize('members', [1, 2])
+def test_a_crystal_for_which_a_network_diverges_fails(tmp_path, members):
+    """The features of a crystal unlike the training set may grow without bound: no number, and no other crystal's."""
+    crystals = tiny.some_crystals(8)
+    paths = [tiny.write_lattice_model(tmp_path / f'{seed}.safetensors', seed=seed) for seed in range(members)]
+    networks = [load_model(path).members[0] for path in paths]
+    card = read_card(paths[0]).model_copy(update={'members': members})
+    model = LoadedModel(card, torch.nn.ModuleList(networks), '')
+    assert not predicted(crystals, model).failed.any()
+    with torch.no_grad():
+        networks[-1].springs.coefficients[-1].bias += 1e8
+    table = predicted(crystals, LoadedModel(card, torch.nn.ModuleList(networks), ''))
+    assert all(error.startswith('diverged: ') for error in table.errors)
+    assert np.isnan(table.electronic).all()
+    assert (table.flags == 0).all()
+
+
+def test_crystals_in_a_batch_diverge_one_by_one(tmp_path):
+    network = load_model(tiny.write_lattice_model(tmp_path / 'm.safetensors')).members[0]
+    batch = GraphBatch.from_arrays(prepare(tiny.some_crystals(8), 'force_constants'))
+    with torch.no_grad():
+        output = network.evaluate(batch)
+    assert not is_diverged(batch, [output, output]).any()
+    response = output.response
+    atom, group = int(np.flatnonzero(batch.cells.atom_cell == 2)[0]), batch.cells.groups[1]
+    charges, constants = response.born_charges.clone(), [matrices.clone() for matrices in response.force_constants]
+    charges[atom, 0, 1] = 1e4
+    constants[1][0, 0, 4] = torch.nan
+    electronic = response.electronic.clone()
+    electronic[7] *= 1e4
+    changed = output._replace(
+        response=response._replace(born_charges=charges, force_constants=constants, electronic=electronic)
+    )
+    found = is_diverged(batch, [output, changed])
+    assert set(np.flatnonzero(found).tolist()) == {2, 7, int(group.cells[0])}
+
+
+def test_the_order_of_members_does_not_matter(tmp_path):
+    first, second = (load_model(tiny.write_lattice_model(tmp_path / f'{k}.safetensors', seed=k)) for k in range(2))
+    second.members[0].floor = 1.0
+    card = first.card.model_copy(update={'members': 2})
+    tables = [
+        predicted(tiny.some_crystals(8), LoadedModel(card, torch.nn.ModuleList(networks), ''))
+        for networks in ([first.members[0], second.members[0]], [second.members[0], first.members[0]])
+    ]
+    np.testing.assert_allclose(tables[1].ionic, tables[0].ionic, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(tables[1].flags, tables[0].flags)
 
 
 @pytest.mark.gpu

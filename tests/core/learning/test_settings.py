@@ -63,3 +63,28 @@ def test_unknown_options_of_the_backbone_are_refused():
     with pytest.raises(FormatError, match=r"^settings\.options\.widht: unknown option .*'width'"):
         read_settings(TrainSettings, {'options': {'widht': 8}}, 'settings')
     assert TrainSettings(preset='descriptors', options={'dropout': 0.1}).options == {'dropout': 0.1}
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [
+        ('floor', -0.3),
+        ('floor', 0),
+        ('floor', 'x'),
+        ('scalars', 0),
+        ('vectors', 3.0),
+        ('layers', 0),
+        ('blocks', 1.5),
+        ('blocks', True),
+        ('envelope', -1),
+        ('dropout', 1.0),
+    ],
+)
+def test_invalid_values_of_options_are_refused(name, value):
+    with pytest.raises(FormatError, match=rf'^settings\.options\.{name}: '):
+        read_settings(TrainSettings, {'preset': 'force_constants', 'options': {name: value}}, 'settings')
+
+
+def test_force_constants_need_single_precision():
+    with pytest.raises(FormatError, match='precision: '):
+        read_settings(TrainSettings, {'preset': 'force_constants', 'precision': 'bfloat16'}, 'settings')

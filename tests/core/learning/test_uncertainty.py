@@ -63,6 +63,21 @@ def test_anisotropy_that_is_one_by_symmetry_has_no_deviation():
     np.testing.assert_allclose(found.tensors[0, 0], found.tensors[0, 0, 0, 0] * np.eye(3), atol=1e-12)
 
 
+def test_a_crystal_without_ionic_part_has_the_deviations_of_its_electronic_part():
+    output, labels = crystals(300, 4, members=3)
+    calibration = calibrate(output, labels)
+    members = output.members.copy()
+    members[:, :100, 1] = 0.0  # by symmetry
+    members[:, :100, 2] = members[:, :100, 0]
+    found = deviations(output._replace(members=members), calibration)
+    for column in (found.average, found.eigenvalues, found.tensors):
+        assert (column[:100, 1] == 0).all()
+    for column in found:
+        np.testing.assert_array_equal(column[:100, 2], column[:100, 0])
+    before = deviations(output, calibration)
+    np.testing.assert_array_equal(found.average[100:], before.average[100:])
+
+
 def test_deviations_rotate_with_the_tensors():
     output, labels = crystals(200, 5, members=3)
     calibration = calibrate(output, labels)

@@ -12,12 +12,22 @@ from aiida_goectp.core.network.force_constants.batch import CellBatch, SizeGroup
 from aiida_goectp.core.network.force_constants.dipoles import COULOMB
 from aiida_goectp.core.network.force_constants.functions import bounded_inverse, eigenpairs
 
-__all__ = ('LatticeResponse', 'group_permittivity', 'ionic_permittivity', 'mean_response', 'static_response')
+__all__ = (
+    'LatticeResponse',
+    'group_permittivity',
+    'ionic_permittivity',
+    'is_beyond_crystals',
+    'mean_response',
+    'static_response',
+)
 
 _TRANSLATION_STIFFNESS = 10.0
 """eV/Å², given to rigid translations before inversion; the neutral charges do not couple to them"""
 _BEYOND_OPTICAL = 1000.0
 """eV/Å², given to them where the lowest eigenvalue must be an optical one"""
+_LARGEST = 450.0, 500.0, 250.0
+"""norm of the force constants of a pair (eV/Å²), norm of a Born charge (e), and ε_∞ that no crystal reaches: twice the
+largest ones of phonondb (220 and 253), and six times (40)"""
 
 
 class LatticeResponse(NamedTuple):
@@ -48,6 +58,21 @@ def mean_response(responses: Sequence[LatticeResponse]) -> LatticeResponse:
         torch.stack([item.electronic for item in responses]).mean(dim=0),
         first.features,
     )
+
+
+def is_beyond_crystals(response: LatticeResponse, cells: CellBatch) -> torch.Tensor:
+    """Return whether the response of each cell is larger than that of any crystal, (c,), or not finite.
+
+    Nothing bounds the features of a network for crystals unlike those of its training set.
+    """
+    largest = response.electronic.diagonal(dim1=1, dim2=2).mean(1) / _LARGEST[2]
+    charges = response.born_charges.flatten(1).norm(dim=1) / _LARGEST[1]
+    largest = largest.scatter_reduce(0, cells.atom_cell, charges, 'amax')
+    for group, matrices in zip(cells.groups, response.force_constants, strict=True):
+        n = matrices.shape[1] // 3
+        pairs = matrices.view(-1, n, 3, n, 3).square().sum((2, 4)).amax((1, 2)).sqrt() / _LARGEST[0]
+        largest = largest.scatter_reduce(0, group.cells, pairs, 'amax')
+    return ~(largest <= 1)
 
 
 def ionic_permittivity(response: LatticeResponse, cells: CellBatch, floor: float) -> torch.Tensor:
