@@ -61,7 +61,7 @@ OUTPUT = options.OverridableOption(
     help='File to write; - is standard output.',
 )
 FORCE = options.FORCE(help='Overwrite an existing file.')
-PROTOCOL = click.option('--protocol', help='Protocol: fast, balanced or stringent.')
+PROTOCOL = click.option('--protocol', help='Protocol: fast, balanced (default) or stringent.')
 QUEUE = click.option('--queue', help='Queue or partition of the scheduler.')
 ACCOUNT = click.option('--account', help='Account that the scheduler charges.')
 WALL_TIME = click.option('--wall-time', type=click.IntRange(min=60), help='Time limit of a job in seconds.')

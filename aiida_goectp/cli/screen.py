@@ -70,9 +70,11 @@ _OVERRIDES = (
     '--merit',
     'figure_of_merit',
     shell_complete=complete_merit,
-    help='Figure of merit of the ranking, e.g. total, gap_total, refractive_index.',
+    help='Figure of merit of the ranking, e.g. gap_total, refractive_index; default: total.',
 )
-@click.option('--select', 'number', type=click.IntRange(min=1), help='Number of top-ranked crystals to select.')
+@click.option(
+    '--select', 'number', type=click.IntRange(min=1), help='Number of top-ranked crystals to select; default: 20.'
+)
 @click.option('--shard-size', type=click.IntRange(min=1), help='Number of crystals per job.')
 @click.option(
     '--max-shards', 'max_concurrent_shards', type=click.IntRange(min=1), help='Maximum number of concurrent jobs.'

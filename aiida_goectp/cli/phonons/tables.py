@@ -38,10 +38,13 @@ def show_phonons(source: PhononSource, direction: np.ndarray | None, rows: int) 
     imaginary = int((modes.frequencies < 0).sum())
     row = source.prediction
     if not imaginary:
-        text = f'ε ionic, average: {np.trace(modes.contributions.sum(axis=0)) / 3:.4g} from these modes'
+        average = float(np.trace(modes.contributions.sum(axis=0)) / 3)
+        text = f'ε ionic, average: {average:.4g} from these modes'
         if not np.isnan(source.ionic):
             deviation = float('nan') if row is None else float(row.average_std[0, 1])
             text += f', {with_deviation(source.ionic, deviation)} in node {source.node.pk}'
+            if row is not None and not np.isclose(source.ionic, average, rtol=0.01, atol=0.01):
+                text += ', where the response of soft modes is bounded'
         echo.echo(text)
     if row is not None:
         if not np.isnan(row.stability[0]):

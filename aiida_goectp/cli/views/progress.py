@@ -13,6 +13,7 @@ from aiida.cmdline.utils.log import CliHandler
 from aiida.common import timezone
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
+from plumpy.exceptions import KilledError
 
 from aiida_goectp.calculations.predict import PredictCalculation, shard_rows
 from aiida_goectp.cli import echo
@@ -33,6 +34,8 @@ _INTERVAL = 10.0
 
 def run_and_report(builder: Any) -> orm.ProcessNode:
     """Run a process in this interpreter and print its status line whenever it changes.
+
+    A signal ends the program with a message about the processes that are left.
 
     :raises ValueError: invalid inputs
     """
@@ -55,9 +58,24 @@ def run_and_report(builder: Any) -> orm.ProcessNode:
     try:
         with _reports_to_stderr():
             _, node = engine.run_get_node(process)
+    except KilledError:
+        echo.echo_critical(_interrupted(process.node))
     finally:
         timer.cancel()  # the loop is that of all runners of this interpreter
     return node
+
+
+def _interrupted(node: orm.ProcessNode) -> str:
+    """Return what a signal left of a process that ran in this interpreter: AiiDA kills the outermost process only."""
+    left = [child.pk for child in node.called_descendants if not child.is_terminated]
+    text = f'interrupted; process {node.pk} was killed'
+    if not left:
+        return text
+    return (
+        f'{text}, and of those that it called have not ended: {" ".join(map(str, left))}. Their jobs may still run. '
+        'After `verdi process repair` and `verdi daemon start` the daemon finishes them, and '
+        '`verdi process kill PK` can end them'
+    )
 
 
 @contextmanager

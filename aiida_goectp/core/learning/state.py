@@ -28,7 +28,7 @@ __all__ = ('TARGETS', 'TrainingState', 'batch_bounds', 'identity_of', 'rate_fact
 
 TARGETS = ('electronic', 'ionic')
 
-_VERSION = 2
+_VERSION = 1
 """of the state; to be raised with each change after which a resumed training would differ from an uninterrupted one"""
 
 
@@ -39,22 +39,25 @@ def identity_of(
 
     :param validation: counts if the best weights are kept, which these rows decide
     """
-    parts = [settings.identity(), initial.hash if initial else '']
+    labels = np.stack([training.electronic, training.ionic])
+    if training.force_constants is not None:
+        labels = np.concatenate([labels.ravel(), training.force_constants.ravel(), training.born_charges.ravel()])
+    parts = [settings.identity(), training.crystals.hashes.tolist(), initial.hash if initial else '']
     rows = [training, *([validation] if validation is not None and settings.keep == 'best' else [])]
     return {
         'identity': hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(),
-        'labels': hashlib.sha256(''.join(map(_labels_hash, rows)).encode()).hexdigest(),
+        'labels': hashlib.sha256(np.where(np.isnan(labels), np.nan, labels).tobytes()).hexdigest(),
+        'use': hashlib.sha256(''.join(map(_use_hash, rows)).encode()).hexdigest(),
     }
 
 
-def _labels_hash(data: Dataset) -> str:
-    """Return a hash of crystals and labels, and of what decides which labels are used."""
+def _use_hash(data: Dataset) -> str:
+    """Return a hash of the columns by which a training uses the labels."""
     found = hashlib.sha256()
     for texts in (data.crystals.hashes, data.functional, data.failed_gates):
         found.update(json.dumps(texts.tolist()).encode())
-    for column in (data.electronic, data.ionic, data.born_charges, data.force_constants):
-        if column is not None:
-            found.update(np.where(np.isnan(column), np.nan, column).tobytes())
+    for column in (data.electronic, data.ionic, data.born_charges):
+        found.update(np.where(np.isnan(column), np.nan, column).tobytes())
     return found.hexdigest()
 
 
@@ -170,8 +173,9 @@ class TrainingState:
         try:
             _check_archive(path)
             content = torch.load(path, map_location='cpu', weights_only=True)
-            found = {key: content[key] for key in self.identity}
-            version = content.get('version', 1)  # the first ones do not state it
+            found = {key: content[key] for key in ('identity', 'labels')}
+            found['use'] = content.get('use', self.identity['use'])  # the first ones do not state it, as the version
+            version = content.get('version', 1)
         except Exception as error:  # reading a damaged pickle can raise anything
             raise TrainingInputError(
                 f'{path}: not the state of a training, or cut off; remove it, or name another output'
