@@ -24,7 +24,8 @@ class DiversitySettings(Settings):
 
     structures: bool = Field(
         default=True,
-        description='at most one crystal of each composition and prototype in a batch, regardless of cell and frame',
+        description='at most one crystal of each composition and prototype in a batch, regardless of cell and frame; '
+        'rows of equal content are excluded in any case',
     )
     volume_tolerance: float = Field(
         default=0.05,

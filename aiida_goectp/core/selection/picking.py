@@ -206,12 +206,12 @@ class _Candidates:
         ordered = rows[np.argsort(self.places[rows], kind='stable')].tolist()
 
         def near_duplicates(row: int, other: int) -> bool:
+            if not self.settings.diversity.structures:
+                return self.hashes[row] == self.hashes[other]  # outcomes are recorded by hash
             one, two = self.crystals[row], self.crystals[other]
             return self.matcher.near_duplicates(one, self.hashes[row], two, self.hashes[other])
 
-        batch = take_batch(
-            ordered, number, near_duplicates if self.settings.diversity.structures else lambda row, other: False
-        )
+        batch = take_batch(ordered, number, near_duplicates)
         self.picks[batch.picks] = np.arange(1, len(batch.picks) + 1)
         for row in ordered:
             if row in batch.skipped:

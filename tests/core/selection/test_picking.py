@@ -132,6 +132,18 @@ def test_copies_are_near_duplicates_within_a_batch():
     assert everything.rows.tolist() == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize('structures', [True, False])
+def test_rows_of_equal_content_are_picked_once(structures):
+    rows = list(crystal_set(3))
+    crystals = CrystalSet.from_crystals([*rows, rows[2]._replace(id='again')])
+    predictions = predictions_for(crystals, ionic=[5, 6, 9, 9])
+    how = pick_settings(batch=2, diversity={'structures': structures})
+    found = pick(crystals, predictions, KnownCrystals.empty(), how)
+    assert len(set(found.hashes[found.rows].tolist())) == 2
+    assert found.mean[found.rows].tolist() == [13, 10]
+    assert parse_reasons(found.reason[2 if found.rows[0] == 3 else 3])[0].code is ReasonCode.NEAR_DUPLICATE
+
+
 @pytest.mark.parametrize('failure', ['', 'no convergence'])
 def test_copies_of_known_crystals_are_not_picked(failure):
     crystals = pool_with_copies()
