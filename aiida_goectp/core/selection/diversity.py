@@ -16,6 +16,11 @@ from aiida_goectp.core.formats.settings import Settings
 if TYPE_CHECKING:
     from aiida_goectp.core.crystals.symmetry import CanonicalCell
 
+_ENANTIOMORPHS = {
+    78: 76, 95: 91, 96: 92, 145: 144, 153: 151, 154: 152, 170: 169, 172: 171, 179: 178, 181: 180, 213: 212
+}  # fmt: skip
+"""higher → lower number of the eleven enantiomorphic pairs of space-group types in the International Tables A"""
+
 __all__ = ('Batch', 'DiversitySettings', 'Prototype', 'StructureMatcher', 'composition', 'take_batch')
 
 
@@ -46,7 +51,7 @@ class Prototype(NamedTuple):
     composition: tuple[tuple[int, int], ...]
     """(atomic number, number in the reduced formula)"""
     space_group: int
-    """number in the International Tables, 0 if no symmetry could be determined"""
+    """number in the International Tables, the lower one of an enantiomorphic pair; 0 if no symmetry was found"""
     orbits: tuple[tuple[int, int], ...]
     """(atomic number, atoms) of each set of equivalent atoms in the primitive cell, sorted"""
 
@@ -129,7 +134,8 @@ def _space_group(cell: CanonicalCell) -> int:
     if not cell.symmetry_known:
         return 0
     found = find_symmetry(cell.lattice, cell.fractional_positions, cell.atomic_numbers)
-    return found.number if found else 0
+    # a crystal and its mirror image have the same permittivity
+    return _ENANTIOMORPHS.get(found.number, found.number) if found else 0
 
 
 def _orbits(cell: CanonicalCell) -> tuple[tuple[int, int], ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import spglib
 
 from aiida_goectp.core.crystals import Crystal, CrystalSet
 from aiida_goectp.core.selection.diversity import StructureMatcher, take_batch
@@ -33,6 +35,38 @@ def test_polymorphs_do_not_match(kind):
     assert not compare('same', one, other)
     # near-duplicates include displacements that keep the orbits, as in a triclinic crystal
     assert compare('near_duplicates', one, other) == (kind == 'one atom elsewhere')
+
+
+ENANTIOMORPHS = [
+    (76, 78), (91, 95), (92, 96), (144, 145), (151, 153), (152, 154), (169, 170), (171, 172), (178, 179), (180, 181),
+    (212, 213),
+]  # fmt: skip
+
+
+def chiral_crystal(space_group: int) -> Crystal:
+    """Return a crystal of a chiral tetragonal, hexagonal or cubic space group with three general positions."""
+    hall = next(n for n in range(1, 531) if spglib.get_spacegroup_type(n).number == space_group)
+    operations = spglib.get_symmetry_from_database(hall)
+    cell = np.diag([9.0, 9.0, 9.0 if space_group > 194 else 12.0])
+    if 143 <= space_group <= 194:
+        cell[1, :2] = -4.5, 4.5 * np.sqrt(3)
+    general = np.array([[0.11, 0.23, 0.07], [0.37, 0.19, 0.29], [0.23, 0.41, 0.13]])
+    sites = np.einsum('oij,sj->soi', operations['rotations'], general) + operations['translations']
+    numbers = np.repeat([38, 22, 8], len(operations['rotations'])).astype(np.int16)
+    return Crystal(f'{space_group}', cell, numbers, sites.reshape(-1, 3) % 1)
+
+
+@pytest.mark.parametrize('pair', ENANTIOMORPHS, ids=str)
+def test_mirror_images_are_near_duplicates(pair):
+    one = chiral_crystal(pair[0])
+    other = one._replace(lattice=one.lattice @ np.diag([1, 1, -1]))
+    found = [
+        spglib.get_symmetry_dataset((row.lattice, row.fractional_positions, row.atomic_numbers)).number
+        for row in (one, other)
+    ]
+    assert tuple(found) == pair
+    assert compare('near_duplicates', one, other)
+    assert StructureMatcher().prototype(other, 'other').space_group == pair[0]
 
 
 def test_volume_tolerance_of_near_duplicates():
