@@ -41,7 +41,9 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def write_model(path: Path, *, seed: int = 0, members: int = 1, targets=('electronic', 'ionic'), **card) -> Path:
+def write_model(
+    path: Path, *, seed: int = 0, members: int = 1, targets=('electronic', 'ionic'), functionals=(), **card
+) -> Path:
     """Write a model file of a preset with random weights."""
     import torch
 
@@ -51,7 +53,7 @@ def write_model(path: Path, *, seed: int = 0, members: int = 1, targets=('electr
     torch.manual_seed(seed)
     preset = card.setdefault('preset', 'goectp')
     options = _FORCE_CONSTANT_OPTIONS if preset == 'force_constants' else _OPTIONS
-    architecture = architecture_of(preset, options)
+    architecture = architecture_of(preset, options, functionals)
     networks = [build_network(architecture, list(targets)) for _ in range(members)]
     card = {'name': path.stem, 'architecture': architecture, 'targets': list(targets), 'members': members, **card}
     save_model(path, networks, ModelCard(**card))

@@ -124,7 +124,7 @@ def compare_models(
     :param retraining: fields of :class:`aiida_goectp.core.selection.retraining.RetrainingPolicy`
     :param members: of the new model, in the order of their names
     :return: ``replace``, ``reason``, and ``comparisons`` by set of rows
-    :raises ValueError: no row to compare, or a model that cannot be read
+    :raises ValueError: no row of the predicted functional to compare, or a model that cannot be read
     """
     # torch takes seconds to import
     from aiida_goectp.core.learning.predict import predict_crystals
@@ -134,7 +134,8 @@ def compare_models(
         partial(predict_crystals, model=node.content, device='cpu')
         for node in (old, new, *(members[name] for name in sorted(members)))
     )
-    errors = comparison_errors(dataset.dataset, previous.dataset, split.value, figure, old_model, new_model, each)
+    tables, functional = (dataset.dataset, previous.dataset), new.card.predicted_functional
+    errors = comparison_errors(*tables, split.value, figure, old_model, new_model, each, functional)
     result = decisions.compare_models(*errors, _policy(retraining))
     comparisons = {
         name: {key: value if value == value else None for key, value in item._asdict().items()}

@@ -91,6 +91,24 @@ def test_comparison_of_two_models_on_hold_out_and_new_labels(committee, data, tm
     assert result['replace'] is True
 
 
+def test_models_of_two_functionals_are_compared_on_the_one_that_they_predict(data, tmp_path):
+    tables = [replace(table, functional=np.where(np.arange(len(table)) % 2, 'PBE', 'PBEsol')) for table in data]
+    start, grown = (DatasetData(table) for table in tables)
+    split, picking, policy = orm.Str('campaign'), orm.Dict({}), orm.Dict(POLICY)
+    folded = assign_members(grown, start, split, policy, orm.Int(0))
+    file = tiny.write_model(tmp_path / 'two.safetensors', functionals=['PBE', 'PBEsol'])
+    model = ModelData(file)
+    result = compare_models(
+        folded, start, split, picking, policy, model, model, **{f'member_{place:02d}': model for place in range(3)}
+    )
+    kept = tables[1].trainable & np.isfinite(tables[1].total).all(axis=(1, 2)) & (tables[1].functional == 'PBE')
+    place, part = np.arange(len(kept)), tables[1].splits['campaign']
+    held, fresh = kept & (part == 'test'), kept & (part == 'train') & (place >= len(tables[0]))
+    counts = [result['comparisons'][name]['rows'] for name in ('hold-out', 'new labels')]
+    assert counts == [held.sum(), fresh.sum()]
+    assert 0 < sum(counts) < len(kept)
+
+
 def test_record_of_a_retraining(committee):
     history = read_history(begin_history(orm.Dict({'figure_of_merit': 'gap_total'})))
     assert history.figure_of_merit == 'gap_total'

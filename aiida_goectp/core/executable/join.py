@@ -86,12 +86,11 @@ def _check_models(cards: Sequence[ModelCard], functional: str) -> None:
             f'{first.name}: trained on functional {first.functional}; the labels of the dataset have {functional}; '
             'give the dataset on which the models were trained',
         )
-    predicted = first.architecture.get('functionals', [])[:1]
-    if not set(predicted) <= set(found):
+    if first.predicted_functional is not None and first.predicted_functional not in found:
         raise ExecutableError(
             'bad_model',
-            f'{first.name}: predicts functional {predicted[0]}; the dataset has no such labels; give the dataset on '
-            'which the models were trained',
+            f'{first.name}: predicts functional {first.predicted_functional}; the dataset has no such labels; give the '
+            'dataset on which the models were trained',
         )
 
 

@@ -101,6 +101,11 @@ class ModelCard(BaseModel):
         own = [self.architecture_of(member).get('options', {}) for member in range(self.members)]
         return [name for name, value in options.items() if any(name not in item or item[name] != value for item in own)]
 
+    @property
+    def predicted_functional(self) -> str | None:
+        """Functional that is predicted, the first of those that the networks distinguish; None if they do not."""
+        return next(iter(self.architecture.get('functionals', [])), None)
+
     def functionals_differ(self, functionals: Sequence[str]) -> bool:
         """Return whether the functionals differ from the inputs of the networks, whatever their order.
 

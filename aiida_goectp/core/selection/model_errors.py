@@ -50,12 +50,14 @@ def comparison_errors(
     old: Predict,
     new: Predict,
     members: Sequence[Predict],
+    functional: str | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return the errors of the old and of the new model, see :func:`.retraining.compare_models`.
 
     :data:`.HOLD_OUT` are the test rows of the base split. :data:`.FOLDS` are the rows that were not in the training of
     the old model; there the error of the new model is that of the member that was trained without the fold of the row.
-    Rows without the tensor that the figure of merit needs are left out.
+    Rows without the tensor that the figure of merit needs are left out, and those of another functional than the
+    predicted one: permittivities of PBE and PBEsol differ by several per cent, whatever the error of a model.
 
     :param dataset: with folds, see :func:`.folds.with_folds`, on which the members were trained
     :param previous: dataset that the old model was trained on; the starting dataset if it is not known
@@ -64,15 +66,24 @@ def comparison_errors(
     :param old: the model in use
     :param new: the new committee
     :param members: its members, in the order of the folds
-    :raises FormatError: fewer members than folds
+    :param functional: predicted by the new model, see :attr:`.ModelCard.predicted_functional`; None for a model that
+        does not distinguish functionals, which predicts that of its training rows
+    :raises FormatError: fewer members than folds, or no row of the predicted functional
     """
     figure = figure_of_merit(merit) if isinstance(merit, str) else merit
     fold = folds_of(dataset, split)
     if fold.max(initial=-1) >= len(members):
         raise FormatError(f'{len(members)} members for {fold.max() + 1} folds of the dataset; give one member a fold')
     labelled = np.isfinite(getattr(dataset, figure.tensor)).all(axis=(1, 2)) & dataset.trainable
+    predicted = [functional] if functional else dataset.part(split, 'train').functional.tolist()
+    labelled &= np.isin(dataset.functional, predicted)
     hold_out = np.flatnonzero(labelled & (dataset.splits[split] == 'test'))
     fresh = np.flatnonzero(labelled & new_rows(dataset, previous, split) & (fold >= 0))
+    if not len(hold_out) and not len(fresh):
+        raise FormatError(
+            f'comparison of models: functional {", ".join(sorted(set(predicted)))} is predicted; neither the part test '
+            f'of split {split!r} nor the new labels have such a row with a label; give a split whose part test has some'
+        )
 
     def errors(model: Predict, rows: np.ndarray) -> np.ndarray:
         if not len(rows):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,14 @@ def assert_same(one, other):
     for first, second in zip(one, other, strict=True):
         for name in first:
             np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+
+
+def test_functional_that_is_predicted(folds, fitted):
+    data, split = folds
+    names = np.where(np.arange(len(data)) % 2, 'PBE', 'PBEsol')
+    settings = SETTINGS.model_copy(update={'functionals': ['PBEsol', 'PBE'], 'epochs': 1})
+    assert fitted.functional is None
+    assert NetworkSurrogate(settings).fit(replace(data, functional=names), split, 2, None, 4).functional == 'PBEsol'
 
 
 def test_each_member_is_trained_without_its_fold_with_its_own_seed(folds, fitted, tmp_path):

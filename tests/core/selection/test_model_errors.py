@@ -86,6 +86,33 @@ def test_rows_without_the_tensor_are_left_out():
         assert len(before[FOLDS]) == count
 
 
+@pytest.mark.parametrize('functional', ['PBEsol', 'PBE'])
+def test_rows_of_other_functionals_are_left_out(functional):
+    names = np.where(np.arange(36) % 2 == 0, 'PBEsol', 'PBE')
+    mixed = replace(FOLDED, functional=names)
+    rows = [np.flatnonzero(FOLDED.splits[SPLIT] == 'test'), np.arange(30, 36)]
+    expected = [FOLDED.crystals.ids[part[names[part] == functional]].tolist() for part in rows]
+    assert 0 < len(expected[0]) < len(rows[0])
+    old, new, members = Model(0.4), Model(0.1), [Model(0.2), Model(0.2)]
+    start = replace(START, functional=names[:30])
+    before, after = comparison_errors(mixed, start, SPLIT, 'total', old, new, members, functional)
+    for found in (before, after):
+        assert [len(found[name]) for name in (HOLD_OUT, FOLDS)] == [len(part) for part in expected]
+    assert old.predicted == [*expected[0], *expected[1]]
+    assert new.predicted == expected[0]
+    assert sorted(members[0].predicted + members[1].predicted) == sorted(expected[1])
+    with pytest.raises(FormatError, match=rf"LDA.*'{SPLIT}'"):
+        comparison_errors(mixed, start, SPLIT, 'total', old, new, members, 'LDA')
+
+
+def test_model_of_one_functional_predicts_that_of_its_training_rows():
+    test = FOLDED.splits[SPLIT] == 'test'
+    names = np.where(test & (np.cumsum(test) > 1), 'PBE', 'PBEsol')
+    mixed, start = replace(FOLDED, functional=names), replace(START, functional=names[:30])
+    before, _ = comparison_errors(mixed, start, SPLIT, 'total', Model(0.4), Model(0.1), [Model(0.2)] * 2)
+    assert (len(before[HOLD_OUT]), len(before[FOLDS])) == (1, 6)
+
+
 def test_fewer_members_than_folds_are_refused():
     with pytest.raises(FormatError, match='1 members for 2 folds'):
         comparison_errors(FOLDED, START, SPLIT, 'total', Model(0.4), Model(0.1), [Model(0.2)])

@@ -40,6 +40,8 @@ class FittedModel(NamedTuple):
     """the committee"""
     members: tuple[bytes, ...]
     """each member as a model of its own, in the order of the folds"""
+    functional: str | None = None
+    """functional that is predicted, if the model distinguishes several"""
 
 
 class Surrogate(Protocol):
@@ -231,7 +233,7 @@ class Campaign:
             return
         previous = self.dataset.take(np.arange(self.trained_rows))
         models = (self._model(self.model), self._model(fitted.model), [self._model(one) for one in fitted.members])
-        errors = comparison_errors(dataset, previous, split, self.settings.figure_of_merit, *models)
+        errors = comparison_errors(dataset, previous, split, self.settings.figure_of_merit, *models, fitted.functional)
         result = compare_models(*errors, policy)
         content_hash = self.surrogate.predict(fitted.model, self.task.pool.take([])).model_hash
         self.history = retrained_round(self.history, decision, result, content_hash)
