@@ -22,6 +22,7 @@ _NEXT_ROUND, _END = 'next round, or end', 'end'
 _STEPS = {
     'predict': ('', 'pick'),
     'pick': ('picking', 'verify'),
+    'pick_again': ('picking', 'verify'),
     'verify': ('', 'collect labels'),
     'labels': ('collecting labels', 'retrain, if due'),
     'grow': ('collecting labels', 'retrain, if due'),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.dielectric.tensors import polycrystalline_average
 from aiida_goectp.core.formats.names import GAP_COLUMN
 from aiida_goectp.core.formats.npz import check_shape
+from aiida_goectp.core.selection.diversity import StructureMatcher, composition
 from aiida_goectp.core.selection.merit import FigureOfMerit, figure_of_merit, label_rows
 
 __all__ = ('KnownCrystals',)
@@ -50,6 +52,25 @@ class KnownCrystals:
         hashes = self.crystals.hashes
         order = rows[np.lexsort((hashes[rows], -self.score[rows]))]
         return tuple(str(hashes[row]) for row in order[:k])
+
+    def copies(self, crystals: CrystalSet, rows: Iterable[int], matcher: StructureMatcher) -> dict[int, int]:
+        """Return which rows of crystals are copies of a known crystal, see :meth:`.StructureMatcher.same`.
+
+        :param rows: to compare
+        :return: row → row of the known crystal
+        """
+        by_formula: dict[Any, list[int]] = {}
+        for row, crystal in enumerate(self.crystals):
+            by_formula.setdefault(composition(crystal), []).append(row)
+        hashes, known_hashes = crystals.hashes, self.crystals.hashes
+        found = {}
+        for row in rows:
+            crystal = crystals[row]
+            for other in by_formula.get(composition(crystal), []):
+                if matcher.same(crystal, str(hashes[row]), self.crystals[other], str(known_hashes[other])):
+                    found[row] = other
+                    break
+        return found
 
     @classmethod
     def empty(cls) -> KnownCrystals:

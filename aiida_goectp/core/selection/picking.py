@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
@@ -13,7 +11,7 @@ from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.names import GAP_COLUMN
 from aiida_goectp.core.formats.settings import Settings, unknown_value
 from aiida_goectp.core.selection.acquisition import AcquisitionSettings, State, acquire
-from aiida_goectp.core.selection.diversity import DiversitySettings, StructureMatcher, composition, take_batch
+from aiida_goectp.core.selection.diversity import DiversitySettings, StructureMatcher, take_batch
 from aiida_goectp.core.selection.filters import Filters
 from aiida_goectp.core.selection.known import KnownCrystals
 from aiida_goectp.core.selection.merit import FIGURES_OF_MERIT, FigureOfMerit, figure_of_merit
@@ -148,17 +146,10 @@ class _Candidates:
                 self._exclude(row, _known_reason(known, rows[name]))
         if not self.settings.diversity.copies:
             return
-        by_formula: dict[Any, list[int]] = {}
-        for row, crystal in enumerate(known.crystals):
-            by_formula.setdefault(composition(crystal), []).append(row)
-        for row in np.flatnonzero(self.is_candidate).tolist():
-            crystal = self.crystals[row]
-            for other in by_formula.get(composition(crystal), []):
-                one = known.crystals[other]
-                if self.matcher.same(crystal, self.hashes[row], one, str(known.crystals.hashes[other])):
-                    outcome = _known_reason(known, other).text
-                    self._exclude(row, make_reason(ReasonCode.COPY, id=one.id, outcome=outcome))
-                    break
+        copies = known.copies(self.crystals, np.flatnonzero(self.is_candidate).tolist(), self.matcher)
+        for row, other in copies.items():
+            outcome = _known_reason(known, other).text
+            self._exclude(row, make_reason(ReasonCode.COPY, id=known.crystals.ids[other], outcome=outcome))
 
     def score(self, figure: FigureOfMerit, predictions: Predictions, known: KnownCrystals, round_number: int) -> None:
         """Compute the acquisition score of the remaining candidates, and their order."""

@@ -12,29 +12,37 @@ import numpy as np
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.dielectric.predictions import Predictions
 from aiida_goectp.core.formats.errors import FormatError
+from aiida_goectp.core.selection.diversity import StructureMatcher
 from aiida_goectp.core.selection.known import KnownCrystals
 from aiida_goectp.core.selection.merit import figure_of_merit
 from aiida_goectp.core.selection.picking import PickSettings, uses_stability
+from aiida_goectp.core.selection.picks import Picks
 from aiida_goectp.core.selection.ranking import rank
+from aiida_goectp.core.selection.stopping import Stop
 
-__all__ = ('rows_to_predict',)
+__all__ = ('predict_all_first', 'rows_to_predict')
 
 _RESERVE = 2
 """candidates that set the bound, in units of the possible picks: some are left out as near-duplicates"""
 
 
 def rows_to_predict(
-    crystals: CrystalSet, predictions: Predictions, known: KnownCrystals, settings: PickSettings
+    crystals: CrystalSet,
+    predictions: Predictions,
+    known: KnownCrystals,
+    settings: PickSettings,
+    matcher: StructureMatcher | None = None,
 ) -> np.ndarray:
     """Return the rows of the crystals that a new model has to predict, ascending.
 
-    Left out are known crystals, crystals that the filters exclude, and those below the bound. A crystal without value
-    or without standard deviation is predicted, since nothing rules it out.
+    Left out are known crystals and their copies, crystals that the filters exclude, and those below the bound. A
+    crystal without value or without standard deviation is predicted, since nothing rules it out.
 
     :param crystals: the pool, n crystals
     :param predictions: n rows, of all crystals
     :param known: verified crystals, and those that failed permanently
     :param settings: with ``pruning``
+    :param matcher: of earlier picks, so that no crystal is analysed twice
     :raises FormatError: settings without it, predictions of other crystals, or a required property that is missing
     """
     if settings.pruning is None:
@@ -42,6 +50,9 @@ def rows_to_predict(
     figure, n = figure_of_merit(settings.figure_of_merit), len(crystals)
     ranked = rank(crystals, predictions, figure, settings.filters, keep_duplicates=True).rank[:n] > 0
     wanted = settings.filters.passes(crystals) & ~np.isin(crystals.hashes, known.crystals.hashes)
+    if settings.diversity.copies:
+        matcher = matcher or StructureMatcher(settings.diversity.volume_tolerance)
+        wanted[list(known.copies(crystals, np.flatnonzero(wanted).tolist(), matcher))] = False
     scores = figure.scores(predictions, crystals.properties)
     lowest = np.where(wanted & ranked, scores, -np.inf)
     if uses_stability(settings):
@@ -51,3 +62,16 @@ def rows_to_predict(
     bound = np.sort(lowest)[-count] if count <= n else -np.inf
     highest = scores + settings.pruning.margin * figure.deviation(predictions, crystals.properties)
     return np.flatnonzero(wanted & ~(highest < bound))
+
+
+def predict_all_first(picks: Picks, number: int, stop: Stop | None) -> bool:
+    """Return whether all crystals are to be predicted, and the batch to be picked again.
+
+    That is so if the batch from a pruned pool is not full, or if its candidates would stop the campaign: crystals that
+    were left out may be candidates. The final ranking needs predictions of all crystals in any case.
+
+    :param picks: from a pruned pool
+    :param number: size of the batch
+    :param stop: rule that stops the campaign with these candidates
+    """
+    return stop is not None or len(picks.rows) < number

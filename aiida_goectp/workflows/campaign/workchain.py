@@ -25,11 +25,13 @@ from aiida_goectp.core.formats.settings import read_settings, unknown_key
 from aiida_goectp.core.selection import (
     RetrainingPolicy,
     StopRules,
+    allowed_picks,
     decide_retraining,
     should_stop,
     summarise_candidates,
 )
 from aiida_goectp.core.selection.folds import BASE_SPLIT
+from aiida_goectp.core.selection.pruning import predict_all_first
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.picks import PicksData
@@ -270,20 +272,33 @@ class ActiveLearningWorkChain(ProtocolMixin, PoolPredictionMixin):
         return self.ctx.stop is None
 
     def pick(self) -> ExitCode | None:
-        """Pick the batch of this round, unless a rule stops the campaign because of the candidates."""
+        """Pick the batch of this round, unless a rule stops the campaign because of the candidates.
+
+        If a pruned pool has too few, there is no selection, and the loop predicts all crystals and picks again.
+        """
+        place = f'round_{self.ctx.round:02d}'
+        self.ctx.selection = None
         try:
             picked = self.call_once(
-                self._label('pick'),
+                self._label('pick_again' if place in self.ctx.picks else 'pick'),
                 pick_batch,
                 **{name: self.inputs[name] for name in ('pool', 'picking', 'stop_rules', 'seed')},
                 **{name: self.ctx[name] for name in ('predictions', 'dataset', 'history')},
             )
         except ValueError as error:
             return self._end(self.exit_codes.ERROR_PICKING_REFUSED.format(message=error))
-        self.ctx.picks[f'round_{self.ctx.round:02d}'] = picked.picks
-        rules = self._rules()
+        self.ctx.picks[place] = picked.picks
+        rules, history = self._rules(), read_history(self.ctx.history)
         candidates = summarise_candidates(picked.picks.picks, rules)
-        stop = should_stop(read_history(self.ctx.history), rules, candidates)
+        stop = should_stop(history, rules, candidates)
+        if self.ctx.pruned is not None:
+            number = allowed_picks(history, rules, picked.picks.picks.settings['batch_size'])
+            if predict_all_first(picked.picks.picks, number, stop):
+                self.report(
+                    f'round {self.ctx.round}: too few candidates in the pruned pool; all crystals are predicted'
+                )
+                self.ctx.predictions, self.ctx.all_predicted, self.ctx.pruned = None, None, None
+                return None
         if stop is not None:
             self.ctx.stop = {'rule': stop.rule, 'reason': stop.reason, 'by': 'picks'}
             return None
@@ -294,7 +309,7 @@ class ActiveLearningWorkChain(ProtocolMixin, PoolPredictionMixin):
 
     def should_verify(self) -> bool:
         """Return whether crystals were picked."""
-        return self.ctx.stop is None
+        return self.ctx.stop is None and self.ctx.selection is not None
 
     def run_verification(self) -> None:
         """Submit the verification of the picks, with the remaining budget of core-hours."""

@@ -5,12 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.dielectric.alignment import NOT_PREDICTED_AGAIN, align_predictions
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.selection import KnownCrystals, PickSettings, pick
-from aiida_goectp.core.selection.pruning import rows_to_predict
+from aiida_goectp.core.selection.pruning import predict_all_first, rows_to_predict
 from aiida_goectp.core.selection.reasons import ReasonCode, parse_reasons
+from aiida_goectp.core.selection.stopping import Stop
 from tests.core.selection.builders import crystal_set, predictions_for
 
 COUNT = 40
@@ -57,6 +59,35 @@ def test_filters_and_known_crystals_are_left_out_and_set_no_bound():
     )
     assert rows(predicted(), known) == list(range(26, 36))
     assert rows(predicted(std=100.0), filters={'min_gap': 1.0}) == list(range(10, 40))
+
+
+@pytest.mark.parametrize('excluded', [True, False])
+def test_copies_of_known_crystals_are_left_out_and_set_no_bound(excluded):
+    best = POOL[39]
+    shifts = np.array([[0.1, 0, 0], [0, 0.2, 0], [0, 0, 0.3], [0.4, 0, 0], [0, 0.5, 0], [0, 0, 0.6], [0.7, 0, 0]])
+    copies = [
+        best._replace(id=f'copy{place}', fractional_positions=best.fractional_positions + shift)
+        for place, shift in enumerate(shifts)
+    ]
+    pool = CrystalSet.from_crystals([*POOL, *copies])
+    values = np.concatenate([VALUES, np.full(7, 40.0)])
+    predictions = replace(predictions_for(pool, values / 2, values / 2), average_std=np.zeros((47, 3)))
+    known = replace(
+        KnownCrystals.empty(),
+        crystals=POOL.take([39]),
+        score=VALUES[39:],
+        objectives=np.full((1, 2), np.nan),
+        failure=np.array(['']),
+    )
+    found = rows_to_predict(pool, predictions, known, settings(diversity={'copies': excluded}))
+    assert found.tolist() == (list(range(31, 39)) if excluded else [38, *range(40, 47)])
+
+
+def test_all_crystals_are_predicted_unless_the_batch_is_full():
+    picks = pick(POOL, predicted(), KnownCrystals.empty(), settings())
+    stop = Stop('no_candidates', '')
+    assert [predict_all_first(picks, number, None) for number in (1, 2, 3)] == [False, False, True]
+    assert predict_all_first(picks, 2, stop)
 
 
 def test_unstable_candidates_lower_the_bound():

@@ -44,3 +44,25 @@ def test_the_second_model_predicts_what_the_first_did_not_rule_out(code):
     kept = calls['round_01_predict'].outputs.prepared
     assert calls['round_03_predict'].inputs.goectp.prepared.uuid == kept.uuid
     assert results['ranking'].base.attributes.get('ranked') == 12
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)  # of a busy machine
+def test_all_crystals_are_predicted_if_the_pruned_pool_has_too_few_candidates(code):
+    tiny.one_thread()
+    overrides = {
+        'retraining': {'mode': 'fine-tune', 'tolerance': 1e3},
+        'picking': {'pruning': {'margin': 0.01, 'every': 3}},
+        'stop_rules': {'max_rounds': 3},
+    }
+    results, node = run_get_node(searching.campaign(code, pool=searching.some_pool(5), overrides=overrides))
+    assert node.is_finished_ok, (node.exit_message, node.exception)
+    calls = called_by_label(node)
+    chosen = [name for name in calls if '_pick' in name or '_predict' in name]
+    assert chosen[:4] == ['round_01_predict', 'round_01_pick', 'round_02_predict_again', 'round_02_pick']
+    assert chosen[4:8] == ['round_03_predict_again', 'round_03_pick', 'round_03_predict', 'round_03_pick_again']
+    candidates = [calls[f'round_03_{name}'].outputs.picks.picks.candidates for name in ('pick', 'pick_again')]
+    assert candidates == [1, 1]
+    history = read_history(results['history'])
+    assert [len(item.picks) for item in history.rounds] == [2, 2, 1]
+    assert results['picks']['round_03'].uuid == calls['round_03_pick_again'].outputs.picks.uuid

@@ -19,7 +19,8 @@ from aiida_goectp.core.selection.history import History, Round
 from aiida_goectp.core.selection.known import KnownCrystals
 from aiida_goectp.core.selection.model_errors import Predict, comparison_errors
 from aiida_goectp.core.selection.picking import pick
-from aiida_goectp.core.selection.pruning import rows_to_predict
+from aiida_goectp.core.selection.picks import Picks
+from aiida_goectp.core.selection.pruning import predict_all_first, rows_to_predict
 from aiida_goectp.core.selection.retraining import compare_models, decide_retraining
 from aiida_goectp.core.selection.rounds import (
     Outcome,
@@ -148,21 +149,18 @@ class Campaign:
 
     def advance(self) -> RoundRecord | Stop:
         """Run one round and return the new state, or return the rule that ends the campaign."""
-        rules, pool, merit = self.settings.rules, self.task.pool, self.settings.figure_of_merit
+        rules, pool = self.settings.rules, self.task.pool
         if (stop := should_stop(self.history, rules)) is not None:
             return stop
-        known = KnownCrystals.of_dataset(self.dataset, merit, pool, self.history.outcomes())
+        number = allowed_picks(self.history, rules, self.settings.batch_size)
         predictions = self._predict()
-        picks = pick(
-            pool,
-            predictions,
-            known,
-            self.picking,
-            round_number=len(self.history.rounds) + 1,
-            number=allowed_picks(self.history, rules, self.settings.batch_size),
-            matcher=self.task.matcher,
-        )
-        if (stop := should_stop(self.history, rules, summarise_candidates(picks, rules))) is not None:
+        picks, stop = self._pick(predictions, number)
+        is_pruned = self.pruned is not None and self.pruned.rows is not None
+        if is_pruned and predict_all_first(picks, number, stop):
+            self.pruned = Pruned()
+            predictions = self._predict()
+            picks, stop = self._pick(predictions, number)
+        if stop is not None:
             return stop
         hidden = self.task.hidden
         outcomes = {
@@ -177,6 +175,24 @@ class Campaign:
         if self.pruned is not None and self.history.rounds[-1].adopted:
             self.pruned = self._prune(predictions)
         return self.state()
+
+    def _pick(self, predictions: Predictions, number: int) -> tuple[Picks, Stop | None]:
+        """Return the batch, and the rule that ends the campaign because of its candidates."""
+        rules = self.settings.rules
+        picks = pick(
+            self.task.pool,
+            predictions,
+            self._known(),
+            self.picking,
+            round_number=len(self.history.rounds) + 1,
+            number=number,
+            matcher=self.task.matcher,
+        )
+        return picks, should_stop(self.history, rules, summarise_candidates(picks, rules))
+
+    def _known(self) -> KnownCrystals:
+        merit, outcomes = self.settings.figure_of_merit, self.history.outcomes()
+        return KnownCrystals.of_dataset(self.dataset, merit, self.task.pool, outcomes)
 
     def _predict(self) -> Predictions:
         """Return the predictions of the pool by the model in use; rows that pruning leaves out are failed ones."""
@@ -199,8 +215,7 @@ class Campaign:
             return Pruned()
         rows = pruned.rows
         if rows is None:
-            known = KnownCrystals.of_dataset(self.dataset, self.settings.figure_of_merit, pool, self.history.outcomes())
-            rows = rows_to_predict(pool, last, known, self.picking).tolist() or None
+            rows = rows_to_predict(pool, last, self._known(), self.picking, self.task.matcher).tolist() or None
         return Pruned(pruned.model + 1, rows)
 
     def _with_labels(self, hashes: list[str]) -> Dataset:

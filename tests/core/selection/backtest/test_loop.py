@@ -6,7 +6,7 @@ import pytest
 
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.selection.backtest import Campaign, make_hidden_pool, make_search_task
-from aiida_goectp.core.selection.backtest.loop import RoundRecord, first_model
+from aiida_goectp.core.selection.backtest.loop import Pruned, RoundRecord, first_model
 
 from .toy import ROWS, LinearModel, toy_dataset, toy_settings
 
@@ -148,6 +148,24 @@ def test_a_pruned_pool_is_predicted_whole_by_the_first_of_each_number_of_models(
     assert counts[::2] == [pool] * 3
     assert all(16 <= count < pool / 2 for count in counts[1::2])
     assert records[-1].predicted == sum(counts)
+
+
+@pytest.mark.parametrize('left', [0, 1, 4])
+def test_a_batch_of_a_pruned_pool_that_is_not_full_is_picked_from_all_crystals(left):
+    options = {'batch_size': 4, 'budget': 8, 'policy': {'folds': 2, 'every_rounds': None}}
+    full, search = campaign(**options), campaign(**options, pruning={'every': 3})
+    names = search.task.pool.hashes.tolist()
+    verified = names.index(search.advance().round.picks[0].hash)
+    full.advance()
+    expected = [item.hash for item in full.advance().round.picks]
+    rows = [verified, *(names.index(name) for name in expected[:left])]
+    search.pruned, search.predicted = Pruned(2, rows), 0
+    record = search.advance()
+    assert [item.hash for item in record.round.picks] == expected
+    if left == 4:
+        assert (record.predicted, record.pruned) == (5, Pruned(2, rows, True))
+    else:
+        assert (record.predicted, record.pruned) == (len(rows) + len(names), Pruned(predicted=True))
 
 
 def test_a_wide_margin_changes_no_pick():
