@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from aiida_goectp.core.crystals.concatenate import concatenate_crystals
+from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.datasets.same_crystals import SameCrystals
 from aiida_goectp.core.datasets.splits import SPLIT_PARTS, reduced_formulas
 from aiida_goectp.core.formats.errors import FormatError
 
@@ -19,8 +21,9 @@ def concatenate(parts: Sequence[Dataset], newcomers: str = '') -> Dataset:
     """Return all rows of all datasets, duplicates included; ``#2`` is appended to a duplicate id.
 
     :param parts: one dataset or more
-    :param newcomers: part of a split for the trainable rows of a dataset without that split; empty for no part. In a
-        split by formula, a row whose formula is in another part is in no part
+    :param newcomers: part of a split for the trainable rows of a dataset without that split; empty for no part. A row
+        that is the same crystal as one of another part, whatever its cell and functional, is in no part; in a split by
+        formula, a row whose formula is in another part
     :raises FormatError: no dataset, or an unknown part
     """
     if not parts:
@@ -31,11 +34,12 @@ def concatenate(parts: Sequence[Dataset], newcomers: str = '') -> Dataset:
         )
     names = dict.fromkeys(name for part in parts for name in part.splits)
     columns = (*Dataset.columns(), *Dataset.columns('atoms'))
+    crystals = concatenate_crystals([part.crystals for part in parts])
     return Dataset(
-        concatenate_crystals([part.crystals for part in parts]),
+        crystals,
         **{name: np.concatenate([getattr(part, name) for part in parts]) for name in columns},
         force_constants=_force_constants(parts),
-        splits={name: _split(name, parts, newcomers) for name in names},
+        splits={name: _split(name, parts, newcomers, crystals) for name in names},
         split_settings={name: _settings(name, parts, newcomers) for name in names},
     )
 
@@ -48,33 +52,36 @@ def _force_constants(parts: Sequence[Dataset]) -> np.ndarray | None:
     return np.concatenate([none if found is None else found for none, found in zip(unknown, given, strict=True)])
 
 
-def _split(name: str, parts: Sequence[Dataset], newcomers: str) -> np.ndarray:
-    excluded = _formulas_of_other_parts(name, parts, newcomers) if newcomers else []
-    columns = []
-    for part in parts:
-        if name in part.splits:
-            columns.append(part.splits[name])
-            continue
-        eligible = part.trainable
-        if excluded:
-            eligible = eligible & ~np.isin(reduced_formulas(part.crystals), excluded)
-        columns.append(np.where(eligible, newcomers, ''))
-    return np.concatenate(columns)
+def _split(name: str, parts: Sequence[Dataset], newcomers: str, crystals: CrystalSet) -> np.ndarray:
+    column = np.concatenate(
+        [part.splits[name] if name in part.splits else np.where(part.trainable, newcomers, '') for part in parts]
+    )
+    if newcomers:
+        added = np.concatenate([np.full(len(part), name not in part.splits) for part in parts])
+        column[_rows_like_other_parts(crystals, column, added, newcomers)] = ''
+    return column
 
 
-def _formulas_of_other_parts(name: str, parts: Sequence[Dataset], newcomers: str) -> list[str]:
-    """Return the formulas of the other parts of a split by formula; an empty list for other splits.
+def _rows_like_other_parts(crystals: CrystalSet, column: np.ndarray, added: np.ndarray, newcomers: str) -> list[int]:
+    """Return the added rows that other parts than that of newcomers contain: by formula in a split by formula.
 
     A split is by formula if no formula is in two parts; the settings of a given or joined split do not state it.
+
+    :param column: (n,) part of each row
+    :param added: (n,) true for the rows of datasets without the split
     """
-    found: dict[str, set[str]] = {}
-    for part in (part for part in parts if name in part.splits):
-        for formula, place in zip(reduced_formulas(part.crystals), part.splits[name].tolist(), strict=True):
-            if place:
-                found.setdefault(formula, set()).add(place)
-    if any(len(places) > 1 for places in found.values()):
-        return []
-    return sorted(formula for formula, places in found.items() if newcomers not in places)
+    formulas = reduced_formulas(crystals)
+    places: dict[str, set[str]] = {}
+    others: dict[str, list[int]] = {}
+    for row in np.flatnonzero(~added & (column != '')).tolist():
+        places.setdefault(formulas[row], set()).add(column[row])
+        if column[row] != newcomers:
+            others.setdefault(formulas[row], []).append(row)
+    candidates = [row for row in np.flatnonzero(added & (column != '')).tolist() if formulas[row] in others]
+    if not candidates or all(len(found) == 1 for found in places.values()):
+        return candidates
+    same = SameCrystals(crystals)
+    return [row for row in candidates if any(same(row, other) for other in others[formulas[row]])]
 
 
 def _settings(name: str, parts: Sequence[Dataset], newcomers: str) -> dict[str, Any]:

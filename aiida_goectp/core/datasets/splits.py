@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import gcd
 
 import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
+from aiida_goectp.core.datasets.same_crystals import crystal_keys
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.names import SPLIT_PARTS
 
@@ -15,6 +15,9 @@ __all__ = ('FRACTIONS', 'KINDS', 'SPLIT_PARTS', 'given_parts', 'make_split', 're
 
 KINDS = ('random', 'formula')
 """kinds of new splits"""
+
+_GROUPED = {'random': 'crystals', 'formula': 'formulas'}
+"""what is assigned to a part by a split of each kind"""
 
 FRACTIONS = (0.8, 0.1, 0.1)
 """fractions of train, validation and test in the published work"""
@@ -25,8 +28,9 @@ def make_split(
 ) -> np.ndarray:
     """Return the part of each row; empty for a row that is not eligible.
 
-    The split depends on the crystals and the seed, not on the order of the rows. The kind ``formula`` assigns all
-    crystals of one reduced formula to the same part; the fractions are then approximate.
+    The split depends on the crystals and the seed, not on the order of the rows. The kind ``random`` assigns all rows
+    of one crystal to the same part, whatever their cell and functional (:func:`.crystal_keys`), the kind ``formula``
+    all crystals of one reduced formula; the fractions are then approximate.
 
     :param eligible: (n,) bool
     :param kind: one of :data:`KINDS`
@@ -44,7 +48,9 @@ def make_split(
     if seed < 0:
         raise FormatError(f'seed: expected zero or more, found {seed}')
     rows = np.flatnonzero(eligible)
-    keys = crystals.hashes[rows] if kind == 'random' else np.array(reduced_formulas(crystals), dtype=np.str_)[rows]
+    chosen = crystals.take(rows)
+    formulas = reduced_formulas(chosen)
+    keys = crystal_keys(chosen, formulas) if kind == 'random' else np.array(formulas, dtype=np.str_)
     groups, members = np.unique(keys, return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(groups))
     sizes = np.bincount(members, minlength=len(groups))
@@ -54,7 +60,8 @@ def make_split(
     for name, share in zip(SPLIT_PARTS, shares, strict=True):
         if share and not (column == name).any():
             raise FormatError(
-                f'{len(rows)} trainable rows are too few for the part {name}; set its fraction to 0, or add rows'
+                f'{len(rows)} trainable rows of {len(groups)} {_GROUPED[kind]} are too few for the part {name}; set '
+                'its fraction to 0, add rows, or give the parts'
             )
     return column
 
@@ -99,9 +106,12 @@ def given_parts(parts: Mapping[str, np.ndarray], eligible: np.ndarray) -> np.nda
 
 def reduced_formulas(crystals: CrystalSet) -> list[str]:
     """Return the reduced composition of each crystal as text; it is the same for all cells of a crystal."""
-    names = []
-    for crystal in crystals:
-        numbers, counts = np.unique(crystal.atomic_numbers, return_counts=True)
-        divisor = gcd(*counts.tolist()) if len(counts) else 1
-        names.append(' '.join(f'{z}:{count // divisor}' for z, count in zip(numbers, counts, strict=True)))
-    return names
+    owners = np.repeat(np.arange(len(crystals)), crystals.atom_counts)
+    pairs, counts = np.unique(owners * 1000 + crystals.atomic_numbers, return_counts=True)
+    rows, numbers = np.divmod(pairs, 1000)
+    divisors = np.zeros(len(crystals), dtype=np.int64)
+    np.gcd.at(divisors, rows, counts)
+    elements: list[list[str]] = [[] for _ in range(len(crystals))]
+    for row, number, count in zip(rows.tolist(), numbers.tolist(), (counts // divisors[rows]).tolist(), strict=True):
+        elements[row].append(f'{number}:{count}')
+    return [' '.join(names) for names in elements]

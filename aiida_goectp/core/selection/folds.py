@@ -65,9 +65,10 @@ def add_labels(
 ) -> tuple[Dataset, dict[str, Any]]:
     """Return the dataset with labels of the campaign joined to it, and the report of the joining.
 
-    Trainable labels are added to the part train of the base split. In a split by formula, a label whose formula is in
-    validation or test is kept and counts as verified, but is added to no part, so that nothing similar to the hold-out
-    is trained on. Splits of the labels are dropped.
+    Trainable labels are added to the part train of the base split. A label of a crystal that is in validation or test,
+    in any cell and with any functional, is kept and counts as verified, but is added to no part, so that nothing
+    similar to the hold-out is trained on; in a split by formula, a label whose formula is there. Splits of the labels
+    are dropped.
 
     :param labels: of the campaign
     :param split: the base split

@@ -9,6 +9,12 @@ from aiida_goectp.core.crystals import Crystal, CrystalSet
 from aiida_goectp.core.datasets.splits import SPLIT_PARTS, given_parts, make_split, reduced_formulas
 from aiida_goectp.core.formats.errors import FormatError
 from tests import tiny
+from tests.core.crystals.test_matching import CELLS
+from tests.core.datasets.equivalent_crystals import equivalent_crystal, rotation
+from tests.core.selection.builders import crystal_set
+
+PARTS = {'validation': [16, 37, 39, 48, 51, 52], 'test': [2, 10, 15, 31, 40, 50]}
+"""of the crystals of a seed"""
 
 
 def many(count=200):
@@ -31,6 +37,38 @@ def test_sizes_of_random_parts():
     column = make_split(many(), np.ones(200, bool), 'random', 0)
     assert sizes(column) == [160, 20, 20]
     assert sizes(make_split(many(), np.ones(200, bool), 'random', 0, (0.5, 0.0, 0.5))) == [100, 0, 100]
+
+
+def test_parts_of_a_seed():
+    """A split of different crystals is that of the first version of the package."""
+    column = make_split(crystal_set(60), np.ones(60, bool), 'random', 3)
+    assert {part: np.flatnonzero(column == part).tolist() for part in ('validation', 'test')} == PARTS
+
+
+def with_twins(count=40, seed=0):
+    """Return crystals, and each once more: every other one strained, or in another cell and frame."""
+    rows = list(crystal_set(count))
+    twins = [
+        equivalent_crystal(row, rotation(place), CELLS['supercell'], place)[0]
+        if place % 2
+        else row._replace(lattice=row.lattice * 1.01)
+        for place, row in enumerate(rows)
+    ]
+    return CrystalSet.from_crystals([*rows, *(row._replace(id=f'{row.id}b') for row in twins)])
+
+
+@pytest.mark.parametrize('seed', [0, 1, 2])
+def test_rows_of_one_crystal_are_in_one_random_part(seed):
+    crystals = with_twins()
+    column = make_split(crystals, np.ones(80, bool), 'random', seed)
+    assert (column[:40] == column[40:]).all()
+    assert sizes(column) == [64, 8, 8]
+    order = np.random.default_rng(seed).permutation(80)
+    assert (make_split(crystals.take(order), np.ones(80, bool), 'random', seed) == column[order]).all()
+    # the twin of a row that is not eligible has no effect
+    eligible = np.arange(80) < 40
+    alone = make_split(crystals, eligible, 'random', seed)
+    assert (alone[:40] == make_split(crystals.take(np.arange(40)), np.ones(40, bool), 'random', seed)).all()
 
 
 @pytest.mark.parametrize('kind', ['random', 'formula'])

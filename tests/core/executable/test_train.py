@@ -72,7 +72,7 @@ def test_the_status_file_of_a_finished_training(goectp, data, status, tmp_path):
     assert (fields['epochs_done'], fields['epochs_total'], fields['epoch'], fields['epochs']) == (3, 3, 3, 3)
     assert (fields['member'], fields['members']) == (0, 1)
     assert (fields['device'], fields['batch_size']) == ('cpu', 8)
-    assert fields['rows'] == {'train': 20, 'validation': 2, 'test': 2}
+    assert fields['rows'] == {'train': 19, 'validation': 2, 'test': 3}  # three rows of one crystal
     assert fields['loss'] > 0
     assert fields['seconds_left'] == 0
     log = [json.loads(line) for line in (tmp_path / 'model.safetensors.log.jsonl').read_text().splitlines()]
@@ -192,7 +192,7 @@ def test_a_random_split_holds_out_rows_with_any_label(goectp, data, tmp_path):
     Dataset(data.crystals, electronic, ionic).save(tmp_path / 'data.npz')
     goectp('train', 'data.npz', '--output', 'model.safetensors', *SMALL, '--epochs', 1)
     training = read_card(tmp_path / 'model.safetensors').training
-    assert (training['rows']['train'], training['rows']['validation']) == (18, 2)
+    assert (training['rows']['train'], training['rows']['validation']) == (17, 3)
     assert training['data'] == 'data.npz, split random, seed 0'
 
 
@@ -277,9 +277,11 @@ def test_a_damaged_state_file(goectp, data, tmp_path):
 
 def test_the_state_of_an_older_and_of_a_later_version(goectp, status, tmp_path):
     """The fixture is a state after the first of two epochs, without a version."""
-    tiny.some_dataset(10).save(tmp_path / 'data.npz')
+    rows = tiny.some_dataset(10)  # in the random split of that version, which separated rows of one crystal
+    parts = {'train': [f'c{row}' for row in (0, 1, 2, 4, 5, 6, 8, 9)], 'validation': ['c7'], 'test': ['c3']}
+    rows.with_given_split('old', parts).save(tmp_path / 'data.npz')
     arguments = ['train', 'data.npz', '--output', 'out.safetensors', '--preset', 'descriptors', '--width', 4]
-    arguments += ['--epochs', 2, '--threads', 1, '--device', 'cpu', '--batch-size', 8]
+    arguments += ['--split', 'old', '--epochs', 2, '--threads', 1, '--device', 'cpu', '--batch-size', 8]
     state = tmp_path / 'out.safetensors.state'
     old = Path(__file__).parents[2] / 'data' / 'old_versions' / 'v1.model.safetensors.state'
     torch.save({**torch.load(old, weights_only=True), 'version': 2}, state)

@@ -86,6 +86,24 @@ def test_label_with_a_formula_of_the_hold_out_is_not_trained_on():
     assert not new_rows(grown, START, SPLIT).any()
 
 
+def test_label_of_a_crystal_of_the_hold_out_with_another_functional_is_not_trained_on():
+    polymorph = CRYSTALS[0]._replace(id='z', lattice=5 * np.eye(3))
+    crystals = CrystalSet.from_crystals([*CRYSTALS.take(np.arange(30)), polymorph])
+    tensors = np.tile(5.0 * np.eye(3), (31, 1, 1))
+    rows = Dataset(crystals, tensors, tensors, functional=np.array(['PBE'] * 31))
+    held = {'validation': ['c24', 'c25', 'z'], 'test': ['c26', 'c27', 'c28']}
+    parts = {'train': [f'c{row}' for row in range(24)], **held}
+    start, split = with_base_split(rows.with_given_split('mine', parts), 'mine')
+    again = CrystalSet.from_crystals(
+        [row._replace(lattice=0.995 * row.lattice) for row in start.crystals.take([1, 24, 26, 30])]
+    )
+    grown, _ = add_labels(start, Dataset(again, tensors[:4], tensors[:4], functional=np.array(['PBEsol'] * 4)), split)
+    assert grown.splits[split][31:].tolist() == ['train', '', '', '']
+    assert grown.trainable.all()
+    assert {part: grown.part(split, part).crystals.ids.tolist() for part in held} == held
+    assert np.flatnonzero(new_rows(grown, start, split)).tolist() == [31]
+
+
 def test_refused_row_of_the_starting_dataset_may_get_a_label():
     start, split = with_base_split(labelled(range(30), failed_gates=np.array(['symmetry'] + [''] * 29)))
     grown, _ = add_labels(start, labelled([0]), split)
