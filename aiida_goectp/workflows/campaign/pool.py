@@ -6,7 +6,9 @@ from aiida.engine import ExitCode
 
 from aiida_goectp.calculations.picks import fill_predictions, prune_pool
 from aiida_goectp.core.formats.settings import read_settings
-from aiida_goectp.core.selection import PickSettings
+from aiida_goectp.core.selection import Picks, PickSettings
+from aiida_goectp.core.selection.pruning import predict_all_first
+from aiida_goectp.core.selection.stopping import Stop
 from aiida_goectp.workflows.campaign.inputs import kept_inputs
 from aiida_goectp.workflows.dfpt.base import DfptWorkChain
 from aiida_goectp.workflows.failures import failure_reason
@@ -77,6 +79,18 @@ class PoolPredictionMixin(SubmitOnceMixin):
         if 'prepared' in node.outputs:
             self.ctx[kept] = node.outputs.prepared
         return None
+
+    def _predicts_all_next(self, picks: Picks, number: int, stop: Stop | None) -> bool:
+        """Return whether the batch is to be picked again, and drop the predictions of the pruned pool if so.
+
+        :param number: size of the batch
+        :param stop: rule that stops the campaign because of the candidates
+        """
+        if self.ctx.pruned is None or not predict_all_first(picks, number, stop):
+            return False
+        self.report(f'round {self.ctx.round}: too few candidates in the pruned pool; all crystals are predicted')
+        self.ctx.predictions, self.ctx.all_predicted, self.ctx.pruned = None, None, None
+        return True
 
     def _end(self, code: ExitCode) -> ExitCode:
         self.attach_partial_results()

@@ -31,7 +31,6 @@ from aiida_goectp.core.selection import (
     summarise_candidates,
 )
 from aiida_goectp.core.selection.folds import BASE_SPLIT
-from aiida_goectp.core.selection.pruning import predict_all_first
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.picks import PicksData
@@ -288,17 +287,11 @@ class ActiveLearningWorkChain(ProtocolMixin, PoolPredictionMixin):
         except ValueError as error:
             return self._end(self.exit_codes.ERROR_PICKING_REFUSED.format(message=error))
         self.ctx.picks[place] = picked.picks
-        rules, history = self._rules(), read_history(self.ctx.history)
-        candidates = summarise_candidates(picked.picks.picks, rules)
+        rules, history, picks = self._rules(), read_history(self.ctx.history), picked.picks.picks
+        candidates = summarise_candidates(picks, rules)
         stop = should_stop(history, rules, candidates)
-        if self.ctx.pruned is not None:
-            number = allowed_picks(history, rules, picked.picks.picks.settings['batch_size'])
-            if predict_all_first(picked.picks.picks, number, stop):
-                self.report(
-                    f'round {self.ctx.round}: too few candidates in the pruned pool; all crystals are predicted'
-                )
-                self.ctx.predictions, self.ctx.all_predicted, self.ctx.pruned = None, None, None
-                return None
+        if self._predicts_all_next(picks, allowed_picks(history, rules, picks.settings['batch_size']), stop):
+            return None
         if stop is not None:
             self.ctx.stop = {'rule': stop.rule, 'reason': stop.reason, 'by': 'picks'}
             return None
