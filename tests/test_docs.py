@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -15,8 +16,9 @@ from aiida_goectp.cli import main as aiida_goectp
 from aiida_goectp.core.crystals import read_structures
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.executable.main import main as goectp
+from aiida_goectp.core.formats.model_card import model_hash, resolve_model
 from aiida_goectp.core.learning.predict import predict_crystals
-from tests.recorded_session import PAGE, recorded
+from tests.recorded_session import MODEL_OF_FIGURES, NOTEBOOK, PAGE, recorded
 from tests.rows import PHONONDB
 from tests.test_recorded_session import same
 
@@ -84,6 +86,15 @@ def test_printed_tables_are_those_of_the_recorded_session(path):
     lines = [line.strip() for block in blocks for line in block.splitlines() if line.strip()]
     assert len(lines) > 5
     assert [line for line in lines if line not in session] == []
+
+
+def test_recorded_figures_and_notebook_are_of_the_shipped_model():
+    """``python -m tests.recorded_session`` makes all of them, with the content hash of the model."""
+    cells = json.loads(NOTEBOOK.read_text('utf-8'))['cells']
+    printed = ''.join(text for cell in cells for one in cell.get('outputs', ()) for text in one.get('text', ()))
+    hashes = re.findall(r'^model (\w+)$', printed, re.MULTILINE)
+    hashes.append(json.loads(MODEL_OF_FIGURES.read_text('utf-8'))['model_hash'])
+    assert hashes == 2 * [model_hash(resolve_model('goectp'))]
 
 
 def test_reference_has_every_command():
