@@ -48,7 +48,7 @@ FLOWS: dict[str, list[list[Box]]] = {
     'campaign': [
         [
             data('pool of crystals'),
-            process('GoeCTP predicts', 'tensors ± σ, on the GPU'),
+            process('networks predict', 'tensors ± σ, on the GPU'),
             process('acquisition picks', 'a batch of candidates'),
             process('DFPT verifies', 'VASP or Quantum ESPRESSO'),
             process('quality gates', 'accept or refuse labels'),
@@ -70,12 +70,12 @@ FLOWS: dict[str, list[list[Box]]] = {
             file('structure file', 'CIF, POSCAR, extended XYZ, …'),
             process('read and validate', 'core/crystals/readers'),
             data('CrystalSet', 'core/crystals/crystalset'),
-            process('cell, frame, graph', 'core/network/preparation'),
+            process('primitive cell, graph', 'core/network/preparation'),
             data('PreparedBatch', 'core/learning/batches'),
         ],
         [
-            process('backbone and head', 'core/network/model'),
-            process('Q O Qᵀ, point group', 'core/network/model'),
+            process('networks', 'core/network'),
+            process('axes of the input cell', 'core/network'),
             process('standard deviations', 'core/learning/uncertainty'),
             data('PredictedBatch', 'core/learning/results'),
             file('predictions.npz', 'core/dielectric/predictions'),
