@@ -20,8 +20,8 @@ from aiida_goectp.core.formats.terminal import json_text, printable
 __all__ = ('NO_STATIC_PERMITTIVITY', 'json_lines', 'phonon_lines', 'text', 'with_failed_rows')
 
 NO_STATIC_PERMITTIVITY = (
-    'no static permittivity in this structure: an optical mode is unstable (flag unstable); the ionic part is that of '
-    'a crystal with modes of equal stiffness'
+    'no static permittivity in this structure: an optical mode is unstable (flag unstable); the ionic part is '
+    'computed as if the negative force constant were positive'
 )
 """meaning of the flag ``unstable`` for the tensors"""
 
