@@ -97,6 +97,19 @@ def test_recorded_figures_and_notebook_are_of_the_shipped_model():
     assert hashes == 2 * [model_hash(resolve_model('goectp'))]
 
 
+def test_shown_ranking_has_the_predictions_of_the_recorded_session():
+    """Another figure of merit gives other ranks and scores of the same predictions."""
+
+    def predicted(path):
+        rows = re.findall(r'^ +\d+ +(\S+) +\S+ +[\d.]+ +(\d.*?  [01]\.\d\d)\b', path.read_text('utf-8'), re.MULTILINE)
+        return {name: cells.split() for name, cells in rows}
+
+    session = predicted(PAGE)
+    shown = predicted(DOCS / 'explanation' / 'reading_a_prediction.md')
+    assert {'KTaO3-perovskite', 'TiO2-anatase'} <= {*shown}
+    assert shown == {name: session[name] for name in shown}
+
+
 def test_reference_has_every_command():
     text = (DOCS / 'reference' / 'cli.md').read_text(encoding='utf-8')
     described = set(re.findall(r'^```{command-help} (.+)$', text, re.MULTILINE))
