@@ -76,6 +76,8 @@ def dielectric_from_quantumespresso(
     if matrix is not None and charges is not None:
         ionic = ionic_tensor(matrix.force_constants, charges, float(abs(np.linalg.det(crystal.lattice))))
     convergence = (ground_state.get('convergence_info') or {}).get('scf_conv') or {}
+    # phonons that were interrupted or did not converge do not change the response to a field
+    converged = response_converged(files.get(OUTPUT, ''), field_only=matrix is None)
     return DielectricResponse(
         crystal,
         electronic,
@@ -85,7 +87,7 @@ def dielectric_from_quantumespresso(
         force_constants=constants,
         band_gap=gap,
         max_force=_max_force(forces, len(crystal.atomic_numbers)),
-        scf_converged=bool(convergence.get('convergence_achieved', True)) and response_converged(files.get(OUTPUT, '')),
+        scf_converged=bool(convergence.get('convergence_achieved', True)) and converged,
         engine='quantumespresso',
         functional=_functional(ground_state, settings),
         settings=_settings(settings, [*settings.get('notes', ()), *problems], ground_state),

@@ -243,17 +243,20 @@ def parse_tensors(text: str, name: str = 'tensors.xml') -> tuple[np.ndarray | No
     return electronic, charges
 
 
-def response_converged(text: str) -> bool:
+def response_converged(text: str, *, field_only: bool = False) -> bool:
     """Return whether all linear systems in the output of ``ph.x`` reached the convergence threshold.
 
     ``ph.x`` 6.7 continues without a message after an unconverged response to a field. Without any iteration the result
     is true: a run with ``recover`` that finds all systems solved prints none.
 
     :param text: standard output of ``ph.x``
+    :param field_only: consider only the response to a field, which ``ph.x`` computes before the first phonon
     """
     limit = np.nan
     last: list[float] = []  # of each system
     for line in text.splitlines():
+        if field_only and 'Representation #' in line:
+            break
         if 'convergence threshold' in line and (match := _THRESHOLD.search(line)):
             limit = fortran_number(match.group(1))
         elif 'iter #' in line and (match := _ITERATION.search(line)):

@@ -174,6 +174,13 @@ def test_an_unconverged_response_is_detected():
     assert not response_converged(steps((1, '1.148E-05'), (2, '3.4E-09')).rpartition('\n      thresh')[0])
 
 
+def test_phonons_do_not_change_the_convergence_of_the_response_to_a_field():
+    phonon = f'     Representation #   1 modes #   1   2   3\n{steps((1, "2.0E-05"))}'
+    for field, converged in (((1, '9.0E-09'), True), ((1, '9.0E-05'), False)):
+        assert response_converged(steps(field) + phonon, field_only=True) is converged
+        assert not response_converged(steps(field) + phonon)
+
+
 @pytest.mark.parametrize('text', ['', steps(), f'{steps()}\n     Restart after Phonon calculation\n'])
 def test_without_iterations_the_response_was_finished_before(text):
     """With ``recover``, ``ph.x`` prints its threshold and no iteration if all systems are solved."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiida_goectp.core.crystals import Crystal
-from aiida_goectp.core.dfpt.espresso_response import band_gap, dielectric_from_quantumespresso
+from aiida_goectp.core.dfpt.espresso_response import OUTPUT, band_gap, dielectric_from_quantumespresso
 from aiida_goectp.core.dielectric.gamma_modes import gamma_modes
 from aiida_goectp.core.dielectric.gates import judge
 from aiida_goectp.core.formats.errors import FormatError
@@ -75,6 +76,33 @@ def test_electronic_part_only():
     assert response.frequencies is None
     assert response.electronic[0, 0] == pytest.approx(3.2356, abs=1e-4)
     assert judge(response).label == 'electronic-only'
+
+
+def output(unconverged=None, lines=None):
+    """Return the output of a run of ph.x, cut, or with another last change of the potential in one linear system."""
+    text = gzip.decompress((FILES.parents[1] / 'finished/ibrav0/ph.out.gz').read_bytes()).decode()
+    if unconverged is not None:
+        assert unconverged in text
+        text = text.replace(unconverged, '5.000E-12')
+    return '\n'.join(text.splitlines()[:lines])
+
+
+@pytest.mark.parametrize(
+    ('text', 'label'),
+    [
+        (output(lines=174), 'electronic-only'),  # killed before the first phonon
+        (output(lines=186), 'electronic-only'),  # killed within the first phonon
+        (output(unconverged='5.553E-15'), 'electronic-only'),  # of the first phonon
+        (output(unconverged='1.215E-15'), 'refused'),  # of the field
+        (output(lines=150), 'refused'),  # killed within the response to the field
+    ],
+)
+def test_without_phonons_the_response_to_the_field_decides(text, label):
+    assert judge(collect(files(TENSORS) | {OUTPUT: text})).label == label
+
+
+def test_ionic_part_of_unconverged_phonons_is_refused():
+    assert judge(collect(files() | {OUTPUT: output(unconverged='5.553E-15')})).label == 'refused'
 
 
 def test_unconverged_ground_state_is_recorded():
