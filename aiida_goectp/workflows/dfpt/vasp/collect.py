@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiida import orm
 from aiida.engine import calcfunction
+from aiida_vasp.parsers.content_parsers.potcar import MultiPotcarIo
 
 from aiida_goectp.core.dfpt.vasp_response import dielectric_from_vasp
 from aiida_goectp.data.crystals import crystal_from_structure
@@ -45,6 +46,7 @@ def collect_vasp(
         if retrieved is not None and name in retrieved.base.repository.list_object_names()
     }
     crystal = crystal_from_structure(structure.get_formula(), structure)
-    species = [kind.symbol for kind in structure.kinds]
+    # LDAUU has one value for each group of equal consecutive kinds, as POSCAR has, not one for each kind
+    species = [structure.get_kind(name).symbol for name in MultiPotcarIo.potentials_order(structure)]
     result = dielectric_from_vasp(crystal, misc.get_dict(), settings.get_dict(), arrays, files, species)
     return DielectricData(result)

@@ -7,6 +7,7 @@ import io
 import numpy as np
 import pytest
 from aiida import orm
+from aiida_vasp.utils.ldau import get_ldau_keys
 from ase.io import read as read_ase
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -218,15 +219,31 @@ def test_functional_of_the_potentials_is_read_from_outcar():
         assert dielectric_from_vasp(_silicon(), {}, {'incar': {'gga': 'PS'}}, arrays, files).functional == 'PBEsol'
 
 
-def test_values_of_u_belong_to_the_kinds_of_the_structure(aiida_profile):
+@pytest.mark.parametrize(
+    ('kinds', 'sites', 'groups'),
+    [
+        (('Fe', 'O'), ('Fe', 'Fe', 'O', 'O'), 2),
+        (('O', 'Fe'), ('Fe', 'Fe', 'O', 'O'), 2),  # kinds in another order than sites
+        (('Fe', 'O'), ('Fe', 'O', 'Fe', 'O'), 4),
+        (('Fe1', 'O', 'Fe2'), ('Fe1', 'O', 'Fe2'), 3),
+    ],
+)
+def test_values_of_u_belong_to_the_groups_of_poscar(aiida_profile, kinds, sites, groups):
+    """The INCAR is that of aiida-vasp."""
     structure = orm.StructureData(cell=(np.eye(3) * 4).tolist())
-    for name, symbol, place in (('Fe1', 'Fe', 0.0), ('O', 'O', 1.0), ('Fe2', 'Fe', 2.0)):
-        structure.append_atom(position=(place, place, place), symbols=symbol, name=name)
+    for name in kinds:
+        structure.append_kind(orm.Kind(name=name, symbols=name.rstrip('12')))
+    for place, name in enumerate(sites):
+        structure.append_site(orm.Site(kind_name=name, position=(place, place, place)))
+    tags = get_ldau_keys(structure, {'Fe': ['d', 5.3], 'Fe1': ['d', 5.3], 'Fe2': ['d', 5.3]})
+    assert len(tags['ldauu']) == groups
     dielectrics = orm.ArrayData()
     dielectrics.set_array('epsilon', 3 * np.eye(3))
-    incar = {'gga': 'PS', 'ldau': True, 'ldaul': [2, -1, 2], 'ldauu': [5.3, 0, 5.3], 'ldauj': [0, 0, 0]}
     node = collect_vasp(
-        structure=structure, misc=orm.Dict({}), settings=orm.Dict({'incar': incar}), dielectrics=dielectrics
+        structure=structure,
+        misc=orm.Dict({}),
+        settings=orm.Dict({'incar': {'gga': 'PS', **tags}}),
+        dielectrics=dielectrics,
     )
     assert node.dielectric.functional == 'PBEsol+U(Fe-d 5.3)'
 
