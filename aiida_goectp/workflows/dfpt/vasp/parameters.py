@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -54,8 +55,15 @@ def settings_errors(place: str, value: Any) -> Iterator[str]:
         return
     for item in content.get('ADDITIONAL_RETRIEVE_LIST') or ():
         pattern = item[0] if isinstance(item, (list, tuple)) and item else item
-        if isinstance(pattern, str) and fnmatch('POTCAR', PurePosixPath(pattern).name):
+        if isinstance(pattern, str) and _may_contain_potcar(pattern):
             yield (
                 f'{place}.ADDITIONAL_RETRIEVE_LIST: {pattern!r} would store POTCAR with the results, and its licence '
-                'forbids the publication; name the files without it'
+                'forbids the publication; name single files in the working folder'
             )
+
+
+def _may_contain_potcar(pattern: str) -> bool:
+    """Return whether a path, relative to the working folder, matches POTCAR or a folder that contains it."""
+    parts = posixpath.normpath(pattern).split('/')
+    # a path or pattern that leaves the working folder can name it as well
+    return parts[0] in ('.', '..', '') or fnmatch('POTCAR', parts[-1])

@@ -134,13 +134,20 @@ def test_overrides_are_merged_and_unknown_keys_refused(build):
         build(functional='PBEsoll')
 
 
-@pytest.mark.parametrize('pattern', ['POTCAR', './POT*', ['*', '.', 1]])
+@pytest.mark.parametrize(
+    'pattern',
+    [
+        *('POTCAR', './POT*', '[P]OTCAR', 'POTCAR/', 'sub/../POTCAR', '*', '**', '*/', '../*', ['*', '.', 1]),
+        *('', '.', './', './.', 'sub/..', '..', '../', '../[0-9a-f]*', '/', '/scratch/job', ['.', '.', 0]),
+    ],
+)
 def test_potcar_is_not_retrieved(pattern):
     for place in ('dfpt.settings', 'relaxation.vasp.settings'):
         check = VaspDfptWorkChain._CHECKS[place]
         (message,) = check(place, {'ADDITIONAL_RETRIEVE_LIST': ['CONTCAR', pattern]})
         assert place in message
-        assert list(check(place, {'ADDITIONAL_RETRIEVE_LIST': ['CONTCAR', 3, []], 'parser_settings': {}})) == []
+        allowed = ['CONTCAR', 'sub/WAVE*', '..x', 3, []]
+        assert list(check(place, {'ADDITIONAL_RETRIEVE_LIST': allowed, 'parser_settings': {}})) == []
 
 
 def test_ncore_is_refused_in_the_response(build):
