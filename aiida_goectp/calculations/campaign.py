@@ -11,7 +11,7 @@ from aiida import orm
 from aiida.engine import calcfunction
 
 from aiida_goectp.calculations.datasets import responses_by_name
-from aiida_goectp.calculations.verification import NOT_RUN
+from aiida_goectp.calculations.verification import FAILED, INTERRUPTED, NOT_RUN
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.datasets.responses import JudgedResponse, dataset_from_responses
 from aiida_goectp.core.formats.settings import read_settings
@@ -154,19 +154,26 @@ def record_round(
 
 
 def _outcomes(selection: list[dict[str, Any]], summary: dict[str, Any], labels: Dataset | None) -> dict[str, Outcome]:
-    """Return content hash in the pool → outcome of the pick."""
+    """Return content hash in the pool → outcome of the pick.
+
+    A failure is inconclusive if the calculation was interrupted, or if all calculations of the round failed: then the
+    engine is at fault, not the crystals. A crystal that the engine refused has no calculation.
+    """
     rows = {} if labels is None else {str(name): row for row, name in enumerate(labels.crystals.ids)}
     summaries = {row['structure']: row for row in summary['rows']}
+    nothing = all(row['label'] in (FAILED, INTERRUPTED, NOT_RUN) for row in summaries.values())
     found = {}
     for item in selection:
         noted = summaries[item['structure']]
-        outcome = UNFINISHED if noted['label'] == NOT_RUN else noted['label']
+        outcome = {NOT_RUN: UNFINISHED, INTERRUPTED: FAILED}.get(noted['label'], noted['label'])
+        inconclusive = noted['label'] == INTERRUPTED or (nothing and outcome == FAILED and noted['pk'] is not None)
         row = rows.get(item['id'])
         tensors = {}
         if labels is not None and row is not None and outcome in LABELLED:
             tensors = {'electronic': labels.electronic[row], 'ionic': labels.ionic[row]}
         failure = '' if tensors else str(noted.get('reason') or '')
-        found[item['hash']] = Outcome(outcome, failure, float(noted.get('core_hours') or 0.0), **tensors)
+        hours = float(noted.get('core_hours') or 0.0)
+        found[item['hash']] = Outcome(outcome, failure, hours, inconclusive=inconclusive, **tensors)
     return found
 
 
@@ -177,7 +184,7 @@ def conclude_campaign(
     """Return the rule that ends a campaign, and its core-hours.
 
     :param record: noted by the work chain: ``core_hours`` of predictions after the last round; ``rule`` and ``reason``
-        if the campaign was stopped on request
+        if the campaign was stopped by something else than a rule or its candidates
     :param picks: of a round that was not started because of its candidates
     :return: ``stop``: rule and reason; ``core_hours``
     :raises ValueError: no rule is met, and no other is noted

@@ -22,6 +22,7 @@ __all__ = (
     'COMPUTED',
     'DUPLICATE',
     'FAILED',
+    'INTERRUPTED',
     'NOT_RUN',
     'REUSED',
     'RUNNING',
@@ -32,13 +33,14 @@ __all__ = (
     'content_hash',
 )
 
-WAITING, RUNNING, COMPUTED, REUSED, DUPLICATE, FAILED, NOT_RUN = (
+WAITING, RUNNING, COMPUTED, REUSED, DUPLICATE, FAILED, INTERRUPTED, NOT_RUN = (
     'waiting',
     'running',
     'computed',
     'reused',
     'duplicate',
     'failed',
+    'interrupted',
     'not run',
 )
 """states of a selected crystal in a verification"""

@@ -17,6 +17,7 @@ from aiida_goectp.calculations.verification import (
     COMPUTED,
     DUPLICATE,
     FAILED,
+    INTERRUPTED,
     NOT_RUN,
     REUSED,
     RUNNING,
@@ -334,8 +335,8 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
         if node.is_finished_ok:
             row['state'] = COMPUTED
         else:
-            row.update(state=FAILED, reason=failure_reason(node))
-            self.report(f'{name}: failed, {row["reason"]}')
+            row.update(state=INTERRUPTED if ended_within_step(node) else FAILED, reason=failure_reason(node))
+            self.report(f'{name}: {row["state"]}, {row["reason"]}')
 
     def _core_hours(self) -> float:
         return float(sum(row['core_hours'] for row in self.ctx.rows.values()))
@@ -439,7 +440,7 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
             self.out(name, outputs[name])
         counts = outputs['summary']['counts']
         self.report(', '.join(f'{number} {label}' for label, number in counts.items()))
-        failed = self._names(FAILED)
+        failed = [name for name in self.ctx.order if self.ctx.rows[name]['state'] in (FAILED, INTERRUPTED)]
         if not failed or self.ctx.qualities:
             return None
         first = failed[0]

@@ -60,7 +60,7 @@ def extension_builder(node: Any, changes: dict[str, Any]) -> Any:
             f'campaign {node.pk} ended without {", ".join(missing)} and cannot be extended; start it '
             'again, computed responses are reused'
         )
-    if not changes:
+    if not changes and node.is_finished_ok:  # otherwise it was not ended by a rule
         raise click.UsageError('give a changed rule: --max-rounds, --max-calculations, --max-core-hours or --rule')
     merged = merge(node.inputs.stop_rules.get_dict(), changes)
     try:

@@ -35,6 +35,10 @@ class PickRecord(Settings):
     outcome: _Outcome = 'unfinished'
     reason: str = Field(default='', description='why it was picked')
     failure: str = Field(default='', description='why there is no label, or why it is refused')
+    inconclusive: bool = Field(
+        default=False,
+        description='whether its calculation was interrupted, or failed in a round in which all calculations failed',
+    )
     core_hours: float = Field(default=0.0, ge=0)
 
     @model_validator(mode='after')

@@ -10,7 +10,15 @@ import numpy as np
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.dielectric.tensors import polycrystalline_average
-from aiida_goectp.core.selection.history import LABELLED, UNFINISHED, CandidateSummary, History, PickRecord, Round
+from aiida_goectp.core.selection.history import (
+    FAILED,
+    LABELLED,
+    UNFINISHED,
+    CandidateSummary,
+    History,
+    PickRecord,
+    Round,
+)
 from aiida_goectp.core.selection.known import KnownCrystals
 from aiida_goectp.core.selection.merit import figure_of_merit, label_rows
 from aiida_goectp.core.selection.picking import PickSettings
@@ -33,6 +41,8 @@ class Outcome(NamedTuple):
     """(3, 3) electronic label, None without a label for training"""
     ionic: np.ndarray | None = None
     """(3, 3) ionic label"""
+    inconclusive: bool = False
+    """whether a failed calculation was interrupted, or all of its round failed, which says nothing about the crystal"""
 
 
 def with_seeds(settings: PickSettings, seed: int) -> PickSettings:
@@ -60,7 +70,8 @@ def verified_round(
     """Return the history with a new round of picks and their outcomes, without a decision on retraining.
 
     The figure of merit of a label is computed with its tensors and with the property columns of the pool, as the band
-    gap by which the crystal was ranked.
+    gap by which the crystal was ranked. A pick with an inconclusive outcome is unfinished and can be picked again.
+    The second time it has failed; otherwise a crystal whose calculation always ends like that would be picked for ever.
 
     :param outcomes: content hash in the pool → outcome of the pick; a missing pick is unfinished
     :param dataset: with the labels of the round
@@ -69,9 +80,12 @@ def verified_round(
     :raises FormatError: a pick that was finished before
     """
     records = []
+    inconclusive = {pick.hash for item in history.rounds for pick in item.picks if pick.inconclusive}
     for row in picks.rows.tolist():
         name = str(picks.hashes[row])
         found = outcomes.get(name, Outcome(UNFINISHED))
+        if found.inconclusive:
+            found = found._replace(outcome=FAILED if name in inconclusive else UNFINISHED)
         std = float(picks.std[row])
         records.append(
             PickRecord(
@@ -81,6 +95,7 @@ def verified_round(
                 std=std if np.isfinite(std) else None,
                 stability=_number(picks.stability[row]),
                 reason=str(picks.reason[row]),
+                inconclusive=found.inconclusive,
                 **_label(found, pool, row, history.figure_of_merit),
             )
         )

@@ -31,6 +31,7 @@ from aiida_goectp.core.selection import (
     summarise_candidates,
 )
 from aiida_goectp.core.selection.folds import BASE_SPLIT
+from aiida_goectp.core.selection.history import UNFINISHED
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.picks import PicksData
@@ -54,12 +55,15 @@ _RESPONSES = ('accepted', 'electronic_only', 'refused_responses')
 """output namespaces of a verification with responses"""
 _NODES = ('split', 'predictions', 'labels', 'thresholds', 'reuse', 'extend')
 """inputs that no protocol contains"""
+_ALL_FAILED = 'all_failed'
+"""output ``stop`` of a campaign of which a whole round failed"""
 
 
 class ActiveLearningWorkChain(ProtocolMixin, PoolPredictionMixin):
     """Run a discovery campaign: predict the pool, pick, verify by DFPT, add the labels, retrain, and repeat.
 
-    A failed label is a result. A failed retraining keeps the model in use. The history records both, and the reason of
+    A failed label is a result; a round in which all calculations failed ends the campaign, and its picks remain
+    candidates. A failed retraining keeps the model in use. The history records both, and the reason of
     each pick. :func:`aiida_goectp.workflows.campaign.stop.request_stop` requests a stop after the current round.
 
     At any time the campaign runs one prediction, or one verification with at most ``max_concurrent`` calculations, or
@@ -136,6 +140,11 @@ class ActiveLearningWorkChain(ProtocolMixin, PoolPredictionMixin):
         spec.exit_code(450, 'ERROR_PREDICTION_FAILED', message='The crystals could not be predicted: {message}')
         spec.exit_code(452, 'ERROR_FIRST_TRAINING_FAILED', message='The first model could not be trained: {message}')
         spec.exit_code(453, 'ERROR_VERIFICATION_BROKEN', message='A verification ended without a summary: {message}')
+        spec.exit_code(
+            454,
+            'ERROR_ALL_CALCULATIONS_FAILED',
+            message='Stopped, because {message} Correct the engine or its codes and extend the campaign.',
+        )
 
     @classmethod
     def get_builder_from_protocol(
@@ -353,6 +362,10 @@ class ActiveLearningWorkChain(ProtocolMixin, PoolPredictionMixin):
             record=orm.Dict({'core_hours': self.ctx.core_hours}),
         )
         self.ctx.history, self.ctx.core_hours = recorded.result, 0.0
+        verification, last = self.ctx.verification, read_history(self.ctx.history).rounds[-1]
+        to_repeat = any(pick.inconclusive and pick.outcome == UNFINISHED for pick in last.picks)
+        if verification.exit_status == VerifyWorkChain.exit_codes.ERROR_ALL_FAILED.status and to_repeat:
+            self.ctx.stop = {'rule': _ALL_FAILED, 'reason': verification.exit_message, 'by': _ALL_FAILED}
 
     def decide_retraining(self) -> None:
         """Decide whether the round is followed by a retraining; if not, add the reason to the history."""
@@ -404,10 +417,10 @@ class ActiveLearningWorkChain(ProtocolMixin, PoolPredictionMixin):
         )
         self.out('ranking', ranked.result)
 
-    def results(self) -> None:
-        """Attach the outputs."""
+    def results(self) -> ExitCode | None:
+        """Attach the outputs; if all calculations of the last round failed, end with an exit code."""
         record = {'core_hours': self.ctx.core_hours}
-        if self.ctx.stop['by'] == 'request':
+        if self.ctx.stop['by'] in ('request', _ALL_FAILED):
             record |= {name: self.ctx.stop[name] for name in ('rule', 'reason')}
         concluded = self.call_once(
             'conclude_campaign',
@@ -420,6 +433,9 @@ class ActiveLearningWorkChain(ProtocolMixin, PoolPredictionMixin):
         self.out('stop', concluded.stop)
         self.out('core_hours', concluded.core_hours)
         self.attach_partial_results()
+        if self.ctx.stop['by'] != _ALL_FAILED:
+            return None
+        return self.exit_codes.ERROR_ALL_CALCULATIONS_FAILED.format(message=self.ctx.stop['reason'])
 
     def attach_partial_results(self) -> None:
         """Attach the current state, with which any campaign can be extended; an input that was kept is no output."""

@@ -57,6 +57,24 @@ def test_round_contains_picks_and_outcomes():
     assert first.reason == str(picks.reason[7])
 
 
+def test_an_inconclusive_failure_is_unfinished_once():
+    """Other failures are permanent at once."""
+    name = POOL.hashes.tolist()
+    outcomes = {
+        name[7]: Outcome('failed', 'killed', inconclusive=True),
+        name[6]: Outcome('failed', 'not converged'),
+    }
+    history, _ = round_of(outcomes=outcomes)
+    assert [(item.outcome, item.inconclusive) for item in history.rounds[0].picks[:2]] == [
+        ('unfinished', True),
+        ('failed', False),
+    ]
+    assert list(history.outcomes()) == [name[6]]
+    again = pick(POOL, predictions_for(POOL, np.arange(8.0) + 2), KnownCrystals.empty(), PickSettings(batch_size=1))
+    later = verified_round(history, again, POOL, outcomes, Dataset(POOL.take([])), RULES)
+    assert [(item.id, item.outcome) for item in later.rounds[1].picks] == [('c7', 'failed')]
+
+
 def test_probability_of_stability_is_recorded_with_each_pick():
     predictions = predictions_for(POOL, np.arange(8.0) + 2, stability=np.array([1.0] * 6 + [np.nan, 0.95]))
     picks = pick(POOL, predictions, KnownCrystals.empty(), PickSettings(batch_size=3))

@@ -6,6 +6,7 @@ from aiida.engine import calcfunction, run_get_node
 
 from aiida_goectp.calculations.campaign import read_history
 from aiida_goectp.calculations.datasets import split_dataset
+from aiida_goectp.cli.campaign.extend import extension_builder
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.workflows.aiida_private import STEP_RAISED, builder_inputs
@@ -33,6 +34,25 @@ class StopRequestingEngine(TableDfptWorkChain):
     def setup(self):
         super().setup()
         request_stop(self.node.caller.caller)
+
+
+class RefusingEngine(TableDfptWorkChain):
+    """Engine that refuses the crystals of the first round, p23 and p21."""
+
+    @classmethod
+    def get_builder_from_protocol(cls, structure, **arguments):
+        if structure.get_symbols_set() in ({'Mg', 'S'}, {'Rb', 'S'}):
+            raise ValueError('unsupported crystal')
+        return super().get_builder_from_protocol(structure, **arguments)
+
+
+class InterruptedEngine(TableDfptWorkChain):
+    """Engine of which a step raises an exception for one crystal, p23."""
+
+    def setup(self):
+        super().setup()
+        if self.inputs.structure.get_symbols_set() == {'Mg', 'S'}:
+            raise RuntimeError('lost connection')
 
 
 @pytest.fixture
@@ -161,29 +181,82 @@ def test_requested_stop(search):
 def test_failed_labels_are_results(search, known):
     table = searching.table_of(known[0])
     hashes = dict(zip(known[0].crystals.ids.tolist(), known[0].crystals.hashes.tolist(), strict=True))
-    del table[hashes['p23']], table[hashes['p21']]  # all of round 1
-    table[hashes['p19']]['band_gap'] = 0.0
+    del table[hashes['p23']]
+    table[hashes['p21']]['band_gap'] = table[hashes['p19']]['band_gap'] = 0.0
     table[hashes['p17']]['frequencies'][3:] = [-3.0] * 3
     results, node = search(table=table)
     assert node.is_finished_ok, node.exit_message
     history = read_history(results['history'])
     assert picked(history) == [['p23', 'p21'], ['p19', 'p17']]
     first, second = ([item.outcome for item in one.picks] for one in history.rounds)
-    assert first == ['failed', 'failed']
+    assert first == ['failed', 'refused']
     assert second == ['refused', 'electronic-only']
     assert '[310]' in history.rounds[0].picks[0].failure
-    assert called_by_label(node)['round_01_verify'].exit_status == 420
     assert history.rounds[0].labels == 0
     # refused rows are stored, and not used in a training
     grown = results['dataset'].dataset
-    assert grown.crystals.ids.tolist()[-2:] == ['p19', 'p17']
-    assert grown.trainable[-2:].tolist() == [False, True]
+    assert grown.crystals.ids.tolist()[-3:] == ['p21', 'p19', 'p17']
+    assert grown.trainable[-3:].tolist() == [False, False, True]
     reasons = dict(
         zip(*(getattr(results['ranking'].ranking, name).tolist() for name in ('ids', 'reason')), strict=True)
     )
     assert reasons['p23'].startswith('failed permanently: [402]')
     assert reasons['p17'] == 'failed permanently: electronic-only, without a value of total'
     assert reasons['p15'] == ''
+
+
+def test_a_round_of_failures_stops_the_campaign_and_its_picks_remain_candidates(search, known):
+    """A failure of all calculations is one of the engine. The second time, it is one of the crystals."""
+    results, first = search(table={}, overrides={'stop_rules': {'max_rounds': 4}})
+    assert first.exit_status == 454
+    assert called_by_label(first)['round_01_verify'].exit_status == 420
+    assert results['stop']['rule'] == 'all_failed'
+    (one,) = read_history(results['history']).rounds
+    assert [(pick.id, pick.outcome, pick.inconclusive) for pick in one.picks] == [
+        ('p23', 'unfinished', True),
+        ('p21', 'unfinished', True),
+    ]
+    assert '[310]' in one.picks[0].failure
+    reasons = results['ranking'].ranking.reason.tolist()
+    assert not any(reasons), reasons
+
+    assert extension_builder(first, {}).extend.history.uuid == results['history'].uuid  # no rule has to change
+    extend = {name: campaign_state(first)[name] for name in ('dataset', 'history')}
+    table = searching.table_of(known[0])
+    results, node = search(extend=extend, table=table, overrides={'stop_rules': {'max_rounds': 2}})
+    assert node.is_finished_ok, node.exit_message
+    second = read_history(results['history']).rounds[-1]
+    assert [(pick.id, pick.outcome) for pick in second.picks] == [('p23', 'accepted'), ('p21', 'accepted')]
+
+    results, node = search(extend=extend, table={}, overrides={'stop_rules': {'max_rounds': 4}})
+    assert node.exit_status == 454
+    rounds = read_history(results['history']).rounds
+    assert picked(read_history(results['history'])) == [['p23', 'p21'], ['p23', 'p21'], ['p19', 'p17']]
+    assert [[pick.outcome for pick in item.picks] for item in rounds[1:]] == [['failed'] * 2, ['unfinished'] * 2]
+
+
+def test_refused_crystals_do_not_stop_the_campaign(search):
+    results, node = search(engine='RefusingEngine')
+    assert node.is_finished_ok, node.exit_message
+    assert [[pick.outcome for pick in one.picks] for one in read_history(results['history']).rounds] == [
+        ['failed'] * 2,
+        ['accepted'] * 2,
+    ]
+
+
+def test_an_interrupted_calculation_is_picked_again(search):
+    results, node = search(engine='InterruptedEngine', overrides={'stop_rules': {'max_rounds': 3}})
+    assert node.is_finished_ok, node.exit_message
+    history = read_history(results['history'])
+    assert picked(history) == [['p23', 'p21'], ['p23', 'p19'], ['p17', 'p15']]
+    assert [[pick.outcome for pick in one.picks] for one in history.rounds] == [
+        ['unfinished', 'accepted'],
+        ['failed', 'accepted'],
+        ['accepted', 'accepted'],
+    ]
+    summary = called_by_label(node)['round_01_verify'].outputs.summary
+    assert summary['counts'] == {'interrupted': 1, 'accepted': 1}
+    assert [pick.inconclusive for pick in history.rounds[0].picks] == [True, False]
 
 
 @pytest.mark.slow
