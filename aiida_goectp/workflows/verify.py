@@ -34,14 +34,9 @@ from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.data.ranking import RankingData
 from aiida_goectp.workflows.aiida_private import ResumeAfterEachChildMixin
 from aiida_goectp.workflows.dfpt.base import validate_thresholds
-from aiida_goectp.workflows.dfpt.engines import (
-    check_engine,
-    earlier_runs,
-    engine_inputs,
-    load_engine,
-)
-from aiida_goectp.workflows.dfpt.gates import evaluate_gates
-from aiida_goectp.workflows.dfpt.same_inputs import same_settings
+from aiida_goectp.workflows.dfpt.engines import check_engine, earlier_runs, engine_inputs, load_engine
+from aiida_goectp.workflows.dfpt.gates import evaluate_gap_gate, evaluate_gates
+from aiida_goectp.workflows.dfpt.reuse import find_usable_runs, gap_of_metal
 from aiida_goectp.workflows.failures import ended_within_step, failure_reason
 from aiida_goectp.workflows.gamma_phonons import model_of, names_without_phonons
 from aiida_goectp.workflows.submit_once import SubmitOnceMixin
@@ -282,15 +277,13 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
         inputs = self._engine_inputs(name) if earlier else {}
         if inputs is None:
             return True
-        found: list[Any] = [orm.load_node(pk) for pk in earlier]
-        runs = [node for node in found if same_settings(node, self._engine, inputs)]
-        for node in runs:
-            if node.is_finished_ok:
-                row.update(state=REUSED, pk=node.pk)
-                self.report(f'{name}: reuses the response of process {node.pk}')
-                return True
-        if runs and ended_within_step(runs[0]):
-            self.ctx.interrupted[name] = runs[0].uuid
+        runs = find_usable_runs(self._engine, earlier, inputs)
+        if runs.finished is not None:
+            row.update(state=REUSED, pk=runs.finished.pk)
+            self.report(f'{name}: reuses the response of process {runs.finished.pk}')
+            return True
+        if runs.interrupted is not None:
+            self.ctx.interrupted[name] = runs.interrupted.uuid
         return False
 
     def _submit(self, name: str) -> int:
@@ -370,9 +363,14 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
                     row.update(state=origin['state'], reason=origin['reason'])
             if row['state'] not in (COMPUTED, REUSED, DUPLICATE):
                 continue
-            outputs = self._calculation(name).outputs
+            calculation = self._calculation(name)
+            outputs = calculation.outputs
             quality, response = outputs.quality, outputs.dielectric if 'dielectric' in outputs else None
-            if response is not None and row['state'] != COMPUTED:
+            if response is None and row['state'] == REUSED:
+                gap = gap_of_metal(calculation)
+                gates = self.call_once(f'gates_{name}', evaluate_gap_gate, band_gap=gap, thresholds=thresholds)
+                quality = gates.result
+            elif response is not None and row['state'] != COMPUTED:
                 structure = self.ctx.structures[name]
                 adopted = self.call_once(f'adopt_{name}', adopt_dielectric, structure=structure, dielectric=response)
                 response = adopted.result

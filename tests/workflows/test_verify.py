@@ -144,6 +144,22 @@ def test_earlier_responses_are_reused(crystal_set):
     assert len(calculations(node)) == 1
 
 
+def test_gates_of_a_reused_metal_are_evaluated_again(campaign):
+    inputs, _ = campaign
+    item = inputs['selection'].get_list()[0]
+    selected = {
+        'selection': orm.List([item]),
+        'structures': {item['structure']: inputs['structures'][item['structure']]},
+    }
+    table = {key(inputs, item['id']): {'band_gap': 0.0}}
+    verify(selected, table)
+    results, node = verify(selected, table, reuse=True, thresholds={'insulating': 0.5})
+    assert calculations(node) == []
+    assert results['summary']['rows'][0]['state'] == 'reused'
+    (gate,) = results['verdicts'][item['structure']]['gates']
+    assert (gate['name'], gate['threshold'], gate['passed']) == ('insulating', 0.5, False)
+
+
 def test_budget_of_calculations(campaign):
     inputs, table = campaign
     results, node = verify(inputs, table, max_calculations=2, max_concurrent=5)

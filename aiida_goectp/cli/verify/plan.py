@@ -13,7 +13,7 @@ from aiida_goectp.cli import echo
 from aiida_goectp.core.formats.text_tables import make_table, show_table
 from aiida_goectp.report.words import counted
 from aiida_goectp.workflows.dfpt.engines import earlier_runs, engine_inputs, load_engine
-from aiida_goectp.workflows.dfpt.same_inputs import same_settings
+from aiida_goectp.workflows.dfpt.reuse import find_usable_runs
 
 __all__ = ('PlannedCrystal', 'planned_crystals', 'show_plan')
 
@@ -60,10 +60,9 @@ def planned_crystals(builder: Any) -> tuple[list[PlannedCrystal], dict[str, Any]
             except ValueError as error:
                 state, reason = FAILED, str(error)
             else:
-                found: list[Any] = [orm.load_node(pk) for pk in earlier.get(key, [])]
-                reused = [node.pk for node in found if node.is_finished_ok and same_settings(node, engine, inputs)]
-                if reused:
-                    state, reason = REUSED, f'process {reused[0]}'
+                reused = find_usable_runs(engine, earlier.get(key, []), inputs).finished
+                if reused is not None:
+                    state, reason = REUSED, f'process {reused.pk}'
                 elif bound is not None and sum(row.state == COMPUTED for row in rows) >= bound:
                     state, reason = NOT_RUN, f'the budget of {bound} calculations is spent'
                 else:

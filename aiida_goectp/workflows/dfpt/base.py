@@ -58,7 +58,10 @@ from aiida_goectp.workflows.protocols.mixin import ProtocolMixin
 from aiida_goectp.workflows.protocols.overrides import Check
 from aiida_goectp.workflows.submit_once import SubmitOnceMixin, called_by_label
 
-__all__ = ('DfptWorkChain', 'validate_structure', 'validate_thresholds')
+__all__ = ('IONIC_PART_DROPPED', 'DfptWorkChain', 'validate_structure', 'validate_thresholds')
+
+IONIC_PART_DROPPED = 'ionic_part_dropped'
+"""setting of a response, true if its ionic part was too large for memory or wall time, or was interrupted"""
 
 
 def validate_structure(structure: orm.StructureData | None, _: Any = None) -> str | None:
@@ -224,6 +227,14 @@ class DfptWorkChain(ProtocolMixin, SubmitOnceMixin):
 
         :raises ValueError: the outputs contain no response
         """
+
+    @classmethod
+    def has_same_potentials(cls, node: orm.WorkChainNode, inputs: Mapping[str, Any]) -> bool:
+        """Return whether the jobs of an ended run had the potentials that new inputs, otherwise equal, stand for.
+
+        An engine overrides this if its inputs name potentials by a label, whose meaning may change.
+        """
+        return True
 
     @classmethod
     def job_seconds(cls, job: orm.CalcJobNode) -> float:

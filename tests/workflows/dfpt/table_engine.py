@@ -90,6 +90,7 @@ def response_of(structure, electronic_only, answer=None, retrieved=None):
             scf_converged=values.get('scf_converged', True),
             engine='table',
             functional=values.get('functional', 'PBE'),
+            settings=values.get('settings', {}),
         )
     )
 

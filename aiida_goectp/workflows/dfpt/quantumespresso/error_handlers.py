@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
-__all__ = ('ERROR_HANDLERS', 'ErrorHandler', 'select_handler')
+__all__ = ('ERROR_HANDLERS', 'INTERRUPTED', 'OUT_OF_WALLTIME', 'ErrorHandler', 'select_handler')
 
-_INTERRUPTED = (110, 120, 140, 302, 303, 305, 312, 320, 321)
+INTERRUPTED = (110, 120, 140, 302, 303, 305, 312, 320, 321)
 """Scheduler limits (110 to 140), or output that is missing or incomplete: the job was killed."""
+OUT_OF_WALLTIME = 400
+"""The program stopped itself before the wall time."""
 
 Stage = Literal['scf', 'ph']
 
@@ -55,7 +57,7 @@ ERROR_HANDLERS = (
     ErrorHandler(
         'scf_interrupted',
         'scf',
-        (*_INTERRUPTED, 340),
+        (*INTERRUPTED, 340),
         'The run was killed by a signal, a node failure or the wall time.',
         'Restart from scratch.',
         {},
@@ -72,7 +74,7 @@ ERROR_HANDLERS = (
     ErrorHandler(
         'ph_out_of_walltime',
         'ph',
-        (400,),
+        (OUT_OF_WALLTIME,),
         'The wall time ran out in each of max_iterations jobs.',
         'Continue from the finished representations, with max_iterations jobs again.',
         {},
@@ -81,7 +83,7 @@ ERROR_HANDLERS = (
     ErrorHandler(
         'ph_interrupted_recover',
         'ph',
-        _INTERRUPTED,
+        INTERRUPTED,
         'The run was killed by a signal, a node failure or the wall time.',
         'Continue from the files in its working folder.',
         {},
@@ -90,7 +92,7 @@ ERROR_HANDLERS = (
     ErrorHandler(
         'ph_interrupted_restart',
         'ph',
-        _INTERRUPTED,
+        INTERRUPTED,
         'The run was killed, and so was its continuation.',
         'Restart the response from the ground state.',
         {},

@@ -18,9 +18,14 @@ from aiida_goectp.core.dielectric.gates import DEFAULT_THRESHOLDS
 from aiida_goectp.core.dielectric.phonons import response_converged
 from aiida_goectp.data.crystals import to_structure
 from aiida_goectp.data.dielectric import DielectricData
-from aiida_goectp.workflows.dfpt.base import DfptWorkChain
+from aiida_goectp.workflows.dfpt.base import IONIC_PART_DROPPED, DfptWorkChain
 from aiida_goectp.workflows.dfpt.quantumespresso.collect import band_gap_quantumespresso, collect_quantumespresso
-from aiida_goectp.workflows.dfpt.quantumespresso.error_handlers import ErrorHandler, select_handler
+from aiida_goectp.workflows.dfpt.quantumespresso.error_handlers import (
+    INTERRUPTED,
+    OUT_OF_WALLTIME,
+    ErrorHandler,
+    select_handler,
+)
 from aiida_goectp.workflows.dfpt.quantumespresso.orientation import (
     align_symmetry_axes,
     rotate_back,
@@ -41,7 +46,10 @@ _QPOINTS = ('qpoints', 'qpoints_distance', 'qpoints_force_parity')
 _EMPTY_BANDS = 2  # above the occupied ones, for the gap
 _RYDBERG = 13.605693122994  # eV, CODATA 2018
 _NOT_CONVERGED = 410
-_PH_EXIT_CODES = {_NOT_CONVERGED: 'ERROR_PH_NOT_CONVERGED', 400: 'ERROR_OUT_OF_WALLTIME', 120: 'ERROR_OUT_OF_WALLTIME'}
+_PH_EXIT_CODES = {
+    _NOT_CONVERGED: 'ERROR_PH_NOT_CONVERGED',
+    **dict.fromkeys((OUT_OF_WALLTIME, 120), 'ERROR_OUT_OF_WALLTIME'),
+}
 
 
 def require_quantumespresso() -> tuple[type[Process], type[Process], type[Process]]:
@@ -211,6 +219,7 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         """Continue with the relaxed structure; mention a low cutoff in the message of a failed relaxation."""
         code = super().inspect_relax()
         if code is None or 'recommended_cutoff' not in self.inputs:
+        self.ctx.dropped = False
             return code
         cutoff = self.inputs.scf.pw.parameters.get_dict().get('SYSTEM', {}).get('ecutwfc', 0.0)
         recommended = self.inputs.recommended_cutoff.value / _RYDBERG
@@ -290,6 +299,8 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         return collect_quantumespresso(
             structure=self.ctx.oriented,
             ground_state=outputs.output_parameters,
+        if 'response' not in self.ctx:
+            raise ValueError('the ground state is metallic; ph.x computes a dielectric tensor of insulators only')
             bands=outputs.output_band,
             trajectory=outputs.output_trajectory,
             retrieved=response.outputs.retrieved,
@@ -304,6 +315,8 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
             seconds = job.outputs.output_parameters.get_dict().get('wall_time_seconds')
             if seconds:
                 return float(seconds)
+        if self.ctx.dropped:
+            settings[IONIC_PART_DROPPED] = True
         return super().job_seconds(job)
 
     # Helpers
@@ -370,6 +383,7 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         self.ctx.changes = {**self.ctx.changes, stage: merge(self.ctx.changes[stage], handler.parameters)}
         self.ctx.stage = stage
         if handler.restart == 'recover':
+            self.ctx.dropped = status in (OUT_OF_WALLTIME, *INTERRUPTED)
             self.ctx.parent = job
         elif stage == 'ph':
             self.ctx.parent = self.ctx.ground_state

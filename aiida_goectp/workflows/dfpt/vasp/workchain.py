@@ -14,12 +14,13 @@ from aiida_vasp.workchains.v2.relax import RelaxOptions
 from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS
 from aiida_goectp.data.crystals import to_structure
 from aiida_goectp.data.dielectric import DielectricData
-from aiida_goectp.workflows.dfpt.base import DfptWorkChain
+from aiida_goectp.workflows.dfpt.base import IONIC_PART_DROPPED, DfptWorkChain
 from aiida_goectp.workflows.dfpt.vasp.collect import collect_vasp
 from aiida_goectp.workflows.dfpt.vasp.handlers import VaspResponseBaseWorkChain, validate_response
 from aiida_goectp.workflows.dfpt.vasp.parameters import incar_errors, parameters_errors, settings_errors
 from aiida_goectp.workflows.dfpt.vasp.relax import VaspRelaxBaseWorkChain
 from aiida_goectp.workflows.protocols.mixin import merge, restart_inputs
+from aiida_goectp.workflows.failures import last_job
 from aiida_goectp.workflows.protocols.overrides import (
     JOB_CHECKS,
     Check,
@@ -205,6 +206,7 @@ class VaspDfptWorkChain(DfptWorkChain):
             'kpoints': _mesh(job.inputs.kpoints),
             'potentials': {name: node.full_name for name, node in job.inputs.potential.items()},
             'notes': _notes(requested, used),
+            **({IONIC_PART_DROPPED: True} if _without_ionic_part(requested, used) else {}),
         }
         node: DielectricData = collect_vasp(
             structure=job.inputs.structure,
@@ -214,6 +216,20 @@ class VaspDfptWorkChain(DfptWorkChain):
             **{name: outputs[name] for name in _ARRAYS if name in outputs},
         )
         return node
+
+    @classmethod
+    def has_same_potentials(cls, node: orm.WorkChainNode, inputs: Mapping[str, Any]) -> bool:
+        """Return whether the last job of an ended run had the potentials that the family contains now."""
+        from aiida_vasp.data.potcar import PotcarData
+
+        job = last_job(node)
+        if job is None:
+            return True
+        chosen = inputs['dfpt']
+        family, mapping = chosen['potential_family'].value, chosen['potential_mapping'].get_dict()
+        now = PotcarData.get_potcars_from_structure(inputs['structure'], family, mapping)
+        used = job.inputs.potential.values()
+        return {node.sha512 for node in used} == {node.sha512 for node in now.values()}
 
     @classmethod
     def job_seconds(cls, job: orm.CalcJobNode) -> float:
@@ -283,10 +299,15 @@ def _mesh(kpoints: orm.KpointsData) -> Any:
     return {'mesh': list(mesh), 'offset': list(offset)}
 
 
+def _without_ionic_part(requested: Mapping[str, Any], used: Mapping[str, Any]) -> bool:
+    """Return whether error handlers switched the ionic part off."""
+    return requested.get('ibrion') in (7, 8) and used.get('ibrion') not in (7, 8)
+
+
 def _notes(requested: Mapping[str, Any], used: Mapping[str, Any]) -> list[str]:
     """Return the changes that error handlers made to the INCAR tags."""
     notes = []
-    if requested.get('ibrion') in (7, 8) and used.get('ibrion') not in (7, 8):
+    if _without_ionic_part(requested, used):
         notes.append('ionic part too large for memory or wall time: electronic part only')
     changed = {
         tag: used.get(tag)

@@ -115,6 +115,13 @@ def test_failed_relaxation_with_a_small_basis_names_the_cutoff(run, generated_fa
     assert jobs_of(node, 'FaultTolerantPwBaseWorkChain')
 
 
+def test_metal_has_no_response_without_its_gate(run, generated_family):
+    structure = crystal(('Al',), FCC * 4.02, [[0, 0, 0]])
+    overrides = merge(CHEAP, {'thresholds': {'insulating': None}})
+    _, node = run(structure, generated_family, overrides)
+    assert node.exit_status == EXIT_CODES.ERROR_NO_DIELECTRIC.status, outcome(node)
+
+
 def test_metal_fails_the_gap_gate_before_ph_runs(run, generated_family):
     outputs, node = run(crystal(('Al',), FCC * 4.02, [[0, 0, 0]]), generated_family, CHEAP)
     assert node.is_finished_ok, outcome(node)
@@ -268,6 +275,8 @@ def test_failed_phonons_leave_the_electronic_part(run, generated_family, lithium
     assert 'electronic part only' in notes(outputs['dielectric'])
 
 
+    assert outputs['dielectric'].dielectric.settings['ionic_part_dropped'] is True
+    assert 'scf_converged' not in failed_gates(outputs)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ('code', 'scripts'),

@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 from aiida import orm
 from aiida.engine import run_get_node
+from aiida_vasp.data.potcar import PotcarData
 from ase.io import read
 from scipy.spatial.transform import Rotation
 
+from aiida_goectp.workflows.aiida_private import builder_inputs
+from aiida_goectp.workflows.dfpt.reuse import find_usable_runs
 from aiida_goectp.workflows.dfpt.vasp.workchain import VaspDfptWorkChain
 from tests.replay_vasp.fixtures import *  # noqa: F403
-from tests.replay_vasp.fixtures import structure_of
+from tests.replay_vasp.fixtures import FAMILY, POTCAR, structure_of
 
 LOCAL = {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}, 'withmpi': False}
 
@@ -50,19 +53,22 @@ def test_relaxation_and_response_of_a_rotated_cell(replay_code, potcar_family, r
 
 
 def _run(code, structure, family, **overrides):
-    overrides = {'relax': False, **overrides}
-    return run_get_node(
-        VaspDfptWorkChain.get_builder_from_protocol(
-            code, structure, 'fast', overrides, options=LOCAL, potential_family=family
-        )
+    return run_get_node(_builder(code, structure, family, **overrides))
+
+
+def _builder(code, structure, family, **overrides):
+    return VaspDfptWorkChain.get_builder_from_protocol(
+        code, structure, 'fast', {'relax': False, **overrides}, options=LOCAL, potential_family=family
     )
 
 
-def test_response_without_relaxation(replay_code, potcar_family, replayed):
+def test_response_without_relaxation(replay_code, potcar_family, replayed, tmp_path):
     row = replayed('mp-22862')
     structure = structure_of(row)
-    outputs, node = _run(replay_code(), structure, potcar_family('Na_pv', 'Cl'))
+    code = replay_code()
+    outputs, node = _run(code, structure, potcar_family('Na_pv', 'Cl'))
     assert node.is_finished_ok, node.exit_message
+    _check_reuse(node, code, tmp_path)
     found = outputs['dielectric'].dielectric
     assert np.allclose(found.total, np.array(row['eps_electronic']) + row['eps_ionic_fd'], atol=1e-3)
     assert found.frequencies.max() == pytest.approx(row['freq_min_opt_THz'], abs=1e-3)
@@ -73,6 +79,25 @@ def test_response_without_relaxation(replay_code, potcar_family, replayed):
     assert VaspDfptWorkChain.core_hours(node) == pytest.approx(70.423 / 3600)
 
 
+def _check_reuse(node, code, folder):
+    """A response is not reused if its family has another potential for one of the elements."""
+    family = PotcarData.get_potcar_group(FAMILY)
+    inputs = builder_inputs(_builder(code, node.inputs.structure, FAMILY))
+    assert find_usable_runs(VaspDfptWorkChain, [node.pk], inputs).finished.pk == node.pk
+    (old,) = [item for item in family.nodes if item.full_name == 'Cl']
+    path = folder / 'Cl' / 'POTCAR'  # the folder names the potential
+    path.parent.mkdir()
+    path.write_text(POTCAR.format(symbol='Cl', element='Cl').replace('01Jan2000', '02Jan2000'))
+    new, _ = PotcarData.get_or_create_from_file(str(path))
+    family.remove_nodes([old])
+    family.add_nodes([new])
+    try:
+        assert find_usable_runs(VaspDfptWorkChain, [node.pk], inputs).finished is None
+    finally:
+        family.remove_nodes([new])
+        family.add_nodes([old])
+
+
 @pytest.mark.slow
 def test_ionic_part_too_large_for_the_memory(replay_code, potcar_family, replayed):
     outputs, node = _run(replay_code('ionic'), structure_of(replayed('mp-22862')), potcar_family('Na_pv', 'Cl'))
@@ -80,6 +105,7 @@ def test_ionic_part_too_large_for_the_memory(replay_code, potcar_family, replaye
     found = outputs['dielectric'].dielectric
     assert found.ionic is None
     assert 'electronic part only' in found.settings['notes'][0]
+    assert found.settings['ionic_part_dropped'] is True
     assert outputs['quality']['label'] == 'electronic-only'
     assert [job.inputs.parameters['ibrion'] for job in _jobs(node)] == [8, -1]
 
