@@ -1,4 +1,4 @@
-"""Check of parameters of ``pw.x`` and ``ph.x``.
+"""Check of parameters of ``pw.x`` and ``ph.x``, and of the magnetism that they leave out.
 
 The programs refuse an unknown variable themselves: ``pw.x`` when it starts, ``ph.x`` only after the ground state was
 computed. Here every unknown variable of ``ph.x`` is refused before a job is submitted. The variables of ``pw.x`` are
@@ -19,8 +19,9 @@ from xml.etree import ElementTree
 from aiida import orm
 
 from aiida_goectp.core.formats.settings import unknown_key
+from aiida_goectp.workflows.dfpt.magnetism import magnetic_elements
 
-__all__ = ('ph_errors', 'pw_errors')
+__all__ = ('magnetism_error', 'ph_errors', 'pw_errors', 'validate_magnetism')
 
 _NAMELISTS = ('CONTROL', 'SYSTEM', 'ELECTRONS', 'IONS', 'CELL', 'FCP', 'RISM')
 _RESEMBLANCE = 0.88
@@ -78,3 +79,27 @@ def _errors(
                 plain = str(name).partition('(')[0].strip().lower()
                 if plain not in lower and get_close_matches(plain, lower, n=1, cutoff=resemblance):
                     yield unknown_key(f'{place}.{namelist}.{name}', sorted(variables), 'variable')
+
+
+def validate_magnetism(inputs: Any, _: Any = None) -> str | None:
+    """Return an error if the crystal may be magnetic; validator of the inputs of the engine."""
+    if 'structure' not in inputs or 'parameters' not in inputs.get('scf', {}).get('pw', {}):
+        return None  # the validation of the single ports names what is missing
+    nonmagnetic = 'nonmagnetic' in inputs and inputs['nonmagnetic'].value
+    return magnetism_error(inputs['structure'], inputs['scf']['pw']['parameters'].get_dict(), nonmagnetic)
+
+
+def magnetism_error(structure: orm.StructureData, parameters: Mapping[str, Any], nonmagnetic: bool) -> str | None:
+    """Return an error for elements with magnetic moments, unless the user states that there are none, or sets the spin.
+
+    Without spin, a magnetic crystal with an even number of electrons can become an insulator that passes all gates.
+
+    :param parameters: of ``pw.x``, by namelist
+    """
+    system, found = parameters.get('SYSTEM', {}), magnetic_elements(structure)
+    if not found or nonmagnetic or system.get('nspin', 1) != 1 or system.get('noncolin', False):
+        return None
+    return (
+        f'structure: {", ".join(found)} in {structure.get_formula()} may be magnetic, and this engine computes without '
+        'spin; use the engine vasp, or set nonmagnetic to true in the overrides if the crystal has no magnetic moments'
+    )

@@ -11,7 +11,6 @@ from aiida.common import AttributeDict
 from aiida.common.exceptions import NotExistent
 from aiida.engine import ExitCode, Process
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
-from aiida.plugins import GroupFactory
 
 from aiida_goectp.core.dielectric.gate_codes import GateCode
 from aiida_goectp.core.dielectric.gates import DEFAULT_THRESHOLDS
@@ -31,7 +30,13 @@ from aiida_goectp.workflows.dfpt.quantumespresso.orientation import (
     rotate_back,
     special_points_mesh,
 )
-from aiida_goectp.workflows.dfpt.quantumespresso.parameters import ph_errors, pw_errors
+from aiida_goectp.workflows.dfpt.quantumespresso.parameters import (
+    magnetism_error,
+    ph_errors,
+    pw_errors,
+    validate_magnetism,
+)
+from aiida_goectp.workflows.dfpt.quantumespresso.pseudopotentials import RYDBERG, choose_pseudopotentials
 from aiida_goectp.workflows.dfpt.retrieved import read_retrieved
 from aiida_goectp.workflows.failures import failure_reason, finished_process, last_job
 from aiida_goectp.workflows.protocols.mixin import merge, restart_inputs
@@ -44,7 +49,6 @@ __all__ = ('QuantumEspressoDfptWorkChain', 'require_quantumespresso')
 
 _QPOINTS = ('qpoints', 'qpoints_distance', 'qpoints_force_parity')
 _EMPTY_BANDS = 2  # above the occupied ones, for the gap
-_RYDBERG = 13.605693122994  # eV, CODATA 2018
 _NOT_CONVERGED = 410
 _PH_EXIT_CODES = {
     _NOT_CONVERGED: 'ERROR_PH_NOT_CONVERGED',
@@ -72,7 +76,7 @@ def require_quantumespresso() -> tuple[type[Process], type[Process], type[Proces
 
 
 class QuantumEspressoDfptWorkChain(DfptWorkChain):
-    """Dielectric response with Quantum ESPRESSO, for crystals without magnetic moments.
+    """Dielectric response with Quantum ESPRESSO, for crystals without magnetic moments; others are refused.
 
     The cell is rotated to the orientation in which ``pw.x`` finds its symmetry, and the response is rotated back into
     the Cartesian frame of the (relaxed) structure. Occupations are fixed. A crystal with an odd number of electrons or
@@ -136,6 +140,14 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
             serializer=to_node,
             help='Cutoff in eV recommended by the pseudopotential family, for the cutoff gate.',
         )
+        spec.input(
+            'nonmagnetic',
+            valid_type=orm.Bool,
+            required=False,
+            serializer=to_node,
+            help='Crystals with V, Cr, Mn, Fe, Co, Ni, Eu or Gd have no magnetic moments; else they are refused.',
+        )
+        spec.inputs.validator = validate_magnetism
         spec.exit_code(501, 'ERROR_SCF_NOT_CONVERGED', message='The ground state did not converge: {message}')
         spec.exit_code(502, 'ERROR_PH_NOT_CONVERGED', message='The response did not converge: {message}')
         spec.exit_code(503, 'ERROR_SCF_FAILED', message='The ground state failed: {message}')
@@ -165,16 +177,19 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         :param options: options of all jobs, for example ``{'queue_name': 'long', 'account': 'me'}``
         :param pseudo_family: label of an installed family; by default the first family of the protocol that is
             installed and contains all elements
-        :raises ValueError: unknown protocol or family, or an element that the family does not contain
+        :raises ValueError: unknown protocol or family, an element that the family does not contain, or a crystal that
+            may be magnetic
         """
         require_quantumespresso()
         structure = to_structure(structure)
         codes = [orm.load_code(code) if isinstance(code, str) else code for code in (pw_code, ph_code)]
         cls.check_arguments(pw_code=codes[0], ph_code=codes[1], options=options, pseudo_family=pseudo_family)
         inputs = cls.get_protocol_inputs(protocol, overrides)
+        if error := magnetism_error(structure, inputs['scf']['pw']['parameters'], inputs['nonmagnetic']):
+            raise ValueError(error)
         labels = inputs['pseudo_family'] if pseudo_family is None else pseudo_family
         labels = [labels] if isinstance(labels, str) else labels
-        pseudos, cutoffs, recommended = _pseudopotentials(structure, labels, inputs['stringency'])
+        pseudos, cutoffs, recommended = choose_pseudopotentials(structure, labels, inputs['stringency'])
         scf, ph = inputs['scf'], inputs['ph']
         parameters = merge({'SYSTEM': cutoffs}, scf['pw']['parameters'])
         for job in (scf['pw'], ph['ph']):
@@ -187,6 +202,8 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         }
         builder.ph = {'ph': _job(ph['ph'], codes[1]), **restart_inputs(ph)}
         builder.relax_parameters = orm.Dict(inputs['relax_parameters'])
+        if inputs['nonmagnetic']:
+            builder.nonmagnetic = orm.Bool(True)
         builder.kpoints_distance = orm.Float(inputs['kpoints_distance'])
         if recommended is not None:
             builder.recommended_cutoff = orm.Float(recommended)
@@ -202,6 +219,7 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         self.ctx.stage = 'scf'
         self.ctx.tried = []
         self.ctx.notes = []
+        self.ctx.dropped = False
         self.ctx.changes = {'scf': {}, 'ph': {}}
 
     def relax_process(self) -> tuple[type[Process], Mapping[str, Any]]:
@@ -219,10 +237,9 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         """Continue with the relaxed structure; mention a low cutoff in the message of a failed relaxation."""
         code = super().inspect_relax()
         if code is None or 'recommended_cutoff' not in self.inputs:
-        self.ctx.dropped = False
             return code
         cutoff = self.inputs.scf.pw.parameters.get_dict().get('SYSTEM', {}).get('ecutwfc', 0.0)
-        recommended = self.inputs.recommended_cutoff.value / _RYDBERG
+        recommended = self.inputs.recommended_cutoff.value / RYDBERG
         if cutoff >= DEFAULT_THRESHOLDS[GateCode.SUFFICIENT_CUTOFF] * recommended:
             return code
         return code._replace(
@@ -282,6 +299,8 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
 
     def collect_dielectric(self) -> DielectricData:
         """Return the response, rotated back into the frame of the structure."""
+        if 'response' not in self.ctx:
+            raise ValueError('the ground state is metallic; ph.x computes a dielectric tensor of insulators only')
         outputs = self.ctx.ground_state.outputs
         scf, response = last_job(self.ctx.ground_state), last_job(self.ctx.response)
         if scf is None or response is None:
@@ -296,11 +315,13 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
             settings['recommended_cutoff'] = self.inputs.recommended_cutoff.value
         if self.ctx.notes:
             settings['notes'] = list(self.ctx.notes)
+        if 'nonmagnetic' in self.inputs:
+            settings['nonmagnetic'] = self.inputs.nonmagnetic.value
+        if self.ctx.dropped:
+            settings[IONIC_PART_DROPPED] = True
         return collect_quantumespresso(
             structure=self.ctx.oriented,
             ground_state=outputs.output_parameters,
-        if 'response' not in self.ctx:
-            raise ValueError('the ground state is metallic; ph.x computes a dielectric tensor of insulators only')
             bands=outputs.output_band,
             trajectory=outputs.output_trajectory,
             retrieved=response.outputs.retrieved,
@@ -315,8 +336,6 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
             seconds = job.outputs.output_parameters.get_dict().get('wall_time_seconds')
             if seconds:
                 return float(seconds)
-        if self.ctx.dropped:
-            settings[IONIC_PART_DROPPED] = True
         return super().job_seconds(job)
 
     # Helpers
@@ -364,6 +383,7 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
             message = 'ph.x ended without an error message before the response had converged'
         if self.ctx.stage == 'ph' and job is not None and _has_tensors(job):
             self.ctx.notes = [*self.ctx.notes, f'phonons failed ({message}): electronic part only']
+            self.ctx.dropped = status in (OUT_OF_WALLTIME, *INTERRUPTED)
             self.report(self.ctx.notes[-1])
             self.ctx.response = node
             self.ctx.done = True
@@ -383,7 +403,6 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         self.ctx.changes = {**self.ctx.changes, stage: merge(self.ctx.changes[stage], handler.parameters)}
         self.ctx.stage = stage
         if handler.restart == 'recover':
-            self.ctx.dropped = status in (OUT_OF_WALLTIME, *INTERRUPTED)
             self.ctx.parent = job
         elif stage == 'ph':
             self.ctx.parent = self.ctx.ground_state
@@ -403,35 +422,3 @@ def _job(inputs: Mapping[str, Any], code: orm.AbstractCode) -> dict[str, Any]:
     """Return the inputs of a job, with dictionaries other than the metadata converted to nodes."""
     nodes = {key: orm.Dict(value) for key, value in inputs.items() if key != 'metadata'}
     return {**nodes, 'code': code, 'metadata': inputs['metadata']}
-
-
-def _pseudopotentials(
-    structure: orm.StructureData, labels: list[str], stringency: str
-) -> tuple[dict[str, orm.Data], dict[str, float], float | None]:
-    """Return pseudopotentials, cutoffs in Ry, and the cutoff in eV of the default stringency of the family.
-
-    :param labels: families, of which the first that is installed and contains all elements is used
-    :raises ValueError: no such family is installed
-    """
-    problems = []
-    for label in labels:
-        family = orm.QueryBuilder().append(GroupFactory('pseudo.family'), filters={'label': label}).first(flat=True)
-        if family is None:
-            problems.append(f'{label!r} is not installed')
-            continue
-        try:
-            pseudos = family.get_pseudos(structure=structure)
-        except ValueError as error:
-            problems.append(f'{label!r}: {error}')
-            continue
-        try:
-            available = stringency if stringency in family.get_cutoff_stringencies() else None
-            wave, density = family.get_recommended_cutoffs(structure=structure, stringency=available, unit='Ry')
-            default, _ = family.get_recommended_cutoffs(structure=structure, unit='Ry')
-        except (AttributeError, ValueError):
-            return pseudos, {}, None  # without cutoffs in the overrides, the validation of pw.x inputs fails
-        return pseudos, {'ecutwfc': wave, 'ecutrho': density}, default * _RYDBERG
-    raise ValueError(
-        f'pseudo_family: no suitable family ({"; ".join(problems)}); `aiida-goectp setup dfpt` installs one, '
-        '`aiida-pseudo list` shows the installed ones'
-    )

@@ -15,12 +15,13 @@ from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS
 from aiida_goectp.data.crystals import to_structure
 from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.workflows.dfpt.base import IONIC_PART_DROPPED, DfptWorkChain
+from aiida_goectp.workflows.dfpt.magnetism import DEFAULT_MOMENT, MAGNETIC_MOMENTS, magnetic_elements
 from aiida_goectp.workflows.dfpt.vasp.collect import collect_vasp
 from aiida_goectp.workflows.dfpt.vasp.handlers import VaspResponseBaseWorkChain, validate_response
 from aiida_goectp.workflows.dfpt.vasp.parameters import incar_errors, parameters_errors, settings_errors
 from aiida_goectp.workflows.dfpt.vasp.relax import VaspRelaxBaseWorkChain
-from aiida_goectp.workflows.protocols.mixin import merge, restart_inputs
 from aiida_goectp.workflows.failures import last_job
+from aiida_goectp.workflows.protocols.mixin import merge, restart_inputs
 from aiida_goectp.workflows.protocols.overrides import (
     JOB_CHECKS,
     Check,
@@ -157,11 +158,10 @@ class VaspDfptWorkChain(DfptWorkChain):
         }
         if hubbard and symbols & set(chosen['anions']):
             result['ldau_mapping'] = orm.Dict({'mapping': hubbard})
-        moments = content['magnetic_moments']
-        if symbols & set(moments):
+        if magnetic_elements(structure):
             result['incar']['ispin'] = 2
-            values = {kind.name: moments.get(kind.symbol, moments['default']) for kind in structure.kinds}
-            result['magmom_mapping'] = orm.Dict({**values, 'default': moments['default']})
+            values = {kind.name: MAGNETIC_MOMENTS.get(kind.symbol, DEFAULT_MOMENT) for kind in structure.kinds}
+            result['magmom_mapping'] = orm.Dict({**values, 'default': DEFAULT_MOMENT})
         return result
 
     # Interface of DfptWorkChain

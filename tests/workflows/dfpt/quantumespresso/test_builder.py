@@ -5,8 +5,11 @@ from __future__ import annotations
 import sys
 
 import pytest
+from aiida import orm
+from aiida.engine import run_get_node
 
 from aiida_goectp.workflows.dfpt.quantumespresso.workchain import QuantumEspressoDfptWorkChain, require_quantumespresso
+from aiida_goectp.workflows.verify import VerifyWorkChain
 from tests.workflows.dfpt.quantumespresso.quantum_espresso import rocksalt
 
 
@@ -17,15 +20,63 @@ def test_missing_plugin_names_the_extra(monkeypatch):
         require_quantumespresso()
 
 
-def test_missing_family_is_named(aiida_profile, aiida_localhost, aiida_code_installed):
+@pytest.fixture
+def any_codes(aiida_profile, aiida_localhost, aiida_code_installed):
     pytest.importorskip('aiida_quantumespresso')
-    codes = {
+    return {
         f'{name}_code': aiida_code_installed(
             label=f'{name}-x', filepath_executable='/bin/true', default_calc_job_plugin=f'quantumespresso.{name}'
         )
         for name in ('pw', 'ph')
     }
-    with pytest.raises(ValueError, match="'not-installed'"):
-        QuantumEspressoDfptWorkChain.get_builder_from_protocol(
-            **codes, structure=rocksalt('Li', 'F', 4.01), pseudo_family='not-installed'
+
+
+@pytest.fixture
+def build(any_codes):
+    def build_without_family(structure, **overrides):
+        return QuantumEspressoDfptWorkChain.get_builder_from_protocol(
+            **any_codes, structure=structure, overrides=overrides, pseudo_family='not-installed'
         )
+
+    return build_without_family
+
+
+def test_missing_family_is_named(build):
+    with pytest.raises(ValueError, match="'not-installed'"):
+        build(rocksalt('Li', 'F', 4.01))
+
+
+@pytest.mark.parametrize('element', ['V', 'Cr', 'Mn', 'Fe', 'Co', 'Ni', 'Eu', 'Gd'])
+def test_elements_with_magnetic_moments_are_refused(build, element):
+    """They are those for which the engine for VASP sets moments."""
+    structure = rocksalt(element, 'O', 4.3)
+    with pytest.raises(ValueError, match=f'structure: {element} in .*nonmagnetic'):
+        build(structure)
+    for overrides in ({'nonmagnetic': True}, {'scf': {'pw': {'parameters': {'SYSTEM': {'nspin': 2}}}}}):
+        with pytest.raises(ValueError, match="'not-installed'"):
+            build(structure, **overrides)
+
+
+def test_inputs_without_a_builder_are_checked_as_well(any_codes):
+    validate = QuantumEspressoDfptWorkChain.spec().inputs.validator
+    inputs = {'structure': rocksalt('Fe', 'O', 4.3), 'scf': {'pw': {'parameters': orm.Dict({'SYSTEM': {}})}}}
+    assert 'Fe' in validate(inputs, None)
+    assert validate({**inputs, 'nonmagnetic': orm.Bool(True)}, None) is None
+    assert validate({**inputs, 'structure': rocksalt('Mg', 'O', 4.2)}, None) is None
+
+
+def test_a_verification_lists_a_refused_crystal(any_codes):
+    structure = rocksalt('Fe', 'O', 4.3)
+    item = {'structure': 'iron', 'id': 'FeO', 'rank': 1}
+    results, node = run_get_node(
+        VerifyWorkChain,
+        selection=orm.List([item]),
+        structures={'iron': structure},
+        engine='quantumespresso',
+        dfpt=any_codes,
+    )
+    assert node.exit_status == VerifyWorkChain.exit_codes.ERROR_ALL_FAILED.status
+    (row,) = results['summary']['rows']
+    assert (row['state'], row['pk']) == ('failed', None)
+    assert 'Fe in FeO' in row['reason']
+    assert not [child for child in node.called if isinstance(child, orm.WorkChainNode)]

@@ -269,14 +269,16 @@ def test_a_step_that_is_executed_twice_calls_each_program_once(
 @pytest.mark.slow
 def test_failed_phonons_leave_the_electronic_part(run, generated_family, lithium_fluoride):
     killed = KILL_WHILE_RUNNING.format(times=9, until=FIELD_STORED)
-    outputs, node = run(lithium_fluoride, generated_family, CHEAP, ph=killed)
+    overrides = merge(CHEAP, {'nonmagnetic': True})
+    outputs, node = run(lithium_fluoride, generated_family, overrides, ph=killed)
     assert node.is_finished_ok, outcome(node)
     assert outputs['dielectric'].dielectric.ionic is None
+    assert outputs['dielectric'].dielectric.settings['nonmagnetic'] is True
     assert 'electronic part only' in notes(outputs['dielectric'])
-
-
     assert outputs['dielectric'].dielectric.settings['ionic_part_dropped'] is True
     assert 'scf_converged' not in failed_gates(outputs)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ('code', 'scripts'),
