@@ -11,6 +11,7 @@ from aiida import orm
 from aiida.engine import calcfunction
 
 from aiida_goectp.calculations.campaign import read_history, write_history
+from aiida_goectp.core.datasets.trained_rows import take_trained_rows
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.selection import retraining as decisions
 from aiida_goectp.core.selection.folds import with_folds
@@ -27,7 +28,15 @@ from aiida_goectp.core.selection.rounds import retrained_round
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 
-__all__ = ('MEMBER', 'assign_members', 'compare_models', 'extract_members', 'member_settings', 'record_retraining')
+__all__ = (
+    'MEMBER',
+    'assign_members',
+    'compare_models',
+    'extract_members',
+    'member_settings',
+    'record_retraining',
+    'select_trained',
+)
 
 MEMBER = 'member_{:02d}'
 """name of a member, from 0"""
@@ -47,6 +56,18 @@ def assign_members(
     """
     policy = _policy(retraining)
     return DatasetData(with_folds(dataset.dataset, start.dataset, split.value, policy.folds, seed.value))
+
+
+@calcfunction
+def select_trained(dataset: DatasetData, functionals: orm.List) -> dict[str, Any]:
+    """Return the rows with labels that a training can take, see :func:`.take_trained_rows`.
+
+    :param functionals: of the training
+    :return: ``dataset``, and ``left_out``: functional → number of trainable rows
+    :raises ValueError: labels with different values of U for one element
+    """
+    taken, left_out = take_trained_rows(dataset.dataset, functionals.get_list())
+    return {'dataset': DatasetData(taken), 'left_out': orm.Dict(left_out)}
 
 
 def _policy(retraining: orm.Dict) -> RetrainingPolicy:
@@ -156,7 +177,8 @@ def record_retraining(
 
     :param retraining: fields of :class:`aiida_goectp.core.selection.retraining.RetrainingPolicy`
     :param record: noted by the work chain: ``core_hours`` of the training; ``failure``, why there is no comparison;
-        ``has_training``, false if the campaign has no inputs of a training
+        ``left_out``, number of labels that it could not take, by functional; ``has_training``, false if the campaign
+        has no inputs of a training
     :param comparison: see :func:`compare_models`
     :param model: the trained model
     """
@@ -170,7 +192,8 @@ def record_retraining(
     elif decision.retrain:
         result = RetrainingResult(False, {}, noted['failure'])
     new_hash = None if model is None else model.content_hash
-    return write_history(retrained_round(done, decision, result, new_hash, noted['core_hours']))
+    left_out = noted.get('left_out', {})
+    return write_history(retrained_round(done, decision, result, new_hash, noted['core_hours'], left_out))
 
 
 def _comparisons(found: dict[str, dict[str, Any]]) -> dict[str, Comparison]:

@@ -124,6 +124,9 @@ def test_record_of_a_retraining(committee):
     (one,) = read_history(record_retraining(node, policy, record, orm.Dict(result), model)).rounds
     assert (one.adopted, one.new_model_hash) == (True, model.content_hash)
     assert one.metrics['hold-out: new'] == 1.0
+    noted = orm.Dict({'core_hours': 0.0, 'left_out': {'PBE': 3}})
+    (one,) = read_history(record_retraining(node, policy, noted, orm.Dict(result), model)).rounds
+    assert one.retraining_reason.endswith('3 labels of PBE are left out')
     without = orm.Dict({'core_hours': 0.0, 'has_training': False})
     (one,) = read_history(record_retraining(node, policy, without)).rounds
     assert (one.retrained, one.adopted) == (False, False)

@@ -18,6 +18,7 @@ from aiida_goectp.cli.doctor.codes import errors_of_codes
 from aiida_goectp.cli.engine_arguments import engine_arguments
 from aiida_goectp.cli.jobs import default_code, port_errors
 from aiida_goectp.cli.options import scheduler_options
+from aiida_goectp.core.formats.functionals import trained_as
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.selection import KnownCrystals, PickSettings
 from aiida_goectp.data.crystals import structure_from_crystal
@@ -251,7 +252,7 @@ def _functional_errors(builder: Any) -> list[str]:
     trained = builder.train['goectp']['settings'].get_dict().get('functionals', [])
     if builder.model is not None and not trained:
         trained = builder.model.card.architecture.get('functionals', [])
-    if len(functionals) < 2 or set(functionals) <= set(trained):
+    if len(functionals) < 2 or len(trained_as(functionals, trained)) == len(functionals):
         return []
     return [
         f'dataset: labels of several functionals ({", ".join(functionals)}); list them in training.functionals, the '

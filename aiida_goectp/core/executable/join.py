@@ -14,6 +14,7 @@ from aiida_goectp.core.executable.options import FILE, complete_model, model_opt
 from aiida_goectp.core.executable.output_lock import locked_output
 from aiida_goectp.core.executable.status import ExecutableError, Status, record_errors
 from aiida_goectp.core.executable.traininputs import split_dataset, with_functional
+from aiida_goectp.core.formats.functionals import trained_as
 from aiida_goectp.core.formats.model_card import ModelCard, member_hashes, read_card, resolve_model
 from aiida_goectp.core.formats.terminal import echo
 
@@ -86,7 +87,8 @@ def _check_models(cards: Sequence[ModelCard], functional: str) -> None:
             f'{first.name}: trained on functional {first.functional}; the labels of the dataset have {functional}; '
             'give the dataset on which the models were trained',
         )
-    if first.predicted_functional is not None and first.predicted_functional not in found:
+    predicted, names = first.predicted_functional, first.architecture.get('functionals', [])
+    if predicted is not None and predicted not in trained_as(found, names).values():
         raise ExecutableError(
             'bad_model',
             f'{first.name}: predicts functional {first.predicted_functional}; the dataset has no such labels; give the '

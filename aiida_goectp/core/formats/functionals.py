@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.settings import unknown_value
 
-__all__ = ('FUNCTIONALS', 'UNKNOWN', 'check_functional')
+__all__ = ('FUNCTIONALS', 'UNKNOWN', 'check_functional', 'trained_as')
 
 UNKNOWN = 'unknown'
 """functional of a row that states none"""
@@ -17,6 +18,7 @@ FUNCTIONALS = (
     *('vdW-DF2', 'TPSS', 'revTPSS', 'M06-L', 'SCAN', 'rSCAN', 'r2SCAN', 'HF', 'PBE0', 'B3LYP', 'HSE03', 'HSE06'),
     *('HSEsol', 'RPA', 'GW', 'experiment', UNKNOWN),
 )
+_VALUES_OF_U = re.compile(r'\+U\(([^()]*)\)')
 _ADDITIONS = ('U', 'D2', 'D3', 'D4', 'TS', 'MBD', 'rVV10', 'SOC', 'LRPA')
 
 
@@ -36,3 +38,35 @@ def check_functional(name: str) -> str:
         allowed = [f'{base}+{item}' for item in _ADDITIONS]
         raise FormatError(f'{unknown_value("functional", f"{base}+{wrong[0]}", allowed)}; {remedy}')
     return name
+
+
+def trained_as(found: Iterable[str], functionals: Sequence[str]) -> dict[str, str]:
+    """Return functional of a label → that of a training, of all labels that the training can take.
+
+    Labels of one protocol with DFT+U have several names: ``X+U(Fe-d 5.3)``, ``X+U(Ni-d 6.2)``, and ``X`` for crystals
+    without U. A training whose functionals contain ``X+U`` takes them all as ``X+U``; ``X`` only if it is not among its
+    functionals itself.
+
+    :param found: functionals of labels
+    :param functionals: of the training
+    :raises FormatError: labels with different values of U for one element, which are not of one protocol
+    """
+    without_u = {re.sub(r'\+U(?=\+|$)', '', name): name for name in functionals}
+    taken: dict[str, str] = {}
+    values: dict[str, str] = {}
+    for name in sorted(set(found)):
+        plain = _VALUES_OF_U.sub('+U', name)
+        target = name if name in functionals else plain if plain in functionals else without_u.get(name)
+        if target is None:
+            continue
+        taken[name] = target
+        if name in functionals:
+            continue
+        for value in (item.strip() for text in _VALUES_OF_U.findall(name) for item in text.split(',')):
+            element = f'{target} of {value.rpartition(" ")[0]}'
+            if values.setdefault(element, value) != value:
+                raise FormatError(
+                    f'functionals: labels with {values[element]} and {value} eV for U are not of one protocol; name '
+                    f'each functional, or train on one of them'
+                )
+    return taken

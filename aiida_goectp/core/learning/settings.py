@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from aiida_goectp.core.formats.functionals import trained_as
 from aiida_goectp.core.formats.model_card import ModelCard
 from aiida_goectp.core.formats.settings import unknown_key
 
@@ -86,7 +87,7 @@ class TrainSettings(BaseModel):
     functionals: list[str] = Field(
         default_factory=list,
         description='functionals of the labels, the one to predict first; with two or more, the functional of a label '
-        'is an input of the network',
+        'is an input of the network. X+U stands for labels of one protocol with any X+U(…), and for X without U',
     )
     layer_augmentation_copies: int = Field(
         default=2, ge=0, le=20, description='copies of each layered crystal with more vacuum between its layers'
@@ -208,8 +209,9 @@ def settings_like(values: Mapping[str, Any], card: ModelCard, found: Collection[
     :param found: functionals of the labels; empty to keep the order of the model
     """
     functionals = card.architecture.get('functionals', [])
-    if functionals and found and functionals[0] not in found:
-        functionals = sorted(functionals, key=lambda name: name not in found)
+    present = set(trained_as(found, functionals).values())
+    if functionals and found and functionals[0] not in present:
+        functionals = sorted(functionals, key=lambda name: name not in present)
     values = {'members': card.members, 'functionals': functionals, **values}
     if {'preset', 'options'} & set(values):
         return values

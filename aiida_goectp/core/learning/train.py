@@ -16,6 +16,8 @@ import torch
 from aiida_goectp.core.datasets.augment import with_layer_copies
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.dielectric.metrics import table
+from aiida_goectp.core.formats.errors import FormatError
+from aiida_goectp.core.formats.functionals import trained_as
 from aiida_goectp.core.learning import parallel, testing_hooks
 from aiida_goectp.core.learning.errors import TrainingDiverged, TrainingInputError, TrainingInterrupted
 from aiida_goectp.core.learning.lattice.labels import LatticeLabels
@@ -111,9 +113,13 @@ def _functional_indices(found: list[str], functionals: list[str]) -> np.ndarray:
             f'functionals: the labels have several ({", ".join(known)}); name them in the setting functionals, the one '
             'to predict first, or train on one of them'
         )
-    if unknown := sorted(set(found) - set(known)):
+    try:
+        names = trained_as(found, known)
+    except FormatError as error:
+        raise TrainingInputError(str(error)) from error
+    if unknown := sorted(set(found) - set(names)):
         raise TrainingInputError(f'functionals: {", ".join(known)}; the labels also have {", ".join(unknown)}')
-    return np.array([known.index(name) for name in found], dtype=np.int64)
+    return np.array([known.index(names[name]) for name in found], dtype=np.int64)
 
 
 def train_committee(

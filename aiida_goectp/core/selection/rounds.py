@@ -138,6 +138,7 @@ def retrained_round(
     result: RetrainingResult | None = None,
     new_model: str | None = None,
     core_hours: float = 0.0,
+    left_out: Mapping[str, int] | None = None,
 ) -> History:
     """Return the history with the decision on retraining in its last round.
 
@@ -145,6 +146,7 @@ def retrained_round(
     :param result: of the training; None if none was due
     :param new_model: content hash of the trained model
     :param core_hours: of the training
+    :param left_out: functional → number of labels that the training could not take
     """
     last = history.rounds[-1]
     if not decision.retrain or result is None:
@@ -153,11 +155,12 @@ def retrained_round(
     for name, item in result.comparisons.items():
         for field in ('rows', 'old', 'new', 'allowed'):
             metrics[f'{name}: {field}'] = _number(getattr(item, field))
+    rest = ''.join(f'; {number} labels of {name} are left out' for name, number in (left_out or {}).items())
     changes = {
         'retrained': True,
         'new_model_hash': new_model,
         'adopted': result.replace,
-        'retraining_reason': f'{decision.reason}; {result.reason}',
+        'retraining_reason': f'{decision.reason}; {result.reason}{rest}',
         'core_hours': last.core_hours + core_hours,
         'metrics': metrics,
     }

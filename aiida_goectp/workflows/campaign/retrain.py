@@ -14,7 +14,10 @@ from aiida_goectp.calculations.retraining import (
     compare_models,
     extract_members,
     member_settings,
+    select_trained,
 )
+from aiida_goectp.core.datasets.trained_rows import training_functionals
+from aiida_goectp.core.formats.functionals import trained_as
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.selection import RetrainingPolicy, fold_name
 from aiida_goectp.data.dataset import DatasetData
@@ -90,12 +93,22 @@ class RetrainWorkChain(SubmitOnceMixin):
                 steps.compare,
             ),
         )
+        cls._define_outputs(spec)
+
+    @classmethod
+    def _define_outputs(cls, spec: WorkChainSpec) -> None:
         spec.output('model', valid_type=ModelData, help='The new model.')
         spec.output(
             'comparison',
             valid_type=orm.Dict,
             required=False,
             help='Whether the new model replaces the model in use (`replace`), the `reason`, and the `comparisons`.',
+        )
+        spec.output(
+            'left_out',
+            valid_type=orm.Dict,
+            required=False,
+            help='Functional → number of labels that the training cannot take.',
         )
         spec.exit_code(224, 'ERROR_FOLDS_REFUSED', message='{message}')
         spec.exit_code(420, 'ERROR_TRAINING_FAILED', message='{message}')
@@ -105,12 +118,13 @@ class RetrainWorkChain(SubmitOnceMixin):
         """Assign the labels to folds, and determine settings and initial weights of each member."""
         model = self.inputs.get('model', None)
         common = {'retraining': self.inputs.retraining, 'seed': self.inputs.seed}
-        given = {name: self.inputs[name] for name in ('dataset', 'start', 'split')}
+        given = {name: self.inputs[name] for name in ('start', 'split')}
         policy = read_settings(RetrainingPolicy, self.inputs.retraining.get_dict(), 'retraining')
         self.ctx.members = [MEMBER.format(place) for place in range(policy.folds)]
         self.ctx.initial = {}
         try:
-            self.ctx.dataset = self.call_once('assign_members', assign_members, **given, **common).result
+            rows = self._trained_rows()
+            self.ctx.dataset = self.call_once('assign_members', assign_members, dataset=rows, **given, **common).result
             settings = self.call_once(
                 'member_settings',
                 member_settings,
@@ -130,6 +144,26 @@ class RetrainWorkChain(SubmitOnceMixin):
         except ValueError as error:
             return self.exit_codes.ERROR_FOLDS_REFUSED.format(message=error)
         return None
+
+    def _trained_rows(self) -> DatasetData:
+        """Return the rows whose functional the training can take, and attach the number of the others.
+
+        :raises ValueError: labels with different values of U for one element
+        """
+        dataset: DatasetData = self.inputs.dataset
+        given = self.inputs.train.goectp.settings.get_dict().get('functionals', [])
+        if not given and 'model' in self.inputs:
+            given = self.inputs.model.card.architecture.get('functionals', [])
+        found = dataset.base.attributes.get('functionals')
+        functionals = training_functionals(given, self.inputs.start.dataset, self.inputs.split.value)
+        if len(trained_as(found, functionals)) == len(found):
+            return dataset
+        selected = self.call_once('select_trained', select_trained, dataset=dataset, functionals=orm.List(functionals))
+        self.out('left_out', selected.left_out)
+        rest = ', '.join(f'{number} of {name}' for name, number in selected.left_out.get_dict().items())
+        self.report(f'trained on {", ".join(functionals)}; labels left out: {rest or "none"}')
+        rows: DatasetData = selected.dataset
+        return rows
 
     def run_training(self) -> ExitCode | None:
         """Submit the training of the committee."""

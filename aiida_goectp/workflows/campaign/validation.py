@@ -8,9 +8,11 @@ from typing import Any
 from aiida import orm
 
 from aiida_goectp.core.datasets.splits import SPLIT_PARTS
+from aiida_goectp.core.formats.functionals import trained_as
 from aiida_goectp.core.formats.settings import Settings, read_settings
 from aiida_goectp.core.selection import History, PickSettings, RetrainingPolicy, StopRules, figure_of_merit
-from aiida_goectp.workflows.dfpt.engines import check_engine, load_engine
+from aiida_goectp.data.crystals import structure_from_crystal
+from aiida_goectp.workflows.dfpt.engines import check_engine, engine_inputs, load_engine
 
 __all__ = ('campaign_errors', 'validate_campaign', 'validate_settings')
 
@@ -20,6 +22,9 @@ _PORTS: dict[type[Settings], str] = {
     RetrainingPolicy: 'retraining',
     History: 'extend.history',
 }
+
+_SAMPLE = 10
+"""crystals of the pool for which the functional of the engine is determined"""
 
 
 def validate_settings(model: type[Settings]) -> Callable[[orm.Dict | None, Any], str | None]:
@@ -152,6 +157,50 @@ def _check_training(inputs: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _check_functionals(inputs: Mapping[str, Any]) -> str | None:
+    """Return an error if no retraining could take the labels of the engine together with those of the dataset."""
+    settings = inputs.get('train', {}).get('goectp', {}).get('settings')
+    policy = RetrainingPolicy.model_validate(inputs['retraining'].get_dict())
+    if settings is None or policy.every_rounds is policy.every_labels is None:
+        return None
+    present = sorted(inputs['dataset'].base.attributes.get('functionals'))
+    functionals = settings.get_dict().get('functionals', [])
+    if not functionals and 'model' in inputs:
+        functionals = inputs['model'].card.architecture.get('functionals', [])
+    for name, crystal in _engine_functionals(inputs).items():
+        try:
+            taken = trained_as([*present, name], functionals or present)
+        except ValueError as error:
+            return f'dfpt: labels of {name} (crystal {crystal}): {error}'
+        if name not in taken:
+            both = f'[{name.partition("+U(")[0]}+U]' if '+U(' in name else f'[{name}, {", ".join(present)}]'
+            return (
+                f'dataset: labels of {", ".join(present)}, while the engine gives {name} (crystal {crystal}), which no '
+                'retraining could take; state the functional of the dataset if its rows have none, choose another '
+                f'functional of the engine, or set training.functionals to {both}'
+            )
+    return None
+
+
+def _engine_functionals(inputs: Mapping[str, Any]) -> dict[str, str]:
+    """Return the functionals of labels that the engine would give, with the id of a crystal, from some of the pool."""
+    pool = inputs['pool'].crystals
+    found: dict[str, str] = {}
+    try:
+        engine = load_engine(inputs['engine'].value)
+    except ValueError:  # the check of the engine names it
+        return found
+    for row in range(0, len(pool), max(1, len(pool) // _SAMPLE)):
+        structure = structure_from_crystal(pool[row])
+        try:
+            name = engine.functional_of(engine_inputs(engine, structure, inputs.get('dfpt', {}), None))
+        except ValueError:  # a refused crystal gets no label
+            continue
+        if name is not None:
+            found.setdefault(name, pool[row].id)
+    return found
+
+
 _CHECKS: dict[Callable[[Mapping[str, Any]], str | None], tuple[str, ...]] = {
     _check_engine: ('engine', 'dfpt'),
     _check_pool: ('pool', 'picking'),
@@ -159,5 +208,6 @@ _CHECKS: dict[Callable[[Mapping[str, Any]], str | None], tuple[str, ...]] = {
     _check_model: ('pool', 'model', 'train', 'predictions', 'picking'),
     _check_extension: ('extend', 'model', 'labels', 'picking'),
     _check_training: ('train', 'retraining', 'model'),
+    _check_functionals: ('pool', 'dataset', 'engine', 'dfpt', 'train', 'retraining', 'model'),
 }
 """check → inputs that it depends on"""

@@ -397,7 +397,9 @@ class ActiveLearningWorkChain(ProtocolMixin, PoolPredictionMixin):
         """Adopt the new model if it is not worse than the model in use, and add the reason to the history."""
         node = self.ctx.training
         failure = '' if node.is_finished_ok else node.exit_message or failure_reason(node)
-        record = {'core_hours': DfptWorkChain.core_hours(node), 'failure': failure}
+        record: dict[str, Any] = {'core_hours': DfptWorkChain.core_hours(node), 'failure': failure}
+        if 'left_out' in node.outputs:
+            record['left_out'] = node.outputs.left_out.get_dict()
         outputs = {name: node.outputs[name] for name in ('model', 'comparison') if name in node.outputs}
         model = outputs.get('model')
         self._record_retraining(record, model=model, comparison=outputs.get('comparison'))

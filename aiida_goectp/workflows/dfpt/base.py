@@ -229,6 +229,17 @@ class DfptWorkChain(ProtocolMixin, SubmitOnceMixin):
         """
 
     @classmethod
+    def functional_of(cls, inputs: Mapping[str, Any]) -> str | None:
+        """Return the name of the functional that the response of a run will have, as in its label.
+
+        A campaign compares it with the labels of its dataset before anything runs.
+
+        :param inputs: valid inputs
+        :return: None if it is known after the run only, as by default
+        """
+        return None
+
+    @classmethod
     def has_same_potentials(cls, node: orm.WorkChainNode, inputs: Mapping[str, Any]) -> bool:
         """Return whether the jobs of an ended run had the potentials that new inputs, otherwise equal, stand for.
 

@@ -15,7 +15,7 @@ from aiida_goectp.core.learning.committee_settings import committee_settings
 from aiida_goectp.core.learning.errors import TrainingInputError, TrainingInterrupted
 from aiida_goectp.core.learning.predict import predict_crystals
 from aiida_goectp.core.learning.settings import TrainSettings, settings_like
-from aiida_goectp.core.learning.train import Epoch, train_committee
+from aiida_goectp.core.learning.train import Epoch, LabelledGraphs, train_committee
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.checkpoint import load_model, save_model
 from aiida_goectp.core.network.preparation import prepare
@@ -120,6 +120,22 @@ def test_the_first_functional_is_predicted(mixed):
         assert not torch.allclose(after(batch), before(batch))
     for other in ([], ['PBE'], ['PBE', 'r2SCAN'], order[::-1]):
         assert model.with_functionals(other) is model
+
+
+def test_labels_with_dft_u_are_trained_together(data):
+    """A campaign with DFT+U gives labels of several names, which one training takes as one functional."""
+    rows = data.part('mine', 'train')
+    names = np.where(np.arange(len(rows)) % 2, 'PBEsol', 'PBEsol+U(Fe-d 5.3)')
+    rows = replace(rows, functional=names)
+    for functionals, indices in ((['PBEsol+U'], {0}), (['PBEsol', 'PBEsol+U'], {0, 1})):
+        settings = TrainSettings(preset='descriptors', functionals=functionals)
+        assert set(LabelledGraphs.from_dataset(rows, settings).functional.tolist()) == indices
+    for functionals in ([], ['PBEsol']):
+        with pytest.raises(TrainingInputError, match='functionals'):
+            LabelledGraphs.from_dataset(rows, TrainSettings(preset='descriptors', functionals=functionals))
+    other = replace(rows, functional=np.where(np.arange(len(rows)) % 2, 'PBEsol+U(Fe-d 4)', names))
+    with pytest.raises(TrainingInputError, match='one protocol'):
+        LabelledGraphs.from_dataset(other, TrainSettings(preset='descriptors', functionals=['PBEsol+U']))
 
 
 def test_training_on_the_second_functional_predicts_it(data, mixed):

@@ -1,10 +1,14 @@
 """``RetrainWorkChain``: the inputs of the members, failures, and invalid inputs; whole retrainings are in campaigns."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from aiida import orm
 from aiida.engine import run_get_node
 
 from aiida_goectp.calculations.campaign import begin_dataset, grow_dataset
+from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.workflows.campaign.retrain import RetrainWorkChain
 from aiida_goectp.workflows.submit_once import called_by_label
@@ -77,6 +81,18 @@ def test_inputs_of_the_members(retrain, mode):
         assert ('model' in job) == (mode == 'fine-tune')
         held_out += job.dataset.dataset.part(job.split.value, 'test').crystals.ids.tolist()
     assert sorted(held_out) == ['s1', 's3']
+
+
+def test_labels_of_another_functional_are_left_out(inputs, datasets):
+    labels = datasets['dataset'].dataset
+    names = np.where(np.isin(labels.crystals.ids, ['s1', 's4']), 'PBEsol', labels.functional)
+    inputs['dataset'] = DatasetData(replace(labels, functional=names)).store()
+    results, node = run_get_node(RetrainWorkChain, **inputs)
+    assert node.exit_status == 420  # the code does nothing
+    assert results['left_out'].get_dict() == {'PBEsol': 2}
+    trained = called_by_label(node)['assign_members'].outputs.result.dataset
+    assert set(trained.functional.tolist()) == {'PBE'}
+    assert len(trained) == len(labels) - 2
 
 
 def test_folds_that_exist(inputs, retrain):

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 from aiida import orm
 from aiida.plugins import GroupFactory
 
-__all__ = ('RYDBERG', 'choose_pseudopotentials')
+__all__ = ('RYDBERG', 'choose_pseudopotentials', 'functional_of_pseudos')
 
 RYDBERG = 13.605693122994
 """eV, CODATA 2018"""
+
+_FUNCTIONAL = re.compile(r'\bfunctional\s*=\s*"([^"]*)"|^(.*?)\s+Exchange-Correlation functional', re.MULTILINE)
+"""in the header of a file of format UPF 2 or UPF 1"""
 
 
 def choose_pseudopotentials(
@@ -41,3 +47,10 @@ def choose_pseudopotentials(
         f'pseudo_family: no suitable family ({"; ".join(problems)}); `aiida-goectp setup dfpt` installs one, '
         '`aiida-pseudo list` shows the installed ones'
     )
+
+
+def functional_of_pseudos(pseudos: Iterable[orm.SinglefileData]) -> str | None:
+    """Return the functional that pseudopotentials of format UPF state; None if one states none, or they differ."""
+    matches = [_FUNCTIONAL.search(pseudo.get_content('r')) for pseudo in pseudos]
+    found = {' '.join((match[1] or match[2]).upper().split()) if match else None for match in matches}
+    return found.pop() if len(found) == 1 else None

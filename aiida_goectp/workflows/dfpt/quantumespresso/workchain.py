@@ -12,6 +12,7 @@ from aiida.common.exceptions import NotExistent
 from aiida.engine import ExitCode, Process
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
+from aiida_goectp.core.dfpt.espresso_functional import functional_name
 from aiida_goectp.core.dielectric.gate_codes import GateCode
 from aiida_goectp.core.dielectric.gates import DEFAULT_THRESHOLDS
 from aiida_goectp.core.dielectric.phonons import response_converged
@@ -36,7 +37,11 @@ from aiida_goectp.workflows.dfpt.quantumespresso.parameters import (
     pw_errors,
     validate_magnetism,
 )
-from aiida_goectp.workflows.dfpt.quantumespresso.pseudopotentials import RYDBERG, choose_pseudopotentials
+from aiida_goectp.workflows.dfpt.quantumespresso.pseudopotentials import (
+    RYDBERG,
+    choose_pseudopotentials,
+    functional_of_pseudos,
+)
 from aiida_goectp.workflows.dfpt.retrieved import read_retrieved
 from aiida_goectp.workflows.failures import failure_reason, finished_process, last_job
 from aiida_goectp.workflows.protocols.mixin import merge, restart_inputs
@@ -328,6 +333,15 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
             settings=orm.Dict(settings),
             rotation=self.ctx.rotation,
         )
+
+    @classmethod
+    def functional_of(cls, inputs: Mapping[str, Any]) -> str | None:
+        """Return the name of the functional; None if the potentials do not state theirs, or state several."""
+        parameters = inputs['scf']['pw']['parameters'].get_dict()
+        stated = functional_of_pseudos(inputs['scf']['pw']['pseudos'].values())
+        text = parameters.get('SYSTEM', {}).get('input_dft', stated)
+        response = inputs['ph']['ph']['parameters'].get_dict()
+        return None if text is None else functional_name(str(text), {**parameters, **response})
 
     @classmethod
     def job_seconds(cls, job: orm.CalcJobNode) -> float:

@@ -10,7 +10,7 @@ from aiida_goectp.core.dfpt.vasp_response import dielectric_from_vasp
 from aiida_goectp.data.crystals import crystal_from_structure
 from aiida_goectp.data.dielectric import DielectricData
 
-__all__ = ('collect_vasp',)
+__all__ = ('collect_vasp', 'poscar_species')
 
 
 @calcfunction
@@ -46,7 +46,14 @@ def collect_vasp(
         if retrieved is not None and name in retrieved.base.repository.list_object_names()
     }
     crystal = crystal_from_structure(structure.get_formula(), structure)
-    # LDAUU has one value for each group of equal consecutive kinds, as POSCAR has, not one for each kind
-    species = [structure.get_kind(name).symbol for name in MultiPotcarIo.potentials_order(structure)]
+    species = poscar_species(structure)
     result = dielectric_from_vasp(crystal, misc.get_dict(), settings.get_dict(), arrays, files, species)
     return DielectricData(result)
+
+
+def poscar_species(structure: orm.StructureData) -> list[str]:
+    """Return the symbols in the order of POSCAR and of the values of LDAUU.
+
+    Each is that of a group of consecutive sites of equal kind; a kind may have several groups.
+    """
+    return [structure.get_kind(name).symbol for name in MultiPotcarIo.potentials_order(structure)]

@@ -9,14 +9,16 @@ from aiida import orm
 from aiida.common.exceptions import MultipleObjectsError, NotExistent
 from aiida.engine import Process
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
+from aiida_vasp.utils.ldau import get_ldau_keys
 from aiida_vasp.workchains.v2.relax import RelaxOptions
 
 from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS
+from aiida_goectp.core.dfpt.vasp_functional import functional_name
 from aiida_goectp.data.crystals import to_structure
 from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.workflows.dfpt.base import IONIC_PART_DROPPED, DfptWorkChain
 from aiida_goectp.workflows.dfpt.magnetism import DEFAULT_MOMENT, MAGNETIC_MOMENTS, magnetic_elements
-from aiida_goectp.workflows.dfpt.vasp.collect import collect_vasp
+from aiida_goectp.workflows.dfpt.vasp.collect import collect_vasp, poscar_species
 from aiida_goectp.workflows.dfpt.vasp.handlers import VaspResponseBaseWorkChain, validate_response
 from aiida_goectp.workflows.dfpt.vasp.parameters import incar_errors, parameters_errors, settings_errors
 from aiida_goectp.workflows.dfpt.vasp.relax import VaspRelaxBaseWorkChain
@@ -216,6 +218,17 @@ class VaspDfptWorkChain(DfptWorkChain):
             **{name: outputs[name] for name in _ARRAYS if name in outputs},
         )
         return node
+
+    @classmethod
+    def functional_of(cls, inputs: Mapping[str, Any]) -> str | None:
+        """Return the name of the functional; None if it follows from the potentials."""
+        incar = dict(inputs['dfpt']['parameters'].get_dict()['incar'])
+        if not {'gga', 'metagga'} & {str(tag).lower() for tag in incar}:
+            return None
+        species = poscar_species(inputs['structure'])
+        if 'ldau_mapping' in inputs['dfpt']:
+            incar |= get_ldau_keys(inputs['structure'], **inputs['dfpt']['ldau_mapping'].get_dict())
+        return functional_name(incar, species)
 
     @classmethod
     def has_same_potentials(cls, node: orm.WorkChainNode, inputs: Mapping[str, Any]) -> bool:

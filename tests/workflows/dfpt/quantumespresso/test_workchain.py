@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from aiida.engine import run_get_node
 
+from aiida_goectp.workflows.aiida_private import builder_inputs
 from aiida_goectp.workflows.dfpt.quantumespresso.workchain import QuantumEspressoDfptWorkChain
 from aiida_goectp.workflows.failures import ended_within_step
 from aiida_goectp.workflows.protocols.mixin import merge
@@ -113,6 +114,17 @@ def test_failed_relaxation_with_a_small_basis_names_the_cutoff(run, generated_fa
     assert 'PwCalculation' in node.exit_message
     assert 'ecutwfc = 16 Ry' in node.exit_message
     assert jobs_of(node, 'FaultTolerantPwBaseWorkChain')
+
+
+def test_functional_is_known_before_the_run(codes, generated_family, lithium_fluoride):
+    for system, name in (({}, 'PBEsol'), ({'input_dft': 'PBE'}, 'PBE'), ({'vdw_corr': 'dft-d3'}, 'PBEsol+D3')):
+        builder = QuantumEspressoDfptWorkChain.get_builder_from_protocol(
+            **codes(),
+            structure=lithium_fluoride,
+            overrides=merge(CHEAP, {'scf': {'pw': {'parameters': {'SYSTEM': system}}}}),
+            pseudo_family=generated_family,
+        )
+        assert QuantumEspressoDfptWorkChain.functional_of(builder_inputs(builder)) == name
 
 
 def test_metal_has_no_response_without_its_gate(run, generated_family):

@@ -37,6 +37,20 @@ def _incars(builder):
 
 
 @pytest.mark.parametrize(
+    ('cation', 'arguments', 'name'),
+    [
+        ('Mg', {}, 'PBEsol'),
+        ('Mg', {'functional': 'PBE+U'}, 'PBE'),
+        ('Fe', {'functional': 'PBEsol+U'}, 'PBEsol+U(Fe-d 5.3)'),
+        ('Mg', {'overrides': {'incar': {'ivdw': 12}}}, 'PBEsol+D3(BJ)'),
+    ],
+)
+def test_functional_is_known_before_the_run(build, cation, arguments, name):
+    inputs = builder_inputs(build(_rocksalt(cation, 'O'), **arguments))
+    assert VaspDfptWorkChain.functional_of(inputs) == name
+
+
+@pytest.mark.parametrize(
     ('protocol', 'cutoff', 'ediff'), [('fast', 520, 1e-6), (None, 600, 1e-7), ('stringent', 700, 1e-8)]
 )
 def test_protocols(build, protocol, cutoff, ediff):

@@ -1,0 +1,36 @@
+"""Rows of a dataset that a training can take."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from aiida_goectp.core.datasets.trained_rows import take_trained_rows, training_functionals
+from tests import tiny
+
+
+def dataset(*names):
+    data = tiny.some_dataset(12)
+    column = np.array([names[row % len(names)] for row in range(12)])
+    gates = np.where(np.arange(12) == 0, 'insulating', '')
+    return replace(data, functional=column, failed_gates=gates).with_split('mine', 'random', 0, (1.0, 0.0, 0.0))
+
+
+def test_functionals_are_given_or_that_of_most_training_rows():
+    data = dataset('PBE', 'PBEsol', 'PBE')
+    assert training_functionals([], data, 'mine') == ['PBE']
+    assert training_functionals(['PBEsol'], data, 'mine') == ['PBEsol']
+
+
+def test_rows_of_other_functionals_are_left_out_and_counted():
+    data = dataset('PBE', 'PBEsol', 'PBEsol+U(Fe-d 5.3)')
+    taken, left_out = take_trained_rows(data, ['PBEsol+U'])
+    assert taken.functional.tolist() == ['PBEsol', 'PBEsol+U(Fe-d 5.3)'] * 4
+    assert taken.splits['mine'].tolist() == ['train'] * 8
+    assert left_out == {'PBE': 3}  # of four, one is refused
+
+
+def test_all_rows_of_one_functional_are_taken():
+    data = dataset('PBEsol')
+    assert take_trained_rows(data, ['PBEsol']) == (data, {})

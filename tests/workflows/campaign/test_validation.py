@@ -1,0 +1,69 @@
+"""Functionals of the engine and of the dataset, before a campaign starts."""
+
+import numpy as np
+import pytest
+from aiida import orm
+
+from aiida_goectp.calculations.datasets import import_dataset
+from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.workflows.aiida_private import builder_inputs
+from aiida_goectp.workflows.campaign.validation import campaign_errors
+from tests.workflows.campaign import searching
+from tests.workflows.dfpt.table_engine import TableDfptWorkChain
+
+
+class PlusUEngine(TableDfptWorkChain):
+    """Engine with U for some of the crystals."""
+
+    @classmethod
+    def functional_of(cls, inputs):
+        return 'PBEsol+U(Mg-d 5.3)' if 'Mg' in inputs['structure'].get_symbols_set() else 'PBEsol'
+
+
+class PBEsolEngine(TableDfptWorkChain):
+    @classmethod
+    def functional_of(cls, inputs):
+        return 'PBEsol'
+
+
+@pytest.fixture
+def errors(aiida_profile, aiida_code_installed):
+    code = aiida_code_installed(label='any', filepath_executable='/bin/true')
+    pool = searching.some_pool()
+
+    def check(engine, functionals, trained=(), **retraining):
+        rows = searching.crystals(range(0, 54, 2), 's')
+        electronic = np.array([searching.epsilon(crystal) * np.eye(3) for crystal in rows])
+        names = np.array([functionals[row % len(functionals)] for row in range(len(rows))])
+        data = Dataset(rows, electronic, 0.5 * electronic, functional=names)
+        overrides = {'settings': {'functionals': list(trained)} if trained else {}, 'retraining': retraining}
+        dataset = import_dataset(searching.file_of(data, 'start.npz'))
+        builder = searching.campaign(code, pool=pool, dataset=dataset, overrides=overrides)
+        builder.engine = orm.Str(f'{__name__}:{engine.__name__}')
+        return campaign_errors(builder_inputs(builder))
+
+    return check
+
+
+@pytest.mark.parametrize(
+    ('engine', 'functionals', 'trained', 'words'),
+    [
+        (PBEsolEngine, ['PBEsol'], (), ()),
+        (PBEsolEngine, ['PBE', 'PBEsol'], ['PBEsol', 'PBE'], ()),
+        (PBEsolEngine, ['PBE'], ['PBEsol', 'PBE'], ()),
+        (PBEsolEngine, ['unknown'], (), ('dataset: labels of unknown', 'PBEsol')),
+        (PBEsolEngine, ['PBE'], (), ('dataset: labels of PBE', '[PBEsol, PBE]')),
+        (PlusUEngine, ['PBEsol'], (), ('PBEsol+U(Mg-d 5.3)', '[PBEsol+U]')),
+        (PlusUEngine, ['PBEsol'], ['PBEsol+U'], ()),
+        (PlusUEngine, ['PBEsol+U(Mg-d 4)'], ['PBEsol+U'], ('dfpt: labels of', 'Mg-d 4 and Mg-d 5.3')),
+        (TableDfptWorkChain, ['unknown'], (), ()),  # an engine that does not know its functional
+    ],
+)
+def test_labels_that_no_retraining_could_take(errors, engine, functionals, trained, words):
+    found = errors(engine, functionals, trained)
+    assert len(found) == bool(words), found
+    assert all(word in found[0] for word in words)
+
+
+def test_without_retrainings_the_functional_is_free(errors):
+    assert errors(PBEsolEngine, ['PBE'], every_rounds=None) == []
