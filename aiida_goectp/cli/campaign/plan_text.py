@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from aiida import orm
 
 from aiida_goectp.cli.campaign.plan import Plan, candidates
+from aiida_goectp.core.formats.functionals import trained_as
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.learning.settings import TrainSettings
 from aiida_goectp.core.selection import PickSettings, RetrainingPolicy, StopRules
@@ -36,7 +37,8 @@ def plan_items(plan: Plan) -> dict[str, str]:
     get = builder.dataset.base.attributes.get
     split = f'split {builder.split.value}' if builder.split is not None else 'new split by formula'
     if 'model' in plan.found:
-        model = f'{plan.found["model"].node.card.name} ({plan.found["model"].origin})'
+        card = plan.found['model'].node.card
+        model = f'{card.name} ({plan.found["model"].origin}){_other_functional(card.functional, get("functionals"))}'
     else:
         model = f'trained on the dataset, {policy.folds} members, {epochs} epochs'
     arguments = ', '.join(f'{name} {_argument(value)}' for name, value in sorted(dict(builder.dfpt).items()))
@@ -52,6 +54,16 @@ def plan_items(plan: Plan) -> dict[str, str]:
         'retraining': _retraining(policy, epochs),
         'stop rules': ', '.join(f'{key} {_value(rule)}' for key, rule in rules.model_dump(exclude_none=True).items()),
     }
+
+
+def _other_functional(predicted: str, found: Collection[str]) -> str:
+    """Return a warning if no label has a functional of the model; empty otherwise.
+
+    Such a model is valid to start with: it is fine-tuned on the labels.
+    """
+    if trained_as(found, predicted.split(', ')):
+        return ''
+    return f'; warning: it predicts {predicted}, the labels are of {", ".join(found)}'
 
 
 def _weight(plan: Plan, picking: PickSettings) -> str:

@@ -241,7 +241,7 @@ def test_nodes_instead_of_files(files, write):
     config = {**files, 'pool': pool.pk, 'dataset': dataset.uuid, 'model': model.pk}
     output = flat(invoke('campaign', 'start', write(config), '--dry-run'))
     assert f'12 crystals (node {pool.pk})' in output
-    assert f'model goectp-small (node {model.pk})' in output
+    assert f'model goectp-small (node {model.pk}); warning: it predicts PBEsol, the labels are of PBE' in output
     config['pool'] = {'source': pool.pk, 'properties': 'x.csv'}
     assert ' pool: properties: ' in flat(invoke('campaign', 'start', write(config), status=2))
 
