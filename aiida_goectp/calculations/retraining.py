@@ -155,8 +155,8 @@ def compare_models(
         partial(predict_crystals, model=node.content, device='cpu')
         for node in (old, new, *(members[name] for name in sorted(members)))
     )
-    tables, functional = (dataset.dataset, previous.dataset), new.card.predicted_functional
-    errors = comparison_errors(*tables, split.value, figure, old_model, new_model, each, functional)
+    tables, names = (dataset.dataset, previous.dataset), new.card.architecture.get('functionals', [])
+    errors = comparison_errors(*tables, split.value, figure, old_model, new_model, each, names)
     result = decisions.compare_models(*errors, _policy(retraining))
     comparisons = {
         name: {key: value if value == value else None for key, value in item._asdict().items()}

@@ -70,7 +70,7 @@ class NetworkSurrogate:
                 self._model_file([network], training, settings, parent)
                 for network, settings in zip(networks, each, strict=True)
             )
-        return FittedModel(model, members, cached_model(model, 'cpu').card.predicted_functional)
+        return FittedModel(model, members, cached_model(model, 'cpu').card.architecture.get('functionals', []))
 
     def predict(self, model: bytes, crystals: CrystalSet) -> Predictions:
         """Return the predictions of a committee or of a member."""

@@ -11,6 +11,7 @@ from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.dielectric.predictions import Predictions
 from aiida_goectp.core.formats.errors import FormatError
+from aiida_goectp.core.formats.functionals import trained_as
 from aiida_goectp.core.selection.folds import folds_of, new_rows
 from aiida_goectp.core.selection.merit import FigureOfMerit, figure_of_merit
 from aiida_goectp.core.selection.ranking import check_belongs
@@ -50,7 +51,7 @@ def comparison_errors(
     old: Predict,
     new: Predict,
     members: Sequence[Predict],
-    functional: str | None = None,
+    functionals: Sequence[str] = (),
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return the errors of the old and of the new model, see :func:`.retraining.compare_models`.
 
@@ -66,8 +67,8 @@ def comparison_errors(
     :param old: the model in use
     :param new: the new committee
     :param members: its members, in the order of the folds
-    :param functional: predicted by the new model, see :attr:`.ModelCard.predicted_functional`; None for a model that
-        does not distinguish functionals, which predicts that of its training rows
+    :param functionals: that the new model distinguishes, the predicted one first; a model without predicts those of
+        its training rows
     :raises FormatError: fewer members than folds, or no row of the predicted functional
     """
     figure = figure_of_merit(merit) if isinstance(merit, str) else merit
@@ -75,7 +76,11 @@ def comparison_errors(
     if fold.max(initial=-1) >= len(members):
         raise FormatError(f'{len(members)} members for {fold.max() + 1} folds of the dataset; give one member a fold')
     labelled = np.isfinite(getattr(dataset, figure.tensor)).all(axis=(1, 2)) & dataset.trainable
-    predicted = [functional] if functional else dataset.part(split, 'train').functional.tolist()
+    if functionals:
+        taken = trained_as(dataset.functional.tolist(), functionals)
+        predicted = [name for name, target in taken.items() if target == functionals[0]] or functionals[:1]
+    else:
+        predicted = dataset.part(split, 'train').functional.tolist()
     labelled &= np.isin(dataset.functional, predicted)
     hold_out = np.flatnonzero(labelled & (dataset.splits[split] == 'test'))
     fresh = np.flatnonzero(labelled & new_rows(dataset, previous, split) & (fold >= 0))

@@ -53,8 +53,8 @@ def test_functional_that_is_predicted(folds, fitted):
     data, split = folds
     names = np.where(np.arange(len(data)) % 2, 'PBE', 'PBEsol')
     settings = SETTINGS.model_copy(update={'functionals': ['PBEsol', 'PBE'], 'epochs': 1})
-    assert fitted.functional is None
-    assert NetworkSurrogate(settings).fit(replace(data, functional=names), split, 2, None, 4).functional == 'PBEsol'
+    assert not fitted.functionals
+    assert NetworkSurrogate(settings).fit(replace(data, functional=names), split, 2, None, 4).functionals[0] == 'PBEsol'
 
 
 def test_each_member_is_trained_without_its_fold_with_its_own_seed(folds, fitted, tmp_path):

@@ -95,14 +95,24 @@ def test_rows_of_other_functionals_are_left_out(functional):
     assert 0 < len(expected[0]) < len(rows[0])
     old, new, members = Model(0.4), Model(0.1), [Model(0.2), Model(0.2)]
     start = replace(START, functional=names[:30])
-    before, after = comparison_errors(mixed, start, SPLIT, 'total', old, new, members, functional)
+    before, after = comparison_errors(mixed, start, SPLIT, 'total', old, new, members, [functional])
     for found in (before, after):
         assert [len(found[name]) for name in (HOLD_OUT, FOLDS)] == [len(part) for part in expected]
     assert old.predicted == [*expected[0], *expected[1]]
     assert new.predicted == expected[0]
     assert sorted(members[0].predicted + members[1].predicted) == sorted(expected[1])
     with pytest.raises(FormatError, match=rf"LDA.*'{SPLIT}'"):
-        comparison_errors(mixed, start, SPLIT, 'total', old, new, members, 'LDA')
+        comparison_errors(mixed, start, SPLIT, 'total', old, new, members, ['LDA'])
+
+
+def test_names_with_values_of_u_are_those_of_the_protocol():
+    names = np.array(['PBEsol', 'PBEsol+U(Fe-d 5.3)', 'PBE'] * 12)
+    mixed, start = replace(FOLDED, functional=names), replace(START, functional=names[:30])
+    old, new, members = Model(0.4), Model(0.1), [Model(0.2), Model(0.2)]
+    rows = [np.flatnonzero(FOLDED.splits[SPLIT] == 'test'), np.arange(30, 36)]
+    before, _ = comparison_errors(mixed, start, SPLIT, 'total', old, new, members, ['PBEsol+U', 'PBE'])
+    counts = [int((names[part] != 'PBE').sum()) for part in rows]
+    assert [len(before[name]) for name in (HOLD_OUT, FOLDS)] == counts
 
 
 def test_model_of_one_functional_predicts_that_of_its_training_rows():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -41,8 +42,8 @@ class FittedModel(NamedTuple):
     """the committee"""
     members: tuple[bytes, ...]
     """each member as a model of its own, in the order of the folds"""
-    functional: str | None = None
-    """functional that is predicted, if the model distinguishes several"""
+    functionals: Sequence[str] = ()
+    """that the model distinguishes, the predicted one first"""
 
 
 class Surrogate(Protocol):
@@ -248,7 +249,7 @@ class Campaign:
             return
         previous = self.dataset.take(np.arange(self.trained_rows))
         models = (self._model(self.model), self._model(fitted.model), [self._model(one) for one in fitted.members])
-        errors = comparison_errors(dataset, previous, split, self.settings.figure_of_merit, *models, fitted.functional)
+        errors = comparison_errors(dataset, previous, split, self.settings.figure_of_merit, *models, fitted.functionals)
         result = compare_models(*errors, policy)
         content_hash = self.surrogate.predict(fitted.model, self.task.pool.take([])).model_hash
         self.history = retrained_round(self.history, decision, result, content_hash)
