@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from aiida_goectp.core.crystals.concatenate import unique_ids
-from aiida_goectp.core.crystals.matching import MAX_STRAIN, Alignment, align, primitive_sites
-from aiida_goectp.core.crystals.symmetry import CanonicalCell, canonical_cell
+from aiida_goectp.core.crystals.matching import Alignment, primitive_sites
 from aiida_goectp.core.datasets.concatenation import concatenate
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.datasets.row_gates import charges_usable, force_constants_usable
+from aiida_goectp.core.datasets.same_crystals import SameCrystals
 from aiida_goectp.core.datasets.splits import reduced_formulas
 from aiida_goectp.core.dielectric.gamma_modes import folded, to_blocks
 from aiida_goectp.core.dielectric.tensors import rotate
@@ -95,9 +95,7 @@ class _Join:
         self.report: dict[str, list[dict[str, Any]]] = {
             name: [] for name in ('duplicates', 'filled', 'not_filled', 'disagreements')
         }
-        self._cells: dict[int, CanonicalCell] = {}
-        counts = np.maximum(data.crystals.atom_counts, 1)
-        self._volumes = np.abs(np.linalg.det(data.crystals.lattices)) / counts
+        self.same = SameCrystals(data.crystals)
 
     def run(self) -> list[int]:
         """Merge duplicates; return the rows that are kept, in ascending order."""
@@ -110,7 +108,7 @@ class _Join:
             distinct: list[int] = []
             for row in sorted(rows, key=lambda row: (not self.trainable[row], row)):
                 for other in distinct:
-                    alignment = self._align(other, row)
+                    alignment = self.same.alignment(other, row)
                     if alignment is not None:
                         self._merge(other, row, alignment)
                         break
@@ -125,19 +123,6 @@ class _Join:
         """Return all rows with the labels taken from duplicates."""
         origin, gates = (np.array(column, dtype=np.str_).reshape(-1) for column in (self.origin, self.gates))
         return replace(self.data, **self.labels, origin=origin, failed_gates=gates)
-
-    def _align(self, kept: int, row: int) -> Alignment | None:
-        hashes = self.data.crystals.hashes
-        if hashes[kept] == hashes[row]:
-            return Alignment(np.eye(3), np.arange(len(self._cell(row).atomic_numbers)), 0.0, 0.0)
-        if abs(np.log(self._volumes[kept] / self._volumes[row])) > 3.1 * MAX_STRAIN:
-            return None
-        return align(self._cell(kept), self._cell(row))
-
-    def _cell(self, row: int) -> CanonicalCell:
-        if row not in self._cells:
-            self._cells[row] = canonical_cell(self.data.crystals[row])
-        return self._cells[row]
 
     def _merge(self, kept: int, row: int, alignment: Alignment) -> None:
         """Take missing labels from a duplicate, and report disagreements."""
@@ -208,7 +193,7 @@ class _Join:
 
     def _sites(self, row: int) -> np.ndarray:
         """Return the atom of its primitive cell for each atom of a row, (n,)."""
-        return primitive_sites(self.data.crystals[row], self._cell(row))
+        return primitive_sites(self.data.crystals[row], self.same.cell(row))
 
     def _charges_for(self, kept: int, row: int, alignment: Alignment) -> np.ndarray:
         """Return the Born charges (n, 3, 3) of a duplicate for the atoms of the kept row."""
@@ -219,7 +204,7 @@ class _Join:
     def _determines_force_constants(self, kept: int, row: int) -> bool:
         """Return whether those of a duplicate determine those of the kept row, at Γ of its cell."""
         hashes, atoms = self.data.crystals.hashes, self.data.crystals.atom_counts
-        return bool(hashes[kept] == hashes[row] or atoms[kept] == len(self._cell(kept).atomic_numbers))
+        return bool(hashes[kept] == hashes[row] or atoms[kept] == len(self.same.cell(kept).atomic_numbers))
 
     def _force_constants_for(self, kept: int, row: int, alignment: Alignment) -> np.ndarray:
         """Return the force constants (n², 3, 3) of a duplicate for the atoms of the kept row."""
@@ -228,7 +213,7 @@ class _Join:
         hashes = self.data.crystals.hashes
         if hashes[kept] == hashes[row]:
             return offered
-        n = len(self._cell(row).atomic_numbers)
+        n = len(self.same.cell(row).atomic_numbers)
         blocks = to_blocks(folded(offered, self._sites(row), n)).reshape(n, n, 3, 3)
         order = alignment.permutation[self._sites(kept)]
         return rotate(blocks[np.ix_(order, order)].reshape(-1, 3, 3), alignment.rotation)

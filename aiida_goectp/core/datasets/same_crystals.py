@@ -10,6 +10,7 @@ import numpy as np
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 
 if TYPE_CHECKING:
+    from aiida_goectp.core.crystals.matching import Alignment
     from aiida_goectp.core.crystals.symmetry import CanonicalCell
 
 __all__ = ('SameCrystals', 'crystal_keys')
@@ -35,16 +36,27 @@ class SameCrystals:
 
     def __call__(self, first: int, second: int) -> bool:
         """Return whether two rows of equal reduced formula are the same crystal."""
-        from aiida_goectp.core.crystals.matching import align
+        hashes = self.crystals.hashes
+        return bool(hashes[first] == hashes[second]) or self._aligned(first, second, first_match=True) is not None
+
+    def alignment(self, first: int, second: int) -> Alignment | None:
+        """Return the alignment of two rows of equal reduced formula; None if they are not the same crystal."""
+        from aiida_goectp.core.crystals.matching import Alignment
 
         hashes = self.crystals.hashes
         if hashes[first] == hashes[second]:
-            return True
-        if not abs(self.log_volumes[first] - self.log_volumes[second]) <= self.tolerance:
-            return False
-        return align(self._cell(first), self._cell(second), first_match=True) is not None
+            return Alignment(np.eye(3), np.arange(len(self.cell(second).atomic_numbers)), 0.0, 0.0)
+        return self._aligned(first, second, first_match=False)
 
-    def _cell(self, row: int) -> CanonicalCell:
+    def _aligned(self, first: int, second: int, first_match: bool) -> Alignment | None:
+        from aiida_goectp.core.crystals.matching import align
+
+        if not abs(self.log_volumes[first] - self.log_volumes[second]) <= self.tolerance:
+            return None
+        return align(self.cell(first), self.cell(second), first_match=first_match)
+
+    def cell(self, row: int) -> CanonicalCell:
+        """Return the canonical cell of a row."""
         from aiida_goectp.core.crystals.symmetry import canonical_cell
 
         if row not in self._cells:
