@@ -15,7 +15,7 @@ from aiida_goectp.calculations.retraining import MEMBER
 from aiida_goectp.calculations.train import all_settings, settings_error
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.data.dataset import DatasetData
-from aiida_goectp.data.model import ModelData
+from aiida_goectp.data.model import ModelData, to_model
 from aiida_goectp.workflows.aiida_private import builder_inputs
 from aiida_goectp.workflows.failures import failure_reason
 from aiida_goectp.workflows.protocols.mixin import ProtocolMixin
@@ -83,6 +83,7 @@ class TrainCommitteeWorkChain(ProtocolMixin, SubmitOnceMixin):
         spec.input(
             'calibrated_model',
             valid_type=ModelData,
+            serializer=to_model,
             required=False,
             help='Model of whose members these are fine-tuned. Its calibration is kept where the validation rows are '
             'too few for one.',

@@ -35,7 +35,7 @@ def test_round_trip_and_summary(data):
     assert back.splits['mine'].tolist() == data.splits['mine'].tolist()
     assert back.split_settings == {'mine': {'kind': 'random', 'seed': 4, 'fractions': [0.8, 0.1, 0.1]}}
     get = node.base.attributes.get
-    assert (len(node), get('trainable'), get('electronic'), get('ionic'), get('born_charges')) == (20, 19, 19, 15, 1)
+    assert (len(node), get('trainable'), get('electronic'), get('ionic'), get('born_charges')) == (20, 19, 19, 14, 1)
     assert get('functionals') == {'PBE': 5, 'PBEsol': 15}
     assert node.splits == {'mine': {'train': 15, 'validation': 2, 'test': 2}}
     assert {'O', 'Sr', 'Ti'} <= set(get('elements'))

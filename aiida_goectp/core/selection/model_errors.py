@@ -76,17 +76,13 @@ def comparison_errors(
     if fold.max(initial=-1) >= len(members):
         raise FormatError(f'{len(members)} members for {fold.max() + 1} folds of the dataset; give one member a fold')
     labelled = np.isfinite(getattr(dataset, figure.tensor)).all(axis=(1, 2)) & dataset.trainable
-    if functionals:
-        taken = trained_as(dataset.functional.tolist(), functionals)
-        predicted = [name for name, target in taken.items() if target == functionals[0]] or functionals[:1]
-    else:
-        predicted = dataset.part(split, 'train').functional.tolist()
+    predicted = _predicted(dataset, split, functionals)
     labelled &= np.isin(dataset.functional, predicted)
     hold_out = np.flatnonzero(labelled & (dataset.splits[split] == 'test'))
     fresh = np.flatnonzero(labelled & new_rows(dataset, previous, split) & (fold >= 0))
     if not len(hold_out) and not len(fresh):
         raise FormatError(
-            f'comparison of models: functional {", ".join(sorted(set(predicted)))} is predicted; neither the part test '
+            f'comparison of models: functional {", ".join(predicted)} is predicted; neither the part test '
             f'of split {split!r} nor the new labels have such a row with a label; give a split whose part test has some'
         )
 
@@ -104,3 +100,11 @@ def comparison_errors(
         {HOLD_OUT: errors(old, hold_out), FOLDS: errors(old, fresh)},
         {HOLD_OUT: errors(new, hold_out), FOLDS: new_errors},
     )
+
+
+def _predicted(dataset: Dataset, split: str, functionals: Sequence[str]) -> list[str]:
+    """Return the functionals of the labels that a model predicts, arguments as for :func:`comparison_errors`."""
+    if not functionals:
+        return sorted(set(dataset.part(split, 'train').functional.tolist()))
+    taken = trained_as(dataset.functional.tolist(), functionals)
+    return [name for name, target in taken.items() if target == functionals[0]] or [functionals[0]]
