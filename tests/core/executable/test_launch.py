@@ -24,7 +24,7 @@ def test_two_processes_write_one_model(start, data, tmp_path):
     output = process.communicate(timeout=500)
     assert process.returncode == 0, output
     assert output[0].count('epoch 3/3: ') == 1
-    assert read_card(tmp_path / 'model.safetensors').training['rows']['train'] == 20
+    assert read_card(tmp_path / 'model.safetensors').training['rows']['train'] == 19
     log = TrainingLog.read(tmp_path / 'model.safetensors.log.jsonl')
     assert [line['epoch'] for line in log.lines] == [1, 2, 3]
     assert np.isfinite(log.columns()['loss']).all()
