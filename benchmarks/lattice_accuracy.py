@@ -16,7 +16,10 @@ import numpy as np
 from common import one_thread, table
 
 from aiida_goectp.core.crystals.elements import reduced_formula
+from aiida_goectp.core.datasets.concatenation import concatenate
 from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.datasets.same_crystals import crystal_keys
+from aiida_goectp.core.datasets.splits import reduced_formulas
 from aiida_goectp.core.dielectric.coverage import coverage_by_target
 from aiida_goectp.core.dielectric.gamma_modes import from_blocks
 from aiida_goectp.core.dielectric.metrics import compare
@@ -239,6 +242,13 @@ def draw(found: Evaluated, modes: Modes, folder: Path) -> None:
     save_figure(figure, folder / 'lattice_parity.svg')
 
 
+def distinct(rows: Dataset, training: Dataset) -> Dataset:
+    """Return the rows whose crystal equals none of a training set, whatever cell, frame and id."""
+    crystals = concatenate([rows, training]).crystals
+    keys = crystal_keys(crystals, reduced_formulas(crystals))
+    return rows.take(np.flatnonzero(~np.isin(keys[: len(rows)], keys[len(rows) :])))
+
+
 def main() -> None:
     """Evaluate and print."""
     one_thread()
@@ -249,13 +259,17 @@ def main() -> None:
     parser.add_argument('--part', default='validation')
     parser.add_argument('--crystals', nargs='*', default=[], help='ids of crystals to print, of any part')
     parser.add_argument('--figures', type=Path)
+    parser.add_argument('--distinct', action='store_true', help='leave out crystals that equal one of the part train')
     parser.add_argument('--floor', type=float, help='eV/Å², instead of that of the model: see bounded_inverse')
     options = parser.parse_args()
     if options.floor is not None:
         for network in cached_model(options.model, 'cpu').members:
             network.floor = options.floor
     data = Dataset.load(options.data)
-    found = evaluate(options.model, data.part(options.split, options.part))
+    rows = data.part(options.split, options.part)
+    if options.distinct:
+        rows = distinct(rows, data.part(options.split, 'train'))
+    found = evaluate(options.model, rows)
     modes = modes_of(found)
     print(f'{options.model}: {options.part} rows of {options.split}, {len(found.data)} crystals')
     print_tensors(found)
