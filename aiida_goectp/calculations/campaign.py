@@ -156,12 +156,13 @@ def record_round(
 def _outcomes(selection: list[dict[str, Any]], summary: dict[str, Any], labels: Dataset | None) -> dict[str, Outcome]:
     """Return content hash in the pool → outcome of the pick.
 
-    A failure is inconclusive if the calculation was interrupted, or if all calculations of the round failed: then the
-    engine is at fault, not the crystals. A crystal that the engine refused has no calculation.
+    A failure is inconclusive if the calculation was interrupted, or if all calculations of the round failed and there
+    were several: then the engine is at fault, not the crystals. A crystal that the engine refused has no calculation.
     """
     rows = {} if labels is None else {str(name): row for row, name in enumerate(labels.crystals.ids)}
     summaries = {row['structure']: row for row in summary['rows']}
-    nothing = all(row['label'] in (FAILED, INTERRUPTED, NOT_RUN) for row in summaries.values())
+    submitted = [row['label'] for row in summaries.values() if row['pk'] is not None]
+    nothing = len(submitted) > 1 and set(submitted) <= {FAILED, INTERRUPTED}
     found = {}
     for item in selection:
         noted = summaries[item['structure']]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -61,7 +62,7 @@ def _other_functional(predicted: str, found: Collection[str]) -> str:
 
     Such a model is valid to start with: it is fine-tuned on the labels.
     """
-    if trained_as(found, predicted.split(', ')):
+    if trained_as(found, re.split(r', (?![^()]*\))', predicted)):  # not at commas between values of U
         return ''
     return f'; warning: it predicts {predicted}, the labels are of {", ".join(found)}'
 

@@ -13,16 +13,16 @@ from aiida_goectp.core.formats.functionals import trained_as
 __all__ = ('take_trained_rows', 'training_functionals')
 
 
-def training_functionals(given: Sequence[str], start: Dataset, split: str) -> list[str]:
+def training_functionals(given: Sequence[str], start: Dataset, split: str | None = None) -> list[str]:
     """Return the functionals of a training.
 
     :param given: in the settings, or of the initial model; empty for a training on one functional
     :param start: if none is given, the functional of most of its trainable rows in the part train is taken
-    :param split: name of the split
+    :param split: name of the split; None if there is none yet
     """
     if given:
         return list(given)
-    rows = start.trainable & (start.splits[split] == 'train')
+    rows = start.trainable if split is None else start.trainable & (start.splits[split] == 'train')
     counts = Counter(start.functional[rows].tolist())
     return sorted(counts, key=lambda name: (-counts[name], name))[:1]
 
@@ -33,7 +33,8 @@ def take_trained_rows(dataset: Dataset, functionals: Sequence[str]) -> tuple[Dat
     :param functionals: of the training, see :func:`.trained_as`
     :raises FormatError: labels with different values of U for one element
     """
-    taken = trained_as(dataset.functional.tolist(), functionals)
-    keep = np.isin(dataset.functional, list(taken))
-    left_out = Counter(dataset.functional[~keep & dataset.trainable].tolist())
+    trainable = dataset.trainable
+    taken = trained_as(dataset.functional[trainable].tolist(), functionals)
+    keep = np.isin(dataset.functional, list(taken)) | ~trainable
+    left_out = Counter(dataset.functional[~keep].tolist())
     return (dataset if keep.all() else dataset.take(np.flatnonzero(keep))), dict(sorted(left_out.items()))

@@ -63,10 +63,19 @@ def trained_as(found: Iterable[str], functionals: Sequence[str]) -> dict[str, st
         if name in functionals:
             continue
         for value in (item.strip() for text in _VALUES_OF_U.findall(name) for item in text.split(',')):
-            element = f'{target} of {value.rpartition(" ")[0]}'
-            if values.setdefault(element, value) != value:
+            element, _, number = value.rpartition(' ')
+            first = values.setdefault(f'{target} of {element}', value)
+            if _number(first.rpartition(' ')[2]) != _number(number):
                 raise FormatError(
-                    f'functionals: labels with {values[element]} and {value} eV for U are not of one protocol; name '
-                    f'each functional, or train on one of them'
+                    f'functionals: labels with {first} and {value} eV for U are not of one protocol; name each '
+                    'functional, or train on one of them'
                 )
     return taken
+
+
+def _number(text: str) -> float | str:
+    """Return a value of U, 5.3 for 5.30; the text if it is no number."""
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -85,10 +85,10 @@ def calibrate_committee(
         notes=notes,
     )
     model = LoadedModel(card, torch.nn.ModuleList(networks).eval(), '').to(device)
-    if inherited is not None and not inherited.card.uncertainty:
-        inherited = None
     validation = parts.get('validation', training.take([]))
     few = len(validation) < MIN_CALIBRATION_ROWS
+    if few and len(validation) and inherited is not None and not inherited.card.uncertainty:
+        inherited = None
     _set_whitening(model, LabelledGraphs.from_dataset(training, settings), device, inherited if few else None)
     if few:
         _inherit_uncertainty(card, inherited, with_metrics=not len(validation))
@@ -126,7 +126,8 @@ def _inherit_uncertainty(card: ModelCard, inherited: LoadedModel | None, with_me
     if inherited is None:
         return
     card.uncertainty = inherited.card.uncertainty
-    card.training['calibration_of_parent'] = sorted(card.uncertainty)
+    if card.uncertainty:
+        card.training['calibration_of_parent'] = sorted(card.uncertainty)
     if with_metrics:
         card.metrics.update({f'{part} of the parent': metrics for part, metrics in inherited.card.metrics.items()})
 

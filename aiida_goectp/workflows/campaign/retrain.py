@@ -154,7 +154,7 @@ class RetrainWorkChain(SubmitOnceMixin):
         given = self.inputs.train.goectp.settings.get_dict().get('functionals', [])
         if not given and 'model' in self.inputs:
             given = self.inputs.model.card.architecture.get('functionals', [])
-        found = dataset.base.attributes.get('functionals')
+        found = set(dataset.dataset.functional[dataset.dataset.trainable].tolist())
         functionals = training_functionals(given, self.inputs.start.dataset, self.inputs.split.value)
         if len(trained_as(found, functionals)) == len(found):
             return dataset

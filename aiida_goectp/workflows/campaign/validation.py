@@ -8,6 +8,7 @@ from typing import Any
 from aiida import orm
 
 from aiida_goectp.core.datasets.splits import SPLIT_PARTS
+from aiida_goectp.core.datasets.trained_rows import training_functionals
 from aiida_goectp.core.formats.functionals import trained_as
 from aiida_goectp.core.formats.settings import Settings, read_settings
 from aiida_goectp.core.selection import History, PickSettings, RetrainingPolicy, StopRules, figure_of_merit
@@ -163,13 +164,15 @@ def _check_functionals(inputs: Mapping[str, Any]) -> str | None:
     policy = RetrainingPolicy.model_validate(inputs['retraining'].get_dict())
     if settings is None or policy.every_rounds is policy.every_labels is None:
         return None
-    present = sorted(inputs['dataset'].base.attributes.get('functionals'))
+    start = inputs['dataset'].dataset
+    present = sorted(set(start.functional[start.trainable].tolist()))
     functionals = settings.get_dict().get('functionals', [])
     if not functionals and 'model' in inputs:
         functionals = inputs['model'].card.architecture.get('functionals', [])
+    trained = training_functionals(functionals, start)
     for name, crystal in _engine_functionals(inputs).items():
         try:
-            taken = trained_as([*present, name], functionals or present)
+            taken = trained_as([*present, name], trained)
         except ValueError as error:
             return f'dfpt: labels of {name} (crystal {crystal}): {error}'
         if name not in taken:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from aiida_goectp.core.crystals import CrystalSet
+from aiida_goectp.core.datasets import same_crystals
 from aiida_goectp.core.datasets.same_crystals import SameCrystals, crystal_keys
 from aiida_goectp.core.datasets.splits import reduced_formulas
 from tests.core.crystals.test_matching import CELLS, polymorphs
@@ -44,3 +45,15 @@ def test_polymorphs_have_different_keys():
 def test_set_without_crystals():
     assert keys_of([])[1].tolist() == []
     assert np.array_equal(reduced_formulas(CrystalSet.from_crystals([])), [])
+
+
+def test_comparisons_within_a_formula_are_bounded(monkeypatch):
+    """The frames of a trajectory would take days."""
+    seen = []
+    original = SameCrystals.__call__
+    monkeypatch.setattr(SameCrystals, '__call__', lambda self, *pair: seen.append(pair) or original(self, *pair))
+    monkeypatch.setattr(same_crystals, '_MOST_COMPARISONS', 3)
+    rows = [rutile(c=2.96 * (1 + 0.004 * step)) for step in range(9)]
+    _, keys = keys_of(rows)
+    assert len(seen) == 3
+    assert len(set(keys.tolist())) > 1

@@ -26,9 +26,20 @@ def test_functionals_are_given_or_that_of_most_training_rows():
 def test_rows_of_other_functionals_are_left_out_and_counted():
     data = dataset('PBE', 'PBEsol', 'PBEsol+U(Fe-d 5.3)')
     taken, left_out = take_trained_rows(data, ['PBEsol+U'])
-    assert taken.functional.tolist() == ['PBEsol', 'PBEsol+U(Fe-d 5.3)'] * 4
-    assert taken.splits['mine'].tolist() == ['train'] * 8
+    assert taken.functional[taken.trainable].tolist() == ['PBEsol', 'PBEsol+U(Fe-d 5.3)'] * 4
+    assert taken.splits['mine'].tolist() == ['', *['train'] * 8]
+    assert len(taken) == 9  # with the refused row
     assert left_out == {'PBE': 3}  # of four, one is refused
+
+
+def test_a_refused_row_with_another_u_does_not_matter():
+    data = dataset('PBEsol+U(Fe-d 4.0)', *['PBEsol+U(Fe-d 5.3)'] * 11)
+    taken, left_out = take_trained_rows(data, ['PBEsol+U'])
+    assert (len(taken), left_out) == (12, {})
+
+
+def test_without_a_split_the_most_frequent_functional_is_taken():
+    assert training_functionals([], dataset('PBE', 'PBEsol', 'PBE')) == ['PBE']
 
 
 def test_all_rows_of_one_functional_are_taken():

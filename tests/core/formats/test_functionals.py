@@ -53,6 +53,11 @@ def test_additions_after_u_are_kept():
     }
 
 
+def test_equal_values_of_u_may_be_written_differently():
+    names = ['PBE+U(Fe-d 5.3, Ni-d 6.2)', 'PBE+U(Fe-d 5.30)']
+    assert trained_as(names, ['PBE+U']) == dict.fromkeys(names, 'PBE+U')
+
+
 def test_different_values_of_u_are_not_of_one_protocol():
     names = ['PBE+U(Fe-d 4, Ni-d 6)', 'PBE+U(Fe-d 5.3)']
     with pytest.raises(FormatError, match=r'Fe-d 4 and Fe-d 5\.3'):

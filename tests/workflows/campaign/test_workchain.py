@@ -235,6 +235,14 @@ def test_a_round_of_failures_stops_the_campaign_and_its_picks_remain_candidates(
     assert [[pick.outcome for pick in item.picks] for item in rounds[1:]] == [['failed'] * 2, ['unfinished'] * 2]
 
 
+def test_one_failed_calculation_does_not_stop_the_campaign(search):
+    """It may be due to its crystal."""
+    overrides = {'stop_rules': {'max_rounds': 2}, 'picking': {'batch_size': 1}}
+    results, node = search(table={}, overrides=overrides)
+    assert node.is_finished_ok, node.exit_message
+    assert [[pick.outcome for pick in one.picks] for one in read_history(results['history']).rounds] == [['failed']] * 2
+
+
 def test_refused_crystals_do_not_stop_the_campaign(search):
     results, node = search(engine='RefusingEngine')
     assert node.is_finished_ok, node.exit_message
