@@ -35,7 +35,7 @@ _USABLE: Mapping[str, Callable[[str], bool]] = MappingProxyType(
         'force_constants': force_constants_usable,
     }
 )
-"""each label, and whether it is valid in a trainable row with these failed gates; such an ionic part is removed"""
+"""label → whether a trainable row with these failed gates may be trained on it; a failed ionic part is NaN already"""
 
 
 def join_datasets(

@@ -65,7 +65,7 @@ class SameCrystals:
 
 
 _MOST_COMPARISONS = 2000
-"""pairs of rows of one formula with cells of equal size; they take 5 to 20 ms each"""
+"""pairs of rows of one formula whose primitive cells have as many atoms, each of which takes milliseconds"""
 
 
 def crystal_keys(crystals: CrystalSet, formulas: Sequence[str]) -> np.ndarray:

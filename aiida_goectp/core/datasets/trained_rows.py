@@ -18,7 +18,7 @@ def training_functionals(given: Sequence[str], start: Dataset, split: str | None
 
     :param given: in the settings, or of the initial model; empty for a training on one functional
     :param start: if none is given, the functional of most of its trainable rows in the part train is taken
-    :param split: name of the split; None if there is none yet
+    :param split: name of the split; None before it is made
     """
     if given:
         return list(given)

@@ -61,10 +61,11 @@ def calibrate_committee(
     :param parts: train, validation and test; the latter two may be empty or missing
     :param data: origin of the rows, for the card
     :param parent: content hash of the initial model
-    :param inherited: the initial model, of whose members these were fine-tuned, member k of member k modulo their
-        number. With fewer than :data:`MIN_CALIBRATION_ROWS` validation rows its calibration is kept, and its training
-        rows count for the whitening; without any, as after a final training on all rows, its metrics are quoted as
-        those of the parent. Its calibration of the stability is kept if too few validation rows have force constants
+    :param inherited: the initial model, from whose members these were fine-tuned: k-th network from the k-th member,
+        modulo their number. With fewer than :data:`MIN_CALIBRATION_ROWS` validation rows its calibration is kept, and
+        its training rows count for the whitening; without any, as after a final training on all rows, its metrics are
+        quoted as those of the parent. Its calibration of the stability is kept if too few validation rows have force
+        constants
     :param known: atomic numbers of earlier training sets, of the initial model or of the members
     :return: the networks with their whitening, and the card
     """

@@ -106,5 +106,5 @@ def _predicted(dataset: Dataset, split: str, functionals: Sequence[str]) -> list
     """Return the functionals of the labels that a model predicts, arguments as for :func:`comparison_errors`."""
     if not functionals:
         return sorted(set(dataset.part(split, 'train').functional.tolist()))
-    taken = trained_as(dataset.functional.tolist(), functionals)
+    taken = trained_as(dataset.functional[dataset.trainable].tolist(), functionals)
     return [name for name, target in taken.items() if target == functionals[0]] or [functionals[0]]

@@ -110,6 +110,10 @@ def test_names_with_values_of_u_are_those_of_the_protocol():
     mixed, start = replace(FOLDED, functional=names), replace(START, functional=names[:30])
     old, new, members = Model(0.4), Model(0.1), [Model(0.2), Model(0.2)]
     rows = [np.flatnonzero(FOLDED.splits[SPLIT] == 'test'), np.arange(30, 36)]
+    refused = int(np.flatnonzero(FOLDED.splits[SPLIT] == 'train')[0])
+    names[refused], gates = 'PBEsol+U(Fe-d 4.0)', np.array(FOLDED.failed_gates, dtype='<U20')
+    gates[refused] = 'insulating'  # another U in a row that is not trained on
+    mixed = replace(mixed, functional=names, failed_gates=gates)
     before, _ = comparison_errors(mixed, start, SPLIT, 'total', old, new, members, ['PBEsol+U', 'PBE'])
     counts = [int((names[part] != 'PBE').sum()) for part in rows]
     assert [len(before[name]) for name in (HOLD_OUT, FOLDS)] == counts

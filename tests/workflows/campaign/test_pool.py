@@ -10,18 +10,24 @@ from tests import tiny
 from tests.workflows.campaign import searching
 
 
+def run_pruned(code, every, pool=None, **overrides):
+    """Run a campaign that prunes its pool and adopts each new model; return outputs and called processes."""
+    tiny.one_thread()
+    settings = {
+        'retraining': {'mode': 'fine-tune', 'tolerance': 1e3},
+        'picking': {'pruning': {'margin': 0.01, 'every': every}},
+        **overrides,
+    }
+    arguments = {} if pool is None else {'pool': pool}
+    results, node = run_get_node(searching.campaign(code, **arguments, overrides=settings))
+    assert node.is_finished_ok, (node.exit_message, node.exception)
+    return results, called_by_label(node)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)  # of a busy machine
 def test_the_second_model_predicts_what_the_first_did_not_rule_out(code):
-    tiny.one_thread()
-    # with this tolerance each new model is adopted
-    overrides = {
-        'retraining': {'mode': 'fine-tune', 'tolerance': 1e3},
-        'picking': {'pruning': {'margin': 0.01, 'every': 2}},
-    }
-    results, node = run_get_node(searching.campaign(code, overrides=overrides))
-    assert node.is_finished_ok, (node.exit_message, node.exception)
-    calls = called_by_label(node)
+    results, calls = run_pruned(code, every=2)
     predicted = [name for name in calls if '_predict' in name]
     assert predicted == ['round_01_predict', 'round_02_predict_again', 'round_03_predict']
 
@@ -49,15 +55,7 @@ def test_the_second_model_predicts_what_the_first_did_not_rule_out(code):
 @pytest.mark.slow
 @pytest.mark.timeout(1200)  # of a busy machine
 def test_all_crystals_are_predicted_if_the_pruned_pool_has_too_few_candidates(code):
-    tiny.one_thread()
-    overrides = {
-        'retraining': {'mode': 'fine-tune', 'tolerance': 1e3},
-        'picking': {'pruning': {'margin': 0.01, 'every': 3}},
-        'stop_rules': {'max_rounds': 3},
-    }
-    results, node = run_get_node(searching.campaign(code, pool=searching.some_pool(5), overrides=overrides))
-    assert node.is_finished_ok, (node.exit_message, node.exception)
-    calls = called_by_label(node)
+    results, calls = run_pruned(code, every=3, pool=searching.some_pool(5), stop_rules={'max_rounds': 3})
     chosen = [name for name in calls if '_pick' in name or '_predict' in name]
     assert chosen[:4] == ['round_01_predict', 'round_01_pick', 'round_02_predict_again', 'round_02_pick']
     assert chosen[4:8] == ['round_03_predict_again', 'round_03_pick', 'round_03_predict', 'round_03_pick_again']

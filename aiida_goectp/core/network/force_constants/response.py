@@ -26,8 +26,8 @@ _TRANSLATION_STIFFNESS = 10.0
 _BEYOND_OPTICAL = 1000.0
 """eV/Å², given to them where the lowest eigenvalue must be an optical one"""
 _LARGEST = 450.0, 500.0, 250.0
-"""norm of the force constants of a pair (eV/Å²), norm of a Born charge (e), and ε_∞ that no crystal reaches: twice the
-largest ones of phonondb (220 and 253), and six times (40)"""
+"""eV/Å², norm of the force constants of a pair of atoms; e, norm of a Born charge; and average of ε_∞, which no crystal
+reaches: the largest ones of phonondb are 220, 253 and 40"""
 
 
 class LatticeResponse(NamedTuple):
