@@ -161,13 +161,13 @@ def _outcomes(selection: list[dict[str, Any]], summary: dict[str, Any], labels: 
     """
     rows = {} if labels is None else {str(name): row for row, name in enumerate(labels.crystals.ids)}
     summaries = {row['structure']: row for row in summary['rows']}
-    submitted = [row['label'] for row in summaries.values() if row['pk'] is not None]
+    submitted = [row['label'] for row in summaries.values() if row.get('pk') is not None]
     nothing = len(submitted) > 1 and set(submitted) <= {FAILED, INTERRUPTED}
     found = {}
     for item in selection:
         noted = summaries[item['structure']]
         outcome = {NOT_RUN: UNFINISHED, INTERRUPTED: FAILED}.get(noted['label'], noted['label'])
-        inconclusive = noted['label'] == INTERRUPTED or (nothing and outcome == FAILED and noted['pk'] is not None)
+        inconclusive = noted['label'] == INTERRUPTED or (nothing and outcome == FAILED and noted.get('pk') is not None)
         row = rows.get(item['id'])
         tensors = {}
         if labels is not None and row is not None and outcome in LABELLED:
