@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
+import gc
 import json
 import pkgutil
 import subprocess
@@ -110,10 +112,24 @@ def test_tables_and_selection_import_no_torch():
     assert not _loaded(modules) & {'torch', 'torch_geometric'}
 
 
+@functools.cache
+def _syntax(path: Path) -> ast.Module:
+    """Return the syntax tree of a file.
+
+    Without garbage collection: what it finalizes (processes of earlier tests) may parse source as well, and until
+    Python 3.11.8 ``ast.parse`` fails when it is entered twice (https://github.com/python/cpython/issues/106905).
+    """
+    gc.disable()
+    try:
+        return ast.parse(path.read_text(encoding='utf-8'))
+    finally:
+        gc.enable()
+
+
 def _imported(path: Path) -> set[str]:
     """Return the modules that a file imports anywhere, within functions as well."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+    for node in ast.walk(_syntax(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         if isinstance(node, ast.ImportFrom):
@@ -174,7 +190,7 @@ def test_functions_are_short():
     long = [
         f'{path.relative_to(ROOT)}:{node.lineno} {node.name}'
         for path in sorted(ROOT.rglob('*.py'))
-        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8')))
+        for node in ast.walk(_syntax(path))
         if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno + 1 > MAX_FUNCTION
     ]
     assert not long
@@ -186,7 +202,7 @@ def test_one_module_prints():
     for path in sorted(ROOT.rglob('*.py')):
         if str(path.relative_to(ROOT)) in allowed:
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        for node in ast.walk(_syntax(path)):
             if isinstance(node, ast.Call):
                 name = ast.unparse(node.func)
                 printer = name in ('print', 'click.echo', 'click.secho', 'sys.stdout.write', 'sys.stderr.write')
@@ -196,7 +212,7 @@ def test_one_module_prints():
 
 def test_no_pickle_is_ever_read():
     for path in sorted(ROOT.rglob('*.py')):
-        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        for node in ast.walk(_syntax(path)):
             if isinstance(node, ast.keyword) and isinstance(node.value, ast.Constant):
                 assert (node.arg, node.value.value) not in {('allow_pickle', True), ('weights_only', False)}, path
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
