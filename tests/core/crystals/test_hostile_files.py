@@ -8,6 +8,7 @@ import json
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -79,56 +80,53 @@ def test_words_of_the_formats_in_any_order(name, words):
     assert is_a_result(read_bytes(name, ' '.join(words).encode()))
 
 
-def hostile_files() -> dict[str, tuple[str, bytes]]:
+def _operations() -> bytes:
     operations = '\n'.join(f"'x+{k % 24}/24,y+{k // 24 % 24}/24,z+{k // 576 % 24}/24'" for k in range(10_000))
     cubic = QUARTZ[: QUARTZ.index('loop_')] + 'loop_\n_symmetry_equiv_pos_as_xyz\n' + operations
-    keys = '\n'.join(ROW.replace('"x"', f'"x{k}"') for k in range(20_000))
-    return {
-        'operations': ('a.cif', (cubic + '\n' + QUARTZ[QUARTZ.index('loop_\n_atom_site') :]).encode()),
-        'columns': ('a.extxyz', FRAME.replace('pos:R:3', 'pos:R:3:foo:R:100000000').encode()),
-        'blanks': ('a.jsonl.gz', gzip.compress(b'\n' * 2**30, 1)),
-        'brackets': ('a.jsonl', b'[' * 2**22),
-        'properties': ('a.jsonl', keys.encode()),
-        'newlines': ('POSCAR', b'\n' * 2**24),
-        'frames': ('a.xyz', b'0\n\n' * 2**20),
-        'structures': ('a.json', b'[' + b'{"sites":[],"lattice":{}},' * 2**18 + b'0]'),
+    return (cubic + '\n' + QUARTZ[QUARTZ.index('loop_\n_atom_site') :]).encode()
+
+
+def _archive(n: int, **more: np.ndarray) -> bytes:
+    arrays = {
+        'format': np.array('aiida-goectp/crystals'),
+        'version': np.array(1),
+        'lattices': np.tile(np.eye(3) * 4, (n, 1, 1)),
+        'atom_offsets': np.arange(n + 1),
+        'atomic_numbers': np.full(n, 84, np.int16),
+        'fractional_positions': np.zeros((n, 3)),
+        'ids': np.arange(n).astype('U'),
+        'failures': np.zeros((0, 3), 'U1'),
     }
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **{**arrays, **more})
+    return stream.getvalue()
 
 
-def hostile_archives() -> dict[str, tuple[str, bytes]]:
-    def archive(n: int, **more: np.ndarray) -> tuple[str, bytes]:
-        arrays = {
-            'format': np.array('aiida-goectp/crystals'),
-            'version': np.array(1),
-            'lattices': np.tile(np.eye(3) * 4, (n, 1, 1)),
-            'atom_offsets': np.arange(n + 1),
-            'atomic_numbers': np.full(n, 84, np.int16),
-            'fractional_positions': np.zeros((n, 3)),
-            'ids': np.arange(n).astype('U'),
-            'failures': np.zeros((0, 3), 'U1'),
-        }
-        stream = io.BytesIO()
-        np.savez_compressed(stream, **{**arrays, **more})
-        return 'a.npz', stream.getvalue()
-
-    return {
-        'rows of an npz': archive(20_000, **{f'property:{k}': np.zeros(20_000, bool) for k in range(190)}),
-        'columns of an npz': archive(100, **{f'property:{k}': np.zeros(100) for k in range(10_000)}),
-        'text of an npz': archive(100, ids=np.array([f'{k}'.ljust(150_000, 'x') for k in range(100)])),
-    }
-
-
-KINDS = (
-    *('operations', 'columns', 'blanks', 'brackets', 'properties', 'newlines', 'frames', 'structures'),
-    *('rows of an npz', 'columns of an npz', 'text of an npz'),
-)
+HOSTILE: dict[str, tuple[str, Callable[[], bytes]]] = {
+    'operations': ('a.cif', _operations),
+    'columns': ('a.extxyz', lambda: FRAME.replace('pos:R:3', 'pos:R:3:foo:R:100000000').encode()),
+    'blanks': ('a.jsonl.gz', lambda: gzip.compress(b'\n' * 2**30, 1)),
+    'brackets': ('a.jsonl', lambda: b'[' * 2**22),
+    'properties': ('a.jsonl', lambda: '\n'.join(ROW.replace('"x"', f'"x{k}"') for k in range(20_000)).encode()),
+    'newlines': ('POSCAR', lambda: b'\n' * 2**24),
+    'frames': ('a.xyz', lambda: b'0\n\n' * 2**20),
+    'structures': ('a.json', lambda: b'[' + b'{"sites":[],"lattice":{}},' * 2**18 + b'0]'),
+    'rows of an npz': (
+        'a.npz',
+        lambda: _archive(20_000, **{f'property:{k}': np.zeros(20_000, bool) for k in range(190)}),
+    ),
+    'columns of an npz': ('a.npz', lambda: _archive(100, **{f'property:{k}': np.zeros(100) for k in range(10_000)})),
+    'text of an npz': ('a.npz', lambda: _archive(100, ids=np.array([f'{k}'.ljust(150_000, 'x') for k in range(100)]))),
+}
+"""Names of hostile files and what makes their content, which takes seconds for some."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('kind', HOSTILE)
 def test_memory_is_bounded_by_a_multiple_of_the_file(kind, tmp_path):
     """40 times the file (100 times if compressed, 400 for npz) plus a constant, as docs/explanation/robustness.md."""
-    name, content = {**hostile_files(), **hostile_archives()}[kind]
+    name, make = HOSTILE[kind]
+    content = make()
     path = tmp_path / 'file'
     path.write_bytes(content)
 
