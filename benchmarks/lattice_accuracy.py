@@ -31,6 +31,8 @@ from aiida_goectp.core.network.preparation import prepare
 
 BINS = (0, 5, 10, 20, 40, 300)
 """limits of the average of the ionic part"""
+ATOM_BINS, ELECTRONIC_BINS = (2, 5, 8, 12, 20, 400), (1, 2.5, 4, 6, 10, 250)
+"""limits of the atoms in a primitive cell and of the average of ε_∞"""
 
 
 class Evaluated(NamedTuple):
@@ -48,8 +50,12 @@ class Modes(NamedTuple):
     """(k,) THz"""
     predicted: np.ndarray
     """(k,) THz"""
+    rows: np.ndarray
+    """(c,) rows of the crystals"""
+    atoms: np.ndarray
+    """(c,) atoms in the primitive cell"""
     constant_errors: np.ndarray
-    """relative error (Frobenius norm) of the force constants of each crystal"""
+    """(c,) relative error (Frobenius norm) of the force constants"""
     lowest: np.ndarray
     """(c, 2) labelled and predicted lowest optical frequency of each crystal"""
 
@@ -86,10 +92,13 @@ def crystal_modes(found: Evaluated, row: int) -> CrystalModes | None:
 
 def modes_of(found: Evaluated) -> Modes:
     """Return the modes of the rows with labelled force constants."""
-    each = [modes for row in range(len(found.data)) if (modes := crystal_modes(found, row)) is not None]
+    by_row = {row: modes for row in range(len(found.data)) if (modes := crystal_modes(found, row)) is not None}
+    each = list(by_row.values())
     return Modes(
         np.concatenate([modes.labelled for modes in each]),
         np.concatenate([modes.predicted for modes in each]),
+        np.array(list(by_row)),
+        np.array([len(modes.labelled) // 3 + 1 for modes in each]),  # three modes are acoustic
         np.array([modes.constant_error for modes in each]),
         np.array([[modes.labelled[0], modes.predicted[0]] for modes in each]),
     )
@@ -183,6 +192,17 @@ def print_lattice(found: Evaluated, modes: Modes) -> None:
             }
         ],
     )
+    electronic = average(found.predictions.electronic[modes.rows])
+    for name, values, bins in (('atoms in the cell', modes.atoms, ATOM_BINS), ('ε_∞', electronic, ELECTRONIC_BINS)):
+        binned = [(low, high, modes.constant_errors[(values >= low) & (values < high)]) for low, high in pairwise(bins)]
+        table(
+            f'Force constants by {name}',
+            [
+                {name: f'from {low}', 'crystals': len(errors), 'Φ, median relative error': float(np.median(errors))}
+                for low, high, errors in binned
+                if len(errors)
+            ],
+        )
     truth, guess = (modes.lowest < 0).T
     table(
         'Crystals with a negative optical mode',
