@@ -164,7 +164,7 @@ _NAMED: dict[str, _Reader] = {
 
 _BARE = re.compile(rf'({"|".join(_NAMED)})(\.gz)?', re.IGNORECASE)
 
-_OF_A_RUN = re.compile(rf'({"|".join(map(re.escape, RUN_ENDINGS))})(\.old)?$|\.writing$')
+_OF_A_RUN = re.compile(rf'({"|".join(map(re.escape, RUN_ENDINGS))})(\.old\d*)?$|\.writing$')
 """names of files that goectp writes beside its output, possibly within the folder that it reads"""
 
 SUFFIXES = tuple(_READERS)

@@ -18,7 +18,19 @@ from aiida_goectp.core.formats.table import FILLED, Column, JsonObject, Nested, 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ('DEVIATIONS', 'FLAG_NAMES', 'TENSORS', 'Predictions', 'flag_names', 'flag_texts', 'flag_words')
+__all__ = (
+    'DEVIATIONS',
+    'FLAG_NAMES',
+    'OUT_OF_MEMORY',
+    'TENSORS',
+    'Predictions',
+    'flag_names',
+    'flag_texts',
+    'flag_words',
+)
+
+OUT_OF_MEMORY = 'out of memory'
+"""begin of the error of a row for which there was not enough memory; a resumed run predicts it again"""
 
 TENSORS = (*PARTS, *(f'{part}_std' for part in PARTS))
 """names of the tensor columns"""

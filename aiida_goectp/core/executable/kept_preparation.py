@@ -50,8 +50,8 @@ class KeptPreparation:
         self._pieces, self._waiting = list(self._partial.batches), list[PreparedCrystals]()
         self.rows = sum(len(piece.rows) for piece in self._pieces)
         """number of rows that are kept, from the first one on"""
-        if self._partial.moved_aside and not quiet:
-            echo(f'the partial file {self._partial.why_moved}; moved to {self._partial.moved_aside}', err=True)
+        if (message := self._partial.message('all rows are prepared')) and not quiet:
+            echo(message, err=True)
 
     @property
     def failed(self) -> int:

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from aiida_goectp.core.executable.launch import is_launched
 from aiida_goectp.core.executable.status import ExecutableError, classify, report_error
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.storage import RUN_ENDINGS, writing
@@ -31,7 +32,12 @@ _POLL = 0.5
 
 @contextmanager
 def locked_output(
-    output: Path | None, inputs: Iterable[str | Path | None], wait_until: Callable[[], bool] | None = None
+    output: Path | None,
+    inputs: Iterable[str | Path | None],
+    wait_until: Callable[[], bool] | None = None,
+    *,
+    option: str = '--output',
+    distributed: bool = False,
 ) -> Iterator[None]:
     """Hold the lock of an output, which is no input. An error is printed and ends the process.
 
@@ -44,15 +50,18 @@ def locked_output(
     :param wait_until: wait for the end of another run until this is true; None to refuse at once. The process ends with
         status 0 if that run had the same command and finished: AiiDA submits a job twice if its daemon is killed in
         between
+    :param option: names the output, for messages
+    :param distributed: ``torchrun`` may have started several processes of this run, of which the first holds the lock
     """
-    if output is None or os.environ.get(LOCKED_OUTPUT) == str(output.absolute()) or os.environ.get('RANK', '0') != '0':
+    further = distributed and is_launched() and os.environ.get('RANK', '0') != '0'
+    if output is None or os.environ.get(LOCKED_OUTPUT) == str(output.absolute()) or further:
         yield
         return
     path = output.with_name(output.name + '.lock')
     try:
-        _refuse_inputs(output, [Path(item) for item in inputs if item is not None])
+        _refuse_inputs(output, [Path(item) for item in inputs if item is not None], option)
         with writing(path):
-            stream = _acquire(path, output, wait_until)
+            stream = _acquire(path, output, wait_until, option)
     except (FormatError, OSError) as error:
         report_error(classify(error))
     try:
@@ -63,7 +72,7 @@ def locked_output(
         stream.close()
 
 
-def _refuse_inputs(output: Path, inputs: Iterable[Path]) -> None:
+def _refuse_inputs(output: Path, inputs: Iterable[Path], option: str) -> None:
     """Check that no file of the run is an input, by whatever name or link.
 
     :raises ExecutableError: one is
@@ -76,10 +85,10 @@ def _refuse_inputs(output: Path, inputs: Iterable[Path]) -> None:
             for ending in endings:
                 own = output.with_name(output.name + ending)
                 if own.exists() and file.exists() and own.samefile(file):
-                    raise ExecutableError('bad_input', f'{own} is the input {file}; name another file with --output')
+                    raise ExecutableError('bad_input', f'{own} is the input {file}; name another file with {option}')
 
 
-def _acquire(path: Path, output: Path, wait_until: Callable[[], bool] | None) -> IO[str]:
+def _acquire(path: Path, output: Path, wait_until: Callable[[], bool] | None, option: str) -> IO[str]:
     """Return the open lock file, locked.
 
     :raises ExecutableError: another process holds the lock
@@ -96,7 +105,7 @@ def _acquire(path: Path, output: Path, wait_until: Callable[[], bool] | None) ->
             holder = _holder(stream) or holder
             stream.close()
             if wait_until is None or wait_until():
-                raise _held(output, holder, 'bad_input' if wait_until is None else 'interrupted') from error
+                raise _held(output, holder, 'bad_input' if wait_until is None else 'interrupted', option) from error
             time.sleep(_POLL)
             continue
         with suppress(OSError):  # the run that held the lock before may have removed the file meanwhile
@@ -114,9 +123,9 @@ def _acquire(path: Path, output: Path, wait_until: Callable[[], bool] | None) ->
     return stream
 
 
-def _held(output: Path, holder: Mapping[str, str], code: str) -> ExecutableError:
+def _held(output: Path, holder: Mapping[str, str], code: str, option: str) -> ExecutableError:
     run = f' ({holder["run"]})' if holder else ''
-    advice = 'wait for its end (--wait), or name another file with --output'
+    advice = f'wait for its end (--wait), or name another file with {option}'
     return ExecutableError(code, f'{output}: another run{run} writes this file; {advice}')
 
 

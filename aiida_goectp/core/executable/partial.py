@@ -8,6 +8,7 @@ length and a checksum; then the rows as npz. An incomplete last record is cut of
 
 from __future__ import annotations
 
+import glob
 import io
 import json
 import os
@@ -16,6 +17,7 @@ import time
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import IO, Any, Generic, NamedTuple, TypeVar
 
@@ -91,7 +93,8 @@ class PartialFile(Generic[_Batch]):
 
     :param path: path of the file
     :param records: :data:`PREDICTION` or :data:`PREPARATION`
-    :param header: with ``format``, ``version`` and ``rows``; a file with another one is moved aside
+    :param header: with ``format``, ``version`` and ``rows``. A file with another one is moved aside, to the first of
+        the names ``.old``, ``.old2`` … that is free; one that was moved aside before and has this header is used
     :param resume: keep the results of an existing file
     """
 
@@ -101,14 +104,24 @@ class PartialFile(Generic[_Batch]):
         self.batches: list[_Batch] = []
         self.moved_aside: Path | None = None
         self.why_moved = 'belongs to another run'
-        if path.exists():
-            end = self._read(header) if resume else None
-            if end is None:
-                self.moved_aside = path.with_name(path.name + '.old')
-                path.replace(self.moved_aside)
-            else:
-                os.truncate(path, end)
-        if not path.exists():
+        self.taken_back: Path | None = None
+        """file of an earlier run with this header, which was moved aside meanwhile"""
+        earlier = sorted(path.parent.glob(f'{glob.escape(path.name)}.old*'))
+        end = self._read(path, header) if resume and path.exists() else None
+        if end is None and path.exists():
+            if resume:
+                self._explain(path, header)
+            names = (path.with_name(f'{path.name}.old{number if number > 1 else ""}') for number in count(1))
+            self.moved_aside = next(name for name in names if not name.exists())
+            path.replace(self.moved_aside)
+        for aside in earlier if resume and end is None else []:
+            if (end := self._read(aside, header)) is not None:
+                self.taken_back = aside
+                aside.replace(path)
+                break
+        if end is not None:
+            os.truncate(path, end)
+        else:
             with replacing(path) as stream:
                 stream.write(json.dumps(header).encode() + b'\n')
         with writing(path):
@@ -165,15 +178,24 @@ class PartialFile(Generic[_Batch]):
         if self._error is not None:
             raise self._error
 
-    def _read(self, header: dict[str, Any]) -> int | None:
+    def message(self, done: str) -> str:
+        """Return what to tell the user about files that were moved, empty if none was.
+
+        :param done: what is done if no file of this run was found
+        """
+        parts = []
+        if self.moved_aside is not None:
+            parts.append(f'the partial file {self.why_moved}; moved to {self.moved_aside}')
+        if self.taken_back is not None:
+            parts.append(f'resumed from {self.taken_back}, which belongs to this run')
+        elif parts:
+            parts.append(done)
+        return ', '.join(parts)
+
+    def _read(self, path: Path, header: dict[str, Any]) -> int | None:
         """Read all complete batches and return where they end; None if the file belongs to another run."""
-        with self.path.open('rb') as stream:
-            try:
-                found = parse_json(stream.readline(10_000))
-            except ValueError:
-                return None
-            if found != header:
-                self._explain(found, header)
+        with path.open('rb') as stream:
+            if _header(stream) != header:
                 return None
             end, rows = stream.tell(), 0
             while (batch := self.records.read(stream, rows)) is not None:
@@ -184,8 +206,10 @@ class PartialFile(Generic[_Batch]):
                 end = stream.tell()
         return end
 
-    def _explain(self, found: Any, header: dict[str, Any]) -> None:
+    def _explain(self, path: Path, header: dict[str, Any]) -> None:
         """State why a file belongs to another run, where more is known."""
+        with path.open('rb') as stream:
+            found = _header(stream)
         if not isinstance(found, dict) or found.get('format') != header['format']:
             return
         version, before, own = found.get('version'), found.get('software'), header.get('software', {})
@@ -193,6 +217,14 @@ class PartialFile(Generic[_Batch]):
             self.why_moved = f'has version {version} of the format, this package reads version {header["version"]}'
         elif {**found, 'software': own} == {**header, 'software': own}:
             self.why_moved = f'was written by {changes(before if isinstance(before, dict) else {}, own)}'
+
+
+def _header(stream: IO[bytes]) -> Any:
+    """Return the content of the first line, None if it is no JSON."""
+    try:
+        return parse_json(stream.readline(10_000))
+    except ValueError:
+        return None
 
 
 def _record(batch: PredictedBatch) -> bytes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,10 +116,11 @@ def predict(source: Path, output: Path | None, **options: Any) -> None:
     if options['prepared'] and options['keep_prepared']:
         raise click.UsageError('--prepared and --keep-prepared both name a prepared.npz; give one of them')
     options['to_stdout'], output = output == STANDARD_OUTPUT, None if output == STANDARD_OUTPUT else output
+    options['files'] = [source, options['model'], output]
     stop = StopSignal(options['time_limit'])
     status = Status(Path(f'{output}.status.json') if output else None)
     lock = locked_output(output, [source, options['model'], options['prepared']], stop if options['wait'] else None)
-    with lock, locked_output(options['keep_prepared'], [source, options['model'], output]), record_errors(status):
+    with lock, record_errors(status):
         status.update(rows_done=0, rows_total=0, rows_failed=0, device='', batch_atoms=0, crystals_per_second=0.0)
         crystals = _read(source, output, options)
         predictor = _load_predictor(options)
@@ -183,16 +184,14 @@ def _evaluate(
         precision = predictor.settings()['precision']
         header = identity(crystals, predictor.model.hash, precision, predictor.phonons)
         partial = PartialFile(Path(f'{output}.partial'), PREDICTION, header, options['resume'])
-        if partial.moved_aside and not options['quiet']:
-            echo(
-                f'the partial file {partial.why_moved}; moved to {partial.moved_aside}, all rows are predicted',
-                err=True,
-            )
-    batches = [] if partial is None else list(partial.batches)
+        if (message := partial.message('all rows are predicted')) and not options['quiet']:
+            echo(message, err=True)
+    earlier = [] if partial is None else list(partial.batches)
+    batches = list(earlier)
     start, failed = sum(len(batch.rows) for batch in batches), sum(batch.failed for batch in batches)
     with (
         Progress(len(crystals), start, quiet=options['quiet'] or output is None) as progress,
-        _preparation(crystals, predictor, options, start) as (prepared, kept),
+        _preparation(crystals, predictor, options, start, stop) as (prepared, kept),
     ):
         for batch in predictor.run(crystals, start, prepared, kept is not None):
             batches.append(batch._replace(prepared=None))
@@ -217,14 +216,14 @@ def _evaluate(
             kept.finish()
     if partial is not None:
         partial.close()  # the table itself follows
-    return batches
+    return [*predictor.repeat_out_of_memory(crystals, earlier), *batches[len(earlier) :]]
 
 
 @contextmanager
 def _preparation(
-    crystals: CrystalSet, predictor: Predictor, options: Mapping[str, Any], start: int
+    crystals: CrystalSet, predictor: Predictor, options: Mapping[str, Any], start: int, stop: Callable[[], bool]
 ) -> Iterator[tuple[PreparedFile | None, KeptPreparation | None]]:
-    """Return the preparation to read, and that to write.
+    """Return the preparation to read, and that to write. A file is locked only if it does not fit.
 
     :param start: first row that is predicted
     :raises FormatError: ``--prepared`` does not fit
@@ -240,18 +239,30 @@ def _preparation(
     if keep is None or not predictor.model.card.preparation_can_be_kept:
         yield None, None
         return
+    with ExitStack() as stack:
+        found = _fitting(keep, crystals, preset, quiet=True)
+        if found is None:
+            wait_until = stop if options['wait'] else None
+            stack.enter_context(locked_output(keep, options['files'], wait_until, option='--keep-prepared'))
+            found = _fitting(keep, crystals, preset, options['quiet'])  # another run may have written it meanwhile
+        if found is not None:
+            yield stack.enter_context(found), None
+            return
+        kept = KeptPreparation(keep, crystals, options['resume'], options['quiet'])
+        kept.catch_up(start)
+        yield None, kept
+
+
+def _fitting(path: Path, crystals: CrystalSet, preset: str, quiet: bool) -> PreparedFile | None:
+    """Return the preparation in a file; None if there is none, or if it does not fit, which a message states."""
+    from aiida_goectp.core.network.prepared import PreparedFile
+
     try:
-        prepared = PreparedFile(keep, crystals, preset)
+        return PreparedFile(path, crystals, preset)
     except FormatError as error:
-        if keep.exists() and not options['quiet']:
+        if path.exists() and not quiet:
             echo(f'{error}; the crystals are prepared again', err=True)
-    else:
-        with prepared:
-            yield prepared, None
-        return
-    kept = KeptPreparation(keep, crystals, options['resume'], options['quiet'])
-    kept.catch_up(start)
-    yield None, kept
+        return None
 
 
 def _write(

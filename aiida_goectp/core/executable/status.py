@@ -42,6 +42,7 @@ _BLOCK = 4096
 _CODES: dict[type[Exception], str] = {
     NoDeviceError: 'no_device',
     DeviceOutOfMemoryError: 'out_of_memory',
+    MemoryError: 'out_of_memory',
     TrainingInterrupted: 'interrupted',
     TrainingDiverged: 'diverged',
     TrainingInputError: 'bad_input',
@@ -64,7 +65,7 @@ def classify(error: Exception) -> ExecutableError:
         return error
     for kind, code in _CODES.items():
         if isinstance(error, kind):
-            return ExecutableError(code, str(error))
+            return ExecutableError(code, str(error) or 'the memory of this machine is full')
     if isinstance(error, StorageError):
         return ExecutableError('cannot_write', str(error))
     if isinstance(error, OSError) and is_storage_error(error):

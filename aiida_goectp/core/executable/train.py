@@ -83,7 +83,7 @@ def train(dataset: Path, output: Path, **options: Any) -> None:
     status_file = Path(f'{output}.status.json')
     stop = StopSignal(options['time_limit'])
     inputs = [dataset, *(options[name] for name in ('settings', 'split_file', 'initial'))]
-    lock = locked_output(output, inputs, stop if options['wait'] else None)
+    lock = locked_output(output, inputs, stop if options['wait'] else None, distributed=True)
     if options['processes'] > 1 and not is_launched():
         with lock:
             os.environ[LOCKED_OUTPUT] = str(output.absolute())

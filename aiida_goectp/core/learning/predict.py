@@ -20,7 +20,7 @@ from aiida_goectp import __version__
 from aiida_goectp.core.crystals.convert import as_crystal_set
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.dielectric.gamma_phonons import GammaPhonons, PhononCell
-from aiida_goectp.core.dielectric.predictions import FLAG_NAMES, TENSORS, Predictions
+from aiida_goectp.core.dielectric.predictions import FLAG_NAMES, OUT_OF_MEMORY, TENSORS, Predictions
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.learning import testing_hooks
 from aiida_goectp.core.learning.batches import PreparedBatch, prepared_batches
@@ -115,6 +115,15 @@ class Predictor:
             self._evaluate(batch.graphs, valid, result, cells)
             yield self._with_phonons(result, batch, cells) if self.phonons else result
 
+    def repeat_out_of_memory(self, crystals: CrystalSet, batches: Sequence[PredictedBatch]) -> list[PredictedBatch]:
+        """Return batches of an earlier run, in which the rows that failed for lack of memory are predicted anew."""
+        rows = np.concatenate([np.zeros(0, np.int64), *(batch.out_of_memory for batch in batches)])
+        found = list(batches)
+        for new in self.run(crystals.take(rows)) if len(rows) else ():
+            new = new._replace(rows=rows[new.rows])
+            found = [batch.updated(new) if np.isin(new.rows, batch.rows).any() else batch for batch in found]
+        return found
+
     @staticmethod
     def _with_phonons(
         result: PredictedBatch, batch: PreparedBatch, cells: Sequence[PhononCell | None]
@@ -145,7 +154,7 @@ class Predictor:
             for half in np.array_split(np.arange(len(places)), 2):
                 self._evaluate(graphs.take(half), places[half], result, cells)
         elif atoms > _SMALLEST:
-            result.errors[places[0]] = f'out of memory: {atoms} atoms do not fit on {self.device}, even by themselves'
+            result.errors[places[0]] = f'{OUT_OF_MEMORY}: {atoms} atoms do not fit on {self.device}, even by themselves'
         else:
             raise DeviceOutOfMemoryError(
                 f'{atoms} atoms do not fit on {self.device}; free memory there, or use another device'

@@ -9,7 +9,7 @@ import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.dielectric.gamma_phonons import GammaPhonons
-from aiida_goectp.core.dielectric.predictions import TENSORS, Predictions
+from aiida_goectp.core.dielectric.predictions import OUT_OF_MEMORY, TENSORS, Predictions
 
 if TYPE_CHECKING:
     from aiida_goectp.core.network.prepared import PreparedCrystals
@@ -44,6 +44,32 @@ class PredictedBatch(NamedTuple):
     def failed(self) -> int:
         """Number of failed rows."""
         return sum(map(bool, self.errors))
+
+    @property
+    def out_of_memory(self) -> np.ndarray:
+        """Rows that failed since memory ran out, which may succeed elsewhere."""
+        return self.rows[[error.startswith(OUT_OF_MEMORY) for error in self.errors]]
+
+    def updated(self, other: PredictedBatch) -> PredictedBatch:
+        """Return these rows, with the results of another batch for those that it has."""
+        place = {row: len(self.rows) + index for index, row in enumerate(other.rows.tolist())}
+        order = np.array([place.get(row, index) for index, row in enumerate(self.rows.tolist())], dtype=np.int64)
+        phonons = [batch.phonons for batch in (self, other) if batch.phonons is not None]
+        errors = [*self.errors, *other.errors]
+
+        def column(name: str) -> np.ndarray:
+            return np.concatenate([getattr(self, name), getattr(other, name)])[order]
+
+        return PredictedBatch(
+            self.rows,
+            column('tensors'),
+            column('flags'),
+            [errors[index] for index in order],
+            column('deviations'),
+            column('stability'),
+            column('hashes'),
+            GammaPhonons.join(phonons).take(order) if phonons else None,
+        )
 
 
 def collect(

@@ -79,6 +79,7 @@ def prefetch(items: Generator[_Item, None, None], ahead: int) -> Iterator[_Item]
 class Task(Generic[_Item]):
     """A function call in a worker process."""
 
+    pool: WorkerPool
     future: Future[_Item]
     function: Callable[..., _Item]
     arguments: tuple[Any, ...]
@@ -88,6 +89,7 @@ class Task(Generic[_Item]):
         try:
             return self.future.result()
         except BrokenProcessPool:
+            self.pool.give_up()
             return self.function(*self.arguments)
 
 
@@ -120,13 +122,24 @@ class WorkerPool:
         """Call a function in a worker process, or in this thread if a worker process has died."""
         if self._executor is not None:
             try:
-                return Task(self._executor.submit(function, *arguments), function, arguments)
+                return Task(self, self._executor.submit(function, *arguments), function, arguments)
             except BrokenProcessPool:
-                warnings.warn('a worker process has died; this process does its work from now on', stacklevel=2)
-                self.processes, self._executor = 0, None
+                self.give_up()
         future: Future[_Item] = Future()
         future.set_result(function(*arguments))
-        return Task(future, function, arguments)
+        return Task(self, future, function, arguments)
+
+    def give_up(self) -> None:
+        """Do without worker processes from now on, since one has died."""
+        if self._executor is None:
+            return
+        warnings.warn('a worker process has died; this process does its work from now on', stacklevel=3)
+        # The others ignore SIGTERM, with which the executor ends them, and may wait for ever for a reader of their
+        # results; the executor, and this process at its end, would wait for them.
+        for process in list((self._executor._processes or {}).values()):
+            process.kill()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self.processes, self._executor = 0, None
 
 
 def _initialize() -> None:

@@ -20,6 +20,7 @@ import numpy as np
 from aiida_goectp.core.crystals.compiled.software import changes
 from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet
 from aiida_goectp.core.crystals.validation import FLATTEST, MAX_LENGTH, MIN_DISTANCE, CrystalError, check_crystal
+from aiida_goectp.core.dielectric.predictions import OUT_OF_MEMORY
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.npz import Blocks, NpzContext, NpzFile, check_shape, hash_arrays, reading, write_npz
 from aiida_goectp.core.formats.ragged import ranges
@@ -250,13 +251,18 @@ def validation_error(crystal: Crystal) -> str:
 
 def preparation_error(error: Exception) -> str:
     """Return the reason of a row whose preparation raised an error."""
+    if isinstance(error, MemoryError):
+        return f'{OUT_OF_MEMORY}: no graph could be built'
     if isinstance(error, CrystalError):
         return f'{error.code}: {error}'
     return f'no graph could be built: {type(error).__name__}: {error}'
 
 
 def prepare_rows(crystals: CrystalSet) -> PreparedCrystals:
-    """Return the preparation of some crystals, without hash and settings."""
+    """Return the preparation of some crystals, without hash and settings.
+
+    :raises MemoryError: there is not enough memory
+    """
     rows: list[PreparedCrystal | None] = []
     errors = []
     for crystal in crystals:
@@ -264,6 +270,8 @@ def prepare_rows(crystals: CrystalSet) -> PreparedCrystals:
         if not error:
             try:
                 row = PRESETS['goectp'](crystal)
+            except MemoryError:
+                raise  # of the machine, not of the crystal: it must not be kept
             except Exception as failure:
                 error = preparation_error(failure)
         rows.append(row)

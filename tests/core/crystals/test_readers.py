@@ -228,7 +228,17 @@ def test_a_folder_is_read_without_subfolders_hidden_and_other_files(tmp_path):
 
 def test_files_of_a_run_are_left_out_of_a_folder(tmp_path):
     (tmp_path / 'a.vasp').write_text(POSCAR)
-    endings = ('lock', 'status.json', 'status.json.writing', 'partial', 'partial.old', 'state', 'log.jsonl', 'writing')
+    endings = (
+        'lock',
+        'status.json',
+        'status.json.writing',
+        'partial',
+        'partial.old',
+        'partial.old2',
+        'state',
+        'log.jsonl',
+        'writing',
+    )
     for name in ('POSCAR-1', 'out.npz'):
         for ending in endings:
             (tmp_path / f'{name}.{ending}').write_text('{}')

@@ -153,6 +153,26 @@ def test_waiting_for_another_command(goectp, start, model, crystals, tmp_path):
     assert Predictions.load(tmp_path / 'out.npz').ids.tolist() == crystals.ids.tolist()
 
 
+def test_an_input_is_protected_in_any_process(goectp, model, crystals, monkeypatch, tmp_path):
+    """``RANK`` is set by launchers of parallel programs as well."""
+    monkeypatch.setenv('RANK', '1')
+    before = (tmp_path / 'crystals.npz').read_bytes()
+    goectp('predict', 'crystals.npz', '--model', model, '--output', 'crystals.npz', status=2)
+    assert (tmp_path / 'crystals.npz').read_bytes() == before
+
+
+def test_two_runs_read_one_preparation(goectp, model, crystals, tmp_path):
+    """It is locked while it is written only; a run that has to write it names the option."""
+    arguments = ['predict', 'crystals.npz', '--model', model, '--device', 'cpu', '--keep-prepared', 'kept.npz']
+    with locked_output(tmp_path / 'kept.npz', []):
+        assert '--keep-prepared' in goectp(*arguments, '--output', 'a.npz', status=2).output
+        goectp(*arguments, '--output', 'a.npz', '--wait', '--time-limit', '0', status=75)
+    goectp(*arguments, '--output', 'a.npz')
+    with locked_output(tmp_path / 'kept.npz', []):
+        goectp(*arguments, '--output', 'b.npz')
+    tiny.same(Predictions.load(tmp_path / 'a.npz'), Predictions.load(tmp_path / 'b.npz'))
+
+
 def test_no_lock_without_an_output(tmp_path):
     with locked_output(None, [tmp_path]):
         assert not list(tmp_path.iterdir())

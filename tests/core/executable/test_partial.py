@@ -121,6 +121,54 @@ def test_the_partial_file_of_another_run_is_moved_aside(goectp, predict, half_do
     assert not (Predictions.load(tmp_path / 'out.npz').total == 7).any()
 
 
+def test_a_run_is_resumed_after_a_run_of_another_model(goectp, start, predict, half_done, tmp_path):
+    """Each partial file is kept under a name of its own, and that of this run is found again."""
+    other = tiny.write_model(tmp_path / 'other.safetensors', seed=1)
+    arguments = ['predict', 'crystals.npz', '--model', other, '--output', 'out.npz', '--device', 'cpu']
+    process = start(*arguments, '--batch-atoms', '16', fault='kill_after=4')
+    process.communicate(timeout=120)
+    of_the_other = half_done.read_bytes()
+    table = predict()
+    assert (table.total[:10] == 7).all()
+    assert not half_done.exists()
+    assert not (tmp_path / 'out.npz.partial.old').exists()
+    assert (tmp_path / 'out.npz.partial.old2').read_bytes() == of_the_other
+    again = goectp(*arguments)
+    assert 'out.npz.partial.old2' in again.output
+    assert not list(tmp_path.glob('*.old*'))
+
+
+@pytest.mark.parametrize('phonons', [False, True])
+def test_rows_without_enough_memory_are_predicted_again(predict, crystals, tmp_path, model, phonons):
+    options, network = [], model
+    if phonons:
+        network = tiny.write_model(tmp_path / 'lattice.safetensors', preset='force_constants')
+        options = ['--model', network, '--phonons']
+    plain = predict(*options, output='uninterrupted.npz')
+    path, rows = tmp_path / 'out.npz.partial', np.arange(10)
+    partial = PartialFile(path, PREDICTION, identity(crystals, model_hash(network), 'float32', phonons))
+    failed = np.isin(rows, [0, 3, 9])
+    partial.append(
+        PredictedBatch(
+            rows,
+            np.where(failed[:, None, None, None], np.nan, np.full((10, 6, 3, 3), 7.0)),
+            np.zeros(10, np.uint32),
+            ['out of memory: 112 atoms' if row else '' for row in failed],
+            np.full((10, 3, 5), 0.5),
+            np.full(10, 0.75),
+            crystals.hashes[rows],
+            plain.phonons.take(np.where(failed, 10, rows)) if phonons else None,
+        )
+    )
+    partial.close()
+    table = predict(*options)
+    assert not table.failed.any()
+    assert (table.total[:10][~failed] == 7).all()
+    tiny.same(table.take(np.flatnonzero(failed)), plain.take(np.flatnonzero(failed)))
+    if phonons:
+        assert [table.phonon_cell(row) is not None for row in range(10)] == [True] * 10
+
+
 def test_a_partial_file_of_an_older_format_is_named_and_moved_aside(goectp, half_done, model, tmp_path):
     header, _, records = half_done.read_bytes().partition(b'\n')
     half_done.write_bytes(before := header.replace(b'"version": 4', b'"version": 3') + b'\n' + records)

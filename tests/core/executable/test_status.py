@@ -30,6 +30,7 @@ from aiida_goectp.core.learning.errors import (
         (OSError(22, 'x'), 'internal', 1),
         (NoDeviceError('x'), 'no_device', 3),
         (DeviceOutOfMemoryError('x'), 'out_of_memory', 4),
+        (MemoryError(), 'out_of_memory', 4),
         (TrainingInterrupted('x'), 'interrupted', 75),
         (TrainingDiverged('x'), 'diverged', 5),
         (TrainingInputError('x'), 'bad_input', 2),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiida_goectp.core.crystals import CrystalSet
+from aiida_goectp.core.dielectric.predictions import OUT_OF_MEMORY
 from aiida_goectp.core.learning import batches
 from aiida_goectp.core.learning.batches import prepared_batches
 from aiida_goectp.core.network import prepared
@@ -86,6 +88,24 @@ def test_a_crystal_that_breaks_the_graph_builder_fails_alone(monkeypatch):
     assert part.valid.tolist() == [0, 1, 3, 4, 5]
     assert part.errors[2].endswith('ValueError: injected')
     np.testing.assert_allclose(part.graphs.volumes, prepare(crystals.take(part.valid), 'goectp').volumes)
+
+
+def test_lack_of_memory_is_no_property_of_a_crystal(monkeypatch):
+    """The row is predicted again when the run is resumed, and its preparation is not kept."""
+    crystals = tiny.some_crystals(4)
+
+    def fails_for_c2(rows, preset):
+        if any(row.id == 'c2' for row in rows):
+            raise MemoryError
+        return prepare(rows, preset)
+
+    monkeypatch.setattr(batches, 'prepare', fails_for_c2)
+    found = batches.prepare_batch(np.arange(4), crystals, 'goectp')
+    assert [error.startswith(OUT_OF_MEMORY) for error in found.errors] == [False, False, True, False]
+
+    monkeypatch.setitem(prepared.PRESETS, 'goectp', lambda crystal: fails_for_c2([crystal], 'goectp'))
+    with pytest.raises(MemoryError):
+        batches.prepare_batch(np.arange(4), crystals, 'goectp', keep=True)
 
 
 def test_an_empty_set_has_no_batches():

@@ -50,6 +50,31 @@ def test_calls_are_repeated_after_the_death_of_a_worker_process():
         np.testing.assert_array_equal(result.graphs.vectors, first.graphs.vectors)
 
 
+def test_the_death_of_a_worker_process_leaves_no_other_one_waiting(tmp_path):
+    """The other process writes a result that nobody reads any more, and ignores SIGTERM."""
+    script = tmp_path / 'parent.py'
+    script.write_text(
+        textwrap.dedent("""
+            import os, sys, time, warnings
+            from aiida_goectp.core.learning.workers import WorkerPool
+
+            if __name__ == '__main__':
+                warnings.simplefilter('ignore')
+                with WorkerPool(2, 'aiida_goectp.core.learning.workers') as pool:
+                    for task in [pool.submit(time.sleep, 0.5) for _ in range(2)]:  # both have started
+                        task.result()
+                    tasks = [pool.submit(bytes, 10**8) for _ in range(2)]
+                    pool.submit(os._exit, 1)
+                    tasks += [pool.submit(bytes, 10**8) for _ in range(2)]
+                    time.sleep(2)
+                    print(*(len(task.result()) for task in tasks), pool.processes, flush=True)
+        """)
+    )
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(['.', *sys.path])}
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment, timeout=60)
+    assert (done.returncode, done.stdout.split()) == (0, ['100000000'] * 4 + ['0']), done.stderr
+
+
 def test_no_process_remains_when_the_consumer_stops():
     for _ in prepared_batches(tiny.some_crystals(), 'goectp', lambda: 8, processes=2):
         break  # the generator is closed here, with batches still waiting
