@@ -217,6 +217,9 @@ class PartialFile(Generic[_Batch]):
             self.why_moved = f'has version {version} of the format, this package reads version {header["version"]}'
         elif {**found, 'software': own} == {**header, 'software': own}:
             self.why_moved = f'was written by {changes(before if isinstance(before, dict) else {}, own)}'
+        else:
+            names = (name for name, value in header.items() if name != 'software' and found.get(name) != value)
+            self.why_moved = f'belongs to another run, which differs in {", ".join(names)}'
 
 
 def _header(stream: IO[bytes]) -> Any:

@@ -237,6 +237,8 @@ def _preparation(
             yield prepared, None
         return
     if keep is None or not predictor.model.card.preparation_can_be_kept:
+        if keep is not None and not options['quiet']:
+            echo(f'{keep}: not written; the preparation for preset {preset} cannot be kept', err=True)
         yield None, None
         return
     with ExitStack() as stack:

@@ -117,6 +117,7 @@ def test_the_partial_file_of_another_run_is_moved_aside(goectp, predict, half_do
         half_done.write_bytes(before := b'\x00\xff no header')
     result = goectp('predict', 'crystals.npz', '--model', chosen, '--output', 'out.npz', '--device', 'cpu')
     assert 'out.npz.partial.old' in result.output
+    assert ('differs in' in result.output, f'{other};' in result.output) == (other != 'garbage',) * 2
     assert (tmp_path / 'out.npz.partial.old').read_bytes() == before
     assert not (Predictions.load(tmp_path / 'out.npz').total == 7).any()
 
