@@ -18,6 +18,7 @@ from aiida_goectp.core.dielectric.gamma_phonons import GammaPhonons, PhononCell
 from aiida_goectp.core.executable.output import json_lines
 from aiida_goectp.core.formats.model_card import model_hash
 from aiida_goectp.core.formats.terminal import json_text
+from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.data.ranking import RankingData
@@ -125,6 +126,18 @@ def test_blocks_do_not_change_the_file(nodes, monkeypatch, kind, file_format):
     assert b''.join(pieces) == whole
     if file_format == 'json':
         assert whole.decode() == json_text(list(exported_rows(nodes[kind])), 1) + '\n'
+
+
+def test_properties_do_not_replace_columns(crystal_set):
+    names = ('id', 'hash', 'atoms', 'lattice', 'species', 'frac_coords', 'formula', 'phonons', 'average_std')
+    plain = exported_rows(CrystalsData(replace(crystal_set, properties={})).store())
+    properties = {name: np.arange(6) for name in names}
+    node = CrystalsData(replace(crystal_set, properties=properties)).store()
+    renamed = [{f'property_{name}': row for name in names} for row in range(6)]
+    assert list(exported_rows(node)) == [row | more for row, more in zip(plain, renamed, strict=True)]
+    lines = list(csv.DictReader(b''.join(export_pieces(node, 'csv')).decode().splitlines()))
+    assert [line['id'] for line in lines] == crystal_set.ids.tolist()
+    assert [[line[f'property_{name}'] for name in names] for line in lines] == [[str(row)] * 9 for row in range(6)]
 
 
 def test_csv_is_the_table_of_json(nodes, tmp_path):

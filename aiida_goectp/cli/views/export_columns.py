@@ -13,6 +13,7 @@ from aiida_goectp.core.crystals.elements import formula, symbols_of
 from aiida_goectp.core.dielectric.predictions import DEVIATIONS, TENSORS, Predictions, flag_names
 from aiida_goectp.core.dielectric.response import DielectricResponse
 from aiida_goectp.core.dielectric.tensors import PARTS, polycrystalline_average
+from aiida_goectp.core.formats.names import renamed_properties
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.dielectric import DielectricData
@@ -20,10 +21,13 @@ from aiida_goectp.data.picks import PicksData
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.report.formulas import formulas_of
 
-__all__ = ('BLOCK', 'Columns', 'column_blocks')
+__all__ = ('BLOCK', 'NESTED', 'Columns', 'column_blocks')
 
 BLOCK = 1000
 """rows of a block"""
+
+NESTED = ('born_charges', 'phonons', 'average_std')
+"""columns that are no scalars, which CSV does not contain in this form"""
 
 Columns = dict[str, list[Any]]
 """name → JSON value of each row of a block"""
@@ -33,7 +37,7 @@ def column_blocks(node: Any, complete: bool = True) -> Iterator[Columns]:
     """Yield all rows of a table in blocks; NaN becomes None.
 
     The memory is that of a block, and of the formulas of all crystals. Datasets, and predictions with phonons, are
-    loaded whole.
+    loaded whole. A property with the name of another column is called ``property_NAME``.
 
     :param node: crystals, a dataset, predictions, a ranking, picks or a dielectric response
     :param complete: if not, predictions have polycrystalline averages instead of tensors, and no phonons
@@ -55,7 +59,7 @@ def column_blocks(node: Any, complete: bool = True) -> Iterator[Columns]:
 
 
 def _crystal_columns(crystals: CrystalSet) -> Columns:
-    return {
+    columns: Columns = {
         'id': crystals.ids.tolist(),
         'hash': crystals.hashes.tolist(),
         'atoms': crystals.atom_counts.tolist(),
@@ -63,8 +67,9 @@ def _crystal_columns(crystals: CrystalSet) -> Columns:
         'species': [symbols_of(crystal.atomic_numbers) for crystal in crystals],
         'frac_coords': [crystal.fractional_positions.tolist() for crystal in crystals],
         'formula': crystals.formulas.tolist(),
-        **{name: json_column(column) for name, column in crystals.properties.items()},
     }
+    properties = {name: json_column(column) for name, column in crystals.properties.items()}
+    return columns | renamed_properties(properties, {*columns, *NESTED})
 
 
 def _prediction_blocks(node: PredictionsData, file: Any, complete: bool) -> Iterator[Columns]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from aiida_goectp.cli.views.dataset_exports import dataset_lines
-from aiida_goectp.cli.views.export_columns import BLOCK, Columns, column_blocks
+from aiida_goectp.cli.views.export_columns import BLOCK, NESTED, Columns, column_blocks
 from aiida_goectp.core.crystals import Crystal, CrystalSet
 from aiida_goectp.core.dielectric.tensors import PARTS
 from aiida_goectp.core.formats.terminal import RowsOnDemand, csv_cell, json_pieces, json_text, printable
@@ -99,7 +99,7 @@ def _csv(blocks: Iterable[Columns]) -> Iterator[bytes]:
 def _scalars(block: Columns) -> Iterator[tuple[str, list[Any]]]:
     """Yield name and cells of each column of a table of scalars."""
     for name, values in block.items():
-        if name in ('born_charges', 'phonons'):
+        if name in NESTED:
             continue
         if not isinstance(values[0], list):
             yield name, ['' if value is None else csv_cell(value) for value in values]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aiida_goectp.core.formats.names import renamed_properties
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
@@ -29,7 +31,8 @@ def make_frame(ids: np.ndarray, columns: Mapping[str, Any], properties: Mapping[
 
     :param ids: (n,)
     :param columns: name → n values
-    :param properties: further columns; one with the name of another column is called ``property_NAME``
+    :param properties: further columns; one with the name of another column, or ``id``, is called
+        ``property_NAME``
     :raises ImportError: pandas is not installed
     """
     try:
@@ -37,7 +40,7 @@ def make_frame(ids: np.ndarray, columns: Mapping[str, Any], properties: Mapping[
     except ImportError as error:
         raise ImportError('data frames need pandas: pip install pandas') from error
 
-    further = {(f'property_{name}' if name in columns else name): value for name, value in (properties or {}).items()}
+    further = renamed_properties(properties or {}, {'id', *columns})
     values = {name: value.tolist() if _is_text(value) else value for name, value in {**columns, **further}.items()}
     return DataFrame(values, index=Index(ids.tolist(), name='id', dtype=object))
 

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ('DEFAULT_MODEL', 'GAP_COLUMN', 'HULL_COLUMN', 'MIN_STABILITY', 'NUMERIC_COLUMNS', 'PARTS', 'SPLIT_PARTS')
+from collections.abc import Collection, Mapping
+from typing import TypeVar
+
+__all__ = (
+    'DEFAULT_MODEL',
+    'GAP_COLUMN',
+    'HULL_COLUMN',
+    'MIN_STABILITY',
+    'NUMERIC_COLUMNS',
+    'PARTS',
+    'SPLIT_PARTS',
+    'renamed_properties',
+)
+
+_Value = TypeVar('_Value')
 
 DEFAULT_MODEL = 'goectp'
 """shipped model that is used where none is given"""
@@ -22,3 +36,20 @@ NUMERIC_COLUMNS = (GAP_COLUMN, HULL_COLUMN)
 MIN_STABILITY = 0.5
 """probability of stability from which crystals are ranked where stable ones are asked for without a number: more likely
 stable than not"""
+
+
+def renamed_properties(properties: Mapping[str, _Value], reserved: Collection[str]) -> dict[str, _Value]:
+    """Return the properties, in their order, with ``property_NAME`` for each name that is reserved.
+
+    :param properties: name → value
+    :param reserved: names of other columns
+    """
+    taken = {*reserved, *properties}
+    found = {}
+    for name, value in properties.items():
+        new = name
+        while name in reserved and new in taken:
+            new = f'property_{new}'
+        taken.add(new)
+        found[new] = value
+    return found

@@ -10,6 +10,7 @@ import pytest
 from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.formats.errors import FormatError
+from aiida_goectp.core.formats.names import renamed_properties
 from aiida_goectp.core.selection import Filters, rank
 from aiida_goectp.core.selection.known import KnownCrystals
 from aiida_goectp.core.selection.picking import PickSettings, pick
@@ -25,9 +26,15 @@ def test_crystals(crystal_set):
 
 
 def test_property_with_the_name_of_a_column(crystal_set):
-    frame = replace(crystal_set, properties={'volume': np.arange(6)}).to_dataframe()
-    assert frame['property_volume'].tolist() == list(range(6))
+    frame = replace(crystal_set, properties={'volume': np.arange(6), 'id': np.arange(6)}).to_dataframe()
+    assert frame['property_volume'].tolist() == frame['property_id'].tolist() == list(range(6))
     assert frame['volume'].iloc[0] > 6
+
+
+def test_renamed_properties_keep_order_and_stay_distinct():
+    properties = {'id': 1, 'gap': 2, 'property_id': 3, 'property_property_id': 4}
+    renamed = {'property_property_property_id': 1, 'gap': 2, 'property_id': 3, 'property_property_id': 4}
+    assert list(renamed_properties(properties, {'id', 'hash'}).items()) == list(renamed.items())
 
 
 def test_predictions(crystal_set, predict_by_hand):
