@@ -13,7 +13,7 @@ from aiida_goectp.cli.data import data_goectp
 from aiida_goectp.cli.options import write_output
 from aiida_goectp.cli.views import export_columns, exports
 from aiida_goectp.cli.views.exports import export_pieces, exported_rows
-from aiida_goectp.core.crystals import CrystalSet
+from aiida_goectp.core.crystals import CrystalSet, read_bytes
 from aiida_goectp.core.dielectric.gamma_phonons import GammaPhonons, PhononCell
 from aiida_goectp.core.executable.output import json_lines
 from aiida_goectp.core.formats.model_card import model_hash
@@ -138,6 +138,20 @@ def test_properties_do_not_replace_columns(crystal_set):
     lines = list(csv.DictReader(b''.join(export_pieces(node, 'csv')).decode().splitlines()))
     assert [line['id'] for line in lines] == crystal_set.ids.tolist()
     assert [[line[f'property_{name}'] for name in names] for line in lines] == [[str(row)] * 9 for row in range(6)]
+
+
+def test_extended_xyz_is_read_with_ids_and_properties(crystal_set):
+    ids = np.array(['007', '1e5', 'T', 'a b', 'mp-1', '12'])
+    properties = {'icsd': np.array(['', '7', 'x', '', '1 2', 'y']), 'stress': np.arange(6.0), 'ok': np.arange(6) < 3}
+    node = CrystalsData(replace(crystal_set, ids=ids, properties=properties, failures=())).store()
+    back = read_bytes('q.extxyz', b''.join(export_pieces(node, 'extxyz')))
+    assert back.failures == ()
+    assert back.ids.tolist() == ids.tolist()
+    assert {name: column.tolist() for name, column in back.properties.items()} == {
+        'icsd': properties['icsd'].tolist(),
+        'property_stress': properties['stress'].tolist(),
+        'ok': properties['ok'].tolist(),
+    }
 
 
 def test_csv_is_the_table_of_json(nodes, tmp_path):

@@ -14,7 +14,7 @@ from aiida_goectp.cli.views.dataset_exports import dataset_lines
 from aiida_goectp.cli.views.export_columns import BLOCK, NESTED, Columns, column_blocks
 from aiida_goectp.core.crystals import Crystal, CrystalSet
 from aiida_goectp.core.dielectric.tensors import PARTS
-from aiida_goectp.core.formats.terminal import RowsOnDemand, csv_cell, json_pieces, json_text, printable
+from aiida_goectp.core.formats.terminal import RowsOnDemand, csv_cell, json_pieces, json_text
 from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.data.model import ModelData
 
@@ -28,8 +28,8 @@ def export_pieces(node: Any, file_format: str) -> Iterator[bytes]:
     """Yield consecutive pieces of the content of a file, so that the whole is never in memory.
 
     ``json``: a list of one object per row; NaN becomes null. ``csv``: one line per row, scalars only; a text that
-    spreadsheets would execute as a formula begins with an apostrophe. ``cif`` and
-    ``extxyz``: all structures; a CIF contains no Cartesian frame. ``jsonl``: labelled JSON lines of a dataset.
+    spreadsheets would execute as a formula begins with an apostrophe. ``cif`` and ``extxyz``: all structures; a CIF
+    contains no Cartesian frame, extended XYZ also ids and properties. ``jsonl``: labelled JSON lines of a dataset.
 
     :param node: crystals, a dataset, a model, predictions, a ranking, picks or a dielectric response
     :param file_format: npz or safetensors (the stored file), json, jsonl, csv, cif or extxyz
@@ -139,15 +139,14 @@ def _extxyz(node: Any) -> Iterator[bytes]:
     from ase.io import write
 
     from aiida_goectp.core.crystals.convert import to_ase
+    from aiida_goectp.core.crystals.structurefiles import comment_entries
 
     for crystals in _crystal_blocks(node):
         frames = []
         for row, crystal in enumerate(crystals):
             atoms = to_ase(crystal)
-            values = {'id': crystal.id, **{name: column[row].item() for name, column in crystals.properties.items()}}
-            atoms.info = {
-                printable(name): printable(value) if isinstance(value, str) else value for name, value in values.items()
-            }
+            properties = {name: column[row].item() for name, column in crystals.properties.items()}
+            atoms.info = comment_entries(crystal.id, properties)
             frames.append(atoms)
         stream = io.StringIO()
         write(stream, frames, format='extxyz')

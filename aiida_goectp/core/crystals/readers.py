@@ -182,9 +182,10 @@ def read_structures(paths: Sequence[str | Path], recursive: bool = False) -> Cry
     Files of a folder are read sorted by name, without hidden files, files of other formats, and the status, lock and
     partial files of a run of goectp. The id of a crystal is
     the stem of its file, the name of the folder for files called POSCAR, CONTCAR, pw.in and the like, with ``@0``,
-    ``@1``, … if the file contains several (the number of the row in a database of ASE), or the ``id`` of a JSON line or
-    of an object of pymatgen; repeated ids get ``#2``, ``#3``, …. Scalars of JSON lines, of extended XYZ frames, of
-    trajectories, beside structures of pymatgen and in key-value pairs of ASE become property columns.
+    ``@1``, … if the file contains several (the number of the row in a database of ASE), or the ``id`` of a JSON line,
+    of a frame of extended XYZ or of an object of pymatgen; repeated ids get ``#2``, ``#3``, …. Scalars of JSON lines,
+    of extended XYZ frames, of trajectories, beside structures of pymatgen and in key-value pairs of ASE become property
+    columns.
 
     :param paths: files and folders
     :param recursive: also the files in subfolders

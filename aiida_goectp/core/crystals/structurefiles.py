@@ -7,19 +7,33 @@ Memory is bounded by a small multiple of the file.
 from __future__ import annotations
 
 import io
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain, islice
+from typing import Any
 
 from aiida_goectp.core.crystals.convert import from_ase
 from aiida_goectp.core.crystals.crystalset import Failure
 from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS
 from aiida_goectp.core.crystals.entries import Entry, decoded, decoded_lines, failed, scalars
 from aiida_goectp.core.crystals.validation import CrystalError
+from aiida_goectp.core.formats.names import renamed_properties
+from aiida_goectp.core.formats.terminal import printable
 
-__all__ = ('read_extxyz', 'read_poscar')
+__all__ = ('comment_entries', 'read_extxyz', 'read_poscar')
 
 _ISOTOPES = {'D': 'H', 'T': 'H'}
+
+_RESERVED = (
+    *('lattice', 'properties', 'pbc', 'occupancy', 'uid', 'virial', 'stress', 'stresses', 'energy', 'energies'),
+    *('free_energy', 'forces', 'dipole', 'charges', 'magmom', 'magmoms', 'dielectric_tensor'),
+    *('born_effective_charges', 'polarization'),
+)
+"""entries of a comment line that are no plain values: those of the format, and what ASE reads as results"""
+
+_JSON = '_JSON '
+"""with which ASE begins values as JSON"""
 
 
 def read_poscar(name: str, stem: str, content: bytes) -> Iterator[Entry]:
@@ -72,8 +86,10 @@ def _is_number(words: list[str]) -> bool:
 def read_extxyz(name: str, stem: str, content: bytes) -> Iterator[Entry]:
     """Read an extended XYZ file frame by frame; the scalars of a comment line become properties.
 
+    The id of a frame is the entry ``id`` of its comment line if that is a text or an integer.
+
     :param name: file name for messages
-    :param stem: for ids; ``@0``, ``@1``, … are appended if there are several frames
+    :param stem: for the other ids; ``@0``, ``@1``, … are appended if there are several frames
     """
     from ase.io.extxyz import read_xyz
 
@@ -85,11 +101,58 @@ def read_extxyz(name: str, stem: str, content: bytes) -> Iterator[Entry]:
         if isinstance(frame, str):
             yield Entry(Failure(label, 'unreadable_file', frame), {}, where)
             return
+        own = _own_id(frame[1])
+        label = own or label
         try:
             atoms = next(iter(read_xyz(io.StringIO('\n'.join(_checked_frame(frame)) + '\n'), index=0)))
-            yield Entry(from_ase(atoms, label), scalars(atoms.info), where)
+            yield Entry(from_ase(atoms, label), scalars(atoms.info, ('id',) if own else ()), where)
         except Exception as error:  # ASE has no error class of its own for damaged files
             yield failed(label, where, error, 'unreadable_row', 'not a frame of extended XYZ')
+
+
+def _own_id(comment: str) -> str:
+    """Return the id in a comment line, empty if there is none."""
+    from ase.io.extxyz import key_val_str_to_dict
+
+    if 'id=' not in comment.replace(' ', ''):
+        return ''
+    try:
+        value = scalars(key_val_str_to_dict(comment)).get('id')
+    except Exception:  # ASE has no error class of its own for damaged lines; the frame is refused with its reason
+        return ''
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ''
+
+
+def comment_entries(id: str, properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of a comment line of extended XYZ from which :func:`read_extxyz` reads the same values.
+
+    Texts that ASE would read as numbers, logical values or arrays become JSON. Missing values, which the format does
+    not have, are left out: NaN and empty texts. A property with a name that the format or ASE gives a meaning of its
+    own is called ``property_NAME``.
+
+    :param id: of the crystal
+    :param properties: name → number, boolean or text
+    """
+    reserved = {'id', *(name for name in properties if name.lower() in _RESERVED)}
+    values = {'id': id, **renamed_properties(properties, reserved)}
+    return {
+        printable(name).replace('\\', '\\\\').replace('=', '\\='): _comment_text(value)
+        if isinstance(value, str)
+        else value
+        for name, value in values.items()
+        if value != '' and value == value
+    }
+
+
+def _comment_text(value: str) -> str:
+    """Return a text as ASE writes it without change, and reads it as the same text."""
+    from ase.io.extxyz import key_val_dict_to_str, key_val_str_to_dict
+
+    text = printable(value).replace('\\', '\\\\')
+    marked = value.startswith(_JSON) or not isinstance(
+        key_val_str_to_dict(key_val_dict_to_str({'text': text}))['text'], str
+    )
+    return _JSON + json.dumps(printable(value), ensure_ascii=False).replace('\\', '\\\\') if marked else text
 
 
 def _checked_frame(lines: list[str]) -> list[str]:

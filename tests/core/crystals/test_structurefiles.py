@@ -10,6 +10,7 @@ from ase.io import write
 
 from aiida_goectp.core.crystals import read_bytes
 from aiida_goectp.core.crystals.convert import to_ase
+from aiida_goectp.core.crystals.structurefiles import comment_entries
 from tests.rows import PETOUSIS
 
 from .builders import rocksalt
@@ -135,6 +136,47 @@ def test_several_frames_are_numbered_from_zero():
     assert crystals.ids.tolist() == ['some@0', 'some@1', 'some@2']
     assert crystals.properties['band_gap'].tolist() == [4.5, 5.5, 4.5]
     assert np.array_equal(crystals.properties['stable'], [1.0, 1.0, np.nan], equal_nan=True)
+
+
+@pytest.mark.parametrize('number', [1, 2])
+def test_ids_of_the_comment_line(number):
+    crystals = xyz(FRAME.replace('band_gap', 'id=mp-1 band_gap') + FRAME.replace('band_gap', 'id=12 band_gap') * number)
+    assert crystals.ids.tolist() == ['mp-1', '12', '12#2'][: number + 1]
+    assert 'id' not in crystals.properties
+    broken = FRAME.replace('band_gap', 'id="a b" band_gap').replace('O 2.1', 'O nan')
+    assert xyz(FRAME + broken).failures[0].id == 'a b'
+
+
+@pytest.mark.parametrize('entry', ['id=1.5', 'id=T', 'id="1 2"', 'note="the id=3 of it"'])
+def test_entries_that_are_no_id(entry):
+    assert xyz(FRAME.replace('band_gap', f'{entry} band_gap')).ids.tolist() == ['some']
+
+
+TEXTS = ['007', '1e5', 'T', 'nan', '1 2', '1,2', 'T F', 'a = b', '=b', 'C:\\x', 'say "x"', "it's", '_JSON 1', 'é{]', '']
+
+
+def test_comment_entries_are_read_again():
+    numbers = [1.5, np.nan, np.inf, -1e-300, *np.linspace(0, 1, 11)]
+    names = {'energy': 'property_energy', 'free_energy': 'property_free_energy', 'stress': 'property_stress'}
+    names |= {'Lattice': 'property_Lattice', 'id': 'property_id', 'uid': 'property_uid', 'a = b': 'a = b'}
+    frames = []
+    for row, text in enumerate(TEXTS):
+        atoms = to_ase(rocksalt())
+        columns = dict.fromkeys(names, numbers[row]) | {'Lattice': text, 'text': text, 'ok': row % 2 == 0, 'n': row}
+        atoms.info = comment_entries(text or 'last', columns)
+        frames.append(atoms)
+    stream = io.StringIO()
+    write(stream, frames, format='extxyz')
+    crystals = xyz(stream.getvalue())
+    assert crystals.failures == ()
+    assert crystals.ids.tolist() == [*TEXTS[:-1], 'last']
+    assert set(crystals.properties) == {*names.values(), 'text', 'ok', 'n'}
+    for name in ('text', 'property_Lattice'):
+        assert crystals.properties[name].tolist() == TEXTS
+    assert crystals.properties['ok'].tolist() == [row % 2 == 0 for row in range(len(TEXTS))]
+    assert crystals.properties['n'].tolist() == list(range(len(TEXTS)))
+    for name in names.keys() - {'Lattice'}:
+        assert np.array_equal(crystals.properties[names[name]], numbers, equal_nan=True)
 
 
 def test_files_written_by_ase_are_read():
