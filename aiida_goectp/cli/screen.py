@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -64,7 +65,7 @@ _OVERRIDES = (
     type=(str, float, float),
     multiple=True,
     metavar='COLUMN LOW HIGH',
-    help='Keep rows with LOW ≤ COLUMN ≤ HIGH; may be given several times.',
+    help='Keep rows with LOW ≤ COLUMN ≤ HIGH; -inf and inf are no bound; may be given several times.',
 )
 @click.option(
     '--merit',
@@ -133,7 +134,7 @@ def _builder(crystals: Any, values: dict[str, Any]) -> Any:
 
     filters = {name: values[name] for name in _FILTERS if values[name] is not None}
     if values['ranges']:
-        filters['ranges'] = {name: [low, high] for name, low, high in values['ranges']}
+        filters['ranges'] = _common_ranges(values['ranges'])
     overrides: dict[str, Any] = {name: values[name] for name in _OVERRIDES if values[name] is not None}
     predict = {name: values[name] for name in ('device', 'phonons') if values[name] is not None}
     if predict:
@@ -153,3 +154,14 @@ def _builder(crystals: Any, values: dict[str, Any]) -> Any:
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+
+
+def _common_ranges(ranges: Iterable[tuple[str, float, float]]) -> dict[str, list[float]]:
+    """Return the range of each column that is within all ranges given for it; NaN is kept, to be refused."""
+    import numpy as np
+
+    common: dict[str, list[float]] = {}
+    for name, low, high in ranges:
+        first, last = common.get(name, (low, high))
+        common[name] = [float(np.maximum(first, low)), float(np.minimum(last, high))]
+    return common

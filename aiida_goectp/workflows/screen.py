@@ -247,7 +247,9 @@ class ScreenWorkChain(ProtocolMixin, SubmitOnceMixin):
         if inputs.get('min_stability') is not None:
             builder.min_stability = orm.Float(inputs['min_stability'])
         conditions = {**inputs.get('filters', {}), **(filters or {})}
-        read_settings(Filters, conditions, 'filters')
+        ranges = read_settings(Filters, conditions, 'filters').ranges
+        if ranges:
+            conditions['ranges'] = {name: list(bounds) for name, bounds in ranges.items()}  # AiiDA stores no infinity
         if conditions:
             builder.filters = orm.Dict(conditions)
         return builder

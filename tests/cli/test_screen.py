@@ -48,6 +48,9 @@ def tiny_setup(aiida_profile, aiida_code_installed, write_model):
         (['--elements', 'Qq'], "'Qq'"),
         (['--min-gap', '-1'], 'min_gap'),
         (['--range', 'price', '0', '1'], "'price'"),
+        (['--range', 'band_gap', '0', '2', '--range', 'band_gap', '3', '4'], 'band_gap between 3.0 and 2.0'),
+        (['--range', 'band_gap', 'inf', 'inf'], 'band_gap between inf and inf'),
+        (['--range', 'band_gap', 'nan', '1', '--range', 'band_gap', '0', '2'], 'a bound of band_gap is NaN'),
         (['--protocol', 'quick'], "'quick'"),
         (['--device', 'gpu'], "'gpu'"),
         (['--code', 'none@nowhere'], 'none@nowhere'),
@@ -73,6 +76,16 @@ def test_threshold_of_stability(tiny_setup, crystals, write_model, monkeypatch, 
     invoke('screen', crystals.pk, *tiny_setup[:2], '--model', model, *option)
     given = launched[0].min_stability
     assert (given.value if given is not None else None) == threshold
+
+
+def test_ranges_of_one_column_are_combined(tiny_setup, crystals, monkeypatch):
+    launched = []
+    monkeypatch.setattr('aiida_goectp.cli.jobs.launch', lambda builder, *_: launched.append(builder))
+    ranges = [('band_gap', 1, 9), ('e_above_hull', '-inf', 'inf'), ('band_gap', 0, 4), ('band_gap', 2, 'inf')]
+    options = [item for name, low, high in ranges for item in ('--range', name, low, high)]
+    invoke('screen', crystals.pk, *tiny_setup, *options)
+    filters = launched[0].filters.store()
+    assert filters.get_dict() == {'ranges': {'band_gap': [2.0, 4.0], 'e_above_hull': [None, None]}}
 
 
 def test_node_without_crystals_is_refused(tiny_setup, crystal_set):

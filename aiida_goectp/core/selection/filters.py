@@ -36,7 +36,7 @@ class Filters(BaseModel):
         default=False, description='rank also crystals with an element that is not in the training set of the model'
     )
     ranges: dict[str, tuple[float | None, float | None]] = Field(
-        default_factory=dict, description='name of a property column: [lowest, highest], null for no bound'
+        default_factory=dict, description='name of a property column: [lowest, highest], null or infinite for no bound'
     )
 
     @field_validator('elements_all', 'elements_any', 'elements_only', 'elements_none')
@@ -46,6 +46,19 @@ class Filters(BaseModel):
         if unknown:
             raise ValueError(f'unknown chemical element: {", ".join(map(repr, unknown))}')
         return tuple(sorted(set(symbols), key=ATOMIC_NUMBERS.__getitem__))
+
+    @field_validator('ranges')
+    @classmethod
+    def _without_infinity(
+        cls, ranges: dict[str, tuple[float | None, float | None]]
+    ) -> dict[str, tuple[float | None, float | None]]:
+        for name, (low, high) in ranges.items():
+            if low == np.inf or high == -np.inf:
+                raise ValueError(f'no crystal can pass: {name} between {low} and {high}')
+        return {
+            name: (None if low == -np.inf else low, None if high == np.inf else high)
+            for name, (low, high) in ranges.items()
+        }
 
     @model_validator(mode='after')
     def _can_be_met(self) -> Filters:

@@ -91,6 +91,8 @@ def test_range_of_a_text_column_is_refused(crystals):
         ({'min_atoms': 0}, 'min_atoms'),
         ({'ranges': {'n': [2, 1]}}, 'n between 2'),
         ({'ranges': {'n': [float('nan'), 1]}}, 'bound of n is NaN'),
+        ({'ranges': {'n': [float('inf'), None]}}, 'n between inf and None'),
+        ({'ranges': {'n': [0, -float('inf')]}}, 'n between 0.0 and -inf'),
         ({'ranges': {'n': [1]}}, 'ranges'),
         ({'elements_all': ['Xx']}, "'Xx'"),
         ({'elements_none': ['o']}, "'o'"),
@@ -108,6 +110,11 @@ def test_round_trip_through_json():
     filters = Filters(min_gap=0.1, elements_none=['Pb', 'Hg', 'Pb'], ranges={'n': (None, 2.0)})
     assert Filters.model_validate_json(filters.model_dump_json()) == filters
     assert filters.elements_none == ('Hg', 'Pb')
+
+
+def test_infinite_bounds_are_no_bounds():
+    filters = Filters(ranges={'n': (1, float('inf')), 'm': (-float('inf'), 2)})
+    assert filters.ranges == {'n': (1.0, None), 'm': (None, 2.0)}
 
 
 def test_empty_crystal_set():
