@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -95,7 +95,7 @@ class PropertyTable:
 
         Crystals without a row get NaN or an empty text; rows of failed entries are ignored.
 
-        :raises FormatError: an unknown id, or a column that the crystals have already
+        :raises FormatError: an unknown id, one that several crystals had, or a column that the crystals have already
         """
         known = {str(item) for item in crystals.ids} | {failure.id for failure in crystals.failures}
         unknown = tuple(item for item in self.places if item not in known)
@@ -104,6 +104,11 @@ class PropertyTable:
                 f'{self.name}: {len(unknown)} of {len(self.places)} ids are unknown, {_listed(unknown)}; the id of a '
                 'crystal is its file name without the suffix. Give another id column (--id-column), or leave these '
                 'rows out (--ignore-unknown)'
+            )
+        if ambiguous := self._ambiguous(known):
+            raise FormatError(
+                f'{self.name}: {len(ambiguous)} ids are those of several crystals, {_listed(ambiguous)}; give each of '
+                'these crystals a row, or rename the files so that their ids differ'
             )
         rows = np.array([self.places.get(str(item), -1) for item in crystals.ids], dtype=np.int64)
         columns = dict(crystals.properties)
@@ -115,6 +120,18 @@ class PropertyTable:
         used = int((rows >= 0).sum())
         kinds = {name: 'text' if values.dtype.kind == 'U' else 'number' for name, values in self.columns.items()}
         return replace(crystals, properties=columns), TableReport(used, unknown, len(rows) - used, kinds)
+
+    def _ambiguous(self, known: Collection[str]) -> list[str]:
+        """Return each id of the table to which ``#2``, ``#3``, … was appended for crystals without own row.
+
+        :param known: ids of crystals and failures
+        """
+        others: dict[str, list[str]] = {}
+        for item in known:
+            first = re.sub(r'#\d+$', '', item)
+            if first != item and item not in self.places and first in self.places and first in known:
+                others.setdefault(first, []).append(item)
+        return [f'{first!r} (also {", ".join(sorted(others[first]))})' for first in self.places if first in others]
 
 
 def add_columns(crystals: CrystalSet, name: str, content: bytes, settings: TableSettings | None = None) -> CrystalSet:

@@ -1,10 +1,13 @@
 """Property columns from tables: separators, ids, missing values, and text among numbers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aiida_goectp.core.crystals import Failure
 from aiida_goectp.core.crystals.property_table import PropertyTable, TableSettings, add_columns
 from aiida_goectp.core.crystals.readers import read_bytes
 from aiida_goectp.core.formats.errors import FormatError
@@ -56,6 +59,18 @@ def test_unknown_ids(crystal_set):
     assert joined.properties['price'][0] == 1
     assert (report.rows, report.unknown, report.without_row) == (1, ('Silicon', 'other'), 5)
     assert report.columns == {'price': 'number'}
+
+
+def test_row_of_an_id_that_several_crystals_had(crystal_set):
+    ids = np.array(['x', 'x#2', 'y', 'z#2', 'x#3', 'w'])
+    crystals = replace(crystal_set, ids=ids, failures=(Failure('y#2', 'unreadable_file', 'cut off'),))
+    for ignore_unknown in (False, True):
+        settings = TableSettings(ignore_unknown=ignore_unknown)
+        with pytest.raises(FormatError) as caught:
+            add_columns(crystals, 'p.csv', b'id,price\ny,1\nx,2\nw,3\n', settings)
+        assert "2 ids are those of several crystals, 'y' (also y#2), 'x' (also x#2, x#3);" in str(caught.value)
+    added = add_columns(crystals, 'p.csv', b'id,price\nx,2\nx#2,\nx#3,4\nz#2,5\n')
+    assert np.array_equal(added.properties['price'], [2, np.nan, np.nan, 5, 4, np.nan], equal_nan=True)
 
 
 def test_missing_values():
