@@ -23,6 +23,7 @@ from aiida_goectp.cli.options import (
     write_output,
 )
 from aiida_goectp.cli.params import DATASET, FILE, SPLIT_PART, FunctionalParam, NodeParam
+from aiida_goectp.core.formats.numbers import FiniteFloat
 
 __all__ = ('dataset',)
 
@@ -153,7 +154,9 @@ def _calculations_in(folders: tuple[Path, ...], recursive: bool) -> Any:
 @dataset.command('join')
 @click.argument('datasets', nargs=-1, required=True, type=DATASET)
 @click.option(
-    '--tolerance', type=float, help='Report labels whose relative difference is larger than this.  [default: 0.1]'
+    '--tolerance',
+    type=FiniteFloat(min=0),
+    help='Report labels whose relative difference is larger than this.  [default: 0.1]',
 )
 @click.option(
     '--newcomers',

@@ -11,6 +11,7 @@ from aiida.cmdline.utils import decorators
 from aiida_goectp.cli.options import MODEL, job_options, scheduler_options
 from aiida_goectp.cli.params import CRYSTALS, ElementsParam, complete_merit
 from aiida_goectp.core.formats.names import MIN_STABILITY
+from aiida_goectp.core.formats.numbers import FiniteFloat
 
 __all__ = ('screen',)
 
@@ -87,7 +88,7 @@ _OVERRIDES = (
 @click.option(
     '--stable',
     'min_stability',
-    type=click.FloatRange(0, 1),
+    type=FiniteFloat(0, 1),
     is_flag=False,
     flag_value=MIN_STABILITY,
     metavar='[PROBABILITY]',

@@ -58,6 +58,7 @@ def tiny_setup(aiida_profile, aiida_code_installed, write_model):
         (['--stable'], 'min_stability: model tiny has preset goectp'),
         (['--stable', '0.9'], 'min_stability: model tiny has preset goectp'),
         (['--stable', '2'], '--stable'),
+        (['--stable', 'nan'], '--stable'),
         (['999999'], '999999'),
     ],
 )

@@ -12,6 +12,7 @@ from aiida_goectp.cli import echo
 from aiida_goectp.cli.campaign.template import TEMPLATE
 from aiida_goectp.cli.options import FORCE, JSON, RAW, ROWS, check_overwrite, run_or_submit
 from aiida_goectp.cli.params import FILE, WorkflowParam
+from aiida_goectp.core.formats.numbers import FiniteFloat
 
 __all__ = ('campaign',)
 
@@ -182,7 +183,7 @@ def campaign_stop(campaign: Any) -> None:
     type=click.IntRange(min=0),
     help='Maximum number of calculations, those of CAMPAIGN included.',
 )
-@click.option('--max-core-hours', type=click.FloatRange(min=0), help='Maximum core-hours, those of CAMPAIGN included.')
+@click.option('--max-core-hours', type=FiniteFloat(min=0), help='Maximum core-hours, those of CAMPAIGN included.')
 @click.option(
     '--rule',
     'rules',

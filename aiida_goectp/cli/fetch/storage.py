@@ -11,6 +11,7 @@ import click
 
 from aiida_goectp.cli import echo
 from aiida_goectp.cli.options import JSON, LABEL, RAW
+from aiida_goectp.core.formats.numbers import FiniteFloat
 
 if TYPE_CHECKING:
     from aiida_goectp.databases.download import Download
@@ -33,7 +34,7 @@ def download_options(column: str) -> Callable[[Callable[..., Any]], Callable[...
         ),
         click.option(
             '--delay',
-            type=click.FloatRange(0.0, 60.0),
+            type=FiniteFloat(0.0, 60.0),
             default=0.5,
             show_default=True,
             help='Pause between requests in seconds; longer if the database asks for it.',

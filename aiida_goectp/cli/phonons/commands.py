@@ -12,6 +12,7 @@ from aiida.cmdline.utils import decorators
 from aiida_goectp.cli import echo
 from aiida_goectp.cli.options import FORCE, JSON, RAW, ROWS, check_overwrite, write_output
 from aiida_goectp.cli.params import NodeParam
+from aiida_goectp.core.formats.numbers import FiniteFloat
 
 if TYPE_CHECKING:
     from aiida_goectp.cli.phonons.sources import PhononSource
@@ -114,7 +115,7 @@ def phonopy(node: Any, which: str | None, output: Path | None, force: bool) -> N
 @click.option('--compare-id', metavar='ID', help='Crystal of the second node.  [default: the same ID]')
 @click.option(
     '--damping',
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteFloat(min=0, min_open=True),
     default=0.2,
     show_default=True,
     help='Damping γ/2π of all modes in THz.',

@@ -18,6 +18,7 @@ from aiida_goectp.cli.options import (
     run_or_submit,
 )
 from aiida_goectp.cli.params import FILE, ModelParam, NodeOrPathParam, complete_engine
+from aiida_goectp.core.formats.numbers import FiniteFloat
 
 __all__ = ('verify',)
 
@@ -58,7 +59,7 @@ __all__ = ('verify',)
 @click.option('--max-calculations', type=click.IntRange(min=1), help='Maximum number of calculations to submit.')
 @click.option(
     '--max-core-hours',
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteFloat(min=0, min_open=True),
     help='Submit no calculation after this many core-hours.',
 )
 @click.option(

@@ -10,6 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from aiida_goectp.core.executable.status import ExecutableError, report_error
+from aiida_goectp.core.formats.numbers import FiniteFloat
 
 if TYPE_CHECKING:
     from aiida_goectp.core.crystals.crystalset import CrystalSet
@@ -103,7 +104,9 @@ def resume_option(file: str) -> Callable[[_Command], _Command]:
 
 
 device_option = click.option('--device', default='auto', show_default=True, help='auto, cpu, cuda or cuda:N.')
-time_limit_option = click.option('--time-limit', type=float, help='Stop after this many seconds, to be resumed.')
+time_limit_option = click.option(
+    '--time-limit', type=FiniteFloat(min=0), help='Stop after this many seconds, to be resumed.'
+)
 threads_option = click.option('--threads', type=POSITIVE, help='Number of CPU threads.')
 quiet_option = click.option('--quiet', is_flag=True, help='Print no progress and no results.')
 

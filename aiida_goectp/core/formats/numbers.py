@@ -1,14 +1,28 @@
-"""Numbers as text."""
+"""Numbers as text, and numbers in options of commands."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
-__all__ = ('fortran_number', 'with_deviation', 'with_deviations')
+import click
+
+__all__ = ('FiniteFloat', 'fortran_number', 'with_deviation', 'with_deviations')
 
 _MAX_DECIMALS = 4
 _MAX_NUMBER = 1e12  # no quantity that is read can be larger; a larger number is damaged
+
+
+class FiniteFloat(click.FloatRange):
+    """Type of an option: a finite number within bounds. ``click.FloatRange`` admits NaN within any bounds."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f'{number} is not a finite number; expected {self._describe_range()}', param, ctx)
+        return number
 
 
 def fortran_number(word: str) -> float:

@@ -218,6 +218,7 @@ def test_crystals_of_one_node_are_compared_by_id(crystal_set, force_constants, t
         (['--range', 5, 5], '--range'),
         (['--range', -1, 5], '--range'),
         (['--damping', 0], '--damping'),
+        (['--damping', 'nan'], '--damping'),
         (['--points', 1], '--points'),
         (['--output', 'x.txt'], '.csv'),
         (['--figure', 'x.gif'], '.svg'),

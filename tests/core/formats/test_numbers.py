@@ -2,9 +2,10 @@
 
 import math
 
+import click
 import pytest
 
-from aiida_goectp.core.formats.numbers import with_deviation, with_deviations
+from aiida_goectp.core.formats.numbers import FiniteFloat, with_deviation, with_deviations
 
 
 @pytest.mark.parametrize(
@@ -29,3 +30,10 @@ def test_number_of_digits(value, deviation, text):
 
 def test_several_values():
     assert with_deviations([1.5, 2.5], [0.1, math.nan], '.3f') == '1.50 ± 0.10, 2.500'
+
+
+@pytest.mark.parametrize('word', ['nan', '-nan', 'inf', '-inf', '1e999', '-0.5', 'two'])
+def test_options_are_finite_numbers(word):
+    with pytest.raises(click.BadParameter):
+        FiniteFloat(min=0).convert(word, None, None)
+    assert FiniteFloat(min=0).convert('0.25', None, None) == 0.25
