@@ -9,6 +9,7 @@ import click
 from aiida import orm
 from aiida.plugins import DataFactory, WorkflowFactory
 
+from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.workflows.dfpt.gates import evaluate_gates
 
@@ -16,6 +17,7 @@ __all__ = (
     'gate_results',
     'is_campaign',
     'latest_campaigns',
+    'latest_import',
     'latest_node',
     'latest_screen',
     'responses_with_gates',
@@ -31,6 +33,22 @@ def latest_node(entry_point: str) -> Any:
     """
     cls = DataFactory(entry_point)
     return orm.QueryBuilder().append(cls).order_by({cls: {'id': 'desc'}}).limit(1).first(flat=True)
+
+
+def latest_import() -> CrystalsData | None:
+    """Return the crystals that were imported last, None without any.
+
+    Crystals that a process selected from others are left out, and those that a command stored as its own input, which
+    are labelled with its name, such as ``aiida-goectp predict``. Crystals without creator are stored in Python.
+    """
+    query = orm.QueryBuilder().append(CrystalsData, filters={'label': {'!like': 'aiida-goectp %'}})
+    query.order_by({CrystalsData: {'id': 'desc'}})
+    return next((node for (node,) in query.iterall() if _is_imported(node)), None)
+
+
+def _is_imported(node: CrystalsData) -> bool:
+    creator: Any = node.creator
+    return creator is None or (creator.caller is None and 'crystals' not in creator.inputs)
 
 
 def latest_screen() -> orm.ProcessNode:

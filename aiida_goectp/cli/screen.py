@@ -102,6 +102,7 @@ def screen(crystals: Any, run: bool, label: str, **values: Any) -> None:
     """Predict CRYSTALS, rank them, and select the best.
 
     CRYSTALS is a node created by `aiida-goectp import`, given by PK, UUID or label; the default is the latest one.
+    Crystals that other commands stored, such as `aiida-goectp predict FILE`, must be given.
     Filters use property columns and the composition, and are applied before the prediction.
     """
     from aiida_goectp.cli.jobs import launch
@@ -109,19 +110,17 @@ def screen(crystals: Any, run: bool, label: str, **values: Any) -> None:
     crystals = crystals if crystals is not None else _latest_import()
     builder = _builder(crystals, values)
     builder.metadata.label = label
-    message = f'screening the {len(crystals)} crystals of node {crystals.pk} with {builder.model.card.name}'
+    name = f' "{crystals.label}"' if crystals.label else ''
+    message = f'screening the {len(crystals)} crystals of node {crystals.pk}{name} with {builder.model.card.name}'
     launch(builder, run, message, builder.number.value)
 
 
 def _latest_import() -> Any:
-    """Return the latest crystals that are not the output of a filter."""
-    from aiida_goectp.cli.queries import latest_node
+    from aiida_goectp.cli.queries import latest_import
 
-    node = latest_node('goectp.crystals')
+    node = latest_import()
     if node is None:
-        raise click.UsageError('no crystals are stored; import some with `aiida-goectp import`')
-    while node.creator is not None and 'crystals' in node.creator.inputs:
-        node = node.creator.inputs.crystals
+        raise click.UsageError('no crystals are imported; import some with `aiida-goectp import`, or give a node')
     return node
 
 

@@ -5,7 +5,7 @@ from aiida import orm
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 
-from aiida_goectp.cli.screen import _latest_import
+from aiida_goectp.cli.queries import latest_import
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.workflows.screen import ScreenWorkChain
@@ -28,7 +28,7 @@ def test_screen_of_the_latest_crystals(code, crystals, model):
     assert 'Selection, 2' in output
     assert 'e_above_hull > 0.01' in output
     # the latest node is the output of the filter; a further screen must use the imported crystals
-    assert _latest_import().uuid == crystals.uuid
+    assert latest_import().uuid == crystals.uuid
     assert str(node.outputs.structures.rank_00001.pk) in invoke('show', node.outputs.selection.pk)
     job = next(item for item in node.called_descendants if item.process_label == 'PredictCalculation')
     assert f'PredictCalculation<{job.pk}> finished, 2 of 2 crystals, took' in invoke('show', job.pk)
@@ -87,6 +87,14 @@ def test_ranges_of_one_column_are_combined(tiny_setup, crystals, monkeypatch):
     invoke('screen', crystals.pk, *tiny_setup, *options)
     filters = launched[0].filters.store()
     assert filters.get_dict() == {'ranges': {'band_gap': [2.0, 4.0], 'e_above_hull': [None, None]}}
+
+
+def test_the_message_names_the_node_that_was_taken(tiny_setup, crystals, monkeypatch):
+    messages = []
+    monkeypatch.setattr('aiida_goectp.cli.jobs.launch', lambda *arguments: messages.append(arguments[2]))
+    crystals.label = 'mine'
+    invoke('screen', *tiny_setup)
+    assert f'the 6 crystals of node {crystals.pk} "mine"' in messages[0]
 
 
 def test_node_without_crystals_is_refused(tiny_setup, crystal_set):

@@ -24,6 +24,8 @@ from aiida_goectp.workflows.dfpt.engines import load_engine
 
 __all__ = ('trial_prediction', 'trial_stages')
 
+_LABEL = 'aiida-goectp doctor'
+
 
 def trial_prediction(code: orm.AbstractCode) -> tuple[Any, dict[str, Any]]:
     """Return the job that predicts MgO with a code, and its status: rows, device, speed.
@@ -34,7 +36,7 @@ def trial_prediction(code: orm.AbstractCode) -> tuple[Any, dict[str, Any]]:
     builder.code = code
     builder.crystals = _magnesia()
     builder.model = ModelData.get_or_create(DEFAULT_MODEL)
-    builder.metadata.label = 'aiida-goectp doctor'
+    builder.metadata.label = _LABEL
     builder.metadata.disable_cache = True
     node = run_and_report(builder)
     return node, node.outputs.status.get_dict() if 'status' in node.outputs else {}
@@ -44,7 +46,8 @@ def _magnesia() -> CrystalsData:
     lattice = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) * 4.212 / 2
     crystal = Crystal('MgO', lattice, np.array([12, 8], np.int16), np.array([[0, 0, 0], [0.5, 0.5, 0.5]]))
     node = CrystalsData(CrystalSet.from_crystals([crystal]))
-    filters = {'attributes.content_hash': node.base.attributes.get('content_hash')}
+    node.label = _LABEL
+    filters = {'attributes.content_hash': node.base.attributes.get('content_hash'), 'label': _LABEL}
     stored: CrystalsData | None = orm.QueryBuilder().append(CrystalsData, filters=filters).first(flat=True)
     return stored if stored is not None else node.store()
 

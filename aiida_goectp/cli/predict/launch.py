@@ -44,7 +44,7 @@ def launch_prediction(sources: tuple[Any, ...], here: bool, label: str, rows: in
         raise click.UsageError(str(error)) from error
     if not here:
         require_daemon()
-    builder.goectp.crystals = source.store()
+    builder.goectp.crystals = source.store('aiida-goectp predict')
     builder.metadata.label = label
     if not here:
         submit(builder)

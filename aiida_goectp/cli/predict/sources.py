@@ -53,10 +53,14 @@ class CrystalSource:
         except ValueError as error:
             raise click.UsageError(str(error)) from error
 
-    def store(self) -> CrystalsData:
-        """Return the stored node; files are read by a calcfunction."""
+    def store(self, label: str) -> CrystalsData:
+        """Return the stored node; files are read by a calcfunction.
+
+        :param label: of a node that is created here
+        """
         if self._process is not None:
             store_inputs(self._inputs)
             self.node = self._process(**self._inputs)
+            self.node.label = label
             self._process = None
         return self.node

@@ -68,7 +68,9 @@ class Selected:
         """
         if self._source is None:
             return self._of_screen({})
-        return self._without_screen(self._source.store(), {}, model or ModelData.get_or_create(DEFAULT_MODEL))
+        return self._without_screen(
+            self._source.store('aiida-goectp verify'), {}, model or ModelData.get_or_create(DEFAULT_MODEL)
+        )
 
     def _of_screen(self, metadata: dict[str, Any]) -> dict[str, Any]:
         node: Any = self._node

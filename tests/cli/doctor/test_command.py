@@ -53,6 +53,7 @@ def test_a_prediction_with_a_code(code):
     assert 'on cpu' in found or 'on cuda' in found
     (job,) = orm.QueryBuilder().append(orm.CalcJobNode, filters={'label': 'aiida-goectp doctor'}).all(flat=True)
     assert job.outputs.predictions.predictions.ids.tolist() == ['MgO']
+    assert job.inputs.crystals.label == 'aiida-goectp doctor'
 
 
 def test_the_stages_of_a_campaign(tmp_path, write_model, code, aiida_code_installed):
