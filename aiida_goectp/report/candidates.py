@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,10 @@ from aiida_goectp.core.selection.ranking import Ranking
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.predictions import PredictionsData
 
-__all__ = ('Candidates', 'Computed', 'candidates_of_ranking', 'find_predictions', 'rows_with')
+__all__ = ('Candidates', 'Computed', 'Key', 'candidates_of_ranking', 'find_predictions', 'keys_of', 'rows_with')
+
+Key = tuple[str, str]
+"""id and content hash of a row; exact copies of a crystal have one hash"""
 
 
 class Computed(NamedTuple):
@@ -87,8 +91,8 @@ def candidates_of_ranking(
     ranking: TableFile[Ranking],
     crystals: CrystalsData,
     predictions: PredictionsData,
-    selected: Collection[str],
-    computed: Mapping[str, Computed],
+    selected: Collection[Key],
+    computed: Mapping[Key, Computed],
     limit: int | None = None,
     further: Collection[str] = (),
 ) -> Candidates:
@@ -99,16 +103,17 @@ def candidates_of_ranking(
     :param ranking: of these crystals
     :param crystals: m crystals
     :param predictions: of some or all of them
-    :param selected: content hashes of the selected crystals
-    :param computed: content hash → DFPT result
+    :param selected: keys of the selected crystals
+    :param computed: key → DFPT result
     :param limit: rows to return, all if not given; those with a DFPT result are returned besides
     :param further: ids of rows to return besides
     """
-    besides = [*rows_with(ranking.column('hashes'), computed), *rows_with(ranking.column('ids'), further)]
+    names = chain.from_iterable(block.tolist() for block in ranking.column('ids'))
+    besides = [*rows_with(keys_of(ranking), computed), *rows_with(names, further)]
     order = _order(ranking, limit, besides)
     ranked = ranking.take(order, ('ids', 'hashes', 'rank', 'score', 'stability', 'flags', 'reason'))
-    hashes = ranked['hashes'].tolist()
-    rows, found = find_predictions(predictions, list(zip(ranked['ids'].tolist(), hashes, strict=True)))
+    keys = list(zip(ranked['ids'].tolist(), ranked['hashes'].tolist(), strict=True))
+    rows, found = find_predictions(predictions, keys)
     known, merit = rows >= 0, str(ranking.values['figure_of_merit'])
     with crystals.open_rows() as file:
         inside = np.flatnonzero(order < len(file))
@@ -134,10 +139,10 @@ def candidates_of_ranking(
         stability=ranked['stability'],
         flags=ranked['flags'],
         reason=ranked['reason'],
-        selected=np.array([name in selected for name in hashes], dtype=bool),
+        selected=np.array([key in selected for key in keys], dtype=bool),
         crystals=dict(zip(inside.tolist(), taken, strict=True)),
         figure_of_merit=merit,
-        computed={place: computed[name] for place, name in enumerate(hashes) if name in computed},
+        computed={place: computed[key] for place, key in enumerate(keys) if key in computed},
         omitted=len(ranking) - len(order),
     )
 
@@ -153,19 +158,19 @@ def _order(ranking: TableFile[Ranking], limit: int | None, further: Sequence[int
     return np.concatenate([order[:limit], rest[np.isin(rest, further)]])
 
 
-def rows_with(blocks: Iterable[np.ndarray], wanted: Collection[str]) -> list[int]:
-    """Return the rows whose text is wanted.
-
-    :param blocks: a column of texts in blocks
-    """
-    if not wanted:
-        return []
-    texts = (text for block in blocks for text in block.tolist())
-    return [row for row, text in enumerate(texts) if text in wanted]
+def keys_of(file: TableFile[Any]) -> Iterator[Key]:
+    """Yield the key of each row of a ranking or of predictions, read in blocks."""
+    for block in file.some_columns(('ids', 'hashes')):
+        yield from zip(block['ids'].tolist(), block['hashes'].tolist(), strict=True)
 
 
-def find_predictions(node: PredictionsData, keys: Sequence[tuple[str, str]]) -> tuple[np.ndarray, Predictions]:
-    """Return for each id and content hash the row in a table, −1 without a good prediction, and the table.
+def rows_with(values: Iterable[Hashable], wanted: Collection[Hashable]) -> list[int]:
+    """Return the rows whose value is wanted."""
+    return [row for row, value in enumerate(values) if value in wanted] if wanted else []
+
+
+def find_predictions(node: PredictionsData, keys: Sequence[Key]) -> tuple[np.ndarray, Predictions]:
+    """Return for each key the row in a table, −1 without a good prediction, and the table.
 
     The predictions are read block by block; the table has only those that are found, without phonons.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +30,8 @@ from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.report.campaigns import campaign_picks, campaign_report
-from aiida_goectp.report.results import KINDS, load_gaps, load_result
+from aiida_goectp.report.candidates import keys_of, rows_with
+from aiida_goectp.report.results import KINDS, load_gaps, load_result, selected_in
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,9 +77,8 @@ def distribution(source: Any) -> Figure:
     averages = _evaluate(source, polycrystalline_average)
     marked = None
     if isinstance(source, orm.ProcessNode) and 'selection' in source.outputs:
-        hashes = {item['hash'] for item in source.outputs.selection.get_list()}
         with source.outputs.predictions.open_rows() as file:
-            chosen = [row for row, key in enumerate(_texts(file, 'hashes')) if key in hashes]
+            chosen = rows_with(keys_of(file), selected_in(source))
         marked = {part: values[chosen] for part, values in averages.items()}
     return distribution_figure(averages, marked)
 
@@ -277,10 +277,6 @@ def _evaluate(source: Any, function: Callable[[np.ndarray], np.ndarray]) -> dict
             blocks = {part: list(map(function, file.column(part))) for part in PARTS}
         found = {part: np.concatenate(values) for part, values in blocks.items()}
     return {part: values for part, values in found.items() if np.isfinite(values).any()} or {'total': found['total']}
-
-
-def _texts(file: Any, name: str) -> Iterator[str]:
-    return (text for block in file.column(name) for text in block.tolist())
 
 
 def _is_evaluation(source: Any) -> bool:

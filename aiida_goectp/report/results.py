@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,11 +23,19 @@ from aiida_goectp.core.selection.ranking import Ranking, rank
 from aiida_goectp.data.crystals import crystal_from_structure
 from aiida_goectp.data.ranking import RankingData
 from aiida_goectp.report.campaigns import campaign_report
-from aiida_goectp.report.candidates import Candidates, Computed, candidates_of_ranking, find_predictions, rows_with
+from aiida_goectp.report.candidates import (
+    Candidates,
+    Computed,
+    Key,
+    candidates_of_ranking,
+    find_predictions,
+    keys_of,
+    rows_with,
+)
 from aiida_goectp.report.words import OUTCOME_REASONS
 from aiida_goectp.workflows.campaign.state import last_history
 
-__all__ = ('KINDS', 'GapRows', 'Result', 'load_gaps', 'load_result')
+__all__ = ('KINDS', 'GapRows', 'Result', 'load_gaps', 'load_result', 'selected_in')
 
 KINDS = {'ScreenWorkChain': 'screen', 'VerifyWorkChain': 'verification', 'ActiveLearningWorkChain': 'campaign'}
 """process label → kind of result"""
@@ -100,7 +107,7 @@ def load_gaps(node: orm.Node) -> GapRows:
         )
         return GapRows(process, rows.figure_of_merit, points)
     if kind == 'screen':
-        ranking, crystals, selected = _ranking_in(process), process.inputs.crystals, _selected_in(process)
+        ranking, crystals, selected = _ranking_in(process), process.inputs.crystals, selected_in(process)
     else:
         history = _history_in(process)
         ranking, predictions = _campaign_ranking(process, history)
@@ -113,7 +120,7 @@ def load_gaps(node: orm.Node) -> GapRows:
     with ranking.open_rows() as file:
         merit = str(file.values['figure_of_merit'])
         tensor = figure_of_merit(merit).tensor
-        marked[rows_with(file.column('hashes'), selected)] = True
+        marked[rows_with(keys_of(file), selected)] = True
         labels = np.full(len(ranking), '', dtype=object)
         labels[marked] = file.take(np.flatnonzero(marked), ['ids'])['ids']
         ranked, values, deviations = file.whole('rank') > 0, file.whole(tensor), file.whole(f'{tensor}_std')
@@ -124,11 +131,7 @@ def load_gaps(node: orm.Node) -> GapRows:
 
 def _averages_of(ranking: TableFile[Ranking], predictions: Any, tensor: str) -> tuple[np.ndarray, np.ndarray]:
     """Return predicted averages and their standard deviations (n,) of the rows of a ranking, NaN if unknown."""
-    keys = (
-        zip(block['ids'].tolist(), block['hashes'].tolist(), strict=True)
-        for block in ranking.some_columns(('ids', 'hashes'))
-    )
-    places = {key: row for row, key in enumerate(chain.from_iterable(keys)) if key[1]}
+    places = {key: row for row, key in enumerate(keys_of(ranking)) if key[1]}
     values, deviations = np.full((2, len(ranking)), np.nan)
     with predictions.open_rows() as file:
         for block in file.blocks():
@@ -166,14 +169,19 @@ def _ranking_in(screen: Any) -> RankingData:
     return ranking
 
 
-def _selected_in(screen: Any) -> set[str]:
-    return {item['hash'] for item in screen.outputs.selection.get_list()} if 'selection' in screen.outputs else set()
+def selected_in(screen: Any) -> set[Key]:
+    """Return the keys of the crystals that a screen selected."""
+    return set(map(_key, screen.outputs.selection.get_list())) if 'selection' in screen.outputs else set()
+
+
+def _key(item: Mapping[str, Any]) -> Key:
+    return item['id'], item['hash']
 
 
 def _screen(process: Any, limit: int | None, further: Collection[str]) -> Result:
-    ranking, selected, outputs = _ranking_in(process), _selected_in(process), process.outputs
+    ranking, selected, outputs = _ranking_in(process), selected_in(process), process.outputs
     verifications = tuple(_verifications_of(outputs.selection)) if 'selection' in outputs else ()
-    computed: dict[str, Computed] = {}
+    computed: dict[Key, Computed] = {}
     for verification in verifications:
         computed |= _computed_in(verification)
     with ranking.open_rows() as file:
@@ -186,8 +194,7 @@ def _screen(process: Any, limit: int | None, further: Collection[str]) -> Result
             limit,
             further,
         )
-        number = len(rows_with(file.column('hashes'), selected))
-    return Result('screen', process, candidates, (process.inputs.model,), verifications, ranking, number)
+    return Result('screen', process, candidates, (process.inputs.model,), verifications, ranking, len(selected))
 
 
 def _state(process: Any) -> str:
@@ -226,8 +233,8 @@ def _selection_of(verification: Any) -> orm.List | None:
     return None
 
 
-def _computed_in(verification: Any, round_number: int | None = None) -> dict[str, Computed]:
-    """Return content hash → DFPT result, of a verification that has ended; empty while it runs."""
+def _computed_in(verification: Any, round_number: int | None = None) -> dict[Key, Computed]:
+    """Return key → DFPT result, of a verification that has ended; empty while it runs."""
     selection = _selection_of(verification)
     if selection is None or 'summary' not in verification.outputs:
         return {}
@@ -237,7 +244,7 @@ def _computed_in(verification: Any, round_number: int | None = None) -> dict[str
     for item in selection.get_list():
         row, comparison = rows[item['structure']], compared.get(item['structure'], {})
         parts = {part: comparison[part] for part in PARTS if part in comparison}
-        found[item['hash']] = Computed(
+        found[_key(item)] = Computed(
             verdict=str(row['label']),
             reason=str(row.get('reason') or comparison.get('problem') or OUTCOME_REASONS.get(row['label'], '')),
             tensors={part: np.array(one['dfpt']) for part, one in parts.items() if one['dfpt'] is not None},
@@ -262,7 +269,7 @@ def _verification(process: Any) -> Result:
     numbers = {name: np.array([_number(item.get(name)) for item in items]) for name in _ITEM_NUMBERS}
     tensors, models = _tensors_of(process, items)
     computed = _computed_in(process)
-    places = {item['hash']: row for row, item in enumerate(items)}
+    places = {_key(item): row for row, item in enumerate(items)}
     candidates = Candidates(
         ids=np.array([item['id'] for item in items], dtype=np.str_),
         rank=np.array([item.get('rank') or 0 for item in items]),
@@ -278,7 +285,7 @@ def _verification(process: Any) -> Result:
         selected=np.ones(len(items), dtype=bool),
         crystals=dict(enumerate(crystals)),
         figure_of_merit=_merit_of(selection),
-        computed={places[name]: one for name, one in computed.items()},
+        computed={places[key]: one for key, one in computed.items()},
     )
     return Result('verification', process, candidates, models, (process,))
 
@@ -304,7 +311,7 @@ def _tensors_of(process: Any, items: list[dict[str, Any]]) -> tuple[dict[str, np
     if 'predictions' not in process.inputs:
         return found, ()
     node = process.inputs.predictions
-    rows, table = find_predictions(node, [(item['id'], item['hash']) for item in items])
+    rows, table = find_predictions(node, [_key(item) for item in items])
     for part in PARTS:
         found[part][rows >= 0] = getattr(table, part)[rows[rows >= 0]]
     model = _model_of(node)
@@ -411,13 +418,13 @@ def _last_predictions(process: Any) -> Any:
     return process.inputs.predictions if 'predictions' in process.inputs else None
 
 
-def _campaign_results(process: Any, history: History) -> tuple[dict[str, Computed], list[Any]]:
-    """Return content hash → DFPT result of all picks, and the verifications of this process.
+def _campaign_results(process: Any, history: History) -> tuple[dict[Key, Computed], list[Any]]:
+    """Return key → DFPT result of all picks, and the verifications of this process.
 
     Tensors are those of the verifications; picks of an extended campaign have averages only.
     """
     verifications: list[Any] = []
-    tensors: dict[str, Computed] = {}
+    tensors: dict[Key, Computed] = {}
     for link in process.base.links.get_outgoing(link_type=LinkType.CALL_WORK).all():
         if link.node.process_label == 'VerifyWorkChain':
             verifications.append(link.node)
@@ -425,12 +432,13 @@ def _campaign_results(process: Any, history: History) -> tuple[dict[str, Compute
     computed = dict(tensors)
     for item in history.rounds:
         for pick in item.picks:
-            found = tensors.get(pick.hash, Computed(pick.outcome))
+            key = pick.id, pick.hash
+            found = tensors.get(key, Computed(pick.outcome))
             averages = {'electronic': pick.electronic, 'ionic': pick.ionic}
             known = {part: value for part, value in averages.items() if value is not None}
             if len(known) == len(averages):
                 known['total'] = sum(known.values())
-            computed[pick.hash] = found._replace(
+            computed[key] = found._replace(
                 verdict=pick.outcome,
                 reason=pick.failure or OUTCOME_REASONS.get(pick.outcome, ''),
                 averages=found.averages or known,

@@ -120,11 +120,12 @@ def test_limit_keeps_counts_and_rows(screen):
 def test_rows_with_a_dft_result_are_kept_beyond_the_limit(screen):
     ranking, inputs = screen.outputs.ranking.ranking, screen.inputs
     row = int(np.argmax(ranking.rank))
-    computed = {str(ranking.hashes[row]): Computed('accepted')}
+    key = str(ranking.ids[row]), str(ranking.hashes[row])
+    computed = {key: Computed('accepted')}
     with screen.outputs.ranking.open_rows() as file:
         found = candidates_of_ranking(file, inputs.crystals, screen.outputs.predictions, (), computed, limit=1)
     assert found.rank.tolist() == [1, int(ranking.rank[row])]
-    assert found.computed == {1: computed[str(ranking.hashes[row])]}
+    assert found.computed == {1: computed[key]}
     assert found.averages['total'][1] == ranking.total[row]
 
 
