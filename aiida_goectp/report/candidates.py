@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from aiida_goectp.core.dielectric.gate_codes import VerdictLabel
 from aiida_goectp.core.dielectric.predictions import Predictions
 from aiida_goectp.core.dielectric.tensors import PARTS, polycrystalline_average
 from aiida_goectp.core.formats.names import GAP_COLUMN
 from aiida_goectp.core.formats.npz import BLOCK_ROWS
 from aiida_goectp.core.formats.table import TableFile
+from aiida_goectp.core.selection.history import LABELLED
 from aiida_goectp.core.selection.merit import figure_of_merit
 from aiida_goectp.core.selection.ranking import Ranking
 from aiida_goectp.data.crystals import CrystalsData
@@ -42,6 +44,10 @@ class Computed(NamedTuple):
     core_hours: float = 0.0
     round: int | None = None
     """of a campaign"""
+
+    def accepts(self, part: str) -> bool:
+        """Return whether the gates accepted a tensor; ionic part and total of ``electronic-only`` are refused."""
+        return self.verdict in (LABELLED if part == 'electronic' else (VerdictLabel.ACCEPTED.value,))
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,6 @@ from aiida_goectp.core.figures.gap import GapPoints, gap_figure
 from aiida_goectp.core.figures.infrared import infrared_figure
 from aiida_goectp.core.figures.parity import Parity, parity_figure
 from aiida_goectp.core.figures.rounds import rounds_figure
-from aiida_goectp.core.selection.history import LABELLED
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
@@ -114,14 +113,14 @@ def parity(source: Any) -> Figure:
         }
         return parity_figure(parts)
     rows = load_result(source, limit=0).candidates
-    found = [(row, item) for row, item in rows.computed.items() if item.averages and item.verdict in LABELLED]
+    found = [(row, item) for row, item in rows.computed.items() if item.averages and item.accepts('electronic')]
     if not found:
         raise ValueError(f'node {source.pk} has no accepted DFPT result to compare with')
     places = [row for row, _ in found]
     return parity_figure(
         {
             part: Parity(
-                np.array([item.averages.get(part, np.nan) for _, item in found]),
+                np.array([item.averages.get(part, np.nan) if item.accepts(part) else np.nan for _, item in found]),
                 rows.averages[part][places],
                 rows.deviations[part][places],
             )

@@ -117,6 +117,7 @@ def _computed(item: Computed) -> Mapping[str, Any]:
         'reason': printable(item.reason),
         'tensors': {part: _six(tensor) for part, tensor in item.tensors.items()},
         'averages': {part: _number(value) for part, value in item.averages.items()},
+        'accepted': [part for part in PARTS if item.accepts(part)],
         'process': item.process,
         'source': printable(item.source),
         'hours': _number(item.core_hours),

@@ -69,7 +69,10 @@ def summary(result: Result) -> list[tuple[str, str]]:
         return [(name, printable(value)) for name, value in numbers]
     if result.ranking is not None:
         total, ranked = len(result.ranking), int(result.ranking.base.attributes.get('ranked'))
-        numbers += [('crystals', f'{total:,}'), ('ranked', f'{ranked:,}'), ('excluded', f'{total - ranked:,}')]
+        crystals = len(result.process.inputs.crystals)
+        numbers += [('crystals', f'{crystals:,}'), ('ranked', f'{ranked:,}'), ('excluded', f'{crystals - ranked:,}')]
+        if total > crystals:
+            numbers.append(('could not be read', f'{total - crystals:,}'))
         numbers.append(('selected', result.selected))
         if ranked:
             numbers.append((f'best {candidates.figure_of_merit}', _best(candidates)))
@@ -94,10 +97,11 @@ def _verified(result: Result) -> Iterator[tuple[str, object]]:
     errors = [
         abs(result.candidates.averages['total'][row] / item.averages['total'] - 1)
         for row, item in computed.items()
-        if item.averages.get('total') and item.verdict in LABELLED
+        if item.averages.get('total') and item.accepts('total')
     ]
-    if errors and np.isfinite(errors).all():
-        yield 'mean relative error of ε total', percent(float(np.mean(errors)))
+    known = [error for error in errors if np.isfinite(error)]
+    if known:
+        yield f'mean relative error of ε total, {len(known)} accepted', percent(float(np.mean(known)))
     yield 'core-hours', f'{sum(item["core_hours"] for item in summaries):.2f}'
 
 

@@ -126,6 +126,7 @@ def test_page_of_a_verification(open_page, pages, size):
     page.wait_for_selector('#parity .main-svg')
     drawn = page.evaluate("document.getElementById('parity').data.flatMap((one) => one.customdata ?? [])")
     assert len(drawn) == 2  # those with a computed tensor
+    assert page.inner_text('#parity-text').startswith('1 accepted, mean relative error 10 %')  # Si is refused
     page.select_option('#parity-part', 'electronic')
     page.click('#table tbody tr:first-child')
     assert 'GaAs' in page.inner_text('#detail h3')

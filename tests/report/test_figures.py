@@ -1,5 +1,7 @@
 """Figures of nodes, and the command that writes them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from aiida import orm
@@ -62,6 +64,20 @@ def test_predictions_of_a_screen(screen):
     for one in (screen, screen.outputs.predictions, screen.outputs.predictions.predictions):
         assert '5 crystals' in figures.distribution(one).axes[0].texts[0].get_text()
     assert len(figures.anisotropy(screen).axes[0].collections[0].get_offsets()) == 5
+
+
+def test_parity_leaves_out_parts_that_are_not_accepted(verification, monkeypatch):
+    result = load_result(verification)
+    (row,) = (row for row, item in result.candidates.computed.items() if item.verdict == 'accepted')
+    computed = {row: result.candidates.computed[row]._replace(verdict='electronic-only')}
+    only = replace(result, candidates=replace(result.candidates, computed=computed))
+    monkeypatch.setattr(figures, 'load_result', lambda *_, **__: only)
+    monkeypatch.setattr(figures, 'parity_figure', lambda parts: parts)
+    assert {part: np.isfinite(item.computed).tolist() for part, item in figures.parity(verification).items()} == {
+        'electronic': [True],
+        'ionic': [False],
+        'total': [False],
+    }
 
 
 def test_elements(screen):

@@ -1,14 +1,20 @@
 """Report pages: content, escaping, errors, and use in a browser."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from aiida import orm
+from aiida.common.extendeddicts import AttributeDict
 
+from aiida_goectp.core.dielectric.tensors import PARTS
+from aiida_goectp.report.asked import asked
 from aiida_goectp.report.candidates import Computed, candidates_of_ranking
 from aiida_goectp.report.page import report_html
+from aiida_goectp.report.payload import payload
 from aiida_goectp.report.results import load_result
 from aiida_goectp.report.tables import failure_tables, summary
 from tests.cli.runner import flat, invoke
@@ -92,6 +98,29 @@ def test_sections(html, screen):
         assert part in text, part
     assert str(screen.inputs.crystals.pk) in text
     assert 'rank_crystals' in text  # provenance
+
+
+def test_failed_rows_are_not_crystals(screen):
+    numbers = dict(summary(load_result(screen)))
+    assert [numbers[name] for name in ('crystals', 'ranked', 'excluded', 'could not be read')] == ['6', '4', '2', '1']
+    assert f'Which of the 6 crystals of node {screen.inputs.crystals.pk} ' in asked(load_result(screen))[0]
+
+
+def test_only_accepted_parts_are_compared(screen):
+    """Of two accepted results one has no prediction; the ionic parts of the others are not valid."""
+    result = load_result(screen)
+    averages = {'electronic': 2.0, 'ionic': 1.0, 'total': 3.0}
+    labels = ('accepted', 'electronic-only', 'refused')
+    computed = {row: Computed(label, averages=averages) for row, label in enumerate(labels)}
+    failed = result.candidates.ids.tolist().index('GaAs')
+    computed[failed] = Computed('accepted', averages=averages)
+    rows = replace(result.candidates, computed=computed)
+    outputs = AttributeDict({'summary': orm.Dict({'core_hours': 1.0})})
+    verification = SimpleNamespace(outputs=outputs)
+    numbers = dict(summary(replace(result, candidates=rows, verifications=(verification,))))
+    assert numbers['mean relative error of ε total, 1 accepted'] == f'{abs(rows.averages["total"][0] / 3 - 1):.0%}'
+    found = {row: item['accepted'] for row, item in payload(rows)['computed'].items()}
+    assert found == {'0': list(PARTS), '1': ['electronic'], '2': [], str(failed): list(PARTS)}
 
 
 def test_outputs_stand_for_their_process(screen):

@@ -352,13 +352,15 @@
     const y = list.map((row) => column(part)[row]);
     const deviation = list.map((row) => column(`${part}_std`)[row]);
     const ends = [0.8 * Math.min(...x, ...y, 1e9), 1.25 * Math.max(...x, ...y, 1)];
-    const inside = list.filter((_, place) => deviation[place] !== null && Math.abs(x[place] - y[place]) <= 1.6449 * deviation[place]).length;
-    const stated = deviation.filter((value) => value !== null).length;
-    const error = list.length ? x.reduce((sum, value, place) => sum + Math.abs(y[place] - value) / Math.abs(value), 0) / list.length : 0;
-    byId('parity-text').textContent = list.length
-      ? `${list.length} crystals, mean relative error ${(100 * error).toFixed(0)} %${stated ? `, ${inside} of ${stated} in their 90 % interval` : ''}`
-      : 'no crystal has this tensor from both';
-    const refused = list.map((row) => !['accepted', 'electronic-only'].includes(data.computed[row].verdict));
+    const refused = list.map((row) => !data.computed[row].accepted.includes(part));
+    const accepted = list.map((_, place) => place).filter((place) => !refused[place]);
+    const stated = accepted.filter((place) => deviation[place] !== null);
+    const inside = stated.filter((place) => Math.abs(x[place] - y[place]) <= 1.6449 * deviation[place]).length;
+    const errors = accepted.map((place) => Math.abs(y[place] / x[place] - 1)).filter(Number.isFinite);
+    const error = errors.reduce((sum, value) => sum + value, 0) / errors.length;
+    byId('parity-text').textContent = errors.length
+      ? `${errors.length} accepted, mean relative error ${(100 * error).toFixed(0)} %${stated.length ? `, ${inside} of ${stated.length} in their 90 % interval` : ''}`
+      : 'no crystal has this tensor from a prediction and from an accepted DFPT result';
     Plotly.react('parity', [
       { type: 'scatter', mode: 'lines', x: ends, y: ends, line: { color: '#000000', width: 1 }, hoverinfo: 'skip', showlegend: false },
       ...[false, true].map((bad) => {
