@@ -44,7 +44,7 @@ from aiida_goectp.core.formats.names import DEFAULT_MODEL
 from aiida_goectp.core.formats.output_format import RAW, json_option, output_format
 from aiida_goectp.core.formats.terminal import echo, write_bytes
 from aiida_goectp.core.learning import testing_hooks
-from aiida_goectp.core.learning.results import PredictedBatch, collect
+from aiida_goectp.core.learning.results import PredictedBatch, collect, with_repeated_rows
 
 if TYPE_CHECKING:
     from aiida_goectp.core.executable.kept_preparation import KeptPreparation
@@ -216,7 +216,7 @@ def _evaluate(
             kept.finish()
     if partial is not None:
         partial.close()  # the table itself follows
-    return [*predictor.repeat_out_of_memory(crystals, earlier), *batches[len(earlier) :]]
+    return [*with_repeated_rows(earlier, crystals, predictor.run), *batches[len(earlier) :]]
 
 
 @contextmanager

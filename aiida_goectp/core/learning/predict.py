@@ -115,15 +115,6 @@ class Predictor:
             self._evaluate(batch.graphs, valid, result, cells)
             yield self._with_phonons(result, batch, cells) if self.phonons else result
 
-    def repeat_out_of_memory(self, crystals: CrystalSet, batches: Sequence[PredictedBatch]) -> list[PredictedBatch]:
-        """Return batches of an earlier run, in which the rows that failed for lack of memory are predicted anew."""
-        rows = np.concatenate([np.zeros(0, np.int64), *(batch.out_of_memory for batch in batches)])
-        found = list(batches)
-        for new in self.run(crystals.take(rows)) if len(rows) else ():
-            new = new._replace(rows=rows[new.rows])
-            found = [batch.updated(new) if np.isin(new.rows, batch.rows).any() else batch for batch in found]
-        return found
-
     @staticmethod
     def _with_phonons(
         result: PredictedBatch, batch: PreparedBatch, cells: Sequence[PhononCell | None]

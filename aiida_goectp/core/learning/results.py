@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from aiida_goectp.core.dielectric.predictions import OUT_OF_MEMORY, TENSORS, Pre
 if TYPE_CHECKING:
     from aiida_goectp.core.network.prepared import PreparedCrystals
 
-__all__ = ('PredictedBatch', 'collect')
+__all__ = ('PredictedBatch', 'collect', 'with_repeated_rows')
 
 
 class PredictedBatch(NamedTuple):
@@ -70,6 +70,24 @@ class PredictedBatch(NamedTuple):
             column('hashes'),
             GammaPhonons.join(phonons).take(order) if phonons else None,
         )
+
+
+def with_repeated_rows(
+    batches: Sequence[PredictedBatch],
+    crystals: CrystalSet,
+    run: Callable[[CrystalSet], Iterable[PredictedBatch]],
+) -> list[PredictedBatch]:
+    """Return batches of an earlier run, in which the rows that failed for lack of memory are predicted anew.
+
+    :param crystals: all of the run
+    :param run: returns the results of crystals
+    """
+    rows = np.concatenate([np.zeros(0, np.int64), *(batch.out_of_memory for batch in batches)])
+    found = list(batches)
+    for new in run(crystals.take(rows)) if len(rows) else ():
+        new = new._replace(rows=rows[new.rows])
+        found = [batch.updated(new) if np.isin(new.rows, batch.rows).any() else batch for batch in found]
+    return found
 
 
 def collect(
