@@ -30,10 +30,10 @@ _RESERVED = (
     *('free_energy', 'forces', 'dipole', 'charges', 'magmom', 'magmoms', 'dielectric_tensor'),
     *('born_effective_charges', 'polarization'),
 )
-"""entries of a comment line that are no plain values: those of the format, and what ASE reads as results"""
+"""keys of a comment line with a meaning of their own: in the format, or as results of a calculator of ASE"""
 
 _JSON = '_JSON '
-"""with which ASE begins values as JSON"""
+"""prefix with which ASE marks values in JSON"""
 
 
 def read_poscar(name: str, stem: str, content: bytes) -> Iterator[Entry]:
@@ -86,7 +86,7 @@ def _is_number(words: list[str]) -> bool:
 def read_extxyz(name: str, stem: str, content: bytes) -> Iterator[Entry]:
     """Read an extended XYZ file frame by frame; the scalars of a comment line become properties.
 
-    The id of a frame is the entry ``id`` of its comment line if that is a text or an integer.
+    The id of a frame is the value of the key ``id`` of its comment line if that is a text or an integer.
 
     :param name: file name for messages
     :param stem: for the other ids; ``@0``, ``@1``, … are appended if there are several frames
@@ -111,7 +111,7 @@ def read_extxyz(name: str, stem: str, content: bytes) -> Iterator[Entry]:
 
 
 def _own_id(comment: str) -> str:
-    """Return the id in a comment line, empty if there is none."""
+    """Return the value of the key ``id`` of a comment line, an empty text without that key."""
     from ase.io.extxyz import key_val_str_to_dict
 
     if 'id=' not in comment.replace(' ', ''):
@@ -124,7 +124,7 @@ def _own_id(comment: str) -> str:
 
 
 def comment_entries(id: str, properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entries of a comment line of extended XYZ from which :func:`read_extxyz` reads the same values.
+    """Return keys and values of a comment line of extended XYZ from which :func:`read_extxyz` reads the same values.
 
     Texts that ASE would read as numbers, logical values or arrays become JSON. Missing values, which the format does
     not have, are left out: NaN and empty texts. A property with a name that the format or ASE gives a meaning of its

@@ -256,7 +256,7 @@ def _preparation(
 
 
 def _fitting(path: Path, crystals: CrystalSet, preset: str, quiet: bool) -> PreparedFile | None:
-    """Return the preparation in a file; None if there is none, or if it does not fit, which a message states."""
+    """Return the stored preparation of the crystals; None, with a message why, if the file does not fit them."""
     from aiida_goectp.core.network.prepared import PreparedFile
 
     try:

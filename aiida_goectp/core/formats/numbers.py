@@ -21,7 +21,7 @@ class FiniteFloat(click.FloatRange):
         """Return the number."""
         number: float = super().convert(value, param, ctx)
         if not math.isfinite(number):
-            self.fail(f'{number} is not a finite number; expected {self._describe_range()}', param, ctx)
+            self.fail(f'{value!r} is not a finite number', param, ctx)
         return number
 
 
