@@ -21,7 +21,8 @@ from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.datasets.same_crystals import crystal_keys
 from aiida_goectp.core.datasets.splits import reduced_formulas
 from aiida_goectp.core.dielectric.coverage import coverage_by_target
-from aiida_goectp.core.dielectric.gamma_modes import from_blocks
+from aiida_goectp.core.dielectric.gamma_modes import DIPOLE_STRENGTH, from_blocks
+from aiida_goectp.core.dielectric.gamma_phonons import PhononCell
 from aiida_goectp.core.dielectric.metrics import compare
 from aiida_goectp.core.dielectric.predictions import FLAG_NAMES, Predictions
 from aiida_goectp.core.learning.lattice.labels import LatticeLabels
@@ -216,6 +217,45 @@ def print_lattice(found: Evaluated, modes: Modes) -> None:
     )
 
 
+def regularised_permittivity(cell: PhononCell, floor: float) -> np.ndarray:
+    """Return the ionic part (3, 3) of the modes of a cell, their eigenvalues w as √(w² + floor²).
+
+    :param floor: eV/Å²
+    """
+    atoms = len(cell.atomic_numbers)
+    translations = np.tile(np.eye(3), (atoms, atoms)) * (1000 / atoms)  # eV/Å², above all optical modes
+    values, vectors = np.linalg.eigh(cell.force_constants + translations)
+    dipoles = cell.born_charges.transpose(1, 0, 2).reshape(3, -1) @ vectors
+    return DIPOLE_STRENGTH / cell.volume * (dipoles / np.hypot(values, floor)) @ dipoles.T
+
+
+def print_sources(found: Evaluated, floor: float) -> None:
+    """Print the errors of the ionic part where force constants or charges are those of DFPT, and where both are.
+
+    The last line has the error of the floor alone.
+    """
+    parts: dict[str, list[np.ndarray]] = {
+        'predicted': [], 'Z* of DFPT': [], 'force constants of DFPT': [], 'both of DFPT': []
+    }  # fmt: skip
+    rows = []
+    for row in range(len(found.data)):
+        cell = found.predictions.phonon_cell(row)
+        blocks = found.labels.force_constants[slice(*found.labels.block_offsets[row : row + 2])].astype(np.float64)
+        charges = found.labels.born_charges[slice(*found.labels.atom_offsets[row : row + 2])].astype(np.float64)
+        if cell is None or not np.isfinite(blocks).all() or not np.isfinite(charges).all():
+            continue
+        rows.append(row)
+        constants, charges = {'force_constants': from_blocks(blocks)}, {'born_charges': charges}
+        for name, change in zip(parts, ({}, charges, constants, {**constants, **charges}), strict=True):
+            parts[name].append(regularised_permittivity(cell._replace(**change), floor))
+    shown = ('rows', 'mae', 'ewt_25', 'ewt_10')
+    every = {name: compare(np.array(tensors), found.data.ionic[rows]) for name, tensors in parts.items()}
+    table(
+        'Ionic part, by what is predicted',
+        [{'from': name, **{key: metrics.get(key) for key in shown}} for name, metrics in every.items()],
+    )
+
+
 def print_crystals(found: Evaluated, parts: list[str]) -> None:
     """Print predicted and computed averages and lowest frequencies of crystals.
 
@@ -282,8 +322,9 @@ def main() -> None:
     parser.add_argument('--distinct', action='store_true', help='leave out crystals that equal one of the part train')
     parser.add_argument('--floor', type=float, help='eV/Å², instead of that of the model: see bounded_inverse')
     options = parser.parse_args()
-    if options.floor is not None:
-        for network in cached_model(options.model, 'cpu').members:
+    networks = cached_model(options.model, 'cpu').members
+    for network in networks:
+        if options.floor is not None:
             network.floor = options.floor
     data = Dataset.load(options.data)
     rows = data.part(options.split, options.part)
@@ -295,6 +336,7 @@ def main() -> None:
     print_tensors(found)
     print_intervals(found)
     print_lattice(found, modes)
+    print_sources(found, max(network.floor for network in networks))
     if options.crystals:
         chosen = data.rows_of(options.crystals)
         print_crystals(evaluate(options.model, data.take(chosen)), data.splits[options.split][chosen].tolist())
