@@ -272,7 +272,7 @@ def print_crystals(found: Evaluated, parts: list[str]) -> None:
                 'electronic': f'{average(predicted.electronic[[row]])[0]:.2f}',
                 'DFPT': f'{average(labels.electronic[[row]])[0]:.2f}',
                 'ionic': f'{average(predicted.ionic[[row]])[0]:.1f} ± {predicted.average_std[row, 1]:.1f}',
-                'from DFPT': f'{average(labels.ionic[[row]])[0]:.1f}',
+                'from DFPT': '–' if np.isnan(labels.ionic[row]).any() else f'{average(labels.ionic[[row]])[0]:.1f}',
                 'lowest mode, THz': '' if modes is None else f'{modes.predicted[0]:.2f}',
                 'of DFPT, THz': '' if modes is None else f'{modes.labelled[0]:.2f}',
                 'stability': f'{predicted.stability[row]:.2f}',
