@@ -104,7 +104,7 @@ def charges_table(source: PhononSource, rows: int) -> Table:
         [
             place,
             symbol,
-            ' '.join(f'{value:.4f}' for value in position),
+            ' '.join(f'{value + 0.0:.4f}' for value in position.round(4)),  # + 0.0: no −0.0000
             f'{np.trace(charge) / 3:+.2f}',
             Text(tensor_text(charge)),
         ]
