@@ -44,6 +44,10 @@ def response_from_espresso(name: str, files: Mapping[str, bytes]) -> DielectricR
         gap=ground.gap,
         forces=ground.forces,
         ground_state=ground.parameters,
-        settings={'ground_state': ground.namelists, 'response': {'INPUTPH': response}},
+        settings={
+            'ground_state': ground.namelists,
+            'response': {'INPUTPH': response},
+            **({'occupations': ground.occupations} if ground.occupations else {}),
+        },
         lattice=ground.crystal.lattice,
     )

@@ -36,7 +36,7 @@ def dielectric_from_quantumespresso(
     crystal: Crystal,
     files: Mapping[str, str],
     *,
-    gap: float,
+    gap: float | None,
     forces: np.ndarray | None,
     ground_state: Mapping[str, Any],
     settings: Mapping[str, Any],
@@ -47,7 +47,7 @@ def dielectric_from_quantumespresso(
     :param crystal: cell of both runs, in its Cartesian frame, which pw.x keeps with ``ibrav = 0``
     :param files: contents by name: ``tensors.xml``; ``DYN_MAT/dynamical-matrix-1`` if phonons were computed; standard
         output ``aiida.out``, from which the convergence of the response is read
-    :param gap: Kohn-Sham band gap, eV
+    :param gap: Kohn-Sham band gap, eV; ``None`` if unknown
     :param forces: (…, n, 3) eV/Å, the last ones count; damaged ones are unknown
     :param ground_state: ``output_parameters`` of aiida-quantumespresso for ``pw.x``
     :param settings: stored with the response, extended by cutoff, version and mesh; the parameters of both programs in
@@ -162,14 +162,15 @@ def _check_same_cell(crystal: Crystal, lattice: np.ndarray, positions: np.ndarra
         )
 
 
-def band_gap(bands: np.ndarray, occupations: np.ndarray) -> float:
-    """Return the difference between the lowest empty and the highest occupied state on the mesh, 0 for a metal.
+def band_gap(bands: np.ndarray, occupations: np.ndarray) -> float | None:
+    """Return the difference between the lowest empty and the highest occupied state on the mesh in eV, 0 for a metal.
 
     This is an upper bound: the band edges need not be on the mesh.
 
     :param bands: (k, bands) or (spins, k, bands), eV
     :param occupations: same shape; a partial occupation makes the crystal a metal
-    :raises ValueError: no empty band, or damaged numbers
+    :return: ``None`` if all bands are full: with fixed occupations, pw.x computes no empty one unless ``nbnd`` is given
+    :raises ValueError: damaged numbers
     """
     if np.ndim(bands) < 2 or np.shape(bands) != np.shape(occupations) or not np.size(bands):
         raise ValueError(f'bands of the shape {np.shape(bands)}, occupations of the shape {np.shape(occupations)}')
@@ -179,8 +180,8 @@ def band_gap(bands: np.ndarray, occupations: np.ndarray) -> float:
         raise ValueError('band energies or occupations of pw.x are damaged')
     filling = filling / filling.max()
     full, empty = filling > 0.99, filling < 0.01
-    if not empty.any():
-        raise ValueError('pw.x computed no empty band; increase the number of bands, nbnd')
+    if full.all():
+        return None
     count = full.sum(axis=2)
     if not (full | empty).all() or (count != count[:, :1]).any():
         return 0.0

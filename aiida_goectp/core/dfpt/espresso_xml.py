@@ -21,6 +21,8 @@ __all__ = ('GroundState', 'read_pw_xml')
 
 _HARTREE = 27.211386245988
 """eV, CODATA 2018"""
+_NOT_SELF_CONSISTENT = ('nscf', 'bands')
+"""values of ``calculation`` that read the density of an earlier run and report no convergence"""
 _DISPERSION = ('vdw_corr', 'dftd3_version', 'dftd3_threebody')
 
 
@@ -29,8 +31,10 @@ class GroundState(NamedTuple):
 
     crystal: Crystal
     """in the Cartesian frame of the run, also for ``ibrav`` other than 0"""
-    gap: float
-    """eV on the mesh; 0 for a metal"""
+    gap: float | None
+    """eV on the mesh; 0 for a metal, ``None`` if no empty band was computed"""
+    occupations: str
+    """fixed, smearing, tetrahedra, …; empty if not stated"""
     forces: np.ndarray | None
     """(n, 3) eV/Å"""
     parameters: dict[str, Any]
@@ -43,7 +47,8 @@ def read_pw_xml(name: str, content: bytes) -> GroundState:
     """Read ``data-file-schema.xml`` or ``PREFIX.xml``.
 
     :param name: id of the crystal
-    :raises CollectError: truncated or invalid XML, a run that did not end, or one without bands
+    :raises CollectError: truncated or invalid XML, a run that did not end, one without bands, or one that was not
+        self-consistent
     :raises CrystalError: an invalid structure
     """
     if b'<!DOCTYPE' in content or b'<!ENTITY' in content:
@@ -55,6 +60,12 @@ def read_pw_xml(name: str, content: bytes) -> GroundState:
     output = root.find('output')
     if output is None:
         raise CollectError(Refusal.UNFINISHED, 'XML of pw.x without output: the run did not finish')
+    if (calculation := _text(root, 'input/control_variables/calculation')) in _NOT_SELF_CONSISTENT:
+        raise CollectError(
+            Refusal.UNSUPPORTED,
+            f"XML of pw.x with calculation = '{calculation}', which contains neither convergence nor forces of the "
+            "ground state; run pw.x again with calculation = 'scf' and startingpot = 'file', which is short",
+        )
     try:
         crystal = _crystal(name, output)
         found = _bands(output)
@@ -65,7 +76,12 @@ def read_pw_xml(name: str, content: bytes) -> GroundState:
     except ValueError as error:
         raise CollectError(Refusal.UNSUPPORTED, f'band gap of pw.x: {error}') from error
     return GroundState(
-        require_valid(crystal), gap, _forces(output, len(crystal.atomic_numbers)), _parameters(root), _names(root)
+        require_valid(crystal),
+        gap,
+        _text(output, 'band_structure/occupations_kind'),
+        _forces(output, len(crystal.atomic_numbers)),
+        _parameters(root),
+        _names(root),
     )
 
 

@@ -67,7 +67,13 @@ def judge(dielectric: DielectricResponse, thresholds: Mapping[str, float | None]
     findings = {**_electronic_findings(dielectric, operations), **_ionic_findings(dielectric, operations)}
     limit_part = _part_of_limit(dielectric)
     gates = tuple(
-        _gate(code, *finding, limits[code], limit_part if code is GateCode.BELOW_LIMIT else GATES[code].part)
+        _gate(
+            code,
+            *finding,
+            limits[code],
+            limit_part if code is GateCode.BELOW_LIMIT else GATES[code].part,
+            required=GATES[code].required and not _insulating_by_occupations(code, dielectric, limits[code]),
+        )
         for code, finding in findings.items()
         if code in limits
     )
@@ -92,7 +98,9 @@ def judge_gap(gap: float, thresholds: Mapping[str, float | None] | None = None) 
     limits = check_thresholds(thresholds)
     if GateCode.INSULATING not in limits:
         return Verdict(VerdictLabel.ACCEPTED, (), '')
-    gate = _gate(GateCode.INSULATING, gap, f'band gap {gap:.3f} eV', limits[GateCode.INSULATING], 'electronic')
+    gate = _gate(
+        GateCode.INSULATING, gap, f'band gap {gap:.3f} eV', limits[GateCode.INSULATING], 'electronic', required=True
+    )
     if gate.passed:
         return Verdict(VerdictLabel.ACCEPTED, (gate,), '')
     return Verdict(VerdictLabel.REFUSED, (gate,), f'{gate.name}: {gate.message}')
@@ -116,12 +124,25 @@ def check_thresholds(thresholds: Mapping[str, float | None] | None) -> dict[str,
     return limits
 
 
-def _gate(code: GateCode, value: float | None, message: str, threshold: float, part: Part) -> Gate:
-    rule = GATES[code]
+def _gate(code: GateCode, value: float | None, message: str, threshold: float, part: Part, *, required: bool) -> Gate:
+    """Return the result of a gate; without a number it fails if the number is required, else it is not evaluated."""
     if value is None:
-        return Gate(code, None, threshold, False if rule.required else None, message, part)
-    passed = {'≥': value >= threshold, '≤': value <= threshold, '>': value > threshold}[rule.comparison]
-    return Gate(code, value, threshold, bool(passed), f'{message} (required: {rule.comparison} {threshold:g})', part)
+        return Gate(code, None, threshold, False if required else None, message, part)
+    comparison = GATES[code].comparison
+    passed = {'≥': value >= threshold, '≤': value <= threshold, '>': value > threshold}[comparison]
+    return Gate(code, value, threshold, bool(passed), f'{message} (required: {comparison} {threshold:g})', part)
+
+
+def _insulating_by_occupations(code: GateCode, response: DielectricResponse, threshold: float) -> bool:
+    """Return whether the gap need not be known, because the same bands are full at every k point by input.
+
+    A higher threshold than the default asks for a number, which fixed occupations do not give.
+    """
+    return code is GateCode.INSULATING and threshold <= GATES[code].threshold and _fixed_occupations(response)
+
+
+def _fixed_occupations(response: DielectricResponse) -> bool:
+    return response.settings.get('occupations') == 'fixed'
 
 
 def _electronic_findings(response: DielectricResponse, operations: np.ndarray | None) -> dict[GateCode, _Finding]:
@@ -138,7 +159,7 @@ def _electronic_findings(response: DielectricResponse, operations: np.ndarray | 
             float(response.scf_converged),
             'converged' if response.scf_converged else 'ground state or response not converged',
         ),
-        GateCode.INSULATING: (gap, 'unknown band gap' if gap is None else f'band gap {gap:.3f} eV'),
+        GateCode.INSULATING: (gap, _gap_message(response)),
         GateCode.SUFFICIENT_CUTOFF: (
             ratio,
             'unknown cutoff or recommended cutoff' if ratio is None else f'ratio of cutoff to recommended {ratio:.2f}',
@@ -157,6 +178,12 @@ def _electronic_findings(response: DielectricResponse, operations: np.ndarray | 
             f'largest eigenvalue of the {"electronic tensor" if total is None else "total"} {largest:.1f}',
         ),
     }
+
+
+def _gap_message(response: DielectricResponse) -> str:
+    if response.band_gap is not None:
+        return f'band gap {response.band_gap:.3f} eV'
+    return 'unknown band gap' + (' of a crystal with fixed occupations' if _fixed_occupations(response) else '')
 
 
 def _ionic_findings(response: DielectricResponse, operations: np.ndarray | None) -> dict[GateCode, _Finding]:

@@ -71,7 +71,7 @@ class DielectricResponse(Table):
     :param engine: program, such as ``vasp``
     :param functional: such as ``PBEsol``
     :param settings: further settings that determine the numbers, plain JSON; the gate on the cutoff reads ``cutoff``
-        and ``recommended_cutoff`` (both eV)
+        and ``recommended_cutoff`` (both eV), that on the gap ``occupations`` (``fixed``, ``smearing``, …)
     :param force_constants: (3n, 3n) eV/Å² at Γ, symmetric, with the translations projected out; an index is 3 × atom +
         direction
     :raises FormatError: inconsistent shapes, or numbers that are not finite

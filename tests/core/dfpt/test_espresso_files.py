@@ -47,6 +47,26 @@ def test_complete_run():
     assert judge(found).label == 'accepted'
 
 
+def test_gap_of_fixed_occupations_may_be_unknown():
+    """pw.x computes no empty band unless nbnd is given."""
+    folder = DATA / 'fixed_occupations'
+    plain = {
+        GROUND_STATE: gzip.decompress((folder / 'data-file-schema.xml.gz').read_bytes()),
+        OUTPUT: gzip.decompress((folder / 'ph.out.gz').read_bytes()),
+        TENSORS: WHOLE[TENSORS],
+        MATRIX: WHOLE[MATRIX],
+    }
+    found = response_from_espresso('MgO', plain)
+    assert (found.band_gap, found.settings['occupations'], found.scf_converged) == (None, 'fixed', True)
+    assert judge(found).label == 'accepted'
+    assert judge(found, {'insulating': 0.5}).label == 'refused'
+    old, new = b'<occupations_kind>fixed<', b'<occupations_kind>smearing<'
+    assert old in plain[GROUND_STATE]
+    smeared = response_from_espresso('MgO', {**plain, GROUND_STATE: plain[GROUND_STATE].replace(old, new)})
+    assert judge(smeared).label == 'refused'
+    assert judge(smeared, {'insulating': None}).label == 'accepted'
+
+
 def test_frame_of_another_bravais_lattice_is_that_of_pw():
     """The matrix file contains no lattice then; both runs are of the same crystal."""
     first, second = (response_from_espresso('MgO', files(name)) for name in ('ibrav0', 'ibrav2'))
@@ -74,7 +94,8 @@ def test_matrix_of_another_cell_is_refused():
         ({GROUND_STATE: (b'output>', b'nothing>')}, 'unfinished'),
         ({GROUND_STATE: (b'eigenvalues', b'values')}, 'unreadable_file'),
         ({GROUND_STATE: (b'<?xml version="1.0" encoding="UTF-8"?>', b'<!DOCTYPE a []>')}, 'unreadable_file'),
-        ({GROUND_STATE: (b'0.000000000000000e0 0.000000000000000e0\n', b'1.0 1.0\n')}, 'unsupported'),  # no empty band
+        ({GROUND_STATE: (b'<calculation>scf<', b'<calculation>nscf<')}, 'unsupported'),
+        ({GROUND_STATE: (b'<calculation>scf<', b'<calculation>bands<')}, 'unsupported'),
         ({GROUND_STATE: (b'"Mg"', b'"Zz"')}, 'unknown_element'),
     ],
 )

@@ -161,6 +161,22 @@ def test_thresholds(good):
             judge(good, wrong)
 
 
+def test_unknown_gap_fails_unless_occupations_are_fixed(good):
+    unknown = replace(good, band_gap=None)
+    fixed = replace(unknown, settings={**good.settings, 'occupations': 'fixed'})
+
+    def result(response, **thresholds):
+        verdict = judge(response, thresholds)
+        return verdict.label, {gate.name: gate.passed for gate in verdict.gates}['insulating']
+
+    assert result(unknown) == ('refused', False)
+    assert result(replace(unknown, settings={'occupations': 'smearing'})) == ('refused', False)
+    assert result(fixed) == ('accepted', None)
+    assert result(fixed, insulating=0.1) == ('refused', False)
+    assert result(replace(fixed, scf_converged=False)) == ('refused', None)
+    assert result(replace(fixed, band_gap=0.0)) == ('refused', False)
+
+
 def test_gap_gate_of_a_metal():
     verdict = judge_gap(0.0)
     assert (verdict.label, [gate.name for gate in verdict.gates]) == ('refused', ['insulating'])

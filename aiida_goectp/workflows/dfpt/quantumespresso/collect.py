@@ -61,5 +61,11 @@ def collect_quantumespresso(
 
 @calcfunction
 def band_gap_quantumespresso(bands: orm.BandsData) -> orm.Float:
-    """Return the band gap in eV on the k-point mesh of a ``pw.x`` run; 0 for a metal."""
-    return orm.Float(band_gap(*bands.get_bands(also_occupations=True)))
+    """Return the band gap in eV on the k-point mesh of a ``pw.x`` run; 0 for a metal.
+
+    :raises ValueError: no empty band, or damaged numbers
+    """
+    gap = band_gap(*bands.get_bands(also_occupations=True))
+    if gap is None:
+        raise ValueError('pw.x computed no empty band; increase the number of bands, nbnd')
+    return orm.Float(gap)
