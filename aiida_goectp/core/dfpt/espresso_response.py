@@ -20,6 +20,7 @@ from aiida_goectp.core.dielectric.phonons import (
     project_translations,
     response_converged,
 )
+from aiida_goectp.core.dielectric.phonons_xml import parse_matrix_xml
 from aiida_goectp.core.dielectric.response import DielectricResponse
 from aiida_goectp.core.formats.errors import FormatError
 
@@ -45,8 +46,8 @@ def dielectric_from_quantumespresso(
     """Return the dielectric response of one run of ``pw.x`` and one of ``ph.x``.
 
     :param crystal: cell of both runs, in its Cartesian frame, which pw.x keeps with ``ibrav = 0``
-    :param files: contents by name: ``tensors.xml``; ``DYN_MAT/dynamical-matrix-1`` if phonons were computed; standard
-        output ``aiida.out``, from which the convergence of the response is read
+    :param files: contents by name: ``tensors.xml``; ``DYN_MAT/dynamical-matrix-1``, text or XML, if phonons were
+        computed; standard output ``aiida.out``, from which the convergence of the response is read
     :param gap: Kohn-Sham band gap, eV; ``None`` if unknown
     :param forces: (…, n, 3) eV/Å, the last ones count; damaged ones are unknown
     :param ground_state: ``output_parameters`` of aiida-quantumespresso for ``pw.x``
@@ -120,7 +121,9 @@ def _read(
         problems.append(str(error))
     try:
         if files.get(MATRIX, '').strip():  # ph.x creates an empty file before the first phonon
-            matrix = parse_dynamical_matrix(files[MATRIX], lattice=lattice)
+            text = files[MATRIX]
+            is_xml = text.lstrip().startswith('<')
+            matrix = parse_matrix_xml(text) if is_xml else parse_dynamical_matrix(text, lattice=lattice)
             electronic = matrix.electronic if electronic is None else electronic
             charges = matrix.born_charges if charges is None else charges
     except FormatError as error:

@@ -22,13 +22,15 @@ __all__ = ('Calculation', 'Program', 'SourceFile', 'find_calculations')
 _HEAD = 4096
 """bytes of a file by which it is recognised"""
 _MARKS = {
-    OUTPUT: b'Program PHONON',
-    MATRIX: b'Dynamical matrix file',
-    TENSORS: b'<EF_TENSORS>',
-    GROUND_STATE: b'<qes:espresso',
+    OUTPUT: (b'Program PHONON',),
+    MATRIX: (b'Dynamical matrix file', b'<GEOMETRY_INFO>'),  # text, XML
+    TENSORS: (b'<EF_TENSORS>',),
+    GROUND_STATE: (b'<qes:espresso',),
 }
-"""part of a calculation of Quantum ESPRESSO → text at the beginning of its file, whatever the name"""
-_GAMMA = re.compile(rb'q = \( +-?0\.0+ +-?0\.0+ +-?0\.0+ \)')
+"""part of a calculation of Quantum ESPRESSO → texts, one of which is at the beginning of its file, whatever the name"""
+_GAMMA = re.compile(
+    rb'q = \( +-?0\.0+ +-?0\.0+ +-?0\.0+ \)|<DYNAMICAL_MAT_\.1>\s*<Q_POINT>(\s+-?0\.0+(E[+-]?0+)?){3}\s*</Q_POINT>'
+)
 _VASPRUN = re.compile(r'vasprun.*\.xml(\.gz)?')
 _PHONOPY = (*phonopy.PARAMETERS, *phonopy.UNIT_CELLS, *phonopy.SUPERCELLS, *phonopy.FORCES, phonopy.BORN)
 
@@ -163,7 +165,7 @@ def _recognised(files: Sequence[Path]) -> Iterator[tuple[str, Path]]:
     """Yield the parts of a calculation of Quantum ESPRESSO among files."""
     for file in files:
         head = _head(file)
-        part = next((part for part, mark in _MARKS.items() if mark in head), None)
+        part = next((part for part, marks in _MARKS.items() if any(mark in head for mark in marks)), None)
         if part is None or (part == GROUND_STATE and '_ph0' in file.parts):
             continue
         if part == MATRIX and not _GAMMA.search(_head(file, 2**20)):

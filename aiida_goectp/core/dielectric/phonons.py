@@ -23,6 +23,7 @@ from aiida_goectp.core.formats.numbers import fortran_number
 __all__ = (
     'RYDBERG_PER_BOHR2',
     'DynamicalMatrix',
+    'check_matrix',
     'frequencies',
     'ionic_tensor',
     'neutral',
@@ -89,7 +90,7 @@ def parse_dynamical_matrix(
         raise FormatError(f'{name}: the file is truncated; run ph.x again') from error
     except ValueError as error:
         raise FormatError(f'{name}: {error}; run ph.x again') from error
-    _check_limits(matrix, name)
+    check_matrix(matrix, name)
     return matrix
 
 
@@ -184,9 +185,10 @@ def _numbers(lines: list[str], shape: tuple[int, int]) -> np.ndarray:
     return matrix
 
 
-def _check_limits(matrix: DynamicalMatrix, name: str) -> None:
+def check_matrix(matrix: DynamicalMatrix, name: str) -> None:
     """Check that numbers are of a possible magnitude, so that no later step overflows.
 
+    :param name: of the file, for messages
     :raises FormatError: they are not
     """
     volume = float(np.linalg.det(matrix.lattice)) if np.abs(matrix.lattice).max() < _MAX_LENGTH else np.inf

@@ -67,6 +67,22 @@ def test_gap_of_fixed_occupations_may_be_unknown():
     assert judge(smeared, {'insulating': None}).label == 'accepted'
 
 
+def test_matrix_in_xml_format():
+    """The same crystal and settings as those of the run in text format, so that both parts are equal."""
+    folder = DATA / 'fixed_occupations'
+    xml = {
+        GROUND_STATE: gzip.decompress((folder / 'data-file-schema.xml.gz').read_bytes()),
+        OUTPUT: gzip.decompress((folder / 'ph.out.gz').read_bytes()),
+        MATRIX: (folder / 'mgo.dyn.xml').read_bytes(),
+    }
+    found, text = response_from_espresso('MgO', xml), response_from_espresso('MgO', WHOLE)
+    assert np.allclose(found.ionic, text.ionic, atol=5e-3)
+    assert np.allclose(found.frequencies, text.frequencies, atol=5e-3)
+    assert judge(found).label == 'accepted'
+    damage = response_from_espresso('MgO', {**WHOLE, MATRIX: xml[MATRIX][:4000]})
+    assert (judge(damage).label, len(damage.settings['notes'])) == ('electronic-only', 1)
+
+
 def test_frame_of_another_bravais_lattice_is_that_of_pw():
     """The matrix file contains no lattice then; both runs are of the same crystal."""
     first, second = (response_from_espresso('MgO', files(name)) for name in ('ibrav0', 'ibrav2'))

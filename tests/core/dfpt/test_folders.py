@@ -78,6 +78,17 @@ def test_matrices_at_other_points_are_none_of_the_calculation(tmp_path):
     assert _found(tmp_path)['run'][1]['DYN_MAT/dynamical-matrix-1'] == ['mgo.dyn']
 
 
+def test_matrix_in_xml_format(tmp_path):
+    shutil.copytree(DATA / 'fixed_occupations', tmp_path / 'run')
+    matrix = (tmp_path / 'run/mgo.dyn.xml').read_text()
+    old = '<Q_POINT>\n   0.000000000000000E+00'
+    assert old in matrix
+    for number, point in (('2', '5.000000000000000E-01'), ('3', '1.000000000000000E-03')):
+        name = f'run/mgo.dyn{number}.xml'
+        (tmp_path / name).write_text(matrix.replace(old, f'<Q_POINT>\n   {point}'))
+    assert _found(tmp_path)['run'][1]['DYN_MAT/dynamical-matrix-1'] == ['mgo.dyn.xml']
+
+
 def test_files_of_ph_without_its_output_are_a_calculation(tmp_path):
     shutil.copy(FINISHED / 'ibrav0/mgo.dyn', tmp_path)
     assert [item.files.keys() for item in find_calculations([tmp_path])] == [{'DYN_MAT/dynamical-matrix-1'}]
