@@ -261,7 +261,7 @@ def dataset_show(node: Any, rows: int) -> None:
 def dataset_export(node: Any, file_format: str, output: Path | None, force: bool) -> None:
     """Write a dataset to a file.
 
-    `goectp train` reads npz and jsonl; csv contains only polycrystalline averages of the tensors.
+    `goectp train` reads npz and jsonl; jsonl contains no splits, csv only polycrystalline averages of the tensors.
     """
     from aiida_goectp.cli.views.exports import export_pieces
 

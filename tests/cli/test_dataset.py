@@ -81,7 +81,8 @@ def test_refused_rows_stay_refused_through_json_lines(tmp_path):
     invoke('dataset', 'export', node.pk, '-F', 'jsonl', '-o', tmp_path / 'x.jsonl')
     back = Dataset.load(tmp_path / 'x.jsonl')
     assert back.trainable.tolist() == [True, False, True]
-    assert np.isnan(back.ionic).all(axis=(1, 2)).tolist() == [False, True, True]
+    assert np.isnan(back.ionic).all(axis=(1, 2)).tolist() == [False, False, True]  # a refused row keeps its labels
+    assert back.failed_gates.tolist() == gates.tolist()
     np.testing.assert_allclose(back.born_charges, charges)
     np.testing.assert_allclose(back.electronic[0], LABELS)
     assert (back.functional.tolist(), back.origin.tolist()) == (['PBEsol'] * 3, ['a', 'b', 'c'])

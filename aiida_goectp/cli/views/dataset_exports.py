@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,13 @@ from aiida_goectp.core.dielectric.tensors import PARTS
 __all__ = ('dataset_columns', 'dataset_lines', 'json_column', 'to_json_value')
 
 
-def dataset_lines(data: Dataset) -> list[dict[str, Any]]:
-    """Return one object per row, in the format of labelled JSON lines; NaN becomes null.
+def dataset_lines(data: Dataset) -> Iterator[dict[str, Any]]:
+    """Yield one object per row, in the format of labelled JSON lines; NaN becomes null.
 
-    A refused row has both flags ``electronic_ok`` and ``ionic_ok`` false, so that a reader that cannot evaluate the
-    failed gates does not train on it.
+    Splits are not contained. A refused row has both flags ``electronic_ok`` and ``ionic_ok`` false, so that a reader
+    that cannot evaluate the failed gates does not train on it.
     """
-    offsets = data.crystals.atom_offsets
-    rows = []
+    offsets, blocks = data.crystals.atom_offsets, data.block_offsets
     for row, crystal in enumerate(data.crystals):
         failed = str(data.failed_gates[row])
         flags = {GateCode.ELECTRONIC_OK.value: not is_refused(failed), GateCode.IONIC_OK.value: not failed}
@@ -39,9 +39,12 @@ def dataset_lines(data: Dataset) -> list[dict[str, Any]]:
             'failed_gates': failed,
             **(flags if failed else {}),
         }
+        if data.force_constants is not None:
+            n = len(crystal.atomic_numbers)
+            constants = data.force_constants[blocks[row] : blocks[row + 1]]
+            line['force_constants'] = _complete(constants.reshape(n, n, 3, 3))
         properties = {name: to_json_value(column[row]) for name, column in data.crystals.properties.items()}
-        rows.append({**properties, **line})
-    return rows
+        yield {**properties, **line}
 
 
 def dataset_columns(data: Dataset) -> dict[str, list[Any]]:

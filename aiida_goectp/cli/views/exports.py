@@ -77,7 +77,8 @@ def _json_lines(node: Any) -> Iterator[bytes]:
     data = node.dataset
     for first in range(0, len(data), BLOCK):
         block = data.take(np.arange(first, min(first + BLOCK, len(data))))
-        yield b''.join(json_text(row).encode() + b'\n' for row in dataset_lines(block))
+        for row in dataset_lines(block):
+            yield json_text(row).encode() + b'\n'
 
 
 def _csv(blocks: Iterable[Columns]) -> Iterator[bytes]:

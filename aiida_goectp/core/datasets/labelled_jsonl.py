@@ -13,7 +13,7 @@ from aiida_goectp.core.crystals.crystalset import Crystal
 from aiida_goectp.core.crystals.entries import clean_text, collect
 from aiida_goectp.core.crystals.jsonlines import read_jsonlines
 from aiida_goectp.core.crystals.readers import unpack
-from aiida_goectp.core.datasets.row_gates import failed_row_gates, join_names
+from aiida_goectp.core.datasets.row_gates import failed_row_gates, is_refused, join_names
 from aiida_goectp.core.dielectric.gate_codes import GateCode
 from aiida_goectp.core.dielectric.tensors import symmetrise
 from aiida_goectp.core.formats.errors import FormatError
@@ -23,6 +23,10 @@ __all__ = ('read_labelled_lines',)
 _LINE = 'number of the line'
 """temporary property that connects a crystal to its line"""
 _TEXTS = ('functional', 'origin')
+_FLAGS = {'electronic': GateCode.ELECTRONIC_OK, 'ionic': GateCode.IONIC_OK}
+_STATED = 'failed_gates'
+_NOT_PROPERTIES = {*_TEXTS, *(flag.value for flag in _FLAGS.values()), _STATED}
+"""scalar entries with a meaning of their own"""
 _NAMES = {'electronic': ('eps_electronic',), 'ionic': ('eps_ionic', 'eps_ionic_fd')}
 """entries of each label; the first that is present is read"""
 
@@ -31,10 +35,13 @@ def read_labelled_lines(name: str, content: bytes, functional: str) -> dict[str,
     """Read crystals with labels; a line that is not a valid crystal is a failure of the set.
 
     A line contains ``lattice``, ``species``, ``frac_coords``, ``id`` and the labels ``eps_electronic``, ``eps_ionic``
-    (or ``eps_ionic_fd``) and ``born`` (atom, field, displacement; e) in the frame of ``lattice``, and optionally
-    ``functional`` and ``origin`` (default: the file). A flag ``electronic_ok`` or ``ionic_ok`` that is false removes
-    that label and is listed among the failed gates, like each gate that the row fails. An ionic label that fails a gate
-    is removed; a refused row keeps its labels, but is not trainable. Tensors are symmetrised.
+    (or ``eps_ionic_fd``), ``born`` (atom, field, displacement; e) and ``force_constants`` (first atom, second atom, 3,
+    3; eV/Å²) in the frame of ``lattice``, and optionally ``functional`` and ``origin`` (default: the file).
+    ``failed_gates`` contains names joined by ``, ``; each gate that the row fails is added. A flag ``electronic_ok`` or
+    ``ionic_ok`` that is false, and does not follow from ``failed_gates``, removes that label and is listed among the
+    failed gates. An ionic label that fails a gate is removed; a refused row keeps its labels, but is not trainable.
+    Tensors are symmetrised. The gap is checked in rows without ``origin``: the labels of others may have been computed,
+    and their gap is of another source.
 
     :param name: of the file; compressed if it ends in ``.gz``
     :param functional: of the rows that state none
@@ -58,36 +65,62 @@ def read_labelled_lines(name: str, content: bytes, functional: str) -> dict[str,
     numbers = columns.pop(_LINE).astype(np.int64)
     rows = [_row(name, crystal, json.loads(lines[line])) for crystal, line in zip(crystals, numbers, strict=True)]
     electronic, ionic = (np.array([row[part] for row in rows]) for part in _NAMES)
-    if np.isnan(electronic).all() and np.isnan(ionic).all() and not any(row['failed_gates'] for row in rows):
-        raise FormatError(f'{name}: no row has a label; expected eps_electronic or eps_ionic')
+    constants = np.concatenate([row['force_constants'] for row in rows])
+    unlabelled = all(np.isnan(column).all() for column in (electronic, ionic, constants))
+    if unlabelled and not any(row['failed_gates'] for row in rows):
+        raise FormatError(f'{name}: no row has a label; expected eps_electronic, eps_ionic or force_constants')
     defaults = {'functional': functional, 'origin': base}
     return {
-        'crystals': replace(crystals, properties={key: columns[key] for key in columns if key not in _TEXTS}),
+        'crystals': replace(crystals, properties={key: columns[key] for key in columns if key not in _NOT_PROPERTIES}),
         'electronic': electronic,
         'ionic': ionic,
         'born_charges': np.concatenate([row['born'] for row in rows]),
+        'force_constants': None if np.isnan(constants).all() else constants,
         'failed_gates': np.array([row['failed_gates'] for row in rows], dtype=np.str_),
         **{key: np.array([row[key] or value for row in rows], dtype=np.str_) for key, value in defaults.items()},
     }
 
 
 def _row(name: str, crystal: Crystal, line: dict[str, Any]) -> dict[str, Any]:
-    """Return labels, Born charges, texts and failed gates of a line."""
-    where = f'{name}, row {line.get("id")}'
+    """Return labels, Born charges, force constants, texts and failed gates of a line."""
+    where, n = f'{name}, row {line.get("id")}', len(crystal.atomic_numbers)
     found = {part: _table(where, line, names, (3, 3)) for part, names in _NAMES.items()}
-    born = _table(where, line, ('born',), (len(crystal.atomic_numbers), 3, 3))
-    gap: Any = line.get('band_gap')
+    born = _table(where, line, ('born',), (n, 3, 3))
+    constants = _table(where, line, ('force_constants',), (n, n, 3, 3))
+    if constants is not None and np.abs(constants).max() > np.finfo(np.float32).max:
+        constants = None
+    texts = {key: clean_text(line[key]) if isinstance(line.get(key), str) else '' for key in _TEXTS}
+    gap: Any = None if texts['origin'] else line.get('band_gap')
     known = isinstance(gap, int | float) and not isinstance(gap, bool) and np.isfinite(gap)
     failed = failed_row_gates(crystal, found['electronic'], found['ionic'], born, float(gap) if known else None)
+    stated = _stated_gates(where, line)
+    implied = {'electronic': is_refused(stated), 'ionic': bool(stated)}
     unknown = np.full((3, 3), np.nan)
     labels = {part: symmetrise(unknown if table is None else table) for part, table in found.items()}
-    for part in _NAMES:
-        if not line.get(f'{part}_ok', True):
-            failed = join_names(GateCode(f'{part}_ok'), failed)
+    for part, flag in _FLAGS.items():
+        if not line.get(flag.value, True) and not implied[part]:
+            failed = join_names(flag, failed)
             labels[part][:] = np.nan
-    texts = {key: clean_text(line[key]) if isinstance(line.get(key), str) else '' for key in _TEXTS}
-    born = np.tile(unknown, (len(crystal.atomic_numbers), 1, 1)) if born is None else born
-    return {**labels, **texts, 'born': born, 'failed_gates': failed}
+    return {
+        **labels,
+        **texts,
+        'born': np.tile(unknown, (n, 1, 1)) if born is None else born,
+        'force_constants': (
+            np.tile(unknown, (n * n, 1, 1)) if constants is None else constants.reshape(n * n, 3, 3)
+        ).astype(np.float32),
+        'failed_gates': join_names(stated, failed),
+    }
+
+
+def _stated_gates(where: str, line: dict[str, Any]) -> str:
+    """Return the failed gates that a line states; empty without any.
+
+    :raises FormatError: not a text
+    """
+    text = line.get(_STATED)
+    if text is not None and not isinstance(text, str):
+        raise FormatError(f'{where}: {_STATED} is {type(text).__name__}, expected names of gates joined by ", "')
+    return join_names(*(clean_text(name) for name in (text or '').split(',')))
 
 
 def _table(where: str, line: dict[str, Any], names: tuple[str, ...], shape: tuple[int, ...]) -> np.ndarray | None:

@@ -67,6 +67,51 @@ def test_flags_and_gates_remove_labels():
     assert electronic == [False, False, True, False, False, False, False, False]
 
 
+def test_stated_gates():
+    soft, refused = {'ionic_ok': False}, {'electronic_ok': False, 'ionic_ok': False}
+    data = read(
+        line(failed_gates='ionic_symmetric', electronic_ok=True, **soft),
+        line(failed_gates='insulating, neutral_born_charges', **refused),
+        line(failed_gates='no_imaginary_mode', **refused),
+        line(failed_gates='a gate of another program'),
+        line(failed_gates='symmetric', eps_electronic=[[3, 1, 0], [0, 3, 0], [0, 0, 3]]),
+        line(failed_gates=None),
+        line(failed_gates='', **soft),
+    )
+    assert data.failed_gates.tolist() == [
+        'ionic_symmetric',
+        'insulating, neutral_born_charges',
+        'no_imaginary_mode, electronic_ok',
+        'a gate of another program',
+        'symmetric, point_group',
+        '',
+        'ionic_ok',
+    ]
+    assert data.trainable.tolist() == [True, False, False, False, False, True, True]
+    assert not data.crystals.properties
+    for wrong in (['symmetric'], 1, False):
+        with pytest.raises(FormatError, match='failed_gates'):
+            read(line(failed_gates=wrong))
+
+
+def test_gap_is_checked_in_rows_without_origin():
+    data = read(*(line(band_gap=0, origin=origin) for origin in ('', None, 'a run of VASP')))
+    assert data.failed_gates.tolist() == ['insulating', 'insulating', '']
+    assert data.crystals.properties['band_gap'].tolist() == [0, 0, 0]
+
+
+def test_force_constants():
+    constants = np.arange(36.0).reshape(2, 2, 3, 3)
+    data = read(line(), line(force_constants=constants.tolist()), line(force_constants=(constants * 1e300).tolist()))
+    assert data.has_force_constants.tolist() == [False, True, False]
+    np.testing.assert_array_equal(data.force_constants[4:8], constants.reshape(4, 3, 3))
+    assert read(line()).force_constants is None
+    only = read(line(eps_electronic=None, eps_ionic=None, force_constants=constants.tolist()))
+    assert only.trainable.tolist() == [True]
+    with pytest.raises(FormatError, match=r'force_constants .*\(6, 6\).*\(2, 2, 3, 3\)'):
+        read(line(force_constants=np.eye(6).tolist()))
+
+
 def test_numbers_that_are_not_finite_are_missing():
     data = read(line(eps_ionic=[[float('nan')] * 3] * 3), line(eps_electronic=[[1e400] * 3] * 3))
     assert np.isnan(data.ionic[0]).all()
