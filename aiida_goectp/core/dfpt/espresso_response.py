@@ -24,7 +24,7 @@ from aiida_goectp.core.dielectric.phonons_xml import parse_matrix_xml
 from aiida_goectp.core.dielectric.response import DielectricResponse
 from aiida_goectp.core.formats.errors import FormatError
 
-__all__ = ('MATRIX', 'OUTPUT', 'TENSORS', 'band_gap', 'dielectric_from_quantumespresso')
+__all__ = ('MATRIX', 'OUTPUT', 'TENSORS', 'dielectric_from_quantumespresso')
 
 MATRIX, TENSORS, OUTPUT = 'DYN_MAT/dynamical-matrix-1', 'tensors.xml', 'aiida.out'
 """names of the files of ``ph.x``, those of aiida-quantumespresso"""
@@ -163,29 +163,3 @@ def _check_same_cell(crystal: Crystal, lattice: np.ndarray, positions: np.ndarra
             Refusal.OTHER_CELL,
             f'{crystal.id}: a position in {MATRIX} differs by {deviation:.3g} Å: another cell or order of atoms',
         )
-
-
-def band_gap(bands: np.ndarray, occupations: np.ndarray) -> float | None:
-    """Return the difference between the lowest empty and the highest occupied state on the mesh in eV, 0 for a metal.
-
-    This is an upper bound: the band edges need not be on the mesh.
-
-    :param bands: (k, bands) or (spins, k, bands), eV
-    :param occupations: same shape; a partial occupation makes the crystal a metal
-    :return: ``None`` if all bands are full: with fixed occupations, pw.x computes no empty one unless ``nbnd`` is given
-    :raises ValueError: damaged numbers
-    """
-    if np.ndim(bands) < 2 or np.shape(bands) != np.shape(occupations) or not np.size(bands):
-        raise ValueError(f'bands of the shape {np.shape(bands)}, occupations of the shape {np.shape(occupations)}')
-    levels = np.reshape(bands, (-1, *np.shape(bands)[-2:]))
-    filling = np.reshape(occupations, levels.shape)
-    if not (np.abs([levels, filling]) < _MAX_NUMBER).all() or not filling.max() > 0:
-        raise ValueError('band energies or occupations of pw.x are damaged')
-    filling = filling / filling.max()
-    full, empty = filling > 0.99, filling < 0.01
-    if full.all():
-        return None
-    count = full.sum(axis=2)
-    if not (full | empty).all() or (count != count[:, :1]).any():
-        return 0.0
-    return float(max(levels[empty].min() - levels[full].max(), 0.0))

@@ -13,7 +13,7 @@ from aiida_goectp.core.crystals import Crystal
 from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS
 from aiida_goectp.core.crystals.validation import require_valid
 from aiida_goectp.core.dfpt.errors import CollectError, Refusal
-from aiida_goectp.core.dfpt.espresso_response import band_gap
+from aiida_goectp.core.dielectric.band_gap import band_gap
 from aiida_goectp.core.dielectric.phonons import BOHR
 from aiida_goectp.core.formats.numbers import fortran_number
 

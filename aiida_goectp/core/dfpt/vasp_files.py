@@ -74,22 +74,16 @@ def response_from_vasp(name: str, files: Mapping[str, bytes]) -> DielectricRespo
 def _from_vasprun(
     name: str, files: Mapping[str, bytes], vasprun: Vasprun, outcar: bytes | None, tags: Mapping[str, Any]
 ) -> DielectricResponse:
-    step = vasprun.response_step()
-    if step is None:
-        step = vasprun.steps[-1] if vasprun.steps else Step()
-        if outcar is None or read_outcar(outcar.decode(errors='replace')).electronic is None:
-            raise CollectError(
-                Refusal.NO_RESPONSE, 'no dielectric tensor in the outputs: not a linear response (LEPSILON)'
-            )
+    step = vasprun.reference_step()
+    if 'epsilon' not in step.arrays and (
+        outcar is None or read_outcar(outcar.decode(errors='replace')).electronic is None
+    ):
+        raise CollectError(Refusal.NO_RESPONSE, 'no dielectric tensor in the outputs: not a linear response (LEPSILON)')
     crystal = _crystal(name, vasprun.symbols, step)
     incar = {**tags, **vasprun.incar, **_effective(vasprun)}
     # numbers; those of INCAR are text
     incar |= {tag: vasprun.parameters.get(name) for tag, name in (('ibrion', 'ibrion'), ('encut', 'enmax'))}
-    misc = {
-        'version': vasprun.version,
-        'forces': step.arrays.get('forces'),
-        'band_properties': {'band_gap': step.band_gap},
-    }
+    misc = {'version': vasprun.version, 'forces': step.arrays.get('forces')}
     response = dielectric_from_vasp(
         crystal,
         misc,
@@ -98,6 +92,7 @@ def _from_vasprun(
         {VASPRUN: files[VASPRUN]} | ({} if outcar is None else {OUTCAR: outcar}),
         [_MISSPELT.get(symbol, symbol) for symbol in vasprun.species],
         [_LEXCH.get(title.split()[0] if title else '', '') for title in vasprun.potentials],
+        vasprun,
     )
     return _checked_dispersion(response, outcar, incar)
 

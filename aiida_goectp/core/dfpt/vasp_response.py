@@ -11,6 +11,7 @@ from aiida_goectp.core.crystals import Crystal
 from aiida_goectp.core.crystals.elements import symbols_of
 from aiida_goectp.core.dfpt.errors import CollectError, Refusal
 from aiida_goectp.core.dfpt.vasp_functional import functional_name
+from aiida_goectp.core.dfpt.vasprun import Vasprun
 from aiida_goectp.core.dielectric.gamma_modes import THZ
 from aiida_goectp.core.dielectric.outcar import OutcarDielectric, ground_state_steps, read_outcar
 from aiida_goectp.core.dielectric.response import DielectricResponse
@@ -18,6 +19,7 @@ from aiida_goectp.core.dielectric.response import DielectricResponse
 __all__ = ('dielectric_from_vasp',)
 
 _ZERO_IONIC = 1e-5
+_FERMI_TOLERANCE = 0.01  # eV; levels have four decimals
 _MAX_NUMBER = 1e12  # no quantity can be larger; a larger number is damaged
 _NO_CHARGE = 0.05  # e; with smaller Born charges (Si) an ionic part of zero is correct
 
@@ -30,18 +32,21 @@ def dielectric_from_vasp(
     files: Mapping[str, bytes],
     species: Sequence[str] = (),
     potentials: Sequence[str] = (),
+    vasprun: Vasprun | None = None,
 ) -> DielectricResponse:
     """Return the dielectric response of one run of VASP.
 
     What is damaged or not finite is treated as missing.
 
     :param crystal: cell of the run, in its Cartesian frame
-    :param misc: ``band_properties``, ``forces`` (eV/Å), ``run_status``, ``version``
+    :param misc: ``forces`` (eV/Å), ``run_status``, ``version``; ``band_properties`` and ``fermi_level`` (eV) count
+        without levels in the files
     :param settings: ``incar`` and others; the list ``notes`` is extended
     :param arrays: ``epsilon``, ``epsilon_ion``, ``born_charges``, ``hessian``, as far as available
     :param files: ``OUTCAR`` and ``vasprun.xml``, as far as available
     :param species: symbols in the order of the lists of INCAR; by default of first appearance
     :param potentials: LEXCH of the potentials, where OUTCAR does not list them
+    :param vasprun: content of ``vasprun.xml``, if it was read
     :raises CollectError: no dielectric tensor
     """
     outcar = read_outcar(files['OUTCAR'].decode(errors='replace')) if 'OUTCAR' in files else None
@@ -75,7 +80,7 @@ def dielectric_from_vasp(
         born_charges=born,
         frequencies=frequencies,
         force_constants=force_constants,
-        band_gap=_band_gap(misc.get('band_properties'), outcar),
+        band_gap=_band_gap(misc, outcar, vasprun),
         max_force=_max_force(misc.get('forces')),
         scf_converged=_converged(misc, outcar, files, notes),
         engine='vasp',
@@ -99,6 +104,11 @@ def _numbers(values: Any) -> np.ndarray | None:
     except (TypeError, ValueError):
         return None
     return array if array.size and (np.abs(array) < _MAX_NUMBER).all() else None
+
+
+def _number(value: Any) -> float | None:
+    array = _numbers(value)
+    return array.item() if array is not None and array.size == 1 else None
 
 
 def _tensor(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray | None:
@@ -183,12 +193,22 @@ def _without_acoustic(listed: np.ndarray | None) -> np.ndarray | None:
     return np.sort(kept)
 
 
-def _band_gap(properties: Mapping[str, Any] | None, outcar: OutcarDielectric | None) -> float | None:
-    """Return the band gap in eV of the parsed bands, else of those in OUTCAR, else ``None``."""
-    gap = _numbers((properties or {}).get('band_gap'))
-    if gap is not None and gap.size == 1:  # infinite if no empty band was computed
-        return max(gap.item(), 0.0)
-    return None if outcar is None else outcar.band_gap
+def _band_gap(misc: Mapping[str, Any], outcar: OutcarDielectric | None, vasprun: Vasprun | None) -> float | None:
+    """Return the band gap in eV of the levels in vasprun.xml, else in OUTCAR, else the parsed one, else ``None``.
+
+    aiida-vasp takes each level with an occupation above 10⁻⁸ as filled, so that its gap of a metal with smearing is
+    the distance between two levels. Such a metal is recognised by a Fermi energy below its highest filled level.
+    """
+    if vasprun is not None and (gap := vasprun.reference_step().band_gap) is not None:
+        return gap
+    if outcar is not None and outcar.band_gap is not None:
+        return outcar.band_gap
+    properties = misc.get('band_properties') or {}
+    parsed, top = _number(properties.get('band_gap')), _number(properties.get('vbm'))
+    fermi = _number(misc.get('fermi_level'))
+    if parsed is not None and top is not None and fermi is not None and fermi < top - _FERMI_TOLERANCE:
+        return 0.0
+    return None if parsed is None else max(parsed, 0.0)  # infinite, and None, if no empty band was computed
 
 
 def _converged(

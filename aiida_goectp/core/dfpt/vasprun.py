@@ -14,13 +14,13 @@ from xml.etree import ElementTree
 import numpy as np
 
 from aiida_goectp.core.dfpt.errors import CollectError, Refusal
+from aiida_goectp.core.dielectric.band_gap import band_gap
 from aiida_goectp.core.formats.numbers import fortran_number
 
 __all__ = ('Step', 'Vasprun', 'read_vasprun')
 
 _SKIPPED = ('dos', 'projected', 'dielectricfunction', 'eigenvelocities')
 _ARRAYS = ('epsilon', 'epsilon_ion', 'forces', 'hessian')
-_EMPTY = 1e-8  # electrons, as in aiida-vasp
 _RELAXATIONS = (1, 2, 3)
 """IBRION of runs in which each step has another structure, of which the last one has the response"""
 
@@ -34,7 +34,7 @@ class Step:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     """``epsilon``, ``epsilon_ion`` (3, 3), ``born_charges`` (n, 3, 3), ``hessian`` (3n, 3n), ``forces`` (n, 3) eV/Å"""
     band_gap: float | None = None
-    """eV, 0 for a metal; None without an empty or without a filled level"""
+    """eV, 0 for a metal; None without an empty level"""
     ended: bool = False
 
 
@@ -59,16 +59,16 @@ class Vasprun:
     complete: bool = False
     """whether the program wrote the end of the file"""
 
-    def response_step(self) -> Step | None:
-        """Return the step with the dielectric tensor, in its structure; None without one.
+    def reference_step(self) -> Step:
+        """Return the step in the structure to which a response belongs, with the dielectric tensor if there is one.
 
-        Displaced structures of finite differences are none of the response: it belongs to the initial structure.
+        That of a relaxation is the last one, with a tensor if there is one. Otherwise it is the initial structure,
+        with the arrays of all steps: the other structures are those of finite differences.
         """
-        found = [step for step in self.steps if 'epsilon' in step.arrays]
-        if not found:
-            return None
+        if not self.steps:
+            return Step()
         if self.parameters.get('ibrion') in _RELAXATIONS:
-            return found[-1]
+            return next((step for step in reversed(self.steps) if 'epsilon' in step.arrays), self.steps[-1])
         first, arrays = self.steps[0], {}
         for step in self.steps:
             arrays.update({name: array for name, array in step.arrays.items() if name != 'forces'})
@@ -203,12 +203,13 @@ def _array(element: ElementTree.Element) -> np.ndarray | None:
 
 
 def _band_gap(element: ElementTree.Element) -> float | None:
-    """Return the difference between the lowest empty and the highest filled level, in eV."""
-    levels = [[fortran_number(word) for word in _text(row).split()[:2]] for row in element.iter('r')]
-    if not levels or {len(row) for row in levels} != {2} or not np.isfinite(levels).all():
+    """Return the band gap in eV; None without an empty level, or if the levels are damaged."""
+    spins = [
+        [[[fortran_number(word) for word in _text(row).split()[:2]] for row in point.iter('r')] for point in spin]
+        for spin in element.findall('array/set/set')
+    ]
+    try:
+        levels = np.array(spins, dtype=np.float64)  # (spins, k, bands, 2); rows of different lengths are an error
+        return band_gap(levels[..., 0], levels[..., 1])
+    except (IndexError, ValueError):
         return None
-    energies, fillings = np.array(levels).T
-    filled = np.abs(fillings) > _EMPTY
-    return (
-        float(max(energies[~filled].min() - energies[filled].max(), 0.0)) if filled.any() and not filled.all() else None
-    )

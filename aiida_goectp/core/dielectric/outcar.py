@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from aiida_goectp.core.dielectric.band_gap import band_gap
 from aiida_goectp.core.formats.numbers import fortran_number
 
 __all__ = (
@@ -29,7 +30,7 @@ __all__ = (
 _ITERATION = re.compile(r'Iteration +\d+\( *(\d{1,9})\)')
 _FREQUENCY = re.compile(r'^ *\d+ (f  |f/i)= +(\S+) THz')
 _LEVEL = re.compile(r'^ *\d+ +(-?\d+\.\d+) +(-?\d+\.\d+) *$')
-_EMPTY = 1e-8  # electrons, as in aiida-vasp
+_POINT = re.compile(r'^ *k-point +(\d{1,9}) *:')
 _ENMAX = re.compile(r'ENMAX *= *([0-9.]+)')
 _ENCUT = re.compile(r'ENCUT *= *([0-9.]+) +eV')
 _LEXCH = re.compile(r'^ *LEXCH *= *(\w+) *$')
@@ -215,21 +216,27 @@ def _block(lines: list[str], skip: int) -> np.ndarray | None:
 
 
 def _band_gap(lines: list[str]) -> float | None:
-    """Return the band gap of the last ground state in eV; ``None`` without an empty or without a filled level."""
+    """Return the band gap of the last ground state in eV; ``None`` without an empty level, or if levels are damaged."""
     start = max((row for row, line in enumerate(lines) if line.startswith(' E-fermi')), default=None)
     if start is None:
         return None
-    levels = []
+    spins: list[list[list[tuple[float, float]]]] = []
+    last = 0
     for line in lines[start:]:
         if line.lstrip().startswith('-----'):
             break
-        if match := _LEVEL.match(line):
-            levels.append((fortran_number(match.group(1)), fortran_number(match.group(2))))
-    if not np.isfinite(levels).all():
+        if match := _POINT.match(line):
+            if (number := int(match.group(1))) <= last or not spins:  # the points of the other spin follow
+                spins.append([])
+            spins[-1].append([])
+            last = number
+        elif spins and (match := _LEVEL.match(line)):
+            spins[-1][-1].append((fortran_number(match.group(1)), fortran_number(match.group(2))))
+    try:
+        levels = np.array(spins, dtype=np.float64)  # (spins, k, bands, 2); lists of different lengths are an error
+        return band_gap(levels[..., 0], levels[..., 1])
+    except (IndexError, ValueError):
         return None
-    filled = [energy for energy, filling in levels if abs(filling) > _EMPTY]
-    empty = [energy for energy, filling in levels if abs(filling) <= _EMPTY]
-    return max(min(empty) - max(filled), 0.0) if filled and empty else None
 
 
 def _born_charges(lines: list[str], row: int) -> np.ndarray | None:

@@ -15,6 +15,7 @@ from aiida_goectp.core.dfpt.vasprun import read_vasprun
 from aiida_goectp.core.dielectric.gate_codes import VerdictLabel
 from aiida_goectp.core.dielectric.gates import judge
 from aiida_goectp.core.formats.errors import FormatError
+from tests.core.dfpt.smearing import smeared
 from tests.damaged import damaged
 from tests.rows import DATA, PHONONDB, read_rows
 from tests.workflows.dfpt.vasp.nodes import crystal, replay
@@ -44,6 +45,20 @@ def test_rutile_from_vasprun_alone():
     assert found.crystal.atomic_numbers.tolist() == [50, 50, 8, 8, 8, 8]
     assert found.settings['cutoff'] == 500
     assert judge(found).label == 'electronic-only'
+
+
+def test_metal_with_smearing_has_no_gap():
+    """Its occupations decrease with the energy, so that filled and empty levels never overlap."""
+    found = response_from_vasp('metal', {'vasprun.xml': smeared(RUTILE, 4.0)})
+    assert found.band_gap == 0
+    verdict = judge(found)
+    assert [gate.name for gate in verdict.gates if gate.passed is False] == ['insulating']
+    assert verdict.label == 'refused'
+
+
+def test_smearing_of_an_insulator_leaves_its_gap():
+    found = response_from_vasp('rutile', {'vasprun.xml': smeared(RUTILE, 5.73335653)})
+    assert found.band_gap == pytest.approx(2.175)
 
 
 def test_run_with_ionic_part(sodium_chloride):
@@ -123,10 +138,10 @@ def test_relaxation_gives_the_response_of_its_last_structure():
     run = read_vasprun(content)
     assert len(run.steps) == 2
     first, last = (item.structure[0] for item in run.steps)
-    assert np.allclose(run.response_step().structure[0], last)
+    assert np.allclose(run.reference_step().structure[0], last)
     assert not np.allclose(first, last)
     fixed = read_vasprun(head + step + _scaled(step) + tail)
-    assert np.allclose(fixed.response_step().structure[0], first)
+    assert np.allclose(fixed.reference_step().structure[0], first)
 
 
 def _parts(content):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from aiida_goectp.core.dielectric.outcar import (
     resource_problem,
     symmetry_problem,
 )
+from tests.core.dfpt.smearing import filling
 from tests.damaged import damaged, without_or_with_two
 from tests.rows import DATA
 
@@ -106,6 +108,22 @@ def test_gap_of_a_metal_and_without_empty_bands():
     head = ' E-fermi :   5.0\n k-point 1 :  0.0 0.0 0.0\n  band No.  band energies     occupation\n'
     assert read_outcar(f'{head}   1  -5.0000  2.00000\n   2  4.9000  1.20000\n   3  4.5000  0.00000\n').band_gap == 0
     assert read_outcar(f'{head}   1  -5.0000  2.00000\n   2  4.9000  2.00000\n').band_gap is None
+
+
+def test_metal_with_smearing_has_no_gap(silicon):
+    level = re.compile(r'^( +\d+ +)(-?\d+\.\d+)( +)\d\.\d{5}$', re.MULTILINE)
+    text = level.sub(lambda line: f'{line[1]}{line[2]}{line[3]}{filling(float(line[2]), 4.9):.5f}', silicon)
+    assert read_outcar(text).band_gap == 0
+
+
+def test_gap_of_two_spins_of_which_one_has_no_electron():
+    points = ' k-point     1 :  0.0 0.0 0.0\n   1  -5.0000  {}\n   2  1.0000  0.0000\n'
+    points += ' k-point     2 :  0.5 0.0 0.0\n   1  -4.0000  {}\n   2  2.0000  0.0000\n'
+    text = ' E-fermi :   0.0\n' + points.format('1.0000', '1.0000') + points.format('0.0000', '0.0000')
+    assert read_outcar(text).band_gap == 0
+    text = text.replace('-5.0000  0.0000', '0.5000  0.0000').replace('-4.0000  0.0000', '0.5000  0.0000')
+    assert read_outcar(text).band_gap == pytest.approx(4.5)
+    assert read_outcar(text.rsplit('\n', 2)[0]).band_gap is None  # a level of the second spin is missing
 
 
 def test_imaginary_modes_are_negative():

@@ -9,9 +9,9 @@ from aiida_goectp.core.dfpt.espresso_response import (
     MATRIX,
     OUTPUT,
     TENSORS,
-    band_gap,
     dielectric_from_quantumespresso,
 )
+from aiida_goectp.core.dielectric.band_gap import band_gap
 from aiida_goectp.data.crystals import crystal_from_structure
 from aiida_goectp.data.dielectric import DielectricData
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from aiida import orm
 from aiida.engine import calcfunction
 from aiida_vasp.parsers.content_parsers.potcar import MultiPotcarIo
 
+from aiida_goectp.core.dfpt.errors import CollectError
 from aiida_goectp.core.dfpt.vasp_response import dielectric_from_vasp
+from aiida_goectp.core.dfpt.vasprun import Vasprun, read_vasprun
 from aiida_goectp.data.crystals import crystal_from_structure
 from aiida_goectp.data.dielectric import DielectricData
 
@@ -47,8 +51,18 @@ def collect_vasp(
     }
     crystal = crystal_from_structure(structure.get_formula(), structure)
     species = poscar_species(structure)
-    result = dielectric_from_vasp(crystal, misc.get_dict(), settings.get_dict(), arrays, files, species)
+    result = dielectric_from_vasp(
+        crystal, misc.get_dict(), settings.get_dict(), arrays, files, species, vasprun=_read_vasprun(files)
+    )
     return DielectricData(result)
+
+
+def _read_vasprun(files: Mapping[str, bytes]) -> Vasprun | None:
+    """Return the content of vasprun.xml; ``None`` if it is missing or damaged at its beginning."""
+    try:
+        return read_vasprun(files['vasprun.xml'])
+    except (KeyError, CollectError):
+        return None
 
 
 def poscar_species(structure: orm.StructureData) -> list[str]:

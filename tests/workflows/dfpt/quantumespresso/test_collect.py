@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiida_goectp.core.crystals import Crystal
-from aiida_goectp.core.dfpt.espresso_response import OUTPUT, band_gap, dielectric_from_quantumespresso
+from aiida_goectp.core.dfpt.espresso_response import OUTPUT, dielectric_from_quantumespresso
 from aiida_goectp.core.dielectric.gamma_modes import gamma_modes
 from aiida_goectp.core.dielectric.gates import judge
 from aiida_goectp.core.formats.errors import FormatError
@@ -177,49 +177,3 @@ def test_any_damage_has_a_response_or_a_named_failure(data):
     except FormatError:
         return
     assert judge(response).label in ('accepted', 'electronic-only', 'refused')
-
-
-def test_gap_is_indirect_if_the_band_edges_are_at_different_points():
-    bands = np.array([[-1.0, 3.0, 5.0], [0.0, 2.0, 6.0]])
-    occupations = np.array([[2.0, 2.0, 0.0], [2.0, 2.0, 0.0]])
-    assert band_gap(bands, occupations) == pytest.approx(2.0)
-
-
-def test_gap_of_two_spins():
-    bands = np.array([[[0.0, 4.0]], [[1.0, 3.0]]])
-    occupations = np.array([[[1.0, 0.0]], [[1.0, 0.0]]])
-    assert band_gap(bands, occupations) == pytest.approx(2.0)
-
-
-@pytest.mark.parametrize(
-    ('bands', 'occupations'),
-    [
-        ([[0.0, 1.0], [2.0, 3.0]], [[2.0, 0.0], [2.0, 0.0]]),  # overlapping bands with fixed occupations
-        ([[0.0, 1.0], [0.5, 3.0]], [[2.0, 0.7], [2.0, 0.0]]),  # a partially occupied state
-        ([[0.0, 1.0], [0.5, 3.0]], [[2.0, 2.0], [2.0, 0.0]]),  # a band is occupied at some points only
-    ],
-)
-def test_metals_have_no_gap(bands, occupations):
-    assert band_gap(np.array(bands), np.array(occupations)) == 0.0
-
-
-@pytest.mark.parametrize(
-    ('bands', 'occupations'),
-    [
-        (np.zeros((0, 2)), np.zeros((0, 2))),
-        (np.zeros(3), np.zeros(3)),
-        (np.zeros((2, 3)), np.zeros((3, 2))),
-        ([[0.0, np.nan]], [[2.0, 0.0]]),
-        ([[0.0, 1e30]], [[2.0, 0.0]]),
-        ([[0.0, 1.0]], [[np.nan, 0.0]]),
-        ([[0.0, 1.0]], [[0.0, 0.0]]),
-    ],
-)
-def test_damaged_bands_are_refused(bands, occupations):
-    with pytest.raises(ValueError, match=r'bands of the shape|damaged'):
-        band_gap(np.array(bands), np.array(occupations))
-
-
-def test_gap_without_empty_band_is_unknown():
-    assert band_gap(np.zeros((2, 3)), np.full((2, 3), 2.0)) is None
-    assert band_gap(np.zeros((2, 3)), np.array([[2.0, 2, 2], [2, 2, 1]])) == 0.0

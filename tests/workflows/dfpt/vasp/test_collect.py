@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 
 import numpy as np
@@ -20,6 +21,7 @@ from aiida_goectp.core.dielectric.gamma_modes import gamma_modes
 from aiida_goectp.core.dielectric.gates import judge
 from aiida_goectp.core.dielectric.outcar import read_outcar
 from aiida_goectp.workflows.dfpt.vasp.collect import collect_vasp
+from tests.core.dfpt.smearing import smeared
 from tests.damaged import damaged
 from tests.rows import DATA, PHONONDB, read_rows
 from tests.workflows.dfpt.vasp.nodes import crystal, replay
@@ -83,6 +85,17 @@ def test_rutile_without_outcar(aiida_profile, aiida_localhost, runs):
     assert np.allclose(np.diag(found.electronic), [4.42038879, 4.42038879, 4.77663396])
     assert found.scf_converged
     assert judge(found).label == 'electronic-only'
+
+
+def test_metal_with_smearing_has_no_gap(aiida_profile, aiida_localhost):
+    """aiida-vasp takes the distance between two of its levels for a gap."""
+    content = gzip.decompress((DATA / 'finished' / 'sno2' / 'vasprun.xml.gz').read_bytes())
+    structure, content = _from_vasprun(content), smeared(content, 4.0)
+    outputs, _ = parse(aiida_localhost, {'vasprun.xml': content}, LEPSILON, LENIENT)
+    assert outputs['misc']['band_properties']['band_gap'] > 0
+    assert _collect(outputs, structure, LEPSILON).dielectric.band_gap == 0
+    del outputs['retrieved']
+    assert _collect(outputs, structure, LEPSILON).dielectric.band_gap == 0
 
 
 def test_silicon_has_an_ionic_part_of_zero(aiida_profile, aiida_localhost, runs):
@@ -282,4 +295,10 @@ def test_any_damage_has_a_response_or_a_named_failure(arrays, forces, gap, outca
 def test_gap_is_one_finite_number_or_unknown(parsed, gap):
     """It is infinite without an empty band."""
     misc = {'band_properties': {'band_gap': parsed}}
+    assert dielectric_from_vasp(_silicon(), misc, {}, {'epsilon': 3 * np.eye(3)}, {}).band_gap == gap
+
+
+@pytest.mark.parametrize(('fermi', 'gap'), [(3.0, 0.0), (3.995, 0.5), (4.2, 0.5), (None, 0.5), ('?', 0.5)])
+def test_fermi_energy_below_the_highest_filled_level_is_that_of_a_metal(fermi, gap):
+    misc = {'band_properties': {'band_gap': 0.5, 'vbm': 4.0, 'cbm': 4.5}, 'fermi_level': fermi}
     assert dielectric_from_vasp(_silicon(), misc, {}, {'epsilon': 3 * np.eye(3)}, {}).band_gap == gap
