@@ -1,7 +1,7 @@
 """Make the tables in this folder from public data sets; README.md names the sources and the commands.
 
 ``python tests/data/make_fixtures.py TABLE SOURCE``: samples of the tables are JSON lines as the sources in README.md
-describe them, excerpts of OUTCAR keep the lines that ``aiida_goectp.core.dielectric.outcar`` reads.
+describe them, excerpts of OUTCAR keep the lines that ``aiida_goectp.core.dielectric.outcar`` reads, without masses.
 """
 
 from __future__ import annotations

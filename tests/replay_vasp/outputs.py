@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from ase.data import atomic_masses
 
+from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS
+
 VERSION = '6.4.2'
 TIMING = """ General timing and accounting informations for this job:
  ========================================================
@@ -123,10 +125,12 @@ def vasprun(inputs, answer, fault, forces, gap):
 def _head(inputs):
     nelm, nsw = inputs.incar.get('NELM', 60), inputs.incar.get('NSW', 0)
     spins = inputs.incar.get('ISPIN', 1)
-    rows = ''.join(f'<rc><c>{symbol:2s}</c><c>{1:4d}</c></rc>\n' for symbol in inputs.symbols)
+    elements = [title.split()[1].split('_')[0] for title in inputs.titles]
+    rows = ''.join(f'<rc><c>{symbol:2s}</c><c>{elements.index(symbol) + 1:4d}</c></rc>\n' for symbol in inputs.symbols)
     kinds = ''.join(
-        f'<rc><c>1</c><c>{title.split()[1].split("_")[0]:2s}</c><c>1.0</c><c>4.0</c><c> {title} </c></rc>\n'
-        for title in inputs.titles
+        f'<rc><c>1</c><c>{element:2s}</c><c>{atomic_masses[ATOMIC_NUMBERS[element]]:.8f}</c><c>4.0</c>'
+        f'<c> {title} </c></rc>\n'
+        for element, title in zip(elements, inputs.titles, strict=True)
     )
     return f"""<generator><i name="program" type="string">vasp </i><i name="version" type="string">{VERSION}  </i>
 </generator>

@@ -64,7 +64,7 @@ def dielectric_from_vasp(
     born = _born_charges(arrays, outcar, len(crystal.atomic_numbers))
     incar = {str(key).lower(): value for key, value in dict(settings.get('incar', {})).items()}
     ionic = _ionic(arrays, outcar, born, incar, notes)
-    frequencies, force_constants = _vibrations(crystal, arrays, outcar, str(misc.get('version', '')))
+    frequencies, force_constants = _vibrations(crystal, arrays, outcar, vasprun, str(misc.get('version', '')))
     potentials = (outcar.potential_functionals if outcar else ()) or potentials
     species = species or list(dict.fromkeys(symbols_of(crystal.atomic_numbers)))
     extra = {
@@ -150,14 +150,16 @@ def _ionic(
 
 
 def _vibrations(
-    crystal: Crystal, arrays: Mapping[str, np.ndarray], outcar: OutcarDielectric | None, version: str
+    crystal: Crystal,
+    arrays: Mapping[str, np.ndarray],
+    outcar: OutcarDielectric | None,
+    vasprun: Vasprun | None,
+    version: str,
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Return frequencies and force constants at Γ with the translations projected out; ``None`` where unknown.
 
     :return: (3n,) THz, ascending, imaginary ones negative; (3n, 3n) eV/Å²
     """
-    from ase.data import atomic_masses
-
     n = len(crystal.atomic_numbers)
     listed = None if outcar is None or outcar.frequencies is None else outcar.frequencies
     if listed is not None and len(listed) != 3 * n:
@@ -166,7 +168,7 @@ def _vibrations(
     if hessian is None or hessian.ndim < 2 or hessian.shape[-1] != 3 * n or hessian.size % (9 * n * n):
         return _without_acoustic(listed), None
     dynamical = -hessian.reshape(-1, 3 * n)[-3 * n :]
-    weight = np.sqrt(np.repeat(atomic_masses[crystal.atomic_numbers], 3))
+    weight = np.sqrt(np.repeat(_masses(crystal, outcar, vasprun), 3))
     translations = np.tile(np.eye(3), (n, 1)) * weight[:, None]
     translations /= np.linalg.norm(translations, axis=0)
     projector = np.eye(3 * n) - translations @ translations.T
@@ -182,6 +184,16 @@ def _vibrations(
         return None, None
     constants = projected * np.outer(weight, weight) * (factor / THZ) ** 2
     return np.sort(np.sign(values) * np.sqrt(np.abs(values)) * factor), constants
+
+
+def _masses(crystal: Crystal, outcar: OutcarDielectric | None, vasprun: Vasprun | None) -> np.ndarray:
+    """Return the masses (n,) in u by which VASP weighted the Hessian: POMASS; else standard atomic weights."""
+    from ase.data import atomic_masses
+
+    for found in (vasprun, outcar):
+        if found is not None and found.masses is not None and len(found.masses) == len(crystal.atomic_numbers):
+            return found.masses
+    return atomic_masses[crystal.atomic_numbers]
 
 
 def _without_acoustic(listed: np.ndarray | None) -> np.ndarray | None:

@@ -53,6 +53,8 @@ class Vasprun:
     """element of each kind, in the order of the lists of INCAR"""
     potentials: list[str] = field(default_factory=list)
     """title of the potential of each kind, such as ``PAW_PBE Si 05Jan2001``"""
+    masses: np.ndarray | None = None
+    """(n,) u, POMASS of each atom; None if one is missing or damaged"""
     initial: tuple[np.ndarray, np.ndarray] | None = None
     """lattice and fractional positions before the first step"""
     steps: list[Step] = field(default_factory=list)
@@ -122,9 +124,11 @@ def _read(result: Vasprun, path: list[str], element: ElementTree.Element) -> Non
         case ['modeling', ('incar' | 'parameters') as tag]:
             getattr(result, tag).update(_tags(element))
         case ['modeling', 'atominfo']:
-            result.symbols = [row[0] for row in _rows(element, 'atoms') if row]
+            atoms = [row for row in _rows(element, 'atoms') if row]
+            result.symbols = [row[0] for row in atoms]
             kinds = [row for row in _rows(element, 'atomtypes') if len(row) > 4]
             result.species, result.potentials = [row[1] for row in kinds], [row[4] for row in kinds]
+            result.masses = _masses(atoms, kinds)
         case ['modeling', 'structure'] if element.get('name') == 'initialpos':
             result.initial = _structure(element)
         case ['modeling', 'calculation', inner]:
@@ -188,6 +192,13 @@ def _rows(element: ElementTree.Element, name: str) -> list[list[str]]:
     """Return the cells of a table of ``atominfo``."""
     found = (item for item in element.findall('array') if item.get('name') == name)
     return [[_text(cell) for cell in row.findall('c')] for table in found for row in table.iter('rc')]
+
+
+def _masses(atoms: list[list[str]], kinds: list[list[str]]) -> np.ndarray | None:
+    """Return the masses (n,) in u of the atoms, which have the number of their kind in the second column."""
+    of_kind = {str(number): fortran_number(row[2]) for number, row in enumerate(kinds, 1)}
+    masses = np.array([of_kind.get(row[1], np.nan) if len(row) > 1 else np.nan for row in atoms])
+    return masses if masses.size and (masses > 0).all() and np.isfinite(masses).all() else None
 
 
 def _structure(element: ElementTree.Element) -> tuple[np.ndarray, np.ndarray] | None:

@@ -34,6 +34,10 @@ _POINT = re.compile(r'^ *k-point +(\d{1,9}) *:')
 _ENMAX = re.compile(r'ENMAX *= *([0-9.]+)')
 _ENCUT = re.compile(r'ENCUT *= *([0-9.]+) +eV')
 _LEXCH = re.compile(r'^ *LEXCH *= *(\w+) *$')
+_POMASS = re.compile(r'^ *POMASS *= *([0-9. ]+)(; *ZVAL)?')
+_COUNTS = re.compile(r'^ *ions per type *=((?: +\d{1,9})+) *$')
+_ROUNDING = 0.006  # u
+_MAX_ATOMS = 1_000_000
 _NELM = re.compile(rb'name="NELM"> *(\d{1,9})')
 
 _SYMMETRY_MESSAGES = (
@@ -98,6 +102,8 @@ class OutcarDielectric(NamedTuple):
     """eV, 0 for a metal"""
     potential_functionals: tuple[str, ...]
     """LEXCH of each potential, such as PE"""
+    masses: np.ndarray | None
+    """(n,) u, POMASS of each atom"""
 
 
 def read_loops(lines: Iterable[str]) -> Iterator[Loop]:
@@ -160,6 +166,7 @@ def read_outcar(text: str) -> OutcarDielectric:
         tuple(read_loops(lines)),
         _band_gap(lines),
         tuple(functionals),
+        _masses(lines),
     )
 
 
@@ -237,6 +244,26 @@ def _band_gap(lines: list[str]) -> float | None:
         return band_gap(levels[..., 0], levels[..., 1])
     except (IndexError, ValueError):
         return None
+
+
+def _masses(lines: list[str]) -> np.ndarray | None:
+    """Return the mass of each atom (n,) in u; ``None`` if a number is missing.
+
+    Those of the potentials have three decimals, those in effect have two: POMASS of INCAR may be another mass.
+    """
+    counts: list[int] = []
+    potentials: list[float] = []
+    effective: list[float] = []
+    for line in lines:
+        if 'POMASS' in line and (match := _POMASS.match(line)):
+            (potentials if match.group(2) else effective).extend(map(fortran_number, match.group(1).split()))
+        elif 'ions per type' in line and (match := _COUNTS.match(line)):
+            counts = [int(word) for word in match.group(1).split()]
+    masses = np.array(potentials)
+    if not counts or not len(counts) == len(masses) == len(effective) or sum(counts) > _MAX_ATOMS:
+        return None
+    masses = np.where(np.abs(masses - effective) > _ROUNDING, effective, masses)
+    return np.repeat(masses, counts) if (masses > 0).all() and np.isfinite(masses).all() else None
 
 
 def _born_charges(lines: list[str], row: int) -> np.ndarray | None:

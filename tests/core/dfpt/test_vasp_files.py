@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 
 import numpy as np
 import pytest
@@ -71,6 +72,23 @@ def test_run_with_ionic_part(sodium_chloride):
     assert found.force_constants.shape == (3 * len(row['species']),) * 2
     assert found.functional == 'PBEsol'
     assert judge(found).label == 'accepted', judge(found).reason
+
+
+def test_masses_are_those_of_the_run(sodium_chloride):
+    _, files = sodium_chloride
+    content = files['vasprun.xml']
+    assert read_vasprun(content).masses == pytest.approx([22.98976928] * 4 + [35.45] * 4)
+    expected = response_from_vasp('NaCl', files)
+    heavier = content.replace(b'<c>22.98976928<', b'<c>91.95907712<').replace(b'<c>35.45000000<', b'<c>141.8<')
+    start, end = heavier.index(b'"hessian"'), heavier.index(b'</dynmat>')
+    heavier = heavier[:start] + re.sub(rb'(?<=[ >])-?\d[-+.E\d]*', _quarter, heavier[start:end]) + heavier[end:]
+    found = response_from_vasp('NaCl', {**files, 'vasprun.xml': heavier})
+    assert np.allclose(found.force_constants, expected.force_constants, atol=1e-5)
+    assert np.allclose(found.frequencies, expected.frequencies / 2, atol=1e-4)
+
+
+def _quarter(number):
+    return f'{float(number[0]) / 4:.10f}'.encode()
 
 
 def test_outcar_decides_on_convergence(sodium_chloride):

@@ -110,6 +110,25 @@ def test_gap_of_a_metal_and_without_empty_bands():
     assert read_outcar(f'{head}   1  -5.0000  2.00000\n   2  4.9000  2.00000\n').band_gap is None
 
 
+MASSES = """\
+   POMASS =   30.974; ZVAL   =    5.000    mass and valenz
+   POMASS =   32.066; ZVAL   =    6.000    mass and valenz
+   POMASS =   65.390; ZVAL   =   12.000    mass and valenz
+   ions per type =               4  16   6
+  Mass of Ions in am
+   POMASS =  30.97 32.07 65.39
+"""  # Zn3P2S8
+
+
+def test_masses_are_those_in_effect(silicon):
+    assert read_outcar(MASSES).masses.tolist() == [30.974] * 4 + [32.066] * 16 + [65.39] * 6
+    heavier = MASSES.replace('30.97 32.07', '30.97 34.00')  # POMASS of INCAR
+    assert read_outcar(heavier).masses[[0, 4]].tolist() == [30.974, 34.0]
+    for line in MASSES.splitlines():
+        assert (read_outcar(MASSES.replace(line, '')).masses is None) == ('=' in line)
+    assert read_outcar(silicon).masses is None
+
+
 def test_metal_with_smearing_has_no_gap(silicon):
     level = re.compile(r'^( +\d+ +)(-?\d+\.\d+)( +)\d\.\d{5}$', re.MULTILINE)
     text = level.sub(lambda line: f'{line[1]}{line[2]}{line[3]}{filling(float(line[2]), 4.9):.5f}', silicon)

@@ -17,7 +17,8 @@ from hypothesis.extra.numpy import arrays as hypothesis_arrays
 from aiida_goectp.core.crystals import Crystal
 from aiida_goectp.core.dfpt.errors import CollectError
 from aiida_goectp.core.dfpt.vasp_response import dielectric_from_vasp
-from aiida_goectp.core.dielectric.gamma_modes import gamma_modes
+from aiida_goectp.core.dfpt.vasprun import Vasprun
+from aiida_goectp.core.dielectric.gamma_modes import THZ, gamma_modes
 from aiida_goectp.core.dielectric.gates import judge
 from aiida_goectp.core.dielectric.outcar import read_outcar
 from aiida_goectp.workflows.dfpt.vasp.collect import collect_vasp
@@ -209,6 +210,28 @@ def test_imaginary_mode_is_kept_by_the_projection():
     found = dielectric_from_vasp(_silicon(), {'version': '5.4.4'}, {}, arrays, {})
     assert np.allclose(found.frequencies[:3], -np.sqrt(0.4) * 15.633302)
     assert np.allclose(found.frequencies[3:], 0, atol=1e-5)
+
+
+def test_hessian_is_weighted_by_the_masses_of_the_run():
+    """They are in vasprun.xml, else in OUTCAR, else standard atomic weights."""
+    masses, spring = np.array([20.0, 5.0]), 3.0
+    constants = spring * np.kron([[1, -1], [-1, 1]], np.eye(3))
+    outcar = b'  POMASS =  20.000; ZVAL = 4.0\n POMASS =   5.000; ZVAL = 4.0\n ions per type =   1   1\n'
+    outcar += b'   POMASS =  20.00  5.00\n'
+    standard = np.full(2, 28.085)
+    for weights, run, files in (
+        (masses, Vasprun(masses=masses), {}),
+        (masses, Vasprun(masses=masses), {'OUTCAR': outcar.replace(b'20.0', b'40.0')}),
+        (masses, Vasprun(), {'OUTCAR': outcar}),
+        (masses, None, {'OUTCAR': outcar}),
+        (standard, Vasprun(masses=np.ones(3)), {}),
+        (standard, None, {}),
+    ):
+        roots = np.repeat(np.sqrt(weights), 3)
+        arrays = {'epsilon': 3 * np.eye(3), 'hessian': -constants / np.outer(roots, roots)}
+        found = dielectric_from_vasp(_silicon(), {'version': '5.4.4'}, {}, arrays, files, vasprun=run)
+        assert np.allclose(found.force_constants, constants)
+        assert np.allclose(found.frequencies[3:], THZ * np.sqrt(spring * (1 / weights).sum()))
 
 
 def test_unit_of_the_hessian_is_determined_from_outcar():
