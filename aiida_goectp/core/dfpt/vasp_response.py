@@ -20,6 +20,7 @@ __all__ = ('dielectric_from_vasp',)
 
 _ZERO_IONIC = 1e-5
 _FERMI_TOLERANCE = 0.01  # eV; levels have four decimals
+_HESSIAN_UNITS = {'': THZ, 'THz^2': 1.0}
 _MAX_NUMBER = 1e12  # no quantity can be larger; a larger number is damaged
 _NO_CHARGE = 0.05  # e; with smaller Born charges (Si) an ionic part of zero is correct
 
@@ -174,16 +175,30 @@ def _vibrations(
     projector = np.eye(3 * n) - translations @ translations.T
     projected = projector @ (dynamical + dynamical.T) / 2 @ projector
     values = np.linalg.eigvalsh(projected)
-    factor = THZ if version.startswith('5') else None
-    if listed is not None and np.abs(values).max() > 0:
-        # OUTCAR gives THz, which decides between the units of the Hessian in vasprun.xml: eV/(Å² u) in VASP 5, and
-        # that or THz² in VASP 6
-        ratio = np.abs(listed).max() / np.sqrt(np.abs(values).max())
-        factor = min((1.0, THZ), key=lambda unit: abs(np.log(max(ratio, 1e-9) / unit)))
+    unit = None if vasprun is None else vasprun.reference_step().hessian_unit
+    factor = _hessian_factor(unit, version, listed, values)
     if factor is None:
-        return None, None
+        return _without_acoustic(listed), None
     constants = projected * np.outer(weight, weight) * (factor / THZ) ** 2
     return np.sort(np.sign(values) * np.sqrt(np.abs(values)) * factor), constants
+
+
+def _hessian_factor(unit: str | None, version: str, listed: np.ndarray | None, values: np.ndarray) -> float | None:
+    """Return THz of the square root of an eigenvalue of the Hessian; ``None`` if its unit is unknown.
+
+    VASP writes eV/(Å² u) without a unit up to 6.1, later THz² with its unit (github.com/phonopy/phonopy, pull request
+    266). Without vasprun.xml, the frequencies in OUTCAR decide.
+
+    :param unit: as stated in vasprun.xml; empty if it states none, None without the file
+    :param listed: (3n,) THz, frequencies in OUTCAR
+    :param values: (3n,) eigenvalues
+    """
+    if unit is not None:
+        return _HESSIAN_UNITS.get(unit)
+    if listed is not None and np.abs(values).max() > 0:
+        ratio = np.abs(listed).max() / np.sqrt(np.abs(values).max())
+        return min((1.0, THZ), key=lambda factor: abs(np.log(max(ratio, 1e-9) / factor)))
+    return THZ if version.startswith('5') else None
 
 
 def _masses(crystal: Crystal, outcar: OutcarDielectric | None, vasprun: Vasprun | None) -> np.ndarray:

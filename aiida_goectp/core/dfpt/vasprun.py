@@ -35,6 +35,8 @@ class Step:
     """``epsilon``, ``epsilon_ion`` (3, 3), ``born_charges`` (n, 3, 3), ``hessian`` (3n, 3n), ``forces`` (n, 3) eV/Å"""
     band_gap: float | None = None
     """eV, 0 for a metal; None without an empty level"""
+    hessian_unit: str | None = None
+    """as stated by VASP 6, ``THz^2``; empty in older files, in eV/(Å² u); None without a Hessian"""
     ended: bool = False
 
 
@@ -71,11 +73,12 @@ class Vasprun:
             return Step()
         if self.parameters.get('ibrion') in _RELAXATIONS:
             return next((step for step in reversed(self.steps) if 'epsilon' in step.arrays), self.steps[-1])
-        first, arrays = self.steps[0], {}
+        first, arrays, unit = self.steps[0], {}, None
         for step in self.steps:
             arrays.update({name: array for name, array in step.arrays.items() if name != 'forces'})
+            unit = unit if step.hessian_unit is None else step.hessian_unit
         forces = {name: first.arrays[name] for name in ('forces',) if name in first.arrays}
-        return Step(self.initial or first.structure, {**arrays, **forces}, first.band_gap)
+        return Step(self.initial or first.structure, {**arrays, **forces}, first.band_gap, unit)
 
 
 def read_vasprun(content: bytes, name: str = 'vasprun.xml') -> Vasprun:
@@ -149,6 +152,7 @@ def _read_step(step: Step, tag: str, element: ElementTree.Element) -> None:
         if charges is not None and charges.size % 9 == 0:
             step.arrays['born_charges'] = charges.reshape(-1, 3, 3)
     elif tag == 'dynmat':
+        step.hessian_unit = next((_text(item) for item in element.findall('i') if item.get('name') == 'unit'), '')
         for inner in element.findall('varray'):
             if inner.get('name') == 'hessian':
                 _put(step, 'hessian', _array(inner))

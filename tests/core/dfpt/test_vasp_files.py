@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from aiida_goectp.core.dfpt.errors import CollectError, Refusal
 from aiida_goectp.core.dfpt.vasp_files import read_incar, response_from_vasp
 from aiida_goectp.core.dfpt.vasprun import read_vasprun
+from aiida_goectp.core.dielectric.gamma_modes import THZ
 from aiida_goectp.core.dielectric.gate_codes import VerdictLabel
 from aiida_goectp.core.dielectric.gates import judge
 from aiida_goectp.core.formats.errors import FormatError
@@ -80,15 +81,44 @@ def test_masses_are_those_of_the_run(sodium_chloride):
     assert read_vasprun(content).masses == pytest.approx([22.98976928] * 4 + [35.45] * 4)
     expected = response_from_vasp('NaCl', files)
     heavier = content.replace(b'<c>22.98976928<', b'<c>91.95907712<').replace(b'<c>35.45000000<', b'<c>141.8<')
-    start, end = heavier.index(b'"hessian"'), heavier.index(b'</dynmat>')
-    heavier = heavier[:start] + re.sub(rb'(?<=[ >])-?\d[-+.E\d]*', _quarter, heavier[start:end]) + heavier[end:]
-    found = response_from_vasp('NaCl', {**files, 'vasprun.xml': heavier})
+    found = response_from_vasp('NaCl', {**files, 'vasprun.xml': _with_hessian(heavier, 0.25)})
     assert np.allclose(found.force_constants, expected.force_constants, atol=1e-5)
     assert np.allclose(found.frequencies, expected.frequencies / 2, atol=1e-4)
 
 
-def _quarter(number):
-    return f'{float(number[0]) / 4:.10f}'.encode()
+@pytest.mark.parametrize(('unit', 'factor'), [(b'THz^2 ', 1), (b'', THZ**-2), (None, THZ**-2)])
+def test_vasprun_alone_states_the_unit_of_the_hessian(sodium_chloride, unit, factor):
+    row, files = sodium_chloride
+    tag = b'<i name="unit" type="string">THz^2</i>'
+    content = files['vasprun.xml']
+    assert tag in content
+    content = content.replace(tag, b'' if unit is None else tag.replace(b'THz^2', unit))
+    expected = response_from_vasp('NaCl', files)
+    found = response_from_vasp('NaCl', {'vasprun.xml': _with_hessian(content, factor)})
+    assert np.allclose(found.force_constants, expected.force_constants, atol=1e-5)
+    assert np.allclose(found.frequencies, expected.frequencies, atol=1e-4)
+    assert np.allclose(found.ionic, row['eps_ionic_fd'], atol=1e-4)
+    assert judge(found).label == 'accepted', judge(found).reason
+
+
+def test_hessian_in_an_unknown_unit_is_not_used(sodium_chloride):
+    _, files = sodium_chloride
+    content = files['vasprun.xml'].replace(b'>THz^2<', b'>Ha/bohr^2<')
+    found = response_from_vasp('NaCl', {'vasprun.xml': content})
+    assert (found.force_constants, found.frequencies) == (None, None)
+    assert judge(found).label == 'electronic-only'
+    found = response_from_vasp('NaCl', {**files, 'vasprun.xml': content})
+    assert found.force_constants is None
+    assert np.allclose(found.frequencies, response_from_vasp('NaCl', files).frequencies, atol=1e-3)
+
+
+def _with_hessian(content, factor):
+    """Return a vasprun.xml with a scaled Hessian."""
+    start, end = content.index(b'"hessian"'), content.index(b'</dynmat>')
+    scaled = re.sub(
+        rb'(?<=[ >])-?\d[-+.E\d]*', lambda number: b'%.12f' % (float(number[0]) * factor), content[start:end]
+    )
+    return content[:start] + scaled + content[end:]
 
 
 def test_outcar_decides_on_convergence(sodium_chloride):
