@@ -21,6 +21,8 @@ __all__ = ('Step', 'Vasprun', 'read_vasprun')
 
 _SKIPPED = ('dos', 'projected', 'dielectricfunction', 'eigenvelocities')
 _ARRAYS = ('epsilon', 'epsilon_ion', 'forces', 'hessian')
+_FINITE_FIELD = 'epsilon_scf'
+"""ε_∞ of finite fields (LCALCEPS), with local fields"""
 _RELAXATIONS = (1, 2, 3)
 """IBRION of runs in which each step has another structure, of which the last one has the response"""
 
@@ -147,6 +149,8 @@ def _read_step(step: Step, tag: str, element: ElementTree.Element) -> None:
         step.structure = _structure(element)
     elif tag == 'varray' and element.get('name') in _ARRAYS:
         _put(step, str(element.get('name')), _array(element))
+    elif tag == 'varray' and element.get('name') == _FINITE_FIELD and 'epsilon' not in step.arrays:
+        _put(step, 'epsilon', _array(element))
     elif tag == 'array' and element.get('name') == 'born_charges':
         charges = _array(element)
         if charges is not None and charges.size % 9 == 0:

@@ -180,6 +180,40 @@ def test_dispersion_energy_without_tag_makes_the_functional_unknown():
     assert response_from_vasp('rutile', {'vasprun.xml': RUTILE, 'OUTCAR': outcar}).functional == 'unknown'
 
 
+def test_tensor_of_finite_fields_is_read():
+    expected = response_from_vasp('rutile', {'vasprun.xml': RUTILE})
+    content = RUTILE.replace(b'name="epsilon"', b'name="epsilon_scf"')
+    assert np.array_equal(response_from_vasp('rutile', {'vasprun.xml': content}).electronic, expected.electronic)
+    start = RUTILE.index(b'<varray name="epsilon"')
+    end = RUTILE.index(b'</varray>', start) + len(b'</varray>')
+    other = RUTILE[start:end].replace(b'"epsilon"', b'"epsilon_scf"').replace(b'4.42038879', b'9.00000000')
+    assert b'9.0' in other
+    for place in (start, end):  # LEPSILON counts if both were computed
+        both = RUTILE[:place] + other + RUTILE[place:]
+        assert np.array_equal(response_from_vasp('rutile', {'vasprun.xml': both}).electronic, expected.electronic)
+
+
+TENSOR = b""" MACROSCOPIC STATIC DIELECTRIC TENSOR (including local field effects in DFT)
+ ------------------------------------------------------
+           4.420389     0.000000     0.000000
+           0.000000     4.420389     0.000000
+           0.000000     0.000000     4.776634
+ ------------------------------------------------------
+ General timing and accounting informations for this job:
+"""
+
+
+@pytest.mark.parametrize(('ibrion', 'displaced'), [(b'    -1', False), (b'     6', False), (b'     2', True)])
+def test_tensor_of_outcar_belongs_to_the_undisplaced_structure(ibrion, displaced):
+    head, step, tail = _parts(RUTILE.replace(b'name="epsilon"', b'name="other"'))
+    head = head.replace(b'name="IBRION">    -1', b'name="IBRION">' + ibrion)
+    content = head + step + _scaled(step) + tail
+    found = response_from_vasp('rutile', {'vasprun.xml': content, 'OUTCAR': TENSOR})
+    assert found.electronic[2, 2] == 4.776634
+    expected = read_vasprun(content).steps[displaced].structure[0]
+    assert np.allclose(found.crystal.lattice, expected)
+
+
 def test_relaxation_gives_the_response_of_its_last_structure():
     head, step, tail = _parts(RUTILE)
     content = head.replace(b'name="IBRION">    -1', b'name="IBRION">     2') + step + _scaled(step) + tail
