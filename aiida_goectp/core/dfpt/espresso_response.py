@@ -10,6 +10,7 @@ import numpy as np
 from aiida_goectp.core.crystals import Crystal
 from aiida_goectp.core.dfpt.errors import CollectError, Refusal
 from aiida_goectp.core.dfpt.espresso_functional import functional_name
+from aiida_goectp.core.dfpt.same_cell import check_same_cell
 from aiida_goectp.core.dielectric.phonons import (
     RYDBERG_PER_BOHR2,
     DynamicalMatrix,
@@ -29,7 +30,6 @@ __all__ = ('MATRIX', 'OUTPUT', 'TENSORS', 'dielectric_from_quantumespresso')
 MATRIX, TENSORS, OUTPUT = 'DYN_MAT/dynamical-matrix-1', 'tensors.xml', 'aiida.out'
 """names of the files of ``ph.x``, those of aiida-quantumespresso"""
 
-_POSITION_TOLERANCE = 1e-3  # Å
 _MAX_NUMBER = 1e12  # eV, eV/Å; a larger number is damaged
 
 
@@ -59,7 +59,8 @@ def dielectric_from_quantumespresso(
     ionic = modes = constants = None
     electronic, charges, matrix, problems = _read(files, lattice)
     if matrix is not None:
-        _check_same_cell(crystal, matrix.lattice, matrix.positions)
+        cell = crystal.lattice, crystal.fractional_positions
+        check_same_cell(crystal.id, cell, (matrix.lattice, matrix.positions), MATRIX)
         modes = frequencies(matrix.force_constants, matrix.masses)
         constants = project_translations(matrix.force_constants) * RYDBERG_PER_BOHR2
     if electronic is None:
@@ -139,27 +140,3 @@ def _max_force(forces: Any, n: int) -> float | None:
     if not array.size or array.size % (3 * n) or not (np.abs(array) < _MAX_NUMBER).all():
         return None
     return float(np.linalg.norm(array.reshape(-1, n, 3)[-1], axis=-1).max())
-
-
-def _check_same_cell(crystal: Crystal, lattice: np.ndarray, positions: np.ndarray) -> None:
-    """Check that a dynamical matrix belongs to a crystal: same cell, Cartesian frame and order of atoms.
-
-    :raises FormatError: it does not
-    """
-    if len(positions) != len(crystal.atomic_numbers):
-        raise CollectError(
-            Refusal.OTHER_CELL, f'{crystal.id}: {len(crystal.atomic_numbers)} atoms, {len(positions)} in {MATRIX}'
-        )
-    deviation = np.abs(lattice - crystal.lattice).max()
-    if deviation > _POSITION_TOLERANCE:
-        raise CollectError(
-            Refusal.OTHER_CELL,
-            f'{crystal.id}: the lattice in {MATRIX} differs by {deviation:.3g} Å: another cell or Cartesian frame',
-        )
-    steps = positions @ np.linalg.inv(lattice) - crystal.fractional_positions
-    deviation = np.abs((steps - np.round(steps)) @ lattice).max()
-    if deviation > _POSITION_TOLERANCE:
-        raise CollectError(
-            Refusal.OTHER_CELL,
-            f'{crystal.id}: a position in {MATRIX} differs by {deviation:.3g} Å: another cell or order of atoms',
-        )

@@ -10,6 +10,7 @@ import numpy as np
 from aiida_goectp.core.crystals import Crystal
 from aiida_goectp.core.crystals.elements import symbols_of
 from aiida_goectp.core.dfpt.errors import CollectError, Refusal
+from aiida_goectp.core.dfpt.same_cell import check_same_cell
 from aiida_goectp.core.dfpt.vasp_functional import functional_name
 from aiida_goectp.core.dfpt.vasprun import Vasprun
 from aiida_goectp.core.dielectric.gamma_modes import THZ
@@ -21,6 +22,7 @@ __all__ = ('dielectric_from_vasp',)
 _ZERO_IONIC = 1e-5
 _FERMI_TOLERANCE = 0.01  # eV; levels have four decimals
 _HESSIAN_UNITS = {'': THZ, 'THz^2': 1.0}
+_MASS_TOLERANCE = 0.01  # u; OUTCAR has two or three decimals
 _MAX_NUMBER = 1e12  # no quantity can be larger; a larger number is damaged
 _NO_CHARGE = 0.05  # e; with smaller Born charges (Si) an ionic part of zero is correct
 
@@ -48,9 +50,11 @@ def dielectric_from_vasp(
     :param species: symbols in the order of the lists of INCAR; by default of first appearance
     :param potentials: LEXCH of the potentials, where OUTCAR does not list them
     :param vasprun: content of ``vasprun.xml``, if it was read
-    :raises CollectError: no dielectric tensor
+    :raises CollectError: no dielectric tensor, or files of different cells
     """
     outcar = read_outcar(files['OUTCAR'].decode(errors='replace')) if 'OUTCAR' in files else None
+    if outcar is not None and vasprun is not None:
+        _check_same_run(crystal, outcar, vasprun)
     notes = list(settings.get('notes', ()))
     electronic = _tensor(arrays, 'epsilon')
     if electronic is None and outcar is not None and outcar.electronic is not None:
@@ -88,6 +92,23 @@ def dielectric_from_vasp(
         functional=functional_name(incar, species, potentials),
         settings={**settings, **{key: value for key, value in extra.items() if value not in (None, [])}},
     )
+
+
+def _check_same_run(crystal: Crystal, outcar: OutcarDielectric, vasprun: Vasprun) -> None:
+    """Check that OUTCAR and vasprun.xml have the same cell and atoms, as far as both contain them.
+
+    :raises CollectError: another cell
+    """
+    if outcar.structure is not None and vasprun.initial is not None:
+        lattice, positions = outcar.structure
+        if [array.shape[1] for array in vasprun.initial] == [3, 3] and len(vasprun.initial[0]) == 3:
+            check_same_cell(crystal.id, vasprun.initial, (lattice, positions @ lattice), 'OUTCAR')
+    masses, others = vasprun.masses, outcar.masses
+    if masses is None or others is None:
+        return
+    if len(masses) != len(others) or np.abs(masses - others).max() > _MASS_TOLERANCE:
+        message = f'{crystal.id}: the masses of the atoms in OUTCAR are not those in vasprun.xml: another crystal'
+        raise CollectError(Refusal.OTHER_CELL, message)
 
 
 def _max_force(forces: Any) -> float | None:

@@ -104,6 +104,8 @@ class OutcarDielectric(NamedTuple):
     """LEXCH of each potential, such as PE"""
     masses: np.ndarray | None
     """(n,) u, POMASS of each atom"""
+    structure: tuple[np.ndarray, np.ndarray] | None
+    """lattice (3, 3) Å, rows, and fractional positions (n, 3) before the first step"""
 
 
 def read_loops(lines: Iterable[str]) -> Iterator[Loop]:
@@ -167,6 +169,7 @@ def read_outcar(text: str) -> OutcarDielectric:
         _band_gap(lines),
         tuple(functionals),
         _masses(lines),
+        _structure(lines),
     )
 
 
@@ -264,6 +267,21 @@ def _masses(lines: list[str]) -> np.ndarray | None:
         return None
     masses = np.where(np.abs(masses - effective) > _ROUNDING, effective, masses)
     return np.repeat(masses, counts) if (masses > 0).all() and np.isfinite(masses).all() else None
+
+
+def _structure(lines: list[str]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the first lattice and fractional positions; ``None`` if one is missing or damaged."""
+    titles = ('direct lattice vectors', 'position of ions in fractional coordinates (direct lattice)')
+    starts = [next((row for row, line in enumerate(lines) if title in line), None) for title in titles]
+    if starts[0] is None or starts[1] is None:
+        return None
+    lattice = [line.split() for line in lines[starts[0] + 1 : starts[0] + 4]]
+    end = next((row for row in range(starts[1] + 1, len(lines)) if not lines[row].strip()), len(lines))
+    positions = [line.split() for line in lines[starts[1] + 1 : end]]
+    if [len(row) for row in lattice] != [6, 6, 6] or {len(row) for row in positions} != {3}:
+        return None
+    numbers = np.array([[fortran_number(word) for word in row[:3]] for row in [*lattice, *positions]])
+    return (numbers[:3], numbers[3:]) if np.isfinite(numbers).all() else None
 
 
 def _born_charges(lines: list[str], row: int) -> np.ndarray | None:

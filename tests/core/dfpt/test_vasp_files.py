@@ -214,6 +214,47 @@ def test_tensor_of_outcar_belongs_to_the_undisplaced_structure(ibrion, displaced
     assert np.allclose(found.crystal.lattice, expected)
 
 
+def _structure_text(lattice, positions, masses=(118.71, 16.0)):
+    """Return the part of OUTCAR that has masses and structure of rutile."""
+    lines = [f'   POMASS = {mass:8.3f}; ZVAL   =    4.000    mass and valenz' for mass in masses]
+    lines += ['   ions per type =               2   4', '   POMASS = ' + ' '.join(f'{mass:.2f}' for mass in masses)]
+    lines += ['      direct lattice vectors                 reciprocal lattice vectors']
+    lines += [('{:13.9f}' * 3 + '     0.1  0.0  0.0').format(*row) for row in lattice]
+    lines += ['', ' position of ions in fractional coordinates (direct lattice) ']
+    lines += ['{:13.8f}{:12.8f}{:12.8f}'.format(*row) for row in positions]
+    return '\n'.join([*lines, '', '']).encode() + TENSOR
+
+
+def test_files_of_one_cell_are_read_together():
+    lattice, positions = read_vasprun(RUTILE).initial
+    files = {'vasprun.xml': RUTILE, 'OUTCAR': _structure_text(lattice, positions + np.array([1, 0, -1]))}
+    assert response_from_vasp('rutile', files).crystal.atomic_numbers.tolist() == [50, 50, 8, 8, 8, 8]
+
+
+@pytest.mark.parametrize(
+    ('stretch', 'shift', 'count', 'masses'),
+    [
+        (0.01, 0, 6, (118.71, 16.0)),
+        (0, 0.01, 6, (118.71, 16.0)),
+        (0, 0, 5, (118.71, 16.0)),
+        (0, 0, 6, (207.2, 16.0)),  # PbO2 in the cell of SnO2
+    ],
+)
+def test_files_of_different_cells_are_refused(stretch, shift, count, masses):
+    lattice, positions = read_vasprun(RUTILE).initial
+    positions[3, 0] += shift
+    text = _structure_text(lattice + stretch, positions[:count], masses)
+    with pytest.raises(CollectError) as caught:
+        response_from_vasp('rutile', {'vasprun.xml': RUTILE, 'OUTCAR': text})
+    assert caught.value.code == 'other_cell'
+
+
+def test_damaged_structure_in_outcar_is_not_compared():
+    lattice, positions = read_vasprun(RUTILE).initial
+    text = _structure_text(lattice + 1, positions).replace(b'lattice vectors\n', b'lattice vectors\n\n')
+    assert response_from_vasp('rutile', {'vasprun.xml': RUTILE, 'OUTCAR': text}).crystal.atomic_numbers.size == 6
+
+
 def test_relaxation_gives_the_response_of_its_last_structure():
     head, step, tail = _parts(RUTILE)
     content = head.replace(b'name="IBRION">    -1', b'name="IBRION">     2') + step + _scaled(step) + tail
