@@ -59,8 +59,7 @@ def dielectric_from_quantumespresso(
     ionic = modes = constants = None
     electronic, charges, matrix, problems = _read(files, lattice)
     if matrix is not None:
-        cell = crystal.lattice, crystal.fractional_positions
-        check_same_cell(crystal.id, cell, (matrix.lattice, matrix.positions), MATRIX)
+        _check_same_cell(crystal, matrix)
         modes = frequencies(matrix.force_constants, matrix.masses)
         constants = project_translations(matrix.force_constants) * RYDBERG_PER_BOHR2
     if electronic is None:
@@ -94,6 +93,11 @@ def dielectric_from_quantumespresso(
         functional=_functional(ground_state, settings),
         settings=_settings(settings, [*settings.get('notes', ()), *problems], ground_state),
     )
+
+
+def _check_same_cell(crystal: Crystal, matrix: DynamicalMatrix) -> None:
+    cell = crystal.lattice, crystal.fractional_positions
+    check_same_cell(crystal.id, cell, (matrix.lattice, matrix.positions), MATRIX)
 
 
 def _settings(settings: Mapping[str, Any], notes: list[str], ground_state: Mapping[str, Any]) -> dict[str, Any]:

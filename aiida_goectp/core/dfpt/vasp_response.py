@@ -72,12 +72,6 @@ def dielectric_from_vasp(
     frequencies, force_constants = _vibrations(crystal, arrays, outcar, vasprun, str(misc.get('version', '')))
     potentials = (outcar.potential_functionals if outcar else ()) or potentials
     species = species or list(dict.fromkeys(symbols_of(crystal.atomic_numbers)))
-    extra = {
-        'version': misc.get('version'),
-        'cutoff': outcar.cutoff if outcar and outcar.cutoff else incar.get('encut'),
-        'recommended_cutoff': outcar.recommended_cutoff if outcar else None,
-        'notes': notes,
-    }
     return DielectricResponse(
         crystal,
         electronic,
@@ -90,8 +84,21 @@ def dielectric_from_vasp(
         scf_converged=_converged(misc, outcar, files, notes),
         engine='vasp',
         functional=functional_name(incar, species, potentials),
-        settings={**settings, **{key: value for key, value in extra.items() if value not in (None, [])}},
+        settings=_settings(settings, misc.get('version'), incar.get('encut'), outcar, notes),
     )
+
+
+def _settings(
+    settings: Mapping[str, Any], version: Any, cutoff: Any, outcar: OutcarDielectric | None, notes: list[str]
+) -> dict[str, Any]:
+    """Return the settings that are stored with the response, with version, cutoffs and notes as far as known."""
+    extra = {
+        'version': version,
+        'cutoff': outcar.cutoff if outcar and outcar.cutoff else cutoff,
+        'recommended_cutoff': outcar.recommended_cutoff if outcar else None,
+        'notes': notes,
+    }
+    return {**settings, **{key: value for key, value in extra.items() if value not in (None, [])}}
 
 
 def _check_same_run(crystal: Crystal, outcar: OutcarDielectric, vasprun: Vasprun) -> None:
