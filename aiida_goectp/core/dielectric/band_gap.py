@@ -11,8 +11,8 @@ _PARTIAL = 0.01
 _MAX_NUMBER = 1e12  # eV, electrons; a larger number is damaged
 
 
-def band_gap(bands: np.ndarray, occupations: np.ndarray) -> float:
-    """Return the difference between the lowest empty and the highest occupied state on the mesh, 0 for a metal.
+def band_gap(bands: np.ndarray, occupations: np.ndarray) -> float | None:
+    """Return the difference between the lowest empty and the highest occupied state on the mesh in eV, 0 for a metal.
 
     This is an upper bound: the band edges need not be on the mesh. With smearing, the occupations of a metal decrease
     with the energy, so that its filled and empty levels never overlap; a partial occupation, or a number of filled
@@ -20,7 +20,8 @@ def band_gap(bands: np.ndarray, occupations: np.ndarray) -> float:
 
     :param bands: (k, bands) or (spins, k, bands), eV
     :param occupations: same shape, in units of any maximum
-    :raises ValueError: no empty band, or damaged numbers
+    :return: ``None`` if all bands are full: with fixed occupations, pw.x computes no empty one unless ``nbnd`` is given
+    :raises ValueError: damaged numbers
     """
     if np.ndim(bands) < 2 or np.shape(bands) != np.shape(occupations) or not np.size(bands):
         raise ValueError(f'bands of the shape {np.shape(bands)}, occupations of the shape {np.shape(occupations)}')
@@ -34,5 +35,5 @@ def band_gap(bands: np.ndarray, occupations: np.ndarray) -> float:
     if not (full | empty).all() or (count != count[:, :1]).any():
         return 0.0
     if not empty.any():
-        raise ValueError('no empty band was computed; increase the number of bands (nbnd, NBANDS)')
+        return None
     return float(max(levels[empty].min() - levels[full].max(), 0.0))
