@@ -52,14 +52,14 @@ def read_inputs(folder: Path) -> Inputs:
         if not (folder / name).is_file():
             raise InputError(f'forrtl: severe (29): file not found, unit 14, file {folder}/{name}')
     poscar = (folder / 'POSCAR').read_text()
-    lattice, symbols, positions = _read_poscar(poscar)
+    lattice, groups, symbols, positions = _read_poscar(poscar)
     potcar = (folder / 'POTCAR').read_text()
     titles = re.findall(r'TITEL *= *(.+)', potcar)
     enmax = [float(value) for value in re.findall(r'ENMAX *= *([0-9.]+)', potcar)]
     incar = _incar((folder / 'INCAR').read_text())
     numbers = np.array([ATOMIC_NUMBERS[symbol] for symbol in symbols])
     inputs = Inputs(incar, lattice, numbers, positions, symbols, poscar, titles, enmax)
-    _check(inputs)
+    _check(inputs, groups)
     return inputs
 
 
@@ -67,12 +67,14 @@ def _read_poscar(text):
     """Read a POSCAR of VASP 5: title, scale, lattice, symbols, counts, kind of the coordinates, coordinates."""
     lines = text.splitlines()
     lattice = float(lines[1]) * np.array([line.split()[:3] for line in lines[2:5]], dtype=float)
-    symbols = np.repeat(lines[5].split(), [int(count) for count in lines[6].split()]).tolist()
+    groups = [re.sub(r'\d+$', '', name) for name in lines[5].split()]  # names of kinds, such as Fe1
+    counts = [int(count) for count in lines[6].split()]
+    symbols = np.repeat(groups, counts).tolist()
     start = 8 if lines[7].strip()[0] in 'Ss' else 7  # selective dynamics
     positions = np.array([line.split()[:3] for line in lines[start + 1 : start + 1 + len(symbols)]], dtype=float)
     if lines[start].strip()[0] in 'CcKk':
         positions = float(lines[1]) * positions @ np.linalg.inv(lattice)
-    return lattice, symbols, positions
+    return lattice, groups, symbols, positions
 
 
 def _incar(text):
@@ -96,14 +98,10 @@ def _value(text):
     return text
 
 
-def _check(inputs):
-    order = []
-    for symbol in inputs.symbols:
-        if not order or order[-1] != symbol:
-            order.append(symbol)
+def _check(inputs, groups):
     elements = [title.split()[1].split('_')[0] for title in inputs.titles]
-    if elements != order:
-        raise InputError(f'ERROR: the type information on POSCAR and POTCAR are incompatible: {order} and {elements}')
+    if elements != groups:
+        raise InputError(f'ERROR: the type information on POSCAR and POTCAR are incompatible: {groups} and {elements}')
     response = inputs.incar.get('LEPSILON') or inputs.incar.get('IBRION') in (7, 8)
     if response and any(inputs.incar.get(tag, 1) != 1 for tag in ('NCORE', 'NPAR')):
         raise InputError(

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiida import orm
 from aiida.common import AttributeDict
-from aiida.engine import ExitCode, ProcessHandlerReport, process_handler
+from aiida.engine import ExitCode, ProcessHandlerReport, ToContext, process_handler
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_vasp.calcs.vasp import VaspCalculation
 from aiida_vasp.workchains.v2.vasp import VaspWorkChain, validate_calc_job_custom
@@ -14,6 +14,7 @@ from aiida_vasp.workchains.v2.vasp import VaspWorkChain, validate_calc_job_custo
 from aiida_goectp.core.dielectric.outcar import read_loops, read_outcar, refusal, resource_problem, symmetry_problem
 from aiida_goectp.workflows.aiida_private import NamedStepFailureMixin, RestartMixin
 from aiida_goectp.workflows.dfpt.retrieved import read_retrieved
+from aiida_goectp.workflows.dfpt.vasp.structures import with_kinds_of
 from aiida_goectp.workflows.submit_once import CalledOnceMixin
 
 __all__ = ('VaspBaseWorkChain', 'VaspResponseBaseWorkChain', 'validate_response')
@@ -85,6 +86,11 @@ class VaspBaseWorkChain(CalledOnceMixin, NamedStepFailureMixin, RestartMixin, Va
         """Initialise the counts of attempts."""
         super().setup()
         self.ctx.attempts = {'symmetry': 0, 'ground state': 0, 'response': 0, 'termination': 0, 'tensor': 0}
+
+    def run_process(self) -> ToContext:
+        """Run the next job; a structure that a handler took from the last one has the kinds of the input."""
+        self.ctx.inputs.structure = with_kinds_of(self.ctx.inputs.structure, self.inputs.structure)
+        return super().run_process()
 
     # Errors
 

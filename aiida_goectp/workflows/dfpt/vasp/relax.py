@@ -6,21 +6,32 @@ from typing import Any
 
 from aiida import orm
 from aiida.common import AttributeDict
-from aiida.engine import ProcessHandlerReport, process_handler, while_
+from aiida.engine import ProcessHandlerReport, ToContext, process_handler, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_vasp.workchains.v2.relax import VaspRelaxWorkChain
 
 from aiida_goectp.workflows.aiida_private import NamedStepFailureMixin, RestartMixin
 from aiida_goectp.workflows.dfpt.vasp.handlers import VaspBaseWorkChain
+from aiida_goectp.workflows.dfpt.vasp.structures import with_kinds_of
 from aiida_goectp.workflows.submit_once import CalledOnceMixin
 
 __all__ = ('VaspRelaxBaseWorkChain', 'VaspRelaxWithHandlersWorkChain')
 
 
 class VaspRelaxWithHandlersWorkChain(CalledOnceMixin, NamedStepFailureMixin, VaspRelaxWorkChain):
-    """``VaspRelaxWorkChain`` with the error handlers of :class:`.VaspBaseWorkChain` in its runs."""
+    """``VaspRelaxWorkChain`` with the error handlers of :class:`.VaspBaseWorkChain`, and the same kinds in all runs."""
 
     _base_workchain = VaspBaseWorkChain
+
+    def run_relax(self) -> ToContext:
+        """Run the next relaxation, with the kinds of the input structure."""
+        self.ctx.current_structure = with_kinds_of(self.ctx.current_structure, self.inputs.structure)
+        return super().run_relax()
+
+    def run_static_calculation(self) -> ToContext:
+        """Run the final static calculation, with the kinds of the input structure."""
+        self.ctx.current_structure = with_kinds_of(self.ctx.current_structure, self.inputs.structure)
+        return super().run_static_calculation()
 
 
 class VaspRelaxBaseWorkChain(CalledOnceMixin, NamedStepFailureMixin, RestartMixin):
@@ -72,7 +83,7 @@ class VaspRelaxBaseWorkChain(CalledOnceMixin, NamedStepFailureMixin, RestartMixi
         if self.ctx.attempts > 2 or 'relax' not in node.outputs:
             code = self.exit_codes.ERROR_FORCES_LEFT
             return ProcessHandlerReport(True, code.format(number=self.ctx.attempts, message=node.exit_message))
-        self.ctx.inputs.structure = node.outputs.relax.structure
+        self.ctx.inputs.structure = with_kinds_of(node.outputs.relax.structure, self.inputs.structure)
         change = ''
         if self.ctx.attempts == 2:
             settings = self.ctx.inputs.relax_settings.get_dict()

@@ -22,6 +22,7 @@ from aiida_goectp.workflows.dfpt.vasp.collect import collect_vasp, poscar_specie
 from aiida_goectp.workflows.dfpt.vasp.handlers import VaspResponseBaseWorkChain, validate_response
 from aiida_goectp.workflows.dfpt.vasp.parameters import incar_errors, parameters_errors, settings_errors
 from aiida_goectp.workflows.dfpt.vasp.relax import VaspRelaxBaseWorkChain
+from aiida_goectp.workflows.dfpt.vasp.structures import with_kinds_of
 from aiida_goectp.workflows.failures import last_job
 from aiida_goectp.workflows.protocols.mixin import merge, restart_inputs
 from aiida_goectp.workflows.protocols.overrides import (
@@ -177,11 +178,10 @@ class VaspDfptWorkChain(DfptWorkChain):
         return VaspRelaxBaseWorkChain, inputs
 
     def relaxed_structure(self, node: orm.ProcessNode) -> orm.StructureData:
-        """Return the relaxed structure."""
+        """Return the relaxed structure, with the kinds of the input structure."""
         if 'relax' not in node.outputs or 'structure' not in node.outputs.relax:
             raise ValueError('vasp.relax has no output structure')
-        structure: orm.StructureData = node.outputs.relax.structure
-        return structure
+        return with_kinds_of(node.outputs.relax.structure, self.ctx.structure)
 
     def dfpt_process(self) -> tuple[type[Process], Mapping[str, Any]]:
         """Return the linear response, without the ionic part if ``electronic_only`` is true."""
@@ -264,7 +264,7 @@ def _validate(inputs: Any, _: Any = None) -> str | None:
 def _mapping(structure: orm.StructureData, changes: Mapping[str, str]) -> dict[str, str]:
     """Return the potential of each kind and each element of a structure.
 
-    Elements are included because the kinds of a structure parsed from VASP outputs are named after its elements.
+    Elements are included because aiida-vasp names the kinds of a structure that it parses by element.
     """
     from aiida_vasp.workchains.v2.vasp import VaspWorkChain
 

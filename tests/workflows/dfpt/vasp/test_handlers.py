@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from aiida import orm
 
+from aiida_goectp.workflows.aiida_private import RestartMixin
 from aiida_goectp.workflows.dfpt.vasp.handlers import VaspBaseWorkChain, VaspResponseBaseWorkChain, validate_response
 from aiida_goectp.workflows.dfpt.vasp.relax import VaspRelaxBaseWorkChain
 from tests.replay_vasp.fixtures import *  # noqa: F403
@@ -268,3 +270,16 @@ def test_a_step_that_is_executed_twice_submits_one_job(chain):
             assert process.prepare_inputs() is None
             (awaited,) = process.run_process().values()
     assert [node.pk for node in process.node.called] == [awaited.pk]
+
+
+def test_a_relaxation_continues_with_the_kinds_of_its_input(chain, monkeypatch):
+    process = chain(VaspBaseWorkChain, lepsilon=False, ibrion=2, nsw=60)
+    given = process.inputs.structure
+    parsed = orm.StructureData(cell=(2 * np.array(given.cell)).tolist())
+    for site in given.sites:
+        parsed.append_atom(position=site.position, symbols=site.kind_name, name=f'{site.kind_name}9')
+    process.ctx.inputs.structure = parsed.store()
+    monkeypatch.setattr(RestartMixin, 'run_process', lambda self: self.ctx.inputs.structure)
+    structure = process.run_process()
+    assert structure.get_site_kindnames() == given.get_site_kindnames()
+    assert structure.cell == parsed.cell

@@ -52,6 +52,37 @@ def test_relaxation_and_response_of_a_rotated_cell(replay_code, potcar_family, r
     assert len(_jobs(node)) == 3  # relaxation, its final static run, response
 
 
+@pytest.mark.slow
+def test_all_runs_have_the_u_and_the_moments_of_their_kinds(replay_code, potcar_family, replayed):
+    """An antiferromagnetic order, which is lost where aiida-vasp names both kinds by their element."""
+    kinds, row = ['O', 'O', 'O', 'O', 'Sn1', 'Sn2'], replayed('mp-856')
+    structure = orm.StructureData(cell=row['lattice'])
+    positions = (np.array(row['frac_coords']) @ np.array(row['lattice'])).tolist()
+    for name, symbol, position in zip(kinds, row['species'], positions, strict=True):
+        structure.append_atom(position=position, symbols=symbol, name=name)
+    builder = VaspDfptWorkChain.get_builder_from_protocol(
+        replay_code('static:forces'),  # one restart of the relaxation
+        structure,
+        'fast',
+        {'incar': {'ispin': 2}},
+        options=LOCAL,
+        potential_family=potcar_family('Sn_d', 'O'),
+    )
+    for run in (builder.dfpt, builder.relaxation.vasp):
+        run.ldau_mapping = orm.Dict({'mapping': {'Sn1': ['d', 5.0], 'Sn2': ['d', 5.0]}})
+        run.magmom_mapping = orm.Dict({'Sn1': 5.0, 'Sn2': -5.0, 'default': 0.6})
+    outputs, node = run_get_node(builder)
+    assert node.is_finished_ok, node.exit_message
+    tags = [job.inputs.parameters.get_dict() for job in _jobs(node)]
+    assert [run['ldauu'] for run in tags] == [[0.0, 5.0, 5.0]] * 5
+    assert [run['magmom'] for run in tags] == ['0.6 0.6 0.6 0.6 5.0 -5.0'] * 5
+    assert outputs['relaxed_structure'].get_site_kindnames() == kinds
+    assert outputs['dielectric'].creator.inputs.structure.get_site_kindnames() == kinds
+    found = outputs['dielectric'].dielectric
+    assert found.functional == 'PBEsol+U(Sn-d 5)'
+    assert np.allclose(found.electronic, row['eps_electronic'], atol=1e-3)
+
+
 def _run(code, structure, family, **overrides):
     return run_get_node(_builder(code, structure, family, **overrides))
 

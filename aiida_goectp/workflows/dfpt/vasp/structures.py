@@ -1,0 +1,42 @@
+"""Structures for VASP: the kinds of the input in structures parsed from its outputs."""
+
+from __future__ import annotations
+
+from aiida import orm
+from aiida.engine import calcfunction
+
+__all__ = ('restore_kinds', 'with_kinds_of')
+
+
+def with_kinds_of(structure: orm.StructureData, original: orm.StructureData) -> orm.StructureData:
+    """Return a structure parsed from outputs of VASP with the kinds of the input structure.
+
+    The parser of aiida-vasp names kinds by element, while U, magnetic moments and potentials are given by kind.
+
+    :param structure: parsed structure, stored
+    :param original: input structure, stored; of another type (``CifData``) it has no kinds
+    :return: ``structure`` itself if its sites have these kinds
+    :raises ValueError: the sites are not the same elements in the same order
+    """
+    if not isinstance(original, orm.StructureData) or structure.get_site_kindnames() == original.get_site_kindnames():
+        return structure
+    restored: orm.StructureData = restore_kinds(structure=structure, original=original)
+    return restored
+
+
+@calcfunction
+def restore_kinds(structure: orm.StructureData, original: orm.StructureData) -> orm.StructureData:
+    """Return the cell and the positions of a structure with the kinds of another; VASP keeps the order of the sites.
+
+    :raises ValueError: the sites are not the same elements in the same order
+    """
+    found, expected = ([node.get_kind(site.kind_name).symbol for site in node.sites] for node in (structure, original))
+    if found != expected:
+        raise ValueError(
+            f'the structure parsed from the outputs of VASP has the sites {" ".join(found)}; expected '
+            f'{" ".join(expected)}, in this order: kinds, and with them U and magnetic moments, cannot be assigned'
+        )
+    restored = original.clone()
+    restored.set_cell(structure.cell)
+    restored.reset_sites_positions([site.position for site in structure.sites])
+    return restored
