@@ -102,6 +102,8 @@ def _check(inputs, groups):
     elements = [title.split()[1].split('_')[0] for title in inputs.titles]
     if elements != groups:
         raise InputError(f'ERROR: the type information on POSCAR and POTCAR are incompatible: {groups} and {elements}')
+    if np.linalg.det(inputs.lattice) < 0:
+        raise InputError('ERROR: the triple product of the basis vectors is negative exchange two basis vectors')
     response = inputs.incar.get('LEPSILON') or inputs.incar.get('IBRION') in (7, 8)
     if response and any(inputs.incar.get(tag, 1) != 1 for tag in ('NCORE', 'NPAR')):
         raise InputError(

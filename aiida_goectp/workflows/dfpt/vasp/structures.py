@@ -1,11 +1,29 @@
-"""Structures for VASP: the kinds of the input in structures parsed from its outputs."""
+"""Structures for VASP: right-handed cells, and the kinds of the input in structures parsed from its outputs."""
 
 from __future__ import annotations
 
+import numpy as np
 from aiida import orm
 from aiida.engine import calcfunction
 
-__all__ = ('restore_kinds', 'with_kinds_of')
+__all__ = ('invert_lattice', 'is_left_handed', 'restore_kinds', 'with_kinds_of')
+
+
+def is_left_handed(structure: orm.StructureData) -> bool:
+    """Return whether the triple product of the lattice vectors is negative; VASP stops on such a cell."""
+    return bool(np.linalg.det(structure.cell) < 0)
+
+
+@calcfunction
+def invert_lattice(structure: orm.StructureData) -> orm.StructureData:
+    """Return a structure with the lattice vectors −a, −b, −c, which changes the handedness of the cell.
+
+    The lattice, the Cartesian positions and with them all tensors are the same; fractional positions change their sign.
+    A second call restores the cell.
+    """
+    inverted = structure.clone()
+    inverted.set_cell((0.0 - np.array(structure.cell)).tolist())  # no -0.0, for equal hashes
+    return inverted
 
 
 def with_kinds_of(structure: orm.StructureData, original: orm.StructureData) -> orm.StructureData:

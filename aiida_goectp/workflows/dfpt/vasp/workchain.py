@@ -22,7 +22,7 @@ from aiida_goectp.workflows.dfpt.vasp.collect import collect_vasp, poscar_specie
 from aiida_goectp.workflows.dfpt.vasp.handlers import VaspResponseBaseWorkChain, validate_response
 from aiida_goectp.workflows.dfpt.vasp.parameters import incar_errors, parameters_errors, settings_errors
 from aiida_goectp.workflows.dfpt.vasp.relax import VaspRelaxBaseWorkChain
-from aiida_goectp.workflows.dfpt.vasp.structures import with_kinds_of
+from aiida_goectp.workflows.dfpt.vasp.structures import invert_lattice, is_left_handed, with_kinds_of
 from aiida_goectp.workflows.failures import last_job
 from aiida_goectp.workflows.protocols.mixin import merge, restart_inputs
 from aiida_goectp.workflows.protocols.overrides import (
@@ -48,6 +48,8 @@ class VaspDfptWorkChain(DfptWorkChain):
     """Dielectric response with VASP: LEPSILON, and IBRION = 8 for the ionic part.
 
     VASP keeps the orientation of the cell in POSCAR, so the tensors are given in the Cartesian frame of the structure.
+    It stops on a left-handed cell, so that the lattice vectors of one are inverted for its runs, and again in the
+    relaxed structure.
     """
 
     _PROTOCOL_FILE = 'dfpt_vasp.yaml'
@@ -169,24 +171,31 @@ class VaspDfptWorkChain(DfptWorkChain):
 
     # Interface of DfptWorkChain
 
+    def setup(self) -> None:
+        """Initialise the context with a right-handed cell for VASP, ``right_handed``."""
+        super().setup()
+        given = self.ctx.structure
+        self.ctx.right_handed = invert_lattice(given) if is_left_handed(given) else given
+
     def relax_process(self) -> tuple[type[Process], Mapping[str, Any]]:
         """Return the relaxation."""
         inputs = self.exposed_inputs(VaspRelaxBaseWorkChain, 'relaxation', agglomerate=False)
-        inputs.structure = self.ctx.structure
+        inputs.structure = self.ctx.right_handed
         inputs.vasp.code = self.inputs.code
         inputs.vasp.clean_workdir = orm.Bool(False)  # removed at the end by on_terminated
         return VaspRelaxBaseWorkChain, inputs
 
     def relaxed_structure(self, node: orm.ProcessNode) -> orm.StructureData:
-        """Return the relaxed structure, with the kinds of the input structure."""
+        """Return the relaxed structure, with the kinds and the handedness of the input structure."""
         if 'relax' not in node.outputs or 'structure' not in node.outputs.relax:
             raise ValueError('vasp.relax has no output structure')
-        return with_kinds_of(node.outputs.relax.structure, self.ctx.structure)
+        relaxed = self.ctx.right_handed = with_kinds_of(node.outputs.relax.structure, self.ctx.right_handed)
+        return invert_lattice(relaxed) if is_left_handed(self.inputs.structure) else relaxed
 
     def dfpt_process(self) -> tuple[type[Process], Mapping[str, Any]]:
         """Return the linear response, without the ionic part if ``electronic_only`` is true."""
         inputs = self.exposed_inputs(VaspResponseBaseWorkChain, 'dfpt', agglomerate=False)
-        inputs.structure = self.ctx.structure
+        inputs.structure = self.ctx.right_handed
         inputs.code = self.inputs.code
         inputs.clean_workdir = orm.Bool(False)
         if self.inputs.electronic_only.value:
@@ -211,7 +220,7 @@ class VaspDfptWorkChain(DfptWorkChain):
             **({IONIC_PART_DROPPED: True} if _without_ionic_part(requested, used) else {}),
         }
         node: DielectricData = collect_vasp(
-            structure=job.inputs.structure,
+            structure=self.ctx.structure if is_left_handed(self.ctx.structure) else job.inputs.structure,
             misc=outputs.misc,
             settings=orm.Dict(settings),
             retrieved=outputs.retrieved,

@@ -1,11 +1,12 @@
-"""Kinds of the input in structures parsed from outputs of VASP."""
+"""Right-handed cells, and kinds of the input in structures parsed from outputs of VASP."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from aiida import orm
 
-from aiida_goectp.workflows.dfpt.vasp.structures import with_kinds_of
+from aiida_goectp.workflows.dfpt.vasp.structures import invert_lattice, is_left_handed, with_kinds_of
 
 ORIGINAL = (('Fe', 'Fe1'), ('Fe', 'Fe2'), ('O', 'O'))
 
@@ -39,3 +40,15 @@ def test_equal_kinds_make_no_node(aiida_profile):
 def test_other_sites_are_refused(aiida_profile, sites):
     with pytest.raises(ValueError, match='Fe Fe O'):
         with_kinds_of(_structure(sites), _structure(ORIGINAL))
+
+
+def test_the_inverted_lattice_has_the_atoms_of_the_cell(aiida_profile):
+    structure = _structure(ORIGINAL).clone()
+    structure.set_cell([[0, 4, 0], [4, 0, 0], [0, 0.5, 4]])
+    assert is_left_handed(structure.store())
+    inverted = invert_lattice(structure)
+    assert not is_left_handed(inverted)
+    assert inverted.cell == (-np.array(structure.cell)).tolist()
+    assert [site.position for site in inverted.sites] == [site.position for site in structure.sites]
+    assert inverted.get_site_kindnames() == ['Fe1', 'Fe2', 'O']
+    assert inverted.creator.inputs.structure.uuid == structure.uuid

@@ -14,6 +14,7 @@ from aiida_vasp.data.potcar import PotcarData
 from ase.io import read
 from scipy.spatial.transform import Rotation
 
+from aiida_goectp.core.dielectric.frames import compare
 from aiida_goectp.workflows.aiida_private import builder_inputs
 from aiida_goectp.workflows.dfpt.reuse import find_usable_runs
 from aiida_goectp.workflows.dfpt.vasp.workchain import VaspDfptWorkChain
@@ -107,7 +108,32 @@ def test_response_without_relaxation(replay_code, potcar_family, replayed, tmp_p
     assert found.settings['potentials'] == {'Na': 'Na_pv', 'Cl': 'Cl'}
     assert outputs['dielectric'].creator.inputs.structure.uuid == structure.uuid
     assert 'relaxed_structure' not in outputs
+    assert not [call for call in node.called if call.process_label == 'invert_lattice']
     assert VaspDfptWorkChain.core_hours(node) == pytest.approx(70.423 / 3600)
+
+
+LEFT_HANDED = [[0, 1, 0], [1, 0, 0], [0, 0, 1]]
+
+
+@pytest.mark.parametrize('relax', [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_left_handed_cell(replay_code, potcar_family, replayed, relax):
+    """VASP, which stops on it, has the inverted vectors; relaxed structure and response have those of the input."""
+    row = replayed('mp-1186')
+    structure = structure_of(row, transform=LEFT_HANDED)
+    outputs, node = _run(replay_code(), structure, potcar_family('Zr_sv', 'S'), relax=relax)
+    assert node.is_finished_ok, node.exit_message
+    cells = [np.array(job.inputs.structure.cell) for job in _jobs(node)]
+    assert len(cells) == (3 if relax else 1)
+    for cell in cells:
+        assert np.allclose(cell, -np.array(structure.cell), atol=1e-7)
+    found = outputs['dielectric'].dielectric
+    assert np.allclose(found.crystal.lattice, structure.cell, atol=1e-7)
+    assert np.allclose(found.electronic, row['eps_electronic'], atol=1e-3)
+    comparison = compare(found, np.array(structure.cell), {'electronic': np.array(row['eps_electronic'])})
+    assert comparison['electronic']['tensor_error'] == pytest.approx(0, abs=1e-3)
+    assert outputs['dielectric'].creator.inputs.structure.uuid == outputs.get('relaxed_structure', structure).uuid
+    inverted = [call for call in node.called if call.process_label == 'invert_lattice']
+    assert len(inverted) == (2 if relax else 1)
 
 
 def _check_reuse(node, code, folder):
