@@ -3,11 +3,12 @@
 The programs refuse an unknown variable themselves: ``pw.x`` when it starts, ``ph.x`` only after the ground state was
 computed. Here every unknown variable of ``ph.x`` is refused before a job is submitted. The variables of ``pw.x`` are
 those that aiida-quantumespresso lists for a version that may be older than the program; therefore only a variable that
-resembles one of them is refused.
+resembles one of them is refused. Occupations and number of bands follow from the electrons and the spin.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
@@ -21,11 +22,13 @@ from aiida import orm
 from aiida_goectp.core.formats.settings import unknown_key
 from aiida_goectp.workflows.dfpt.magnetism import magnetic_elements
 
-__all__ = ('magnetism_error', 'ph_errors', 'pw_errors', 'validate_magnetism')
+__all__ = ('magnetism_error', 'occupations', 'ph_errors', 'pw_errors', 'validate_magnetism')
 
 _NAMELISTS = ('CONTROL', 'SYSTEM', 'ELECTRONS', 'IONS', 'CELL', 'FCP', 'RISM')
 _RESEMBLANCE = 0.88
 """smallest ratio of ``difflib`` at which a variable is a misspelt one"""
+_EMPTY_BANDS = 2
+"""above the occupied ones, for the gap"""
 _INPUTPH = frozenset(
     """
     ahc_dir ahc_nbnd ahc_nbndskip alpha_mix amass asr dek dftd3_hess diagonalization do_charge_neutral do_long_range
@@ -103,3 +106,25 @@ def magnetism_error(structure: orm.StructureData, parameters: Mapping[str, Any],
         f'structure: {", ".join(found)} in {structure.get_formula()} may be magnetic, and this engine computes without '
         'spin; use the engine vasp, or set nonmagnetic to true in the overrides if the crystal has no magnetic moments'
     )
+
+
+def occupations(electrons: float, system: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return occupations and number of bands of an insulator, ``None`` if it is a metal by its number of electrons.
+
+    A band holds two electrons without spin, and one of each spin with ``nspin = 2``, where up and down differ by
+    ``tot_magnetization`` in electrons; a noncollinear band (``noncolin``, or ``nspin = 4``) holds one.
+
+    :param electrons: valence electrons of the cell
+    :param system: SYSTEM namelist of ``pw.x``
+    :return: ``occupations`` and ``nbnd``; ``None`` for an odd number of electrons without spin
+    """
+    spin = system.get('nspin', 1)
+    if system.get('noncolin', False) or spin == 4:
+        filled = math.ceil(electrons)
+    elif spin == 2:
+        filled = math.ceil((electrons + abs(system.get('tot_magnetization', 0))) / 2)
+    elif round(electrons) % 2:
+        return None
+    else:
+        filled = math.ceil(electrons / 2)
+    return {'occupations': 'fixed', 'nbnd': filled + _EMPTY_BANDS}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -33,6 +32,7 @@ from aiida_goectp.workflows.dfpt.quantumespresso.orientation import (
 )
 from aiida_goectp.workflows.dfpt.quantumespresso.parameters import (
     magnetism_error,
+    occupations,
     ph_errors,
     pw_errors,
     validate_magnetism,
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 __all__ = ('QuantumEspressoDfptWorkChain', 'require_quantumespresso')
 
 _QPOINTS = ('qpoints', 'qpoints_distance', 'qpoints_force_parity')
-_EMPTY_BANDS = 2  # above the occupied ones, for the gap
 _NOT_CONVERGED = 410
 _PH_EXIT_CODES = {
     _NOT_CONVERGED: 'ERROR_PH_NOT_CONVERGED',
@@ -84,8 +83,8 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
     """Dielectric response with Quantum ESPRESSO, for crystals without magnetic moments; others are refused.
 
     The cell is rotated to the orientation in which ``pw.x`` finds its symmetry, and the response is rotated back into
-    the Cartesian frame of the (relaxed) structure. Occupations are fixed. A crystal with an odd number of electrons or
-    with overlapping bands is a metal: the gap gate is evaluated and no response is computed.
+    the Cartesian frame of the (relaxed) structure. Occupations are fixed. A crystal with an odd number of electrons
+    (without spin) or with overlapping bands is a metal: the gap gate is evaluated and no response is computed.
     """
 
     _PROTOCOL_FILE = 'dfpt_quantumespresso.yaml'
@@ -365,13 +364,14 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         _, pw, _ = require_quantumespresso()
         inputs = self.exposed_inputs(pw, 'scf')
         electrons = sum(inputs['pw']['pseudos'][site.kind_name].z_valence for site in structure.sites)
-        system: dict[str, Any] = {'occupations': 'fixed', 'nbnd': math.ceil(electrons / 2) + _EMPTY_BANDS}
-        if round(electrons) % 2:
+        parameters = inputs['pw']['parameters'].get_dict()
+        system = occupations(electrons, parameters.get('SYSTEM', {}))
+        if system is None:
             self.report(
                 f'{round(electrons)} electrons: an odd number, so that the crystal is metallic without spin order'
             )
             system = dict(self.defaults.smearing)
-        parameters = merge({'SYSTEM': system}, inputs['pw']['parameters'].get_dict())
+        parameters = merge({'SYSTEM': system}, parameters)
         inputs['pw']['parameters'] = orm.Dict(merge(parameters, self.ctx.changes['scf']))
         inputs['pw']['structure'] = structure
         if 'kpoints' in self.inputs:

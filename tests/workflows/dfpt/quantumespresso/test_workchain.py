@@ -127,6 +127,21 @@ def test_functional_is_known_before_the_run(codes, generated_family, lithium_flu
         assert QuantumEspressoDfptWorkChain.functional_of(builder_inputs(builder)) == name
 
 
+@pytest.mark.parametrize(
+    ('system', 'bands'),
+    [({'nspin': 2, 'tot_magnetization': 6}, 10), ({'noncolin': True}, 12)],
+    ids=['spin', 'noncolin'],
+)
+def test_spin_has_enough_bands(run, generated_family, lithium_fluoride, system, bands):
+    """pw.x stops if they do not hold all electrons: here 10, of which 8 have spin up in the first case."""
+    overrides = merge(CHEAP, {'electronic_only': True, 'scf': {'pw': {'parameters': {'SYSTEM': system}}}})
+    _, node = run(lithium_fluoride, generated_family, overrides)
+    scf = jobs_of(node, 'PwCalculation')[0]
+    assert scf.inputs.parameters['SYSTEM']['occupations'] == 'fixed'
+    assert scf.inputs.parameters['SYSTEM']['nbnd'] == bands
+    assert scf.is_finished_ok, outcome(node)
+
+
 def test_metal_has_no_response_without_its_gate(run, generated_family):
     structure = crystal(('Al',), FCC * 4.02, [[0, 0, 0]])
     overrides = merge(CHEAP, {'thresholds': {'insulating': None}})
