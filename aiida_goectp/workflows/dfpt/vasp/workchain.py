@@ -177,10 +177,15 @@ class VaspDfptWorkChain(DfptWorkChain):
         given = self.ctx.structure
         self.ctx.right_handed = invert_lattice(given) if is_left_handed(given) else given
 
+    def _right_handed(self) -> orm.StructureData:
+        """Return the structure for VASP; checkpoints of an earlier version do not contain it."""
+        cell: orm.StructureData = self.ctx.get('right_handed', self.ctx.structure)
+        return cell
+
     def relax_process(self) -> tuple[type[Process], Mapping[str, Any]]:
         """Return the relaxation."""
         inputs = self.exposed_inputs(VaspRelaxBaseWorkChain, 'relaxation', agglomerate=False)
-        inputs.structure = self.ctx.right_handed
+        inputs.structure = self._right_handed()
         inputs.vasp.code = self.inputs.code
         inputs.vasp.clean_workdir = orm.Bool(False)  # removed at the end by on_terminated
         return VaspRelaxBaseWorkChain, inputs
@@ -189,13 +194,13 @@ class VaspDfptWorkChain(DfptWorkChain):
         """Return the relaxed structure, with the kinds and the handedness of the input structure."""
         if 'relax' not in node.outputs or 'structure' not in node.outputs.relax:
             raise ValueError('vasp.relax has no output structure')
-        relaxed = self.ctx.right_handed = with_kinds_of(node.outputs.relax.structure, self.ctx.right_handed)
+        relaxed = self.ctx.right_handed = with_kinds_of(node.outputs.relax.structure, self._right_handed())
         return invert_lattice(relaxed) if is_left_handed(self.inputs.structure) else relaxed
 
     def dfpt_process(self) -> tuple[type[Process], Mapping[str, Any]]:
         """Return the linear response, without the ionic part if ``electronic_only`` is true."""
         inputs = self.exposed_inputs(VaspResponseBaseWorkChain, 'dfpt', agglomerate=False)
-        inputs.structure = self.ctx.right_handed
+        inputs.structure = self._right_handed()
         inputs.code = self.inputs.code
         inputs.clean_workdir = orm.Bool(False)
         if self.inputs.electronic_only.value:
