@@ -1,8 +1,8 @@
 """Which crystals of a pool a new model has to predict: those that could be picked in one of the next rounds.
 
 A campaign that prunes its pool predicts all crystals once, and with the next models only those that the last
-prediction does not rule out: their figure of merit plus a number of standard deviations is not lower than that of the
-candidates that are likely to be picked before all crystals are predicted again.
+prediction does not rule out: their figure of merit plus a number of standard deviations is not lower than the score of
+the candidates that are likely to be picked before all crystals are predicted again.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.dielectric.predictions import Predictions
 from aiida_goectp.core.formats.errors import FormatError
+from aiida_goectp.core.selection.acquisition import AcquisitionSettings, acquisition
 from aiida_goectp.core.selection.diversity import StructureMatcher
 from aiida_goectp.core.selection.known import KnownCrystals
 from aiida_goectp.core.selection.merit import figure_of_merit
@@ -54,14 +55,29 @@ def rows_to_predict(
         matcher = matcher or StructureMatcher(settings.diversity.volume_tolerance)
         wanted[list(known.copies(crystals, np.flatnonzero(wanted).tolist(), matcher))] = False
     scores = figure.scores(predictions, crystals.properties)
-    lowest = np.where(wanted & ranked, scores, -np.inf)
+    deviations = figure.deviation(predictions, crystals.properties)
+    lowest = np.where(wanted & ranked, _bounding_scores(scores, deviations, settings.acquisition), -np.inf)
     if uses_stability(settings):
         usable = np.where(np.isnan(predictions.stability), 1.0, predictions.stability)
         lowest = np.where(lowest > 0, lowest * usable, lowest)
     count = _RESERVE * settings.batch_size * settings.pruning.every
     bound = np.sort(lowest)[-count] if count <= n else -np.inf
-    highest = scores + settings.pruning.margin * figure.deviation(predictions, crystals.properties)
+    highest = scores + settings.pruning.margin * deviations
     return np.flatnonzero(wanted & ~(highest < bound))
+
+
+def _bounding_scores(mean: np.ndarray, std: np.ndarray, settings: AcquisitionSettings) -> np.ndarray:
+    """Return the lowest score (n,) that each row can have as a candidate: μ − κσ for cautious, μ for the others.
+
+    A row without a standard deviation is no candidate of a function that needs it: its score is −∞.
+
+    :param mean: (n,) figure of merit
+    :param std: (n,) its standard deviation, NaN if unknown
+    """
+    if not acquisition(settings.name).needs_std:
+        return mean
+    lowest = mean - settings.kappa * std if settings.name == 'cautious' else mean
+    return np.where(np.isnan(std), -np.inf, lowest)
 
 
 def predict_all_first(picks: Picks, number: int, stop: Stop | None) -> bool:

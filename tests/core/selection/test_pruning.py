@@ -123,3 +123,47 @@ def test_scores_without_a_bound_are_refused(values, key):
 def test_settings_without_pruning_are_refused():
     with pytest.raises(FormatError, match=r'picking\.pruning'):
         rows_to_predict(POOL, predicted(), KnownCrystals.empty(), PickSettings())
+
+
+def test_the_bound_of_cautious_is_a_score_of_cautious():
+    """Crystals of large μ and σ are not picked, and must not rule out those that are."""
+    mean = np.concatenate([np.arange(20) + 100.0, np.arange(20) + 50.0])
+    deviations = np.repeat([90.0, 1.0], 20)
+    uncertain = replace(
+        predictions_for(POOL, mean / 2, mean / 2), average_std=np.repeat(deviations[:, None], 3, axis=1)
+    )
+    cautious = settings(acquisition={'name': 'cautious', 'kappa': 0.7})
+    picks = pick(POOL, uncertain, KnownCrystals.empty(), cautious)
+    assert picks.rows.tolist() == [39, 38]
+    # the eighth best score is 62 − 0.7 σ = 61.3; 60 + 2 σ = 62
+    assert rows(uncertain, acquisition=cautious.acquisition) == [*range(20), *range(30, 40)]
+
+
+@pytest.mark.parametrize('name', ['upper_confidence_bound', 'cautious'])
+def test_rows_without_a_required_deviation_set_no_bound(name):
+    deviations = np.where(VALUES > 20, np.nan, 0.0)
+    predictions = replace(predicted(), average_std=np.repeat(deviations[:, None], 3, axis=1))
+    assert pick(POOL, predictions, KnownCrystals.empty(), settings(acquisition={'name': name})).rows.tolist() == [
+        19,
+        18,
+    ]
+    # the eighth best with a standard deviation has 13
+    assert rows(predictions, acquisition={'name': name}) == list(range(12, 40))
+
+
+@pytest.mark.parametrize('seed', range(5))
+@pytest.mark.parametrize('name', ['greedy', 'upper_confidence_bound', 'cautious'])
+def test_what_is_picked_of_all_is_picked_of_the_pruned_pool(name, seed):
+    random = np.random.default_rng(seed)
+    mean, deviations = random.normal(0, 20, COUNT), random.exponential(10, (COUNT, 1))
+    deviations[random.random(COUNT) < 0.2] = np.nan
+    all_rows = replace(
+        predictions_for(POOL, mean / 2, mean / 2),
+        average_std=np.repeat(deviations, 3, axis=1),
+        stability=random.random(COUNT),
+    )
+    chosen = settings(acquisition={'name': name}, diversity={'structures': False})
+    kept = rows_to_predict(POOL, all_rows, KnownCrystals.empty(), chosen)
+    best = pick(POOL, all_rows, KnownCrystals.empty(), chosen, number=8).rows
+    assert len(best) == 8
+    assert set(best.tolist()) <= set(kept.tolist())
