@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,14 @@ import numpy as np
 from aiida_goectp.core.crystals.concatenate import concatenate_crystals
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.datasets.trained_rows import training_functionals
 from aiida_goectp.core.dielectric.tensors import polycrystalline_average
 from aiida_goectp.core.formats.names import GAP_COLUMN
 from aiida_goectp.core.formats.npz import check_shape
 from aiida_goectp.core.selection.diversity import StructureMatcher, composition
 from aiida_goectp.core.selection.merit import FigureOfMerit, figure_of_merit, label_rows
 
-__all__ = ('KnownCrystals',)
+__all__ = ('KnownCrystals', 'known_rows')
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +58,11 @@ class KnownCrystals:
         """Return which rows of crystals are copies of a known crystal, see :meth:`.StructureMatcher.same`.
 
         :param rows: to compare
-        :return: row → row of the known crystal
+        :return: row → row of the known crystal; a verified one precedes one that failed
         """
         by_formula: dict[Any, list[int]] = {}
-        for row, crystal in enumerate(self.crystals):
-            by_formula.setdefault(composition(crystal), []).append(row)
+        for row in np.argsort(~self.verified, kind='stable').tolist():
+            by_formula.setdefault(composition(self.crystals[row]), []).append(row)
         hashes, known_hashes = crystals.hashes, self.crystals.hashes
         found = {}
         for row in rows:
@@ -85,11 +86,13 @@ class KnownCrystals:
         merit: str | FigureOfMerit,
         pool: CrystalSet | None = None,
         outcomes: Mapping[str, str] | None = None,
+        functionals: Sequence[str] = (),
     ) -> KnownCrystals:
         """Return the known crystals of a dataset and of earlier picks.
 
         A trainable row with the tensor that the figure of merit needs is verified. A row without that tensor which
-        fails a gate failed permanently. A row that only lacks the tensor is not known.
+        fails a gate failed permanently. A row that only lacks the tensor is not known. Of several rows with equal
+        content, as of several functionals, one is known, see :func:`known_rows`.
 
         The label of a pick is stored with its relaxed cell, whose hash may differ from that of the crystal in the pool.
         Therefore the crystals of ``outcomes`` are added from the pool, without a score.
@@ -99,12 +102,12 @@ class KnownCrystals:
             row in the dataset has none
         :param outcomes: content hash in the pool → why it failed permanently, empty if it is verified; see
             :meth:`.History.outcomes`
+        :param functionals: see :func:`known_rows`
         :raises FormatError: unknown figure of merit
         """
         figure = figure_of_merit(merit) if isinstance(merit, str) else merit
-        tensor = np.isfinite(getattr(dataset, figure.tensor)).all(axis=(1, 2))
-        verified = tensor & dataset.trainable
-        rows = np.flatnonzero(verified | (dataset.failed_gates != ''))
+        verified = _verified(dataset, figure)
+        rows = known_rows(dataset, figure, functionals)
         score, objectives = _evaluate(dataset, figure, verified, pool)
         failures = ['' if verified[row] else f'failed gates {dataset.failed_gates[row]}' for row in rows.tolist()]
         parts = [dataset.crystals.take(rows)]
@@ -121,6 +124,28 @@ class KnownCrystals:
             np.concatenate([objectives[rows], np.full((added, 2), np.nan)]),
             np.array(failures, dtype=np.str_).reshape(-1),
         )
+
+
+def known_rows(dataset: Dataset, figure: FigureOfMerit, functionals: Sequence[str] = ()) -> np.ndarray:
+    """Return the rows of a dataset that are known, ascending: one for each content hash.
+
+    Of several, a verified row precedes one that failed permanently, then the order of the functionals decides, then
+    that of the rows.
+
+    :param functionals: that the model distinguishes, the predicted one first; if not given, the functional of most
+        trainable rows
+    """
+    verified = _verified(dataset, figure)
+    rows = np.flatnonzero(verified | (dataset.failed_gates != ''))
+    places = {name: place for place, name in enumerate(training_functionals(functionals, dataset))}
+    order = np.array([places.get(str(name), len(places)) for name in dataset.functional[rows]], dtype=np.int64)
+    first = rows[np.lexsort((rows, order, ~verified[rows]))]
+    return np.sort(first[np.unique(dataset.crystals.hashes[first], return_index=True)[1]])
+
+
+def _verified(dataset: Dataset, figure: FigureOfMerit) -> np.ndarray:
+    """Return whether each row (n,) is trainable and has the tensor that the figure of merit needs."""
+    return np.asarray(np.isfinite(getattr(dataset, figure.tensor)).all(axis=(1, 2)) & dataset.trainable)
 
 
 def _evaluate(

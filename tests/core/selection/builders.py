@@ -26,6 +26,11 @@ def crystal_set(count=6, properties=None, failures=()) -> CrystalSet:
     return CrystalSet.from_crystals(rows, properties, failures)
 
 
+def repeated(crystals: CrystalSet, rows) -> CrystalSet:
+    """Return some rows, of which one may occur several times, with ids of their own."""
+    return CrystalSet.from_crystals([crystals[row]._replace(id=f'row{place}') for place, row in enumerate(rows)])
+
+
 def predictions_for(
     crystals: CrystalSet, electronic=None, ionic=None, std=np.nan, errors=None, **changes
 ) -> Predictions:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from aiida_goectp.core.crystals import Crystal, CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.selection import KnownCrystals, PickSettings, pick
 from aiida_goectp.core.selection.filters import Filters
 from aiida_goectp.core.selection.final_ranking import rank_verified
 from aiida_goectp.core.selection.history import History, PickRecord, Round
+from aiida_goectp.core.selection.reasons import ReasonCode, parse_reasons
 
-from .builders import FAILURE, crystal_set, predictions_for
+from .builders import FAILURE, crystal_set, predictions_for, repeated
 
 POOL = crystal_set(6, {'band_gap': np.array([1.0, 1, 1, 1, 1, 5])}, [FAILURE])
 PREDICTED = predictions_for(POOL, np.arange(6) + 2.0, np.arange(6) + 2.0, std=0.5)
@@ -63,3 +66,70 @@ def test_verified_crystal_without_a_prediction_is_ranked():
     done = history(c2={'outcome': 'accepted', 'value': 50.0, 'electronic': 20.0, 'ionic': 30.0})
     ranking = rank_verified(POOL, predictions, labelled([]), done)
     assert ranking.ids[ranking.top(1)].tolist() == ['c2']
+
+
+def other_cell(crystal, strain=0.0):
+    """Return the crystal in a cell of twice the volume, strained."""
+    positions = np.concatenate([crystal.fractional_positions * [0.5, 1, 1] + [shift, 0, 0] for shift in (0, 0.5)])
+    lattice = np.diag([2, 1, 1]) @ crystal.lattice * (1 + strain)
+    return Crystal('other', lattice, np.tile(crystal.atomic_numbers, 2), positions)
+
+
+def of_crystals(crystals, value=30.0, **columns):
+    tensors = np.tile(value / 2 * np.eye(3), (len(crystals), 1, 1))
+    return Dataset(repeated(crystals, range(len(crystals))), tensors, tensors, **columns)
+
+
+def codes(ranking, row):
+    return [reason.code for reason in parse_reasons(str(ranking.reason[row]))]
+
+
+@pytest.mark.parametrize('change', [lambda crystal: crystal, other_cell])
+def test_refused_rows_of_the_starting_dataset_are_excluded(change):
+    refused = of_crystals([change(POOL[5])], failed_gates=np.array(['symmetry']))
+    ranking = rank_verified(POOL, PREDICTED, refused, history())
+    assert ranking.ids[ranking.top()].tolist() == ['c4', 'c3', 'c2', 'c1', 'c0']
+    assert codes(ranking, 5) == [ReasonCode.FAILED_PERMANENTLY]
+    assert ranking.settings['verified'] == 0
+
+
+@pytest.mark.parametrize('strain', [0.0, 0.004])
+def test_copies_of_labelled_crystals_have_their_labels(strain):
+    label = of_crystals([other_cell(POOL[5], strain)], 2.0)
+    picks = pick(POOL, PREDICTED, KnownCrystals.of_dataset(label, 'total', POOL), PickSettings())
+    assert parse_reasons(str(picks.reason[5]))[0].code == ReasonCode.COPY
+    ranking = rank_verified(POOL, PREDICTED, label, history())
+    assert ranking.ids[ranking.top()].tolist() == ['c4', 'c3', 'c2', 'c1', 'c0', 'c5']
+    assert (ranking.score[5], ranking.total[5], ranking.total_std[5]) == (2.0, 2.0, 0.0)
+    assert ranking.settings['verified'] == 1
+    by_gap = rank_verified(POOL, PREDICTED, label, history('gap_total'))
+    assert by_gap.score[5] == pytest.approx(5 * 2.0)
+    assert rank_verified(POOL, PREDICTED, label, history(), keep_duplicates=True).ids[5] == 'c5'
+    assert rank_verified(POOL, PREDICTED, label, history(), keep_duplicates=True).score[5] == 14.0
+
+
+def test_a_copy_of_a_failed_pick_is_excluded():
+    pool = CrystalSet.from_crystals([*POOL, other_cell(POOL[5])], {'band_gap': np.ones(7)})
+    values = np.arange(7) + 2.0
+    done = history(c5={'outcome': 'failed', 'failure': 'no convergence'})
+    ranking = rank_verified(pool, predictions_for(pool, values, values), labelled([]), done)
+    assert [codes(ranking, row) for row in (5, 6)] == [[ReasonCode.FAILED_PERMANENTLY]] * 2
+    assert ranking.ranked_count == 5
+
+
+def test_a_label_precedes_a_refused_copy():
+    both = of_crystals([other_cell(POOL[5]), POOL[5]], failed_gates=np.array(['symmetry', '']))
+    assert rank_verified(POOL, PREDICTED, both, history()).score[5] == 30.0
+    both = of_crystals([other_cell(POOL[5]), other_cell(POOL[5], 0.002)], failed_gates=np.array(['symmetry', '']))
+    assert rank_verified(POOL, PREDICTED, both, history()).score[5] == 30.0
+
+
+def test_label_of_the_predicted_functional():
+    tensors = np.array([5.0, 6.0, 7.0, 8.0])[:, None, None] * np.eye(3)
+    functional = np.array(['PBEsol', 'PBE', 'PBE', 'SCAN'])
+    several = Dataset(repeated(POOL, [1, 1, 2, 1]), tensors, tensors, functional=functional)
+    scores = [
+        rank_verified(POOL, PREDICTED, several, history(), functionals=names).score[1]
+        for names in ([], ['PBEsol', 'PBE'], ['PBE', 'PBEsol'], ['SCAN'], ['PW91'])
+    ]
+    assert scores == [12.0, 10.0, 12.0, 16.0, 10.0]
