@@ -11,7 +11,7 @@ from aiida import orm
 from aiida.engine import calcfunction
 
 from aiida_goectp.calculations.datasets import responses_by_name
-from aiida_goectp.calculations.verification import FAILED, INTERRUPTED, NOT_RUN
+from aiida_goectp.calculations.verification import DUPLICATE, FAILED, INTERRUPTED, NOT_RUN, REUSED
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.datasets.responses import JudgedResponse, dataset_from_responses
 from aiida_goectp.core.formats.settings import read_settings
@@ -174,7 +174,8 @@ def _outcomes(selection: list[dict[str, Any]], summary: dict[str, Any], labels: 
             tensors = {'electronic': labels.electronic[row], 'ionic': labels.ionic[row]}
         failure = '' if tensors else str(noted.get('reason') or '')
         hours = float(noted.get('core_hours') or 0.0)
-        found[item['hash']] = Outcome(outcome, failure, hours, inconclusive=inconclusive, **tensors)
+        started = noted.get('pk') is not None and noted['state'] not in (REUSED, DUPLICATE)
+        found[item['hash']] = Outcome(outcome, failure, hours, **tensors, inconclusive=inconclusive, submitted=started)
     return found
 
 

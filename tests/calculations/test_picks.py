@@ -87,27 +87,38 @@ def test_responses_become_labels_and_a_round_of_the_history(pick, crystals, crys
         )
 
     rows = [
-        {'structure': 'pick_00001', 'label': 'accepted', 'reason': '', 'core_hours': 2.0},
-        {'structure': 'pick_00002', 'label': 'not run', 'reason': 'the budget is spent', 'core_hours': 0.0},
+        {'structure': 'pick_00001', 'label': 'accepted', 'reason': '', 'core_hours': 2.0, 'pk': 7, 'state': 'computed'},
+        {'structure': 'pick_00002', 'label': 'not run', 'reason': 'the budget is spent', 'core_hours': 0.0, 'pk': None},
     ]
-    history = record_round(
-        begin_history(orm.Dict(PICKING)),
-        found['picks'],
-        found['selection'],
-        orm.Dict({'rows': rows}),
-        crystals,
-        known,
-        orm.Dict({}),
-        orm.Dict({'core_hours': 0.5}),
-        labels,
-    )
-    done = read_history(history)
+
+    def recorded(rows):
+        history = record_round(
+            begin_history(orm.Dict(PICKING)),
+            found['picks'],
+            found['selection'],
+            orm.Dict({'rows': rows}),
+            crystals,
+            known,
+            orm.Dict({}),
+            orm.Dict({'core_hours': 0.5}),
+            labels,
+        )
+        return read_history(history)
+
+    def calculations(change):
+        return recorded([rows[0] | {'core_hours': 0.0} | change, rows[1]]).calculations
+
+    done = recorded(rows)
     (one,) = done.rounds
     assert [(item.id, item.outcome, item.value) for item in one.picks] == [
         ('AlN', 'accepted', 60.0),
         ('MgO', 'unfinished', None),
     ]
     assert (done.calculations, done.core_hours) == (1, 2.5)
+    assert calculations({'pk': 7, 'state': 'reused'}) == 0
+    assert calculations({'pk': 7, 'state': 'duplicate'}) == 0
+    assert calculations({'pk': 7, 'state': 'failed', 'label': 'failed'}) == 1
+    assert calculations({'pk': None, 'state': 'failed', 'label': 'failed', 'reason': 'not submitted'}) == 0
     # an unfinished pick may be picked again, a verified one not
     again, _ = pick(write_history(done))
     assert [item['id'] for item in again['selection'].get_list()] == ['MgO', 'TiO2']

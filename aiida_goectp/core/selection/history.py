@@ -40,12 +40,22 @@ class PickRecord(Settings):
         description='whether its calculation was interrupted, or failed in a round in which all calculations failed',
     )
     core_hours: float = Field(default=0.0, ge=0)
+    submitted: bool = Field(
+        default=True,
+        description='whether a calculation was started for it, unless it is unfinished without cost; not for a reused '
+        'result, the duplicate of another pick, or a crystal that the engine refused',
+    )
 
     @model_validator(mode='after')
     def _check_value(self) -> PickRecord:
         if self.value is not None and self.outcome in (FAILED, UNFINISHED):
             raise ValueError(f'{self.id}: outcome {self.outcome!r} with a value; leave out one of them')
         return self
+
+    @property
+    def calculated(self) -> bool:
+        """Whether a calculation was started for this pick."""
+        return self.submitted and (self.outcome != UNFINISHED or self.core_hours > 0)
 
     @property
     def relative_error(self) -> float | None:
@@ -121,7 +131,7 @@ class History(Settings):
     @property
     def calculations(self) -> int:
         """Number of picks of all rounds whose calculation was started."""
-        return sum(pick.outcome != UNFINISHED or pick.core_hours > 0 for item in self.rounds for pick in item.picks)
+        return sum(pick.calculated for item in self.rounds for pick in item.picks)
 
     @property
     def core_hours(self) -> float:

@@ -43,6 +43,8 @@ class Outcome(NamedTuple):
     """(3, 3) ionic label"""
     inconclusive: bool = False
     """whether a failed calculation was interrupted, or all of its round failed, which says nothing about the crystal"""
+    submitted: bool = True
+    """whether a calculation was started; not for a reused result, a duplicate, or a crystal that the engine refused"""
 
 
 def with_seeds(settings: PickSettings, seed: int) -> PickSettings:
@@ -96,6 +98,7 @@ def verified_round(
                 stability=_number(picks.stability[row]),
                 reason=str(picks.reason[row]),
                 inconclusive=found.inconclusive,
+                submitted=found.submitted,
                 **_label(found, pool, row, history.figure_of_merit),
             )
         )

@@ -47,6 +47,15 @@ def test_counts_and_outcomes(history):
     }
 
 
+def test_only_started_calculations_are_counted():
+    picks = [record('a'), record('b', submitted=False), record('c', 'failed', submitted=False), record('d', 'failed')]
+    picks += [record('e', 'unfinished'), record('f', 'unfinished', core_hours=1.0)]
+    assert [pick.calculated for pick in picks] == [True, False, False, True, False, True]
+    done = History(figure_of_merit='total', rounds=(Round(number=1, model_hash='m', picks=tuple(picks)),))
+    assert done.calculations == 3
+    assert set(done.outcomes()) == {'ha', 'hb', 'hc', 'hd'}
+
+
 def test_round_trip(history):
     text = history.model_dump_json()
     assert read_settings(History, text, 'history') == history
