@@ -27,7 +27,7 @@ class StableTop(Settings):
     """Stop when the set of the best verified crystals remains the same."""
 
     k: int = Field(default=10, ge=1, description='number of best crystals')
-    rounds: int = Field(default=3, ge=1, description='number of rounds in a row without a change')
+    rounds: int = Field(default=3, ge=1, description='number of rounds in a row without a change, of those with labels')
 
 
 class Threshold(Settings):
@@ -42,7 +42,7 @@ class StopRules(Settings):
 
     max_rounds: int | None = Field(default=10, ge=0, description='maximum number of rounds')
     max_calculations: int | None = Field(
-        default=None, ge=0, description='maximum number of DFPT calculations, failed ones included'
+        default=None, ge=0, description='maximum number of DFPT calculations, failed ones included, reused results not'
     )
     max_core_hours: float | None = Field(default=None, ge=0, description='maximum core-hours of all rounds and picks')
     calibrated_error: CalibratedError | None = Field(
@@ -132,12 +132,17 @@ def _calibrated_error(history: History, rule: CalibratedError | None) -> Stop | 
 
 
 def _stable_top(history: History, rule: StableTop | None) -> Stop | None:
-    if rule is None or len(history.rounds) <= rule.rounds:
+    if rule is None:
         return None
-    tops = [item.top[: rule.k] for item in history.rounds[-rule.rounds - 1 :]]
+    verified = [item for item in history.rounds if any(pick.value is not None for pick in item.picks)]
+    if len(verified) <= rule.rounds:
+        return None
+    tops = [item.top[: rule.k] for item in verified[-rule.rounds - 1 :]]
     if len(tops[-1]) < rule.k or any(set(top) != set(tops[-1]) for top in tops):
         return None
-    return Stop('stable_top', f'the {rule.k} best verified crystals have not changed in {rule.rounds} rounds')
+    return Stop(
+        'stable_top', f'the {rule.k} best verified crystals have not changed in {rule.rounds} rounds with labels'
+    )
 
 
 def _candidates(history: History, rule: Threshold | None, candidates: CandidateSummary | None) -> Stop | None:

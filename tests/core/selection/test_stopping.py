@@ -96,6 +96,14 @@ def test_stable_top():
     assert met(campaign(1, 1, 1, tops=['a', 'a', 'a']), stable_top=rule) is None  # fewer than k
 
 
+def test_rounds_without_labels_do_not_make_the_top_stable():
+    failed = [[PickRecord(id=name, hash=name, mean=1, outcome='failed')] for name in 'xyz']
+    rule = {'k': 2, 'rounds': 2}
+    assert met(campaign(1, *failed, tops=['ab'] * 4), stable_top=rule) is None
+    assert met(campaign(1, 1, *failed, tops=['ab'] * 5), stable_top=rule) is None
+    assert met(campaign(1, failed[0], 1, failed[1], 1, tops=['ab'] * 5), stable_top=rule) == 'stable_top'
+
+
 def test_threshold():
     rule = {'value': 50, 'kappa': 2}
     assert rules(threshold=rule).kappa == 2.0
