@@ -185,8 +185,9 @@ def conclude_campaign(
 ) -> dict[str, Any]:
     """Return the rule that ends a campaign, and its core-hours.
 
-    :param record: noted by the work chain: ``core_hours`` of predictions after the last round; ``rule`` and ``reason``
-        if the campaign was stopped by something else than a rule or its candidates
+    :param record: noted by the work chain: ``core_hours`` of predictions after the last round; ``spent``, those of
+        them before the campaign was stopped; ``rule`` and ``reason`` if it was stopped by something else than a rule or
+        its candidates
     :param picks: of a round that was not started because of its candidates
     :return: ``stop``: rule and reason; ``core_hours``
     :raises ValueError: no rule is met, and no other is noted
@@ -196,7 +197,8 @@ def conclude_campaign(
     if 'rule' in record.get_dict():
         stop = {key: record[key] for key in ('rule', 'reason')}
     else:
-        met = should_stop(done, rules, None if picks is None else summarise_candidates(picks.picks, rules))
+        candidates = None if picks is None else summarise_candidates(picks.picks, rules)
+        met = should_stop(done, rules, candidates, spent=record.get_dict().get('spent', 0.0))
         if met is None:
             raise ValueError('no stop rule is met: the campaign continues')
         stop = met._asdict()

@@ -50,5 +50,11 @@ def test_rule_that_ends_a_campaign():
     assert found['core_hours'].value == 0.25
     request = orm.Dict({'core_hours': 0.0, 'rule': 'requested', 'reason': 'on request'})
     assert conclude_campaign(history, orm.Dict({}), request)['stop']['rule'] == 'requested'
+    rules, later = orm.Dict({'max_core_hours': 2.0}), {'core_hours': 2.25}
+    spent = conclude_campaign(history, rules, orm.Dict(later | {'spent': 2.0}))
+    assert (spent['stop']['rule'], spent['core_hours'].value) == ('max_core_hours', 2.25)
+    for record in (later, later | {'spent': 1.75}):  # the last prediction is no reason to stop
+        with pytest.raises(ValueError, match='no stop rule'):
+            conclude_campaign(history, rules, orm.Dict(record))
     with pytest.raises(ValueError, match='no stop rule'):
         conclude_campaign(history, orm.Dict({}), nothing)

@@ -77,15 +77,18 @@ class Stop(NamedTuple):
     """text with the numbers"""
 
 
-def should_stop(history: History, rules: StopRules, candidates: CandidateSummary | None = None) -> Stop | None:
+def should_stop(
+    history: History, rules: StopRules, candidates: CandidateSummary | None = None, *, spent: float = 0.0
+) -> Stop | None:
     """Return the first rule that is met, None if no rule is.
 
-    To be called before a round is started, and again when its candidates are known.
+    To be called before a round is started, after its predictions, and again when its candidates are known.
 
     :param candidates: those that are left; without them, the rules on candidates are not evaluated
+    :param spent: core-hours that the history does not contain yet, as those of the predictions of this round
     """
     return (
-        _budget(history, rules)
+        _budget(history, rules, spent)
         or _calibrated_error(history, rules.calibrated_error)
         or _stable_top(history, rules.stable_top)
         or _candidates(history, rules.threshold, candidates)
@@ -99,8 +102,8 @@ def allowed_picks(history: History, rules: StopRules, batch_size: int) -> int:
     return max(0, min(batch_size, rules.max_calculations - history.calculations))
 
 
-def _budget(history: History, rules: StopRules) -> Stop | None:
-    rounds, calculations, hours = len(history.rounds), history.calculations, history.core_hours
+def _budget(history: History, rules: StopRules, spent: float) -> Stop | None:
+    rounds, calculations, hours = len(history.rounds), history.calculations, history.core_hours + spent
     if rules.max_rounds is not None and rounds >= rules.max_rounds:
         return Stop('max_rounds', f'{rounds} rounds are done, {rules.max_rounds} were allowed')
     if rules.max_calculations is not None and calculations >= rules.max_calculations:

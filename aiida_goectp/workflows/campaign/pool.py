@@ -1,4 +1,4 @@
-"""Predictions of the pool of a campaign: of all crystals, or of those that pruning leaves."""
+"""Predictions of the pool of a campaign, of all crystals or of those that pruning leaves, and the end of a campaign."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from aiida.engine import ExitCode
 
 from aiida_goectp.calculations.picks import fill_predictions, prune_pool
 from aiida_goectp.core.formats.settings import read_settings
-from aiida_goectp.core.selection import Picks, PickSettings
+from aiida_goectp.core.selection import Picks, PickSettings, StopRules
 from aiida_goectp.core.selection.pruning import predict_all_first
 from aiida_goectp.core.selection.stopping import Stop
 from aiida_goectp.workflows.campaign.inputs import kept_inputs
@@ -91,6 +91,18 @@ class PoolPredictionMixin(SubmitOnceMixin):
         self.report(f'round {self.ctx.round}: too few candidates in the pruned pool; all crystals are predicted')
         self.ctx.predictions, self.ctx.all_predicted, self.ctx.pruned = None, None, None
         return True
+
+    def _rules(self) -> StopRules:
+        return read_settings(StopRules, self.inputs.stop_rules.get_dict(), 'stop_rules')
+
+    def _ends_by(self, stop: Stop | None, by: str) -> bool:
+        """Return whether a rule ends the campaign, and set it with the core-hours since the last round if so.
+
+        :param by: what meets the rule: ``history``, or ``picks`` for the candidates
+        """
+        if stop is not None:
+            self.ctx.stop = {'rule': stop.rule, 'reason': stop.reason, 'by': by, 'spent': self.ctx.core_hours}
+        return stop is not None
 
     def _end(self, code: ExitCode) -> ExitCode:
         self.attach_partial_results()

@@ -24,7 +24,6 @@ from aiida_goectp.calculations.retraining import record_retraining
 from aiida_goectp.core.formats.settings import read_settings, unknown_key
 from aiida_goectp.core.selection import (
     RetrainingPolicy,
-    StopRules,
     allowed_picks,
     decide_retraining,
     should_stop,
@@ -231,9 +230,6 @@ class ActiveLearningWorkChain(ProtocolMixin, PoolPredictionMixin):
         )
         self.ctx.dataset = grown.dataset
 
-    def _rules(self) -> StopRules:
-        return read_settings(StopRules, self.inputs.stop_rules.get_dict(), 'stop_rules')
-
     def should_train_first_model(self) -> bool:
         """Return whether no model is given."""
         return self.ctx.model is None
@@ -267,10 +263,8 @@ class ActiveLearningWorkChain(ProtocolMixin, PoolPredictionMixin):
         history = read_history(self.ctx.history)
         self.ctx.round = len(history.rounds) + 1
         if self.ctx.stop is None:
-            stop = should_stop(history, self._rules())
-            if stop is not None:
-                self.ctx.stop = {'rule': stop.rule, 'reason': stop.reason, 'by': 'history'}
-            elif stop_requested(self.node):
+            stop = should_stop(history, self._rules(), spent=self.ctx.core_hours)
+            if not self._ends_by(stop, 'history') and stop_requested(self.node):
                 reason = f'a stop after round {self.ctx.round - 1} was requested'
                 self.ctx.stop = {'rule': 'requested', 'reason': reason, 'by': 'request'}
         if self.ctx.stop is not None:
@@ -280,12 +274,15 @@ class ActiveLearningWorkChain(ProtocolMixin, PoolPredictionMixin):
         return self.ctx.stop is None
 
     def pick(self) -> ExitCode | None:
-        """Pick the batch of this round, unless a rule stops the campaign because of the candidates.
+        """Pick the batch of this round, unless a rule stops the campaign because of the candidates or the cost so far.
 
         If a pruned pool has too few, there is no selection, and the loop predicts all crystals and picks again.
         """
         place = f'round_{self.ctx.round:02d}'
         self.ctx.selection = None
+        rules, history = self._rules(), read_history(self.ctx.history)
+        if self._ends_by(should_stop(history, rules, spent=self.ctx.core_hours), 'history'):
+            return None  # the prediction exhausted the budget
         try:
             picked = self.call_once(
                 self._label('pick_again' if place in self.ctx.picks else 'pick'),
@@ -296,13 +293,12 @@ class ActiveLearningWorkChain(ProtocolMixin, PoolPredictionMixin):
         except ValueError as error:
             return self._end(self.exit_codes.ERROR_PICKING_REFUSED.format(message=error))
         self.ctx.picks[place] = picked.picks
-        rules, history, picks = self._rules(), read_history(self.ctx.history), picked.picks.picks
+        picks = picked.picks.picks
         candidates = summarise_candidates(picks, rules)
         stop = should_stop(history, rules, candidates)
         if self._predicts_all_next(picks, allowed_picks(history, rules, picks.settings['batch_size']), stop):
             return None
-        if stop is not None:
-            self.ctx.stop = {'rule': stop.rule, 'reason': stop.reason, 'by': 'picks'}
+        if self._ends_by(stop, 'picks'):
             return None
         self.ctx.selection = picked.selection
         ids = [item['id'] for item in picked.selection.get_list()]
@@ -324,7 +320,7 @@ class ActiveLearningWorkChain(ProtocolMixin, PoolPredictionMixin):
         limit = self._rules().max_core_hours
         if limit is not None:
             spent = read_history(self.ctx.history).core_hours + self.ctx.core_hours
-            inputs['max_core_hours'] = orm.Float(max(limit - spent, 1e-6))
+            inputs['max_core_hours'] = orm.Float(limit - spent)  # positive, see pick
         self.to_context(verification=self.submit_once(self._label('verify'), VerifyWorkChain, inputs))
 
     def inspect_verification(self) -> ExitCode | None:
@@ -421,7 +417,7 @@ class ActiveLearningWorkChain(ProtocolMixin, PoolPredictionMixin):
 
     def results(self) -> ExitCode | None:
         """Attach the outputs; if all calculations of the last round failed, end with an exit code."""
-        record = {'core_hours': self.ctx.core_hours}
+        record = {'core_hours': self.ctx.core_hours, 'spent': self.ctx.stop.get('spent', 0.0)}
         if self.ctx.stop['by'] in ('request', _ALL_FAILED):
             record |= {name: self.ctx.stop[name] for name in ('rule', 'reason')}
         concluded = self.call_once(

@@ -54,6 +54,8 @@ def test_maximum_core_hours():
     assert history.core_hours == 4.0
     assert met(history, max_core_hours=4.001) is None
     assert met(history, max_core_hours=4.0) == 'max_core_hours'
+    assert should_stop(history, rules(max_core_hours=5.0), spent=0.999) is None
+    assert should_stop(history, rules(max_core_hours=5.0), spent=1.0).rule == 'max_core_hours'
 
 
 def test_limits_of_the_calibrated_error():

@@ -2,7 +2,7 @@
 
 import pytest
 from aiida import orm
-from aiida.engine import calcfunction, run_get_node
+from aiida.engine import Process, calcfunction, run_get_node
 
 from aiida_goectp.calculations.campaign import read_history
 from aiida_goectp.calculations.datasets import split_dataset
@@ -128,6 +128,21 @@ def test_stop_rules(search, rules, rule, picks):
     # there is a ranking in any case, and the picks of a round that was not started
     assert len(results['ranking']) == 12
     assert ('round_01' in results.get('picks', {})) == (rule == 'threshold' or bool(picks))
+
+
+def test_a_prediction_that_exhausts_the_budget_starts_no_calculation(search, monkeypatch):
+    def before_the_prediction(node):
+        Process.current().ctx.core_hours += 5.0
+        return False
+
+    monkeypatch.setattr(workchain, 'stop_requested', before_the_prediction)
+    results, node = search(overrides={'stop_rules': {'max_rounds': 9, 'max_core_hours': 4.0}})
+    assert node.is_finished_ok, node.exit_message
+    assert results['stop']['rule'] == 'max_core_hours'
+    assert results['core_hours'].value == 5.0
+    assert 'VerifyWorkChain' not in [child.process_label for child in node.called]
+    assert 'picks' not in results
+    assert len(results['ranking']) == 12
 
 
 def test_a_campaign_returns_none_of_its_inputs(search, known):
