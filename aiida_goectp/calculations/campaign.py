@@ -23,6 +23,7 @@ from aiida_goectp.core.selection.stopping import StopRules, should_stop
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.dielectric import DielectricData
+from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.picks import PicksData
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.data.ranking import RankingData
@@ -32,6 +33,7 @@ __all__ = (
     'begin_history',
     'collect_labels',
     'conclude_campaign',
+    'functionals_of',
     'grow_dataset',
     'rank_verified',
     'read_history',
@@ -136,6 +138,7 @@ def record_round(
     stop_rules: orm.Dict,
     record: orm.Dict,
     labels: DatasetData | None = None,
+    model: ModelData | None = None,
 ) -> orm.Dict:
     """Add a round to the history: picks and their outcomes.
 
@@ -144,13 +147,20 @@ def record_round(
     :param dataset: with the labels of the round
     :param record: noted by the work chain: ``core_hours`` of the predictions
     :param labels: of the round, see :func:`collect_labels`; not given if nothing was computed
+    :param model: in use; of labels of several functionals, that of its first one is taken
     """
     rules = read_settings(StopRules, stop_rules.get_dict(), 'stop_rules')
     outcomes = _outcomes(selection.get_list(), summary.get_dict(), None if labels is None else labels.dataset)
     done = read_history(history)
+    hours, functionals = record['core_hours'], functionals_of(model)
     return write_history(
-        verified_round(done, picks.picks, pool.crystals, outcomes, dataset.dataset, rules, record['core_hours'])
+        verified_round(done, picks.picks, pool.crystals, outcomes, dataset.dataset, rules, hours, functionals)
     )
+
+
+def functionals_of(model: ModelData | None) -> list[str]:
+    """Return the functionals that a model distinguishes, the predicted one first; none if there is only one."""
+    return [] if model is None else list(model.card.architecture.get('functionals', []))
 
 
 def _outcomes(selection: list[dict[str, Any]], summary: dict[str, Any], labels: Dataset | None) -> dict[str, Outcome]:
@@ -207,11 +217,18 @@ def conclude_campaign(
 
 @calcfunction
 def rank_verified(
-    pool: CrystalsData, predictions: PredictionsData, dataset: DatasetData, history: orm.Dict, picking: orm.Dict
+    pool: CrystalsData,
+    predictions: PredictionsData,
+    dataset: DatasetData,
+    history: orm.Dict,
+    picking: orm.Dict,
+    model: ModelData | None = None,
 ) -> RankingData:
     """Rank the pool by labels where there are any, otherwise by predictions.
 
     See :func:`aiida_goectp.core.selection.final_ranking.rank_verified`.
+
+    :param model: that made the predictions; of labels of several functionals, that of its first one is taken
     """
     settings = read_settings(PickSettings, picking.get_dict(), 'picking')
     ranking = final_ranking.rank_verified(
@@ -221,5 +238,6 @@ def rank_verified(
         read_history(history),
         settings.filters,
         keep_duplicates=not settings.diversity.copies,
+        functionals=functionals_of(model),
     )
     return RankingData(ranking)

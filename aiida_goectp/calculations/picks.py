@@ -7,7 +7,7 @@ from typing import Any
 from aiida import orm
 from aiida.engine import calcfunction
 
-from aiida_goectp.calculations.campaign import read_history
+from aiida_goectp.calculations.campaign import functionals_of, read_history
 from aiida_goectp.calculations.select import make_selection
 from aiida_goectp.core.dielectric.alignment import NOT_PREDICTED_AGAIN, align_predictions
 from aiida_goectp.core.dielectric.tensors import PARTS, polycrystalline_average
@@ -23,6 +23,7 @@ from aiida_goectp.core.selection import (
 from aiida_goectp.core.selection.pruning import rows_to_predict
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.dataset import DatasetData
+from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.picks import PicksData
 from aiida_goectp.data.predictions import PredictionsData
 
@@ -38,6 +39,7 @@ def pick_batch(
     picking: orm.Dict,
     stop_rules: orm.Dict,
     seed: orm.Int,
+    model: ModelData | None = None,
 ) -> dict[str, Any]:
     """Pick the batch of the next round, see :func:`aiida_goectp.core.selection.picking.pick`.
 
@@ -48,6 +50,7 @@ def pick_batch(
     :param picking: fields of :class:`aiida_goectp.core.selection.picking.PickSettings`
     :param stop_rules: fields of :class:`.StopRules`; the maximum number of calculations limits the batch
     :param seed: of the campaign
+    :param model: in use; of labels of several functionals, that of its first one is taken
     :return: ``picks``, a reason for each crystal; with at least one pick also ``selection`` and ``structures`` in the
         order of the picks, see :func:`aiida_goectp.calculations.select.make_selection`
     :raises ValueError: predictions of other crystals, or a required property or standard deviation that is missing
@@ -56,7 +59,9 @@ def pick_batch(
     done = read_history(history)
     settings = with_seeds(read_settings(PickSettings, picking.get_dict(), 'picking'), seed.value)
     rules = read_settings(StopRules, stop_rules.get_dict(), 'stop_rules')
-    known = KnownCrystals.of_dataset(dataset.dataset, settings.figure_of_merit, table, done.outcomes())
+    known = KnownCrystals.of_dataset(
+        dataset.dataset, settings.figure_of_merit, table, done.outcomes(), functionals_of(model)
+    )
     number = allowed_picks(done, rules, settings.batch_size)
     picks = pick(table, predicted, known, settings, round_number=len(done.rounds) + 1, number=number)
     if not len(picks.rows):

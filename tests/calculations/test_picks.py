@@ -6,13 +6,22 @@ import numpy as np
 import pytest
 from aiida import orm
 
-from aiida_goectp.calculations.campaign import begin_history, collect_labels, read_history, record_round, write_history
+from aiida_goectp.calculations.campaign import (
+    begin_history,
+    collect_labels,
+    rank_verified,
+    read_history,
+    record_round,
+    write_history,
+)
 from aiida_goectp.calculations.picks import pick_batch
+from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.dielectric.response import DielectricResponse
 from aiida_goectp.data.crystals import crystal_from_structure
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.dielectric import DielectricData
+from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
 
 PICKING = {'batch_size': 2, 'figure_of_merit': 'gap_total'}
@@ -123,3 +132,19 @@ def test_responses_become_labels_and_a_round_of_the_history(pick, crystals, crys
     again, _ = pick(write_history(done))
     assert [item['id'] for item in again['selection'].get_list()] == ['MgO', 'TiO2']
     assert again['picks'].picks.settings['round'] == 2
+
+
+def test_label_of_the_functional_that_the_model_predicts(crystals, crystal_set, predict_by_hand, write_model):
+    """GaAs has labels of two functionals."""
+    both = CrystalSet.from_crystals([crystal_set[2]._replace(id=name) for name in ('first', 'second')])
+    tensors = np.array([10.0, 20.0])[:, None, None] * np.eye(3)
+    known = DatasetData(Dataset(both, tensors, tensors, functional=np.array(['PBE', 'PBEsol'])))
+    predictions, history = PredictionsData(predict_by_hand(crystal_set)), begin_history(orm.Dict({}))
+    scores = []
+    for names in ([], ['PBE', 'PBEsol'], ['PBEsol', 'PBE']):
+        model = ModelData(write_model('x', architecture={'functionals': names})) if names else None
+        ranked = rank_verified(crystals, predictions, known, history, orm.Dict({}), model=model)
+        scores.append(ranked.ranking.score[2])
+        arguments = (crystals, predictions, known, history, orm.Dict({}), orm.Dict({}), orm.Int(0))
+        assert pick_batch(*arguments, model=model)['picks'].picks.reason[2] == 'verified'
+    assert scores == [20.0, 20.0, 40.0]

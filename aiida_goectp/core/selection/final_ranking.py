@@ -63,8 +63,7 @@ def rank_verified(
     score, reason = table.score.copy(), table.reason.astype(object)
     averages = {name: getattr(table, name).copy() for name in PARTS}
     deviations = {name: getattr(table, f'{name}_std').copy() for name in PARTS}
-    outcomes = history.outcomes()
-    known = KnownCrystals.of_dataset(dataset, figure, crystals, outcomes, functionals)
+    known = KnownCrystals.of_dataset(dataset, figure, crystals, history.outcomes(), functionals)
     own, copies = _known_rows(crystals, known, keep_duplicates)
     labels = _labels(crystals, known, own | copies, dataset, history, functionals)
     for row, label in labels.items():
@@ -72,22 +71,21 @@ def rank_verified(
             averages[name][row], deviations[name][row] = average, 0.0 if np.isfinite(average) else np.nan
         if passes[row]:
             score[row], reason[row] = label.value, ''
-    for row, place in (own | copies).items():
-        if not known.verified[place] and passes[row]:
-            message = outcomes.get(str(crystals.hashes[row])) or known.failure[place]
-            score[row], reason[row] = np.nan, make_reason(ReasonCode.FAILED_PERMANENTLY, message=message).text
-    # rows with a label of their own, then copies, then predictions
-    origin = np.full(len(table), 2)
-    origin[list(labels)] = [0 if row in own else 1 for row in labels]
+    for row, text in _failures(crystals, known, own | copies, history).items():
+        if passes[row]:
+            score[row], reason[row] = np.nan, text
+    origin = np.array([2 if row not in labels else row not in own for row in range(len(table))], dtype=np.int64)
     included = np.flatnonzero((reason == '') & np.isfinite(score))
-    first = included[np.lexsort((table.ids[included], table.hashes[included], -score[included], origin[included]))]
-    joined, equal = join_equal(crystals, first, keep_duplicates)
+    joined, equal = join_equal(crystals, _ordered(table, score, included, origin), keep_duplicates)
     for row, item in equal.items():
         score[row], reason[row] = np.nan, item.text
+    order = _ordered(table, score, included[joined[included] < 0], np.zeros_like(origin))
+    ranks = np.zeros(len(table), dtype=np.int64)
+    ranks[order] = np.arange(1, len(order) + 1)
     return replace(
         table,
         score=score,
-        rank=_ranks(table, score, included[joined[included] < 0]),
+        rank=ranks,
         joined_to=joined,
         reason=np.array(reason.tolist(), dtype=np.str_).reshape(-1),
         **averages,
@@ -96,15 +94,12 @@ def rank_verified(
     )
 
 
-def _ranks(table: Ranking, score: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return the rank of each row, 1 for the highest score; 0 for a row that is not ranked.
+def _ordered(table: Ranking, score: np.ndarray, rows: np.ndarray, origin: np.ndarray) -> np.ndarray:
+    """Return rows by origin, then by descending score; ties by hash and id.
 
-    :param rows: to be ranked
+    :param origin: 0 for a label of the crystal itself, 1 for that of a copy, 2 for a prediction
     """
-    order = rows[np.lexsort((table.ids[rows], table.hashes[rows], -score[rows]))]
-    ranks = np.zeros(len(table), dtype=np.int64)
-    ranks[order] = np.arange(1, len(order) + 1)
-    return ranks
+    return rows[np.lexsort((table.ids[rows], table.hashes[rows], -score[rows], origin[rows]))]
 
 
 def _known_rows(
@@ -120,6 +115,22 @@ def _known_rows(
         return own, {}
     others = [row for row in range(len(crystals)) if row not in own]
     return own, known.copies(crystals, others, StructureMatcher())
+
+
+def _failures(crystals: CrystalSet, known: KnownCrystals, rows: Mapping[int, int], history: History) -> dict[int, str]:
+    """Return row → reason of crystals that failed permanently.
+
+    :param rows: row → row of the known crystal
+    :param history: its texts precede those of the dataset
+    """
+    outcomes = history.outcomes()
+    return {
+        row: make_reason(
+            ReasonCode.FAILED_PERMANENTLY, message=outcomes.get(str(crystals.hashes[row])) or known.failure[place]
+        ).text
+        for row, place in rows.items()
+        if not known.verified[place]
+    }
 
 
 def _labels(

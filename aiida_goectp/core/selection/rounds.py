@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,6 +68,7 @@ def verified_round(
     dataset: Dataset,
     rules: StopRules,
     core_hours: float = 0.0,
+    functionals: Sequence[str] = (),
 ) -> History:
     """Return the history with a new round of picks and their outcomes, without a decision on retraining.
 
@@ -79,6 +80,7 @@ def verified_round(
     :param dataset: with the labels of the round
     :param rules: they define the numbers that are recorded: ``kappa`` of the candidates, length of the top
     :param core_hours: of the predictions in this round
+    :param functionals: of the model, see :func:`.known_rows`
     :raises FormatError: a pick that was finished before
     """
     records = []
@@ -102,7 +104,7 @@ def verified_round(
                 **_label(found, pool, row, history.figure_of_merit),
             )
         )
-    known = KnownCrystals.of_dataset(dataset, history.figure_of_merit, pool)
+    known = KnownCrystals.of_dataset(dataset, history.figure_of_merit, pool, functionals=functionals)
     return history.with_round(
         Round(
             number=len(history.rounds) + 1,

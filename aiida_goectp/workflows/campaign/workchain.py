@@ -288,7 +288,7 @@ class ActiveLearningWorkChain(ProtocolMixin, PoolPredictionMixin):
                 self._label('pick_again' if place in self.ctx.picks else 'pick'),
                 pick_batch,
                 **{name: self.inputs[name] for name in ('pool', 'picking', 'stop_rules', 'seed')},
-                **{name: self.ctx[name] for name in ('predictions', 'dataset', 'history')},
+                **{name: self.ctx[name] for name in ('predictions', 'dataset', 'history', 'model')},
             )
         except ValueError as error:
             return self._end(self.exit_codes.ERROR_PICKING_REFUSED.format(message=error))
@@ -352,7 +352,7 @@ class ActiveLearningWorkChain(ProtocolMixin, PoolPredictionMixin):
             self._label('record'),
             record_round,
             **{name: self.inputs[name] for name in ('pool', 'stop_rules')},
-            **{name: self.ctx[name] for name in ('history', 'selection', 'dataset', 'labels')},
+            **{name: self.ctx[name] for name in ('history', 'selection', 'dataset', 'labels', 'model')},
             picks=self.ctx.picks[f'round_{self.ctx.round:02d}'],
             summary=self.ctx.verification.outputs.summary,
             record=orm.Dict({'core_hours': self.ctx.core_hours}),
@@ -411,7 +411,7 @@ class ActiveLearningWorkChain(ProtocolMixin, PoolPredictionMixin):
             'rank_verified',
             rank_verified,
             **{name: self.inputs[name] for name in ('pool', 'picking')},
-            **{name: self.ctx[name] for name in ('predictions', 'dataset', 'history')},
+            **{name: self.ctx[name] for name in ('predictions', 'dataset', 'history', 'model')},
         )
         self.out('ranking', ranked.result)
 
