@@ -12,13 +12,14 @@ from aiida.common.folders import Folder
 from aiida.engine.processes.process_spec import CalcJobProcessSpec
 
 from aiida_goectp.calculations.base import ExecutableCalculation, validate_positive
+from aiida_goectp.core.datasets.trained_rows import missing_labels_error
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.learning.settings import TrainSettings
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData, to_model
 
-__all__ = ('TrainCalculation', 'all_settings', 'settings_error')
+__all__ = ('TrainCalculation', 'all_settings', 'labels_error', 'settings_error', 'validate_rows')
 
 _CARD = ('licence', 'citation', 'notes')
 """text fields of the model card"""
@@ -52,7 +53,7 @@ def validate_card(value: orm.Dict | None, _: Any) -> str | None:
     return f'card: unknown field {unknown[0]!r}; available: {", ".join(_CARD)}' if unknown else None
 
 
-def validate_inputs(inputs: Mapping[str, Any], _: Any) -> str | None:
+def validate_rows(inputs: Mapping[str, Any], _: Any) -> str | None:
     """Return an error for a dataset without training rows, or an unknown split."""
     node = inputs.get('dataset')
     if node is None:  # a work chain that exposes the port provides it later
@@ -66,6 +67,23 @@ def validate_inputs(inputs: Mapping[str, Any], _: Any) -> str | None:
     if rows < 2:
         return f'dataset: {rows} trainable rows; give at least two with labels that passed the gates'
     return None
+
+
+def validate_inputs(inputs: Mapping[str, Any], _: Any) -> str | None:
+    """Return an error for a dataset without training rows or without labels to learn from, or an unknown split."""
+    if (error := validate_rows(inputs, _)) or 'dataset' not in inputs or 'model' in inputs:
+        return error
+    return labels_error(inputs['dataset'].base.attributes.all, inputs.get('settings'))
+
+
+def labels_error(counts: Mapping[str, int], settings: orm.Dict | None) -> str | None:
+    """Return an error if no row has a label of a tensor that a training from random weights has to learn.
+
+    :param counts: attributes of the dataset, as :func:`.label_counts`
+    """
+    preset = (settings.get_dict() if settings is not None else {}).get('preset', 'goectp')
+    error = missing_labels_error(counts, preset)
+    return f'dataset: {error}' if error else None
 
 
 class TrainCalculation(ExecutableCalculation):

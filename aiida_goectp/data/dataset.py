@@ -8,6 +8,7 @@ import numpy as np
 
 from aiida_goectp.core.crystals.elements import symbols_of
 from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.datasets.trained_rows import label_counts
 from aiida_goectp.data.table import TableData
 
 if TYPE_CHECKING:
@@ -50,20 +51,12 @@ class DatasetData(TableData):
     @classmethod
     def _summary(cls, table: Dataset) -> dict[str, Any]:
         trainable = table.trainable
-        known = {name: np.isfinite(getattr(table, name)).all(axis=(1, 2)) for name in ('electronic', 'ionic')}
-        charged = np.isfinite(table.born_charges).all(axis=(1, 2))
-        offsets = table.crystals.atom_offsets
         return {
             'number': len(table),
             'atoms': len(table.crystals.atomic_numbers),
             'failures': len(table.crystals.failures),
             'trainable': int(trainable.sum()),
-            **{name: int((column & trainable).sum()) for name, column in known.items()},
-            'force_constants': int(table.has_force_constants.sum()),
-            'born_charges': sum(
-                bool(charged[start:stop].all())
-                for start, stop in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
-            ),
+            **label_counts(table),
             'functionals': _counts(table.functional),
             'splits': {
                 name: _counts(column[(column != '') & trainable]) for name, column in sorted(table.splits.items())

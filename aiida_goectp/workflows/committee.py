@@ -12,7 +12,7 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_goectp.calculations.base import validate_positive
 from aiida_goectp.calculations.models import merge_models
 from aiida_goectp.calculations.retraining import MEMBER
-from aiida_goectp.calculations.train import all_settings, settings_error
+from aiida_goectp.calculations.train import all_settings, labels_error, settings_error, validate_rows
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData, to_model
@@ -54,6 +54,9 @@ def _member_errors(inputs: Mapping[str, Any], job: Mapping[str, Any], members: l
         model = models.get(name, job.get('model'))
         if model is not None and model.card.members > 1:
             yield f'{name}: {model.card.name} is a committee; fine-tune it by goectp.train, or give each member a model'
+        counts = job['dataset'].base.attributes.all
+        if model is None and (error := labels_error(counts, settings.get(name, job['settings']))):
+            yield f'train.goectp.{error}'
 
 
 class TrainCommitteeWorkChain(ProtocolMixin, SubmitOnceMixin):
@@ -72,6 +75,8 @@ class TrainCommitteeWorkChain(ProtocolMixin, SubmitOnceMixin):
         """Define inputs, outline, outputs and exit codes."""
         super().define(spec)
         spec.expose_inputs(TrainWorkChain, namespace='train', exclude=('goectp.parent_folder',))
+        job: Any = spec.inputs.get_port('train.goectp')
+        job.validator = validate_rows  # the models of the members are inputs of their own
         for name, kind, meaning in (
             ('member_settings', orm.Dict, 'Settings of the training in place of those under `train`.'),
             ('member_splits', orm.Str, 'Split to train on in place of that under `train`.'),

@@ -7,7 +7,8 @@ import pytest
 from aiida.engine import run_get_node
 from aiida.manage.caching import enable_caching
 
-from aiida_goectp.calculations.train import TrainCalculation, all_settings, settings_error
+from aiida_goectp.calculations.train import TrainCalculation, all_settings, settings_error, validate_inputs
+from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 from tests import tiny
@@ -61,6 +62,14 @@ def test_defaults_and_errors_of_settings():
 def test_invalid_inputs_are_refused(run, inputs, message):
     with pytest.raises(ValueError, match=message):
         run(**inputs)
+
+
+def test_labels_of_one_tensor_are_refused_without_a_model(aiida_profile):
+    data = tiny.some_dataset(24)
+    node = DatasetData(Dataset(data.crystals, data.electronic))
+    assert 'no training row has an ionic label' in validate_inputs({'dataset': node}, None)
+    assert validate_inputs({'dataset': node, 'model': None}, None) is None  # any model
+    assert validate_inputs({'dataset': DatasetData(data)}, None) is None
 
 
 def test_model_and_its_provenance(run, dataset):

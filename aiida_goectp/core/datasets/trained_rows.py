@@ -3,14 +3,62 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.formats.functionals import trained_as
 
-__all__ = ('take_trained_rows', 'training_functionals')
+__all__ = ('label_counts', 'missing_labels', 'missing_labels_error', 'take_trained_rows', 'training_functionals')
+
+
+def label_counts(dataset: Dataset) -> dict[str, int]:
+    """Return the number of rows by kind of label: electronic, ionic, force_constants, born_charges.
+
+    Tensors are counted in trainable rows.
+    """
+    trainable = dataset.trainable
+    known = {name: np.isfinite(getattr(dataset, name)).all(axis=(1, 2)) for name in ('electronic', 'ionic')}
+    charged = np.isfinite(dataset.born_charges).all(axis=(1, 2))
+    offsets = dataset.crystals.atom_offsets
+    return {
+        **{name: int((column & trainable).sum()) for name, column in known.items()},
+        'force_constants': int(dataset.has_force_constants.sum()),
+        'born_charges': sum(
+            bool(charged[start:stop].all())
+            for start, stop in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
+        ),
+    }
+
+
+def missing_labels(counts: Mapping[str, int], preset: str) -> list[str]:
+    """Return the tensors, electronic and ionic, that a training from random weights cannot learn for lack of labels.
+
+    The ionic tensor of preset ``force_constants`` follows from force constants and Born charges, which may be the
+    labels instead.
+
+    :param counts: see :func:`label_counts`
+    :param preset: of the network
+    """
+    by_lattice = preset == 'force_constants' and counts.get('force_constants') and counts.get('born_charges')
+    known = {'electronic': counts['electronic'], 'ionic': counts['ionic'] or by_lattice}
+    return [name for name, number in known.items() if not number]
+
+
+def missing_labels_error(counts: Mapping[str, int], preset: str) -> str | None:
+    """Return what is missing for a training from random weights and what to do, None if nothing is.
+
+    Arguments as for :func:`missing_labels`.
+    """
+    missing = missing_labels(counts, preset)
+    if not missing:
+        return None
+    more = ', or with force constants and Born charges' if preset == 'force_constants' and 'ionic' in missing else ''
+    return (
+        f'no training row has an {" or ".join(missing)} label, so that the model would predict the tensor without '
+        f'having learned it; add rows with such labels{more}, or fine-tune a model that was trained on some'
+    )
 
 
 def training_functionals(given: Sequence[str], start: Dataset, split: str | None = None) -> list[str]:

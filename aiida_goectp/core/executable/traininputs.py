@@ -12,6 +12,7 @@ import numpy as np
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.datasets.reading import read_splits
 from aiida_goectp.core.datasets.splits import FRACTIONS, SPLIT_PARTS
+from aiida_goectp.core.datasets.trained_rows import label_counts, missing_labels_error
 from aiida_goectp.core.executable.status import ExecutableError
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.functionals import UNKNOWN
@@ -51,7 +52,7 @@ def read_inputs(source: Path, options: Mapping[str, Any]) -> TrainInputs:
 
     :param options: of ``goectp train``
     :raises ExecutableError: ``bad_model``, or ``bad_input`` for an option
-    :raises FormatError: invalid settings, dataset or split
+    :raises FormatError: invalid settings, dataset or split; no label of a tensor to learn from random weights
     """
     initial = None
     if options['initial'] is not None:
@@ -65,6 +66,8 @@ def read_inputs(source: Path, options: Mapping[str, Any]) -> TrainInputs:
     found = set(data.functional.tolist())
     settings = train_settings(options, None if initial is None else initial.card, found)
     split, parts = split_dataset(data, options['split'], options['split_file'], settings.seed, label=str(source))
+    if initial is None and (missing := missing_labels_error(label_counts(parts['train']), settings.preset)):
+        raise FormatError(f'{source}: {missing}')
     return TrainInputs(settings, parts, f'{source.name}, split {split}', functional, initial)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from aiida import orm
 
+from aiida_goectp.calculations.train import labels_error
 from aiida_goectp.core.datasets.splits import SPLIT_PARTS
 from aiida_goectp.core.datasets.trained_rows import training_functionals
 from aiida_goectp.core.formats.functionals import trained_as
@@ -99,6 +100,16 @@ def _check_dataset(inputs: Mapping[str, Any]) -> str | None:
     return (
         f'split: {name!r} has no row in {", ".join(empty)}; a campaign needs rows in all three parts' if empty else None
     )
+
+
+def _check_labels(inputs: Mapping[str, Any]) -> str | None:
+    """Return an error if the first training lacks labels of a tensor."""
+    job = inputs.get('train', {}).get('goectp')
+    if job is None or 'model' in inputs:
+        return None
+    nodes = [inputs[name].base.attributes for name in ('dataset', 'labels') if name in inputs]
+    kinds = ('electronic', 'ionic', 'force_constants', 'born_charges')
+    return labels_error({kind: sum(node.get(kind, 0) for node in nodes) for kind in kinds}, job.get('settings'))
 
 
 def _check_model(inputs: Mapping[str, Any]) -> str | None:
@@ -208,6 +219,7 @@ _CHECKS: dict[Callable[[Mapping[str, Any]], str | None], tuple[str, ...]] = {
     _check_engine: ('engine', 'dfpt'),
     _check_pool: ('pool', 'picking'),
     _check_dataset: ('dataset', 'split'),
+    _check_labels: ('dataset', 'labels', 'model', 'train'),
     _check_model: ('pool', 'model', 'train', 'predictions', 'picking'),
     _check_extension: ('extend', 'model', 'labels', 'picking'),
     _check_training: ('train', 'retraining', 'model'),

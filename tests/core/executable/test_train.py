@@ -255,6 +255,19 @@ def test_a_dataset_without_labels(goectp, data, tmp_path):
     assert 'bad_input: empty.npz: 0' in output
 
 
+@pytest.mark.parametrize('known', ['electronic', 'ionic'])
+def test_a_tensor_without_labels_is_learnt_by_fine_tuning_only(goectp, data, tmp_path, known):
+    """A model that was trained from random weights would predict the other tensor all the same."""
+    Dataset(data.crystals, **{known: getattr(data, known)}).save(tmp_path / 'part.npz')
+    arguments = ['train', 'part.npz', '--output', 'model.safetensors', '--epochs', 1, '--device', 'cpu']
+    missing = {'electronic': 'ionic', 'ionic': 'electronic'}[known]
+    output = goectp(*arguments, '--width', 16, '--layers', 1, status=2).output
+    assert f'bad_input: part.npz: no training row has an {missing} label' in output
+    assert not (tmp_path / 'model.safetensors.log.jsonl').exists()
+    goectp(*arguments, '--initial', tiny.write_model(tmp_path / 'initial.safetensors'))
+    assert read_card(tmp_path / 'model.safetensors').targets == ['electronic', 'ionic']
+
+
 def test_an_invalid_state_file(goectp, data, tmp_path):
     output = tmp_path / 'model.safetensors'
     output.with_name('model.safetensors.state').write_bytes(b'something else')

@@ -1,4 +1,4 @@
-"""Functionals of the engine and of the dataset, before a campaign starts."""
+"""Labels, functionals and splits of the starting dataset, before a campaign starts."""
 
 import numpy as np
 import pytest
@@ -6,10 +6,12 @@ from aiida import orm
 
 from aiida_goectp.calculations.datasets import import_dataset
 from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.data.model import ModelData
 from aiida_goectp.workflows.aiida_private import builder_inputs
 from aiida_goectp.workflows.campaign.validation import campaign_errors
 from tests.workflows.campaign import searching
 from tests.workflows.dfpt.table_engine import TableDfptWorkChain
+from tests.workflows.test_train import NETWORK
 
 
 class PlusUEngine(TableDfptWorkChain):
@@ -31,14 +33,14 @@ def errors(aiida_profile, aiida_code_installed):
     code = aiida_code_installed(label='any', filepath_executable='/bin/true')
     pool = searching.some_pool()
 
-    def check(engine, functionals, trained=(), **retraining):
+    def check(engine=TableDfptWorkChain, functionals=('PBE',), trained=(), ionic=True, model=None, **retraining):
         rows = searching.crystals(range(0, 54, 2), 's')
         electronic = np.array([searching.epsilon(crystal) * np.eye(3) for crystal in rows])
         names = np.array([functionals[row % len(functionals)] for row in range(len(rows))])
-        data = Dataset(rows, electronic, 0.5 * electronic, functional=names)
+        data = Dataset(rows, electronic, 0.5 * electronic if ionic else None, functional=names)
         overrides = {'settings': {'functionals': list(trained)} if trained else {}, 'retraining': retraining}
         dataset = import_dataset(searching.file_of(data, 'start.npz'))
-        builder = searching.campaign(code, pool=pool, dataset=dataset, overrides=overrides)
+        builder = searching.campaign(code, model, pool=pool, dataset=dataset, overrides=overrides)
         builder.engine = orm.Str(f'{__name__}:{engine.__name__}')
         return campaign_errors(builder_inputs(builder))
 
@@ -67,3 +69,10 @@ def test_labels_that_no_retraining_could_take(errors, engine, functionals, train
 
 def test_without_retrainings_the_functional_is_free(errors):
     assert errors(PBEsolEngine, ['PBE'], every_rounds=None) == []
+
+
+def test_a_first_training_needs_labels_of_both_tensors(errors, write_model):
+    (found,) = errors(ionic=False)
+    assert 'dataset: no training row has an ionic label' in found
+    model = write_model('known', architecture={'options': NETWORK['options']})
+    assert errors(ionic=False, model=ModelData.get_or_create(model)) == []
