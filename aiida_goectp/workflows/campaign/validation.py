@@ -8,12 +8,14 @@ from typing import Any
 from aiida import orm
 
 from aiida_goectp.calculations.train import labels_error
-from aiida_goectp.core.datasets.splits import SPLIT_PARTS
+from aiida_goectp.core.datasets.splits import SPLIT_PARTS, make_split
 from aiida_goectp.core.datasets.trained_rows import training_functionals
 from aiida_goectp.core.formats.functionals import trained_as
 from aiida_goectp.core.formats.settings import Settings, read_settings
 from aiida_goectp.core.selection import History, PickSettings, RetrainingPolicy, StopRules, figure_of_merit
+from aiida_goectp.core.selection.folds import BASE_FRACTIONS, BASE_SPLIT
 from aiida_goectp.data.crystals import structure_from_crystal
+from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.workflows.dfpt.engines import check_engine, engine_inputs, load_engine
 
 __all__ = ('campaign_errors', 'validate_campaign', 'validate_settings')
@@ -92,7 +94,7 @@ def _check_pool(inputs: Mapping[str, Any]) -> str | None:
 def _check_dataset(inputs: Mapping[str, Any]) -> str | None:
     node = inputs['dataset']
     if 'split' not in inputs:
-        return None if node.base.attributes.get('trainable') else 'dataset: none of its rows has a usable label'
+        return _new_split_error(node, inputs['seed'].value if 'seed' in inputs else 0)
     name = inputs['split'].value
     if name not in node.splits:
         return f'split: {name!r} is unknown; the dataset has {", ".join(node.splits) or "no split; leave it out"}'
@@ -100,6 +102,23 @@ def _check_dataset(inputs: Mapping[str, Any]) -> str | None:
     return (
         f'split: {name!r} has no row in {", ".join(empty)}; a campaign needs rows in all three parts' if empty else None
     )
+
+
+def _new_split_error(node: DatasetData, seed: int) -> str | None:
+    """Return an error if no base split can be made."""
+    if not node.base.attributes.get('trainable'):
+        return 'dataset: none of its rows has a usable label'
+    if BASE_SPLIT in node.splits:
+        return (
+            f'dataset: it has the base split {BASE_SPLIT!r} of an earlier campaign already; set split: {BASE_SPLIT} to '
+            'continue with its parts, or give another split of the dataset'
+        )
+    table = node.dataset
+    try:
+        make_split(table.crystals, table.trainable, 'formula', seed, BASE_FRACTIONS)
+    except ValueError as error:
+        return f'dataset: no base split can be made: {error}'
+    return None
 
 
 def _check_labels(inputs: Mapping[str, Any]) -> str | None:
@@ -218,7 +237,7 @@ def _engine_functionals(inputs: Mapping[str, Any]) -> dict[str, str]:
 _CHECKS: dict[Callable[[Mapping[str, Any]], str | None], tuple[str, ...]] = {
     _check_engine: ('engine', 'dfpt'),
     _check_pool: ('pool', 'picking'),
-    _check_dataset: ('dataset', 'split'),
+    _check_dataset: ('dataset', 'split', 'seed'),
     _check_labels: ('dataset', 'labels', 'model', 'train'),
     _check_model: ('pool', 'model', 'train', 'predictions', 'picking'),
     _check_extension: ('extend', 'model', 'labels', 'picking'),

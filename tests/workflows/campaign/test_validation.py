@@ -6,6 +6,8 @@ from aiida import orm
 
 from aiida_goectp.calculations.datasets import import_dataset
 from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.selection.folds import with_base_split
+from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.workflows.aiida_private import builder_inputs
 from aiida_goectp.workflows.campaign.validation import campaign_errors
@@ -47,6 +49,18 @@ def errors(aiida_profile, aiida_code_installed):
     return check
 
 
+@pytest.fixture
+def known_errors(aiida_profile, aiida_code_installed):
+    """Return the errors of a campaign on a dataset."""
+    code = aiida_code_installed(label='any', filepath_executable='/bin/true')
+
+    def check(dataset, **nodes):
+        builder = searching.campaign(code, pool=searching.some_pool(), dataset=dataset, **nodes)
+        return campaign_errors(builder_inputs(builder))
+
+    return check
+
+
 @pytest.mark.parametrize(
     ('engine', 'functionals', 'trained', 'words'),
     [
@@ -76,3 +90,14 @@ def test_a_first_training_needs_labels_of_both_tensors(errors, write_model):
     assert 'dataset: no training row has an ionic label' in found
     model = write_model('known', architecture={'options': NETWORK['options']})
     assert errors(ionic=False, model=ModelData.get_or_create(model)) == []
+
+
+def test_the_dataset_of_an_earlier_campaign_needs_its_base_split(known_errors):
+    start = with_base_split(searching.start_dataset().dataset)[0]
+    node = DatasetData(start).store()
+    (found,) = known_errors(node)
+    assert 'set split: campaign' in found
+    assert known_errors(node, split=orm.Str('campaign')) == []
+    (found,) = known_errors(searching.start_dataset(range(0, 6, 2)))
+    assert 'dataset: no base split can be made: 3 trainable rows' in found
+    assert known_errors(searching.start_dataset()) == []

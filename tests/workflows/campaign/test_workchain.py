@@ -145,6 +145,20 @@ def test_a_prediction_that_exhausts_the_budget_starts_no_calculation(search, mon
     assert len(results['ranking']) == 12
 
 
+def test_a_campaign_on_the_dataset_of_another_one_continues_with_its_parts(search):
+    first, _ = search(overrides={'stop_rules': {'max_rounds': 1}})
+    with pytest.raises(ValueError, match='set split: campaign'):
+        search(dataset=first['dataset'])
+    again = {'dataset': first['dataset'], 'split': orm.Str('campaign')}
+    results, node = search(**again, overrides={'stop_rules': {'max_rounds': 1}})
+    assert node.is_finished_ok, node.exit_message
+    assert picked(read_history(first['history'])) == [['p23', 'p21']]
+    assert picked(read_history(results['history'])) == [['p19', 'p17']]
+    former, dataset = first['dataset'].dataset, results['dataset'].dataset
+    assert len(dataset) == len(former) + 2
+    assert dataset.splits['campaign'].tolist() == [*former.splits['campaign'].tolist(), 'train', 'train']
+
+
 def test_a_campaign_returns_none_of_its_inputs(search, known):
     """An extension that stops at once has neither model nor dataset nor history of its own."""
     results, first = search(overrides={'stop_rules': {'max_rounds': 1}})
