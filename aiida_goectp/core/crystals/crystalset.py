@@ -83,10 +83,10 @@ class CrystalSet(Table):
     :param atom_offsets: (n + 1,) crystal i owns the atoms ``atom_offsets[i]:atom_offsets[i + 1]``
     :param atomic_numbers: (N,)
     :param fractional_positions: (N, 3)
-    :param ids: (n,) names, unique within the set
+    :param ids: (n,) names, not empty, unique within the set
     :param properties: name → column of n numbers, booleans or strings
     :param failures: rows that could not be read
-    :raises FormatError: inconsistent shapes, or a duplicate id
+    :raises FormatError: inconsistent shapes, or an empty or duplicate id
     """
 
     KIND = 'crystals'
@@ -108,6 +108,8 @@ class CrystalSet(Table):
         unique, counts = np.unique(self.ids, return_counts=True)
         if len(unique) != n:
             raise FormatError(f'crystals: duplicate id {str(unique[counts > 1][0])!r}; ids must be unique')
+        if n and not unique[0]:
+            raise FormatError(f'crystals: empty id in row {int(np.argmin(self.ids != ""))}; give each crystal an id')
 
     def __len__(self) -> int:
         return len(self.lattices)

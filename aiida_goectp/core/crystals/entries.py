@@ -115,9 +115,9 @@ def clean_text(text: str) -> str:
 def collect(entries: Iterable[Entry]) -> CrystalSet:
     """Return the valid crystals of all entries, and the failures of the others, each in their order.
 
-    Duplicate ids are made unique by :func:`.unique_ids`. A property that a row does not have is NaN, or empty in a text
-    column. A row that would add more than the 200th property column, or with text as its band gap or energy above the
-    hull, is a failure.
+    Duplicate ids are made unique by :func:`.unique_ids`; an empty one becomes ``crystal@N`` with the number of the
+    entry. A property that a row does not have is NaN, or empty in a text column. A row that would add more than the
+    200th property column, or with text as its band gap or energy above the hull, is a failure.
     """
     names: list[str] = []
     blocks: list[_Block] = []
@@ -125,7 +125,7 @@ def collect(entries: Iterable[Entry]) -> CrystalSet:
     following = iter(entries)
     while block := list(islice(following, _BLOCK)):
         blocks.append(_checked(block, len(names), columns))
-        names += [clean_text(entry.row.id) for entry in block]
+        names += [clean_text(entry.row.id) or f'crystal@{number}' for number, entry in enumerate(block, len(names))]
     ids, whole = unique_ids(names), concatenate_crystals([block.crystals for block in blocks])
     failures = sorted(whole.failures, key=lambda failure: int(failure.id))
     return replace(

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiida_goectp.core.crystals.convert import from_lists
 from aiida_goectp.core.crystals.crystalset import Crystal, Failure
-from aiida_goectp.core.crystals.entries import Entry, scalars
+from aiida_goectp.core.crystals.entries import Entry, clean_text, scalars
 from aiida_goectp.core.crystals.validation import CrystalError
 from aiida_goectp.core.formats.json_input import load_json
 
@@ -21,8 +21,8 @@ def read_jsonlines(name: str, stem: str, content: bytes) -> Iterator[Entry]:
     """Read JSON lines.
 
     Each object contains ``lattice`` (rows a, b, c in Å), ``species`` (symbols), ``frac_coords`` and optionally ``id``;
-    the default id is the stem of the file with the index of the row. Other numbers, booleans and strings become
-    properties; arrays are not read.
+    the default id, also in place of an empty one, is the stem of the file with the index of the row. Other numbers,
+    booleans and strings become properties; arrays are not read.
 
     :param name: file name for messages
     :param stem: stem of the file name, for ids
@@ -35,7 +35,7 @@ def read_jsonlines(name: str, stem: str, content: bytes) -> Iterator[Entry]:
             yield _failed(label, 'unreadable_row', name, number, f'not a JSON object, or cut off ({error})')
             continue
         if isinstance(data, dict) and isinstance(data.get('id'), str | int):
-            label = str(data['id'])
+            label = clean_text(str(data['id'])) or label
         try:
             yield Entry(_crystal(label, data), scalars(data, _OWN), f'{name}, line {number}')
         except CrystalError as error:

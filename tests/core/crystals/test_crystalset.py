@@ -133,6 +133,11 @@ def test_the_hash_does_not_depend_on_the_sign_of_zero():
     assert CrystalSet.from_crystals([crystal]).hashes[0] == CrystalSet.from_crystals([minus]).hashes[0]
 
 
+def test_an_empty_id_is_refused():
+    with pytest.raises(FormatError, match='empty id in row 1'):
+        CrystalSet.from_crystals([rocksalt(), rocksalt()._replace(id='')])
+
+
 def test_a_duplicate_id_is_refused():
     with pytest.raises(FormatError, match="'MgO'"):
         CrystalSet.from_crystals([rocksalt(), rocksalt()])

@@ -13,6 +13,7 @@ from ase.io import write
 
 from aiida_goectp.core.crystals import CrystalSet, Failure, read_bytes, read_contents, read_structures
 from aiida_goectp.core.crystals.convert import to_ase
+from aiida_goectp.core.crystals.entries import Entry, collect
 from aiida_goectp.core.crystals.readers import LeftOut, list_structures
 from aiida_goectp.core.formats.errors import FormatError
 from tests.rows import MP20, PETOUSIS
@@ -163,6 +164,15 @@ def test_rows_without_an_id_are_numbered():
     crystals = read_bytes('folder/some.jsonl', content)
     assert crystals.ids.tolist() == ['some@0', 'some@2']
     assert crystals.failures[0].id == 'some@1'
+
+
+@pytest.mark.parametrize('empty', ['', ' ', '\0'])
+def test_empty_ids_are_missing_ones(empty):
+    content = row(id=empty) + b'\n' + row(id='a') + b'\n' + row(id=empty)
+    assert read_bytes('folder/some.jsonl', content).ids.tolist() == ['some@0', 'a', 'some@2']
+    crystal = read_bytes('a.jsonl', row(id='a'))[0]
+    entries = [Entry(crystal._replace(id=name), {}) for name in ('a', empty, empty)]
+    assert collect(entries).ids.tolist() == ['a', 'crystal@1', 'crystal@2']
 
 
 def test_deuterium_counts_as_hydrogen():
