@@ -177,13 +177,13 @@ def record_retraining(
 
     :param retraining: fields of :class:`aiida_goectp.core.selection.retraining.RetrainingPolicy`
     :param record: noted by the work chain: ``core_hours`` of the training; ``failure``, why there is no comparison;
-        ``left_out``, number of labels that it could not take, by functional; ``has_training``, false if the campaign
-        has no inputs of a training
+        ``left_out``, number of labels that it could not take, by functional; ``new_labels``, see
+        :func:`.decide_retraining`; ``has_training``, false if the campaign has no inputs of a training
     :param comparison: see :func:`compare_models`
     :param model: the trained model
     """
     done, policy, noted = read_history(history), _policy(retraining), record.get_dict()
-    decision = decide_retraining(done, policy)
+    decision = decide_retraining(done, policy, noted.get('new_labels'))
     if not noted.get('has_training', True):
         decision = decision._replace(code=DecisionCode.NO_TRAINING)
     result = None

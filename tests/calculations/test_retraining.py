@@ -130,3 +130,6 @@ def test_record_of_a_retraining(committee):
     without = orm.Dict({'core_hours': 0.0, 'has_training': False})
     (one,) = read_history(record_retraining(node, policy, without)).rounds
     assert (one.retrained, one.adopted) == (False, False)
+    nothing_new = orm.Dict({'core_hours': 0.0, 'new_labels': 0})
+    (one,) = read_history(record_retraining(node, policy, nothing_new)).rounds
+    assert (one.retrained, 'none of which enters the training' in one.retraining_reason) == (False, True)

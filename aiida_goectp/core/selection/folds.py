@@ -25,6 +25,7 @@ __all__ = (
     'BASE_SPLIT',
     'add_labels',
     'assign_folds',
+    'count_new_labels',
     'fold_name',
     'folds_of',
     'new_rows',
@@ -106,6 +107,34 @@ def new_rows(dataset: Dataset, known: Dataset, split: str) -> np.ndarray:
     keys = zip(dataset.crystals.hashes.tolist(), dataset.functional.tolist(), strict=True)
     fresh = np.array([key not in before for key in keys], dtype=bool).reshape(-1)
     return fresh & dataset.trainable & (dataset.splits[split] == 'train')
+
+
+def count_new_labels(dataset: Dataset, known: Dataset, split: str) -> int:
+    """Return the number of training rows that another dataset lacks, or of which it lacks a label.
+
+    Zero means that a training on the dataset repeats one on the other. In contrast to :func:`new_rows`, a row that a
+    label completed counts.
+
+    :param known: the dataset of the last training
+    :param split: the base split
+    """
+    before = {key for key, good in zip(_labels_of_rows(known), known.trainable.tolist(), strict=True) if good}
+    taken = dataset.trainable & (dataset.splits[split] == 'train')
+    return sum(key not in before for key, good in zip(_labels_of_rows(dataset), taken.tolist(), strict=True) if good)
+
+
+def _labels_of_rows(dataset: Dataset) -> list[tuple[Any, ...]]:
+    """Return content hash, functional and kinds of labels of each row."""
+    offsets = dataset.crystals.atom_offsets[:-1]
+    charged = np.isfinite(dataset.born_charges).all(axis=(1, 2))
+    columns = (
+        dataset.crystals.hashes,
+        dataset.functional,
+        *(np.isfinite(tensors).all(axis=(1, 2)) for tensors in (dataset.electronic, dataset.ionic)),
+        dataset.has_force_constants,
+        np.logical_and.reduceat(charged, offsets) if len(offsets) else np.zeros(0, dtype=bool),
+    )
+    return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def fold_name(split: str, member: int) -> str:

@@ -60,6 +60,8 @@ class DecisionCode(Enum):
     """Why a retraining is due or not."""
 
     NO_NEW_LABEL = 'no_new_label'
+    NO_NEW_ROW = 'no_new_row'
+    """the labels add nothing to the rows of the training"""
     ENOUGH_LABELS = 'enough_labels'
     ENOUGH_ROUNDS = 'enough_rounds'
     WAITING = 'waiting'
@@ -89,6 +91,11 @@ class RetrainingDecision(NamedTuple):
         rounds = _rounds(self.rounds)
         if self.code is DecisionCode.NO_NEW_LABEL:
             return 'no new label since the last training'
+        if self.code is DecisionCode.NO_NEW_ROW:
+            return (
+                f'{self.labels} new labels in {rounds}, none of which enters the training: crystals or formulas of the '
+                'hold-out, refused responses, or another functional'
+            )
         if self.code is DecisionCode.NO_TRAINING:
             return 'no inputs of a training were given'
         if self.code is DecisionCode.ENOUGH_LABELS:
@@ -104,11 +111,14 @@ class RetrainingDecision(NamedTuple):
         return f'{self.labels} new labels in {rounds}; {due}'
 
 
-def decide_retraining(history: History, policy: RetrainingPolicy) -> RetrainingDecision:
+def decide_retraining(history: History, policy: RetrainingPolicy, new_labels: int | None = None) -> RetrainingDecision:
     """Return whether a retraining follows the last round.
 
     Rounds and labels count from the last retraining, adopted or not: a training is not repeated with the same labels.
-    Without a new label it is not due.
+    Without a new label, or if no new label enters the training, it is not due.
+
+    :param new_labels: number of training rows with a label that the last training lacked, see
+        :func:`.folds.count_new_labels`; None if it is not known
     """
     trained = [place for place, item in enumerate(history.rounds) if item.retrained]
     since = history.rounds[trained[-1] + 1 :] if trained else history.rounds
@@ -118,6 +128,8 @@ def decide_retraining(history: History, policy: RetrainingPolicy) -> RetrainingD
         mode = 'scratch'
     if not labels:
         code = DecisionCode.NO_NEW_LABEL
+    elif new_labels == 0:
+        code = DecisionCode.NO_NEW_ROW
     elif policy.every_labels is not None and labels >= policy.every_labels:
         code = DecisionCode.ENOUGH_LABELS
     elif policy.every_rounds is not None and rounds >= policy.every_rounds:

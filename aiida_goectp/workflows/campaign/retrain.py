@@ -8,6 +8,7 @@ from aiida import orm
 from aiida.engine import ExitCode, if_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
+from aiida_goectp.calculations.campaign import read_history
 from aiida_goectp.calculations.retraining import (
     MEMBER,
     assign_members,
@@ -16,10 +17,12 @@ from aiida_goectp.calculations.retraining import (
     member_settings,
     select_trained,
 )
-from aiida_goectp.core.datasets.trained_rows import training_functionals
+from aiida_goectp.core.datasets.trained_rows import take_trained_rows, training_functionals
 from aiida_goectp.core.formats.functionals import trained_as
 from aiida_goectp.core.formats.settings import read_settings
-from aiida_goectp.core.selection import RetrainingPolicy, fold_name
+from aiida_goectp.core.selection import RetrainingPolicy, decide_retraining, fold_name
+from aiida_goectp.core.selection.folds import count_new_labels
+from aiida_goectp.core.selection.retraining import RetrainingDecision
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData, to_model
 from aiida_goectp.workflows.campaign.inputs import define_settings, define_training
@@ -28,7 +31,7 @@ from aiida_goectp.workflows.failures import failure_reason
 from aiida_goectp.workflows.submit_once import SubmitOnceMixin
 from aiida_goectp.workflows.train import TrainWorkChain
 
-__all__ = ('RetrainWorkChain',)
+__all__ = ('RetrainWorkChain', 'decision_of')
 
 _MODES = ('fine-tune', 'scratch')
 
@@ -36,6 +39,40 @@ _MODES = ('fine-tune', 'scratch')
 def validate_mode(value: orm.Str | None, _: Any) -> str | None:
     """Return an error for an unknown mode."""
     return None if value is None or value.value in _MODES else f'mode: {value.value!r}; give {" or ".join(_MODES)}'
+
+
+def trained_functionals(settings: orm.Dict, model: ModelData | None, start: DatasetData, split: str) -> list[str]:
+    """Return the functionals of a training: those of the settings, of the model, or of most rows to start with."""
+    given = settings.get_dict().get('functionals', [])
+    if not given and model is not None:
+        given = model.card.architecture.get('functionals', [])
+    return training_functionals(given, start.dataset, split)
+
+
+def training_dataset(model: ModelData, start: DatasetData) -> DatasetData:
+    """Return the dataset of a model by its provenance, the starting dataset if it has none."""
+    creator = model.creator
+    found = creator.inputs.dataset if creator is not None and 'dataset' in creator.inputs else None
+    return found if isinstance(found, DatasetData) else start
+
+
+def decision_of(inputs: Any, ctx: Any) -> tuple[RetrainingDecision, int | None]:
+    """Return the decision on retraining after a round of a campaign, and the number of new labels for the training.
+
+    :param inputs: of the campaign
+    :param ctx: context of the campaign; ``training``, if present, is the last retraining
+    :return: the number is None without inputs of a training, and for labels that no training takes
+    """
+    history = read_history(ctx.history)
+    policy, number = read_settings(RetrainingPolicy, inputs.retraining.get_dict(), 'retraining'), None
+    if 'train' in inputs:
+        last = ctx.training.inputs.dataset if 'training' in ctx else training_dataset(ctx.model, ctx.start)
+        try:
+            names = trained_functionals(inputs.train.goectp.settings, ctx.model, ctx.start, ctx.split)
+            number = count_new_labels(take_trained_rows(ctx.dataset.dataset, names)[0], last.dataset, ctx.split)
+        except ValueError:  # the retraining fails with this reason
+            number = None
+    return decide_retraining(history, policy, number), number
 
 
 class RetrainWorkChain(SubmitOnceMixin):
@@ -151,11 +188,11 @@ class RetrainWorkChain(SubmitOnceMixin):
         :raises ValueError: labels with different values of U for one element
         """
         dataset: DatasetData = self.inputs.dataset
-        given = self.inputs.train.goectp.settings.get_dict().get('functionals', [])
-        if not given and 'model' in self.inputs:
-            given = self.inputs.model.card.architecture.get('functionals', [])
         found = set(dataset.dataset.functional[dataset.dataset.trainable].tolist())
-        functionals = training_functionals(given, self.inputs.start.dataset, self.inputs.split.value)
+        model = self.inputs.get('model', None)
+        functionals = trained_functionals(
+            self.inputs.train.goectp.settings, model, self.inputs.start, self.inputs.split.value
+        )
         if len(trained_as(found, functionals)) == len(found):
             return dataset
         selected = self.call_once('select_trained', select_trained, dataset=dataset, functionals=orm.List(functionals))
@@ -208,7 +245,7 @@ class RetrainWorkChain(SubmitOnceMixin):
                 'compare_models',
                 compare_models,
                 dataset=self.ctx.dataset,
-                previous=self._training_dataset(),
+                previous=training_dataset(self.inputs.model, self.inputs.start),
                 **{name: self.inputs[name] for name in ('split', 'picking', 'retraining')},
                 old=self.inputs.model,
                 new=outputs.model,
@@ -218,9 +255,3 @@ class RetrainWorkChain(SubmitOnceMixin):
             return self.exit_codes.ERROR_COMPARISON_FAILED.format(message=error)
         self.out('comparison', compared.result)
         return None
-
-    def _training_dataset(self) -> DatasetData:
-        """Return the dataset of the model in use by its provenance, the starting dataset if it has none."""
-        creator = self.inputs.model.creator
-        found = creator.inputs.dataset if creator is not None and 'dataset' in creator.inputs else None
-        return found if isinstance(found, DatasetData) else self.inputs.start

@@ -23,9 +23,7 @@ from aiida_goectp.calculations.picks import pick_batch
 from aiida_goectp.calculations.retraining import record_retraining
 from aiida_goectp.core.formats.settings import read_settings, unknown_key
 from aiida_goectp.core.selection import (
-    RetrainingPolicy,
     allowed_picks,
-    decide_retraining,
     should_stop,
     summarise_candidates,
 )
@@ -37,7 +35,7 @@ from aiida_goectp.data.picks import PicksData
 from aiida_goectp.data.ranking import RankingData
 from aiida_goectp.workflows.campaign.inputs import SETTINGS, define_inputs, inputs_from_labels
 from aiida_goectp.workflows.campaign.pool import PoolPredictionMixin
-from aiida_goectp.workflows.campaign.retrain import RetrainWorkChain
+from aiida_goectp.workflows.campaign.retrain import RetrainWorkChain, decision_of
 from aiida_goectp.workflows.campaign.stop import stop_requested
 from aiida_goectp.workflows.dfpt.base import DfptWorkChain
 from aiida_goectp.workflows.failures import failure_reason
@@ -365,14 +363,14 @@ class ActiveLearningWorkChain(ProtocolMixin, PoolPredictionMixin):
 
     def decide_retraining(self) -> None:
         """Decide whether the round is followed by a retraining; if not, add the reason to the history."""
-        policy = read_settings(RetrainingPolicy, self.inputs.retraining.get_dict(), 'retraining')
-        decision = decide_retraining(read_history(self.ctx.history), policy)
+        decision, number = decision_of(self.inputs, self.ctx)
         self.ctx.mode = decision.mode
         self.ctx.retrain = decision.retrain and 'train' in self.inputs
         if self.ctx.retrain:
             self.report(f'retraining: {decision.reason}')
         else:
-            self._record_retraining({'has_training': 'train' in self.inputs, 'core_hours': 0.0})
+            given = 'train' in self.inputs
+            self._record_retraining({'has_training': given, 'core_hours': 0.0, 'new_labels': number})
 
     def should_retrain(self) -> bool:
         """Return whether the round is followed by a retraining."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.selection.folds import (
     add_labels,
     assign_folds,
+    count_new_labels,
     fold_name,
     folds_of,
     new_rows,
@@ -143,6 +146,22 @@ def test_folds_do_not_depend_on_the_order_of_the_labels():
         folds = folds_of(with_folds(grown, START, SPLIT, 3, seed=1), SPLIT)
         folds_by_id.append(dict(zip(grown.crystals.ids.tolist(), folds.tolist(), strict=True)))
     assert folds_by_id[0] == folds_by_id[1]
+
+
+def test_labels_that_change_no_training_are_not_counted():
+    assert count_new_labels(START, START, SPLIT) == 0
+    grown = add_labels(START, labelled([40, 41]), SPLIT)[0]
+    assert count_new_labels(grown, START, SPLIT) == 2
+    assert count_new_labels(grown, grown, SPLIT) == 0
+    held_out = START.part(SPLIT, 'test').crystals[0]
+    polymorph = CrystalSet.from_crystals([held_out._replace(id='polymorph', lattice=held_out.lattice * 1.3)])
+    kept = add_labels(START, Dataset(polymorph, 9 * np.eye(3)[None], 9 * np.eye(3)[None]), SPLIT)[0]
+    assert (len(kept), count_new_labels(kept, START, SPLIT)) == (31, 0)
+    # a label that completes a row of the last training
+    row = int(np.flatnonzero(START.splits[SPLIT] == 'train')[0])
+    before = replace(START, ionic=np.where((np.arange(30) == row)[:, None, None], np.nan, START.ionic))
+    assert count_new_labels(START, before, SPLIT) == 1
+    assert new_rows(START, before, SPLIT).sum() == 0
 
 
 def test_folds_depend_on_formulas_and_seed_only():

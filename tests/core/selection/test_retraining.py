@@ -59,6 +59,13 @@ def test_number_of_new_labels():
     assert not decide(campaign(9, 4, retrained=[1]), **only).retrain
 
 
+def test_labels_that_do_not_enter_the_training():
+    found = decide_retraining(campaign(2), RetrainingPolicy(), 0)
+    assert (found.code, found.retrain, found.labels) == (DecisionCode.NO_NEW_ROW, False, 2)
+    assert decide_retraining(campaign(2), RetrainingPolicy(), 1).code is DecisionCode.ENOUGH_ROUNDS
+    assert decide_retraining(campaign(0), RetrainingPolicy(), 0).code is DecisionCode.NO_NEW_LABEL
+
+
 def test_reasons_of_decisions_contain_the_numbers():
     both = decide(campaign(1), every_rounds=2, every_labels=5)
     assert [text in both.reason for text in ('1 new labels in 1 round', '5 labels or 2 rounds')] == [True] * 2

@@ -5,12 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from aiida import orm
+from aiida.common import AttributeDict
 from aiida.engine import run_get_node
 
-from aiida_goectp.calculations.campaign import begin_dataset, grow_dataset
+from aiida_goectp.calculations.campaign import begin_dataset, grow_dataset, write_history
+from aiida_goectp.core.selection.history import History, PickRecord, Round
+from aiida_goectp.core.selection.retraining import DecisionCode
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
-from aiida_goectp.workflows.campaign.retrain import RetrainWorkChain
+from aiida_goectp.workflows.campaign.retrain import RetrainWorkChain, decision_of
 from aiida_goectp.workflows.submit_once import called_by_label
 from aiida_goectp.workflows.train import TrainWorkChain
 from tests.workflows.campaign import searching
@@ -93,6 +96,28 @@ def test_labels_of_another_functional_are_left_out(inputs, datasets):
     trained = called_by_label(node)['assign_members'].outputs.result.dataset
     assert set(trained.functional.tolist()) == {'PBE'}
     assert len(trained) == len(labels) - 2
+
+
+def test_a_decision_counts_the_labels_that_enter_the_training(inputs, datasets):
+    """Without a retraining of the campaign, they are compared with the starting dataset."""
+    picks = [PickRecord(id=name, hash=name, mean=1, value=1, outcome='accepted') for name in ('s1', 's3')]
+    history = History(figure_of_merit='total', rounds=(Round(number=1, model_hash='m', picks=tuple(picks)),))
+    ctx = AttributeDict({**datasets, 'model': inputs['model'], 'split': 'campaign', 'history': write_history(history)})
+    given = AttributeDict({name: inputs[name] for name in ('retraining', 'train')})
+    decision, number = decision_of(given, ctx)
+    assert (decision.code, number) == (DecisionCode.ENOUGH_ROUNDS, 2)
+    labels = datasets['dataset'].dataset
+    column = np.where(np.isin(labels.crystals.ids, ['s1', 's3']), 'PBEsol', labels.functional)
+    decision, number = decision_of(
+        given, AttributeDict({**ctx, 'dataset': DatasetData(replace(labels, functional=column))})
+    )
+    assert (decision.code, number) == (DecisionCode.NO_NEW_ROW, 0)
+    # as trained before, whether or not the model was adopted
+    training = AttributeDict({'inputs': AttributeDict({'dataset': datasets['dataset']})})
+    decision, number = decision_of(given, AttributeDict({**ctx, 'training': training}))
+    assert (decision.code, number) == (DecisionCode.NO_NEW_ROW, 0)
+    decision, number = decision_of(AttributeDict({'retraining': inputs['retraining']}), ctx)
+    assert (decision.code, number) == (DecisionCode.ENOUGH_ROUNDS, None)
 
 
 def test_folds_that_exist(inputs, retrain):

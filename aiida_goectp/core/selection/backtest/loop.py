@@ -15,7 +15,7 @@ from aiida_goectp.core.dielectric.predictions import Predictions
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.selection.backtest.hidden import SearchTask
 from aiida_goectp.core.selection.backtest.settings import BacktestSettings
-from aiida_goectp.core.selection.folds import add_labels, with_folds
+from aiida_goectp.core.selection.folds import add_labels, count_new_labels, with_folds
 from aiida_goectp.core.selection.history import History, Round
 from aiida_goectp.core.selection.known import KnownCrystals
 from aiida_goectp.core.selection.model_errors import Predict, comparison_errors
@@ -236,7 +236,8 @@ class Campaign:
     def _retrain(self) -> None:
         """Train a new model if it is due, and adopt it if it is not worse."""
         policy, split = self.settings.policy, self.task.split
-        decision = decide_retraining(self.history, policy)
+        previous = self.dataset.take(np.arange(self.trained_rows))
+        decision = decide_retraining(self.history, policy, count_new_labels(self.dataset, previous, split))
         if not decision.retrain:
             self.history = retrained_round(self.history, decision)
             return
@@ -247,7 +248,6 @@ class Campaign:
         except ValueError as error:
             self.history = retrained_round(self.history, decision, compare_models({}, None, policy, str(error)))
             return
-        previous = self.dataset.take(np.arange(self.trained_rows))
         models = (self._model(self.model), self._model(fitted.model), [self._model(one) for one in fitted.members])
         errors = comparison_errors(dataset, previous, split, self.settings.figure_of_merit, *models, fitted.functionals)
         result = compare_models(*errors, policy)
