@@ -152,7 +152,7 @@ class Comparison(NamedTuple):
     new: float
     """mean error of the new model"""
     allowed: float
-    """largest mean error of the new model that counts as not worse"""
+    """largest mean error of the new model that counts as not worse; NaN if there are too few rows to decide"""
     worse: bool
     lost: int
     """rows with a prediction of the old model and without one of the new model"""
@@ -161,6 +161,8 @@ class Comparison(NamedTuple):
     def text(self) -> str:
         """The numbers as text."""
         lost = f', {self.lost} rows without prediction' if self.lost else ''
+        if self.rows == 1 and self.allowed != self.allowed:
+            return f'error {self.new:.4g} after {self.old:.4g} (1 row, too few to decide{lost})'
         return f'mean error {self.new:.4g} after {self.old:.4g} (up to {self.allowed:.4g}, {self.rows} rows{lost})'
 
 
@@ -191,7 +193,8 @@ def compare_models(
     """Return whether a new model replaces the old one: it must not be worse on any set of rows.
 
     Not worse is a mean error of at most that of the old model plus the larger of ``tolerance`` times that error and
-    ``standard_errors`` standard errors of the mean of the differences, row by row. A row with a prediction of the old
+    ``standard_errors`` standard errors of the mean of the differences, row by row. A single row has no standard error:
+    unless ``standard_errors`` is zero, its error does not decide. A row with a prediction of the old
     model and without one of the new model makes the new one worse; rows without a prediction of the old model do not
     count.
 
@@ -232,8 +235,10 @@ def _compare(name: str, old: np.ndarray, new: np.ndarray, policy: RetrainingPoli
         return Comparison(int(known.sum()), float('nan'), float('nan'), float('nan'), lost > 0, lost)
     difference = after[both] - before[both]
     mean, count = float(before[both].mean()), int(both.sum())
-    noise = float(difference.std(ddof=1) / np.sqrt(count)) if count > 1 else 0.0
-    allowed = mean + max(policy.tolerance * mean, policy.standard_errors * noise)
+    noise = 0.0
+    if policy.standard_errors:
+        noise = float(difference.std(ddof=1) / np.sqrt(count)) if count > 1 else float('nan')
+    allowed = mean + float(np.maximum(policy.tolerance * mean, policy.standard_errors * noise))  # NaN if one is
     return Comparison(
         count, mean, float(after[both].mean()), allowed, lost > 0 or float(difference.mean()) > allowed - mean, lost
     )

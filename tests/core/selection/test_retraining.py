@@ -130,6 +130,19 @@ def test_standard_error_of_the_difference():
     assert not compare_models(old, new, RetrainingPolicy(tolerance=0, standard_errors=above * 0.999)).replace
 
 
+@pytest.mark.parametrize('new', [0.103, 9.0])
+def test_a_single_row_has_no_standard_error_and_does_not_decide(new):
+    old = errors([0.1], [0.2, 0.4])
+    found = compare_models(old, errors([new], [0.2, 0.4]), RetrainingPolicy())
+    held = found.comparisons[HOLD_OUT]
+    assert (found.replace, held.rows, held.new, held.worse) == (True, 1, new, False)
+    assert np.isnan(held.allowed)
+    assert 'too few to decide' in held.text
+    assert not compare_models(old, errors([np.nan], [0.2, 0.4]), RetrainingPolicy()).replace
+    assert not compare_models(old, errors([0.0], [0.3, 0.5]), RetrainingPolicy()).replace
+    assert not compare_models(old, errors([new], [0.2, 0.4]), RetrainingPolicy(standard_errors=0)).replace
+
+
 def test_rows_without_a_prediction_of_the_old_model_do_not_count():
     found = compare_models(errors([1, np.nan], []), errors([1, 50], []), STRICT)
     assert found.replace
