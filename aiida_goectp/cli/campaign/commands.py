@@ -199,7 +199,8 @@ def campaign_stop(campaign: Any) -> None:
 def campaign_extend(campaign: Any, rules: tuple[str, ...], label: str | None, run: bool, **bounds: Any) -> None:
     """Continue CAMPAIGN, which has ended, with changed stop rules.
 
-    The other stop rules are kept. The new campaign contains the whole history; finished work is not repeated.
+    The other stop rules are kept; after a failure or a requested stop, none has to change. The new campaign
+    contains the whole history; finished work is not repeated.
     """
     from aiida_goectp.cli.campaign.extend import extension_builder, parse_rules
 

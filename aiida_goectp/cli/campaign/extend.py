@@ -14,6 +14,7 @@ from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.formats.yaml_input import read_yaml
 from aiida_goectp.core.selection import StopRules, should_stop
 from aiida_goectp.workflows.campaign.state import campaign_state, last_history
+from aiida_goectp.workflows.campaign.stop import REQUESTED
 from aiida_goectp.workflows.protocols.mixin import merge
 
 __all__ = ('extension_builder', 'parse_rules')
@@ -60,7 +61,8 @@ def extension_builder(node: Any, changes: dict[str, Any]) -> Any:
             f'campaign {node.pk} ended without {", ".join(missing)} and cannot be extended; start it '
             'again, computed responses are reused'
         )
-    if not changes and node.is_finished_ok:  # otherwise it was not ended by a rule
+    by_rule = node.is_finished_ok and node.outputs.stop['rule'] != REQUESTED
+    if not changes and by_rule:
         raise click.UsageError('give a changed rule: --max-rounds, --max-calculations, --max-core-hours or --rule')
     merged = merge(node.inputs.stop_rules.get_dict(), changes)
     try:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from aiida import orm
 
-__all__ = ('STOP_EXTRA', 'request_stop', 'stop_requested')
+__all__ = ('REQUESTED', 'STOP_EXTRA', 'request_stop', 'stop_requested')
 
 STOP_EXTRA = 'goectp_stop_after_round'
 """extra of the process node that holds the request; it is no part of the provenance"""
+
+REQUESTED = 'requested'
+"""rule in the output ``stop`` of a campaign that was stopped on request"""
 
 
 def request_stop(node: orm.ProcessNode) -> None:

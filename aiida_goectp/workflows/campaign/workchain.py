@@ -36,7 +36,7 @@ from aiida_goectp.data.ranking import RankingData
 from aiida_goectp.workflows.campaign.inputs import SETTINGS, define_inputs, inputs_from_labels
 from aiida_goectp.workflows.campaign.pool import PoolPredictionMixin
 from aiida_goectp.workflows.campaign.retrain import RetrainWorkChain, decision_of
-from aiida_goectp.workflows.campaign.stop import stop_requested
+from aiida_goectp.workflows.campaign.stop import REQUESTED, stop_requested
 from aiida_goectp.workflows.dfpt.base import DfptWorkChain
 from aiida_goectp.workflows.failures import failure_reason
 from aiida_goectp.workflows.predict import PredictWorkChain
@@ -264,7 +264,7 @@ class ActiveLearningWorkChain(ProtocolMixin, PoolPredictionMixin):
             stop = should_stop(history, self._rules(), spent=self.ctx.core_hours)
             if not self._ends_by(stop, 'history') and stop_requested(self.node):
                 reason = f'a stop after round {self.ctx.round - 1} was requested'
-                self.ctx.stop = {'rule': 'requested', 'reason': reason, 'by': 'request'}
+                self.ctx.stop = {'rule': REQUESTED, 'reason': reason, 'by': 'request'}
         if self.ctx.stop is not None:
             if self.ctx.pruned is not None:  # the final ranking needs all crystals
                 self.ctx.predictions, self.ctx.pruned = None, None

@@ -108,11 +108,11 @@ def test_start_stop_extend_and_export(config, tmp_path):
 def _extend(node):
     """Extend a campaign by one round of two picks."""
     assert 'max_rounds' in flat(invoke('campaign', 'extend', node.pk, '--max-rounds', 1, '--run', status=2))
-    assert '--rule' in flat(invoke('campaign', 'extend', node.pk, '--run', status=2))
     assert "'max_rounds'" in flat(invoke('campaign', 'extend', node.pk, '--rule', 'max_round=3', status=2))
     arguments = ('--max-rounds', 3, '--rule', 'max_calculations=4', '--run')
     output = flat(invoke('campaign', 'extend', node.pk, *arguments))
     (extension,) = latest_campaigns(1)
+    assert '--rule' in flat(invoke('campaign', 'extend', extension.pk, '--run', status=2))  # a rule ended it
     assert extension.inputs.extend.history.uuid == node.outputs.history.uuid
     assert extension.inputs.stop_rules.get_dict() == {'max_rounds': 3, 'max_calculations': 4}
     called = [child.process_label for child in extension.called if isinstance(child, orm.WorkChainNode)]

@@ -205,6 +205,8 @@ def test_requested_stop(search):
     assert len(read_history(results['history']).rounds) == 1
     with pytest.raises(ValueError, match=str(node.pk)):
         request_stop(node)
+    # it is extended without a changed rule
+    assert extension_builder(node, {}).extend.history.uuid == results['history'].uuid
 
 
 def test_failed_labels_are_results(search, known):
