@@ -21,7 +21,7 @@ from aiida_goectp.calculations.campaign import (
 )
 from aiida_goectp.calculations.picks import pick_batch
 from aiida_goectp.calculations.retraining import record_retraining
-from aiida_goectp.core.formats.settings import read_settings, unknown_key
+from aiida_goectp.core.formats.settings import unknown_key
 from aiida_goectp.core.selection import (
     allowed_picks,
     should_stop,
