@@ -61,7 +61,7 @@ def test_structures_of_any_library_give_equal_predictions(crystal_set, model):
     columns = ['electronic', 'ionic', 'total', 'total_std', 'total_xx']
     for frame in frames[1:]:
         for row in range(len(frame)):
-            np.testing.assert_allclose(frame[columns].iloc[row], frames[0][columns].iloc[0], rtol=1e-5)
+            np.testing.assert_allclose(frame[columns].iloc[row], frames[0][columns].iloc[0], rtol=2e-4)
 
 
 def test_model_is_a_node_a_file_or_a_shipped_name(model, crystals, tmp_path):

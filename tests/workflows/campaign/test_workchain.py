@@ -10,7 +10,7 @@ from aiida_goectp.cli.campaign.extend import extension_builder
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.workflows.aiida_private import STEP_RAISED, builder_inputs
-from aiida_goectp.workflows.campaign import workchain
+from aiida_goectp.workflows.campaign import retrain, workchain
 from aiida_goectp.workflows.campaign.state import campaign_state
 from aiida_goectp.workflows.campaign.stop import request_stop
 from aiida_goectp.workflows.campaign.workchain import ActiveLearningWorkChain
@@ -178,7 +178,7 @@ def test_a_campaign_returns_none_of_its_inputs(search, known):
 
 
 def test_a_step_that_raises_leaves_the_state_of_the_campaign(search, monkeypatch):
-    monkeypatch.setattr(workchain, 'decide_retraining', lambda history, policy: {}['policy'])
+    monkeypatch.setattr(retrain, 'decide_retraining', lambda *_: {}['policy'])
     results, node = search(overrides={'stop_rules': {'max_rounds': 1}})
     assert node.exit_status == STEP_RAISED
     assert 'KeyError' in node.exit_message
@@ -330,9 +330,8 @@ def test_given_labels_and_split(search, known, start):
 
 
 def test_exit_codes(search, any_code, known, start):
-    few = searching.start_dataset([0, 2])
-    _, node = search(dataset=few)
-    assert node.exit_status == 222
+    with pytest.raises(ValueError, match='2 trainable rows of 2 formulas are too few'):
+        search(dataset=searching.start_dataset([0, 2]))
     results, node = search(overrides={'picking': {'acquisition': {'name': 'exploration'}}})
     assert node.exit_status == 223
     assert {'dataset', 'history'} <= set(results)
