@@ -11,8 +11,10 @@ from aiida_goectp.calculations.train import labels_error
 from aiida_goectp.core.datasets.splits import SPLIT_PARTS, make_split
 from aiida_goectp.core.datasets.trained_rows import training_functionals
 from aiida_goectp.core.formats.functionals import trained_as
+from aiida_goectp.core.formats.names import GAP_COLUMN
 from aiida_goectp.core.formats.settings import Settings, read_settings
 from aiida_goectp.core.selection import History, PickSettings, RetrainingPolicy, StopRules, figure_of_merit
+from aiida_goectp.core.selection.acquisition import acquisition
 from aiida_goectp.core.selection.folds import BASE_FRACTIONS, BASE_SPLIT
 from aiida_goectp.data.crystals import structure_from_crystal
 from aiida_goectp.data.dataset import DatasetData
@@ -88,6 +90,10 @@ def _check_pool(inputs: Mapping[str, Any]) -> str | None:
     if missing:
         have = ', '.join(pool.columns) or 'none'
         return f'picking: {figure.name!r} needs the property {", ".join(missing)}; the pool has: {have}'
+    name = settings.acquisition.name
+    if acquisition(name).needs_objectives and GAP_COLUMN not in pool.columns:
+        have = ', '.join(pool.columns) or 'none'
+        return f'picking.acquisition: {name!r} needs the property {GAP_COLUMN}; the pool has: {have}'
     return None
 
 

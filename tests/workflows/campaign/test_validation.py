@@ -5,8 +5,10 @@ import pytest
 from aiida import orm
 
 from aiida_goectp.calculations.datasets import import_dataset
+from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.selection.folds import with_base_split
+from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.workflows.aiida_private import builder_inputs
@@ -55,7 +57,7 @@ def known_errors(aiida_profile, aiida_code_installed):
     code = aiida_code_installed(label='any', filepath_executable='/bin/true')
 
     def check(dataset, **nodes):
-        builder = searching.campaign(code, pool=searching.some_pool(), dataset=dataset, **nodes)
+        builder = searching.campaign(code, dataset=dataset, **{'pool': searching.some_pool(), **nodes})
         return campaign_errors(builder_inputs(builder))
 
     return check
@@ -101,3 +103,12 @@ def test_the_dataset_of_an_earlier_campaign_needs_its_base_split(known_errors):
     (found,) = known_errors(searching.start_dataset(range(0, 6, 2)))
     assert 'dataset: no base split can be made: 3 trainable rows' in found
     assert known_errors(searching.start_dataset()) == []
+
+
+def test_the_pareto_front_needs_band_gaps(known_errors):
+    bare = CrystalsData(CrystalSet.from_crystals(list(searching.crystals(range(4)))))
+    dataset = searching.start_dataset()
+    assert known_errors(dataset, overrides={'picking': {'acquisition': {'name': 'pareto'}}}) == []
+    (error,) = known_errors(dataset, pool=bare, overrides={'picking': {'acquisition': {'name': 'pareto'}}})
+    assert 'pareto' in error
+    assert 'band_gap' in error
