@@ -8,7 +8,7 @@ not used for training, prints tables, and draws parity plots. The test rows are 
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +34,10 @@ BINS = (0, 5, 10, 20, 40, 300)
 """limits of the average of the ionic part"""
 ATOM_BINS, ELECTRONIC_BINS = (2, 5, 8, 12, 20, 400), (1, 2.5, 4, 6, 10, 250)
 """limits of the atoms in a primitive cell and of the average of ε_∞"""
+DISTANCE_BINS = (0, 2.5, 3.8, 5, 100)
+"""limits of the distance of two atoms, Å"""
+MANY_ATOMS = 20
+"""cells with fewer atoms have few distant pairs"""
 
 
 class Evaluated(NamedTuple):
@@ -217,6 +221,40 @@ def print_lattice(found: Evaluated, modes: Modes) -> None:
     )
 
 
+def pair_distances(cell: PhononCell) -> np.ndarray:
+    """Return the distance of each atom to the nearest image of each other one, (n, n) Å, zero for the atom itself."""
+    steps = cell.fractional_positions[:, None] - cell.fractional_positions
+    steps = (steps - np.round(steps))[:, :, None] + np.array(list(product((-1, 0, 1), repeat=3)))
+    return np.linalg.norm(steps @ cell.lattice, axis=-1).min(axis=-1)
+
+
+def print_distances(found: Evaluated) -> None:
+    """Print where the error of the force constants of large cells is, by the distance of the atoms."""
+    shares: list[list[float]] = []
+    for row in range(len(found.data)):
+        cell = found.predictions.phonon_cell(row)
+        blocks = found.labels.force_constants[slice(*found.labels.block_offsets[row : row + 2])].astype(np.float64)
+        if cell is None or len(cell.atomic_numbers) < MANY_ATOMS or not np.isfinite(blocks).all():
+            continue
+        n, matrix = len(cell.atomic_numbers), from_blocks(blocks)
+        errors, norms = (
+            np.square(values).reshape(n, 3, n, 3).sum(axis=(1, 3)) for values in (cell.force_constants - matrix, matrix)
+        )
+        distances = pair_distances(cell)
+        masks = [distances == 0, *((distances > low) & (distances <= high) for low, high in pairwise(DISTANCE_BINS))]
+        shares.append([values[mask].sum() / values.sum() * 100 for values in (errors, norms) for mask in masks])
+    if shares:
+        names = ['same atom', *(f'{low} to {high}' for low, high in pairwise(DISTANCE_BINS))]
+        means = np.mean(shares, axis=0).reshape(2, -1)
+        table(
+            f'Force constants by distance, {len(shares)} cells of {MANY_ATOMS} and more atoms',
+            [
+                {'Å': name, 'squared error, %': float(error), 'squared norm, %': float(norm)}
+                for name, error, norm in zip(names, *means, strict=True)
+            ],
+        )
+
+
 def regularised_permittivity(cell: PhononCell, floor: float) -> np.ndarray:
     """Return the ionic part (3, 3) of the modes of a cell, their eigenvalues w as √(w² + floor²).
 
@@ -336,6 +374,7 @@ def main() -> None:
     print_tensors(found)
     print_intervals(found)
     print_lattice(found, modes)
+    print_distances(found)
     print_sources(found, max(network.floor for network in networks))
     if options.crystals:
         chosen = data.rows_of(options.crystals)

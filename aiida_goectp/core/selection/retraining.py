@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from enum import Enum
 from typing import Literal, NamedTuple
@@ -161,7 +162,7 @@ class Comparison(NamedTuple):
     def text(self) -> str:
         """The numbers as text."""
         lost = f', {self.lost} rows without prediction' if self.lost else ''
-        if self.rows == 1 and self.allowed != self.allowed:
+        if self.rows == 1 and math.isnan(self.allowed):
             return f'error {self.new:.4g} after {self.old:.4g} (1 row, too few to decide{lost})'
         return f'mean error {self.new:.4g} after {self.old:.4g} (up to {self.allowed:.4g}, {self.rows} rows{lost})'
 
