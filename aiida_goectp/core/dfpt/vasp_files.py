@@ -78,7 +78,9 @@ def _from_vasprun(
     if 'epsilon' not in step.arrays and (
         outcar is None or read_outcar(outcar.decode(errors='replace')).electronic is None
     ):
-        raise CollectError(Refusal.NO_RESPONSE, 'no dielectric tensor in the outputs: not a linear response (LEPSILON)')
+        raise CollectError(
+            Refusal.NO_RESPONSE, 'no dielectric tensor in the outputs: no response to a field (LEPSILON, LCALCEPS)'
+        )
     crystal = _crystal(name, vasprun.symbols, step)
     incar = {**tags, **vasprun.incar, **_effective(vasprun)}
     # numbers; those of INCAR are text

@@ -42,8 +42,8 @@ class PickRecord(Settings):
     core_hours: float = Field(default=0.0, ge=0)
     submitted: bool = Field(
         default=True,
-        description='whether a calculation was started for it, unless it is unfinished without cost; not for a reused '
-        'result, the duplicate of another pick, or a crystal that the engine refused',
+        description='whether a calculation was started for it: false for a reused result, the duplicate of another '
+        'pick, and a crystal that the engine refused',
     )
 
     @model_validator(mode='after')

@@ -27,7 +27,7 @@ class StableTop(Settings):
     """Stop when the set of the best verified crystals remains the same."""
 
     k: int = Field(default=10, ge=1, description='number of best crystals')
-    rounds: int = Field(default=3, ge=1, description='number of rounds in a row without a change, of those with labels')
+    rounds: int = Field(default=3, ge=1, description='number of consecutive rounds with labels and without a change')
 
 
 class Threshold(Settings):
@@ -42,7 +42,7 @@ class StopRules(Settings):
 
     max_rounds: int | None = Field(default=10, ge=0, description='maximum number of rounds')
     max_calculations: int | None = Field(
-        default=None, ge=0, description='maximum number of DFPT calculations, failed ones included, reused results not'
+        default=None, ge=0, description='maximum number of DFPT calculations; failed ones count, reused results do not'
     )
     max_core_hours: float | None = Field(default=None, ge=0, description='maximum core-hours of all rounds and picks')
     calibrated_error: CalibratedError | None = Field(
