@@ -3,7 +3,9 @@
 A header line (JSON: format, model, crystals, settings, software), then one record a batch. That of a prediction has a
 line with the number of rows, the lengths of errors and phonons, and a checksum; then the columns one after the other,
 uncompressed, the errors as JSON and the phonons as npz. That of a preparation has a line with the number of rows, a
-length and a checksum; then the rows as npz. An incomplete last record is cut off when the file is opened again.
+length and a checksum; then the rows as npz. What cannot be read at the end of the file is cut off when it is opened
+again. A damaged record of a prediction between others is skipped: its rows are marked with an error, to be predicted
+again.
 """
 
 from __future__ import annotations
@@ -82,8 +84,9 @@ class Records(NamedTuple, Generic[_Batch]):
 
     write: Callable[[_Batch], bytes]
     """returns the record of a batch"""
-    read: Callable[[IO[bytes], int], _Batch | None]
-    """returns the batch of the next record, whose first row is given; None at the end, or if it is incomplete"""
+    read: Callable[[IO[bytes], int], tuple[_Batch, bool] | None]
+    """returns the batch of the next record, whose first row is given, and whether it is intact; None at the end, or if
+    nothing after it can be read either"""
 
 
 class PartialFile(Generic[_Batch]):
@@ -106,6 +109,10 @@ class PartialFile(Generic[_Batch]):
         self.why_moved = 'belongs to another run'
         self.taken_back: Path | None = None
         """file of an earlier run with this header, which was moved aside meanwhile"""
+        self.damaged_rows = 0
+        """rows of damaged records between others"""
+        self.cut_off = 0
+        """bytes at the end that could not be read"""
         earlier = sorted(path.parent.glob(f'{glob.escape(path.name)}.old*'))
         end = self._read(path, header) if resume and path.exists() else None
         if end is None and path.exists():
@@ -120,6 +127,7 @@ class PartialFile(Generic[_Batch]):
                 aside.replace(path)
                 break
         if end is not None:
+            self.cut_off = path.stat().st_size - end
             os.truncate(path, end)
         else:
             with replacing(path) as stream:
@@ -179,7 +187,7 @@ class PartialFile(Generic[_Batch]):
             raise self._error
 
     def message(self, done: str) -> str:
-        """Return what to tell the user about files that were moved, empty if none was.
+        """Return what to tell the user about files that were moved and results that were lost, empty without any.
 
         :param done: what is done if no file of this run was found
         """
@@ -190,19 +198,36 @@ class PartialFile(Generic[_Batch]):
             parts.append(f'resumed from {self.taken_back}, which belongs to this run')
         elif parts:
             parts.append(done)
+        if self.damaged_rows:
+            parts.append(f'{self.path}: records of {self.damaged_rows} rows are damaged; these rows are computed again')
+        if self.cut_off:
+            rows = sum(len(batch.rows) for batch in self.batches)
+            parts.append(
+                f'{self.path}: the last {self.cut_off} bytes, after {rows} rows, are damaged or incomplete and were '
+                'removed'
+            )
         return ', '.join(parts)
 
     def _read(self, path: Path, header: dict[str, Any]) -> int | None:
-        """Read all complete batches and return where they end; None if the file belongs to another run."""
+        """Read all batches up to the last intact one, and return where it ends; None: the file is of another run."""
         with path.open('rb') as stream:
             if _header(stream) != header:
                 return None
             end, rows = stream.tell(), 0
-            while (batch := self.records.read(stream, rows)) is not None:
+            damaged: list[_Batch] = []
+            while (found := self.records.read(stream, rows)) is not None:
+                batch, intact = found
                 rows += len(batch.rows)
                 if not len(batch.rows) or rows > header['rows']:
                     break
+                if not intact:
+                    damaged.append(batch)
+                    continue
+                # an intact record at this place shows that the lengths of the damaged ones before it are right
+                self.damaged_rows += sum(len(item.rows) for item in damaged)
+                self.batches += damaged
                 self.batches.append(batch)
+                damaged.clear()
                 end = stream.tell()
         return end
 
@@ -244,8 +269,8 @@ def _record(batch: PredictedBatch) -> bytes:
     return b''.join([f'{len(batch.rows)} {len(errors)} {len(parts[-1])} {checksum}\n'.encode(), *parts])
 
 
-def _read_batch(stream: IO[bytes], first: int) -> PredictedBatch | None:
-    """Return the next batch; None at the end of the file, or if the record is incomplete.
+def _read_batch(stream: IO[bytes], first: int) -> tuple[PredictedBatch, bool] | None:
+    """Return the next batch and whether it is intact; None at the end of the file, or if the record is incomplete.
 
     :param first: number of its first row
     """
@@ -256,8 +281,10 @@ def _read_batch(stream: IO[bytes], first: int) -> PredictedBatch | None:
         if min(rows, errors, phonons) < 0 or length > os.fstat(stream.fileno()).st_size:
             return None
         content = stream.read(length)
-        if len(content) != length or zlib.crc32(content) != checksum:
+        if len(content) != length:
             return None
+        if zlib.crc32(content) != checksum:
+            return PredictedBatch.lost(np.arange(first, first + rows), phonons > 0), False
         columns: dict[str, Any] = {}
         place = 0
         for name, (kind, shape) in _COLUMNS.items():
@@ -269,7 +296,7 @@ def _read_batch(stream: IO[bytes], first: int) -> PredictedBatch | None:
             texts[int(row)] = str(error)
         table = GammaPhonons.load(io.BytesIO(content[place + errors :])) if phonons else None
         columns['hashes'] = columns['hashes'].astype('<U32')
-        return PredictedBatch(np.arange(first, first + rows), errors=texts, phonons=table, **columns)
+        return PredictedBatch(np.arange(first, first + rows), errors=texts, phonons=table, **columns), True
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, FormatError):
         return None
 
@@ -279,8 +306,11 @@ def _piece_record(piece: Piece) -> bytes:
     return f'{len(piece.rows)} {len(piece.content)} {zlib.crc32(piece.content)}\n'.encode() + piece.content
 
 
-def _read_piece(stream: IO[bytes], first: int) -> Piece | None:
-    """Return the next prepared rows, as :func:`_read_batch` does."""
+def _read_piece(stream: IO[bytes], first: int) -> tuple[Piece, bool] | None:
+    """Return the next prepared rows, which are intact; None at the end of the file, or if the record is not.
+
+    :param first: number of its first row
+    """
     try:
         rows, length, checksum = map(int, stream.readline(100).split())
     except ValueError:
@@ -290,7 +320,7 @@ def _read_piece(stream: IO[bytes], first: int) -> Piece | None:
     content = stream.read(length)
     if len(content) != length or zlib.crc32(content) != checksum:
         return None
-    return Piece(np.arange(first, first + rows), content)
+    return Piece(np.arange(first, first + rows), content), True
 
 
 PREDICTION, PREPARATION = Records(_record, _read_batch), Records(_piece_record, _read_piece)

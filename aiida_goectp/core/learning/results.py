@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ('PredictedBatch', 'collect', 'with_repeated_rows')
 
+_LOST = 'lost: damaged record'
+"""error of a row whose result was lost; a resumed run predicts it again"""
+
 
 class PredictedBatch(NamedTuple):
     """Results of consecutive rows of a crystal set."""
@@ -45,10 +48,29 @@ class PredictedBatch(NamedTuple):
         """Number of failed rows."""
         return sum(map(bool, self.errors))
 
+    @classmethod
+    def lost(cls, rows: np.ndarray, phonons: bool) -> PredictedBatch:
+        """Return rows without results, which a resumed run predicts again.
+
+        :param rows: (k,) indices in the crystal set
+        :param phonons: phonons were asked for
+        """
+        k = len(rows)
+        return cls(
+            rows,
+            np.full((k, len(TENSORS), 3, 3), np.nan),
+            np.zeros(k, np.uint32),
+            [_LOST] * k,
+            np.full((k, 3, 5), np.nan),
+            np.full(k, np.nan),
+            np.zeros(k, '<U32'),
+            GammaPhonons.empty(k) if phonons else None,
+        )
+
     @property
-    def out_of_memory(self) -> np.ndarray:
-        """Rows that failed since memory ran out, which may succeed elsewhere."""
-        return self.rows[[error.startswith(OUT_OF_MEMORY) for error in self.errors]]
+    def repeatable(self) -> np.ndarray:
+        """Rows that failed since memory ran out, which may succeed elsewhere, and those whose results were lost."""
+        return self.rows[[error.startswith((OUT_OF_MEMORY, _LOST)) for error in self.errors]]
 
     def updated(self, other: PredictedBatch) -> PredictedBatch:
         """Return these rows, with the results of another batch for those that it has."""
@@ -77,12 +99,12 @@ def with_repeated_rows(
     crystals: CrystalSet,
     run: Callable[[CrystalSet], Iterable[PredictedBatch]],
 ) -> list[PredictedBatch]:
-    """Return batches of an earlier run, in which the rows that failed for lack of memory are predicted anew.
+    """Return batches of an earlier run, in which rows that were lost or lacked memory are predicted anew.
 
     :param crystals: all of the run
     :param run: returns the results of crystals
     """
-    rows = np.concatenate([np.zeros(0, np.int64), *(batch.out_of_memory for batch in batches)])
+    rows = np.concatenate([np.zeros(0, np.int64), *(batch.repeatable for batch in batches)])
     found = list(batches)
     for new in run(crystals.take(rows)) if len(rows) else ():
         new = new._replace(rows=rows[new.rows])
@@ -99,16 +121,7 @@ def collect(
     :param model_hash: content hash of the model
     :param settings: as :meth:`aiida_goectp.core.learning.predict.Predictor.settings` returns them
     """
-    nothing = PredictedBatch(
-        np.zeros(0, np.int64),
-        np.zeros((0, len(TENSORS), 3, 3)),
-        np.zeros(0, np.uint32),
-        [],
-        np.zeros((0, 3, 5)),
-        np.zeros(0),
-        np.zeros(0, '<U32'),
-    )
-    parts = [nothing, *batches]
+    parts = [PredictedBatch.lost(np.zeros(0, np.int64), phonons=False), *batches]
     phonons = [batch.phonons for batch in batches if batch.phonons is not None]
 
     def column(name: str, *place: Any) -> np.ndarray:

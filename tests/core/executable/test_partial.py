@@ -105,6 +105,44 @@ def test_an_incomplete_record_is_cut_off(predict, half_done, damage, tmp_path):
     tiny.same(table.take(slice(kept, None)), predict(output='uninterrupted.npz').take(slice(kept, None)))
 
 
+def damage_first_record(path):
+    """Change a byte of the first record, in a file of several."""
+    content = bytearray(path.read_bytes())
+    content[content.index(b'\n') + 1000] ^= 1
+    path.write_bytes(content)
+
+
+def test_records_after_a_damaged_one_are_kept(goectp, half_done, model, predict, tmp_path):
+    damage_first_record(half_done)
+    result = goectp('predict', 'crystals.npz', '--model', model, '--output', 'out.npz', '--device', 'cpu')
+    assert '4 rows' in result.output
+    table = Predictions.load(tmp_path / 'out.npz')
+    assert (table.total[4:10] == 7).all()
+    rest = np.flatnonzero(~np.isin(np.arange(len(table)), np.arange(4, 10)))
+    tiny.same(table.take(rest), predict(output='uninterrupted.npz').take(rest))
+
+
+def test_phonons_of_a_damaged_record_are_predicted_again(predict, start, crystals, tmp_path):
+    options = ['--model', tiny.write_model(tmp_path / 'lattice.safetensors', preset='force_constants'), '--phonons']
+    arguments = ['predict', 'crystals.npz', *options, '--device', 'cpu', '--batch-atoms', 16, '--output', 'out.npz']
+    start(*arguments, fault='kill_after=10').communicate(timeout=120)
+    damage_first_record(tmp_path / 'out.npz.partial')
+    table, plain = predict(*options), predict(*options, output='uninterrupted.npz')
+    tiny.same(table, plain)
+    assert (table.hashes == plain.hashes).all()
+    assert table.phonons.atom_counts.tolist() == plain.phonons.atom_counts.tolist()
+
+
+def test_a_record_without_a_valid_length_ends_the_results(goectp, half_done, model, tmp_path):
+    header, _, records = half_done.read_bytes().partition(b'\n')
+    half_done.write_bytes(header + b'\nx' + records)
+    result = goectp('predict', 'crystals.npz', '--model', model, '--output', 'out.npz', '--device', 'cpu')
+    assert f'last {len(records) + 1} bytes' in result.output
+    table = Predictions.load(tmp_path / 'out.npz')
+    assert not table.failed.any()
+    assert not (table.total == 7).any()
+
+
 @pytest.mark.parametrize('other', ['crystals', 'model', 'garbage'])
 def test_the_partial_file_of_another_run_is_moved_aside(goectp, predict, half_done, model, tmp_path, other):
     before = half_done.read_bytes()
