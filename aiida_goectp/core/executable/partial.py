@@ -53,7 +53,10 @@ _SYNC_SECONDS = 1.0
 
 
 def identity(crystals: CrystalSet, model_hash: str, precision: str, phonons: bool) -> dict[str, Any]:
-    """Return the header of a partial file, which must be equal for a run to be resumed from it."""
+    """Return the header of a partial file, which must be equal for a run to be resumed from it.
+
+    The device is not part of it: a prediction whose GPU is lost is resumed on the CPU, with equal results to rounding.
+    """
     names = ('ids', 'lattices', 'atom_offsets', 'atomic_numbers', 'fractional_positions')
     return {
         'format': _FORMAT,
