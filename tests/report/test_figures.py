@@ -9,6 +9,7 @@ from aiida.common.links import LinkType
 from click.testing import CliRunner
 
 from aiida_goectp.cli import main
+from aiida_goectp.core.crystals.crystalset import Failure
 from aiida_goectp.core.figures.parity import Parity
 from aiida_goectp.core.selection.merit import figure_of_merit
 from aiida_goectp.data.dataset import DatasetData
@@ -18,8 +19,9 @@ from aiida_goectp.report import figures
 from aiida_goectp.report.results import load_gaps, load_result
 from tests import tiny
 from tests.cli.runner import flat, invoke
+from tests.conftest import textbook
 from tests.report.conftest import HOSTILE
-from tests.report.screens import uncertain
+from tests.report.screens import stored_screen, uncertain
 
 
 @pytest.fixture(scope='module')
@@ -118,6 +120,18 @@ def test_command(screen, tmp_path, kind):
     assert '--force' in flat(invoke('plot', kind, screen.pk, '-o', path, status=2))
 
 
+def test_an_ellipsoid_without_tensor_is_refused_with_its_reason(empty_profile, predict_by_hand, write_model):
+    crystals = textbook()
+    table = predict_by_hand(crystals)
+    unknown = np.full_like(table.total, np.nan)
+    crystals = replace(crystals, failures=(Failure('broken', 'unreadable_file', 'cut off'),))
+    pk = stored_screen(crystals, replace(table, ionic=unknown, total=unknown), write_model(), 'electronic').pk
+    assert 'are electronic' in flat(invoke('plot', 'ellipsoid', pk, '--crystal', 'GaAs', status=2))
+    arguments = ['plot', 'ellipsoid', pk, '--tensor', 'electronic', '--crystal']
+    assert 'unreadable_file' in flat(invoke(*arguments, 'broken', status=2))
+    invoke(*arguments, 'GaAs', '-o', '-')
+
+
 def test_standard_output_is_png(screen):
     result = CliRunner().invoke(main, ['plot', 'gap', str(screen.pk), '-o', '-'])
     assert result.stdout_bytes.startswith(b'\x89PNG')
@@ -142,6 +156,7 @@ def test_the_newest_of_several_labels_is_drawn(screen, tmp_path):
         (['calibration', 'SCREEN'], 'no evaluation'),
         (['parity', 'SCREEN'], 'no accepted DFPT result'),
         (['ellipsoid', 'SCREEN', '--crystal', 'nothing'], "'nothing'"),
+        (['ellipsoid', 'SCREEN', '--crystal', 'GaAs'], 'prediction failed: '),
         (['infrared', 'SCREEN', '--crystal', 'MgO'], 'no phonons'),
     ],
 )

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from aiida.cmdline.utils import decorators
 
 from aiida_goectp.cli.options import FORCE, OUTPUT, check_overwrite, write_output
 from aiida_goectp.cli.params import TENSOR_PART, NodeParam
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from aiida_goectp.core.crystals import Crystal
+    from aiida_goectp.report.candidates import Candidates
 
 __all__ = ('plot',)
 
@@ -80,9 +86,27 @@ def _figure(kind: str, nodes: tuple[Any, ...], crystal: str | None, tensor: str)
         return figures.infrared({source.label: source.cell}, source.id)
     if kind == 'ellipsoid':
         rows = load_result(nodes[0], 3, () if crystal is None else (crystal,)).candidates
-        found = [row for row, name in enumerate(rows.ids.tolist()) if crystal is None or name == crystal]
-        if not found or found[0] not in rows.crystals:
+        row = next((row for row, name in enumerate(rows.ids.tolist()) if crystal is None or name == crystal), None)
+        if row is None:
             nearest = ', '.join(rows.ids[:3].tolist())
             raise ValueError(f'node {nodes[0].pk} has no crystal {crystal!r}; the best are {nearest}')
-        return figures.ellipsoid(rows.crystals[found[0]], rows.tensors[tensor][found[0]], f'{tensor} ε')
+        return figures.ellipsoid(*_crystal_with_tensor(rows, row, tensor), f'{tensor} ε')
     return figures.FIGURES[kind](*nodes)
+
+
+def _crystal_with_tensor(rows: Candidates, row: int, name: str) -> tuple[Crystal, np.ndarray]:
+    """Return the crystal of a row, and its predicted tensor (3, 3).
+
+    :param name: electronic, ionic or total
+    :raises ValueError: no prediction of this tensor, or a crystal that could not be read; the message gives the reason
+    """
+    import numpy as np
+
+    found = {part: tensors[row] for part, tensors in rows.tensors.items() if np.isfinite(tensors[row]).all()}
+    if row in rows.crystals and name in found:
+        return rows.crystals[row], found[name]
+    if found and row in rows.crystals:
+        why = f'predicted are {", ".join(found)}, see --tensor'
+    else:
+        why = str(rows.reason[row]) or 'it was not predicted'
+    raise ValueError(f'crystal {str(rows.ids[row])!r} has no tensor {name}: {why}')
