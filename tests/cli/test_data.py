@@ -1,10 +1,12 @@
 """``verdi data goectp``."""
 
 import csv
+import io
 import json
 from dataclasses import replace
 
 import ase.io
+import gemmi
 import numpy as np
 import pytest
 
@@ -152,6 +154,17 @@ def test_extended_xyz_is_read_with_ids_and_properties(crystal_set):
         'property_stress': properties['stress'].tolist(),
         'ok': properties['ok'].tolist(),
     }
+
+
+def test_blocks_of_a_cif_have_unique_names_and_keep_the_ids(crystal_set):
+    ids = np.array(['a/b', 'a_b', 'A_B', 'a_b_2', 'ü', 'it\'s "#" _'])
+    node = CrystalsData(replace(crystal_set, ids=ids, failures=())).store()
+    content = b''.join(export_pieces(node, 'cif'))
+    blocks = list(gemmi.cif.read_string(content.decode()))
+    assert [block.name for block in blocks] == ['a_b', 'a_b_2', 'A_B_3', 'a_b_2_2', '_', 'it_s______']
+    assert [gemmi.cif.as_string(block.find_value('_goectp_id')) for block in blocks] == ids.tolist()
+    assert len(read_bytes('a.cif', content)) == len(ids)
+    assert len(ase.io.read(io.BytesIO(content), ':', format='cif')) == len(ids)
 
 
 def test_csv_is_the_table_of_json(nodes, tmp_path):

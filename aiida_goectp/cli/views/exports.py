@@ -14,7 +14,7 @@ from aiida_goectp.cli.views.dataset_exports import dataset_lines
 from aiida_goectp.cli.views.export_columns import BLOCK, NESTED, Columns, column_blocks
 from aiida_goectp.core.crystals import Crystal, CrystalSet
 from aiida_goectp.core.dielectric.tensors import PARTS
-from aiida_goectp.core.formats.terminal import RowsOnDemand, csv_cell, json_pieces, json_text
+from aiida_goectp.core.formats.terminal import RowsOnDemand, csv_cell, json_pieces, json_text, printable
 from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.data.model import ModelData
 
@@ -29,7 +29,7 @@ def export_pieces(node: Any, file_format: str) -> Iterator[bytes]:
 
     ``json``: a list of one object per row; NaN becomes null. ``csv``: one line per row, scalars only; a text that
     spreadsheets would execute as a formula begins with an apostrophe. ``cif`` and ``extxyz``: all structures; a CIF
-    contains no Cartesian frame, extended XYZ also ids and properties. ``jsonl``: labelled JSON lines of a dataset.
+    contains ids, but no Cartesian frame, extended XYZ also properties. ``jsonl``: labelled JSON lines of a dataset.
 
     :param node: crystals, a dataset, a model, predictions, a ranking, picks or a dielectric response
     :param file_format: npz or safetensors (the stored file), json, jsonl, csv, cif or extxyz
@@ -124,16 +124,37 @@ def _crystal_blocks(node: Any) -> Iterator[CrystalSet]:
 
 
 def _cif(crystals: Iterable[Crystal]) -> Iterator[bytes]:
+    """Yield a data block for each crystal, with a unique name, and the id as ``_goectp_id``."""
     from ase.io import write
+    from gemmi.cif import quote
 
     from aiida_goectp.core.crystals.convert import to_ase
 
+    taken: dict[str, int] = {}
     for row, crystal in enumerate(crystals):
         stream = io.BytesIO()
         write(stream, to_ase(crystal), format='cif')
-        name = ''.join(char if char.isalnum() or char in '-_.' else '_' for char in crystal.id)
-        text = stream.getvalue().replace(b'data_image0', f'data_{name}'.encode(), 1)
+        value = quote(printable(crystal.id))
+        space = '\n' if value.startswith(';') else '  '  # a text field begins a line
+        head = f'data_{_block_name(crystal.id, taken)}\n_goectp_id{space}{value}'
+        text = stream.getvalue().replace(b'data_image0', head.encode(), 1)
         yield b'\n' + text if row else text
+
+
+def _block_name(id: str, taken: dict[str, int]) -> str:
+    """Return the name of a data block, unique without regard to case, as CIF requires.
+
+    :param id: of the crystal; characters other than ASCII letters, digits, ``-``, ``_`` and ``.`` become ``_``
+    :param taken: name in lower case → number of blocks that asked for it; the new one is added
+    """
+    first = ''.join(char if char.isascii() and (char.isalnum() or char in '-_.') else '_' for char in id)
+    name, number = first, taken.get(first.lower(), 0)
+    while name.lower() in taken:
+        number += 1
+        name = f'{first}_{number}'
+    taken[first.lower()] = max(number, 1)
+    taken[name.lower()] = taken.get(name.lower(), 1)
+    return name
 
 
 def _extxyz(node: Any) -> Iterator[bytes]:
