@@ -68,20 +68,25 @@ class InfraredSpectra(Table):
         return groups
 
     def csv(self) -> bytes:
-        """Return a table with one line for each source and frequency; ε along the axes, without its other entries."""
+        """Return a table with one line for each source and frequency; ε along the axes, without its other entries.
+
+        ``axis_1_x`` … are the components of the axes, in the Cartesian frame of the source.
+        """
         names = ['source', 'frequency_thz', 'wavenumber_per_cm']
         names += [f'{name}_{axis}' for axis in (1, 2, 3) for name in ('real', 'imaginary', 'reflectivity')]
+        names += [f'axis_{axis}_{component}' for axis in (1, 2, 3) for component in 'xyz']
         stream = io.StringIO()
         writer = csv.writer(stream)
         writer.writerow(names)
         values = self.permittivity
         for source, label in enumerate(self.labels):
+            directions = (self.axes[source] + 0.0).reshape(-1)  # + 0.0 turns −0.0 into 0.0
             for place, frequency in enumerate(self.frequencies):
                 numbers = [frequency, frequency * WAVENUMBER]
                 for axis in range(3):
                     value = values[source, place, axis]
                     numbers += [value.real, value.imag, self.reflectivity[source, place, axis]]
-                writer.writerow([csv_cell(str(label)), *(f'{number:.8g}' for number in numbers)])
+                writer.writerow([csv_cell(str(label)), *(f'{number:.8g}' for number in (*numbers, *directions))])
         return stream.getvalue().encode()
 
     def json(self) -> bytes:

@@ -106,6 +106,8 @@ def test_files(spectra):
     assert float(row['wavenumber_per_cm']) == pytest.approx(10 * WAVENUMBER)
     assert float(row['imaginary_3']) == pytest.approx(spectra.permittivity[0, 100, 2].imag, rel=1e-6)
     assert float(row['reflectivity_1']) == pytest.approx(spectra.reflectivity[0, 100, 0], rel=1e-6)
+    directions = [[float(row[f'axis_{axis}_{name}']) for name in 'xyz'] for axis in (1, 2, 3)]
+    np.testing.assert_allclose(directions, spectra.axes[0], atol=1e-7)
     (source,) = json.loads(spectra.json())['sources']
     np.testing.assert_allclose(source['real'], spectra.real[0])
     loaded = InfraredSpectra.load(io.BytesIO(spectra.npz()))
