@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from plumpy import ProcessState
 from aiida_goectp.cli import main
 from aiida_goectp.cli.data import data_goectp
 from aiida_goectp.cli.queries import latest_node
+from aiida_goectp.cli.views.exports import export_pieces
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.dielectric.gates import judge
 from aiida_goectp.data.dataset import DatasetData
@@ -55,9 +58,20 @@ def test_import_split_show_export(tmp_path):
     back = Dataset.load(tmp_path / 'out.npz')
     assert back.content_hash == split.dataset.content_hash
     invoke('dataset', 'export', split.pk, '--output', tmp_path / 'out.npz', status=2)
-    csv = tmp_path / 'out.csv'
-    invoke('dataset', 'export', split.pk, '-F', 'csv', '-o', csv)
-    assert csv.read_text().splitlines()[0].startswith('id,hash,electronic,ionic,total,functional,origin,failed_gates')
+    path = tmp_path / 'out.csv'
+    invoke('dataset', 'export', split.pk, '-F', 'csv', '-o', path)
+    assert path.read_text().splitlines()[0].startswith('id,hash,electronic,ionic,total,functional,origin,failed_gates')
+
+
+def test_csv_contains_formula_and_properties():
+    data, rows = tiny.some_dataset(4), np.arange(4)
+    properties = {name: rows for name in ('band_gap', 'formula', 'origin', 'phonons')}
+    data = replace(data, crystals=replace(data.crystals, properties=properties))
+    lines = list(csv.DictReader(b''.join(export_pieces(DatasetData(data).store(), 'csv')).decode().splitlines()))
+    assert [line['formula'] for line in lines] == data.crystals.formulas.tolist()
+    assert [line['origin'] for line in lines] == data.origin.tolist()
+    for name in ('band_gap', 'property_formula', 'property_origin', 'property_phonons'):
+        assert [line[name] for line in lines] == ['0', '1', '2', '3']
 
 
 def test_verdi_data_dataset(tmp_path):

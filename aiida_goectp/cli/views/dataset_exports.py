@@ -48,7 +48,7 @@ def dataset_lines(data: Dataset) -> Iterator[dict[str, Any]]:
 
 
 def dataset_columns(data: Dataset) -> dict[str, list[Any]]:
-    """Return name → JSON value of each row: tensors, labels and splits."""
+    """Return name → JSON value of each row: tensors, labels, splits and formula."""
     return {
         'id': data.crystals.ids.tolist(),
         'hash': data.crystals.hashes.tolist(),
@@ -56,6 +56,7 @@ def dataset_columns(data: Dataset) -> dict[str, list[Any]]:
         **{name: getattr(data, name).tolist() for name in ('functional', 'origin', 'failed_gates')},
         'trainable': data.trainable.tolist(),
         **{f'split {name}': column.tolist() for name, column in data.splits.items()},
+        'formula': data.crystals.formulas.tolist(),
     }
 
 

@@ -47,7 +47,8 @@ def column_blocks(node: Any, complete: bool = True) -> Iterator[Columns]:
     elif isinstance(node, DatasetData):
         data = node.dataset
         for first in range(0, len(data), BLOCK):
-            yield dataset_columns(data.take(np.arange(first, min(first + BLOCK, len(data)))))
+            block = data.take(np.arange(first, min(first + BLOCK, len(data))))
+            yield _with_properties(dataset_columns(block), block.crystals)
     else:
         with node.open_rows() as file:
             if isinstance(node, CrystalsData):
@@ -68,6 +69,10 @@ def _crystal_columns(crystals: CrystalSet) -> Columns:
         'frac_coords': [crystal.fractional_positions.tolist() for crystal in crystals],
         'formula': crystals.formulas.tolist(),
     }
+    return _with_properties(columns, crystals)
+
+
+def _with_properties(columns: Columns, crystals: CrystalSet) -> Columns:
     properties = {name: json_column(column) for name, column in crystals.properties.items()}
     return columns | renamed_properties(properties, {*columns, *NESTED})
 
