@@ -9,9 +9,11 @@ import numpy as np
 
 from aiida_goectp.core.crystals.elements import symbols_of
 from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.datasets.labelled_jsonl import LINE_FIELDS
 from aiida_goectp.core.datasets.row_gates import is_refused
 from aiida_goectp.core.dielectric.gate_codes import GateCode
 from aiida_goectp.core.dielectric.tensors import PARTS
+from aiida_goectp.core.formats.names import renamed_properties
 
 __all__ = ('dataset_columns', 'dataset_lines', 'json_column', 'to_json_value')
 
@@ -20,7 +22,8 @@ def dataset_lines(data: Dataset) -> Iterator[dict[str, Any]]:
     """Yield one object per row, in the format of labelled JSON lines; NaN becomes null.
 
     Splits are not contained. A refused row has both flags ``electronic_ok`` and ``ionic_ok`` false, so that a reader
-    that cannot evaluate the failed gates does not train on it.
+    that cannot evaluate the failed gates does not train on it. A property with the name of an entry of the format is
+    called ``property_NAME``.
     """
     offsets, blocks = data.crystals.atom_offsets, data.block_offsets
     for row, crystal in enumerate(data.crystals):
@@ -44,7 +47,7 @@ def dataset_lines(data: Dataset) -> Iterator[dict[str, Any]]:
             constants = data.force_constants[blocks[row] : blocks[row + 1]]
             line['force_constants'] = _complete(constants.reshape(n, n, 3, 3))
         properties = {name: to_json_value(column[row]) for name, column in data.crystals.properties.items()}
-        yield {**properties, **line}
+        yield {**renamed_properties(properties, LINE_FIELDS), **line}
 
 
 def dataset_columns(data: Dataset) -> dict[str, list[Any]]:

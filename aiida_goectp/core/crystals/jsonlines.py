@@ -12,9 +12,10 @@ from aiida_goectp.core.crystals.entries import Entry, clean_text, scalars
 from aiida_goectp.core.crystals.validation import CrystalError
 from aiida_goectp.core.formats.json_input import load_json
 
-__all__ = ('numbered_lines', 'read_jsonlines')
+__all__ = ('CRYSTAL_FIELDS', 'numbered_lines', 'read_jsonlines')
 
-_OWN = ('id', 'lattice', 'species', 'frac_coords')
+CRYSTAL_FIELDS = ('id', 'lattice', 'species', 'frac_coords')
+"""entries of a line that are no properties"""
 
 
 def read_jsonlines(name: str, stem: str, content: bytes) -> Iterator[Entry]:
@@ -37,7 +38,7 @@ def read_jsonlines(name: str, stem: str, content: bytes) -> Iterator[Entry]:
         if isinstance(data, dict) and isinstance(data.get('id'), str | int):
             label = clean_text(str(data['id'])) or label
         try:
-            yield Entry(_crystal(label, data), scalars(data, _OWN), f'{name}, line {number}')
+            yield Entry(_crystal(label, data), scalars(data, CRYSTAL_FIELDS), f'{name}, line {number}')
         except CrystalError as error:
             yield _failed(label, error.code, name, number, str(error))
         except RecursionError:
@@ -63,9 +64,11 @@ def _failed(label: str, code: str, name: str, line: int, text: str) -> Entry:
 def _crystal(label: str, data: Any) -> Crystal:
     if not isinstance(data, dict):
         raise CrystalError('unreadable_row', 'expected a JSON object with lattice, species and frac_coords')
-    missing = [key for key in _OWN[1:] if key not in data]
+    missing = [key for key in CRYSTAL_FIELDS[1:] if key not in data]
     if missing:
-        raise CrystalError('unreadable_row', f'missing {", ".join(missing)}; required are {", ".join(_OWN[1:])}')
+        raise CrystalError(
+            'unreadable_row', f'missing {", ".join(missing)}; required are {", ".join(CRYSTAL_FIELDS[1:])}'
+        )
     species = data['species']
     if not isinstance(species, list):
         raise CrystalError('unreadable_row', 'species is not a list of chemical symbols')

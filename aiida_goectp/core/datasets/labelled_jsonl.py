@@ -11,17 +11,17 @@ import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import Crystal
 from aiida_goectp.core.crystals.entries import clean_text, collect
-from aiida_goectp.core.crystals.jsonlines import read_jsonlines
+from aiida_goectp.core.crystals.jsonlines import CRYSTAL_FIELDS, read_jsonlines
 from aiida_goectp.core.crystals.readers import unpack
 from aiida_goectp.core.datasets.row_gates import failed_row_gates, is_refused, join_names
 from aiida_goectp.core.dielectric.gate_codes import GateCode
 from aiida_goectp.core.dielectric.tensors import symmetrise
 from aiida_goectp.core.formats.errors import FormatError
 
-__all__ = ('read_labelled_lines',)
+__all__ = ('LINE_FIELDS', 'read_labelled_lines')
 
-_LINE = 'number of the line'
-"""temporary property that connects a crystal to its line"""
+_LINE = ' line'
+"""temporary property that connects a crystal to its line; no name in a file keeps a space at its begin"""
 _TEXTS = ('functional', 'origin')
 _FLAGS = {'electronic': GateCode.ELECTRONIC_OK, 'ionic': GateCode.IONIC_OK}
 _STATED = 'failed_gates'
@@ -29,6 +29,10 @@ _NOT_PROPERTIES = {*_TEXTS, *(flag.value for flag in _FLAGS.values()), _STATED}
 """scalar entries with a meaning of their own"""
 _NAMES = {'electronic': ('eps_electronic',), 'ionic': ('eps_ionic', 'eps_ionic_fd')}
 """entries of each label; the first that is present is read"""
+LINE_FIELDS = frozenset(
+    {*CRYSTAL_FIELDS, *_NOT_PROPERTIES, *_NAMES['electronic'], *_NAMES['ionic'], 'born', 'force_constants'}
+)
+"""all entries of a line with a meaning of their own, whose names no property has"""
 
 
 def read_labelled_lines(name: str, content: bytes, functional: str) -> dict[str, Any]:
@@ -46,7 +50,7 @@ def read_labelled_lines(name: str, content: bytes, functional: str) -> dict[str,
     :param name: of the file; compressed if it ends in ``.gz``
     :param functional: of the rows that state none
     :return: arguments of :class:`aiida_goectp.core.datasets.dataset.Dataset`
-    :raises FormatError: no crystal, no label, or an invalid label
+    :raises FormatError: no crystal, no label, or an invalid label, text or flag
     """
     if name.endswith('.gz'):
         try:
@@ -89,7 +93,7 @@ def _row(name: str, crystal: Crystal, line: dict[str, Any]) -> dict[str, Any]:
     constants = _table(where, line, ('force_constants',), (n, n, 3, 3))
     if constants is not None and np.abs(constants).max() > np.finfo(np.float32).max:
         constants = None
-    texts = {key: clean_text(line[key]) if isinstance(line.get(key), str) else '' for key in _TEXTS}
+    texts = {key: clean_text(_text(where, line, key, 'a text')) for key in _TEXTS}
     gap: Any = None if texts['origin'] else line.get('band_gap')
     known = isinstance(gap, int | float) and not isinstance(gap, bool) and np.isfinite(gap)
     failed = failed_row_gates(crystal, found['electronic'], found['ionic'], born, float(gap) if known else None)
@@ -98,7 +102,10 @@ def _row(name: str, crystal: Crystal, line: dict[str, Any]) -> dict[str, Any]:
     unknown = np.full((3, 3), np.nan)
     labels = {part: symmetrise(unknown if table is None else table) for part, table in found.items()}
     for part, flag in _FLAGS.items():
-        if not line.get(flag.value, True) and not implied[part]:
+        stated_ok = line.get(flag.value, True)
+        if not isinstance(stated_ok, bool | int | float | None):
+            raise FormatError(f'{where}: {flag.value} is {type(stated_ok).__name__}, expected true or false')
+        if not stated_ok and not implied[part]:
             failed = join_names(flag, failed)
             labels[part][:] = np.nan
     return {
@@ -117,10 +124,21 @@ def _stated_gates(where: str, line: dict[str, Any]) -> str:
 
     :raises FormatError: not a text
     """
-    text = line.get(_STATED)
-    if text is not None and not isinstance(text, str):
-        raise FormatError(f'{where}: {_STATED} is {type(text).__name__}, expected names of gates joined by ", "')
-    return join_names(*(clean_text(name) for name in (text or '').split(',')))
+    text = _text(where, line, _STATED, 'names of gates joined by ", "')
+    return join_names(*(clean_text(name) for name in text.split(',')))
+
+
+def _text(where: str, line: dict[str, Any], key: str, expected: str) -> str:
+    """Return a text of a line; empty if it is missing or null.
+
+    :raises FormatError: not a text
+    """
+    text = line.get(key)
+    if text is None:
+        return ''
+    if not isinstance(text, str):
+        raise FormatError(f'{where}: {key} is {type(text).__name__}, expected {expected}')
+    return text
 
 
 def _table(where: str, line: dict[str, Any], names: tuple[str, ...], shape: tuple[int, ...]) -> np.ndarray | None:

@@ -52,3 +52,15 @@ def test_rows_without_force_constants(imported):
     assert round_trip(replace(imported, force_constants=None)).force_constants is None
     lines = dataset_lines(replace(imported, force_constants=np.full((4, 3, 3), np.nan, np.float32)))
     assert [line['force_constants'] for line in lines] == [None]
+
+
+def test_properties_do_not_replace_labels(imported):
+    names = ('id', 'eps_ionic_fd', 'functional', 'electronic_ok', 'ionic_ok', 'failed_gates', 'born', 'electronic')
+    properties = {name: np.zeros(1) for name in names}
+    data = replace(imported, crystals=replace(imported.crystals, properties=properties))
+    back = round_trip(data)
+    assert set(back.crystals.properties) == {'electronic', *(f'property_{name}' for name in names[:-1])}
+    assert back.crystals.ids.tolist() == data.crystals.ids.tolist()
+    assert back.trainable.tolist() == [True]
+    for name in ('electronic', 'ionic', 'born_charges', 'functional', 'failed_gates'):
+        np.testing.assert_array_equal(getattr(back, name), getattr(data, name))

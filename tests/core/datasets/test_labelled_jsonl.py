@@ -24,11 +24,27 @@ def read(*lines, functional='unknown'):
 
 
 def test_functional_and_origin():
-    data = read(line(), line(functional='PBE+U', origin='10.1038/sdata.2016.134'), line(origin=3), functional='PBE')
+    data = read(line(), line(functional='PBE+U', origin='10.1038/sdata.2016.134'), line(origin=None), functional='PBE')
     assert data.functional.tolist() == ['PBE', 'PBE+U', 'PBE']
     assert data.origin.tolist() == ['data.jsonl', '10.1038/sdata.2016.134', 'data.jsonl']
     assert not {'functional', 'origin'} & set(data.crystals.properties)
     assert read(line()).functional.tolist() == ['unknown']
+
+
+@pytest.mark.parametrize(
+    'wrong',
+    [{'origin': 3}, {'functional': True}, {'functional': ['PBE']}, {'electronic_ok': 'false'}, {'ionic_ok': []}],
+)
+def test_texts_and_flags_of_another_type_are_refused(wrong):
+    with pytest.raises(FormatError, match=f'row a: {next(iter(wrong))}'):
+        read(line(id='a', **wrong))
+
+
+def test_a_property_may_have_any_other_name():
+    data = read(*({**line(), 'number of the line': row, 'line': row, 'gates': 'x'} for row in (7, 8)))
+    assert data.crystals.properties['number of the line'].tolist() == [7, 8]
+    assert data.crystals.properties['line'].tolist() == [7, 8]
+    assert data.crystals.properties['gates'].tolist() == ['x', 'x']
 
 
 def test_born_charges():
