@@ -16,7 +16,7 @@ from typing import Any
 from aiida_goectp.core.crystals.convert import from_ase
 from aiida_goectp.core.crystals.crystalset import Failure
 from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS
-from aiida_goectp.core.crystals.entries import Entry, decoded, decoded_lines, failed, scalars
+from aiida_goectp.core.crystals.entries import Entry, clean_text, decoded, decoded_lines, failed, scalars
 from aiida_goectp.core.crystals.validation import CrystalError
 from aiida_goectp.core.formats.names import renamed_properties
 from aiida_goectp.core.formats.terminal import printable
@@ -31,6 +31,9 @@ _RESERVED = (
     *('born_effective_charges', 'polarization'),
 )
 """keys of a comment line with a meaning of their own: in the format, or as results of a calculator of ASE"""
+
+_UNCHANGED = ('uid', 'uiD', 'uId', 'uID', 'Uid', 'UiD', 'UId', 'UID')
+"""keys of a comment line whose values ASE keeps as they are written"""
 
 _JSON = '_JSON '
 """prefix with which ASE marks values in JSON"""
@@ -86,7 +89,7 @@ def _is_number(words: list[str]) -> bool:
 def read_extxyz(name: str, stem: str, content: bytes) -> Iterator[Entry]:
     """Read an extended XYZ file frame by frame; the scalars of a comment line become properties.
 
-    The id of a frame is the value of the key ``id`` of its comment line if that is a text or an integer.
+    The id of a frame is the value of the key ``id`` of its comment line as it is written, such as ``007``.
 
     :param name: file name for messages
     :param stem: for the other ids; ``@0``, ``@1``, … are appended if there are several frames
@@ -111,16 +114,21 @@ def read_extxyz(name: str, stem: str, content: bytes) -> Iterator[Entry]:
 
 
 def _own_id(comment: str) -> str:
-    """Return the value of the key ``id`` of a comment line, an empty text without that key."""
+    """Return the value of the key ``id`` of a comment line as it is written, an empty text without that key."""
     from ase.io.extxyz import key_val_str_to_dict
 
     if 'id=' not in comment.replace(' ', ''):
         return ''
     try:
-        value = scalars(key_val_str_to_dict(comment)).get('id')
+        value = key_val_str_to_dict(comment).get('id')
+        if value is not None and not isinstance(value, str):
+            # ASE makes numbers and logical values of all entries but that of the key uid, in whatever case
+            name = next(name for name in _UNCHANGED if name not in comment)
+            value = str(key_val_str_to_dict(re.sub(r'(?<!\S)id(?=\s*=)', name, comment)).get(name, ''))
+            value = '' if value.startswith(_JSON) else value
     except Exception:  # ASE has no error class of its own for damaged lines; the frame is refused with its reason
         return ''
-    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ''
+    return clean_text(value or '')
 
 
 def comment_entries(id: str, properties: Mapping[str, Any]) -> dict[str, Any]:

@@ -147,11 +147,6 @@ def test_ids_of_the_comment_line(number):
     assert xyz(FRAME + broken).failures[0].id == 'a b'
 
 
-@pytest.mark.parametrize('entry', ['id=1.5', 'id=T', 'id="1 2"', 'note="the id=3 of it"'])
-def test_entries_that_are_no_id(entry):
-    assert xyz(FRAME.replace('band_gap', f'{entry} band_gap')).ids.tolist() == ['some']
-
-
 TEXTS = ['007', '1e5', 'T', 'nan', '1 2', '1,2', 'T F', 'a = b', '=b', 'C:\\x', 'say "x"', "it's", '_JSON 1', 'é{]', '']
 
 
@@ -177,6 +172,29 @@ def test_comment_entries_are_read_again():
     assert crystals.properties['n'].tolist() == list(range(len(TEXTS)))
     for name in names.keys() - {'Lattice'}:
         assert np.array_equal(crystals.properties[names[name]], numbers, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ('entry', 'id'),
+    [
+        ('id=007', '007'),
+        ('id = 1e5', '1e5'),
+        ('id="1 2"', '1 2'),
+        ('id=T', 'T'),
+        ('id=1.5', '1.5'),
+        ("note='the id=3 of' id=0x1 uid=5", '0x1'),
+        ('uid=5 Uid=6 id=-0', '-0'),
+        ('id=1 id=02', '02'),
+        ('note="id=3"', 'some'),
+        ('myid=3', 'some'),
+        ('id="_JSON [1]"', 'some'),
+    ],
+)
+def test_ids_are_read_as_they_are_written(entry, id):
+    crystals = xyz(FRAME.replace('name=periclase', entry))
+    assert crystals.ids.tolist() == [id]
+    assert crystals.properties['count'].tolist() == [3]
+    assert 'id' not in crystals.properties
 
 
 def test_files_written_by_ase_are_read():
