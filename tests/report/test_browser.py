@@ -13,6 +13,7 @@ from tests.workflows.campaign import searching
 
 pytestmark = pytest.mark.slow
 SIZES = {'desktop': (1280, 900), 'phone': (390, 844)}
+WIDTHS = (801, 1100, 1500)
 MANY = 10_000
 
 
@@ -83,6 +84,26 @@ def open_page(browser, tmp_path):
 
 def ids(page):
     return page.locator('#table tbody td.name').all_inner_texts()
+
+
+def corners(page, selector):
+    box = page.locator(selector).first.bounding_box()
+    return box['x'], box['y'], box['x'] + box['width'], box['y'] + box['height']
+
+
+@pytest.mark.parametrize('width', WIDTHS)
+def test_the_buttons_of_a_plot_cover_neither_legend_nor_data(open_page, pages, width):
+    page = open_page(pages['campaign'], 'desktop')
+    page.set_viewport_size({'width': width, 'height': 900})
+    page.reload()
+    for plot in ('#plot', '#parity'):
+        page.wait_for_selector(f'{plot} .modebar', state='attached')
+        left, top, right, bottom = corners(page, f'{plot} .modebar')
+        for covered in ('.legend', '.nsewdrag'):
+            x, y, end, low = corners(page, f'{plot} {covered}')
+            assert end <= left or right <= x or low <= top or bottom <= y, covered
+    titles = {button.get_attribute('data-title') for button in page.locator('#plot .modebar-btn').all()}
+    assert not any(word in title for title in titles for word in ('Share', 'Cloud', 'Studio')), titles
 
 
 @pytest.mark.parametrize('size', SIZES)

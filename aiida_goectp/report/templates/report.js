@@ -12,8 +12,11 @@
     computed: { symbol: 'star', color: '#000000', size: 10 },
   };
   const NARROW = window.matchMedia('(max-width: 800px)');
-  const CONFIG = { displaylogo: false, responsive: true, displayModeBar: NARROW.matches ? false : 'hover', modeBarButtonsToRemove: ['lasso2d', 'select2d', 'autoScale2d'] };
+  const CONFIG = { displaylogo: false, responsive: true, displayModeBar: NARROW.matches ? false : 'hover', modeBarButtonsToRemove: ['lasso2d', 'select2d', 'autoScale2d', 'sendChartToCloud'] };
   const LEGEND = { orientation: 'h', x: 0, y: 1.02, yanchor: 'bottom' };
+  // the buttons are in the margin to the right, below each other: at the top they would cover the legend
+  const MODEBAR = { orientation: 'v' };
+  const MARGIN = { l: 62, r: NARROW.matches ? 12 : 36, t: 10, b: 48 };
   const TICKS = [-2, -1, 0, 1, 2, 3, 4, 5].flatMap((power) => [1, 2, 5].map((digit) => Number(`${digit}e${power}`)));
   const logarithmic = (title, range) => ({ type: 'log', title: { text: title }, range, gridcolor: '#e5e5e5', tickmode: 'array', tickvals: TICKS, ticktext: TICKS.map(String) });
   const FONT = { family: 'system-ui, "Noto Sans", "DejaVu Sans", sans-serif', size: 13, color: '#1b2127' };
@@ -331,7 +334,7 @@
     const limits = values.length ? [Math.log10(0.75 * values.reduce((a, b) => Math.min(a, b))), Math.log10(1.7 * values.reduce((a, b) => Math.max(a, b)))] : [0, 2];
     const right = known.map((row) => column(horizontal)[row]).reduce((a, b) => Math.max(a, b), 1);
     Plotly.newPlot('plot', traces, {
-      font: FONT, margin: { l: 62, r: 12, t: 10, b: 48 }, hovermode: 'closest', legend: LEGEND,
+      font: FONT, margin: MARGIN, modebar: MODEBAR, hovermode: 'closest', legend: LEGEND,
       xaxis: { title: { text: gaps ? 'band gap (eV)' : 'ε∞, average' }, range: [0, 1.04 * right], zeroline: false, gridcolor: '#e5e5e5' },
       yaxis: logarithmic(`${PARTS[vertical]}, average`, limits),
     }, CONFIG).then((plot) => plot.on('plotly_click', (event) => {
@@ -373,7 +376,7 @@
         };
       }),
     ], {
-      font: FONT, margin: { l: 62, r: 12, t: 10, b: 48 }, hovermode: 'closest', legend: LEGEND,
+      font: FONT, margin: MARGIN, modebar: MODEBAR, hovermode: 'closest', legend: LEGEND,
       xaxis: logarithmic(`${PARTS[part]}, DFPT`, ends.map(Math.log10)),
       yaxis: logarithmic(`${PARTS[part]}, predicted`, ends.map(Math.log10)),
     }, CONFIG);
