@@ -1,4 +1,4 @@
-"""Check of parameters of ``pw.x`` and ``ph.x``, and of the magnetism that they leave out.
+"""Check of parameters of ``pw.x`` and ``ph.x``, and of the charge and the magnetism of the crystal.
 
 The programs refuse an unknown variable themselves: ``pw.x`` when it starts, ``ph.x`` only after the ground state was
 computed. Here every unknown variable of ``ph.x`` is refused before a job is submitted. The variables of ``pw.x`` are
@@ -21,8 +21,17 @@ from aiida import orm
 
 from aiida_goectp.core.formats.settings import unknown_key
 from aiida_goectp.workflows.dfpt.magnetism import magnetic_elements
+from aiida_goectp.workflows.protocols.mixin import merge
 
-__all__ = ('magnetism_error', 'occupations', 'ph_errors', 'pw_errors', 'validate_magnetism')
+__all__ = (
+    'electrons_errors',
+    'ground_state_errors',
+    'magnetism_error',
+    'occupations',
+    'ph_errors',
+    'pw_errors',
+    'validate_electrons',
+)
 
 _NAMELISTS = ('CONTROL', 'SYSTEM', 'ELECTRONS', 'IONS', 'CELL', 'FCP', 'RISM')
 _RESEMBLANCE = 0.88
@@ -84,12 +93,51 @@ def _errors(
                     yield unknown_key(f'{place}.{namelist}.{name}', sorted(variables), 'variable')
 
 
-def validate_magnetism(inputs: Any, _: Any = None) -> str | None:
-    """Return an error if the crystal may be magnetic; validator of the inputs of the engine."""
+def ground_state_errors(place: str, value: Any) -> Iterator[str]:
+    """Yield the errors in parameters of ``pw.x`` for the ground state."""
+    content = value.get_dict() if isinstance(value, orm.Dict) else value
+    errors = list(pw_errors(place, content))
+    yield from errors
+    if not errors:
+        yield from electrons_errors(place, content)
+
+
+def electrons_errors(place: str, parameters: Mapping[str, Any]) -> Iterator[str]:
+    """Yield an error for a charged cell, and for two spins without the moment that fixed occupations require.
+
+    :param place: of the parameters, for messages
+    :param parameters: of ``pw.x``, by namelist
+    """
+    system = _system(parameters)
+    if charge := system.get('tot_charge', 0):
+        yield (
+            f'{place}.SYSTEM.tot_charge: {charge!r}, but a charged cell, with the uniform background that makes it '
+            'neutral, has no dielectric tensor of a crystal; allowed is 0, so remove it, or compute a neutral crystal'
+        )
+    is_fixed = system.get('occupations', 'fixed') == 'fixed'
+    if system.get('nspin', 1) == 2 and is_fixed and system.get('tot_magnetization') is None:
+        yield (
+            f'{place}.SYSTEM.tot_magnetization: missing, but pw.x requires it with nspin = 2 and fixed occupations; '
+            'give the moment of the cell in Bohr magnetons, 0 for an antiferromagnet'
+        )
+
+
+def validate_electrons(inputs: Any, _: Any = None) -> str | None:
+    """Return an error if the cell is charged, or may be magnetic without a treatment of the spin.
+
+    This is the validator of the inputs of the engine.
+    """
     if 'structure' not in inputs or 'parameters' not in inputs.get('scf', {}).get('pw', {}):
         return None  # the validation of the single ports names what is missing
+    parameters = inputs['scf']['pw']['parameters'].get_dict()
+    errors = list(electrons_errors('scf.pw.parameters', parameters))
+    if not errors and 'relax_parameters' in inputs and ('relax' not in inputs or inputs['relax'].value):
+        changed = merge(parameters, inputs['relax_parameters'].get_dict())
+        errors = list(electrons_errors('relax_parameters', changed))
     nonmagnetic = 'nonmagnetic' in inputs and inputs['nonmagnetic'].value
-    return magnetism_error(inputs['structure'], inputs['scf']['pw']['parameters'].get_dict(), nonmagnetic)
+    if error := magnetism_error(inputs['structure'], parameters, nonmagnetic):
+        errors.append(error)
+    return '; '.join(errors) or None
 
 
 def magnetism_error(structure: orm.StructureData, parameters: Mapping[str, Any], nonmagnetic: bool) -> str | None:
@@ -99,13 +147,23 @@ def magnetism_error(structure: orm.StructureData, parameters: Mapping[str, Any],
 
     :param parameters: of ``pw.x``, by namelist
     """
-    system, found = parameters.get('SYSTEM', {}), magnetic_elements(structure)
+    system, found = _system(parameters), magnetic_elements(structure)
     if not found or nonmagnetic or system.get('nspin', 1) != 1 or system.get('noncolin', False):
         return None
     return (
         f'structure: {", ".join(found)} in {structure.get_formula()} may be magnetic, and this engine computes without '
         'spin; use the engine vasp, or set nonmagnetic to true in the overrides if the crystal has no magnetic moments'
     )
+
+
+def _system(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the namelist SYSTEM with names in lower case, as aiida-quantumespresso writes them."""
+    return {
+        str(name).lower(): value
+        for namelist, entries in parameters.items()
+        if str(namelist).upper() == 'SYSTEM'
+        for name, value in entries.items()
+    }
 
 
 def occupations(electrons: float, system: Mapping[str, Any]) -> dict[str, Any] | None:

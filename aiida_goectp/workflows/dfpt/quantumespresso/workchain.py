@@ -31,11 +31,12 @@ from aiida_goectp.workflows.dfpt.quantumespresso.orientation import (
     special_points_mesh,
 )
 from aiida_goectp.workflows.dfpt.quantumespresso.parameters import (
+    ground_state_errors,
     magnetism_error,
     occupations,
     ph_errors,
     pw_errors,
-    validate_magnetism,
+    validate_electrons,
 )
 from aiida_goectp.workflows.dfpt.quantumespresso.pseudopotentials import (
     RYDBERG,
@@ -93,7 +94,7 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         **dict.fromkeys(('metadata', 'structure', 'scf.pw.code', 'ph.ph.code'), as_argument),
         'pseudo_family': of_type(orm.Str, orm.List),
         'stringency': of_type(orm.Str),
-        'scf.pw.parameters': pw_errors,
+        'scf.pw.parameters': ground_state_errors,
         'ph.ph.parameters': ph_errors,
         'relax_parameters': pw_errors,
         **prefixed('scf.pw', JOB_CHECKS),
@@ -151,7 +152,7 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
             serializer=to_node,
             help='Crystals with V, Cr, Mn, Fe, Co, Ni, Eu or Gd have no magnetic moments; else they are refused.',
         )
-        spec.inputs.validator = validate_magnetism
+        spec.inputs.validator = validate_electrons
         spec.exit_code(501, 'ERROR_SCF_NOT_CONVERGED', message='The ground state did not converge: {message}')
         spec.exit_code(502, 'ERROR_PH_NOT_CONVERGED', message='The response did not converge: {message}')
         spec.exit_code(503, 'ERROR_SCF_FAILED', message='The ground state failed: {message}')

@@ -52,9 +52,29 @@ def test_elements_with_magnetic_moments_are_refused(build, element):
     structure = rocksalt(element, 'O', 4.3)
     with pytest.raises(ValueError, match=f'structure: {element} in .*nonmagnetic'):
         build(structure)
-    for overrides in ({'nonmagnetic': True}, {'scf': {'pw': {'parameters': {'SYSTEM': {'nspin': 2}}}}}):
+    for overrides in ({'nonmagnetic': True}, _system(nspin=2, tot_magnetization=0)):
         with pytest.raises(ValueError, match="'not-installed'"):
             build(structure, **overrides)
+
+
+def _system(**values):
+    return {'scf': {'pw': {'parameters': {'SYSTEM': values}}}}
+
+
+@pytest.mark.parametrize(
+    ('system', 'name'), [({'tot_charge': 1}, 'tot_charge'), ({'nspin': 2}, 'tot_magnetization')], ids=['charge', 'spin']
+)
+def test_charge_and_missing_moment_are_refused_before_submission(build, any_codes, system, name):
+    with pytest.raises(ValueError, match=f'scf.pw.parameters.SYSTEM.{name}:'):
+        build(rocksalt('Mg', 'O', 4.2), **_system(**system))
+    magnesia = rocksalt('Mg', 'O', 4.2)
+    validate = QuantumEspressoDfptWorkChain.spec().inputs.validator
+    plain, changed = orm.Dict({'SYSTEM': {}}), orm.Dict({'SYSTEM': system})
+    inputs = {'structure': magnesia, 'scf': {'pw': {'parameters': changed}}}
+    assert name in validate(inputs, None)
+    inputs = {'structure': magnesia, 'scf': {'pw': {'parameters': plain}}, 'relax_parameters': changed}
+    assert f'relax_parameters.SYSTEM.{name}:' in validate(inputs, None)
+    assert validate({**inputs, 'relax': orm.Bool(False)}, None) is None
 
 
 def test_inputs_without_a_builder_are_checked_as_well(any_codes):
