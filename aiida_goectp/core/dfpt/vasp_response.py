@@ -79,7 +79,7 @@ def dielectric_from_vasp(
         born_charges=born,
         frequencies=frequencies,
         force_constants=force_constants,
-        band_gap=_band_gap(misc, outcar, vasprun),
+        band_gap=_band_gap(misc, outcar, vasprun, notes),
         max_force=_max_force(misc.get('forces')),
         scf_converged=_converged(misc, outcar, files, notes),
         engine='vasp',
@@ -248,16 +248,23 @@ def _without_acoustic(listed: np.ndarray | None) -> np.ndarray | None:
     return np.sort(kept)
 
 
-def _band_gap(misc: Mapping[str, Any], outcar: OutcarDielectric | None, vasprun: Vasprun | None) -> float | None:
+def _band_gap(
+    misc: Mapping[str, Any], outcar: OutcarDielectric | None, vasprun: Vasprun | None, notes: list[str]
+) -> float | None:
     """Return the band gap in eV of the levels in vasprun.xml, else in OUTCAR, else the parsed one, else ``None``.
 
-    aiida-vasp takes each level with an occupation above 10⁻⁸ as filled, so that its gap of a metal with smearing is
-    the distance between two levels. Such a metal is recognised by a Fermi energy below its highest filled level.
+    The gap of finite differences is that of the undisplaced structure; that of a displaced one is taken, with a note,
+    if no file contains it. aiida-vasp takes each level with an occupation above 10⁻⁸ as filled, so that its gap of a
+    metal with smearing is the distance between two levels. Such a metal is recognised by a Fermi energy below its
+    highest filled level.
     """
     if vasprun is not None and (gap := vasprun.reference_step().band_gap) is not None:
         return gap
     if outcar is not None and outcar.band_gap is not None:
         return outcar.band_gap
+    if vasprun is not None and (gap := vasprun.displaced_gap()) is not None:
+        notes.append('band gap of a displaced structure: no file contains the levels of the undisplaced one')
+        return gap
     properties = misc.get('band_properties') or {}
     parsed, top = _number(properties.get('band_gap')), _number(properties.get('vbm'))
     fermi = _number(misc.get('fermi_level'))

@@ -82,6 +82,15 @@ class Vasprun:
         forces = {name: first.arrays[name] for name in ('forces',) if name in first.arrays}
         return Step(self.initial or first.structure, {**arrays, **forces}, first.band_gap, unit)
 
+    def displaced_gap(self) -> float | None:
+        """Return the smallest band gap in eV of the displaced structures of finite differences; None without any.
+
+        VASP writes the levels of the last step only, so that those of the undisplaced structure may be missing.
+        """
+        if self.parameters.get('ibrion') in _RELAXATIONS:
+            return None
+        return min((step.band_gap for step in self.steps[1:] if step.band_gap is not None), default=None)
+
 
 def read_vasprun(content: bytes, name: str = 'vasprun.xml') -> Vasprun:
     """Read a file; one that is truncated is read up to its end, and not ``complete``.

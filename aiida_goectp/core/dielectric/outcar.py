@@ -38,6 +38,8 @@ _POMASS = re.compile(r'^ *POMASS *= *([0-9. ]+)(; *ZVAL)?')
 _COUNTS = re.compile(r'^ *ions per type *=((?: +\d{1,9})+) *$')
 _ROUNDING = 0.006  # u
 _MAX_ATOMS = 1_000_000
+_IBRION = re.compile(r'^ *IBRION *= *(-?\d{1,6})\b')
+_FINITE_DIFFERENCES = ('5', '6')
 _NELM = re.compile(rb'name="NELM"> *(\d{1,9})')
 
 _SYMMETRY_MESSAGES = (
@@ -99,7 +101,7 @@ class OutcarDielectric(NamedTuple):
     """eV, the largest ENMAX of the potentials"""
     loops: tuple[Loop, ...]
     band_gap: float | None
-    """eV, 0 for a metal"""
+    """eV, 0 for a metal; of the undisplaced structure if there are displaced ones (IBRION = 5, 6)"""
     potential_functionals: tuple[str, ...]
     """LEXCH of each potential, such as PE"""
     masses: np.ndarray | None
@@ -226,10 +228,15 @@ def _block(lines: list[str], skip: int) -> np.ndarray | None:
 
 
 def _band_gap(lines: list[str]) -> float | None:
-    """Return the band gap of the last ground state in eV; ``None`` without an empty level, or if levels are damaged."""
-    start = max((row for row, line in enumerate(lines) if line.startswith(' E-fermi')), default=None)
-    if start is None:
+    """Return the band gap of the last ground state in eV; ``None`` without an empty level, or if levels are damaged.
+
+    The first ground state of finite differences counts, because the others are those of displaced structures.
+    """
+    starts = [row for row, line in enumerate(lines) if line.startswith(' E-fermi')]
+    if not starts:
         return None
+    ibrion = next((match.group(1) for line in lines if 'IBRION' in line and (match := _IBRION.match(line))), '')
+    start = starts[0 if ibrion in _FINITE_DIFFERENCES else -1]
     spins: list[list[list[tuple[float, float]]]] = []
     last = 0
     for line in lines[start:]:

@@ -267,6 +267,30 @@ def test_relaxation_gives_the_response_of_its_last_structure():
     assert np.allclose(fixed.reference_step().structure[0], first)
 
 
+def _displaced(*, levels_of_first):
+    """Return rutile with IBRION = 6: a displaced structure, whose gap is zero, follows."""
+    head, step, tail = _parts(RUTILE.replace(b'name="IBRION">    -1', b'name="IBRION">     6'))
+    start, end = step.index(b'<eigenvalues>'), step.index(b'</eigenvalues>') + len(b'</eigenvalues>')
+    displaced = _parts(smeared(RUTILE, 4.0))[1]
+    assert read_vasprun(head + step + displaced + tail).steps[1].band_gap == 0
+    return head + (step if levels_of_first else step[:start] + step[end:]) + displaced + tail
+
+
+def test_gap_of_finite_differences_is_that_of_the_undisplaced_structure():
+    found = response_from_vasp('rutile', {'vasprun.xml': _displaced(levels_of_first=True)})
+    assert (found.band_gap, found.settings.get('notes')) == (pytest.approx(2.175), None)
+    levels = b' E-fermi :   3.0\n k-point   1 :  0 0 0\n      1   1.0  2.0\n      2   4.5  0.0\n\n------\n'
+    outcar = b'   IBRION =      6\n' + levels + levels.replace(b'4.5', b'2.5') + TENSOR
+    found = response_from_vasp('rutile', {'vasprun.xml': _displaced(levels_of_first=False), 'OUTCAR': outcar})
+    assert (found.band_gap, found.settings.get('notes')) == (pytest.approx(3.5), None)
+
+
+def test_gap_of_a_displaced_structure_is_noted():
+    found = response_from_vasp('rutile', {'vasprun.xml': _displaced(levels_of_first=False)})
+    assert found.band_gap == 0
+    assert len(found.settings['notes']) == 1
+
+
 def _parts(content):
     start, end = content.index(b'<calculation>'), content.index(b'</calculation>') + len(b'</calculation>')
     return content[:start], content[start:end], content[end:]

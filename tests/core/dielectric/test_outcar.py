@@ -110,6 +110,14 @@ def test_gap_of_a_metal_and_without_empty_bands():
     assert read_outcar(f'{head}   1  -5.0000  2.00000\n   2  4.9000  2.00000\n').band_gap is None
 
 
+@pytest.mark.parametrize(('ibrion', 'gap'), [(-1, 2.0), (2, 2.0), (5, 3.0), (6, 3.0), (8, 2.0)])
+def test_gap_of_finite_differences_is_that_of_the_undisplaced_structure(ibrion, gap):
+    head = ' E-fermi :   5.0\n k-point 1 :  0.0 0.0 0.0\n  band No.  band energies     occupation\n'
+    levels = '   1   1.0000  2.00000\n   2  {:.4f}  0.00000\n\n---------\n'
+    text = f'   IBRION =      {ibrion}    ionic relax\n' + ''.join(head + levels.format(x) for x in (4, 3.5, 3))
+    assert read_outcar(text).band_gap == pytest.approx(gap)
+
+
 MASSES = """\
    POMASS =   30.974; ZVAL   =    5.000    mass and valenz
    POMASS =   32.066; ZVAL   =    6.000    mass and valenz
