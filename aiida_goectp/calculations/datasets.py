@@ -80,6 +80,7 @@ def import_calculations(
     functional: orm.Str | None = None,
     thresholds: orm.Dict | None = None,
     join: orm.Bool | None = None,
+    unnamed_functional: orm.Str | None = None,
     **retrieved: orm.FolderData,
 ) -> dict[str, Any]:
     """Make a dataset of finished calculations, see :func:`.dataset_from_calculations`.
@@ -89,6 +90,7 @@ def import_calculations(
     :param functional: of the rows whose files state none
     :param thresholds: of the quality gates by name; None disables a gate
     :param join: whether to keep equal crystals once
+    :param unnamed_functional: of the calculations whose functional has no name here; failures if not given
     :param retrieved: the nodes that hold the files, if they are in this profile; they are not read again
     :return: ``dataset``, and ``report``: rows with verdicts, refusals with reasons, equal crystals
     :raises ValueError: an invalid threshold or functional, or inputs that do not belong together
@@ -104,6 +106,7 @@ def import_calculations(
     data, report = dataset_from_calculations(
         collected,
         functional=UNKNOWN if functional is None else functional.value,
+        unnamed_functional=None if unnamed_functional is None else unnamed_functional.value,
         thresholds=None if thresholds is None else thresholds.get_dict(),
         join=False if join is None else join.value,
     )

@@ -88,6 +88,11 @@ def dataset_from_dielectric(nodes: tuple[Any, ...], label: str) -> None:
     '--recursive/--no-recursive', default=True, show_default=True, help='Read also calculations in subfolders.'
 )
 @click.option('--functional', type=FunctionalParam(), help='Functional of calculations whose files state none.')
+@click.option(
+    '--unnamed-functional',
+    type=FunctionalParam(),
+    help='Functional of calculations whose files state one without a name here; else they are not imported.',
+)
 @THRESHOLDS
 @click.option('--join', is_flag=True, help='Keep equal crystals of one functional once, as `dataset join` does.')
 @ROWS
@@ -121,8 +126,9 @@ def dataset_import_calculations(folders: tuple[Path, ...], label: str, **values:
         found, retrieved = _calculations_in(folders, values['recursive']), {}
     with click.progressbar(collect_calculations(found), len(found), label='reading', file=sys.stderr) as collected:
         inputs: dict[str, Any] = {**calculation_inputs(list(collected)), **retrieved}
-    if values['functional'] is not None:
-        inputs['functional'] = orm.Str(values['functional'])
+    for name in ('functional', 'unnamed_functional'):
+        if values[name] is not None:
+            inputs[name] = orm.Str(values[name])
     if thresholds:
         inputs['thresholds'] = orm.Dict(thresholds)
     if values['join']:

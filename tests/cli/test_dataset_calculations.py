@@ -69,6 +69,18 @@ def test_invalid_input_stores_nothing(folder, tmp_path):
     assert 'no calculation gives a row' in flat(output)
 
 
+def test_functional_without_a_name(tmp_path):
+    (tmp_path / 'vasprun.xml.gz').write_bytes((FINISHED / 'sno2/vasprun.xml.gz').read_bytes())
+    (tmp_path / 'INCAR').write_text('LUSE_VDW = T\n')
+    output = invoke('dataset', 'import-calculations', tmp_path, '--functional', 'PBE', status=1)
+    assert 'unnamed functional' in flat(output)
+    output = invoke('dataset', 'import-calculations', tmp_path, '--unnamed-functional', 'optB88-vdW')
+    assert 'luse_vdw' in output
+    node = latest_node('goectp.dataset')
+    assert node.dataset.functional.tolist() == ['optB88-vdW']
+    assert node.creator.inputs.unnamed_functional.value == 'optB88-vdW'
+
+
 def test_calculations_of_a_group(aiida_localhost):
     """A job with the files of a real run, a work chain around it, one without files, and another node."""
     files = {'vasprun.xml': gzip.decompress((FINISHED / 'sno2/vasprun.xml.gz').read_bytes())}

@@ -102,10 +102,16 @@ def is_import_report(content: Mapping[str, Any]) -> bool:
     return {'calculations', 'programs', 'imported', 'refused', 'duplicates'} <= set(content)
 
 
+def _functional(item: Mapping[str, Any]) -> str:
+    """Return the functional of a row, with that of its files if the user gave it; older reports do not contain it."""
+    stated = item.get('stated', item['functional'])
+    return str(item['functional']) if stated == item['functional'] else f'{item["functional"]} (files: {stated})'
+
+
 def show_calculations(report: Mapping[str, Any], rows: int) -> None:
     """Print the rows of an import of calculations, those without label, and equal crystals."""
     lines = [
-        [item['id'], item['program'], item['functional'], item['label'], item['reason']]
+        [item['id'], item['program'], _functional(item), item['label'], item['reason']]
         for item in report['imported'][:rows]
     ]
     if lines:

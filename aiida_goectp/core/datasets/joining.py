@@ -19,7 +19,7 @@ from aiida_goectp.core.datasets.splits import reduced_formulas
 from aiida_goectp.core.dielectric.gamma_modes import folded, to_blocks
 from aiida_goectp.core.dielectric.tensors import rotate
 from aiida_goectp.core.formats.errors import FormatError
-from aiida_goectp.core.formats.functionals import UNKNOWN
+from aiida_goectp.core.formats.functionals import is_named
 
 __all__ = ('TOLERANCE', 'join_datasets')
 
@@ -140,7 +140,7 @@ class _Join:
             if not self._is_usable(name, column, kept, self.gates[kept])
             and self._is_usable(name, getattr(self.data, name), row, failed)
         ]
-        if self.data.functional[row] == UNKNOWN and self.data.origin[row] != self.data.origin[kept]:
+        if not is_named(str(self.data.functional[row])) and self.data.origin[row] != self.data.origin[kept]:
             reasons = dict.fromkeys(wanted, 'unknown_functional')
         else:
             reasons = {}

@@ -26,6 +26,8 @@ class Refusal(str, Enum):
     """files of different cells"""
     UNSUPPORTED = 'unsupported'
     """a setting of the program that is not read"""
+    UNNAMED_FUNCTIONAL = 'unnamed_functional'
+    """settings of the functional that have no name here, and no name was given for them"""
     MISSING_PACKAGE = 'missing_package'
     """an optional package is not installed"""
     DUPLICATE = 'duplicate_calculation'

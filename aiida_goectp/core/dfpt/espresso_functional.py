@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from aiida_goectp.core.formats.functionals import UNKNOWN
+from aiida_goectp.core.formats.functionals import UNKNOWN, unnamed
 
 __all__ = ('functional_name',)
 
@@ -55,7 +55,8 @@ _OWN = re.compile(r'[A-Za-z0-9 +-]{1,60}')
 _UNNAMED = (
     *('exx_fraction', 'screening_parameter', 'ecutfock', 'x_gamma_extrapolation', 'london', 'xdm', 'ts_vdw'),
     *('london_s6', 'london_rcut', 'london_c6', 'london_rvdw', 'xdm_a1', 'xdm_a2', 'ts_vdw_econv_thr'),
-    *('hubbard_j', 'hubbard_j0', 'hubbard_v', 'hubbard_alpha', 'hubbard_beta', 'hubbard_parameters', 'lnoloc'),
+    *('hubbard_j', 'hubbard_j0', 'hubbard_v', 'hubbard_alpha', 'hubbard_beta', 'hubbard_parameters', 'hubbard_orbital'),
+    'lnoloc',
 )
 """parameters that change functional or response in a way that has no name here"""
 
@@ -69,12 +70,13 @@ def functional_name(text: str, ground_state: Mapping[str, Any] | None = None, ha
     :param text: functional in the notation of ``pw.x``; one without a common name is returned unchanged
     :param ground_state: parameters of ``pw.x`` and ``ph.x``, by namelist
     :param has_hubbard: whether the output of ``pw.x`` contains Hubbard corrections
-    :return: ``unknown`` if a parameter that defines the functional is not understood
+    :return: ``unnamed (…)`` with the parameters if some that define the functional are not understood; ``unknown`` if
+        the functional is not stated
     """
     words = ' '.join(text.upper().replace('+', ' ').replace('-', ' ').split())
     words = re.sub(r'( (NONE|NOGX|NOGC))+$', '', words)
-    if words not in _FUNCTIONALS and not _OWN.fullmatch(text.strip()):
-        return UNKNOWN
+    if words and words not in _FUNCTIONALS and not _OWN.fullmatch(text.strip()):
+        return unnamed('input_dft')
     name = _FUNCTIONALS.get(words, text.strip())
     tags = {
         str(key).lower(): value
@@ -83,14 +85,22 @@ def functional_name(text: str, ground_state: Mapping[str, Any] | None = None, ha
         for key, value in namelist.items()
         if value is not None
     }
-    if any(key.partition('(')[0] in _UNNAMED and value is not False for key, value in tags.items()):
-        return UNKNOWN
+    named = {key.partition('(')[0] for key, value in tags.items() if value is not False}
+    if other := sorted(named & set(_UNNAMED)):
+        return unnamed(', '.join(other))
     try:
-        parts = (_dispersion(tags), _hubbard(tags, has_hubbard))
+        additions = _dispersion(tags)
     except (ValueError, TypeError, KeyError):
-        return UNKNOWN
+        return unnamed('vdw_corr')
+    try:
+        additions += _hubbard(tags, has_hubbard)
+    except (ValueError, TypeError, KeyError):
+        return unnamed('hubbard_u')
     flags = (('lspinorb', '+SOC'), ('lrpa', '+LRPA'))
-    return name + ''.join(parts) + ''.join(label for key, label in flags if tags.get(key, False))
+    additions += ''.join(label for key, label in flags if tags.get(key, False))
+    if not words:
+        return unnamed('input_dft') if additions else UNKNOWN
+    return name + additions
 
 
 def _dispersion(tags: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from aiida_goectp.core.crystals import Crystal
 from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS
 from aiida_goectp.core.crystals.validation import require_valid
 from aiida_goectp.core.dfpt.errors import CollectError, Refusal
+from aiida_goectp.core.dfpt.espresso_hubbard import hubbard_parameters
 from aiida_goectp.core.dielectric.band_gap import band_gap
 from aiida_goectp.core.dielectric.phonons import BOHR
 from aiida_goectp.core.formats.numbers import fortran_number
@@ -24,6 +25,8 @@ _HARTREE = 27.211386245988
 _NOT_SELF_CONSISTENT = ('nscf', 'bands')
 """values of ``calculation`` that read the density of an earlier run and report no convergence"""
 _DISPERSION = ('vdw_corr', 'dftd3_version', 'dftd3_threebody')
+_DEFAULTS = {'london_s6': 0.75, 'london_rcut': 200.0}
+"""parameter of the dispersion by Grimme (2006) → default"""
 
 
 class GroundState(NamedTuple):
@@ -187,4 +190,9 @@ def _names(root: ElementTree.Element) -> dict[str, dict[str, Any]]:
                 system[key] = _flag(dispersion, key) if key == 'dftd3_threebody' else words
         if _text(dispersion, 'non_local_term'):  # a functional of its own, whose name contains it
             system['vdw_corr'] = _text(dispersion, 'vdw_corr') or 'none'
-    return {'SYSTEM': system}
+        if dispersion.find('london_c6') is not None:
+            system['london_c6'] = True
+        for key, default in _DEFAULTS.items():
+            if (words := _text(dispersion, key)) and fortran_number(words) != default:
+                system[key] = words
+    return {'SYSTEM': {**system, **hubbard_parameters(root)}}

@@ -19,7 +19,7 @@ from aiida_goectp.core.dfpt.vasp_response import dielectric_from_vasp
 from aiida_goectp.core.dfpt.vasprun import Step, Vasprun, read_vasprun
 from aiida_goectp.core.dielectric.outcar import read_outcar
 from aiida_goectp.core.dielectric.response import DielectricResponse
-from aiida_goectp.core.formats.functionals import UNKNOWN
+from aiida_goectp.core.formats.functionals import UNKNOWN, unnamed
 
 __all__ = ('INCAR', 'OUTCAR', 'VASPRUN', 'read_incar', 'response_from_vasp')
 
@@ -35,6 +35,12 @@ _LEXCH = {'PAW_PBE': 'PE', 'PAW_GGA': '91', 'PAW': 'CA'}
 """functional of a potential by the first word of its title"""
 _VERSION = re.compile(r'^ *vasp\.(\S+)')
 _INTEGER = {name: re.compile(rf'^ *{name} *= *(-?\d{{1,6}})\b', re.MULTILINE) for name in ('IBRION', 'NSW')}
+
+
+_ADDITIONS = re.compile(
+    rb'^ *(LDA\+U(?= is selected)|(?:LHFCALC|LUSE_VDW|LTHOMAS|LMODELHF|LRPA|LSORBIT)(?= *= *T\b))', re.MULTILINE
+)
+"""lines of OUTCAR about additions to a functional whose other settings only INCAR or vasprun.xml have"""
 
 
 class _NamedText(io.StringIO):
@@ -142,16 +148,20 @@ def _from_outcar(name: str, content: bytes, tags: Mapping[str, Any], *, has_inca
     misc = {'version': version.group(1) if version else '', 'forces': forces}
     response = dielectric_from_vasp(crystal, misc, {'incar': incar}, {}, {OUTCAR: content})
     if not has_incar:  # OUTCAR does not list all tags that define a functional
-        response = replace(response, functional=UNKNOWN)
+        additions = _ADDITIONS.search(content)
+        functional = unnamed(additions.group(1).decode().lower().replace('+', '_')) if additions else UNKNOWN
+        response = replace(response, functional=functional)
     return _checked_dispersion(response, content, incar)
 
 
 def _checked_dispersion(
     response: DielectricResponse, outcar: bytes | None, incar: Mapping[str, Any]
 ) -> DielectricResponse:
-    """Return the response; its functional is unknown if OUTCAR has a dispersion energy that no tag asks for."""
+    """Return the response; its functional has no name if OUTCAR has a dispersion energy that no tag asks for."""
     named = {'ivdw', 'lvdw'} & set(incar)
-    return replace(response, functional=UNKNOWN) if outcar and b'Edisp (eV)' in outcar and not named else response
+    if outcar and b'Edisp (eV)' in outcar and not named:
+        return replace(response, functional=unnamed('ivdw'))
+    return response
 
 
 def read_incar(text: str) -> dict[str, Any]:

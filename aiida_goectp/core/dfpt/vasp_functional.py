@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from aiida_goectp.core.formats.functionals import UNKNOWN
+from aiida_goectp.core.formats.functionals import UNKNOWN, unnamed
 
 __all__ = ('functional_name',)
 
@@ -69,20 +69,43 @@ def functional_name(
     :param incar: tags by name
     :param species: symbols in the order of the lists LDAUL, LDAUU and LDAUJ
     :param potentials: LEXCH of the potentials, which is the functional without GGA and METAGGA
-    :return: ``unknown`` if a tag that defines the functional is not understood
+    :return: ``unnamed (…)`` with the tags if some that define the functional are not understood; ``unknown`` if neither
+        tags nor potentials state the functional
     """
     tags = {str(key).lower(): value for key, value in incar.items() if value is not None}
-    if any(name in tags for name in _UNNAMED) or any(name.startswith(_PREFIXES) for name in tags):
-        return UNKNOWN
-    try:
-        if any(_is_true(tags.get(name, False)) for name in _SWITCHES):
-            return UNKNOWN
-        parts = (_semilocal(tags, potentials), _dispersion(tags), _hubbard(tags, species))
-        additions = (('lsorbit', '+SOC'), ('lrpa', '+LRPA'))
-        flags = ''.join(text for name, text in additions if _is_true(tags.get(name, False)))
-    except (ValueError, TypeError, KeyError):
-        return UNKNOWN
-    return ''.join(parts) + flags
+    if other := sorted(name for name in tags if name in _UNNAMED or name.startswith(_PREFIXES)):
+        return unnamed(', '.join(other))
+    readers: tuple[tuple[str, Callable[[], str]], ...] = (
+        (', '.join(_SWITCHES), lambda: _without_switches(tags)),
+        ('gga, metagga, lhfcalc', lambda: _semilocal(tags, potentials)),
+        ('ivdw, lvdw', lambda: _dispersion(tags)),
+        ('ldau', lambda: _hubbard(tags, species)),
+        ('lsorbit, lrpa', lambda: _flags(tags)),
+    )
+    parts = []
+    for names, read in readers:
+        try:
+            parts.append(read())
+        except (ValueError, TypeError, KeyError):
+            return unnamed(', '.join(name for name in names.split(', ') if name in tags) or names)
+    if not parts[1]:
+        return unnamed('gga') if any(parts) else UNKNOWN
+    return ''.join(parts)
+
+
+def _without_switches(tags: Mapping[str, Any]) -> str:
+    """Return an empty text.
+
+    :raises ValueError: a switch whose functional has no name here
+    """
+    if any(_is_true(tags.get(name, False)) for name in _SWITCHES):
+        raise ValueError('a functional without a name')
+    return ''
+
+
+def _flags(tags: Mapping[str, Any]) -> str:
+    additions = (('lsorbit', '+SOC'), ('lrpa', '+LRPA'))
+    return ''.join(text for name, text in additions if _is_true(tags.get(name, False)))
 
 
 def _is_true(value: Any) -> bool:
@@ -99,7 +122,7 @@ def _is_true(value: Any) -> bool:
 
 
 def _semilocal(tags: Mapping[str, Any], potentials: Collection[str]) -> str:
-    """Return the name of the (meta-)GGA, with exact exchange.
+    """Return the name of the (meta-)GGA, with exact exchange; empty if neither tags nor potentials state it.
 
     :raises KeyError: an unknown one
     :raises ValueError: invalid values
@@ -111,10 +134,12 @@ def _semilocal(tags: Mapping[str, Any], potentials: Collection[str]) -> str:
     elif gga.strip('-'):
         name = _GGA[gga]
     else:
-        (potential,) = {str(item).lower() for item in potentials}
-        name = _GGA[potential]
+        (potential,) = {str(item).lower() for item in potentials} or {''}
+        name = _GGA[potential] if potential else ''
     if not _is_true(tags.get('lhfcalc', False)):
         return name
+    if not name:
+        raise ValueError('exact exchange with an unknown functional')
     exchange, screening = float(tags.get('aexx', 0.25)), float(tags.get('hfscreen', 0.0))
     if exchange == 1 and screening == 0:
         return 'HF'  # AGGAX, AGGAC and ALDAC are then zero by default

@@ -7,7 +7,12 @@ from typing import Any
 
 import click
 
-from aiida_goectp.core.executable.options import functional_option, output_option, quiet_option
+from aiida_goectp.core.executable.options import (
+    functional_option,
+    output_option,
+    quiet_option,
+    unnamed_functional_option,
+)
 from aiida_goectp.core.executable.output_lock import locked_output
 from aiida_goectp.core.executable.status import Status, record_errors
 from aiida_goectp.core.formats.functionals import UNKNOWN
@@ -27,6 +32,7 @@ __all__ = ('import_calculations',)
     '--recursive/--no-recursive', default=True, show_default=True, help='Read also calculations in subfolders.'
 )
 @functional_option('calculations whose files')
+@unnamed_functional_option
 @click.option('--join', is_flag=True, help='Keep equal crystals of one functional once.')
 @json_option('Print the report as one JSON object.')
 @RAW
@@ -46,7 +52,11 @@ def import_calculations(folders: tuple[Path, ...], output: Path, **options: Any)
     inputs = (file for folder in folders for file in folder.rglob('*') if file.is_file() and file.suffix != '.npz')
     with locked_output(output, inputs if output.exists() else ()), record_errors(Status(None)):
         data, report = read(
-            folders, recursive=options['recursive'], functional=options['functional'] or UNKNOWN, join=options['join']
+            folders,
+            recursive=options['recursive'],
+            functional=options['functional'] or UNKNOWN,
+            unnamed_functional=options['unnamed_functional'],
+            join=options['join'],
         )
         if output_format() == 'json':
             echo(json_text(report))
@@ -65,7 +75,8 @@ def import_calculations(folders: tuple[Path, ...], output: Path, **options: Any)
 def _echo_report(report: dict[str, Any]) -> None:
     for item in report['imported']:
         reason = f' ({item["reason"]})' if item['reason'] else ''
-        echo(f'{item["id"]}: {item["program"]}, {item["functional"]}, {item["label"]}{reason}')
+        given = '' if item['functional'] == item['stated'] else f' (given; in the files: {item["stated"]})'
+        echo(f'{item["id"]}: {item["program"]}, {item["functional"]}{given}, {item["label"]}{reason}')
     for item in report['refused']:
         echo(f'not imported, {item["code"]}: {item["message"]}')
     for item in report['duplicates']:
@@ -78,7 +89,7 @@ def _echo_raw(report: dict[str, Any]) -> None:
     from aiida_goectp.core.formats.text_tables import make_table, show_table
 
     names = {
-        'imported': ('id', 'program', 'functional', 'label', 'reason'),
+        'imported': ('id', 'program', 'functional', 'stated', 'label', 'reason'),
         'refused': ('code', 'message'),
         'duplicates': ('other', 'kept'),
     }

@@ -31,6 +31,7 @@ __all__ = (
     'resume_option',
     'threads_option',
     'time_limit_option',
+    'unnamed_functional_option',
     'wait_option',
 )
 
@@ -117,6 +118,13 @@ def functional_option(rows: str) -> Callable[[_Command], _Command]:
     :param rows: to what it applies, for the help
     """
     return click.option('--functional', callback=_known_functional, help=f'Functional of the {rows} state none.')
+
+
+unnamed_functional_option = click.option(
+    '--unnamed-functional',
+    callback=_known_functional,
+    help='Functional of calculations whose files state one without a name here; else they are not imported.',
+)
 
 
 def model_options(what: str) -> Callable[[_Command], _Command]:

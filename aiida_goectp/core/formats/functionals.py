@@ -8,10 +8,12 @@ from collections.abc import Iterable, Sequence
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.settings import unknown_value
 
-__all__ = ('FUNCTIONALS', 'UNKNOWN', 'check_functional', 'trained_as')
+__all__ = ('FUNCTIONALS', 'UNKNOWN', 'check_functional', 'is_named', 'is_unnamed', 'trained_as', 'unnamed')
 
 UNKNOWN = 'unknown'
 """functional of a row that states none"""
+_UNNAMED = 'unnamed'
+"""beginning of the functional of a row whose settings of the functional have no name here"""
 
 FUNCTIONALS = (
     *('PBEsol', 'PBE', 'LDA', 'RPBE', 'revPBE', 'PW91', 'AM05', 'BLYP', 'optB86b-vdW', 'optB88-vdW', 'vdW-DF'),
@@ -19,7 +21,28 @@ FUNCTIONALS = (
     *('HSEsol', 'RPA', 'GW', 'experiment', UNKNOWN),
 )
 _VALUES_OF_U = re.compile(r'\+U\(([^()]*)\)')
+_MAX_LENGTH = 60
 _ADDITIONS = ('U', 'D2', 'D3', 'D4', 'TS', 'MBD', 'rVV10', 'SOC', 'LRPA')
+
+
+def unnamed(settings: str) -> str:
+    """Return the functional of a calculation with settings of the functional that have no name here.
+
+    It is no name that can be stated, so that such labels never join those of a functional.
+
+    :param settings: which settings, such as ``luse_vdw``
+    """
+    return f'{_UNNAMED} ({re.sub("[^A-Za-z0-9_, /]", "?", settings)[:_MAX_LENGTH]})'
+
+
+def is_unnamed(functional: str) -> bool:
+    """Return whether a functional is one of :func:`unnamed`."""
+    return functional.startswith(f'{_UNNAMED} (')
+
+
+def is_named(functional: str) -> bool:
+    """Return whether labels of equal functional, such as this one, are of one functional."""
+    return functional not in ('', UNKNOWN) and not is_unnamed(functional)
 
 
 def check_functional(name: str) -> str:

@@ -61,6 +61,24 @@ def test_thresholds_and_functional(tmp_path):
             import_calculations([folder], **arguments)
 
 
+def test_functional_without_a_name_is_imported_only_with_one_given_for_it(tmp_path):
+    folder, plain = tmp_path / 'vdw', tmp_path / 'plain'
+    for path in (folder, plain):
+        path.mkdir()
+        shutil.copy(FINISHED / 'sno2/vasprun.xml.gz', path)
+    (folder / 'INCAR').write_text('LUSE_VDW = T\n')
+    data, report = import_calculations([tmp_path], functional='PBE')
+    assert data.functional.tolist() == ['PBEsol']
+    assert [(item.id, item.code) for item in data.crystals.failures] == [('vdw', 'unnamed_functional')]
+    assert report['refusals'] == {'unnamed_functional': 1}
+    assert 'luse_vdw' in report['refused'][0]['message']
+    data, report = import_calculations([tmp_path], unnamed_functional='optB88-vdW')
+    assert data.functional.tolist() == ['PBEsol', 'optB88-vdW']
+    assert [item['stated'] for item in report['imported']] == ['PBEsol', 'unnamed (luse_vdw)']
+    with pytest.raises(FormatError, match='did you mean'):
+        import_calculations([tmp_path], unnamed_functional='optB8-vdW')
+
+
 def test_refusals_are_failures_of_the_crystals(tmp_path):
     (tmp_path / 'a').mkdir()
     (tmp_path / 'a/OUTCAR').write_text('nothing')

@@ -158,10 +158,11 @@ def test_force_constants_follow_their_atoms(supercell):
     )
 
 
-def test_rows_of_unknown_functional_do_not_complete_each_other():
+@pytest.mark.parametrize('functional', ['unknown', 'unnamed (luse_vdw)'])
+def test_rows_of_unknown_functional_do_not_complete_each_other(functional):
     crystal = low_symmetry()
     parts = [
-        dataset((crystal, ELECTRONIC, part), functional='unknown', origin=np.array([name]))
+        dataset((crystal, ELECTRONIC, part), functional=functional, origin=np.array([name]))
         for name, part in (('a.jsonl', None), ('b.jsonl', IONIC))
     ]
     joined, report = join_datasets(parts)

@@ -132,17 +132,76 @@ def test_refusals(changes, code):
     ('name', 'old', 'new', 'functional'),
     [
         (GROUND_STATE, b'</functional>', b'</functional><vdW><vdw_corr>grimme-d3</vdw_corr></vdW>', 'PBEsol+D3'),
-        (GROUND_STATE, b'</functional>', b'</functional><vdW><vdw_corr>new</vdw_corr></vdW>', 'unknown'),
-        (GROUND_STATE, b'</functional>', b'</functional><dftU></dftU>', 'unknown'),
-        (GROUND_STATE, b'</functional>', b'</functional><hybrid></hybrid>', 'unknown'),
+        (GROUND_STATE, b'</functional>', b'</functional><vdW><vdw_corr>new</vdw_corr></vdW>', 'unnamed (vdw_corr)'),
+        (GROUND_STATE, b'</functional>', b'</functional><dftU></dftU>', 'unnamed (hubbard_u)'),
+        (GROUND_STATE, b'</functional>', b'</functional><hybrid></hybrid>', 'unnamed (exx_fraction)'),
         (GROUND_STATE, b'<spinorbit>false', b'<spinorbit>true', 'PBEsol+SOC'),
         (OUTPUT, b'Dielectric constant in cartesian axis', b'RPA dielectric constant in cartesian', 'PBEsol+LRPA'),
-        (OUTPUT, b'Dielectric constant in cartesian axis', b'Dielectric constant (DV_Hxc=0)', 'unknown'),
+        (OUTPUT, b'Dielectric constant in cartesian axis', b'Dielectric constant (DV_Hxc=0)', 'unnamed (lnoloc)'),
     ],
 )
 def test_functional_is_that_of_both_programs(name, old, new, functional):
     assert old in WHOLE[name]
     assert response_from_espresso('MgO', {**WHOLE, name: WHOLE[name].replace(old, new)}).functional == functional
+
+
+def _with_hubbard(given, written):
+    """Return the XML of pw.x with DFT+U in the input and in the output."""
+    text = WHOLE[GROUND_STATE].decode()
+    head, tail = text.split('<output>')
+    assert '</functional>' in head
+    assert '</functional>' in tail
+    parts = (
+        part.replace('</functional>', f'</functional><dftU>{inner}</dftU>')
+        for part, inner in ((head, given), (tail, written))
+    )
+    return '<output>'.join(parts).encode()
+
+
+def _hubbard_u(value, specie='O', label='2p', name='Hubbard_U'):
+    return f'<{name} specie="{specie}" label="{label}">{value}</{name}>'
+
+
+STATE = '<lda_plus_u_kind>0</lda_plus_u_kind><Hubbard_ns specie="O" label="2p" spin="1" index="2">0.9</Hubbard_ns>'
+ORTHO = '<U_projection_type>ortho-atomic</U_projection_type>'
+
+
+@pytest.mark.parametrize(
+    ('given', 'written', 'name'),
+    [
+        (_hubbard_u(5.0), _hubbard_u(3.674932217565494e-1), 'PBEsol+U(O 5)'),  # 6.7: eV, Ry
+        (_hubbard_u(1.837466108782747e-1), _hubbard_u('1.837466108782747E-01'), 'PBEsol+U(O 5)'),  # 7.2: Ha, Ha
+        (_hubbard_u(5.0), _hubbard_u(3.674932217565494e-1) + ORTHO, 'PBEsol+U(ortho-atomic: O 5)'),
+        (_hubbard_u(5.0), _hubbard_u(5.0), 'PBEsol+U(O 136.057)'),
+        (_hubbard_u(5.0), _hubbard_u(0.1), 'unnamed (hubbard_u)'),  # units that no version writes
+        ('', _hubbard_u(0.1), 'unnamed (hubbard_u)'),
+        (_hubbard_u(5.0), _hubbard_u('1 2'), 'unnamed (hubbard_u)'),
+        (_hubbard_u(5.0, 'Mg', '3s'), _hubbard_u(3.674932217565494e-1, 'Mg', '3s'), 'unnamed (hubbard_orbital)'),
+        (
+            _hubbard_u(5.0),
+            _hubbard_u(3.674932217565494e-1) + _hubbard_u(7.3e-2, name='Hubbard_J0'),
+            'unnamed (hubbard_parameters)',
+        ),
+        (_hubbard_u(5.0), STATE.replace('0', '2', 1) + _hubbard_u(3.674932217565494e-1), 'unnamed (hubbard_u)'),
+    ],
+)
+def test_values_of_u_are_named(given, written, name):
+    xml = _with_hubbard(given, written if 'lda_plus_u_kind' in written else STATE + written)
+    assert response_from_espresso('MgO', {**WHOLE, GROUND_STATE: xml}).functional == name
+
+
+@pytest.mark.parametrize(
+    ('words', 'name'),
+    [
+        ('<london_s6>7.5e-1</london_s6><london_rcut>2.0e2</london_rcut>', 'PBEsol+D2'),
+        ('<london_s6>5.0e-1</london_s6><london_rcut>2.0e2</london_rcut>', 'unnamed (london_s6)'),
+        ('<london_c6 specie="Mg">100</london_c6>', 'unnamed (london_c6)'),
+    ],
+)
+def test_dispersion_with_other_parameters_has_no_name(words, name):
+    text = f'</functional><vdW><vdw_corr>grimme-d2</vdw_corr>{words}</vdW>'.encode()
+    xml = WHOLE[GROUND_STATE].replace(b'</functional>', text)
+    assert response_from_espresso('MgO', {**WHOLE, GROUND_STATE: xml}).functional == name
 
 
 def test_unconverged_runs_are_refused_by_their_gate():

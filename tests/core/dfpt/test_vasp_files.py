@@ -162,7 +162,11 @@ def test_run_without_response_is_refused(sodium_chloride):
             'PBEsol(AEXX 0.25, HFSCREEN 0)',
         ),
         (b'<i type="logical" name="LRPA"> F  </i>', b'<i type="logical" name="LRPA"> T  </i>', 'PBEsol+LRPA'),
-        (b'<i type="logical" name="LUSE_VDW"> F  </i>', b'<i type="logical" name="LUSE_VDW"> T  </i>', 'unknown'),
+        (
+            b'<i type="logical" name="LUSE_VDW"> F  </i>',
+            b'<i type="logical" name="LUSE_VDW"> T  </i>',
+            'unnamed (luse_vdw)',
+        ),
     ],
 )
 def test_functional_is_that_in_effect(old, new, name):
@@ -175,9 +179,9 @@ def test_tags_of_incar_that_vasprun_does_not_list_count():
     assert response_from_vasp('rutile', files).functional == 'PBEsol+D3'
 
 
-def test_dispersion_energy_without_tag_makes_the_functional_unknown():
+def test_dispersion_energy_without_tag_has_no_name():
     outcar = b' Edisp (eV)  -0.3\n General timing and accounting informations for this job:\n'
-    assert response_from_vasp('rutile', {'vasprun.xml': RUTILE, 'OUTCAR': outcar}).functional == 'unknown'
+    assert response_from_vasp('rutile', {'vasprun.xml': RUTILE, 'OUTCAR': outcar}).functional == 'unnamed (ivdw)'
 
 
 def test_tensor_of_finite_fields_is_read():
@@ -343,3 +347,6 @@ def test_run_of_which_only_outcar_is_left(shared):
         assert np.allclose(found.crystal.lattice, whole.crystal.lattice, atol=1e-5)
         assert found.band_gap == pytest.approx(whole.band_gap)
     assert [found.functional for found in (whole, cut, alone)] == ['PBEsol', 'PBEsol', 'unknown']
+    for line, name in ((b' LDA+U is selected, type is set to LDAUTYPE =  2', 'lda_u'), (b'   LHFCALC = T', 'lhfcalc')):
+        found = response_from_vasp('x', {'OUTCAR': files['OUTCAR'].replace(b'\n', b'\n' + line + b'\n', 1)})
+        assert found.functional == f'unnamed ({name})'

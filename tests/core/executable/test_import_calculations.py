@@ -40,6 +40,18 @@ def test_a_calculation_is_not_overwritten(tmp_path):
         assert _invoke(tmp_path / 'runs', '--output', tmp_path / 'runs/dataset.npz').exit_code == 0
 
 
+def test_functional_that_was_given_is_told(tmp_path):
+    shutil.copy(FINISHED / 'sno2/vasprun.xml.gz', tmp_path)
+    (tmp_path / 'INCAR').write_text('LUSE_VDW = T\n')
+    output = tmp_path / 'dataset.npz'
+    result = _invoke(tmp_path, '--output', output, '--functional', 'PBE')
+    assert result.exit_code == 2
+    assert 'unnamed_functional' in result.output
+    result = _invoke(tmp_path, '--output', output, '--unnamed-functional', 'optB88-vdW')
+    assert 'optB88-vdW (given; in the files: unnamed (luse_vdw))' in result.output
+    assert Dataset.load(output).functional.tolist() == ['optB88-vdW']
+
+
 def test_nothing_is_written_without_a_row(tmp_path):
     (tmp_path / 'a').mkdir()
     (tmp_path / 'a/OUTCAR').write_text('nothing')

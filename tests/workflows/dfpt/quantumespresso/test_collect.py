@@ -132,12 +132,12 @@ def test_functional_is_that_of_both_programs():
     assert response.functional == 'PBEsol+D3+LRPA'
 
 
-def test_hubbard_corrections_without_values_are_unknown():
+def test_hubbard_corrections_without_values_have_no_name():
     ground_state = GROUND_STATE | {'lda_plus_u_calculation': True}
     response = dielectric_from_quantumespresso(
         crystal(), files(), gap=5.0, forces=None, ground_state=ground_state, settings={}
     )
-    assert response.functional == 'unknown'
+    assert response.functional == 'unnamed (hubbard_u)'
 
 
 def test_damaged_matrix_leaves_the_electronic_part():

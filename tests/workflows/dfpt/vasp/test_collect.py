@@ -249,7 +249,7 @@ def test_unit_of_the_hessian_is_determined_from_outcar():
 def test_functional_of_the_potentials_is_read_from_outcar():
     arrays = {'epsilon': 3 * np.eye(3)}
     assert dielectric_from_vasp(_silicon(), {}, {}, arrays, {}).functional == 'unknown'
-    for potential, name in (('PE', 'PBE'), ('CA', 'LDA'), ('XX', 'unknown')):
+    for potential, name in (('PE', 'PBE'), ('CA', 'LDA'), ('XX', 'unnamed (gga, metagga, lhfcalc)')):
         files = {'OUTCAR': f'   LEXCH  = {potential}\n'.encode()}
         assert dielectric_from_vasp(_silicon(), {}, {}, arrays, files).functional == name
         assert dielectric_from_vasp(_silicon(), {}, {'incar': {'gga': 'PS'}}, arrays, files).functional == 'PBEsol'
