@@ -11,7 +11,7 @@ import numpy as np
 from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS
 from aiida_goectp.core.formats.numbers import fortran_number
 
-__all__ = ('hubbard_parameters',)
+__all__ = ('hubbard_parameters', 'is_usual_orbital')
 
 _HARTREE = 27.211386245988
 """eV, CODATA 2018"""
@@ -49,7 +49,7 @@ def hubbard_parameters(root: ElementTree.Element) -> dict[str, Any]:
     if others := sorted({child.tag for child in found} - {*_STATE, *_READ}):
         parameters['hubbard_parameters'] = others
     output, given = _values(found), _values(root.find('input/dft/dftU'))
-    if labels := {kind: label for kind, label in output if not _is_usual(kind, label)}:
+    if labels := {kind: label for kind, label in output if not is_usual_orbital(kind, label)}:
         parameters['hubbard_orbital'] = labels
     values: dict[str, float] = {}
     for (kind, label), number in output.items():
@@ -78,8 +78,12 @@ def _unit(given: float, written: float) -> float | None:
     return next((unit for expected, unit in _UNITS if abs(ratio / expected - 1) < _TOLERANCE), None)
 
 
-def _is_usual(kind: str, label: str) -> bool:
-    """Return whether an orbital is the one to which U of the element belongs where none is given."""
+def is_usual_orbital(kind: str, label: str) -> bool:
+    """Return whether an orbital is the one to which U of the element belongs where none is given.
+
+    :param kind: such as ``Fe1``
+    :param label: such as ``3d``
+    """
     number = ATOMIC_NUMBERS.get(re.sub(r'[^A-Za-z].*', '', kind).capitalize(), 0)
     usual = next((name for name, ranges in _SHELLS.items() if any(a <= number <= b for a, b in ranges)), 'p')
     return label[-1:] == usual

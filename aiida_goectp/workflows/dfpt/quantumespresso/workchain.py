@@ -25,6 +25,7 @@ from aiida_goectp.workflows.dfpt.quantumespresso.error_handlers import (
     ErrorHandler,
     select_handler,
 )
+from aiida_goectp.workflows.dfpt.quantumespresso.hubbard import with_hubbard
 from aiida_goectp.workflows.dfpt.quantumespresso.orientation import (
     align_symmetry_axes,
     rotate_back,
@@ -313,7 +314,7 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         settings = {
             'electronic_only': self.inputs.electronic_only.value,
             'pseudopotentials': {kind: pseudo.md5 for kind, pseudo in self.inputs.scf.pw.pseudos.items()},
-            'ground_state': scf.inputs.parameters.get_dict(),
+            'ground_state': with_hubbard(scf.inputs.parameters.get_dict(), self.ctx.oriented),
             'response': self.inputs.ph.ph.parameters.get_dict(),
         }
         if 'recommended_cutoff' in self.inputs:
@@ -337,7 +338,7 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
     @classmethod
     def functional_of(cls, inputs: Mapping[str, Any]) -> str | None:
         """Return the name of the functional; None if the potentials do not state theirs, or state several."""
-        parameters = inputs['scf']['pw']['parameters'].get_dict()
+        parameters = with_hubbard(inputs['scf']['pw']['parameters'].get_dict(), inputs['structure'])
         stated = functional_of_pseudos(inputs['scf']['pw']['pseudos'].values())
         text = parameters.get('SYSTEM', {}).get('input_dft', stated)
         response = inputs['ph']['ph']['parameters'].get_dict()
