@@ -50,8 +50,8 @@ def read_pw_xml(name: str, content: bytes) -> GroundState:
     """Read ``data-file-schema.xml`` or ``PREFIX.xml``.
 
     :param name: id of the crystal
-    :raises CollectError: truncated or invalid XML, a run that did not end, one without bands, or one that was not
-        self-consistent
+    :raises CollectError: truncated or invalid XML, a run that did not end, one without bands, one that was not
+        self-consistent, or a charged cell
     :raises CrystalError: an invalid structure
     """
     if b'<!DOCTYPE' in content or b'<!ENTITY' in content:
@@ -68,6 +68,12 @@ def read_pw_xml(name: str, content: bytes) -> GroundState:
             Refusal.UNSUPPORTED,
             f"XML of pw.x with calculation = '{calculation}', which contains neither convergence nor forces of the "
             "ground state; run pw.x again with calculation = 'scf' and startingpot = 'file', which is short",
+        )
+    if (charge := fortran_number(_text(root, 'input/bands/tot_charge', '0'))) != 0:
+        raise CollectError(
+            Refusal.UNSUPPORTED,
+            f'XML of pw.x with tot_charge = {charge:g}: a charged cell, with the uniform background that makes it '
+            'neutral, has no dielectric tensor of a crystal; compute the neutral cell',
         )
     try:
         crystal = _crystal(name, output)

@@ -112,6 +112,7 @@ def test_matrix_of_another_cell_is_refused():
         ({GROUND_STATE: (b'<?xml version="1.0" encoding="UTF-8"?>', b'<!DOCTYPE a []>')}, 'unreadable_file'),
         ({GROUND_STATE: (b'<calculation>scf<', b'<calculation>nscf<')}, 'unsupported'),
         ({GROUND_STATE: (b'<calculation>scf<', b'<calculation>bands<')}, 'unsupported'),
+        ({GROUND_STATE: (b'<tot_charge>0.0', b'<tot_charge>2.0')}, 'unsupported'),
         ({GROUND_STATE: (b'"Mg"', b'"Zz"')}, 'unknown_element'),
     ],
 )
