@@ -33,6 +33,7 @@ _SWITCHES = ('lhfcalc', 'luse_vdw', 'lthomas', 'lmodelhf', 'lsorbit', 'lrpa', 'l
 _FUNCTIONAL_TAGS = ('gga', 'metagga', 'aexx', 'hfscreen', 'ivdw', 'ldautype', 'ldaul', 'ldauu', 'ldauj')
 _LEXCH = {'PAW_PBE': 'PE', 'PAW_GGA': '91', 'PAW': 'CA'}
 """functional of a potential by the first word of its title"""
+_NEUTRAL = 0.01  # e
 _VERSION = re.compile(r'^ *vasp\.(\S+)')
 _INTEGER = {name: re.compile(rf'^ *{name} *= *(-?\d{{1,6}})\b', re.MULTILINE) for name in ('IBRION', 'NSW')}
 
@@ -87,6 +88,12 @@ def _from_vasprun(
         raise CollectError(
             Refusal.NO_RESPONSE, 'no dielectric tensor in the outputs: no response to a field (LEPSILON, LCALCEPS)'
         )
+    if abs(charge := vasprun.valence - _electrons(vasprun)) > _NEUTRAL:
+        raise CollectError(
+            Refusal.UNSUPPORTED,
+            f'{VASPRUN}: NELECT of a cell with the charge {charge:+g} e: a charged cell, with the uniform background '
+            'that makes it neutral, has no dielectric tensor of a crystal; compute the neutral cell',
+        )
     crystal = _crystal(name, vasprun.symbols, step)
     incar = {**tags, **vasprun.incar, **_effective(vasprun)}
     # numbers; those of INCAR are text
@@ -103,6 +110,12 @@ def _from_vasprun(
         vasprun,
     )
     return _checked_dispersion(response, outcar, incar)
+
+
+def _electrons(vasprun: Vasprun) -> float:
+    """Return NELECT; NaN if it is missing or damaged."""
+    value = vasprun.parameters.get('nelect')
+    return value if isinstance(value, float) else np.nan
 
 
 def _effective(vasprun: Vasprun) -> dict[str, Any]:

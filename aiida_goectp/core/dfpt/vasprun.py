@@ -59,6 +59,8 @@ class Vasprun:
     """title of the potential of each kind, such as ``PAW_PBE Si 05Jan2001``"""
     masses: np.ndarray | None = None
     """(n,) u, POMASS of each atom; None if one is missing or damaged"""
+    valence: float = np.nan
+    """electrons of the neutral cell, the sum of the valences of the potentials; NaN if one is missing or damaged"""
     initial: tuple[np.ndarray, np.ndarray] | None = None
     """lattice and fractional positions before the first step"""
     steps: list[Step] = field(default_factory=list)
@@ -143,6 +145,7 @@ def _read(result: Vasprun, path: list[str], element: ElementTree.Element) -> Non
             kinds = [row for row in _rows(element, 'atomtypes') if len(row) > 4]
             result.species, result.potentials = [row[1] for row in kinds], [row[4] for row in kinds]
             result.masses = _masses(atoms, kinds)
+            result.valence = sum(fortran_number(row[0]) * fortran_number(row[3]) for row in kinds) if kinds else np.nan
         case ['modeling', 'structure'] if element.get('name') == 'initialpos':
             result.initial = _structure(element)
         case ['modeling', 'calculation', inner]:

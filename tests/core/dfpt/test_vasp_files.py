@@ -179,6 +179,16 @@ def test_tags_of_incar_that_vasprun_does_not_list_count():
     assert response_from_vasp('rutile', files).functional == 'PBEsol+D3'
 
 
+@pytest.mark.parametrize('number', [b'50.0', b'53.0'])
+def test_charged_cell_is_refused(number):
+    old = b'name="NELECT">     52.00000000<'
+    assert old in RUTILE
+    assert read_vasprun(RUTILE).valence == 52
+    with pytest.raises(CollectError) as caught:
+        response_from_vasp('rutile', {'vasprun.xml': RUTILE.replace(old, b'name="NELECT">' + number + b'<')})
+    assert caught.value.code == 'unsupported'
+
+
 def test_dispersion_energy_without_tag_has_no_name():
     outcar = b' Edisp (eV)  -0.3\n General timing and accounting informations for this job:\n'
     assert response_from_vasp('rutile', {'vasprun.xml': RUTILE, 'OUTCAR': outcar}).functional == 'unnamed (ivdw)'
