@@ -24,7 +24,7 @@ from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.datasets.reading import read_splits
 from aiida_goectp.core.datasets.splits import SPLIT_PARTS, reduced_formulas
 from aiida_goectp.core.formats.model_card import ModelCard
-from aiida_goectp.core.learning.calibrate import training_hash
+from aiida_goectp.core.learning.calibrate import trained_on, training_hash
 from aiida_goectp.core.learning.settings import PUBLISHED_RECIPE, TrainSettings
 from aiida_goectp.core.learning.train import Epoch, evaluate, train_committee
 from aiida_goectp.core.network.checkpoint import save_model
@@ -100,7 +100,7 @@ def run(options: Namespace) -> None:
         },
         metrics=metrics,
     )
-    save_model(options.runs / f'{name}.safetensors', networks, card)
+    save_model(options.runs / f'{name}.safetensors', networks, card, trained_on([], parts['train']))
     result = {'recipe': options.name or options.recipe, 'split': options.split, 'epochs': settings.epochs}
     result |= {'rows': len(parts['train']), **metrics}
     (options.runs / f'{name}.json').write_text(json.dumps(result, indent=1))

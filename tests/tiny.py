@@ -9,7 +9,7 @@ import numpy as np
 from aiida_goectp.core.crystals import Crystal, CrystalSet, Failure
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.dielectric.predictions import TENSORS, Predictions
-from aiida_goectp.core.formats.model_card import ModelCard
+from aiida_goectp.core.formats.model_card import ModelCard, crystal_numbers
 
 CIF = """data_MgO
 _cell_length_a 4.212
@@ -42,9 +42,19 @@ def one_thread() -> None:
 
 
 def write_model(
-    path: Path, *, seed: int = 0, members: int = 1, targets=('electronic', 'ionic'), functionals=(), **card
+    path: Path,
+    *,
+    seed: int = 0,
+    members: int = 1,
+    targets=('electronic', 'ionic'),
+    functionals=(),
+    trained_on: CrystalSet | None = None,
+    **card,
 ) -> Path:
-    """Write a model file of a preset with random weights."""
+    """Write a model file of a preset with random weights.
+
+    :param trained_on: crystals that the file states as those of the training
+    """
     import torch
 
     from aiida_goectp.core.network.checkpoint import save_model
@@ -56,7 +66,7 @@ def write_model(
     architecture = architecture_of(preset, options, functionals)
     networks = [build_network(architecture, list(targets)) for _ in range(members)]
     card = {'name': path.stem, 'architecture': architecture, 'targets': list(targets), 'members': members, **card}
-    save_model(path, networks, ModelCard(**card))
+    save_model(path, networks, ModelCard(**card), None if trained_on is None else crystal_numbers(trained_on.hashes))
     return path
 
 

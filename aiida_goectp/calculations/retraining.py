@@ -15,7 +15,7 @@ from aiida_goectp.core.datasets.trained_rows import take_trained_rows
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.selection import retraining as decisions
 from aiida_goectp.core.selection.folds import with_folds
-from aiida_goectp.core.selection.model_errors import comparison_errors
+from aiida_goectp.core.selection.model_errors import comparison_errors, count_trained_on
 from aiida_goectp.core.selection.picking import PickSettings
 from aiida_goectp.core.selection.retraining import (
     Comparison,
@@ -135,6 +135,8 @@ def compare_models(
 ) -> orm.Dict:
     """Return whether a new model replaces the old one, by predictions in this process on the CPU.
 
+    Rows that the old model was trained on are left out, if its file states them.
+
     See :func:`aiida_goectp.core.selection.model_errors.comparison_errors` and
     :func:`aiida_goectp.core.selection.retraining.compare_models`.
 
@@ -144,7 +146,8 @@ def compare_models(
     :param picking: fields of :class:`aiida_goectp.core.selection.picking.PickSettings`
     :param retraining: fields of :class:`aiida_goectp.core.selection.retraining.RetrainingPolicy`
     :param members: of the new model, in the order of their names
-    :return: ``replace``, ``reason``, and ``comparisons`` by set of rows
+    :return: ``replace``, ``reason``, ``comparisons`` by set of rows, and ``trained_on``: the number of rows left out
+        by set, null if the crystals that the old model was trained on are unknown
     :raises ValueError: no row of the predicted functional to compare, or a model that cannot be read
     """
     # torch takes seconds to import
@@ -156,13 +159,17 @@ def compare_models(
         for node in (old, new, *(members[name] for name in sorted(members)))
     )
     tables, names = (dataset.dataset, previous.dataset), new.card.architecture.get('functionals', [])
-    errors = comparison_errors(*tables, split.value, figure, old_model, new_model, each, names)
+    seen = old.trained_on
+    errors = comparison_errors(*tables, split.value, figure, old_model, new_model, each, names, seen)
     result = decisions.compare_models(*errors, _policy(retraining))
     comparisons = {
         name: {key: value if value == value else None for key, value in item._asdict().items()}
         for name, item in result.comparisons.items()
     }
-    return orm.Dict({'replace': result.replace, 'reason': result.reason, 'comparisons': comparisons})
+    left_out = count_trained_on(*tables, split.value, seen)
+    return orm.Dict(
+        {'replace': result.replace, 'reason': result.reason, 'comparisons': comparisons, 'trained_on': left_out}
+    )
 
 
 @calcfunction
@@ -186,14 +193,15 @@ def record_retraining(
     decision = decide_retraining(done, policy, noted.get('new_labels'))
     if not noted.get('has_training', True):
         decision = decision._replace(code=DecisionCode.NO_TRAINING)
-    result = None
+    result, seen = None, {}
     if comparison is not None:
+        seen = comparison.get_dict().get('trained_on', {})
         result = RetrainingResult(comparison['replace'], _comparisons(comparison['comparisons']))
     elif decision.retrain:
         result = RetrainingResult(False, {}, noted['failure'])
     new_hash = None if model is None else model.content_hash
     left_out = noted.get('left_out', {})
-    return write_history(retrained_round(done, decision, result, new_hash, noted['core_hours'], left_out))
+    return write_history(retrained_round(done, decision, result, new_hash, noted['core_hours'], left_out, seen))
 
 
 def _comparisons(found: dict[str, dict[str, Any]]) -> dict[str, Comparison]:

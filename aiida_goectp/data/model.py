@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from aiida.common.exceptions import ValidationError
 from aiida.orm import Data, QueryBuilder
 
 from aiida_goectp.core.formats.errors import FormatError
-from aiida_goectp.core.formats.model_card import ModelCard, model_hash, read_card, resolve_model
+from aiida_goectp.core.formats.model_card import ModelCard, model_hash, read_card, read_trained_on, resolve_model
 from aiida_goectp.data.table import ContentCaching, check_attributes
 
 __all__ = ('ModelData', 'to_model')
@@ -70,6 +71,12 @@ class ModelData(Data):
     def content_hash(self) -> str:
         """Hash of architecture and weights."""
         return str(self.base.attributes.get('content_hash'))
+
+    @property
+    def trained_on(self) -> np.ndarray | None:
+        """Numbers (k,) of the crystals that the model was trained on, see :func:`.read_trained_on`; None if unknown."""
+        with self.as_path() as path:
+            return read_trained_on(path)
 
     @property
     def content(self) -> bytes:

@@ -11,6 +11,7 @@ from aiida_goectp.core.crystals.elements import formula
 from aiida_goectp.core.selection.history import History
 from aiida_goectp.core.selection.history_summary import best_verified, not_accepted, summarise_rounds
 from aiida_goectp.workflows.campaign.state import campaign_state, last_history
+from aiida_goectp.workflows.campaign.validation import hold_out_warning
 
 __all__ = ('campaign_picks', 'campaign_report')
 
@@ -48,6 +49,7 @@ def campaign_report(node: Any) -> dict[str, Any]:
         },
         'figure_of_merit': history.figure_of_merit,
         'pool': len(pool),
+        'warning': hold_out_warning(node.inputs),
         'rounds': rounds,
         'best': [pick_entry(*item) for item in best_verified(history)],
         'without_value': [pick_entry(*item) for item in not_accepted(history)],

@@ -91,6 +91,23 @@ def test_comparison_of_two_models_on_hold_out_and_new_labels(committee, data, tm
     assert result['replace'] is True
 
 
+def test_rows_that_the_old_model_was_trained_on_are_not_compared(data, tmp_path):
+    """A model trained on the whole dataset would win on a base split that the campaign makes."""
+    start, grown = (DatasetData(table) for table in data)
+    split, picking, policy = orm.Str('campaign'), orm.Dict({}), orm.Dict(POLICY)
+    folded = assign_members(grown, start, split, policy, orm.Int(0))
+    held = data[0].part('campaign', 'test')
+    new = ModelData(tiny.write_model(tmp_path / 'new.safetensors', seed=1))
+    members = {f'member_{place:02d}': new for place in range(3)}
+    for name, rows in (('unknown', None), ('some', held.crystals.take([0])), ('all', data[0].crystals)):
+        old = ModelData(tiny.write_model(tmp_path / f'{name}.safetensors', trained_on=rows))
+        found = compare_models(folded, start, split, picking, policy, old, new, **members).get_dict()
+        left_out = {'unknown': None, 'some': 1, 'all': len(held)}[name]
+        assert (found['trained_on'] or {}).get('hold-out') == left_out
+        assert found['comparisons']['hold-out']['rows'] == len(held) - (left_out or 0)
+        assert found['comparisons']['new labels']['rows'] > 1
+
+
 def test_models_of_two_functionals_are_compared_on_the_one_that_they_predict(data, tmp_path):
     tables = [replace(table, functional=np.where(np.arange(len(table)) % 2, 'PBE', 'PBEsol')) for table in data]
     start, grown = (DatasetData(table) for table in tables)
@@ -124,6 +141,12 @@ def test_record_of_a_retraining(committee):
     (one,) = read_history(record_retraining(node, policy, record, orm.Dict(result), model)).rounds
     assert (one.adopted, one.new_model_hash) == (True, model.content_hash)
     assert one.metrics['hold-out: new'] == 1.0
+    for left_out, word in (({'hold-out': 2, 'new labels': 0}, '2 rows of the hold-out'), (None, 'unknown whether')):
+        given = orm.Dict({**result, 'trained_on': left_out})
+        (one,) = read_history(record_retraining(node, policy, record, given, model)).rounds
+        assert word in one.retraining_reason
+        assert one.metrics.get('hold-out: left out') == (left_out and 2)
+        assert 'new labels: left out' not in one.metrics
     noted = orm.Dict({'core_hours': 0.0, 'left_out': {'PBE': 3}})
     (one,) = read_history(record_retraining(node, policy, noted, orm.Dict(result), model)).rounds
     assert one.retraining_reason.endswith('3 labels of PBE are left out')

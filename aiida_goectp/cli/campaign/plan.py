@@ -23,7 +23,7 @@ from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.selection import KnownCrystals, PickSettings
 from aiida_goectp.data.crystals import structure_from_crystal
 from aiida_goectp.workflows.aiida_private import builder_inputs
-from aiida_goectp.workflows.campaign.validation import campaign_errors
+from aiida_goectp.workflows.campaign.validation import campaign_errors, hold_out_warning
 from aiida_goectp.workflows.campaign.workchain import ActiveLearningWorkChain
 from aiida_goectp.workflows.dfpt.engines import first_refusal, load_engine
 from aiida_goectp.workflows.protocols.mixin import merge
@@ -50,6 +50,11 @@ class Plan(NamedTuple):
     builder: Any
     found: dict[str, sources.Source]
     """pool, dataset, and model if there is one"""
+
+    @property
+    def warning(self) -> str | None:
+        """See :func:`.hold_out_warning`."""
+        return hold_out_warning(builder_inputs(self.builder))
 
     def store(self) -> Any:
         """Store the content of files as nodes, and return the builder."""

@@ -123,6 +123,8 @@ def _summary(report: Mapping[str, Any]) -> Iterator[str]:
         mean = sum(item['stability'] * item['picks'] for item in weighed) / sum(item['picks'] for item in weighed)
         counts = ', '.join(f'{sum(item[name] for item in weighed)} {name}' for name in ('accepted', 'electronic-only'))
         yield f'mean predicted probability of stability of the picks: {mean:.2f}; {counts}'
+    if report['warning']:
+        yield f'warning: {report["warning"]}'
     yield f'end: {_end(report)}'
     yield (
         f'cost: {cost["calculations"]} calculations, {cost["labels"]} labels, {cost["trainings"]} retrainings, '

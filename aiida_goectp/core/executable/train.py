@@ -153,7 +153,7 @@ def _write(
     status: Status,
 ) -> None:
     """Calibrate and evaluate the networks, and write the model."""
-    from aiida_goectp.core.learning.calibrate import calibrate_committee
+    from aiida_goectp.core.learning.calibrate import calibrate_committee, trained_on
     from aiida_goectp.core.network.checkpoint import save_model
 
     initial = inputs.initial
@@ -171,7 +171,7 @@ def _write(
         **{name: options[name] for name in ('licence', 'citation', 'notes')},
     )
     card.metrics = json_safe(card.metrics)
-    save_model(output, networks, card)
+    save_model(output, networks, card, trained_on([initial] if initial else [], inputs.parts['train']))
     Path(f'{output}.state').unlink(missing_ok=True)
     status.update(state='finished', epochs_done=status.fields['epochs_total'], seconds_left=0.0)
     if not options['quiet']:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import json
 import logging
@@ -12,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from aiida_goectp.core.formats.errors import FormatError
@@ -23,10 +26,12 @@ __all__ = (
     'MODEL_VERSION',
     'ModelCard',
     'check_sizes',
+    'crystal_numbers',
     'encode_model',
     'member_hashes',
     'model_hash',
     'read_card',
+    'read_trained_on',
     'resolve_model',
     'shipped_models',
 )
@@ -35,6 +40,10 @@ MODEL_FORMAT, MODEL_VERSION = 'aiida-goectp/model', 1
 _SHIPPED = Path(__file__).parents[1] / 'models'
 _CHECKSUM = 'checksum'
 """key of the metadata"""
+_TRAINED_ON = 'trained_on'
+"""key of the metadata"""
+_MAX_TRAINED_ON = 1_000_000
+"""crystals; their numbers take two thirds of the largest header"""
 _MAX_HEADER = 16 * 2**20
 """bytes"""
 _LOGGER = logging.getLogger(__name__)
@@ -144,15 +153,42 @@ def read_card(path: str | Path) -> ModelCard:
     return _card(str(path), _header(Path(path)).get('__metadata__', {}))
 
 
-def encode_model(tensors: bytes, card: str) -> bytes:
-    """Return the content of a model file; equal tensors and cards give equal bytes.
+def crystal_numbers(hashes: np.ndarray) -> np.ndarray:
+    """Return (n,) uint64: the first 64 bits of each content hash.
+
+    :param hashes: (n,) hexadecimal text, see :attr:`.CrystalSet.hashes`
+    """
+    return np.array([int(name[:16], 16) for name in hashes.tolist()], dtype=np.uint64)
+
+
+def read_trained_on(path: str | Path) -> np.ndarray | None:
+    """Return the numbers (k,) of the crystals that a model was trained on, see :func:`crystal_numbers`.
+
+    None if the file does not state them: an early version wrote it, or a model that was fine-tuned or joined does not.
+
+    :raises FormatError: as :func:`read_card`, or numbers that cannot be read
+    """
+    text = _header(Path(path)).get('__metadata__', {}).get(_TRAINED_ON)
+    if text is None:
+        return None
+    try:
+        return np.frombuffer(base64.b64decode(text, validate=True), dtype='<u8').astype(np.uint64)
+    except (binascii.Error, ValueError) as error:
+        raise FormatError(f'{path}: {_TRAINED_ON}: not base64 of numbers of 64 bits; copy the file again') from error
+
+
+def encode_model(tensors: bytes, card: str, trained_on: np.ndarray | None = None) -> bytes:
+    """Return the content of a model file; equal arguments give equal bytes.
 
     :param tensors: safetensors content without metadata
     :param card: JSON text of the card
+    :param trained_on: see :func:`read_trained_on`; more than a million are left out
     """
     start = 8 + int.from_bytes(tensors[:8], 'little')
     entries, data = json.loads(tensors[8:start]), tensors[start:]
     metadata = {'format': MODEL_FORMAT, 'version': str(MODEL_VERSION), 'card': card}
+    if trained_on is not None and len(trained_on) <= _MAX_TRAINED_ON:
+        metadata[_TRAINED_ON] = base64.b64encode(trained_on.astype('<u8').tobytes()).decode()
     metadata[_CHECKSUM] = _checksum(metadata, entries, data)
     order = sorted(entries, key=lambda name: (entries[name]['data_offsets'], name))
     header = json.dumps({'__metadata__': metadata, **{name: entries[name] for name in order}}, separators=(',', ':'))

@@ -13,7 +13,7 @@ import torch
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.dielectric.coverage import QUANTITIES, coverage_by_target
 from aiida_goectp.core.dielectric.metrics import table
-from aiida_goectp.core.formats.model_card import ModelCard
+from aiida_goectp.core.formats.model_card import ModelCard, crystal_numbers
 from aiida_goectp.core.learning.committee_output import committee_output
 from aiida_goectp.core.learning.settings import TrainSettings
 from aiida_goectp.core.learning.state import TARGETS
@@ -29,6 +29,7 @@ __all__ = (
     'dataset_output',
     'evaluate_model',
     'stacked_labels',
+    'trained_on',
     'training_hash',
 )
 
@@ -153,6 +154,21 @@ def _trainable(data: Dataset) -> Dataset:
 def training_hash(training: Dataset) -> str:
     """Return a hash of the crystals of a training set, independent of their order."""
     return hashlib.sha256('\n'.join(sorted(training.crystals.hashes)).encode()).hexdigest()
+
+
+def trained_on(models: Sequence[LoadedModel], training: Dataset | None = None) -> np.ndarray | None:
+    """Return the numbers (k,) of the crystals that networks were trained on, see :func:`.crystal_numbers`.
+
+    :param models: from which the networks are, or with whose weights their training began; None is returned if the
+        crystals of one are unknown
+    :param training: training rows, in addition
+    """
+    found = [np.zeros(0, np.uint64) if training is None else crystal_numbers(_trainable(training).crystals.hashes)]
+    for model in models:
+        if model.trained_on is None:
+            return None
+        found.append(model.trained_on)
+    return np.unique(np.concatenate(found))
 
 
 def dataset_output(model: LoadedModel, data: Dataset, settings: TrainSettings, device: str = 'cpu') -> CommitteeOutput:

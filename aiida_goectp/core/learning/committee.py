@@ -10,7 +10,7 @@ from typing import Any
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.formats.model_card import ModelCard
 from aiida_goectp.core.formats.training_log import json_safe
-from aiida_goectp.core.learning.calibrate import calibrate_committee
+from aiida_goectp.core.learning.calibrate import calibrate_committee, trained_on
 from aiida_goectp.core.learning.model_cache import cached_model
 from aiida_goectp.core.learning.settings import TrainSettings, settings_like
 from aiida_goectp.core.network.checkpoint import save_model
@@ -52,7 +52,7 @@ def join_members(
     if settings is None:
         del joined.training['settings']
         joined.training['joined'] = [{'name': item.name, **item.training} for item in cards]
-    save_model(output, networks, joined)
+    save_model(output, networks, joined, trained_on(models))
     return joined
 
 
@@ -66,4 +66,4 @@ def extract_member(content: bytes, member: int, output: Path) -> None:
     :param output: the model file
     """
     model = cached_model(content, 'cpu')
-    save_model(output, [model.members[member % len(model.members)]], model.card.of_member(member))
+    save_model(output, [model.members[member % len(model.members)]], model.card.of_member(member), model.trained_on)

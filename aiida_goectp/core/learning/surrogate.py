@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,7 +15,7 @@ from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.datasets.splits import SPLIT_PARTS
 from aiida_goectp.core.dielectric.predictions import Predictions
 from aiida_goectp.core.formats.training_log import json_safe
-from aiida_goectp.core.learning.calibrate import calibrate_committee
+from aiida_goectp.core.learning.calibrate import calibrate_committee, trained_on
 from aiida_goectp.core.learning.committee_settings import committee_settings
 from aiida_goectp.core.learning.model_cache import cached_model
 from aiida_goectp.core.learning.predict import predict_crystals
@@ -110,7 +110,7 @@ class NetworkSurrogate:
         card.metrics = json_safe(card.metrics)
         with TemporaryDirectory() as folder:
             path = Path(folder) / 'model.safetensors'
-            save_model(path, calibrated, card)
+            save_model(path, calibrated, card, trained_on([] if parent is None else [parent], parts['train']))
             return path.read_bytes()
 
     def _set_threads(self) -> None:
@@ -126,4 +126,4 @@ def _validation_rows(validation: Dataset, settings: TrainSettings) -> Dataset | 
 def _member(model: LoadedModel, member: int) -> LoadedModel:
     """Return a model of one member, counted modulo their number."""
     network = model.members[member % len(model.members)]
-    return LoadedModel(model.card.of_member(member), torch.nn.ModuleList([network]), model.hash)
+    return replace(model, card=model.card.of_member(member), networks=torch.nn.ModuleList([network]))

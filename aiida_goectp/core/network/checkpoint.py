@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -22,6 +23,7 @@ from aiida_goectp.core.formats.model_card import (
     encode_model,
     model_hash,
     read_card,
+    read_trained_on,
     resolve_model,
 )
 from aiida_goectp.core.formats.storage import replacing
@@ -41,6 +43,8 @@ class LoadedModel:
     card: ModelCard
     networks: nn.ModuleList
     hash: str
+    trained_on: np.ndarray | None = field(default=None, compare=False)
+    """(k,) numbers of the crystals in all trainings of the networks, see :func:`.read_trained_on`; None if unknown"""
 
     @property
     def members(self) -> list[Network]:
@@ -70,7 +74,7 @@ class LoadedModel:
         if list(functionals) == own or sorted(functionals) != sorted(own):
             return self
         order = [own.index(name) for name in functionals]
-        model = LoadedModel(self.card, copy.deepcopy(self.networks), self.hash)
+        model = replace(self, networks=copy.deepcopy(self.networks))
         for network in model.members:
             network.functionals = list(functionals)
             network.architecture = {**network.architecture, 'functionals': list(functionals)}
@@ -83,11 +87,15 @@ class LoadedModel:
         return replace(model, card=self.card.model_copy(update=changes))
 
 
-def save_model(path: str | Path, networks: list[Network], card: ModelCard) -> None:
-    """Write a model file, atomically; equal networks and cards give equal bytes.
+def save_model(
+    path: str | Path, networks: list[Network], card: ModelCard, trained_on: np.ndarray | None = None
+) -> None:
+    """Write a model file, atomically; equal arguments give equal bytes.
 
     :param networks: the members
     :param card: model card
+    :param trained_on: numbers of the crystals in all trainings of the networks, see :func:`.crystal_numbers`; None if
+        unknown
     :raises ValueError: number, architectures or targets of the networks differ from those of the card
     :raises StorageError: the file cannot be written
     """
@@ -105,7 +113,7 @@ def save_model(path: str | Path, networks: list[Network], card: ModelCard) -> No
             weights[f'{member}.{name}'] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
     unused = set() if card.architectures else {'architectures'}
     with replacing(Path(path)) as stream:
-        stream.write(encode_model(save(weights), card.model_dump_json(exclude=unused)))
+        stream.write(encode_model(save(weights), card.model_dump_json(exclude=unused), trained_on))
 
 
 def load_model(name_or_path: str | Path) -> LoadedModel:
@@ -134,7 +142,7 @@ def load_model(name_or_path: str | Path) -> LoadedModel:
     except (RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise FormatError(f'{path}: weights do not match the architecture in the model card ({reason})') from error
-    return LoadedModel(card, networks.eval(), content_hash)
+    return LoadedModel(card, networks.eval(), content_hash, read_trained_on(path))
 
 
 class _BoundedWeights(TorchFunctionMode):

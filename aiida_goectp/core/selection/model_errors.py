@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -12,12 +13,13 @@ from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.dielectric.predictions import Predictions
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.functionals import trained_as
+from aiida_goectp.core.formats.model_card import crystal_numbers
 from aiida_goectp.core.selection.folds import folds_of, new_rows
 from aiida_goectp.core.selection.merit import FigureOfMerit, figure_of_merit
 from aiida_goectp.core.selection.ranking import check_belongs
 from aiida_goectp.core.selection.retraining import FOLDS, HOLD_OUT
 
-__all__ = ('Predict', 'comparison_errors', 'tensor_errors')
+__all__ = ('Predict', 'comparison_errors', 'count_trained_on', 'rows_trained_on', 'tensor_errors')
 
 Predict = Callable[[CrystalSet], Predictions]
 """a model: crystals → one row for each"""
@@ -43,6 +45,34 @@ def tensor_errors(predictions: Predictions, labels: Dataset, tensor: str) -> np.
     return np.asarray(np.where(np.isfinite(norms), errors, np.nan), dtype=np.float64)
 
 
+def rows_trained_on(dataset: Dataset, trained_on: np.ndarray | None) -> np.ndarray:
+    """Return (n,) true for rows whose crystal a model was trained on, with labels of any functional.
+
+    Crystals are compared by content: the same crystal in another cell is not found.
+
+    :param trained_on: numbers of the crystals of the model, see :func:`.read_trained_on`; None, if they are unknown,
+        gives no row
+    """
+    none = np.zeros(0, np.uint64)
+    return np.isin(crystal_numbers(dataset.crystals.hashes), none if trained_on is None else trained_on)
+
+
+def count_trained_on(
+    dataset: Dataset, previous: Dataset, split: str, trained_on: np.ndarray | None
+) -> dict[str, int] | None:
+    """Return the number of rows that :func:`comparison_errors` leaves out since the old model was trained on them.
+
+    Arguments as for :func:`comparison_errors`.
+
+    :return: name of the set of rows → number; None if the crystals of the model are unknown
+    """
+    if trained_on is None:
+        return None
+    seen = rows_trained_on(dataset, trained_on) & dataset.trainable
+    held, fresh = dataset.splits[split] == 'test', new_rows(dataset, previous, split)
+    return {HOLD_OUT: int((seen & held).sum()), FOLDS: int((seen & fresh).sum())}
+
+
 def comparison_errors(
     dataset: Dataset,
     previous: Dataset,
@@ -52,13 +82,16 @@ def comparison_errors(
     new: Predict,
     members: Sequence[Predict],
     functionals: Sequence[str] = (),
+    trained_on: np.ndarray | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return the errors of the old and of the new model, see :func:`.retraining.compare_models`.
 
     :data:`.HOLD_OUT` are the test rows of the base split. :data:`.FOLDS` are the rows that were not in the training of
     the old model; there the error of the new model is that of the member that was trained without the fold of the row.
     Rows without the tensor that the figure of merit needs are left out, and those of another functional than the
-    predicted one: permittivities of PBE and PBEsol differ by several per cent, whatever the error of a model.
+    predicted one: permittivities of PBE and PBEsol differ by several per cent, whatever the error of a model. Rows that
+    the old model was trained on are left out of both sets: they favour it, and a model fine-tuned from it has seen them
+    as well.
 
     :param dataset: with folds, see :func:`.folds.with_folds`, on which the members were trained
     :param previous: dataset that the old model was trained on; the starting dataset if it is not known
@@ -69,7 +102,9 @@ def comparison_errors(
     :param members: its members, in the order of the folds
     :param functionals: that the new model distinguishes, the predicted one first; a model without predicts those of
         its training rows
-    :raises FormatError: fewer members than folds, or no row of the predicted functional
+    :param trained_on: numbers of the crystals of the old model, see :func:`.read_trained_on`; None if they are unknown
+    :raises FormatError: fewer members than folds, or no row of the predicted functional that the old model was not
+        trained on
     """
     figure = figure_of_merit(merit) if isinstance(merit, str) else merit
     fold = folds_of(dataset, split)
@@ -78,20 +113,18 @@ def comparison_errors(
     labelled = np.isfinite(getattr(dataset, figure.tensor)).all(axis=(1, 2)) & dataset.trainable
     predicted = _predicted(dataset, split, functionals)
     labelled &= np.isin(dataset.functional, predicted)
+    seen = rows_trained_on(dataset, trained_on)
+    labelled &= ~seen
     hold_out = np.flatnonzero(labelled & (dataset.splits[split] == 'test'))
     fresh = np.flatnonzero(labelled & new_rows(dataset, previous, split) & (fold >= 0))
     if not len(hold_out) and not len(fresh):
         raise FormatError(
             f'comparison of models: functional {", ".join(predicted)} is predicted; neither the part test '
-            f'of split {split!r} nor the new labels have such a row with a label; give a split whose part test has some'
+            f'of split {split!r} nor the new labels have such a row with a label that the old model was not trained on '
+            f'({int(seen.sum())} rows of the dataset are in its training); give a split whose part test has some'
         )
 
-    def errors(model: Predict, rows: np.ndarray) -> np.ndarray:
-        if not len(rows):
-            return np.zeros(0)
-        labels = replace(dataset.take(rows), splits={}, split_settings={})
-        return tensor_errors(model(labels.crystals), labels, figure.tensor)
-
+    errors = partial(_errors, dataset, figure.tensor)
     new_errors = np.full(len(fresh), np.nan)
     for member, model in enumerate(members):
         in_fold = fold[fresh] == member
@@ -100,6 +133,14 @@ def comparison_errors(
         {HOLD_OUT: errors(old, hold_out), FOLDS: errors(old, fresh)},
         {HOLD_OUT: errors(new, hold_out), FOLDS: new_errors},
     )
+
+
+def _errors(dataset: Dataset, tensor: str, model: Predict, rows: np.ndarray) -> np.ndarray:
+    """Return the errors of a model on some rows, in their order."""
+    if not len(rows):
+        return np.zeros(0)
+    labels = replace(dataset.take(rows), splits={}, split_settings={})
+    return tensor_errors(model(labels.crystals), labels, tensor)
 
 
 def _predicted(dataset: Dataset, split: str, functionals: Sequence[str]) -> list[str]:

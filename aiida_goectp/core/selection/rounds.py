@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -144,6 +145,7 @@ def retrained_round(
     new_model: str | None = None,
     core_hours: float = 0.0,
     left_out: Mapping[str, int] | None = None,
+    trained_on: Mapping[str, int] | None = MappingProxyType({}),
 ) -> History:
     """Return the history with the decision on retraining in its last round.
 
@@ -152,6 +154,7 @@ def retrained_round(
     :param new_model: content hash of the trained model
     :param core_hours: of the training
     :param left_out: functional → number of labels that the training could not take
+    :param trained_on: set of rows → number left out of the comparison, see :func:`.count_trained_on`; None if unknown
     """
     last = history.rounds[-1]
     if not decision.retrain or result is None:
@@ -161,6 +164,12 @@ def retrained_round(
         for field in ('rows', 'old', 'new', 'allowed'):
             metrics[f'{name}: {field}'] = _number(getattr(item, field))
     rest = ''.join(f'; {number} labels of {name} are left out' for name, number in (left_out or {}).items())
+    if trained_on is None:
+        rest += '; unknown whether the old model was trained on rows of the hold-out, which would favour it'
+    for name, number in (trained_on or {}).items():
+        if number:
+            metrics[f'{name}: left out'] = number
+            rest += f'; {number} rows of the {name} are left out, since the old model was trained on them'
     changes = {
         'retrained': True,
         'new_model_hash': new_model,

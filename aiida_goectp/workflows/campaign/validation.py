@@ -16,11 +16,12 @@ from aiida_goectp.core.formats.settings import Settings, read_settings
 from aiida_goectp.core.selection import History, PickSettings, RetrainingPolicy, StopRules, figure_of_merit
 from aiida_goectp.core.selection.acquisition import acquisition
 from aiida_goectp.core.selection.folds import BASE_FRACTIONS, BASE_SPLIT
+from aiida_goectp.core.selection.model_errors import rows_trained_on
 from aiida_goectp.data.crystals import structure_from_crystal
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.workflows.dfpt.engines import check_engine, engine_inputs, load_engine
 
-__all__ = ('campaign_errors', 'validate_campaign', 'validate_settings')
+__all__ = ('campaign_errors', 'hold_out_warning', 'validate_campaign', 'validate_settings')
 
 _PORTS: dict[type[Settings], str] = {
     PickSettings: 'picking',
@@ -62,6 +63,38 @@ def campaign_errors(inputs: Mapping[str, Any], invalid: Container[str] = ()) -> 
     """
     checks = [check for check, names in _CHECKS.items() if not any(name in invalid for name in names)]
     return [error for check in checks if (error := check(inputs))]
+
+
+def hold_out_warning(inputs: Any) -> str | None:
+    """Return a warning if the model to start with was or may have been trained on rows of the hold-out, else None.
+
+    Without a retraining there is no comparison, and no warning.
+
+    :param inputs: of a campaign: a mapping, or those of a stored node
+    """
+    if 'model' not in inputs or 'train' not in inputs:
+        return None
+    policy = RetrainingPolicy.model_validate(inputs['retraining'].get_dict())
+    if policy.every_rounds is policy.every_labels is None:
+        return None
+    trained_on = inputs['model'].trained_on
+    if trained_on is None:
+        return (
+            'the file of the model does not state the crystals that it was trained on; if rows of the hold-out are '
+            'among them, they favour it over retrained models'
+        )
+    node = inputs['extend']['dataset'] if 'extend' in inputs else inputs['dataset']
+    table = node.dataset
+    column = table.splits.get(inputs['split'].value if 'split' in inputs else BASE_SPLIT)
+    held = table.trainable if column is None else table.trainable & (column == 'test')
+    seen = int((held & rows_trained_on(table, trained_on)).sum())
+    rows = 'trainable rows of the dataset' if column is None else 'rows of the hold-out'
+    return (
+        f'the model was trained on {seen} of {int(held.sum())} {rows}; where such rows are in the hold-out, they are '
+        'left out of its comparisons with retrained models'
+        if seen
+        else None
+    )
 
 
 def _check_engine(inputs: Mapping[str, Any]) -> str | None:

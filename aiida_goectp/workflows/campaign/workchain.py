@@ -37,6 +37,7 @@ from aiida_goectp.workflows.campaign.inputs import SETTINGS, define_inputs, inpu
 from aiida_goectp.workflows.campaign.pool import PoolPredictionMixin
 from aiida_goectp.workflows.campaign.retrain import RetrainWorkChain, decision_of
 from aiida_goectp.workflows.campaign.stop import REQUESTED, stop_requested
+from aiida_goectp.workflows.campaign.validation import hold_out_warning
 from aiida_goectp.workflows.dfpt.base import DfptWorkChain
 from aiida_goectp.workflows.failures import failure_reason
 from aiida_goectp.workflows.predict import PredictWorkChain
@@ -220,6 +221,8 @@ class ActiveLearningWorkChain(ProtocolMixin, PoolPredictionMixin):
         self.ctx.history = extended.get('history', None)
         if self.ctx.history is None:
             self.ctx.history = self.call_once('begin_history', begin_history, picking=self.inputs.picking).result
+        if warning := hold_out_warning(self.inputs):
+            self.report(f'warning: {warning}')
         return None
 
     def _add_labels(self, label: str, labels: DatasetData) -> None:

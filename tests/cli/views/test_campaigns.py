@@ -25,6 +25,7 @@ def report_of(*probabilities):
         'best': entries(best_verified(history)),
         'without_value': entries(not_accepted(history)),
         'stop': None,
+        'warning': 'rows of the hold-out',
         'campaign': {'exit_status': None, 'exit_message': None, 'state': 'running', 'pk': 1},
         'cost': {'calculations': 2, 'labels': 2, 'trainings': 0, 'core_hours': 0.0},
         'outputs': {},
@@ -38,6 +39,7 @@ def test_probability_beside_the_outcome(capsys):
     assert line_with(output, 'soft').split()[-2:] == ['1', '0.42']
     assert '2 2 0 0.69 10 10%' in line_with(output, 'retrained')  # the mean of both picks
     assert 'stability of the picks: 0.69; 1 accepted, 1 electronic-only' in output
+    assert 'warning: rows of the hold-out' in output
 
 
 def test_no_column_without_probabilities(capsys):

@@ -15,7 +15,7 @@ import torch
 
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.executable.status import EXIT_STATUS
-from aiida_goectp.core.formats.model_card import model_hash, read_card
+from aiida_goectp.core.formats.model_card import crystal_numbers, model_hash, read_card, read_trained_on
 from aiida_goectp.core.formats.training_log import TrainingLog
 from tests import tiny
 
@@ -174,6 +174,22 @@ def test_fine_tuning(goectp, data, tmp_path):
     card = read_card(tmp_path / 'more.safetensors')
     assert card.architecture == read_card(tmp_path / 'first.safetensors').architecture
     assert card.training['parent'] == model_hash(tmp_path / 'first.safetensors')
+    seen = [read_trained_on(tmp_path / f'{name}.safetensors') for name in ('first', 'more')]
+    assert [len(numbers) for numbers in seen] == [card.training['rows']['train']] * 2
+    assert np.isin(seen[0], crystal_numbers(data.crystals.hashes)).all()
+
+
+@pytest.mark.parametrize('known', [True, False])
+def test_a_fine_tuned_model_was_trained_on_the_crystals_of_its_parent_as_well(goectp, data, split, tmp_path, known):
+    tiny.write_model(tmp_path / 'parent.safetensors', trained_on=data.crystals.take([0]) if known else None)
+    numbers = crystal_numbers(data.crystals.hashes)
+    arguments = ['--split-file', 'splits.json', '--split', 'mine', '--epochs', 1, '--batch-size', 8, '--quiet']
+    goectp('train', 'data.npz', '--output', 'm.safetensors', '--initial', 'parent.safetensors', *arguments)
+    found = read_trained_on(tmp_path / 'm.safetensors')
+    if known:
+        assert set(found.tolist()) == set(numbers[[0, *range(4, 24)]].tolist())
+    else:
+        assert found is None
 
 
 def test_a_model_of_two_functionals_predicts_that_of_the_labels(goectp, data, tmp_path):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from aiida_goectp.core.formats.model_card import read_card
-from aiida_goectp.core.learning.calibrate import calibrate_committee
+from aiida_goectp.core.formats.model_card import crystal_numbers, read_card
+from aiida_goectp.core.learning.calibrate import calibrate_committee, trained_on
 from aiida_goectp.core.learning.committee import extract_member, join_members
 from aiida_goectp.core.learning.committee_settings import committee_settings
 from aiida_goectp.core.learning.errors import TrainingInputError, TrainingInterrupted
@@ -68,10 +68,15 @@ def test_joining_does_not_change_the_cached_models(data, tmp_path):
         networks = train_committee(few['train'], None, settings.model_copy(update={'seed': seed}))
         networks, card = calibrate_committee(networks, few, settings, name='one', data='', functional='PBEsol')
         path = tmp_path / f'{seed}.safetensors'
-        save_model(path, networks, card)
+        save_model(path, networks, card, trained_on([], few['train']))
         files.append(path)
     before = predict_crystals(data.crystals, files[0]).average_std
-    join_members([path.read_bytes() for path in files], parts, None, tmp_path / 'x', name='', data='', functional='')
+    contents, joined = [path.read_bytes() for path in files], tmp_path / 'x'
+    join_members(contents, parts, None, joined, name='', data='', functional='')
+    rows = parts['train'].crystals.hashes[:10]
+    assert set(load_model(joined).trained_on.tolist()) == set(crystal_numbers(rows).tolist())
+    extract_member(joined.read_bytes(), 1, tmp_path / 'y')
+    np.testing.assert_array_equal(load_model(tmp_path / 'y').trained_on, load_model(joined).trained_on)
     assert np.isfinite(before).any()
     np.testing.assert_array_equal(predict_crystals(data.crystals, files[0]).average_std, before)
 

@@ -8,7 +8,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from aiida_goectp.core.formats.errors import FormatError
-from aiida_goectp.core.formats.model_card import ModelCard, model_hash, read_card, shipped_models
+from aiida_goectp.core.formats.model_card import (
+    ModelCard,
+    crystal_numbers,
+    model_hash,
+    read_card,
+    read_trained_on,
+    shipped_models,
+)
 from aiida_goectp.core.network.checkpoint import load_model, save_model
 from aiida_goectp.core.network.model import GoeCTP
 from tests.core.network.test_exactness import predict
@@ -57,6 +64,19 @@ def test_the_hash_depends_on_weights_and_architecture_only(tmp_path, model_file)
     assert model_hash(renamed) != model_hash(model_file)
 
 
+def test_the_crystals_of_the_training(tmp_path, model_file, crystal_set):
+    numbers, path = crystal_numbers(crystal_set.hashes), tmp_path / 'known.safetensors'
+    save_model(path, _networks(), _card(), numbers)
+    np.testing.assert_array_equal(load_model(path).trained_on, numbers)
+    assert load_model(model_file).trained_on is None
+    assert model_hash(path) == model_hash(model_file)
+    many = np.zeros(1_000_001, np.uint64)
+    save_model(path, _networks(), _card(), many)
+    assert read_trained_on(path) is None  # the header would be too large to be read
+    save_model(path, _networks(), _card(), many[:-1])
+    assert len(read_trained_on(path)) == 1_000_000
+
+
 def test_a_card_of_other_networks_is_not_written(tmp_path):
     with pytest.raises(ValueError, match='3 members'):
         save_model(tmp_path / 'x.safetensors', _networks(), _card(members=3))
@@ -88,6 +108,8 @@ def _edit_card(**changes):
         (_edit_card(members=1), '1.backbone'),
         (_edit_card(unknown_key=1), 'unknown_key'),
         (lambda w, h: w.pop('0.head.layers.0.bias'), '0.head.layers.0.bias'),
+        (lambda w, h: h.update(trained_on='no base64'), 'trained_on'),
+        (lambda w, h: h.update(trained_on='AAAA'), 'trained_on'),
     ],
 )
 def test_invalid_models_are_refused(model_file, change, message):

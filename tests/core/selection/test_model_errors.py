@@ -9,8 +9,9 @@ import pytest
 
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.formats.errors import FormatError
+from aiida_goectp.core.formats.model_card import crystal_numbers
 from aiida_goectp.core.selection.folds import add_labels, folds_of, with_base_split, with_folds
-from aiida_goectp.core.selection.model_errors import comparison_errors, tensor_errors
+from aiida_goectp.core.selection.model_errors import comparison_errors, count_trained_on, tensor_errors
 from aiida_goectp.core.selection.retraining import FOLDS, HOLD_OUT, RetrainingPolicy, compare_models
 
 from .builders import crystal_set, predictions_for
@@ -130,3 +131,20 @@ def test_model_of_one_functional_predicts_that_of_its_training_rows():
 def test_fewer_members_than_folds_are_refused():
     with pytest.raises(FormatError, match='1 members for 2 folds'):
         comparison_errors(FOLDED, START, SPLIT, 'total', Model(0.4), Model(0.1), [Model(0.2)])
+
+
+def test_rows_that_the_old_model_was_trained_on_are_left_out_of_both_sets():
+    test = np.flatnonzero(FOLDED.splits[SPLIT] == 'test')
+    seen = crystal_numbers(FOLDED.crystals.hashes[[*test[:1], 30]])
+    arguments = (FOLDED, START, SPLIT, 'total')
+    old, new, members = Model(0.0), Model(0.1), [Model(0.2), Model(0.2)]
+    before, after = comparison_errors(*arguments, old, new, members, trained_on=seen)
+    assert [len(part[name]) for name in (HOLD_OUT, FOLDS) for part in (before, after)] == [len(test) - 1] * 2 + [5] * 2
+    left_out = FOLDED.crystals.ids[[test[0], 30]].tolist()
+    assert not set(left_out) & {*old.predicted, *new.predicted, *members[0].predicted, *members[1].predicted}
+    assert count_trained_on(FOLDED, START, SPLIT, seen) == {HOLD_OUT: 1, FOLDS: 1}
+    assert count_trained_on(FOLDED, START, SPLIT, None) is None
+    before, _ = comparison_errors(*arguments, old, new, members, trained_on=None)
+    assert [len(before[name]) for name in (HOLD_OUT, FOLDS)] == [len(test), 6]
+    with pytest.raises(FormatError, match='36 rows of the dataset are in its training'):
+        comparison_errors(*arguments, old, new, members, trained_on=crystal_numbers(FOLDED.crystals.hashes))

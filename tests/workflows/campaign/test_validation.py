@@ -12,7 +12,8 @@ from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.workflows.aiida_private import builder_inputs
-from aiida_goectp.workflows.campaign.validation import campaign_errors
+from aiida_goectp.workflows.campaign.validation import campaign_errors, hold_out_warning
+from tests import tiny
 from tests.workflows.campaign import searching
 from tests.workflows.dfpt.table_engine import TableDfptWorkChain
 from tests.workflows.test_train import NETWORK
@@ -112,3 +113,35 @@ def test_the_pareto_front_needs_band_gaps(known_errors):
     (error,) = known_errors(dataset, pool=bare, overrides={'picking': {'acquisition': {'name': 'pareto'}}})
     assert 'pareto' in error
     assert 'band_gap' in error
+
+
+@pytest.fixture
+def warning(aiida_profile, aiida_code_installed, tmp_path):
+    """Return the warning about the hold-out of a campaign that starts with a model."""
+    code = aiida_code_installed(label='any', filepath_executable='/bin/true')
+    pool = searching.some_pool()
+
+    def check(dataset, trained_on, **nodes):
+        model = ModelData(tiny.write_model(tmp_path / 'model.safetensors', trained_on=trained_on))
+        return hold_out_warning(builder_inputs(searching.campaign(code, model, pool=pool, dataset=dataset, **nodes)))
+
+    return check
+
+
+def test_a_model_that_was_trained_on_rows_of_the_hold_out(warning):
+    table = with_base_split(searching.start_dataset().dataset)[0]
+    parts = {part: table.part('campaign', part).crystals for part in ('train', 'test')}
+    node = DatasetData(table)
+    for rows, words in (
+        (parts['train'], None),
+        (parts['test'].take([1]), f'1 of {len(parts["test"])} rows of the hold-out'),
+        (None, 'does not state the crystals'),
+    ):
+        found = warning(node, rows, split=orm.Str('campaign'))
+        assert words in found if words else found is None
+    own_split = warning(searching.start_dataset(), parts['train'])
+    assert f'{len(parts["train"])} of {len(table)} trainable rows' in own_split
+    assert warning(searching.start_dataset(), searching.crystals([1])) is None
+    never = {'retraining': {'every_rounds': None}}
+    assert warning(node, None, split=orm.Str('campaign'), overrides=never) is None
+    assert warning(node, None, split=orm.Str('campaign'), retrain=False) is None
