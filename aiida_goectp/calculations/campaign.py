@@ -29,6 +29,7 @@ from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.data.ranking import RankingData
 
 __all__ = (
+    'add_core_hours',
     'begin_dataset',
     'begin_history',
     'collect_labels',
@@ -80,6 +81,14 @@ def begin_history(picking: orm.Dict) -> orm.Dict:
     """
     settings = read_settings(PickSettings, picking.get_dict(), 'picking')
     return write_history(History(figure_of_merit=settings.figure_of_merit))
+
+
+@calcfunction
+def add_core_hours(history: orm.Dict, core_hours: orm.Float) -> orm.Dict:
+    """Add core-hours that belong to no round to the history, so that the budget of an extension contains them."""
+    done = read_history(history)
+    total = done.further_core_hours + core_hours.value
+    return write_history(done.model_copy(update={'further_core_hours': total}))
 
 
 @calcfunction

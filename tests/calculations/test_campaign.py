@@ -4,6 +4,7 @@ import pytest
 from aiida import orm
 
 from aiida_goectp.calculations.campaign import (
+    add_core_hours,
     begin_dataset,
     begin_history,
     conclude_campaign,
@@ -41,6 +42,14 @@ def test_history_is_stored_as_plain_data():
     assert node['rounds'][0]['picks'][0]['id'] == 'a'
     with pytest.raises(ValueError, match='history'):
         read_history(orm.Dict({'rounds': 3}))
+
+
+def test_core_hours_after_the_last_round_are_added_once_for_each_campaign():
+    history = add_core_hours(begin_history(orm.Dict({})), orm.Float(0.25))
+    history = add_core_hours(history, orm.Float(0.5))
+    assert read_history(history).core_hours == 0.75
+    found = conclude_campaign(history, orm.Dict({'max_core_hours': 0.75}), orm.Dict({'core_hours': 0.25}))
+    assert (found['stop']['rule'], found['core_hours'].value) == ('max_core_hours', 1.0)
 
 
 def test_rule_that_ends_a_campaign():

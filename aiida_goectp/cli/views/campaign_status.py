@@ -31,6 +31,7 @@ _STEPS = {
     'record_retraining': ('round finished', _NEXT_ROUND),
     'rank_verified': ('finishing', _END),
     'conclude_campaign': ('finishing', _END),
+    'add_core_hours': ('finishing', _END),
 }
 """call label of a process, without round → stage while or after it runs, and what follows"""
 

@@ -110,6 +110,9 @@ class History(Settings):
     version: Literal[1] = 1
     figure_of_merit: str
     rounds: tuple[Round, ...] = ()
+    further_core_hours: float = Field(
+        default=0.0, ge=0, description='of predictions and training that belong to no round, as after the last one'
+    )
 
     @model_validator(mode='after')
     def _check_rounds(self) -> History:
@@ -135,8 +138,9 @@ class History(Settings):
 
     @property
     def core_hours(self) -> float:
-        """Core-hours of all rounds and picks."""
-        return sum(item.core_hours + sum(pick.core_hours for pick in item.picks) for item in self.rounds)
+        """Core-hours of all rounds and picks, and further ones."""
+        rounds = sum(item.core_hours + sum(pick.core_hours for pick in item.picks) for item in self.rounds)
+        return rounds + self.further_core_hours
 
     @property
     def labels(self) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from aiida import orm
 from aiida.engine import ExitCode
 
+from aiida_goectp.calculations.campaign import add_core_hours
 from aiida_goectp.calculations.picks import fill_predictions, prune_pool
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.selection import Picks, PickSettings, StopRules
@@ -103,6 +105,13 @@ class PoolPredictionMixin(SubmitOnceMixin):
         if stop is not None:
             self.ctx.stop = {'rule': stop.rule, 'reason': stop.reason, 'by': by, 'spent': self.ctx.core_hours}
         return stop is not None
+
+    def _add_core_hours(self) -> None:
+        """Add the core-hours since the last round to the history, which an extension continues."""
+        spent, history = self.ctx.get('core_hours', 0.0), self.ctx.get('history', None)
+        if spent and history is not None:
+            added = self.call_once('add_core_hours', add_core_hours, history=history, core_hours=orm.Float(spent))
+            self.ctx.history, self.ctx.core_hours = added.result, 0.0
 
     def _end(self, code: ExitCode) -> ExitCode:
         self.attach_partial_results()

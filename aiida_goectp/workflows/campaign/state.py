@@ -9,7 +9,7 @@ from aiida_goectp.core.selection.history import History
 
 __all__ = ('campaign_state', 'last_history')
 
-_HISTORIES = ('record_retraining', 'record_round', 'begin_history')
+_HISTORIES = ('add_core_hours', 'record_retraining', 'record_round', 'begin_history')
 """calcfunctions that create a history"""
 
 

@@ -438,6 +438,7 @@ class ActiveLearningWorkChain(ProtocolMixin, PoolPredictionMixin):
 
     def attach_partial_results(self) -> None:
         """Attach the current state, with which any campaign can be extended; an input that was kept is no output."""
+        self._add_core_hours()
         given = {item.uuid for item in self.node.base.links.get_incoming(node_class=orm.Data).all_nodes()}
         for name in ('model', 'dataset', 'history'):
             node = self.ctx.get(name, None)

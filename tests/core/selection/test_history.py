@@ -47,6 +47,15 @@ def test_counts_and_outcomes(history):
     }
 
 
+def test_core_hours_that_belong_to_no_round(history):
+    further = history.model_copy(update={'further_core_hours': 1.5})
+    assert further.core_hours == pytest.approx(4.25)
+    grown = further.with_round(Round(number=3, model_hash='m2', core_hours=1.0))
+    assert grown.core_hours == pytest.approx(5.25)
+    early = {name: value for name, value in further.model_dump().items() if name != 'further_core_hours'}
+    assert read_settings(History, early, 'history') == history
+
+
 def test_only_started_calculations_are_counted():
     picks = [record('a'), record('b', submitted=False), record('c', 'failed', submitted=False), record('d', 'failed')]
     picks += [record('e', 'unfinished'), record('f', 'unfinished', core_hours=1.0)]

@@ -42,7 +42,8 @@ def test_campaign_without_a_model(finished):
         assert item.outcome == 'accepted'
         assert item.value == pytest.approx(1.5 * searching.epsilon(pool[item.id]))
     assert results['stop']['rule'] == 'max_rounds'
-    assert results['core_hours'].value > history.core_hours > 0
+    assert results['core_hours'].value == pytest.approx(history.core_hours)
+    assert history.core_hours > history.further_core_hours > 0
     called = called_by_label(node)
     first, second = (called[f'round_{number:02d}_predict'] for number in (1, 2))
     assert second.inputs.goectp.prepared.uuid == first.outputs.prepared.uuid

@@ -1,5 +1,6 @@
 """``ActiveLearningWorkChain``: each stop rule, failures, and invalid inputs; with given predictions."""
 
+import click
 import pytest
 from aiida import orm
 from aiida.engine import Process, calcfunction, run_get_node
@@ -139,7 +140,11 @@ def test_a_prediction_that_exhausts_the_budget_starts_no_calculation(search, mon
     results, node = search(overrides={'stop_rules': {'max_rounds': 9, 'max_core_hours': 4.0}})
     assert node.is_finished_ok, node.exit_message
     assert results['stop']['rule'] == 'max_core_hours'
-    assert results['core_hours'].value == 5.0
+    history = read_history(results['history'])
+    assert results['core_hours'].value == history.core_hours == history.further_core_hours == 5.0
+    with pytest.raises(click.UsageError, match='stop at once by max_core_hours: 5 core-hours'):
+        extension_builder(node, {'max_core_hours': 4.5})
+    assert extension_builder(node, {'max_core_hours': 5.5}).extend.history.uuid == results['history'].uuid
     assert 'VerifyWorkChain' not in [child.process_label for child in node.called]
     assert 'picks' not in results
     assert len(results['ranking']) == 12
