@@ -18,9 +18,11 @@ from aiida_goectp.cli.doctor.codes import errors_of_codes
 from aiida_goectp.cli.engine_arguments import engine_arguments
 from aiida_goectp.cli.jobs import default_code, port_errors
 from aiida_goectp.cli.options import scheduler_options
+from aiida_goectp.core.datasets.splits import reduced_formulas
 from aiida_goectp.core.formats.functionals import trained_as
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.selection import KnownCrystals, PickSettings
+from aiida_goectp.core.selection.diversity import StructureMatcher
 from aiida_goectp.data.crystals import structure_from_crystal
 from aiida_goectp.workflows.aiida_private import builder_inputs
 from aiida_goectp.workflows.campaign.validation import campaign_errors, hold_out_warning
@@ -243,12 +245,24 @@ def _overrides(config: CampaignConfig) -> dict[str, Any]:
 def candidates(builder: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return which crystals of the pool pass the filters (n,), and which are known (n,).
 
-    Known are crystals with a label in the dataset, accepted or refused.
+    Known are crystals with a label in the dataset or among the further labels, accepted or refused, and their copies
+    unless ``diversity.copies`` is off, as in the first round of the campaign.
     """
-    pool = builder.pool.crystals
+    pool, dataset = builder.pool.crystals, builder.dataset.dataset
+    if builder.labels is not None:  # they may complete rows of the dataset
+        # numba takes a second to import
+        from aiida_goectp.core.datasets.joining import join_datasets
+
+        dataset = join_datasets([dataset, builder.labels.dataset])[0]
     picking = read_settings(PickSettings, builder.picking.get_dict(), 'picking')
-    known = KnownCrystals.of_dataset(builder.dataset.dataset, picking.figure_of_merit, pool)
-    return picking.filters.passes(pool), np.isin(pool.hashes, known.crystals.hashes)
+    passes = picking.filters.passes(pool)
+    found = KnownCrystals.of_dataset(dataset, picking.figure_of_merit, pool)
+    known = np.isin(pool.hashes, found.crystals.hashes)
+    if picking.diversity.copies:
+        alike = np.isin(reduced_formulas(pool), reduced_formulas(found.crystals))
+        rows = np.flatnonzero(passes & ~known & alike).tolist()
+        known[list(found.copies(pool, rows, StructureMatcher()))] = True
+    return passes, known
 
 
 def _functional_errors(builder: Any) -> list[str]:
@@ -275,7 +289,7 @@ def _engine_errors(builder: Any) -> list[str]:
     if not passes.any():
         return [f'pool: none of its {len(passes)} crystals passes picking.filters']
     if not rows:
-        return [f'pool: the dataset contains all of its {int(passes.sum())} crystals that pass the filters']
+        return [f'pool: dataset and labels contain all of its {int(passes.sum())} crystals that pass the filters']
     crystals = (builder.pool.crystals[row] for row in rows)
     structures = ((crystal.id, structure_from_crystal(crystal)) for crystal in crystals)
     error = first_refusal(load_engine(builder.engine.value), structures, builder.dfpt, builder.thresholds)

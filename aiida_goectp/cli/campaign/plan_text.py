@@ -37,6 +37,7 @@ def plan_items(plan: Plan) -> dict[str, str]:
     left = int((passes & ~known).sum())
     get = builder.dataset.base.attributes.get
     split = f'split {builder.split.value}' if builder.split is not None else 'new split by formula'
+    labels = f', {len(builder.labels)} further labels (node {builder.labels.pk})' if builder.labels is not None else ''
     if 'model' in plan.found:
         card = plan.found['model'].node.card
         model = f'{card.name} ({plan.found["model"].origin}){_other_functional(card.functional, get("functionals"))}'
@@ -49,7 +50,7 @@ def plan_items(plan: Plan) -> dict[str, str]:
         f'{int((passes & known).sum())} of these known, {left} candidates',
         'objective': f'{picking.figure_of_merit}, acquisition {picking.acquisition.name}{_weight(plan, picking)}',
         'dataset': f'{len(builder.dataset)} rows ({plan.found["dataset"].origin}), {get("trainable")} trainable, '
-        f'{", ".join(get("functionals"))}, {split}',
+        f'{", ".join(get("functionals"))}, {split}{labels}',
         'model': model,
         'DFPT': f'{builder.engine.value}, {arguments or "no arguments"}, {builder.max_concurrent.value} at a time',
         'budget': _budget(rules, picking.batch_size, left),

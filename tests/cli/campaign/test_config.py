@@ -12,6 +12,7 @@ from aiida_goectp.cli.campaign.template import TEMPLATE
 from aiida_goectp.core.crystals import Crystal, CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.data.crystals import CrystalsData
+from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
 from tests.cli.runner import flat, invoke
 from tests.workflows.campaign import searching
@@ -232,6 +233,20 @@ def test_dry_run_stores_nothing(files, write):
         'stop rules max_rounds 2, max_core_hours 5, stable_top (k 4, rounds 3)',
     ):
         assert text in output, text
+
+
+@pytest.mark.parametrize(('copies', 'count'), [(True, 2), (False, 1)])
+def test_crystals_of_further_labels_are_known(files, write, copies, count):
+    """One is that of the pool, one was relaxed, and one is in the dataset."""
+    labels = searching.start_dataset([3, 5, 52]).dataset
+    lattices = labels.crystals.lattices.copy()
+    lattices[1] *= 1.004
+    labels = replace(labels, crystals=replace(labels.crystals, lattices=lattices))
+    node = DatasetData(labels).store()
+    config = {**files, 'labels': node.pk, 'picking': {'diversity': {'copies': copies}}}
+    output = flat(invoke('campaign', 'start', write(config), '--dry-run'))
+    assert f'12 pass the filters, {count} of these known, {12 - count} candidates' in output
+    assert f'new split by formula, 3 further labels (node {node.pk})' in output
 
 
 def test_nodes_instead_of_files(files, write):
