@@ -12,7 +12,8 @@ from aiida.common.folders import Folder
 from aiida.engine.processes.process_spec import CalcJobProcessSpec
 
 from aiida_goectp.calculations.base import ExecutableCalculation, validate_positive
-from aiida_goectp.core.datasets.trained_rows import missing_labels_error
+from aiida_goectp.core.datasets.trained_rows import label_counts, missing_labels_error
+from aiida_goectp.core.executable.traininputs import split_dataset
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.learning.settings import TrainSettings
@@ -23,6 +24,10 @@ __all__ = ('TrainCalculation', 'all_settings', 'labels_error', 'settings_error',
 
 _CARD = ('licence', 'citation', 'notes')
 """text fields of the model card"""
+_LABELS = ('electronic', 'ionic', 'force_constants', 'born_charges')
+"""kinds of labels, attributes of a dataset"""
+_FEW_LABELS = 20
+"""labels that may all be in the fifth of the rows that a random split holds out"""
 
 
 def all_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,17 +78,27 @@ def validate_inputs(inputs: Mapping[str, Any], _: Any) -> str | None:
     """Return an error for a dataset without training rows or without labels to learn from, or an unknown split."""
     if (error := validate_rows(inputs, _)) or 'dataset' not in inputs or 'model' in inputs:
         return error
-    return labels_error(inputs['dataset'].base.attributes.all, inputs.get('settings'))
+    return labels_error(inputs['dataset'], inputs.get('settings'), inputs['split'].value if 'split' in inputs else None)
 
 
-def labels_error(counts: Mapping[str, int], settings: orm.Dict | None) -> str | None:
-    """Return an error if no row has a label of a tensor that a training from random weights has to learn.
+def labels_error(dataset: DatasetData, settings: orm.Dict | None, split: str | None = None) -> str | None:
+    """Return an error if no training row has a label of a tensor that a training from random weights has to learn.
 
-    :param counts: attributes of the dataset, as :func:`.label_counts`
+    The rows are those of the executable. A random split takes time: it is made only where the labels of some kind are
+    so few that all of them may be outside of the part train.
+
+    :param split: of the dataset; None for the random split of the executable
     """
-    preset = (settings.get_dict() if settings is not None else {}).get('preset', 'goectp')
-    error = missing_labels_error(counts, preset)
-    return f'dataset: {error}' if error else None
+    values = all_settings({} if settings is None else settings.get_dict())
+    counts = {name: dataset.base.attributes.get(name, 0) for name in _LABELS}
+    if split is not None or 0 < min([number for number in counts.values() if number], default=0) <= _FEW_LABELS:
+        try:
+            parts = split_dataset(dataset.dataset, split, None, values['seed'])[1]
+        except FormatError as error:  # the executable would refuse it as well
+            return f'dataset: {error}'
+        counts = label_counts(parts['train'])
+    missing = missing_labels_error(counts, values['preset'])
+    return f'dataset: {missing}' if missing else None
 
 
 class TrainCalculation(ExecutableCalculation):

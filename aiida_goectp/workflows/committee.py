@@ -49,14 +49,15 @@ def _member_errors(inputs: Mapping[str, Any], job: Mapping[str, Any], members: l
             yield f'member_settings.{name}: {error}'
         elif values.get('members', 1) != 1:
             yield f'member_settings.{name}.members: {values["members"]}; each member is one network'
-        if name in splits and splits[name].value not in job['dataset'].splits:
-            yield f'member_splits.{name}: the dataset has no split {splits[name].value!r}'
+        split = splits.get(name, job['split'])
+        if error := validate_rows({'dataset': job['dataset'], 'split': split}, None):
+            yield f'member_splits.{name}: {error}'
+            continue
         model = models.get(name, job.get('model'))
         if model is not None and model.card.members > 1:
             yield f'{name}: {model.card.name} is a committee; fine-tune it by goectp.train, or give each member a model'
-        counts = job['dataset'].base.attributes.all
-        if model is None and (error := labels_error(counts, settings.get(name, job['settings']))):
-            yield f'train.goectp.{error}'
+        if model is None and (error := labels_error(job['dataset'], settings.get(name, job['settings']), split.value)):
+            yield f'{name}: {error}'
 
 
 class TrainCommitteeWorkChain(ProtocolMixin, SubmitOnceMixin):

@@ -1,9 +1,11 @@
 """``goectp.train`` with the real executable; failures are tested with ``TrainWorkChain``."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from aiida import orm
 from aiida.engine import run_get_node
 from aiida.manage.caching import enable_caching
 
@@ -70,6 +72,20 @@ def test_labels_of_one_tensor_are_refused_without_a_model(aiida_profile):
     assert 'no training row has an ionic label' in validate_inputs({'dataset': node}, None)
     assert validate_inputs({'dataset': node, 'model': None}, None) is None  # any model
     assert validate_inputs({'dataset': DatasetData(data)}, None) is None
+
+
+@pytest.mark.parametrize('split', ['mine', None])
+def test_labels_outside_of_the_training_rows_do_not_count(aiida_profile, split):
+    """The executable would refuse the dataset after the submission."""
+    data = tiny.some_dataset(24).with_split('mine', 'random', 1)
+    part = data.splits['mine'] if split else data.with_split('drawn', 'random', 0).splits['drawn']
+    for rows, refused in ((part != 'train', True), (part == 'train', False)):
+        ionic = np.where(rows[:, None, None], data.ionic, np.nan)
+        inputs = {'dataset': DatasetData(replace(data, ionic=ionic)), 'settings': orm.Dict({'seed': 0})}
+        inputs |= {'split': orm.Str(split)} if split else {}
+        error = validate_inputs(inputs, None)
+        assert 'no training row has an ionic label' in error if refused else error is None
+        assert validate_inputs({**inputs, 'model': None}, None) is None  # any model
 
 
 def test_model_and_its_provenance(run, dataset):

@@ -1,5 +1,8 @@
 """``TrainCommitteeWorkChain``: members in jobs of their own, their inputs, and invalid inputs."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from aiida import orm
 from aiida.engine import run_get_node
@@ -62,6 +65,22 @@ def test_invalid_inputs(builder, any_code, write_model, settings, nodes, inputs,
         }
     with pytest.raises(ValueError, match=place):
         run_get_node(made)
+
+
+def test_a_member_whose_training_rows_lack_labels(builder, any_code, dataset):
+    data, made = dataset.dataset, builder(any_code, split=orm.Str('mine'))
+    test = data.splits['other'] == 'test'
+    few = np.where(np.arange(len(data)) < 1, 'train', '')
+    splits = {'mine': np.full(len(data), 'train'), 'other': np.where(test, 'test', 'train'), 'few': few}
+    table = replace(data, ionic=np.where(test[:, None, None], data.ionic, np.nan), splits=splits)
+    made.train.goectp.dataset = DatasetData(table)
+    for name, message in (
+        ('other', 'member_01: dataset: no training row has an ionic'),
+        ('few', r'member_splits\.member_01: dataset: 1 '),
+    ):
+        made.member_splits = {'member_01': orm.Str(name)}
+        with pytest.raises(ValueError, match=message):
+            run_get_node(made)
 
 
 def test_no_member_is_submitted_after_a_failure(builder, any_code):

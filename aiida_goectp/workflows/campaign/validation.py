@@ -7,15 +7,28 @@ from typing import Any
 
 from aiida import orm
 
-from aiida_goectp.calculations.train import labels_error
+from aiida_goectp.calculations.train import all_settings
+from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.datasets.splits import SPLIT_PARTS, make_split
-from aiida_goectp.core.datasets.trained_rows import training_functionals
+from aiida_goectp.core.datasets.trained_rows import (
+    label_counts,
+    missing_labels_error,
+    take_trained_rows,
+    training_functionals,
+)
 from aiida_goectp.core.formats.functionals import trained_as
 from aiida_goectp.core.formats.names import GAP_COLUMN
 from aiida_goectp.core.formats.settings import Settings, read_settings
 from aiida_goectp.core.selection import History, PickSettings, RetrainingPolicy, StopRules, figure_of_merit
 from aiida_goectp.core.selection.acquisition import acquisition
-from aiida_goectp.core.selection.folds import BASE_FRACTIONS, BASE_SPLIT
+from aiida_goectp.core.selection.folds import (
+    BASE_FRACTIONS,
+    BASE_SPLIT,
+    add_labels,
+    fold_name,
+    with_base_split,
+    with_folds,
+)
 from aiida_goectp.core.selection.model_errors import rows_trained_on
 from aiida_goectp.data.crystals import structure_from_crystal
 from aiida_goectp.data.dataset import DatasetData
@@ -161,13 +174,32 @@ def _new_split_error(node: DatasetData, seed: int) -> str | None:
 
 
 def _check_labels(inputs: Mapping[str, Any]) -> str | None:
-    """Return an error if the first training lacks labels of a tensor."""
+    """Return an error if the training rows of a member of the first committee lack labels of a tensor."""
     job = inputs.get('train', {}).get('goectp')
     if job is None or 'model' in inputs:
         return None
-    nodes = [inputs[name].base.attributes for name in ('dataset', 'labels') if name in inputs]
-    kinds = ('electronic', 'ionic', 'force_constants', 'born_charges')
-    return labels_error({kind: sum(node.get(kind, 0) for node in nodes) for kind in kinds}, job.get('settings'))
+    seed = inputs['seed'].value if 'seed' in inputs else 0
+    values = all_settings(job['settings'].get_dict() if 'settings' in job else {})
+    table, name = inputs['dataset'].dataset, inputs['split'].value if 'split' in inputs else None
+
+    def error_of(data: Dataset, split: str) -> str | None:
+        return missing_labels_error(label_counts(data.part(split, 'train')), values['preset'])
+
+    try:
+        made = table.with_split(BASE_SPLIT, 'formula', seed, BASE_FRACTIONS) if name is None else table
+        taken = take_trained_rows(made, training_functionals(values['functionals'], table, name))[0]
+        if error_of(taken, name or BASE_SPLIT) is None:  # each member is trained on these rows
+            return None
+        # as the campaign does it, which takes longer
+        start, split = with_base_split(table, name, seed)
+        grown = add_labels(start, inputs['labels'].dataset, split)[0] if 'labels' in inputs else start
+        taken = take_trained_rows(grown, training_functionals(values['functionals'], start, split))[0]
+        folds = RetrainingPolicy.model_validate(inputs['retraining'].get_dict()).folds
+        folded = with_folds(taken, start, split, folds, seed)
+    except ValueError:  # the checks of dataset and functionals name it
+        return None
+    errors = [error_of(folded, fold_name(split, member)) for member in range(folds)]
+    return next((f'dataset: {error}' for error in errors if error), None)
 
 
 def _check_model(inputs: Mapping[str, Any]) -> str | None:
@@ -277,7 +309,7 @@ _CHECKS: dict[Callable[[Mapping[str, Any]], str | None], tuple[str, ...]] = {
     _check_engine: ('engine', 'dfpt'),
     _check_pool: ('pool', 'picking'),
     _check_dataset: ('dataset', 'split', 'seed'),
-    _check_labels: ('dataset', 'labels', 'model', 'train'),
+    _check_labels: ('dataset', 'split', 'seed', 'labels', 'model', 'train', 'retraining'),
     _check_model: ('pool', 'model', 'train', 'predictions', 'picking'),
     _check_extension: ('extend', 'model', 'labels', 'picking'),
     _check_training: ('train', 'retraining', 'model'),

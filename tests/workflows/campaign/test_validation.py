@@ -1,5 +1,7 @@
 """Labels, functionals and splits of the starting dataset, before a campaign starts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from aiida import orm
@@ -93,6 +95,27 @@ def test_a_first_training_needs_labels_of_both_tensors(errors, write_model):
     assert 'dataset: no training row has an ionic label' in found
     model = write_model('known', architecture={'options': NETWORK['options']})
     assert errors(ionic=False, model=ModelData.get_or_create(model)) == []
+
+
+def test_each_member_of_the_first_committee_needs_labels_of_both_tensors(known_errors):
+    """Labels of the hold-out are not trained on, and a label of the campaign is not in the training of its fold."""
+    table = with_base_split(searching.start_dataset().dataset)[0]
+    column = table.splits['campaign']
+
+    def start(rows, splits=()):
+        ionic = np.where(rows[:, None, None], table.ionic, np.nan)
+        return DatasetData(replace(table, ionic=ionic, splits={name: table.splits[name] for name in splits}))
+
+    message = 'dataset: no training row has an ionic label'
+    for splits in ((), ('campaign',)):
+        nodes = {'split': orm.Str('campaign')} if splits else {}
+        assert known_errors(start(column == 'train', splits), **nodes) == []
+        (found,) = known_errors(start(column != 'train', splits), **nodes)
+        assert message in found
+    nothing = start(np.zeros(len(table), bool))
+    (found,) = known_errors(nothing, labels=searching.start_dataset([1]))
+    assert message in found
+    assert known_errors(nothing, labels=searching.start_dataset([1, 3])) == []  # one in each fold
 
 
 def test_the_dataset_of_an_earlier_campaign_needs_its_base_split(known_errors):
