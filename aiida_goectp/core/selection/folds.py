@@ -1,8 +1,8 @@
 """Dataset of a campaign: the fixed base split, labels that are added, and their folds.
 
 The base split is a named split of the starting dataset. Its validation rows are used for calibration; its test rows
-are the hold-out of :func:`.compare_models`. Neither part changes or is trained on. Labels of the campaign are added to
-the part train.
+are the hold-out of :func:`.compare_models`. Neither part gains or loses rows or is trained on. Labels of the campaign
+are added to the part train, or complete a row of the starting dataset in its part.
 """
 
 from __future__ import annotations

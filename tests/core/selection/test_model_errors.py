@@ -10,7 +10,14 @@ import pytest
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.model_card import crystal_numbers
-from aiida_goectp.core.selection.folds import add_labels, folds_of, with_base_split, with_folds
+from aiida_goectp.core.selection.folds import (
+    add_labels,
+    count_new_labels,
+    fold_name,
+    folds_of,
+    with_base_split,
+    with_folds,
+)
 from aiida_goectp.core.selection.model_errors import comparison_errors, count_trained_on, tensor_errors
 from aiida_goectp.core.selection.retraining import FOLDS, HOLD_OUT, RetrainingPolicy, compare_models
 
@@ -85,6 +92,29 @@ def test_rows_without_the_tensor_are_left_out():
     for merit, count in (('total', 5), ('refractive_index', 6)):
         before, _ = comparison_errors(lacking, START, SPLIT, merit, Model(0.4), Model(0.1), [Model(0.2)] * 2)
         assert len(before[FOLDS]) == count
+
+
+def test_labels_that_complete_rows_of_the_starting_dataset():
+    """One is trained on by all members; in the hold-out, both models are compared on it, and none is trained on it."""
+    trained, held = (int(np.flatnonzero(START.splits[SPLIT] == part)[0]) for part in ('train', 'test'))
+    ionic = START.ionic.copy()
+    ionic[[trained, held]] = np.nan
+    start = replace(START, ionic=ionic)
+    grown = add_labels(start, labelled([trained, held]), SPLIT)[0]
+    assert np.isfinite(grown.total).all()
+    assert grown.splits[SPLIT].tolist() == start.splits[SPLIT].tolist()
+    assert count_new_labels(grown, start, SPLIT) == 1
+    folded = with_folds(grown, start, SPLIT, 2)
+    assert (folds_of(folded, SPLIT) == -1).all()
+    for member in range(2):
+        rows = folded.part(fold_name(SPLIT, member), 'train').crystals.ids.tolist()
+        assert f'c{trained}' in rows
+        assert f'c{held}' not in rows
+    old, new, members = Model(0.4), Model(0.1), [Model(0.2)] * 2
+    before, after = comparison_errors(folded, start, SPLIT, 'total', old, new, members)
+    assert old.predicted == new.predicted == grown.part(SPLIT, 'test').crystals.ids.tolist()
+    assert len(before[HOLD_OUT]) == len(after[HOLD_OUT]) == len(old.predicted)
+    assert len(before[FOLDS]) == 0
 
 
 @pytest.mark.parametrize('functional', ['PBEsol', 'PBE'])
