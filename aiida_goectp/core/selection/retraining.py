@@ -179,6 +179,9 @@ class RetrainingResult(NamedTuple):
     @property
     def reason(self) -> str:
         """Text of the comparisons, or of the failure."""
+        if not self.replace and self.comparisons and not any(item.worse for item in self.comparisons.values()):
+            sets = [f'{name}: {item.text}' for name, item in self.comparisons.items() if item.rows]
+            return f'the old model stays: no set of rows can decide; {"; ".join(sets)}'
         if not self.comparisons:
             return f'the old model stays: the retraining failed{f" ({self.failure})" if self.failure else ""}'
         if self.replace:
@@ -191,11 +194,12 @@ class RetrainingResult(NamedTuple):
 def compare_models(
     old: Mapping[str, np.ndarray], new: Mapping[str, np.ndarray] | None, policy: RetrainingPolicy, failure: str = ''
 ) -> RetrainingResult:
-    """Return whether a new model replaces the old one: it must not be worse on any set of rows.
+    """Return whether a new model replaces the old one: not worse on a set of rows that decides, and worse on none.
 
     Not worse is a mean error of at most that of the old model plus the larger of ``tolerance`` times that error and
     ``standard_errors`` standard errors of the mean of the differences, row by row. A single row has no standard error:
-    unless ``standard_errors`` is zero, its error does not decide. A row with a prediction of the old
+    unless ``standard_errors`` is zero, its error does not decide. If no set decides, the old model stays: later labels
+    are added to the new ones, until there are two. A row with a prediction of the old
     model and without one of the new model makes the new one worse; rows without a prediction of the old model do not
     count.
 
@@ -216,7 +220,8 @@ def compare_models(
     found = {name: _compare(name, old[name], new[name], policy) for name in sorted(old)}
     if not any(item.rows for item in found.values()):
         raise FormatError('comparison of models: no row with a prediction of the old model; give labelled rows')
-    return RetrainingResult(not any(item.worse for item in found.values()), found)
+    decided = any(item.rows and not math.isnan(item.allowed) for item in found.values())
+    return RetrainingResult(decided and not any(item.worse for item in found.values()), found)
 
 
 def _names(sets: Mapping[str, np.ndarray]) -> str:

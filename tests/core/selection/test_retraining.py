@@ -143,6 +143,21 @@ def test_a_single_row_has_no_standard_error_and_does_not_decide(new):
     assert not compare_models(old, errors([new], [0.2, 0.4]), RetrainingPolicy(standard_errors=0)).replace
 
 
+@pytest.mark.parametrize('folds', [[], [0.2]])
+def test_without_two_rows_of_one_set_the_old_model_stays(folds):
+    """Nothing would keep a new model with ninety times the error."""
+    old = errors([0.1], folds)
+    for value in (9.0, 0.01):
+        found = compare_models(old, errors([value], [value] * len(folds)), RetrainingPolicy())
+        assert not found.replace
+        assert not any(item.worse for item in found.comparisons.values())
+        assert 'no set of rows can decide' in found.reason
+        assert found.comparisons[HOLD_OUT].text in found.reason
+    assert compare_models(old, errors([0.1], folds), RetrainingPolicy(standard_errors=0)).replace
+    # with one more label, two new ones are compared
+    assert compare_models(errors([0.1], [0.2, 0.3]), errors([9.0], [0.1, 0.2]), RetrainingPolicy()).replace
+
+
 def test_rows_without_a_prediction_of_the_old_model_do_not_count():
     found = compare_models(errors([1, np.nan], []), errors([1, 50], []), STRICT)
     assert found.replace
