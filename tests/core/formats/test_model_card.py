@@ -9,7 +9,14 @@ import struct
 import pytest
 
 from aiida_goectp.core.formats.errors import FormatError
-from aiida_goectp.core.formats.model_card import ModelCard, model_hash, read_card, resolve_model, shipped_models
+from aiida_goectp.core.formats.model_card import (
+    ModelCard,
+    model_hash,
+    read_card,
+    read_trained_on,
+    resolve_model,
+    shipped_models,
+)
 
 
 def rewrite(path, target, **changes):
@@ -112,3 +119,11 @@ def test_shipped_cards_are_complete(name):
     assert {'electronic', 'ionic', 'total', 'coverage_90'} <= set(judged)
     modes = {'lowest_eigenvalue'} if card.preset == 'force_constants' else set()
     assert set(card.uncertainty) == {'electronic', 'ionic', 'total', 'unlike_above'} | modes
+
+
+@pytest.mark.parametrize('name', shipped_models())
+def test_shipped_models_state_the_crystals_of_their_training(name):
+    rows = read_card(resolve_model(name)).training['rows']['train']
+    numbers = read_trained_on(resolve_model(name))
+    assert len(set(numbers.tolist())) == len(numbers)
+    assert rows - 2 < len(numbers) <= rows  # two entries of the database have the same crystal
