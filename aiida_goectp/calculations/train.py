@@ -84,20 +84,23 @@ def validate_inputs(inputs: Mapping[str, Any], _: Any) -> str | None:
 def labels_error(dataset: DatasetData, settings: orm.Dict | None, split: str | None = None) -> str | None:
     """Return an error if no training row has a label of a tensor that a training from random weights has to learn.
 
-    The rows are those of the executable. A random split takes time: it is made only where the labels of some kind are
-    so few that all of them may be outside of the part train.
+    The rows are those of the executable. To read the dataset and to make a random split takes time, and validators run
+    several times: both are done only where the labels that decide are so few that all of them may be outside of the
+    part train.
 
     :param split: of the dataset; None for the random split of the executable
     """
     values = all_settings({} if settings is None else settings.get_dict())
     counts = {name: dataset.base.attributes.get(name, 0) for name in _LABELS}
-    if split is not None or 0 < min([number for number in counts.values() if number], default=0) <= _FEW_LABELS:
+    missing = missing_labels_error(counts, values['preset'])
+    most = _FEW_LABELS if split is None else len(dataset) - dataset.splits[split].get('train', 0)
+    certain = {name: number if number > most else 0 for name, number in counts.items()}
+    if missing is None and missing_labels_error(certain, values['preset']) is not None:
         try:
             parts = split_dataset(dataset.dataset, split, None, values['seed'])[1]
         except FormatError as error:  # the executable would refuse it as well
             return f'dataset: {error}'
-        counts = label_counts(parts['train'])
-    missing = missing_labels_error(counts, values['preset'])
+        missing = missing_labels_error(label_counts(parts['train']), values['preset'])
     return f'dataset: {missing}' if missing else None
 
 

@@ -9,7 +9,13 @@ from aiida import orm
 from aiida.engine import run_get_node
 from aiida.manage.caching import enable_caching
 
-from aiida_goectp.calculations.train import TrainCalculation, all_settings, settings_error, validate_inputs
+from aiida_goectp.calculations.train import (
+    TrainCalculation,
+    all_settings,
+    labels_error,
+    settings_error,
+    validate_inputs,
+)
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.data.dataset import DatasetData
 from aiida_goectp.data.model import ModelData
@@ -86,6 +92,21 @@ def test_labels_outside_of_the_training_rows_do_not_count(aiida_profile, split):
         error = validate_inputs(inputs, None)
         assert 'no training row has an ionic label' in error if refused else error is None
         assert validate_inputs({**inputs, 'model': None}, None) is None  # any model
+
+
+@pytest.mark.parametrize('split', ['mine', None])
+def test_rows_are_only_read_where_their_labels_decide(aiida_profile, split):
+    """Validators run several times, and a random split of many rows takes seconds."""
+    node = DatasetData()  # without a file, which cannot be read
+    counts = {'electronic': 90, 'ionic': 60, 'force_constants': 3, 'born_charges': 3}
+    node.base.attributes.set_many({'number': 100, **counts, 'splits': {'mine': {'train': 80, 'test': 10}}})
+    assert labels_error(node, None, split) is None
+    node.base.attributes.set('ionic', 15)
+    with pytest.raises(FileNotFoundError):
+        labels_error(node, None, split)
+    lattice = orm.Dict({'preset': 'force_constants'})
+    node.base.attributes.set_many({'force_constants': 60, 'born_charges': 60})
+    assert labels_error(node, lattice, split) is None
 
 
 def test_model_and_its_provenance(run, dataset):
