@@ -72,8 +72,8 @@ def campaign_start(config: Path, dry_run: bool, label: str | None, run: bool) ->
         return
     if not run:
         require_daemon()
-    if plan.warning:
-        echo.echo_warning(plan.warning)
+    if warning := plan.warning:
+        echo.echo_warning(warning)
     builder = plan.store()
     if label is not None:
         builder.metadata.label = label

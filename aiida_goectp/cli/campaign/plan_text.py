@@ -41,7 +41,8 @@ def plan_items(plan: Plan) -> dict[str, str]:
     if 'model' in plan.found:
         card = plan.found['model'].node.card
         model = f'{card.name} ({plan.found["model"].origin}){_other_functional(card.functional, get("functionals"))}'
-        model += f'; warning: {plan.warning}' if plan.warning else ''
+        if warning := plan.warning:
+            model += f'; warning: {warning}'
     else:
         model = f'trained on the dataset, {policy.folds} members, {epochs} epochs'
     arguments = ', '.join(f'{name} {_argument(value)}' for name, value in sorted(dict(builder.dfpt).items()))

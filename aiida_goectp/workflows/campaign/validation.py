@@ -81,7 +81,9 @@ def campaign_errors(inputs: Mapping[str, Any], invalid: Container[str] = ()) -> 
 def hold_out_warning(inputs: Any) -> str | None:
     """Return a warning if the model to start with was or may have been trained on rows of the hold-out, else None.
 
-    Without a retraining there is no comparison, and no warning.
+    Rows are compared by content, which only tells them apart if the model was trained on the same files: if most other
+    rows of the dataset are not in its training, the crystals may be in it in another cell. Without a retraining there
+    is no comparison, and no warning.
 
     :param inputs: of a campaign: a mapping, or those of a stored node
     """
@@ -100,14 +102,22 @@ def hold_out_warning(inputs: Any) -> str | None:
     table = node.dataset
     column = table.splits.get(inputs['split'].value if 'split' in inputs else BASE_SPLIT)
     held = table.trainable if column is None else table.trainable & (column == 'test')
-    seen = int((held & rows_trained_on(table, trained_on)).sum())
+    others = table.trainable if column is None else table.trainable & ~held
+    same = rows_trained_on(table, trained_on)
+    seen, found = int((held & same).sum()), []
     rows = 'trainable rows of the dataset' if column is None else 'rows of the hold-out'
-    return (
-        f'the model was trained on {seen} of {int(held.sum())} {rows}; where such rows are in the hold-out, they are '
-        'left out of its comparisons with retrained models'
-        if seen
-        else None
-    )
+    if seen:
+        found.append(
+            f'the model was trained on {seen} of {int(held.sum())} {rows}; where such rows are in the hold-out, they '
+            'are left out of its comparisons with retrained models'
+        )
+    if 2 * int((others & same).sum()) < int(others.sum()):
+        found.append(
+            'the training of the model has few rows of the dataset with equal cell and positions; crystals of the '
+            'hold-out that it has in another cell, or relaxed by another calculation, are not recognised and favour '
+            'the model over retrained ones'
+        )
+    return '; '.join(found) or None
 
 
 def _check_engine(inputs: Mapping[str, Any]) -> str | None:
