@@ -44,6 +44,8 @@ _DEPENDENT: dict[str, tuple[str, ...]] = {
 
 _MAX_TRIED_CANDIDATES = 50
 """the engine must accept one of these"""
+_BLOCK = 1000
+"""crystals in which copies are searched at a time"""
 
 
 class Plan(NamedTuple):
@@ -242,11 +244,13 @@ def _overrides(config: CampaignConfig) -> dict[str, Any]:
     return merge(config.overrides, own)
 
 
-def candidates(builder: Any) -> tuple[np.ndarray, np.ndarray]:
+def candidates(builder: Any, enough: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Return which crystals of the pool pass the filters (n,), and which are known (n,).
 
     Known are crystals with a label in the dataset or among the further labels, accepted or refused, and their copies
     unless ``diversity.copies`` is off, as in the first round of the campaign.
+
+    :param enough: number of candidates after which no further copy is searched, which takes a minute in 10⁵ crystals
     """
     pool, dataset = builder.pool.crystals, builder.dataset.dataset
     if builder.labels is not None:  # they may complete rows of the dataset
@@ -260,8 +264,12 @@ def candidates(builder: Any) -> tuple[np.ndarray, np.ndarray]:
     known = np.isin(pool.hashes, found.crystals.hashes)
     if picking.diversity.copies:
         alike = np.isin(reduced_formulas(pool), reduced_formulas(found.crystals))
-        rows = np.flatnonzero(passes & ~known & alike).tolist()
-        known[list(found.copies(pool, rows, StructureMatcher()))] = True
+        rows, matcher = np.flatnonzero(passes & ~known), StructureMatcher()
+        for stop in range(_BLOCK, len(rows) + _BLOCK, _BLOCK):
+            block = rows[stop - _BLOCK : stop]
+            known[list(found.copies(pool, block[alike[block]].tolist(), matcher))] = True
+            if enough is not None and (~known[rows[:stop]]).sum() >= enough:
+                break
     return passes, known
 
 
@@ -284,7 +292,7 @@ def _engine_errors(builder: Any) -> list[str]:
 
     An engine refuses all candidates with wrong codes, potentials or overrides.
     """
-    passes, known = candidates(builder)
+    passes, known = candidates(builder, _MAX_TRIED_CANDIDATES)
     rows = np.flatnonzero(passes & ~known)[:_MAX_TRIED_CANDIDATES].tolist()
     if not passes.any():
         return [f'pool: none of its {len(passes)} crystals passes picking.filters']

@@ -1,6 +1,7 @@
 """Configuration of a campaign: validation of each key before anything is stored, and the dry run."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import yaml
 from aiida import orm
 
 from aiida_goectp.cli.campaign.config import CampaignConfig, read_config
+from aiida_goectp.cli.campaign.plan import candidates
 from aiida_goectp.cli.campaign.template import TEMPLATE
 from aiida_goectp.core.crystals import Crystal, CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
@@ -247,6 +249,17 @@ def test_crystals_of_further_labels_are_known(files, write, copies, count):
     output = flat(invoke('campaign', 'start', write(config), '--dry-run'))
     assert f'12 pass the filters, {count} of these known, {12 - count} candidates' in output
     assert f'new split by formula, 3 further labels (node {node.pk})' in output
+
+
+def test_copies_are_only_searched_until_there_are_enough_candidates(aiida_profile):
+    """A start must not compare all of a large pool to find the first crystals that the engine could be given."""
+    known = searching.start_dataset([52])
+    alike = known.dataset.crystals[0]
+    others = [Crystal(f'x{row}', np.eye(3) * (5 + row / 1000), [2], [[0.0, 0.0, 0.0]]) for row in range(1000)]
+    pool = CrystalSet.from_crystals([*others, alike._replace(lattice=alike.lattice * 1.004)])
+    builder = SimpleNamespace(pool=CrystalsData(pool), dataset=known, labels=None, picking=orm.Dict())
+    assert candidates(builder)[1].tolist() == [False] * 1000 + [True]
+    assert not candidates(builder, 5)[1].any()
 
 
 def test_nodes_instead_of_files(files, write):
