@@ -20,6 +20,7 @@ from aiida_goectp.core.dfpt.vasprun import Step, Vasprun, read_vasprun
 from aiida_goectp.core.dielectric.outcar import read_outcar
 from aiida_goectp.core.dielectric.response import DielectricResponse
 from aiida_goectp.core.formats.functionals import UNKNOWN, unnamed
+from aiida_goectp.core.formats.numbers import fortran_number
 
 __all__ = ('INCAR', 'OUTCAR', 'VASPRUN', 'read_incar', 'response_from_vasp')
 
@@ -34,7 +35,12 @@ _FUNCTIONAL_TAGS = ('gga', 'metagga', 'aexx', 'hfscreen', 'ivdw', 'ldautype', 'l
 _LEXCH = {'PAW_PBE': 'PE', 'PAW_GGA': '91', 'PAW': 'CA'}
 """functional of a potential by the first word of its title"""
 _NEUTRAL = 0.01  # e
+_ROUNDING = 0.0005
+"""e; of the valence of an atom in OUTCAR"""
 _VERSION = re.compile(r'^ *vasp\.(\S+)')
+_VALENCE = re.compile(r'^ *POMASS *= *[0-9.]+; *ZVAL *= *([0-9.]+)', re.MULTILINE)
+_COUNTS = re.compile(r'^ *ions per type *=((?: +\d{1,9})+) *$', re.MULTILINE)
+_ELECTRONS = re.compile(r'^ *NELECT *= *([0-9.]+) +total', re.MULTILINE)
 _INTEGER = {name: re.compile(rf'^ *{name} *= *(-?\d{{1,6}})\b', re.MULTILINE) for name in ('IBRION', 'NSW')}
 
 
@@ -88,12 +94,7 @@ def _from_vasprun(
         raise CollectError(
             Refusal.NO_RESPONSE, 'no dielectric tensor in the outputs: no response to a field (LEPSILON, LCALCEPS)'
         )
-    if abs(charge := vasprun.valence - _electrons(vasprun)) > _NEUTRAL:
-        raise CollectError(
-            Refusal.UNSUPPORTED,
-            f'{VASPRUN}: NELECT of a cell with the charge {charge:+g} e: a charged cell, with the uniform background '
-            'that makes it neutral, has no dielectric tensor of a crystal; compute the neutral cell',
-        )
+    _check_charge(VASPRUN, vasprun.valence - _electrons(vasprun), _NEUTRAL)
     crystal = _crystal(name, vasprun.symbols, step)
     incar = {**tags, **vasprun.incar, **_effective(vasprun)}
     # numbers; those of INCAR are text
@@ -110,6 +111,33 @@ def _from_vasprun(
         vasprun,
     )
     return _checked_dispersion(response, outcar, incar)
+
+
+def _check_charge(file: str, charge: float, tolerance: float) -> None:
+    """Check that a cell is neutral.
+
+    :param charge: e; NaN if it is not known
+    :raises CollectError: a charged cell
+    """
+    if abs(charge) > tolerance:
+        raise CollectError(
+            Refusal.UNSUPPORTED,
+            f'{file}: NELECT of a cell with the charge {charge:+g} e: a charged cell, with the uniform background '
+            'that makes it neutral, has no dielectric tensor of a crystal; compute the neutral cell',
+        )
+
+
+def _outcar_charge(text: str, atoms: int) -> float:
+    """Return the charge of the cell in e; NaN if it is not known.
+
+    :param atoms: in the cell
+    """
+    counts, electrons = _COUNTS.search(text), _ELECTRONS.search(text)
+    numbers = [int(word) for word in counts.group(1).split()] if counts else []
+    valences = [fortran_number(word) for word in _VALENCE.findall(text)]
+    if electrons is None or len(numbers) != len(valences) or sum(numbers) != atoms:
+        return np.nan
+    return float(np.dot(numbers, valences)) - fortran_number(electrons.group(1))
 
 
 def _electrons(vasprun: Vasprun) -> float:
@@ -156,6 +184,8 @@ def _from_outcar(name: str, content: bytes, tags: Mapping[str, Any], *, has_inca
         raise CollectError(
             Refusal.UNREADABLE_FILE, f'{OUTCAR}: no structure could be read ({type(error).__name__}: {error})'
         ) from error
+    atoms_in_cell = len(crystal.atomic_numbers)
+    _check_charge(OUTCAR, _outcar_charge(text, atoms_in_cell), _NEUTRAL + _ROUNDING * atoms_in_cell)
     version = _VERSION.match(text)
     incar = {**tags, 'ibrion': found.get('IBRION'), 'encut': None}
     misc = {'version': version.group(1) if version else '', 'forces': forces}

@@ -351,6 +351,10 @@ def test_run_of_which_only_outcar_is_left(shared):
     whole = response_from_vasp('x', files)
     cut = response_from_vasp('x', {**files, 'vasprun.xml': files['vasprun.xml'][:40000]})
     alone = response_from_vasp('x', {'OUTCAR': files['OUTCAR']})
+    charged = files['OUTCAR'].replace(b'NELECT =     188.0', b'NELECT =     187.0')
+    with pytest.raises(CollectError) as caught:
+        response_from_vasp('x', {'OUTCAR': charged})
+    assert caught.value.code == 'unsupported'
     for found in (cut, alone):
         assert np.allclose(found.electronic, whole.electronic, atol=1e-5)
         assert np.allclose(found.born_charges, whole.born_charges, atol=1e-4)
