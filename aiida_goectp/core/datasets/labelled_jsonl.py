@@ -87,7 +87,7 @@ def read_labelled_lines(name: str, content: bytes, functional: str) -> dict[str,
 
 def _row(name: str, crystal: Crystal, line: dict[str, Any]) -> dict[str, Any]:
     """Return labels, Born charges, force constants, texts and failed gates of a line."""
-    where, n = f'{name}, row {line.get("id")}', len(crystal.atomic_numbers)
+    where, n = f'{name}, row {crystal.id}', len(crystal.atomic_numbers)
     found = {part: _table(where, line, names, (3, 3)) for part, names in _NAMES.items()}
     born = _table(where, line, ('born',), (n, 3, 3))
     constants = _table(where, line, ('force_constants',), (n, n, 3, 3))
@@ -129,12 +129,12 @@ def _stated_gates(where: str, line: dict[str, Any]) -> str:
 
 
 def _text(where: str, line: dict[str, Any], key: str, expected: str) -> str:
-    """Return a text of a line; empty if it is missing or null.
+    """Return a text of a line; empty if it is missing, null or NaN, as pandas writes what is missing.
 
     :raises FormatError: not a text
     """
     text = line.get(key)
-    if text is None:
+    if text is None or text != text:
         return ''
     if not isinstance(text, str):
         raise FormatError(f'{where}: {key} is {type(text).__name__}, expected {expected}')

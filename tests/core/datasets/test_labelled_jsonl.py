@@ -40,6 +40,13 @@ def test_texts_and_flags_of_another_type_are_refused(wrong):
         read(line(id='a', **wrong))
 
 
+def test_a_text_that_is_nan_is_missing_and_an_error_names_a_row_without_id():
+    data = read(line(functional=float('nan'), origin=float('nan')), functional='PBE')
+    assert (data.functional.tolist(), data.origin.tolist()) == (['PBE'], ['data.jsonl'])
+    with pytest.raises(FormatError, match='row data@1: origin'):
+        read(line(), line(origin=3))
+
+
 def test_a_property_may_have_any_other_name():
     data = read(*({**line(), 'number of the line': row, 'line': row, 'gates': 'x'} for row in (7, 8)))
     assert data.crystals.properties['number of the line'].tolist() == [7, 8]
