@@ -287,7 +287,9 @@ def _check_functionals(inputs: Mapping[str, Any]) -> str | None:
         except ValueError as error:
             return f'dfpt: labels of {name} (crystal {crystal}): {error}'
         if name not in taken:
-            both = f'[{name.partition("+U(")[0]}+U]' if '+U(' in name else f'[{name}, {", ".join(present)}]'
+            # a name with a comma is quoted for the configuration, a YAML file
+            words = [repr(item) if ',' in item else item for item in (name, *present)]
+            both = f'[{name.partition("+U(")[0]}+U]' if '+U(' in name else f'[{", ".join(words)}]'
             return (
                 f'dataset: labels of {", ".join(present)}, while the engine gives {name} (crystal {crystal}), which no '
                 'retraining could take; state the functional of the dataset if its rows have none, choose another '

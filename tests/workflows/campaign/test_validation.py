@@ -9,6 +9,7 @@ from aiida import orm
 from aiida_goectp.calculations.datasets import import_dataset
 from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.formats.functionals import unnamed
 from aiida_goectp.core.selection.folds import with_base_split
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.dataset import DatasetData
@@ -33,6 +34,14 @@ class PBEsolEngine(TableDfptWorkChain):
     @classmethod
     def functional_of(cls, inputs):
         return 'PBEsol'
+
+
+class UnnamedEngine(TableDfptWorkChain):
+    """Engine whose functional has no name."""
+
+    @classmethod
+    def functional_of(cls, inputs):
+        return unnamed('ggax, ggac')
 
 
 @pytest.fixture
@@ -74,6 +83,8 @@ def known_errors(aiida_profile, aiida_code_installed):
         (PBEsolEngine, ['PBE'], ['PBEsol', 'PBE'], ()),
         (PBEsolEngine, ['unknown'], (), ('dataset: labels of unknown', 'PBEsol')),
         (PBEsolEngine, ['PBE'], (), ('dataset: labels of PBE', '[PBEsol, PBE]')),
+        (UnnamedEngine, ['PBE'], (), ("set training.functionals to ['unnamed (ggax, ggac)', PBE]",)),
+        (UnnamedEngine, ['PBE'], ['unnamed (ggax, ggac)', 'PBE'], ()),
         (PlusUEngine, ['PBEsol'], (), ('PBEsol+U(Mg-d 5.3)', '[PBEsol+U]')),
         (PlusUEngine, ['PBEsol'], ['PBEsol+U'], ()),
         (PlusUEngine, ['PBEsol+U(Mg-d 4)'], ['PBEsol+U'], ('dfpt: labels of', 'Mg-d 4 and Mg-d 5.3')),
