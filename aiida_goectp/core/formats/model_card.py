@@ -26,7 +26,6 @@ __all__ = (
     'MODEL_VERSION',
     'ModelCard',
     'check_sizes',
-    'crystal_numbers',
     'encode_model',
     'member_hashes',
     'model_hash',
@@ -153,16 +152,8 @@ def read_card(path: str | Path) -> ModelCard:
     return _card(str(path), _header(Path(path)).get('__metadata__', {}))
 
 
-def crystal_numbers(hashes: np.ndarray) -> np.ndarray:
-    """Return (n,) uint64: the first 64 bits of each content hash.
-
-    :param hashes: (n,) hexadecimal text, see :attr:`.CrystalSet.hashes`
-    """
-    return np.array([int(name[:16], 16) for name in hashes.tolist()], dtype=np.uint64)
-
-
 def read_trained_on(path: str | Path) -> np.ndarray | None:
-    """Return the numbers (k,) of the crystals that a model was trained on, see :func:`crystal_numbers`.
+    """Return the numbers (k,) of the crystals that a model was trained on, see :func:`.crystal_numbers`.
 
     None if the file does not state them: an early version wrote it, or a model that was fine-tuned or joined does not.
 

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.datasets.prototypes import crystal_numbers
 from aiida_goectp.core.dielectric.coverage import QUANTITIES, coverage_by_target
 from aiida_goectp.core.dielectric.metrics import table
-from aiida_goectp.core.formats.model_card import ModelCard, crystal_numbers
+from aiida_goectp.core.formats.model_card import ModelCard
 from aiida_goectp.core.learning.committee_output import committee_output
 from aiida_goectp.core.learning.settings import TrainSettings
 from aiida_goectp.core.learning.state import TARGETS
@@ -163,7 +164,7 @@ def trained_on(models: Sequence[LoadedModel], training: Dataset | None = None) -
         crystals of one are unknown
     :param training: training rows, in addition
     """
-    found = [np.zeros(0, np.uint64) if training is None else crystal_numbers(_trainable(training).crystals.hashes)]
+    found = [np.zeros(0, np.uint64) if training is None else crystal_numbers(_trainable(training).crystals)]
     for model in models:
         if model.trained_on is None:
             return None

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import gcd
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
 from aiida_goectp.core.crystals.crystalset import Crystal
-from aiida_goectp.core.crystals.symmetry_search import find_symmetry
+from aiida_goectp.core.datasets.prototypes import Prototype, composition, prototype
 from aiida_goectp.core.formats.settings import Settings
 
 if TYPE_CHECKING:
     from aiida_goectp.core.crystals.symmetry import CanonicalCell
 
-_ENANTIOMORPHS = {
-    78: 76, 95: 91, 96: 92, 145: 144, 153: 151, 154: 152, 170: 169, 172: 171, 179: 178, 181: 180, 213: 212
-}  # fmt: skip
-"""higher → lower number of the eleven enantiomorphic pairs of space-group types in the International Tables A"""
-
-__all__ = ('Batch', 'DiversitySettings', 'Prototype', 'StructureMatcher', 'composition', 'take_batch')
+__all__ = ('Batch', 'DiversitySettings', 'StructureMatcher', 'take_batch')
 
 
 class DiversitySettings(Settings):
@@ -43,17 +37,6 @@ class DiversitySettings(Settings):
         description='exclude crystals that equal a verified one, also rotated or in another cell, and rank equal ones '
         'once at the end',
     )
-
-
-class Prototype(NamedTuple):
-    """Structure type of a crystal; it does not depend on cell, frame, origin and small displacements."""
-
-    composition: tuple[tuple[int, int], ...]
-    """(atomic number, number in the reduced formula)"""
-    space_group: int
-    """number in the International Tables, the lower one of an enantiomorphic pair; 0 if no symmetry was found"""
-    orbits: tuple[tuple[int, int], ...]
-    """(atomic number, atoms) of each set of equivalent atoms in the primitive cell, sorted"""
 
 
 class StructureMatcher:
@@ -106,7 +89,7 @@ class StructureMatcher:
         """Return the prototype of a crystal."""
         if content_hash not in self._prototypes:
             cell = self._cell(crystal, content_hash)
-            self._prototypes[content_hash] = Prototype(composition(crystal), _space_group(cell), _orbits(cell))
+            self._prototypes[content_hash] = prototype(crystal, cell)
         return self._prototypes[content_hash]
 
     def _cell(self, crystal: Crystal, content_hash: str) -> CanonicalCell:
@@ -117,31 +100,10 @@ class StructureMatcher:
         return self._cells[content_hash]
 
 
-def composition(crystal: Crystal) -> tuple[tuple[int, int], ...]:
-    """Return (atomic number, number in the reduced formula), ascending."""
-    numbers, counts = np.unique(np.asarray(crystal.atomic_numbers), return_counts=True)
-    divisor = gcd(*counts.tolist()) if len(counts) else 1
-    return tuple((int(z), int(count) // divisor) for z, count in zip(numbers, counts, strict=True))
-
-
 def _volume_ratio(first: Crystal, second: Crystal) -> float:
     """Return |log| of the ratio of the volumes per atom."""
     volumes = [abs(np.linalg.det(one.lattice)) / len(one.atomic_numbers) for one in (first, second)]
     return abs(float(np.log(volumes[0] / volumes[1])))
-
-
-def _space_group(cell: CanonicalCell) -> int:
-    if not cell.symmetry_known:
-        return 0
-    found = find_symmetry(cell.lattice, cell.fractional_positions, cell.atomic_numbers)
-    # a crystal and its mirror image have the same permittivity
-    return _ENANTIOMORPHS.get(found.number, found.number) if found else 0
-
-
-def _orbits(cell: CanonicalCell) -> tuple[tuple[int, int], ...]:
-    first = cell.permutations.min(axis=0)  # all operations are included: the smallest image identifies the orbit
-    names, sizes = np.unique(first, return_counts=True)
-    return tuple(sorted((int(cell.atomic_numbers[name]), int(size)) for name, size in zip(names, sizes, strict=True)))
 
 
 class Batch(NamedTuple):

@@ -16,9 +16,9 @@ import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.datasets.prototypes import composition
 from aiida_goectp.core.datasets.splits import SPLIT_PARTS
 from aiida_goectp.core.formats.errors import FormatError
-from aiida_goectp.core.selection.diversity import composition
 
 __all__ = (
     'BASE_FRACTIONS',

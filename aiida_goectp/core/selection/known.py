@@ -11,11 +11,12 @@ import numpy as np
 from aiida_goectp.core.crystals.concatenate import concatenate_crystals
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.datasets.prototypes import composition
 from aiida_goectp.core.datasets.trained_rows import training_functionals
 from aiida_goectp.core.dielectric.tensors import polycrystalline_average
 from aiida_goectp.core.formats.names import GAP_COLUMN
 from aiida_goectp.core.formats.npz import check_shape
-from aiida_goectp.core.selection.diversity import StructureMatcher, composition
+from aiida_goectp.core.selection.diversity import StructureMatcher
 from aiida_goectp.core.selection.merit import FigureOfMerit, figure_of_merit, label_rows
 
 __all__ = ('KnownCrystals', 'known_rows')

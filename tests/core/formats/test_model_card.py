@@ -126,4 +126,4 @@ def test_shipped_models_state_the_crystals_of_their_training(name):
     rows = read_card(resolve_model(name)).training['rows']['train']
     numbers = read_trained_on(resolve_model(name))
     assert len(set(numbers.tolist())) == len(numbers)
-    assert rows - 2 < len(numbers) <= rows  # two entries of the database have the same crystal
+    assert 0.8 * rows < len(numbers) <= rows  # some rows have the same prototype, or another functional

@@ -8,9 +8,10 @@ import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.datasets.prototypes import composition
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.selection.backtest.settings import BacktestSettings
-from aiida_goectp.core.selection.diversity import StructureMatcher, composition
+from aiida_goectp.core.selection.diversity import StructureMatcher
 from aiida_goectp.core.selection.folds import with_base_split
 from aiida_goectp.core.selection.merit import figure_of_merit, label_rows
 
