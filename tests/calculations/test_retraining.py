@@ -104,13 +104,14 @@ def test_rows_that_the_old_model_was_trained_on_are_not_compared(tmp_path):
     held = data[0].part('campaign', 'test')
     new = ModelData(tiny.write_model(tmp_path / 'new.safetensors', seed=1))
     members = {f'member_{place:02d}': new for place in range(3)}
-    for name, rows in (('unknown', None), ('some', held.crystals.take([2])), ('all', held.crystals)):
+    for name, rows in (('unknown', None), ('some', held.crystals.take([2])), ('all', grown.dataset.crystals)):
         old = ModelData(tiny.write_model(tmp_path / f'{name}.safetensors', trained_on=rows))
         found = compare_models(folded, start, split, picking, policy, old, new, **members).get_dict()
         left_out = {'unknown': None, 'some': 1, 'all': len(held)}[name]
         assert (found['trained_on'] or {}).get('hold-out') == left_out
         assert found['comparisons']['hold-out']['rows'] == len(held) - (left_out or 0)
-        assert found['comparisons']['new labels']['rows'] > 1
+        assert (found['comparisons']['new labels']['rows'] == 0) == (name == 'all')
+    assert found['replace'] is False  # nothing is left to compare
 
 
 def test_models_of_two_functionals_are_compared_on_the_one_that_they_predict(data, tmp_path):

@@ -104,8 +104,7 @@ def comparison_errors(
     :param functionals: that the new model distinguishes, the predicted one first; a model without predicts those of
         its training rows
     :param trained_on: numbers of the crystals of the old model, see :func:`.read_trained_on`; None if they are unknown
-    :raises FormatError: fewer members than folds, or no row of the predicted functional that the old model was not
-        trained on
+    :raises FormatError: fewer members than folds, or no row of the predicted functional
     """
     figure = figure_of_merit(merit) if isinstance(merit, str) else merit
     fold = folds_of(dataset, split)
@@ -115,14 +114,13 @@ def comparison_errors(
     predicted = _predicted(dataset, split, functionals)
     labelled &= np.isin(dataset.functional, predicted)
     held, grown = dataset.splits[split] == 'test', new_rows(dataset, previous, split) & (fold >= 0)
-    seen = rows_trained_on(dataset, labelled & (held | grown), trained_on)
-    hold_out, fresh = (np.flatnonzero(labelled & ~seen & rows) for rows in (held, grown))
-    if not len(hold_out) and not len(fresh):
+    if not (labelled & (held | grown)).any():
         raise FormatError(
             f'comparison of models: functional {", ".join(predicted)} is predicted; neither the part test '
-            f'of split {split!r} nor the new labels have such a row with a label that the old model was not trained on '
-            f'({int(seen.sum())} of these rows are in its training); give a split whose part test has some'
+            f'of split {split!r} nor the new labels have such a row with a label; give a split whose part test has some'
         )
+    seen = rows_trained_on(dataset, labelled & (held | grown), trained_on)
+    hold_out, fresh = (np.flatnonzero(labelled & ~seen & rows) for rows in (held, grown))
 
     errors = partial(_errors, dataset, figure.tensor)
     new_errors = np.full(len(fresh), np.nan)

@@ -181,7 +181,7 @@ class RetrainingResult(NamedTuple):
         """Text of the comparisons, or of the failure."""
         if not self.replace and self.comparisons and not any(item.worse for item in self.comparisons.values()):
             sets = [f'{name}: {item.text}' for name, item in self.comparisons.items() if item.rows]
-            return f'the old model stays: no set of rows can decide; {"; ".join(sets)}'
+            return '; '.join(['the old model stays: no set of rows can decide', *sets])
         if not self.comparisons:
             return f'the old model stays: the retraining failed{f" ({self.failure})" if self.failure else ""}'
         if self.replace:
@@ -198,8 +198,8 @@ def compare_models(
 
     Not worse is a mean error of at most that of the old model plus the larger of ``tolerance`` times that error and
     ``standard_errors`` standard errors of the mean of the differences, row by row. A single row has no standard error:
-    unless ``standard_errors`` is zero, its error does not decide. If no set decides, the old model stays: later labels
-    are added to the new ones, until there are two. A row with a prediction of the old
+    unless ``standard_errors`` is zero, its error does not decide. If no set decides, also because all are empty, the
+    old model stays: later labels are added to the new ones, until there are two. A row with a prediction of the old
     model and without one of the new model makes the new one worse; rows without a prediction of the old model do not
     count.
 
@@ -208,7 +208,7 @@ def compare_models(
     :param new: the same of the new model; on new labels, of the member that was trained without the fold of the row.
         None if the training failed
     :param failure: why the training failed
-    :raises FormatError: sets of different names or lengths, or no row to compare
+    :raises FormatError: sets of different names or lengths, or rows none of which has a prediction of the old model
     """
     if new is None:
         return RetrainingResult(False, {}, failure)
@@ -218,7 +218,7 @@ def compare_models(
             'at least one'
         )
     found = {name: _compare(name, old[name], new[name], policy) for name in sorted(old)}
-    if not any(item.rows for item in found.values()):
+    if any(len(errors) for errors in old.values()) and not any(item.rows for item in found.values()):
         raise FormatError('comparison of models: no row with a prediction of the old model; give labelled rows')
     decided = any(item.rows and not math.isnan(item.allowed) for item in found.values())
     return RetrainingResult(decided and not any(item.worse for item in found.values()), found)

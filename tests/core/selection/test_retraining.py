@@ -177,7 +177,7 @@ def test_failed_training_keeps_the_old_model():
         ({}, {}, 'nothing'),
         (errors([1], [1]), errors([1, 2], [1]), r'hold-out has \(1,\) .*\(2,\)'),
         (errors([-1], [1]), errors([1], [1]), 'hold-out .*negative'),
-        (errors([], []), errors([], []), 'no row'),
+        (errors([np.nan], []), errors([1], []), 'no row'),
     ],
 )
 def test_invalid_errors_are_refused(old, new, message):
