@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import base64
 import json
 import os
 import secrets
@@ -205,13 +206,14 @@ def code(aiida_profile, executable, aiida_code_installed, aiida_localhost):
 def write_model(tmp_path_factory):
     """Return a function that writes a model file with one small tensor, for tests that do not evaluate it."""
 
-    def write(name='tiny', value=0.0, **more):
+    def write(name='tiny', value=0.0, trained_on=None, **more):
         card = {'name': name, 'preset': 'goectp', 'architecture': {'width': 1}, 'targets': ['electronic', 'ionic']}
         header = {
             '__metadata__': {
                 'format': 'aiida-goectp/model',
                 'version': '1',
                 'card': json.dumps(card | more),
+                **({} if trained_on is None else {'trained_on': base64.b64encode(trained_on.tobytes()).decode()}),
             },
             'weight': {'dtype': 'F64', 'shape': [1], 'data_offsets': [0, 8]},
         }

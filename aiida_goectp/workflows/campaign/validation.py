@@ -99,7 +99,8 @@ def hold_out_warning(inputs: Any) -> str | None:
             'the file of the model does not state the crystals that it was trained on; if rows of the hold-out are '
             'among them, they favour it over retrained models'
         )
-    node = inputs['extend']['dataset'] if 'extend' in inputs else inputs['dataset']
+    extended = 'extend' in inputs and inputs['extend']  # that of a process is empty without a campaign to extend
+    node = (extended or inputs)['dataset']
     table = node.dataset
     column = table.splits.get(inputs['split'].value if 'split' in inputs else BASE_SPLIT)
     held = table.trainable if column is None else table.trainable & (column == 'test')

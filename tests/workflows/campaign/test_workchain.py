@@ -8,12 +8,14 @@ from aiida.engine import Process, calcfunction, run_get_node
 from aiida_goectp.calculations.campaign import read_history
 from aiida_goectp.calculations.datasets import split_dataset
 from aiida_goectp.cli.campaign.extend import extension_builder
+from aiida_goectp.core.datasets.prototypes import crystal_numbers
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.workflows.aiida_private import STEP_RAISED, builder_inputs
 from aiida_goectp.workflows.campaign import retrain, workchain
 from aiida_goectp.workflows.campaign.state import campaign_state
 from aiida_goectp.workflows.campaign.stop import request_stop
+from aiida_goectp.workflows.campaign.validation import hold_out_warning
 from aiida_goectp.workflows.campaign.workchain import ActiveLearningWorkChain
 from aiida_goectp.workflows.submit_once import called_by_label
 from tests.workflows.campaign import searching
@@ -65,7 +67,9 @@ def any_code(aiida_profile, aiida_code_installed):
 def known(empty_profile, write_model, predict_by_hand):
     """Return a pool, a model without weights, and its predictions, which rank the pool from its end."""
     pool = searching.some_pool()
-    model = ModelData.get_or_create(write_model('search', architecture={'options': NETWORK['options']}))
+    trained_on = crystal_numbers(searching.start_dataset().dataset.crystals)
+    options = {'architecture': {'options': NETWORK['options']}, 'trained_on': trained_on}
+    model = ModelData.get_or_create(write_model('search', **options))
     return pool, model, PredictionsData(predict_by_hand(pool.crystals, model.content_hash)).store()
 
 
@@ -162,6 +166,14 @@ def test_a_campaign_on_the_dataset_of_another_one_continues_with_its_parts(searc
     former, dataset = first['dataset'].dataset, results['dataset'].dataset
     assert len(dataset) == len(former) + 2
     assert dataset.splits['campaign'].tolist() == [*former.splits['campaign'].tolist(), 'train', 'train']
+
+
+def test_a_campaign_whose_model_was_trained_on_rows_of_its_dataset(search):
+    """The warning of the plan is that of the running and of the stored process."""
+    _, node = search(retrain=True, overrides={'stop_rules': {'max_rounds': 0}})
+    assert node.is_finished_ok, node.exit_message
+    assert 'trainable rows of the dataset' in hold_out_warning(node.inputs)
+    assert any('was trained on' in log.message for log in orm.Log.collection.get_logs_for(node))
 
 
 def test_a_campaign_returns_none_of_its_inputs(search, known):
