@@ -8,7 +8,7 @@ import numpy as np
 
 from aiida_goectp.core.crystals import Crystal, CrystalSet, Failure
 from aiida_goectp.core.datasets.dataset import Dataset
-from aiida_goectp.core.datasets.prototypes import crystal_numbers
+from aiida_goectp.core.datasets.prototypes import crystal_fingerprints
 from aiida_goectp.core.dielectric.predictions import TENSORS, Predictions
 from aiida_goectp.core.formats.model_card import ModelCard
 
@@ -67,7 +67,7 @@ def write_model(
     architecture = architecture_of(preset, options, functionals)
     networks = [build_network(architecture, list(targets)) for _ in range(members)]
     card = {'name': path.stem, 'architecture': architecture, 'targets': list(targets), 'members': members, **card}
-    save_model(path, networks, ModelCard(**card), None if trained_on is None else crystal_numbers(trained_on))
+    save_model(path, networks, ModelCard(**card), None if trained_on is None else crystal_fingerprints(trained_on))
     return path
 
 

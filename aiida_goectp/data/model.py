@@ -74,7 +74,7 @@ class ModelData(Data):
 
     @property
     def trained_on(self) -> np.ndarray | None:
-        """Numbers (k,) of the crystals that the model was trained on, see :func:`.read_trained_on`; None if unknown."""
+        """Fingerprints (k,) of the crystals of the training, see :func:`.read_trained_on`; None if unknown."""
         with self.as_path() as path:
             return read_trained_on(path)
 

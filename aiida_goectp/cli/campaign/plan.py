@@ -250,7 +250,7 @@ def candidates(builder: Any, enough: int | None = None) -> tuple[np.ndarray, np.
     Known are crystals with a label in the dataset or among the further labels, accepted or refused, and their copies
     unless ``diversity.copies`` is off, as in the first round of the campaign.
 
-    :param enough: number of candidates after which no further copy is searched, which takes a minute in 10⁵ crystals
+    :param enough: number of candidates after which no further copy is searched, to limit the time in a large pool
     """
     pool, dataset = builder.pool.crystals, builder.dataset.dataset
     if builder.labels is not None:  # they may complete rows of the dataset

@@ -21,7 +21,7 @@ from aiida_goectp.core.formats.errors import FormatError
 __all__ = ('LINE_FIELDS', 'read_labelled_lines')
 
 _LINE = ' line'
-"""temporary property that connects a crystal to its line; no name in a file keeps a space at its begin"""
+"""temporary property that connects a crystal to its line; no name in a file keeps a space at its beginning"""
 _TEXTS = ('functional', 'origin')
 _FLAGS = {'electronic': GateCode.ELECTRONIC_OK, 'ionic': GateCode.IONIC_OK}
 _STATED = 'failed_gates'

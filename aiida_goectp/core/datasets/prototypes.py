@@ -1,4 +1,4 @@
-"""Structure types of crystals, and numbers by which a model file states what its networks were trained on."""
+"""Structure types of crystals, and fingerprints by which a model file states the crystals of its training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aiida_goectp.core.crystals.symmetry_search import find_symmetry
 if TYPE_CHECKING:
     from aiida_goectp.core.crystals.symmetry import CanonicalCell
 
-__all__ = ('Prototype', 'composition', 'crystal_numbers', 'prototype')
+__all__ = ('Prototype', 'composition', 'crystal_fingerprints', 'prototype')
 
 _ENANTIOMORPHS = {
     78: 76, 95: 91, 96: 92, 145: 144, 153: 151, 154: 152, 170: 169, 172: 171, 179: 178, 181: 180, 213: 212
@@ -50,22 +50,22 @@ def composition(crystal: Crystal) -> tuple[tuple[int, int], ...]:
     return tuple((int(z), int(count) // divisor) for z, count in zip(numbers, counts, strict=True))
 
 
-def crystal_numbers(crystals: CrystalSet) -> np.ndarray:
-    """Return a number of each crystal, (n,) uint64: the first 64 bits of a SHA-256 hash.
+def crystal_fingerprints(crystals: CrystalSet) -> np.ndarray:
+    """Return a fingerprint of each crystal, (n,) uint64: the first 64 bits of a SHA-256 hash.
 
     It is a hash of the prototype, which is the same in another cell and frame, and after another relaxation. Many
-    triclinic crystals of one composition, such as the arrangements of an alloy, would have one prototype: their numbers
-    follow from the content hash.
+    triclinic crystals of one composition, such as the arrangements of an alloy, would have one prototype: their
+    fingerprints follow from the content hash.
     """
     # numba takes a second to import
     from aiida_goectp.core.crystals.symmetry import canonical_cell
 
-    numbers = np.zeros(len(crystals), dtype=np.uint64)
+    fingerprints = np.zeros(len(crystals), dtype=np.uint64)
     for row, (crystal, content) in enumerate(zip(crystals, crystals.hashes.tolist(), strict=True)):
         found = prototype(crystal, canonical_cell(crystal))
         text = str(tuple(found)) if found.space_group > _TRICLINIC else content
-        numbers[row] = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], 'little')
-    return numbers
+        fingerprints[row] = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], 'little')
+    return fingerprints
 
 
 def _space_group(cell: CanonicalCell) -> int:

@@ -42,7 +42,7 @@ _CHECKSUM = 'checksum'
 _TRAINED_ON = 'trained_on'
 """key of the metadata"""
 _MAX_TRAINED_ON = 1_000_000
-"""crystals; their numbers take two thirds of the largest header"""
+"""crystals; their fingerprints take two thirds of the largest header"""
 _MAX_HEADER = 16 * 2**20
 """bytes"""
 _LOGGER = logging.getLogger(__name__)
@@ -153,11 +153,12 @@ def read_card(path: str | Path) -> ModelCard:
 
 
 def read_trained_on(path: str | Path) -> np.ndarray | None:
-    """Return the numbers (k,) of the crystals that a model was trained on, see :func:`.crystal_numbers`.
+    """Return the fingerprints (k,) of the crystals that a model was trained on, see :func:`.crystal_fingerprints`.
 
-    None if the file does not state them: an early version wrote it, or a model that was fine-tuned or joined does not.
+    None if the file does not contain them: that of an early version, of a model whose parent lacks them, or of a
+    training with more than a million crystals.
 
-    :raises FormatError: as :func:`read_card`, or numbers that cannot be read
+    :raises FormatError: as :func:`read_card`, or fingerprints that cannot be read
     """
     text = _header(Path(path)).get('__metadata__', {}).get(_TRAINED_ON)
     if text is None:
@@ -165,7 +166,7 @@ def read_trained_on(path: str | Path) -> np.ndarray | None:
     try:
         return np.frombuffer(base64.b64decode(text, validate=True), dtype='<u8').astype(np.uint64)
     except (binascii.Error, ValueError) as error:
-        raise FormatError(f'{path}: {_TRAINED_ON}: not base64 of numbers of 64 bits; copy the file again') from error
+        raise FormatError(f'{path}: {_TRAINED_ON}: not base64 of integers of 64 bits; copy the file again') from error
 
 
 def encode_model(tensors: bytes, card: str, trained_on: np.ndarray | None = None) -> bytes:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from aiida_goectp.core.datasets.dataset import Dataset
-from aiida_goectp.core.datasets.prototypes import crystal_numbers
+from aiida_goectp.core.datasets.prototypes import crystal_fingerprints
 from aiida_goectp.core.dielectric.coverage import QUANTITIES, coverage_by_target
 from aiida_goectp.core.dielectric.metrics import table
 from aiida_goectp.core.formats.model_card import ModelCard
@@ -158,13 +158,13 @@ def training_hash(training: Dataset) -> str:
 
 
 def trained_on(models: Sequence[LoadedModel], training: Dataset | None = None) -> np.ndarray | None:
-    """Return the numbers (k,) of the crystals that networks were trained on, see :func:`.crystal_numbers`.
+    """Return the fingerprints (k,) of the crystals that networks were trained on, see :func:`.crystal_fingerprints`.
 
     :param models: from which the networks are, or with whose weights their training began; None is returned if the
         crystals of one are unknown
     :param training: training rows, in addition
     """
-    found = [np.zeros(0, np.uint64) if training is None else crystal_numbers(_trainable(training).crystals)]
+    found = [np.zeros(0, np.uint64) if training is None else crystal_fingerprints(_trainable(training).crystals)]
     for model in models:
         if model.trained_on is None:
             return None

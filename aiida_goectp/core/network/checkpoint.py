@@ -44,7 +44,7 @@ class LoadedModel:
     networks: nn.ModuleList
     hash: str
     trained_on: np.ndarray | None = field(default=None, compare=False)
-    """(k,) numbers of the crystals in all trainings of the networks, see :func:`.read_trained_on`; None if unknown"""
+    """(k,) fingerprints of the crystals of all trainings, see :func:`.read_trained_on`; None if unknown"""
 
     @property
     def members(self) -> list[Network]:
@@ -94,7 +94,7 @@ def save_model(
 
     :param networks: the members
     :param card: model card
-    :param trained_on: numbers of the crystals in all trainings of the networks, see :func:`.crystal_numbers`; None if
+    :param trained_on: fingerprints of the crystals of all trainings, see :func:`.crystal_fingerprints`; None if
         unknown
     :raises ValueError: number, architectures or targets of the networks differ from those of the card
     :raises StorageError: the file cannot be written

@@ -10,7 +10,7 @@ import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
-from aiida_goectp.core.datasets.prototypes import crystal_numbers
+from aiida_goectp.core.datasets.prototypes import crystal_fingerprints
 from aiida_goectp.core.dielectric.predictions import Predictions
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.functionals import trained_as
@@ -48,13 +48,13 @@ def tensor_errors(predictions: Predictions, labels: Dataset, tensor: str) -> np.
 def rows_trained_on(dataset: Dataset, among: np.ndarray, trained_on: np.ndarray | None) -> np.ndarray:
     """Return (n,) true for rows whose crystal a model was trained on, with labels of any functional.
 
-    :param among: (n,) true for the rows to compare; the prototype of each takes two milliseconds
-    :param trained_on: numbers of the crystals of the model, see :func:`.crystal_numbers`; None, if they are unknown,
-        gives no row
+    :param among: (n,) true for the rows to compare; each takes a search for its symmetry
+    :param trained_on: fingerprints of the crystals of the training, see :func:`.crystal_fingerprints`; None, if they
+        are unknown, gives no row
     """
     seen, rows = np.zeros(len(dataset), dtype=bool), np.flatnonzero(among)
     if trained_on is not None:
-        seen[rows] = np.isin(crystal_numbers(dataset.crystals.take(rows)), trained_on)
+        seen[rows] = np.isin(crystal_fingerprints(dataset.crystals.take(rows)), trained_on)
     return seen
 
 
@@ -103,7 +103,7 @@ def comparison_errors(
     :param members: its members, in the order of the folds
     :param functionals: that the new model distinguishes, the predicted one first; a model without predicts those of
         its training rows
-    :param trained_on: numbers of the crystals of the old model, see :func:`.read_trained_on`; None if they are unknown
+    :param trained_on: fingerprints of the crystals of the old training, see :func:`.read_trained_on`; None if unknown
     :raises FormatError: fewer members than folds, or no row of the predicted functional
     """
     figure = figure_of_merit(merit) if isinstance(merit, str) else merit

@@ -45,7 +45,7 @@ _PORTS: dict[type[Settings], str] = {
 }
 
 _COMPARED = 500
-"""largest number of rows that the training of a model is searched for, which takes a second"""
+"""largest number of rows that are searched for in the training of a model"""
 _SAMPLE = 10
 """crystals of the pool for which the functional of the engine is determined"""
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from aiida_goectp.core.datasets.dataset import Dataset
-from aiida_goectp.core.datasets.prototypes import crystal_numbers
+from aiida_goectp.core.datasets.prototypes import crystal_fingerprints
 from aiida_goectp.core.executable.status import EXIT_STATUS
 from aiida_goectp.core.formats.model_card import model_hash, read_card, read_trained_on
 from aiida_goectp.core.formats.training_log import TrainingLog
@@ -177,13 +177,13 @@ def test_fine_tuning(goectp, data, tmp_path):
     assert card.training['parent'] == model_hash(tmp_path / 'first.safetensors')
     seen = [read_trained_on(tmp_path / f'{name}.safetensors') for name in ('first', 'more')]
     np.testing.assert_array_equal(*seen)
-    assert np.isin(seen[0], crystal_numbers(data.crystals)).all()
+    assert np.isin(seen[0], crystal_fingerprints(data.crystals)).all()
 
 
 @pytest.mark.parametrize('known', [True, False])
 def test_a_fine_tuned_model_was_trained_on_the_crystals_of_its_parent_as_well(goectp, data, split, tmp_path, known):
     tiny.write_model(tmp_path / 'parent.safetensors', trained_on=data.crystals.take([0]) if known else None)
-    numbers = crystal_numbers(data.crystals)
+    numbers = crystal_fingerprints(data.crystals)
     arguments = ['--split-file', 'splits.json', '--split', 'mine', '--epochs', 1, '--batch-size', 8, '--quiet']
     goectp('train', 'data.npz', '--output', 'm.safetensors', '--initial', 'parent.safetensors', *arguments)
     found = read_trained_on(tmp_path / 'm.safetensors')

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from aiida_goectp.core.datasets.prototypes import crystal_numbers
+from aiida_goectp.core.datasets.prototypes import crystal_fingerprints
 from aiida_goectp.core.formats.model_card import read_card
 from aiida_goectp.core.learning.calibrate import calibrate_committee, trained_on
 from aiida_goectp.core.learning.committee import extract_member, join_members
@@ -75,7 +75,7 @@ def test_joining_does_not_change_the_cached_models(data, tmp_path):
     contents, joined = [path.read_bytes() for path in files], tmp_path / 'x'
     join_members(contents, parts, None, joined, name='', data='', functional='')
     rows = parts['train'].crystals.take(range(10))
-    assert set(load_model(joined).trained_on.tolist()) == set(crystal_numbers(rows).tolist())
+    assert set(load_model(joined).trained_on.tolist()) == set(crystal_fingerprints(rows).tolist())
     extract_member(joined.read_bytes(), 1, tmp_path / 'y')
     np.testing.assert_array_equal(load_model(tmp_path / 'y').trained_on, load_model(joined).trained_on)
     assert np.isfinite(before).any()

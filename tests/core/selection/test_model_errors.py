@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from aiida_goectp.core.datasets.dataset import Dataset
-from aiida_goectp.core.datasets.prototypes import crystal_numbers
+from aiida_goectp.core.datasets.prototypes import crystal_fingerprints
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.selection.folds import (
     add_labels,
@@ -165,7 +165,7 @@ def test_fewer_members_than_folds_are_refused():
 
 def test_rows_that_the_old_model_was_trained_on_are_left_out_of_both_sets():
     test = np.flatnonzero(FOLDED.splits[SPLIT] == 'test')
-    seen = crystal_numbers(FOLDED.crystals.take([*test[:1], 30]))
+    seen = crystal_fingerprints(FOLDED.crystals.take([*test[:1], 30]))
     arguments = (FOLDED, START, SPLIT, 'total')
     old, new, members = Model(0.0), Model(0.1), [Model(0.2), Model(0.2)]
     before, after = comparison_errors(*arguments, old, new, members, trained_on=seen)
@@ -176,7 +176,7 @@ def test_rows_that_the_old_model_was_trained_on_are_left_out_of_both_sets():
     assert count_trained_on(FOLDED, START, SPLIT, None) is None
     before, _ = comparison_errors(*arguments, old, new, members, trained_on=None)
     assert [len(before[name]) for name in (HOLD_OUT, FOLDS)] == [len(test), 6]
-    nothing = comparison_errors(*arguments, old, new, members, trained_on=crystal_numbers(FOLDED.crystals))
+    nothing = comparison_errors(*arguments, old, new, members, trained_on=crystal_fingerprints(FOLDED.crystals))
     assert [len(errors) for model in nothing for errors in model.values()] == [0] * 4
     found = compare_models(*nothing, RetrainingPolicy())
     assert not found.replace

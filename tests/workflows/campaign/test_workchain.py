@@ -8,7 +8,7 @@ from aiida.engine import Process, calcfunction, run_get_node
 from aiida_goectp.calculations.campaign import read_history
 from aiida_goectp.calculations.datasets import split_dataset
 from aiida_goectp.cli.campaign.extend import extension_builder
-from aiida_goectp.core.datasets.prototypes import crystal_numbers
+from aiida_goectp.core.datasets.prototypes import crystal_fingerprints
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.workflows.aiida_private import STEP_RAISED, builder_inputs
@@ -67,7 +67,7 @@ def any_code(aiida_profile, aiida_code_installed):
 def known(empty_profile, write_model, predict_by_hand):
     """Return a pool, a model without weights, and its predictions, which rank the pool from its end."""
     pool = searching.some_pool()
-    trained_on = crystal_numbers(searching.start_dataset().dataset.crystals)
+    trained_on = crystal_fingerprints(searching.start_dataset().dataset.crystals)
     options = {'architecture': {'options': NETWORK['options']}, 'trained_on': trained_on}
     model = ModelData.get_or_create(write_model('search', **options))
     return pool, model, PredictionsData(predict_by_hand(pool.crystals, model.content_hash)).store()
