@@ -25,13 +25,18 @@ def _tags() -> frozenset[str]:
 
 
 def incar_errors(place: str, value: Any) -> Iterator[str]:
-    """Yield the unknown tags; VASP itself ignores them."""
+    """Yield the unknown tags, which VASP itself ignores, and NELECT, with which the cell may be charged."""
     if not isinstance(value, Mapping):
         yield f'{place}: expected a mapping of INCAR tags; found {value!r}'
         return
     for tag in value:
         if str(tag).lower() not in _tags():
             yield unknown_key(f'{place}.{tag}', _tags(), 'INCAR tag')
+        elif str(tag).lower() == 'nelect':
+            yield (
+                f'{place}.{tag}: makes a charged cell, which has no dielectric tensor of a crystal; remove the tag, '
+                'then VASP takes the number of electrons of the neutral cell'
+            )
 
 
 def parameters_errors(place: str, value: Any) -> Iterator[str]:

@@ -164,6 +164,12 @@ def test_potcar_is_not_retrieved(pattern):
         assert list(check(place, {'ADDITIONAL_RETRIEVE_LIST': allowed, 'parser_settings': {}})) == []
 
 
+def test_a_charged_cell_is_refused(build):
+    for overrides in ({'incar': {'NELECT': 17}}, {'dfpt': {'parameters': {'incar': {'nelect': 17}}}}):
+        with pytest.raises(ValueError, match=r'incar\.(?i:nelect): '):
+            build(overrides=overrides)
+
+
 def test_ncore_is_refused_in_the_response(build):
     with pytest.raises(ValueError, match='NCORE'):
         build(overrides={'incar': {'ncore': 4}})
