@@ -43,6 +43,8 @@ _ACTIVE = 1e-4
 """share of the strongest squared mode effective charge below which a mode is infrared inactive"""
 _NO_CHARGE = 1e-9
 """e²/u, squared mode effective charge that is due to rounding; that of polar modes is 10⁻³ to 10"""
+_PERPENDICULAR = 1e-6
+"""cosine of the angle between perpendicular directions"""
 
 
 class GammaModes(NamedTuple):
@@ -166,8 +168,9 @@ def longitudinal_frequencies(
     :param volume: Å³
     :param direction: (3,) of q, Cartesian, any length
     :return: (3n − 3,) THz, ascending; imaginary ones are negative
+    :raises ValueError: a vector without direction
     """
-    q = np.asarray(direction, dtype=float)
+    q = _unit(direction, 'direction')
     field = np.einsum('f,ifd->id', q, born_charges).ravel()
     term = DIPOLE_STRENGTH / volume * np.outer(field, field) / (q @ electronic @ q)
     return _as_frequencies(_optical_modes(_mass_weighted(force_constants + term, masses), masses)[0])
@@ -181,23 +184,56 @@ def permittivity_spectrum(
     :param electronic: (3, 3) ε_∞
     :param volume: Å³
     :param frequencies: (k,) THz
-    :param damping: THz, γ/2π of every mode
+    :param damping: THz, γ/2π of every mode; positive
+    :raises ValueError: a damping that is not positive, with which light would be amplified, or ε infinite at a mode
     """
+    if not 0 < damping < np.inf:
+        raise ValueError(f'damping {damping:g}: expected a positive number (THz)')
     omega = np.asarray(frequencies)[:, None]
     squares = np.sign(modes.frequencies) * modes.frequencies**2
     response = DIPOLE_STRENGTH / volume * THZ**2 / (squares - omega**2 - 1j * damping * omega)
     return electronic + np.einsum('km,ma,mb->kab', response, modes.charges, modes.charges)
 
 
-def reflectivity(spectrum: np.ndarray, polarisation: np.ndarray) -> np.ndarray:
-    """Return the reflectivity at normal incidence, (k,): the squared modulus of (√ε − 1)/(√ε + 1).
+def reflectivity(spectrum: np.ndarray, polarisation: np.ndarray, incidence: np.ndarray) -> np.ndarray:
+    """Return the reflectivity at normal incidence on a thick crystal, (k,), between 0 and 1.
+
+    In the crystal, the displacement has no component along the direction of incidence n. With this condition, field
+    and displacement across n are related by a (2, 2) tensor N² = ε_⊥⊥ − ε_⊥n ε_n⊥/ε_nn, and the reflected field is
+    (1 − N)(1 + N)⁻¹ times the incident one (Berreman, J. Opt. Soc. Am. 62, 502 (1972)). Both polarisations of the
+    reflected light are counted. Along a principal axis of ε the result is the squared modulus of (√ε − 1)/(√ε + 1); in
+    monoclinic and triclinic crystals, whose principal axes turn with the frequency, that formula is wrong by up to 0.8.
 
     :param spectrum: (k, 3, 3) complex, result of :func:`permittivity_spectrum`
-    :param polarisation: (3,) direction of the electric field; the formula holds along a principal axis
+    :param polarisation: (3,) direction of the electric field of the incident light, any length
+    :param incidence: (3,) direction in which it travels, perpendicular to the field, any length
+    :raises ValueError: a vector without direction, or directions that are not perpendicular
     """
-    unit = np.asarray(polarisation, dtype=float) / np.linalg.norm(polarisation)
-    index = np.sqrt(np.einsum('a,kab,b->k', unit, spectrum, unit))
-    return np.abs((index - 1) / (index + 1)) ** 2
+    field, normal = _unit(polarisation, 'polarisation'), _unit(incidence, 'incidence')
+    if abs(field @ normal) > _PERPENDICULAR:
+        raise ValueError(f'polarisation {field.tolist()} is not perpendicular to the incidence {normal.tolist()}')
+    axes = np.array([field, np.cross(normal, field), normal])
+    turned = axes @ np.asarray(spectrum, dtype=complex) @ axes.T
+    squared = turned[:, :2, :2] - turned[:, :2, 2:] * turned[:, 2:, :2] / turned[:, 2:, 2:]
+    # the square root by the theorem of Cayley and Hamilton, which needs no eigenvectors: they may coincide
+    indices = np.sqrt(np.linalg.eigvals(squared))[:, :, None, None]
+    index = (squared + indices[:, 0] * indices[:, 1] * np.eye(2)) / (indices[:, 0] + indices[:, 1])
+    reflected = np.linalg.solve(np.eye(2) + index, np.eye(2) - index)[:, :, 0]
+    return (np.abs(reflected) ** 2).sum(axis=1)
+
+
+def _unit(vector: np.ndarray, name: str) -> np.ndarray:
+    """Return the unit vector of a direction.
+
+    :param name: for the message
+    :raises ValueError: a vector that is zero or not finite
+    """
+    array = np.asarray(vector, dtype=float)
+    largest = np.abs(array).max(initial=0.0)
+    if not 0 < largest < np.inf:
+        raise ValueError(f'{name} {array.tolist()}: expected finite numbers, not all zero')
+    scaled = array / largest  # the square of a very small or large number is zero or infinite
+    return scaled / np.linalg.norm(scaled)
 
 
 def _mass_weighted(force_constants: np.ndarray, masses: np.ndarray) -> np.ndarray:

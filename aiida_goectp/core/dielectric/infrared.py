@@ -22,6 +22,8 @@ _EQUAL = 1e-4
 """relative difference of principal values below which they are equal"""
 _SAME_SPECTRUM = 1e-3
 """relative difference of spectra below which two axes are equivalent"""
+_NOT_COUPLED = 1e-9
+"""share of the largest entry of ε along the axes below which an entry is zero"""
 _NO_MODES = 30.0
 """THz, end of the range of a crystal without optical modes"""
 
@@ -35,7 +37,8 @@ class InfraredSpectra(Table):
     :param axes: (s, 3, 3) unit vectors, rows: principal axes of ε_∞, in the Cartesian frame of each source
     :param real: (s, k, 3, 3) real part of ε, Cartesian
     :param imaginary: (s, k, 3, 3) imaginary part, positive where light is absorbed
-    :param reflectivity: (s, k, 3) for light that is polarised along each axis
+    :param reflectivity: (s, k, 3) for light that is polarised along each axis and travels along another one, see
+        :attr:`incidence`
     :param damping: THz, γ/2π of all modes
     """
 
@@ -54,6 +57,15 @@ class InfraredSpectra(Table):
         """(s, k, 3) complex ε along the axes."""
         return np.einsum('sai,skij,saj->ska', self.axes, self.real + 1j * self.imaginary, self.axes)
 
+    @property
+    def incidence(self) -> np.ndarray:
+        """(3,) index of the axis along which light polarised along each axis travels.
+
+        It is that of the other two to which ε of the first source couples the polarisation less: b of a monoclinic
+        crystal for a polarisation in the plane across b. Where ε is diagonal, both give the same reflectivity.
+        """
+        return _incidence(self.axes[0], self.real[0] + 1j * self.imaginary[0])
+
     def distinct_axes(self) -> list[list[int]]:
         """Return the axes in groups whose spectra are equal in every source, such as ``[[0, 1], [2]]``."""
         values = self.permittivity
@@ -70,30 +82,33 @@ class InfraredSpectra(Table):
     def csv(self) -> bytes:
         """Return a table with one line for each source and frequency; ε along the axes, without its other entries.
 
-        ``axis_1_x`` … are the components of the axes, in the Cartesian frame of the source.
+        ``axis_1_x`` … are the components of the axes, in the Cartesian frame of the source; ``incidence_1`` … the
+        number of the axis along which the light of each reflectivity travels.
         """
         names = ['source', 'frequency_thz', 'wavenumber_per_cm']
         names += [f'{name}_{axis}' for axis in (1, 2, 3) for name in ('real', 'imaginary', 'reflectivity')]
         names += [f'axis_{axis}_{component}' for axis in (1, 2, 3) for component in 'xyz']
+        names += [f'incidence_{axis}' for axis in (1, 2, 3)]
         stream = io.StringIO()
         writer = csv.writer(stream)
         writer.writerow(names)
-        values = self.permittivity
+        values, incidence = self.permittivity, self.incidence + 1
         for source, label in enumerate(self.labels):
-            directions = (self.axes[source] + 0.0).reshape(-1)  # + 0.0 turns −0.0 into 0.0
+            last = [*(self.axes[source] + 0.0).reshape(-1), *incidence]  # + 0.0 turns −0.0 into 0.0
             for place, frequency in enumerate(self.frequencies):
                 numbers = [frequency, frequency * WAVENUMBER]
                 for axis in range(3):
                     value = values[source, place, axis]
                     numbers += [value.real, value.imag, self.reflectivity[source, place, axis]]
-                writer.writerow([csv_cell(str(label)), *(f'{number:.8g}' for number in (*numbers, *directions))])
+                writer.writerow([csv_cell(str(label)), *(f'{number:.8g}' for number in (*numbers, *last))])
         return stream.getvalue().encode()
 
     def json(self) -> bytes:
-        """Return an object with the arrays; the real and imaginary parts are full tensors."""
+        """Return an object with the arrays; real and imaginary part are full tensors, ``incidence`` counts from 1."""
         content: dict[str, Any] = {
             'damping': self.damping,
             'frequencies': self.frequencies.tolist(),
+            'incidence': (self.incidence + 1).tolist(),
             'sources': [
                 {
                     'label': str(label),
@@ -121,6 +136,7 @@ def infrared_spectra(cells: Mapping[str, PhononCell], frequencies: np.ndarray, d
     :param cells: label → cell
     :param frequencies: (k,) THz
     :param damping: THz, γ/2π of every mode; positive
+    :raises ValueError: a damping that is not positive
     """
     axes: list[np.ndarray] = []
     spectra, reflected = [], []
@@ -129,7 +145,10 @@ def infrared_spectra(cells: Mapping[str, PhononCell], frequencies: np.ndarray, d
         axes.append(own if not axes else _in_order_of(own, axes[0]))
         spectrum = permittivity_spectrum(cell.modes(), cell.electronic, cell.volume, frequencies, damping)
         spectra.append(spectrum)
-        reflected.append(np.stack([reflectivity(spectrum, axis) for axis in axes[-1]], axis=1))
+        travels = axes[-1][_incidence(axes[0], spectra[0])]
+        reflected.append(
+            np.stack([reflectivity(spectrum, *pair) for pair in zip(axes[-1], travels, strict=True)], axis=1)
+        )
     values = np.array(spectra)
     return InfraredSpectra(
         np.array(list(cells)), frequencies, np.array(axes), values.real, values.imag, np.array(reflected), damping
@@ -169,6 +188,14 @@ def principal_axes(tensor: np.ndarray) -> np.ndarray:
     if np.abs(found).max(axis=1).min() > 1 - 1e-6:
         found = np.eye(3)[np.sort(largest)]
     return found
+
+
+def _incidence(axes: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
+    """Return the index (3,) of the other axis, rows of (3, 3), to which ε (k, 3, 3) couples each axis least."""
+    couplings = np.abs(axes @ spectrum @ axes.T).sum(axis=0)
+    couplings[couplings < _NOT_COUPLED * couplings.max()] = 0.0  # of equal ones the first, whatever the rounding
+    np.fill_diagonal(couplings, np.inf)
+    return couplings.argmin(axis=1)
 
 
 def _in_order_of(axes: np.ndarray, reference: np.ndarray) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.linalg import eig
 
+from aiida_goectp.core.crystals.equivalent import random_orthogonal
 from aiida_goectp.core.dielectric.gamma_modes import (
     DIPOLE_STRENGTH,
     THZ,
@@ -108,11 +110,51 @@ def test_light_is_reflected_between_the_transverse_and_the_longitudinal_frequenc
         longitudinal_frequencies(constants, charges, electronic, MASSES, VOLUME, np.array([1.0, 0, 0]))[-1],
     )
     at = np.array([0.0, (transverse + longitudinal) / 2, 1e4])
-    found = reflectivity(permittivity_spectrum(modes, electronic, VOLUME, at, 1e-4), np.array([1.0, 0, 0]))
+    found = reflectivity(permittivity_spectrum(modes, electronic, VOLUME, at, 1e-4), *np.eye(3)[:2])
     static = ELECTRONIC + DIPOLE_STRENGTH / VOLUME * CHARGE**2 / SPRING
     for value, epsilon in ((found[0], static), (found[2], ELECTRONIC)):
         assert value == pytest.approx(((np.sqrt(epsilon) - 1) / (np.sqrt(epsilon) + 1)) ** 2, rel=1e-3)
     assert found[1] > 0.99
+
+
+def test_reflectivity_of_a_crystal_without_symmetry_is_that_of_the_wave_equation():
+    """Reference: the waves E of N² (1 − n nᵀ) E = ε E, and continuous E and H = N n × E across n."""
+    constants, charges, masses = random_crystal()
+    electronic = np.diag([2.0, 3.0, 4.0]) + 0.3
+    at = np.linspace(0.1, 25, 60)
+    spectrum = permittivity_spectrum(gamma_modes(constants, charges, masses, 90.0), electronic, 90.0, at, 0.2)
+    normal, field = (random_orthogonal(np.random.default_rng(4)).T)[:2]
+    plane = np.array([field, np.cross(normal, field)])
+    expected = []
+    for epsilon in spectrum:
+        squares, waves = eig(epsilon, np.eye(3) - np.outer(normal, normal))
+        order = np.argsort(np.abs(squares))[:2]  # the third is infinite
+        index, waves = np.sqrt(squares[order]), plane @ waves[:, order]
+        inside = np.linalg.solve(waves * (1 + index), [2.0, 0.0])
+        expected.append((np.abs(waves @ inside - [1.0, 0.0]) ** 2).sum())
+    found = reflectivity(spectrum, field * 1e-200, normal * 1e200)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    along = np.einsum('a,kab,b->k', field, spectrum, field)
+    assert np.abs(found - np.abs((np.sqrt(along) - 1) / (np.sqrt(along) + 1)) ** 2).max() > 0.1
+
+
+def test_vectors_without_direction_and_light_that_is_amplified_are_refused():
+    constants, charges = diatomic()
+    modes = gamma_modes(constants, charges, MASSES, VOLUME)
+    for vector in ([0, 0, 0], [np.nan, 0, 1], [np.inf, 0, 0]):
+        with pytest.raises(ValueError, match='direction'):
+            longitudinal_frequencies(constants, charges, np.eye(3), MASSES, VOLUME, np.array(vector))
+        with pytest.raises(ValueError, match='polarisation'):
+            reflectivity(np.eye(3)[None] * 2, np.array(vector), np.eye(3)[0])
+    with pytest.raises(ValueError, match='perpendicular'):
+        reflectivity(np.eye(3)[None] * 2, np.array([1.0, 0.1, 0]), np.eye(3)[1])
+    for damping in (0.0, -0.2, np.nan, np.inf):
+        with pytest.raises(ValueError, match='damping'):
+            permittivity_spectrum(modes, np.eye(3), VOLUME, np.array([1.0]), damping)
+    along = [
+        longitudinal_frequencies(constants, charges, np.eye(3), MASSES, VOLUME, [x, 0, 0]) for x in (1e-200, 1e200)
+    ]
+    np.testing.assert_allclose(along[0], along[1])
 
 
 def test_stable_and_unstable_modes_are_in_different_groups():

@@ -79,6 +79,25 @@ def test_spectra_do_not_depend_on_the_orientation(spectra):
     np.testing.assert_allclose(np.sort(other.reflectivity, axis=2), np.sort(spectra.reflectivity, axis=2), atol=1e-9)
 
 
+def test_light_in_the_plane_of_a_monoclinic_crystal_travels_across_it():
+    """The modes of the plane across z turn away from the axes of ε∞; its own axes depend on the frame."""
+    turn = np.array([[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]])
+    cell = uniaxial((3.1, 3.6, 2.5), (CHARGE, 1.5 * CHARGE, CHARGE))
+    cell = cell._replace(electronic=turn @ cell.electronic @ turn.T)
+    found = infrared_spectra({'one': cell}, np.linspace(0, 30, 301), 0.2)
+    (across,) = np.flatnonzero(np.abs(found.axes[0] @ [0, 0, 1]) > 0.9)
+    plane = [axis for axis in range(3) if axis != across]
+    assert (found.incidence[plane] == across).all()
+    other = infrared_spectra(
+        {'one': rotated(cell, random_orthogonal(np.random.default_rng(7)))}, found.frequencies, 0.2
+    )
+    np.testing.assert_allclose(other.reflectivity, found.reflectivity, atol=1e-9)
+    assert 0 <= found.reflectivity.min() < found.reflectivity.max() < 1
+    row = next(csv.DictReader(io.StringIO(found.csv().decode())))
+    assert [int(row[f'incidence_{axis}']) - 1 for axis in (1, 2, 3)] == found.incidence.tolist()
+    assert json.loads(found.json())['incidence'] == (found.incidence + 1).tolist()
+
+
 def test_axes_of_a_second_source_follow_the_first():
     first, second = uniaxial((3.0, 3.5, 4.0)), uniaxial((4.0, 3.4, 3.1))
     rotation = random_orthogonal(np.random.default_rng(2))
