@@ -13,7 +13,7 @@ from aiida_goectp.core.dfpt.errors import CollectError, Refusal
 from aiida_goectp.core.dfpt.same_cell import check_same_cell
 from aiida_goectp.core.dfpt.vasp_functional import functional_name
 from aiida_goectp.core.dfpt.vasprun import Vasprun
-from aiida_goectp.core.dielectric.gamma_modes import THZ
+from aiida_goectp.core.dielectric.gamma_modes import THZ, gamma_modes
 from aiida_goectp.core.dielectric.outcar import OutcarDielectric, ground_state_steps, read_outcar
 from aiida_goectp.core.dielectric.response import DielectricResponse
 
@@ -197,7 +197,8 @@ def _vibrations(
     if hessian is None or hessian.ndim < 2 or hessian.shape[-1] != 3 * n or hessian.size % (9 * n * n):
         return _without_acoustic(listed), None
     dynamical = -hessian.reshape(-1, 3 * n)[-3 * n :]
-    weight = np.sqrt(np.repeat(_masses(crystal, outcar, vasprun), 3))
+    masses = _masses(crystal, outcar, vasprun)
+    weight = np.sqrt(np.repeat(masses, 3))
     translations = np.tile(np.eye(3), (n, 1)) * weight[:, None]
     translations /= np.linalg.norm(translations, axis=0)
     projector = np.eye(3 * n) - translations @ translations.T
@@ -208,7 +209,9 @@ def _vibrations(
     if factor is None:
         return _without_acoustic(listed), None
     constants = projected * np.outer(weight, weight) * (factor / THZ) ** 2
-    return np.sort(np.sign(values) * np.sqrt(np.abs(values)) * factor), constants
+    # not the roots of all values: those of translations are rounding, of which half would be imaginary frequencies
+    optical = gamma_modes(constants, np.zeros((n, 3, 3)), masses, 1.0).frequencies
+    return np.sort(np.concatenate([np.zeros(3), optical])), constants
 
 
 def _hessian_factor(unit: str | None, version: str, listed: np.ndarray | None, values: np.ndarray) -> float | None:
