@@ -71,6 +71,8 @@ def show(node: Any, which: str | None, direction: tuple[float, float, float] | N
     along = None if direction is None else np.array(direction)
     if along is not None and not (np.isfinite(along).all() and along.any()):
         raise click.BadParameter(f'{direction}: expected three finite numbers, not all zero', param_hint='--direction')
+    if along is not None:
+        along /= np.abs(along).max()  # the square of a very small or large number is zero or infinite
     source = phonon_source(node, which)
     if echo.output_format() == 'json':
         echo.echo_json(phonons_content(source, along))

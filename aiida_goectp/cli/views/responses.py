@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aiida_goectp.cli import echo
+from aiida_goectp.core.dielectric.frequencies import optical_frequencies
 from aiida_goectp.core.dielectric.tensors import PART_SYMBOLS
 from aiida_goectp.core.formats.text_tables import make_table, show_table, text_of
 from aiida_goectp.data.dielectric import DielectricData
@@ -67,10 +68,11 @@ def show_response(node: DielectricData) -> None:
     ]
     title = f'{node.base.attributes.get("formula")}, {response.functional} by {response.engine}'
     show_table(make_table(title, ['', 'tensor', 'average'], lines, 2))
+    optical = [] if response.frequencies is None else optical_frequencies(response.frequencies).tolist()
     values = {
         'band gap (eV)': response.band_gap,
         'largest force (eV/Å)': response.max_force,
-        'lowest frequency (THz)': None if response.frequencies is None else float(response.frequencies.min()),
+        'lowest optical frequency (THz)': optical[0] if optical else None,
     }
     known = [f'{name} {text_of(value)}' for name, value in values.items() if value is not None]
     echo.echo(', '.join([*known, 'converged' if response.scf_converged else 'NOT converged']))

@@ -63,6 +63,7 @@ def response(aiida_profile):
 
 def test_modes_of_a_prediction(single):
     output = invoke('phonons', 'show', single.pk, '--direction', '1', '0', '0')
+    assert invoke('phonons', 'show', single.pk, '--direction', '1e-200', '0', '0') == output
     cell = single.predictions.phonon_cell(0)
     transverse, longitudinal = cell.modes().frequencies[0], cell.longitudinal(np.array([1.0, 0, 0]))[-1]
     line = line_with(output, 'active')
@@ -103,7 +104,9 @@ def test_unstable_crystals_are_named(predictions, single):
 def test_modes_of_a_response_and_of_processes(response, predictions):
     output = invoke('phonons', 'show', response.pk)
     assert f'{response.dielectric.frequencies[-1]:.2f}'[:-1] in line_with(output, 'active')
-    assert f'aiida-goectp phonons show {response.pk}' in invoke('show', response.pk)
+    shown = invoke('show', response.pk)
+    assert f'aiida-goectp phonons show {response.pk}' in shown
+    assert f'lowest optical frequency (THz) {response.dielectric.frequencies[3]:.4g}' in flat(shown)
     creator = predictions.creator
     assert invoke('phonons', 'show', creator.pk, 'MgO') == invoke('phonons', 'show', predictions.pk, 'MgO')
 
