@@ -17,8 +17,8 @@ __all__ = ('CUTOFF', 'WAVE_WIDTH', 'CellArrays', 'build_cells')
 CUTOFF = 5.0
 """Å, radius of the neighbourhood of an atom"""
 WAVE_WIDTH = 0.5
-"""Å⁻¹, η of the Gaussian exp(−G²/4η²) that limits the reciprocal sum; what it leaves out, erfc(ηr) in real space, is
-4·10⁻⁴ at 5 Å, within the range of the springs"""
+"""Å⁻¹, η of the Gaussian exp(−G²/4η²) that limits the reciprocal sum; what it leaves out for isotropic ε_∞, erfc(ηr)
+in real space, is 4·10⁻⁴ at 5 Å, within the range of the springs"""
 _SMALLEST_WEIGHT = 1e-5
 """value of the Gaussian below which reciprocal lattice vectors are left out"""
 

@@ -24,8 +24,10 @@ def dipole_interaction(
 
     .. math:: \\frac{4π e²}{V} \\sum_{G≠0} \\frac{(G Z_i)(G Z_j)}{G ε_∞ G} e^{−G²/4η²} \\cos G·(r_i − r_j)
 
-    without the macroscopic field (G = 0). The rest of the Ewald sum is short-ranged, and left to the springs. The
-    acoustic sum rule is not applied.
+    without the macroscopic field (G = 0), with G² instead of G ε_∞ G in the exponent: the number of G then does not
+    depend on ε_∞. The rest of the Ewald sum is left to the springs. It is short-ranged for isotropic ε_∞; otherwise it
+    decreases as r⁻⁵, and the part beyond the springs is neglected: at 6 Å a tenth to a third of the dipole interaction
+    if the principal values are 2, 2 and 4. The acoustic sum rule is not applied.
 
     :param charges: (N, 3, 3) e, Born charges of all atoms; first index the field
     :param electronic: (c, 3, 3) ε_∞ of all cells
