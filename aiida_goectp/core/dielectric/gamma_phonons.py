@@ -57,6 +57,10 @@ class PhononCell(NamedTuple):
 
         return atomic_masses[self.atomic_numbers]
 
+    def crystal(self) -> Crystal:
+        """Return the cell without its response, and without id."""
+        return Crystal('', self.lattice, self.atomic_numbers, self.fractional_positions)
+
     def modes(self) -> GammaModes:
         """Return the optical modes."""
         return gamma_modes(self.force_constants, self.born_charges, self.masses, self.volume)
@@ -68,7 +72,7 @@ class PhononCell(NamedTuple):
         """
         from aiida_goectp.core.crystals.symmetry import canonical_cell
 
-        found = canonical_cell(Crystal('', self.lattice, self.atomic_numbers, self.fractional_positions))
+        found = canonical_cell(self.crystal())
         n = len(found.atomic_numbers)
         if n == len(self.atomic_numbers):
             return self

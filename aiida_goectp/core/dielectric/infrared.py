@@ -131,7 +131,8 @@ def infrared_spectra(cells: Mapping[str, PhononCell], frequencies: np.ndarray, d
     """Return the spectra of cells of one crystal.
 
     The axes of each source are the principal axes of its ε_∞, in the order of those of the first source that they are
-    closest to. In monoclinic and triclinic crystals the principal axes of ε(ω) turn with the frequency.
+    closest to after the rotation between both crystals; without it if structure matching finds none. In monoclinic and
+    triclinic crystals the principal axes of ε(ω) turn with the frequency.
 
     :param cells: label → cell
     :param frequencies: (k,) THz
@@ -142,7 +143,7 @@ def infrared_spectra(cells: Mapping[str, PhononCell], frequencies: np.ndarray, d
     spectra, reflected = [], []
     for cell in cells.values():
         own = principal_axes(cell.electronic)
-        axes.append(own if not axes else _in_order_of(own, axes[0]))
+        axes.append(own if not axes else _in_order_of(own, axes[0], _rotation(next(iter(cells.values())), cell)))
         spectrum = permittivity_spectrum(cell.modes(), cell.electronic, cell.volume, frequencies, damping)
         spectra.append(spectrum)
         travels = axes[-1][_incidence(axes[0], spectra[0])]
@@ -198,11 +199,23 @@ def _incidence(axes: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
     return couplings.argmin(axis=1)
 
 
-def _in_order_of(axes: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Return the axes, rows, in the order in which they are closest to those of a reference."""
-    overlap = np.abs(reference @ axes.T)
+def _in_order_of(axes: np.ndarray, reference: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+    """Return the axes, rows, in the order in which they are closest to those of a reference after a rotation."""
+    overlap = np.abs(reference @ rotation @ axes.T)
     best = max(permutations(range(3)), key=lambda order: overlap[range(3), order].sum())
     return axes[list(best)]
+
+
+def _rotation(first: PhononCell, second: PhononCell) -> np.ndarray:
+    """Return the rotation or reflection (3, 3) from the frame of the second crystal to that of the first.
+
+    That of the same crystal in another orientation; the identity if the structures do not match.
+    """
+    from aiida_goectp.core.crystals.matching import align  # importing numba takes a second
+    from aiida_goectp.core.crystals.symmetry import canonical_cell
+
+    found = align(canonical_cell(first.crystal()), canonical_cell(second.crystal()))
+    return np.eye(3) if found is None else found.rotation
 
 
 def axis_name(axis: np.ndarray) -> str:

@@ -25,8 +25,9 @@ from tests.core.dielectric.test_gamma_modes import CHARGE, ELECTRONIC, SPRING, d
 def uniaxial(electronic=(3.1, 3.1, 4.0), charge=(CHARGE, CHARGE, 1.2 * CHARGE), spring=SPRING):
     constants, _ = diatomic(spring)
     charges = np.array([1, -1])[:, None, None] * np.diag(charge)
-    lattice = (1 - np.eye(3)) * 2.1
-    return PhononCell(lattice, np.array([12, 8]), np.zeros((2, 3)), np.diag(electronic), charges, constants)
+    lattice = (1 - np.eye(3)) * [2.0, 2.1, 2.3]
+    positions = np.array([[0, 0, 0], [0.5] * 3])
+    return PhononCell(lattice, np.array([12, 8]), positions, np.diag(electronic), charges, constants)
 
 
 def rotated(cell, rotation):
@@ -106,6 +107,11 @@ def test_axes_of_a_second_source_follow_the_first():
     np.testing.assert_allclose(np.abs(found.axes[0]), np.abs(found.axes[1]), atol=1e-9)
     np.testing.assert_allclose(found.permittivity[:, 0].real, [[3.0, 3.5, 4.0], [4.0, 3.4, 3.1]], atol=1e-3)
     assert found.distinct_axes() == [[0], [1], [2]]
+    # the frame of the second source is another one, in which z is the axis that x is in the first
+    turned = {'one': first, 'two': rotated(first, np.roll(np.eye(3), 1, axis=1))}
+    found = infrared_spectra(turned, np.linspace(0, 30, 101), 0.2)
+    np.testing.assert_allclose(found.permittivity[1], found.permittivity[0], rtol=1e-9)
+    np.testing.assert_allclose(found.axes[1], np.roll(np.eye(3), 1, axis=0))
 
 
 def test_the_range_ends_above_the_highest_longitudinal_frequency():
