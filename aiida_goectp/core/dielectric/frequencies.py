@@ -26,9 +26,10 @@ def optical_frequencies(frequencies: np.ndarray) -> np.ndarray:
 def compare_frequencies(predictions: Predictions, row: int, response: DielectricResponse) -> dict[str, Any] | None:
     """Compare predicted and computed optical frequencies, matched in ascending order.
 
-    Both are transverse, without the macroscopic field. The prediction is that of the reduced primitive cell. A computed
-    cell with more atoms also has modes that are not at Γ of the primitive cell: its force constants are folded to the
-    primitive cell; without force constants, it is not matched.
+    Both are transverse, without the macroscopic field. The prediction is that of the reduced primitive cell, with
+    standard atomic weights. The computed ones are those of the computed force constants in the primitive cell, with the
+    same masses; those of the calculation, which may have isotopes, if it has no force constants. A cell with more
+    atoms than the primitive cell has modes elsewhere than at Γ of it; without force constants, it is not matched.
 
     :param row: of the crystal in the predictions
     :return: plain JSON: ``predicted`` and ``dfpt``, optical frequencies in THz in ascending order; ``atoms`` of the
@@ -42,8 +43,8 @@ def compare_frequencies(predictions: Predictions, row: int, response: Dielectric
     predicted = np.sort(phonons.frequencies[phonons.row_modes(row)].astype(np.float64))
     wanted, atoms = int(phonons.atom_counts[row]), len(response.crystal.atomic_numbers)
     computed = None if response.frequencies is None else optical_frequencies(response.frequencies)
-    larger = response.phonon_cell() if atoms > wanted else None
-    if larger is not None and len((cell := larger.primitive()).atomic_numbers) == wanted:
+    given = response.phonon_cell()
+    if given is not None and len((cell := given.primitive()).atomic_numbers) == wanted:
         computed, atoms = cell.modes().frequencies, wanted
     matched = computed if computed is not None and len(computed) == len(predicted) else None
     return {

@@ -77,6 +77,18 @@ def test_a_larger_cell_is_folded():
     assert found['mean_absolute_error'] == pytest.approx(0, abs=1e-3)
 
 
+def test_masses_of_the_calculation_do_not_count():
+    """A calculation with isotopes has other frequencies and equal force constants."""
+    crystals = crystal_set(1)
+    cell = spring_cell(crystals[0], 2.0)
+    isotopes = np.concatenate([np.zeros(3), cell.modes().frequencies / 1.4])
+    computed = DielectricResponse(
+        crystals[0], np.eye(3) * 3, None, cell.born_charges, isotopes, force_constants=cell.force_constants
+    )
+    found = compare_frequencies(with_phonons(crystals, [2.0]), 0, computed)
+    assert found['mean_absolute_error'] == pytest.approx(0, abs=1e-3)
+
+
 def test_cells_of_different_size_are_not_matched_without_force_constants():
     crystals = crystal_set(1)
     double = doubled(crystals[0])
