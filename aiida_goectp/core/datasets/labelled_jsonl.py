@@ -25,6 +25,9 @@ _LINE = ' line'
 _TEXTS = ('functional', 'origin')
 _FLAGS = {'electronic': GateCode.ELECTRONIC_OK, 'ionic': GateCode.IONIC_OK}
 _STATED = 'failed_gates'
+_LARGEST_RESIDUAL = 0.1
+"""eV/Å² per eV/Å² of the largest force constant; that of the symmetry and of the acoustic sum rule is below 0.02 in 99
+of 100 calculations of phonondb"""
 _NOT_PROPERTIES = {*_TEXTS, *(flag.value for flag in _FLAGS.values()), _STATED}
 """scalar entries with a meaning of their own"""
 _NAMES = {'electronic': ('eps_electronic',), 'ionic': ('eps_ionic', 'eps_ionic_fd')}
@@ -40,7 +43,7 @@ def read_labelled_lines(name: str, content: bytes, functional: str) -> dict[str,
 
     A line contains ``lattice``, ``species``, ``frac_coords``, ``id`` and the labels ``eps_electronic``, ``eps_ionic``
     (or ``eps_ionic_fd``), ``born`` (atom, field, displacement; e) and ``force_constants`` (first atom, second atom, 3,
-    3; eV/Å²) in the frame of ``lattice``, and optionally ``functional`` and ``origin`` (default: the file).
+    3; eV/Å² at Γ) in the frame of ``lattice``, and optionally ``functional`` and ``origin`` (default: the file).
     ``failed_gates`` contains names joined by ``, ``; each gate that the row fails is added. A flag ``electronic_ok`` or
     ``ionic_ok`` that is false, and does not follow from ``failed_gates``, removes that label and is listed among the
     failed gates. An ionic label that fails a gate is removed; a refused row keeps its labels, but is not trainable.
@@ -50,7 +53,8 @@ def read_labelled_lines(name: str, content: bytes, functional: str) -> dict[str,
     :param name: of the file; compressed if it ends in ``.gz``
     :param functional: of the rows that state none
     :return: arguments of :class:`aiida_goectp.core.datasets.dataset.Dataset`
-    :raises FormatError: no crystal, no label, or an invalid label, text or flag
+    :raises FormatError: no crystal, no label, or an invalid label, text or flag; force constants that are not those at
+        Γ of a crystal
     """
     if name.endswith('.gz'):
         try:
@@ -90,9 +94,7 @@ def _row(name: str, crystal: Crystal, line: dict[str, Any]) -> dict[str, Any]:
     where, n = f'{name}, row {crystal.id}', len(crystal.atomic_numbers)
     found = {part: _table(where, line, names, (3, 3)) for part, names in _NAMES.items()}
     born = _table(where, line, ('born',), (n, 3, 3))
-    constants = _table(where, line, ('force_constants',), (n, n, 3, 3))
-    if constants is not None and np.abs(constants).max() > np.finfo(np.float32).max:
-        constants = None
+    constants = _force_constants(where, line, n)
     texts = {key: clean_text(_text(where, line, key, 'a text')) for key in _TEXTS}
     gap: Any = None if texts['origin'] else line.get('band_gap')
     known = isinstance(gap, int | float) and not isinstance(gap, bool) and np.isfinite(gap)
@@ -117,6 +119,27 @@ def _row(name: str, crystal: Crystal, line: dict[str, Any]) -> dict[str, Any]:
         ).astype(np.float32),
         'failed_gates': join_names(stated, failed),
     }
+
+
+def _force_constants(where: str, line: dict[str, Any], n: int) -> np.ndarray | None:
+    """Return the force constants (n, n, 3, 3) of a line; None without, or beyond single precision.
+
+    :raises FormatError: as :func:`_table`, or no force constants at Γ: Φ_ij is not the transpose of Φ_ji, or the sum of
+        Φ_ij over all j is not zero, as in another order of the indices, or for a part of a supercell
+    """
+    found = _table(where, line, ('force_constants',), (n, n, 3, 3))
+    if found is None or (largest := np.abs(found).max()) > np.finfo(np.float32).max:
+        return None
+    limit = _LARGEST_RESIDUAL * max(largest, 1.0)  # those of a single atom are zero, but for rounding
+    asymmetry, drift = np.abs(found - found.transpose(1, 0, 3, 2)).max(), np.abs(found.sum(axis=1)).max()
+    for name, value in (('Φ(i, j) − Φ(j, i)ᵀ', asymmetry), ('the sum of Φ(i, j) over j', drift)):
+        if value > limit:
+            raise FormatError(
+                f'{where}: force_constants: {name} is up to {value:.3g} eV/Å², at most {limit:.3g} are allowed for '
+                f'entries up to {largest:.3g}; expected those at Γ of the cell in the order first atom, second atom, '
+                '3, 3, summed over the images of the second atom'
+            )
+    return found
 
 
 def _stated_gates(where: str, line: dict[str, Any]) -> str:

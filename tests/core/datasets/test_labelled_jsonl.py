@@ -124,13 +124,22 @@ def test_gap_is_checked_in_rows_without_origin():
 
 
 def test_force_constants():
-    constants = np.arange(36.0).reshape(2, 2, 3, 3)
+    spring = np.array([[3.0, 1.0, 0.0], [0.5, 4.0, 0.0], [0.0, 0.0, 5.0]])
+    spring = spring + spring.T
+    constants = np.array([[spring, -spring], [-spring, spring]])
     data = read(line(), line(force_constants=constants.tolist()), line(force_constants=(constants * 1e300).tolist()))
     assert data.has_force_constants.tolist() == [False, True, False]
     np.testing.assert_array_equal(data.force_constants[4:8], constants.reshape(4, 3, 3))
     assert read(line()).force_constants is None
     only = read(line(eps_electronic=None, eps_ionic=None, force_constants=constants.tolist()))
     assert only.trainable.tolist() == [True]
+    noisy = constants + np.random.default_rng(0).normal(scale=0.05, size=constants.shape)
+    assert read(line(force_constants=noisy.tolist())).has_force_constants.all()
+    # (3n, 3n) cut into blocks in the wrong order; one of the images of the second atom only
+    other = constants.transpose(0, 2, 1, 3).reshape(2, 2, 3, 3)
+    for wrong in (other, constants * [[[[1.0]], [[0.5]]], [[[0.5]], [[1.0]]]]):
+        with pytest.raises(FormatError, match=r'force_constants: .* expected those at Γ'):
+            read(line(force_constants=wrong.tolist()))
     with pytest.raises(FormatError, match=r'force_constants .*\(6, 6\).*\(2, 2, 3, 3\)'):
         read(line(force_constants=np.eye(6).tolist()))
 
