@@ -15,7 +15,14 @@ from aiida_goectp.core.crystals.crystalset import Crystal
 from aiida_goectp.core.crystals.reduction import reduced_bases
 from aiida_goectp.core.crystals.symmetry_search import SYMPREC, find_symmetry
 
-__all__ = ('CanonicalCell', 'canonical_cell', 'infrared_directions', 'point_group_projector', 'project')
+__all__ = (
+    'CanonicalCell',
+    'canonical_cell',
+    'infrared_directions',
+    'point_group_projector',
+    'project',
+    'symmetrised_cell',
+)
 
 
 _IDENTITY = np.eye(3, dtype=np.int64)[None], np.zeros((1, 3))
@@ -63,7 +70,7 @@ def canonical_cell(crystal: Crystal, symprec: float = SYMPREC) -> CanonicalCell:
     """
     lattice, numbers, positions, rotations, translations, known, atoms = _primitive(crystal, symprec)
     reduced, bases = reduced_bases(lattice)
-    reduced, positions, operations, permutations = _symmetrised(
+    reduced, positions, operations, permutations = symmetrised_cell(
         lattice, reduced, positions, numbers, rotations, translations
     )
     return CanonicalCell(reduced, numbers, positions, operations, permutations, bases, known, atoms)
@@ -162,7 +169,7 @@ def _fold(
 
 # Compiled functions use loops instead of array expressions, whose compilation takes ten times as long.
 @compiled()
-def _symmetrised(
+def symmetrised_cell(
     lattice: np.ndarray,
     reduced: np.ndarray,
     positions: np.ndarray,
@@ -172,6 +179,11 @@ def _symmetrised(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # pragma: no cover - compiled
     """Return a crystal in another basis of its lattice, with the symmetry of its operations to rounding.
 
+    :param lattice: (3, 3) Å, rows
+    :param reduced: (3, 3) Å, rows, the other basis; may be the same
+    :param positions: (n, 3) fractional
+    :param numbers: (n,) atomic numbers
+    :param rotations: (g, 3, 3) in fractional coordinates of the lattice, with translations (g, 3)
     :return: lattice (3, 3) Å, rows; fractional positions (n, 3) within the cell; Cartesian operations (g, 3, 3); index
         (g, n) of the atom to which each operation maps each atom
     """

@@ -9,7 +9,6 @@ and the masses that this package uses; those of phonopy differ by up to some 10�
 from __future__ import annotations
 
 from itertools import groupby
-from typing import NamedTuple
 
 import numpy as np
 
@@ -24,61 +23,60 @@ __all__ = ('PARAMETERS', 'born_text', 'force_constants_text', 'phonopy_files', '
 
 PARAMETERS = 'phonopy_params.yaml'
 """name of the file that phonopy is started with"""
-_TOLERANCE = 1e-5
-"""Å, default of phonopy for the symmetry of a cell"""
-
-
-class _Symmetrised(NamedTuple):
-    electronic: np.ndarray
-    """(3, 3)"""
-    born_charges: np.ndarray
-    """(n, 3, 3) e"""
-    equivalent_atoms: np.ndarray
-    """(n,) index of the first atom that is equivalent to each by symmetry"""
+_TOLERANCE = 1e-3
+"""Å, of the symmetry of a cell: larger than the rounding of coordinates in a file, and smaller than a distortion"""
 
 
 def phonopy_files(cell: PhononCell, title: str) -> dict[str, str]:
     """Return name and content of all files.
 
     The cell is right-handed: lattice and positions of a left-handed one are inverted, the atoms stay where they are.
-    ε_∞ and Born charges, which DFPT gives with small violations of the symmetry, are averaged over the space group.
+    ε_∞ and Born charges, which DFPT gives with small violations of the symmetry, are averaged over the space group, as
+    are lattice and positions: phonopy, whose tolerance is 10⁻⁵ Å, then finds the same independent atoms.
 
     :param cell: a primitive cell, or any other
     :param title: first line of ``POSCAR``
     """
     if np.linalg.det(cell.lattice) < 0:  # phonopy neglects the macroscopic field of a left-handed cell
         cell = cell._replace(lattice=-cell.lattice, fractional_positions=-cell.fractional_positions)
-    average = symmetrised(cell)
+    cell, equivalent = symmetrised(cell)
     return {
         'POSCAR': _poscar(cell, title),
-        'BORN': born_text(average.electronic, average.born_charges, average.equivalent_atoms),
+        'BORN': born_text(cell.electronic, cell.born_charges, equivalent),
         # without the rounding of single precision, which phonopy shows as acoustic frequencies
         'FORCE_CONSTANTS': force_constants_text(project_translations(cell.force_constants)),
         PARAMETERS: _parameters(cell),
     }
 
 
-def symmetrised(cell: PhononCell, tolerance: float = _TOLERANCE) -> _Symmetrised:
-    """Return ε_∞ and Born charges averaged over the space group, and the equivalent atoms.
+def symmetrised(cell: PhononCell) -> tuple[PhononCell, np.ndarray]:
+    """Return a cell with lattice, positions, ε_∞ and Born charges averaged over the space group, and its equal atoms.
 
-    :param tolerance: Å, of the symmetry search
+    :return: the cell, whose force constants are unchanged; (n,) index of the first atom that is equivalent to each
     """
-    n, positions = len(cell.atomic_numbers), np.asarray(cell.fractional_positions)
-    found = find_symmetry(cell.lattice, positions, cell.atomic_numbers, tolerance)
+    from aiida_goectp.core.crystals.symmetry import symmetrised_cell  # importing numba takes a second
+
+    lattice, positions = np.asarray(cell.lattice), np.asarray(cell.fractional_positions)
+    numbers = np.asarray(cell.atomic_numbers, dtype=np.int64)
+    found = find_symmetry(lattice, positions, numbers, _TOLERANCE)
     if found is None:
-        return _Symmetrised(cell.electronic, cell.born_charges, np.arange(n))
-    column = np.asarray(cell.lattice).T
-    operations = column @ found.rotations @ np.linalg.inv(column)
-    electronic, charges, equivalent = np.zeros((3, 3)), np.zeros((n, 3, 3)), np.arange(n)
-    other = cell.atomic_numbers[:, None] != cell.atomic_numbers
-    for rotation, translation, operation in zip(found.rotations, found.translations, operations, strict=True):
-        difference = (positions @ rotation.T + translation)[:, None] - positions
-        distances = np.linalg.norm((difference - np.rint(difference)) @ cell.lattice, axis=2)
-        image = np.where(other, np.inf, distances).argmin(axis=1)
+        return cell, np.arange(len(numbers))
+    lattice, moved, operations, images = symmetrised_cell(
+        lattice, lattice, positions, numbers, found.rotations, found.translations
+    )
+    electronic, charges, equivalent = np.zeros((3, 3)), np.zeros((len(numbers), 3, 3)), np.arange(len(numbers))
+    for operation, image in zip(operations, images, strict=True):
         electronic += operation @ cell.electronic @ operation.T
         charges[image] += operation @ cell.born_charges @ operation.T
         equivalent = np.minimum(equivalent, image)
-    return _Symmetrised(electronic / len(operations), charges / len(operations), equivalent)
+    steps = moved - positions
+    average = cell._replace(
+        lattice=lattice,
+        fractional_positions=positions + steps - np.rint(steps),  # in the cell in which they were
+        electronic=electronic / len(operations),
+        born_charges=charges / len(operations),
+    )
+    return average, equivalent
 
 
 def born_text(electronic: np.ndarray, born_charges: np.ndarray, equivalent_atoms: np.ndarray) -> str:
