@@ -185,14 +185,19 @@ def permittivity_spectrum(
     :param volume: Å³
     :param frequencies: (k,) THz
     :param damping: THz, γ/2π of every mode; positive
-    :raises ValueError: a damping that is not positive, with which light would be amplified, or ε infinite at a mode
+    :raises ValueError: a damping that is not positive, with which light would be amplified, or ε infinite at a mode;
+        the frequency zero, if a mode with charge has it
     """
     if not 0 < damping < np.inf:
         raise ValueError(f'damping {damping:g}: expected a positive number (THz)')
     omega = np.asarray(frequencies)[:, None]
-    squares = np.sign(modes.frequencies) * modes.frequencies**2
-    response = DIPOLE_STRENGTH / volume * THZ**2 / (squares - omega**2 - 1j * damping * omega)
-    return electronic + np.einsum('km,ma,mb->kab', response, modes.charges, modes.charges)
+    charged = modes.charges.any(axis=1)  # a mode without charge and frequency, as between distant atoms, would be 0/0
+    squares = (np.sign(modes.frequencies) * modes.frequencies**2)[charged]
+    charges, distance = modes.charges[charged], squares - omega**2 - 1j * damping * omega
+    if not distance.all():
+        raise ValueError('a mode of zero frequency has no static permittivity; give frequencies above zero')
+    response = DIPOLE_STRENGTH / volume * THZ**2 / distance
+    return electronic + np.einsum('km,ma,mb->kab', response, charges, charges)
 
 
 def reflectivity(spectrum: np.ndarray, polarisation: np.ndarray, incidence: np.ndarray) -> np.ndarray:

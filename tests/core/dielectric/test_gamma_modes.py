@@ -87,7 +87,11 @@ def test_a_mode_without_stiffness_has_no_static_permittivity():
     constants, charges = diatomic()
     modes = gamma_modes(0 * constants, charges, MASSES, VOLUME)
     assert np.isinf(np.trace(modes.contributions, axis1=1, axis2=2)).all()
-    assert (gamma_modes(0 * constants, 0 * charges, MASSES, VOLUME).contributions == 0).all()
+    with pytest.raises(ValueError, match='zero frequency'):
+        permittivity_spectrum(modes, np.eye(3), VOLUME, np.array([0.0, 1.0]), 0.1)
+    apart = gamma_modes(0 * constants, 0 * charges, MASSES, VOLUME)  # distant atoms of a rare gas
+    assert (apart.contributions == 0).all()
+    assert (permittivity_spectrum(apart, np.eye(3) * 1.2, VOLUME, np.array([0.0, 1.0]), 0.1) == np.eye(3) * 1.2).all()
 
 
 def test_the_spectrum_begins_with_the_static_permittivity_and_ends_with_the_electronic_one():
