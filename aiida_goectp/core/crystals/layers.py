@@ -262,8 +262,9 @@ def vacuum_averaged(tensor: np.ndarray, layers: Layers, widening: float) -> np.n
     """Return the average of the permittivity of layers and of vacuum, for gaps as of :func:`with_vacuum_scaled`.
 
     With c the repeat across the layers, ε_∥ − 1 and 1 − 1/ε_⊥ are proportional to 1/c (Aspnes, Am. J. Phys. 50, 704
-    (1982)). Components that couple both directions are set to zero; by symmetry they vanish in all but triclinic and
-    some monoclinic stackings.
+    (1982)). Where ε couples both directions, as in triclinic and some monoclinic stackings, the average is that of a
+    laminate: fields within the layers and the displacement across them are continuous, so that 1/ε_⊥, ε_∥⊥/ε_⊥ and
+    ε_∥ − ε_∥⊥ ε_⊥∥/ε_⊥ are averaged (G. W. Milton, The Theory of Composites (2002), chapter 9).
 
     :param tensor: (3, 3) electronic or static relative permittivity at the given gaps
     :param layers: the layers at the given gaps
@@ -275,5 +276,8 @@ def vacuum_averaged(tensor: np.ndarray, layers: Layers, widening: float) -> np.n
     across = np.outer(normal, normal)
     within = np.eye(3) - across
     perpendicular = float(normal @ tensor @ normal)
-    inside = within @ (tensor - np.eye(3)) @ within * ratio + within
-    return inside + across / (1 - (1 - 1 / perpendicular) * ratio)
+    left, right = within @ tensor @ normal, normal @ tensor @ within
+    inside = (within @ (tensor - np.eye(3)) @ within - np.outer(left, right) / perpendicular) * ratio + within
+    inverse = 1 - (1 - 1 / perpendicular) * ratio
+    left, right = normal + left * ratio / perpendicular, normal + right * ratio / perpendicular
+    return inside + np.outer(left, right) / inverse

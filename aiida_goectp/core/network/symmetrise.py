@@ -96,5 +96,8 @@ def average_with_vacuum(tensor: torch.Tensor, vacuum: torch.Tensor) -> torch.Ten
     unit = torch.eye(3, dtype=tensor.dtype, device=tensor.device)
     within = unit - across
     perpendicular = torch.einsum('ci,cij,cj->c', normal, tensor, normal)[:, None, None].clamp(min=1.0)
-    inside = within @ (tensor - unit) @ within * ratio + within
-    return torch.where(ratio < 1, inside + across / (1 - (1 - 1 / perpendicular) * ratio), tensor)
+    left, right = within @ tensor @ normal.unsqueeze(2), normal.unsqueeze(1) @ tensor @ within
+    inside = (within @ (tensor - unit) @ within - left @ right / perpendicular) * ratio + within
+    weight = ratio / perpendicular
+    left, right = normal.unsqueeze(2) + left * weight, normal.unsqueeze(1) + right * weight
+    return torch.where(ratio < 1, inside + left @ right / (1 - (1 - 1 / perpendicular) * ratio), tensor)

@@ -75,6 +75,25 @@ def test_average_with_vacuum_is_that_of_sheets_in_parallel_and_in_series():
     np.testing.assert_allclose(vacuum_averaged(tensor, layers, 1e6), np.eye(3), atol=1e-4)
 
 
+def test_average_with_vacuum_is_that_of_a_laminate():
+    """Reference: the fields in layers and vacuum under continuous E within and D across the layers."""
+    layers, widening = find_layers(mos2()), 0.7
+    root = np.random.default_rng(0).normal(size=(3, 3))
+    tensor = root @ root.T + np.eye(3)
+    repeat = layers.lattice[2] @ layers.normal
+    share = repeat / (repeat + widening * layers.gaps.sum())  # of the layers
+    expected = np.zeros((3, 3))
+    for axis, mean in enumerate(np.eye(3)):
+        # unknown: E_z of the layers and of vacuum
+        equations = np.array([[share, 1 - share], [tensor[2, 2], -1.0]])
+        across = np.linalg.solve(equations, [mean[2], -tensor[2, :2] @ mean[:2]])
+        fields = [np.append(mean[:2], value) for value in across]
+        expected[:, axis] = share * tensor @ fields[0] + (1 - share) * fields[1]
+    found = vacuum_averaged(tensor, layers, widening)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    np.testing.assert_allclose(vacuum_averaged(tensor, layers, 0.0), tensor, rtol=1e-12)
+
+
 def test_gaps_are_reduced_to_the_maximum_and_narrower_ones_kept():
     crystal = mos2()
     layers = find_layers(crystal)
