@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from aiida_goectp.core.network.batch import GraphBatch
+from aiida_goectp.core.network.force_constants import functions
 from aiida_goectp.core.network.force_constants.batch import CellBatch
 from aiida_goectp.core.network.force_constants.cells import CUTOFF, WAVE_WIDTH, CellArrays
 from aiida_goectp.core.network.force_constants.couplings import CouplingInput, couple, couple_in_torch
@@ -231,6 +232,17 @@ def test_a_matrix_that_overflowed_leaves_the_others():
     torch.testing.assert_close(found[2], torch.eye(4) / (1 + 0.3**2) ** 0.5)
     found[0].sum().backward()
     assert torch.isfinite(matrices.grad[0]).all()
+
+
+def test_many_matrices_are_diagonalised_in_parts(monkeypatch):
+    """cuSOLVER refuses batches of 32768 matrices, which a GPU has memory for."""
+    matrices = torch.randn(11, 6, 6, generator=torch.Generator().manual_seed(0))
+    matrices = matrices + matrices.mT
+    whole, sizes, diagonalise = bounded_inverse(matrices, 0.3), [], torch.linalg.eigh
+    monkeypatch.setattr(functions, '_TOGETHER', 4)
+    monkeypatch.setattr(torch.linalg, 'eigh', lambda part: (sizes.append(len(part)), diagonalise(part))[1])
+    assert torch.equal(bounded_inverse(matrices, 0.3), whole)
+    assert sizes == [4, 4, 3]
 
 
 @pytest.mark.parametrize('options', [{}, {'blocks': 3, 'envelope': 6}])
