@@ -59,7 +59,8 @@ def lattice_loss(
     :param vacuum: (c, 4) as in :class:`.GraphBatch`. Where layers were brought closer, labels are those of the crystal,
         and the permittivities of the response are compared with them at its own distance between the layers
     """
-    loss = _CHARGES * _charge_loss(response.born_charges, labels.born_charges)
+    loss = response.electronic[:0].sum()  # zero; without any label of a term in use, the gradient is zero as well
+    loss = loss + _CHARGES * _charge_loss(response.born_charges, labels.born_charges)
     loss = loss + _ELECTRONIC * _logarithmic_loss(average_with_vacuum(response.electronic, vacuum), tensors[:, 0], 0.0)
     targets = [_matrices(group, labels.force_constants) for group in cells.groups]
     loss = loss + _force_constant_loss(response, cells, labels, targets)

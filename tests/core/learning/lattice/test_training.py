@@ -142,6 +142,14 @@ def test_rows_with_force_constants_alone_are_learnt_from(data):
     assert history[-1].loss < history[0].loss
 
 
+def test_a_batch_may_have_no_label_before_the_ionic_permittivity_counts(data):
+    electronic = np.where(np.arange(len(data))[:, None, None] < 3, data.electronic, np.nan)
+    _, history = trained(Dataset(data.crystals, electronic, data.ionic), epochs=4, batch_size=4, ionic_loss_start=0.6)
+    assert np.isfinite([line.loss for line in history]).all()
+    assert history[-1].loss > 0
+    assert not any(line.skipped for line in history)
+
+
 def test_a_model_file_predicts(data, tmp_path):
     path = tiny.write_lattice_model(tmp_path / 'model.safetensors')
     found = predict_crystals(data.crystals, str(path), device='cpu')
