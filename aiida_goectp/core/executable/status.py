@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from aiida_goectp.core.formats.errors import FormatError
+from aiida_goectp.core.formats.names import GROUP_FOLDER
 from aiida_goectp.core.formats.storage import StorageError, is_storage_error, replacing
 from aiida_goectp.core.formats.terminal import echo
 from aiida_goectp.core.learning.errors import (
@@ -22,7 +23,7 @@ from aiida_goectp.core.learning.errors import (
     TrainingInterrupted,
 )
 
-__all__ = ('EXIT_STATUS', 'ExecutableError', 'Status', 'classify', 'record_errors', 'report_error')
+__all__ = ('ERROR_FILE', 'EXIT_STATUS', 'ExecutableError', 'Status', 'classify', 'record_errors', 'report_error')
 
 EXIT_STATUS = {
     'internal': 1,
@@ -35,6 +36,9 @@ EXIT_STATUS = {
     'interrupted': 75,
 }
 """exit status of each error code; 73 is EX_CANTCREAT and 75 EX_TEMPFAIL of sysexits.h"""
+
+ERROR_FILE = 'error.json'
+"""in the folder that several processes share: the error of the first one that failed, from which others follow"""
 
 _BLOCK = 4096
 """bytes; the status file fills whole blocks, so that an error can overwrite it in place when the disk is full"""
@@ -154,6 +158,9 @@ def record_errors(status: Status) -> Iterator[None]:
         yield
     except Exception as error:
         known = classify(error)
+        if (folder := os.environ.get(GROUP_FOLDER)) is not None:
+            with suppress(OSError), (Path(folder) / ERROR_FILE).open('x') as stream:
+                json.dump({'code': known.code, 'message': str(known)}, stream)
         status.fail(known.code, str(known))
         if known.code == 'internal':
             raise

@@ -141,6 +141,7 @@ def _train(
         raise_device_error(error, device)
     finally:
         torch.set_flush_denormal(False)
+    parallel.leave_group()
     return networks, device
 
 

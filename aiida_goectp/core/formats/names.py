@@ -8,6 +8,7 @@ from typing import TypeVar
 __all__ = (
     'DEFAULT_MODEL',
     'GAP_COLUMN',
+    'GROUP_FOLDER',
     'HULL_COLUMN',
     'MIN_STABILITY',
     'NUMERIC_COLUMNS',
@@ -32,6 +33,9 @@ GAP_COLUMN, HULL_COLUMN = 'band_gap', 'e_above_hull'
 
 NUMERIC_COLUMNS = (GAP_COLUMN, HULL_COLUMN)
 """property columns that filters and figures of merit use; text in them is an error at import"""
+
+GROUP_FOLDER = 'GOECTP_GROUP_FOLDER'
+"""environment variable with a folder that the processes of one training share"""
 
 MIN_STABILITY = 0.5
 """probability of stability from which crystals are ranked where stable ones are asked for without a number: more likely
