@@ -211,7 +211,8 @@ def _run_epoch(
     loss, skipped = _train_epoch(state, rows, settings, device)
     state.epoch += 1
     validation = _metrics(state.average.module, validated, device) if validated is not None else {}
-    best = state.note_score(_score(validation))
+    score = _score(validation)
+    best = state.note_score(None if score is None else parallel.of_first(score))
     rate = state.optimizer.param_groups[0]['lr']
     seconds = time.perf_counter() - begun
     place = (state.member, settings.members, state.epoch, settings.epochs)
