@@ -95,7 +95,10 @@ def train(dataset: Path, output: Path, **options: Any) -> None:
         data = read_inputs(dataset, options)
         networks, device = _train(data, output, options, status, stop)
         if first:
-            _write(networks, data, device, output, options, status)
+            from aiida_goectp.core.learning.device import device_errors
+
+            with device_errors(device):
+                _write(networks, data, device, output, options, status)
 
 
 def _train(
@@ -105,7 +108,7 @@ def _train(
     import torch
 
     from aiida_goectp.core.learning import parallel
-    from aiida_goectp.core.learning.device import choose_device, raise_device_error
+    from aiida_goectp.core.learning.device import choose_device, device_errors
     from aiida_goectp.core.learning.train import train_committee
 
     if options['threads']:
@@ -126,7 +129,7 @@ def _train(
     recorder = _EpochRecorder(log_file, status, EpochProgress(epochs, quiet))
     torch.set_flush_denormal(True)  # decaying functions reach them, and a step takes twice as long
     try:
-        with recorder.progress:
+        with recorder.progress, device_errors(device):
             networks = train_committee(
                 inputs.parts['train'],
                 inputs.parts['validation'],
@@ -137,8 +140,6 @@ def _train(
                 report=recorder,
                 stop=lambda: stop(ahead=recorder.end_epoch()),
             )
-    except (MemoryError, RuntimeError) as error:
-        raise_device_error(error, device)
     finally:
         torch.set_flush_denormal(False)
     parallel.leave_group()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -10,7 +11,10 @@ from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.learning import testing_hooks
 from aiida_goectp.core.learning.errors import DeviceOutOfMemoryError, NoDeviceError
 
-__all__ = ('choose_device', 'is_out_of_memory', 'raise_device_error')
+__all__ = ('choose_device', 'device_errors', 'is_out_of_memory')
+
+_GPU_FAILED = 'CUDA error', 'cuBLAS', 'cusolver error'
+"""in the messages of torch"""
 
 
 def choose_device(wanted: str = 'auto') -> str:
@@ -42,15 +46,19 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in str(error) for sign in signs)
 
 
-def raise_device_error(error: BaseException, device: str) -> NoReturn:
-    """Raise an error of torch again, as a :class:`.NoDeviceError` or :class:`.DeviceOutOfMemoryError` where it is one.
+@contextmanager
+def device_errors(device: str) -> Iterator[None]:
+    """Convert errors of torch that are due to the device, within the context.
 
     :raises DeviceOutOfMemoryError: memory ran out
     :raises NoDeviceError: the GPU failed
     """
-    first = str(error).partition('\n')[0]
-    if is_out_of_memory(error):
-        raise DeviceOutOfMemoryError(f'{device} is out of memory ({first}); reduce the batch size') from error
-    if 'CUDA error' in str(error) or 'cuBLAS' in str(error):
-        raise NoDeviceError(f'the GPU {device} failed: {first}') from error
-    raise error
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        first = str(error).partition('\n')[0]
+        if is_out_of_memory(error):
+            raise DeviceOutOfMemoryError(f'{device} is out of memory ({first}); reduce the batch size') from error
+        if any(sign in str(error) for sign in _GPU_FAILED):
+            raise NoDeviceError(f'the GPU {device} failed: {first}') from error
+        raise

@@ -25,7 +25,7 @@ from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.learning import testing_hooks
 from aiida_goectp.core.learning.batches import PreparedBatch, prepared_batches
 from aiida_goectp.core.learning.committee_output import combined, is_diverged, member_outputs, phonon_cells
-from aiida_goectp.core.learning.device import choose_device, is_out_of_memory, raise_device_error
+from aiida_goectp.core.learning.device import choose_device, device_errors
 from aiida_goectp.core.learning.errors import DeviceOutOfMemoryError
 from aiida_goectp.core.learning.model_cache import cached_model
 from aiida_goectp.core.learning.results import PredictedBatch, collect
@@ -62,6 +62,8 @@ class Predictor:
     :param processes: number of processes that prepare crystals; 0 for a thread of this process
     :param phonons: return phonons at Γ as well, which takes kilobytes a crystal
     :raises FormatError: the model has no phonons
+    :raises DeviceOutOfMemoryError: the model does not fit into the memory of the device
+    :raises NoDeviceError: the GPU failed
     """
 
     def __init__(
@@ -76,8 +78,10 @@ class Predictor:
             raise FormatError(
                 f'model {model.card.name!r} has preset {model.card.preset}; phonons need one of preset force_constants'
             )
-        self.model, self.device, self.processes, self.phonons = model.to(device), device, processes, phonons
-        self.batch_atoms = batch_atoms or default_batch_atoms(device)
+        self.device, self.processes, self.phonons = device, processes, phonons
+        with device_errors(device):
+            self.model = model.to(device)
+            self.batch_atoms = batch_atoms or default_batch_atoms(device)
         self._seen = np.zeros(256, dtype=bool)
         """by atomic number: elements of the training set"""
         self._seen[model.card.elements or slice(None)] = True
@@ -156,14 +160,13 @@ class Predictor:
     ) -> bool:
         """Write the results of graphs to the given places; return False if memory ran out."""
         try:
-            testing_hooks.before_batch(len(graphs.numbers))
-            batch = GraphBatch.from_arrays(graphs).to(self.device)
-            found = member_outputs(self.model, batch, stacked=True)
-            output, diverged = combined(self.model, batch, found), is_diverged(batch, found)
-        except (MemoryError, RuntimeError) as error:
-            if is_out_of_memory(error):
-                return False
-            raise_device_error(error, self.device)
+            with device_errors(self.device):
+                testing_hooks.before_batch(len(graphs.numbers))
+                batch = GraphBatch.from_arrays(graphs).to(self.device)
+                found = member_outputs(self.model, batch, stacked=True)
+                output, diverged = combined(self.model, batch, found), is_diverged(batch, found)
+        except DeviceOutOfMemoryError:
+            return False
         std = deviations(output, self.model.card.uncertainty)
         tensors = np.concatenate([output.mean, std.tensors], axis=1)
         scalars = np.concatenate([std.average[:, :, None], std.anisotropy[:, :, None], std.eigenvalues], axis=2)

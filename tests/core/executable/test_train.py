@@ -18,6 +18,7 @@ from aiida_goectp.core.datasets.prototypes import crystal_fingerprints
 from aiida_goectp.core.executable.status import EXIT_STATUS
 from aiida_goectp.core.formats.model_card import model_hash, read_card, read_trained_on
 from aiida_goectp.core.formats.training_log import TrainingLog
+from aiida_goectp.core.learning import calibrate
 from tests import tiny
 
 SMALL = ['--width', 16, '--layers', 1, '--batch-size', 8, '--device', 'cpu', '--threads', 1]
@@ -146,6 +147,16 @@ def test_a_training_that_diverges(goectp, data, status, tmp_path):
 def test_lack_of_memory(goectp, data, status):
     goectp('train', 'data.npz', '--output', 'model.safetensors', *SMALL, status=4, fault='oom_above=7')
     assert status('model.safetensors')['error']['code'] == 'out_of_memory'
+
+
+def test_lack_of_memory_after_the_last_epoch(goectp, data, status, monkeypatch, tmp_path):
+    def calibrate_committee(*arguments, **options):
+        raise torch.OutOfMemoryError('CUDA out of memory.')
+
+    monkeypatch.setattr(calibrate, 'calibrate_committee', calibrate_committee)
+    goectp('train', 'data.npz', '--output', 'model.safetensors', *SMALL, status=4)
+    assert status('model.safetensors')['error']['code'] == 'out_of_memory'
+    assert (tmp_path / 'model.safetensors.state').exists()
 
 
 def test_a_gpu_that_fails(goectp, data, status):

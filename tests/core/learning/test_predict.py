@@ -13,6 +13,7 @@ from aiida_goectp.core.crystals import CrystalSet
 from aiida_goectp.core.dielectric.gamma_modes import DIPOLE_STRENGTH
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.model_card import read_card
+from aiida_goectp.core.learning import predict
 from aiida_goectp.core.learning.committee_output import is_diverged
 from aiida_goectp.core.learning.errors import DeviceOutOfMemoryError, NoDeviceError
 from aiida_goectp.core.learning.predict import Predictor, predict_crystals
@@ -98,6 +99,15 @@ def test_lack_of_memory_never_makes_batches_larger(model, monkeypatch, initial, 
     batches = list(predictor.run(tiny.some_crystals(40)))
     assert sum(len(batch.rows) for batch in batches) == 40
     assert predictor.batch_atoms <= final
+
+
+def test_a_model_that_does_not_fit_on_the_device(model, monkeypatch):
+    def full(device):
+        raise torch.OutOfMemoryError('CUDA out of memory.')
+
+    monkeypatch.setattr(predict, 'default_batch_atoms', full)
+    with pytest.raises(DeviceOutOfMemoryError):
+        Predictor(load_model(model), 'cpu')
 
 
 class _Broken(torch.nn.Module):
