@@ -113,6 +113,16 @@ class TrainingState:
         except ValueError as error:
             raise TrainingInputError(f'options: {error}') from error
 
+    @torch.no_grad()
+    def repair_buffers(self) -> None:
+        """Replace buffers that are not finite by their moving averages.
+
+        Batch normalisation counts the statistics of a batch that overflowed, whether a step follows or not.
+        """
+        for own, average in zip(self.network.buffers(), self.average.module.buffers(), strict=True):
+            if not torch.isfinite(own).all():
+                own.copy_(average)
+
     def note_score(self, score: float | None) -> bool:
         """Keep the weights if their validation score is the best so far, and return whether it is."""
         if score is None or not score < self.best_score:

@@ -36,7 +36,9 @@ from aiida_goectp.core.network.preparation import GraphArrays, prepare
 __all__ = ('Epoch', 'LabelledGraphs', 'evaluate', 'train_committee')
 
 _EVALUATION_BATCH = 64
-"""crystals that are evaluated at once"""
+"""largest number of crystals that are evaluated at once"""
+_EVALUATED = 4
+"""crystals that are evaluated in the memory of one in a training step, at least"""
 _CHUNK = 12
 """batches of the force constant network among which crystals are sorted by size"""
 _MOST_SKIPPED = 0.02
@@ -73,6 +75,8 @@ class LabelledGraphs:
     """(n,) index of the functional of each label among those of the settings"""
     lattice: LatticeLabels | None = None
     """force constants and Born charges, for the force constant network"""
+    evaluation_batch: int = _EVALUATION_BATCH
+    """crystals that are evaluated at once; fewer if a training step has few, since memory is short then"""
 
     def __len__(self) -> int:
         return len(self.graphs)
@@ -87,7 +91,8 @@ class LabelledGraphs:
         functional = _functional_indices(data.functional.tolist(), settings.functionals)
         graphs = prepare(data.crystals, settings.preset)
         lattice = None if graphs.cells is None else LatticeLabels.from_dataset(data, graphs.cells)
-        return cls(graphs, torch.from_numpy(labels).float(), torch.from_numpy(functional), lattice)
+        together = min(_EVALUATION_BATCH, _EVALUATED * settings.batch_size)
+        return cls(graphs, torch.from_numpy(labels).float(), torch.from_numpy(functional), lattice, together)
 
     def with_descriptors(self, networks: torch.nn.Module) -> LabelledGraphs:
         """Return graphs with their descriptors, if one of the networks uses them: most of its computation."""
@@ -101,7 +106,7 @@ class LabelledGraphs:
 
     def batches(self, device: str) -> Iterator[tuple[GraphBatch, torch.Tensor]]:
         """Yield graphs and functionals of all rows on a device, for evaluation."""
-        for rows in np.array_split(np.arange(len(self)), max(1, math.ceil(len(self) / _EVALUATION_BATCH))):
+        for rows in np.array_split(np.arange(len(self)), max(1, math.ceil(len(self) / self.evaluation_batch))):
             yield self.batch(rows, device)
 
 
@@ -254,6 +259,7 @@ def _train_epoch(state: TrainingState, rows: LabelledGraphs, settings: TrainSett
             losses.append(loss.detach())
         else:
             skipped += 1
+            state.repair_buffers()
         state.scheduler.step()
         if skipped > max(1, _MOST_SKIPPED * len(batches)) or skipped == len(batches):
             raise TrainingDiverged(

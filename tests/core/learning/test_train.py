@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from aiida_goectp.core.learning import testing_hooks
 from aiida_goectp.core.learning.errors import TrainingDiverged, TrainingInputError, TrainingInterrupted
 from aiida_goectp.core.learning.settings import PUBLISHED_RECIPE, TrainSettings, settings_like
 from aiida_goectp.core.learning.state import TARGETS, batch_bounds, rate_factor
-from aiida_goectp.core.learning.train import evaluate, train_committee
+from aiida_goectp.core.learning.train import LabelledGraphs, evaluate, train_committee
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.checkpoint import LoadedModel, load_model, save_model
 from aiida_goectp.core.network.model import ARCHITECTURES, GoeCTP, architecture_of
@@ -179,6 +180,29 @@ def test_a_batch_that_overflows_changes_nothing(data, monkeypatch):
     assert [epoch.skipped for epoch in epochs] == [1, 0]
     assert all(math.isfinite(epoch.loss) for epoch in epochs)
     assert torch.isfinite(weights(network)).all()
+
+
+def test_a_batch_whose_features_overflow_leaves_the_statistics_of_the_others(data, monkeypatch):
+    factors, whole = itertools.chain([1.0, math.nan], itertools.repeat(1.0)), LabelledGraphs.batch
+
+    def batch(rows, chosen, device):
+        graphs, functional = whole(rows, chosen, device)
+        return replace(graphs, reference_lengths=graphs.reference_lengths * next(factors)), functional
+
+    monkeypatch.setattr(LabelledGraphs, 'batch', batch)
+    epochs = []
+    network = train(data, None, TrainSettings(epochs=1, **SMALL), report=epochs.append)
+    assert epochs[0].skipped == 1
+    assert torch.isfinite(weights(network)).all()
+
+
+@pytest.mark.parametrize(('step', 'together'), [(2, 8), (8, 20), (32, 20)])
+def test_few_crystals_are_evaluated_at_once_where_a_step_has_few(data, step, together):
+    rows = LabelledGraphs.from_dataset(data.take(range(20)), TrainSettings(batch_size=step))
+    sizes = [len(graphs.projectors) for graphs, _ in rows.batches('cpu')]
+    assert sum(sizes) == 20
+    assert max(sizes) <= together
+    assert min(sizes) > together / 2
 
 
 @pytest.mark.parametrize(('rows', 'size'), [(1, 4), (2, 4), (4, 4), (5, 4), (9, 4), (11, 4), (7, 2)])
