@@ -15,6 +15,7 @@ import numpy as np
 
 from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet
 from aiida_goectp.core.crystals.symmetry_search import minkowski_reduce
+from aiida_goectp.core.formats.npz import BLOCK_ROWS
 
 if TYPE_CHECKING:
     from aiida_goectp.core.crystals.symmetry import CanonicalCell
@@ -77,13 +78,18 @@ class CompositionKeys(NamedTuple):
 
 def composition_keys(crystals: CrystalSet) -> CompositionKeys:
     """Return reduced compositions and volumes of crystals."""
-    counts = np.zeros((len(crystals), 1 + _HEAVIEST), dtype=np.int64)
-    elements = np.clip(crystals.atomic_numbers, 0, _HEAVIEST)
-    np.add.at(counts, (np.repeat(np.arange(len(crystals)), crystals.atom_counts), elements), 1)
-    reduced = counts // np.gcd.reduce(counts, axis=1)[:, None].clip(1)
+    compositions = np.zeros((len(crystals), 2), dtype=np.uint64)
+    for first in range(0, len(crystals), BLOCK_ROWS):  # a kilobyte a crystal
+        numbers = crystals.atom_counts[first : first + BLOCK_ROWS]
+        atoms = slice(*crystals.atom_offsets[[first, first + len(numbers)]])
+        elements = np.clip(crystals.atomic_numbers[atoms], 0, _HEAVIEST).astype(np.int64)
+        places = np.repeat(np.arange(len(numbers)) * len(_WEIGHTS), numbers) + elements
+        counts = np.bincount(places, minlength=len(numbers) * len(_WEIGHTS)).reshape(-1, len(_WEIGHTS))
+        reduced = counts // np.gcd.reduce(counts, axis=1)[:, None].clip(1)
+        compositions[first : first + len(numbers)] = reduced.astype(np.uint64) @ _WEIGHTS
     with np.errstate(divide='ignore', invalid='ignore'):
         volumes = np.log(np.abs(np.linalg.det(crystals.lattices)) / crystals.atom_counts)
-    return CompositionKeys(reduced.astype(np.uint64) @ _WEIGHTS, volumes)
+    return CompositionKeys(compositions, volumes)
 
 
 def equal_among(
@@ -119,11 +125,13 @@ def equal_among(
 def _portions(groups: Sequence[np.ndarray]) -> Iterator[list[np.ndarray]]:
     """Yield groups together, as many as have about :data:`_READ_ROWS` rows."""
     some: list[np.ndarray] = []
+    rows = 0
     for group in groups:
         some.append(group)
-        if sum(map(len, some)) >= _READ_ROWS:
+        rows += len(group)
+        if rows >= _READ_ROWS:
             yield some
-            some = []
+            some, rows = [], 0
     if some:
         yield some
 

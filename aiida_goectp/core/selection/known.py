@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from aiida_goectp.core.crystals.concatenate import concatenate_crystals
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
-from aiida_goectp.core.datasets.prototypes import composition
 from aiida_goectp.core.datasets.trained_rows import training_functionals
 from aiida_goectp.core.dielectric.tensors import polycrystalline_average
 from aiida_goectp.core.formats.names import GAP_COLUMN
 from aiida_goectp.core.formats.npz import check_shape
 from aiida_goectp.core.selection.diversity import StructureMatcher
+from aiida_goectp.core.selection.equal_crystals import composition_keys
 from aiida_goectp.core.selection.merit import FigureOfMerit, figure_of_merit, label_rows
 
 __all__ = ('KnownCrystals', 'known_rows')
@@ -61,15 +60,17 @@ class KnownCrystals:
         :param rows: to compare
         :return: row → row of the known crystal; a verified one precedes one that failed
         """
-        by_formula: dict[Any, list[int]] = {}
+        own, keys = (composition_keys(items).compositions[:, 0] for items in (self.crystals, crystals))
+        by_formula: dict[int, list[int]] = {}
         for row in np.argsort(~self.verified, kind='stable').tolist():
-            by_formula.setdefault(composition(self.crystals[row]), []).append(row)
+            by_formula.setdefault(int(own[row]), []).append(row)
+        compared = np.array(list(rows), dtype=np.int64)
         hashes, known_hashes = crystals.hashes, self.crystals.hashes
         found = {}
-        for row in rows:
-            crystal = crystals[row]
-            for other in by_formula.get(composition(crystal), []):
-                if matcher.same(crystal, str(hashes[row]), self.crystals[other], str(known_hashes[other])):
+        for row in compared[np.isin(keys[compared], own)].tolist():
+            for other in by_formula[int(keys[row])]:
+                crystal, name = self.crystals[other], str(known_hashes[other])
+                if matcher.same(crystals[row], str(hashes[row]), crystal, name):
                     found[row] = other
                     break
         return found

@@ -9,8 +9,10 @@ import pytest
 
 from aiida_goectp.core.crystals import Crystal, CrystalSet
 from aiida_goectp.core.crystals.equivalent import DESCRIPTIONS, random_orthogonal, rotate
+from aiida_goectp.core.datasets.prototypes import composition
 from aiida_goectp.core.formats.errors import FormatError
-from aiida_goectp.core.selection.equal_crystals import equal_rows
+from aiida_goectp.core.selection import equal_crystals
+from aiida_goectp.core.selection.equal_crystals import composition_keys, equal_rows
 from aiida_goectp.core.selection.final_ranking import rank_verified
 from aiida_goectp.core.selection.history import History
 from aiida_goectp.core.selection.ranking import Ranking, rank
@@ -50,6 +52,32 @@ def test_numbers_with_few_decimals_are_equal(crystal_set):
     ]
     found = equal_rows(rows_of(*crystal_set, *rounded), range(12))
     assert found[6:].tolist() == list(range(6))
+
+
+def test_keys_of_blocks_are_those_of_the_whole_set(crystal_set, monkeypatch):
+    whole = composition_keys(crystal_set)
+    monkeypatch.setattr(equal_crystals, 'BLOCK_ROWS', 4)
+    for one, other in zip(composition_keys(crystal_set), whole, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert len(np.unique(whole.compositions, axis=0)) == len({composition(crystal) for crystal in crystal_set})
+    assert [len(item) for item in composition_keys(CrystalSet.from_crystals([]))] == [0, 0]
+
+
+def test_groups_are_read_together_at_a_cost_for_each_of_them(monkeypatch):
+    """A screen of 10⁶ crystals has 10⁵ groups of two."""
+    asked = []
+
+    class Group(list):
+        def __len__(self):
+            asked.append(1)
+            return 2
+
+    monkeypatch.setattr(equal_crystals, '_READ_ROWS', 300)
+    groups = [Group((k, k)) for k in range(500)]
+    parts = list(equal_crystals._portions(groups))
+    assert [group for part in parts for group in part] == groups
+    assert list(map(len, parts)) == [150, 150, 150, 50]
+    assert len(asked) < 10 * len(groups)
 
 
 def test_rows_that_are_not_compared_are_equal_to_none(crystal_set):
