@@ -46,7 +46,8 @@ def _attention(
     query = (layer.lin_query(x) / math.sqrt(width))[target]
     gate = torch.sigmoid(layer.bn_att(query * keys))
     messages = layer.lin_msg_update[2](hidden[:, width:]) * gate
-    return softplus(x + layer.lin_concate(torch.zeros_like(x).index_add_(0, target, messages)))
+    # with bfloat16, a GPU has messages of that and atoms of float32
+    return softplus(x + layer.lin_concate(torch.zeros_like(x).index_add_(0, target, messages.to(x.dtype))))
 
 
 def _edge_features(

@@ -76,7 +76,7 @@ class AttentionLayer(nn.Module):
         keys = self.key_update(torch.cat([key[target], key[source], edge], dim=-1))
         gate = torch.sigmoid(self.bn_att(query[target] * keys / math.sqrt(x.shape[-1])))
         messages = self.lin_msg_update(torch.cat([value[target], value[source], edge], dim=-1)) * gate
-        gathered = torch.zeros_like(x).index_add_(0, target, messages)
+        gathered = torch.zeros_like(x).index_add_(0, target, messages.to(x.dtype))
         return softplus(x + self.lin_concate(gathered))
 
 

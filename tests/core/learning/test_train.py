@@ -18,6 +18,7 @@ from aiida_goectp.core.learning.errors import TrainingDiverged, TrainingInputErr
 from aiida_goectp.core.learning.settings import PUBLISHED_RECIPE, TrainSettings, settings_like
 from aiida_goectp.core.learning.state import TARGETS, batch_bounds, rate_factor
 from aiida_goectp.core.learning.train import LabelledGraphs, evaluate, train_committee
+from aiida_goectp.core.network import fast, icomformer
 from aiida_goectp.core.network.batch import GraphBatch
 from aiida_goectp.core.network.checkpoint import LoadedModel, load_model, save_model
 from aiida_goectp.core.network.model import ARCHITECTURES, GoeCTP, architecture_of
@@ -273,6 +274,34 @@ def test_training_in_half_precision(data):
     lines = []
     train(data, data, TrainSettings(epochs=8, precision='bfloat16', **SMALL), report=lines.append)
     assert lines[-1].loss < 0.7 * lines[0].loss
+
+
+def test_training_in_half_precision_by_the_rules_of_a_gpu(data, monkeypatch):
+    """There, autocast evaluates softplus in float32."""
+    for module in (fast, icomformer):
+        monkeypatch.setattr(module, 'softplus', lambda x: torch.nn.functional.softplus(x.float()))
+    lines = []
+    train(data, data, TrainSettings(epochs=8, precision='bfloat16', **SMALL), report=lines.append)
+    assert lines[-1].loss < lines[0].loss
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
+@pytest.mark.parametrize('preset', ['goectp', 'descriptors', 'force_constants'])
+def test_a_gpu_trains_as_a_cpu(data, tmp_path, preset, precision):
+    if not torch.cuda.is_available():
+        pytest.skip('needs a CUDA device')
+    if (preset, precision) == ('force_constants', 'bfloat16'):
+        pytest.skip('needs float32')
+    options = {} if preset == 'goectp' else {'dropout': 0.0}  # each device has random numbers of its own
+    settings = TrainSettings(preset=preset, options=options, epochs=2, batch_size=8, precision=precision)
+    losses = {}
+    for device in ('cuda:0', 'cpu'):
+        lines, state = [], tmp_path / device
+        train(data, data, settings, device=device, report=lines.append, state_file=state)
+        train(data, data, settings, device=device, state_file=state)  # of the state of the last epoch
+        losses[device] = [line.loss for line in lines]
+    assert losses['cuda:0'] == pytest.approx(losses['cpu'], rel=0.01 if precision == 'float32' else 0.2)
 
 
 def test_the_published_schedule_decreases_linearly_from_the_first_step():
