@@ -45,10 +45,7 @@ _UNSEEN, _SYMMETRY_UNKNOWN, _UNLIKE_TRAINING, _SOFT_MODE, _UNSTABLE = (
 )
 _SOFT_SHARE = 0.25
 """share of the ionic permittivity from soft modes above which a prediction is flagged"""
-_DIVERGED = (
-    'diverged: a network of the model predicts more than any crystal has, or no finite number; '
-    'the crystal differs too much from the training set'
-)
+_DIVERGED = 'diverged: larger than for any crystal, or not finite; unlike the training set'
 """reason of a failed row"""
 
 

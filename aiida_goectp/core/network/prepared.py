@@ -44,6 +44,8 @@ PREPARATION = 2
 """number of the preparation, to be increased by each change that gives other numbers for any crystal"""
 MAX_ATOMS = 20_000
 """in the cell of one crystal; the search of its symmetry takes minutes beyond"""
+MAX_ERROR = 250
+"""characters of the reason of a failed row: each row of a table takes the space of the longest one"""
 _PROGRAMS = ('moyopy', 'numba', 'numpy')
 """packages whose version may change the last digits"""
 _RAGGED = {
@@ -250,12 +252,14 @@ def validation_error(crystal: Crystal) -> str:
 
 
 def preparation_error(error: Exception) -> str:
-    """Return the reason of a row whose preparation raised an error."""
+    """Return the reason of a row whose preparation raised an error, of at most :data:`MAX_ERROR` characters."""
     if isinstance(error, MemoryError):
         return f'{OUT_OF_MEMORY}: no graph could be built'
     if isinstance(error, CrystalError):
-        return f'{error.code}: {error}'
-    return f'no graph could be built: {type(error).__name__}: {error}'
+        text = f'{error.code}: {error}'
+    else:
+        text = f'no graph could be built: {type(error).__name__}: {error}'
+    return text if len(text) <= MAX_ERROR else f'{text[: MAX_ERROR - 1]}…'
 
 
 def prepare_rows(crystals: CrystalSet) -> PreparedCrystals:

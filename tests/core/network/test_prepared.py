@@ -16,9 +16,11 @@ from aiida_goectp.core.learning.batches import prepare_batch, prepared_pieces
 from aiida_goectp.core.network.elements import HEAVIEST
 from aiida_goectp.core.network.prepared import (
     MAX_ATOMS,
+    MAX_ERROR,
     PreparedCrystals,
     PreparedFile,
     crystals_hash,
+    preparation_error,
     preparation_settings,
     prepare_rows,
     write_prepared,
@@ -113,6 +115,13 @@ def test_the_file_is_that_of_the_table(crystals, file):
     )
     assert PreparedCrystals.load(file).content_hash == whole.content_hash
     assert file.stat().st_size < 800 * len(crystals)
+
+
+def test_a_long_message_of_one_row_does_not_widen_the_table_without_bound():
+    text = preparation_error(ValueError('x' * 100_000))
+    assert len(text) == MAX_ERROR
+    assert text.startswith('no graph could be built: ValueError: x')
+    assert preparation_error(ValueError('short')).endswith('ValueError: short')
 
 
 def test_a_file_without_rows(tmp_path):
