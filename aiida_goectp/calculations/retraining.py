@@ -166,7 +166,7 @@ def compare_models(
         name: {key: value if value == value else None for key, value in item._asdict().items()}
         for name, item in result.comparisons.items()
     }
-    left_out = count_trained_on(*tables, split.value, seen)
+    left_out = count_trained_on(*tables, split.value, figure, names, seen)
     return orm.Dict(
         {'replace': result.replace, 'reason': result.reason, 'comparisons': comparisons, 'trained_on': left_out}
     )

@@ -59,7 +59,12 @@ def rows_trained_on(dataset: Dataset, among: np.ndarray, trained_on: np.ndarray 
 
 
 def count_trained_on(
-    dataset: Dataset, previous: Dataset, split: str, trained_on: np.ndarray | None
+    dataset: Dataset,
+    previous: Dataset,
+    split: str,
+    merit: str | FigureOfMerit,
+    functionals: Sequence[str] = (),
+    trained_on: np.ndarray | None = None,
 ) -> dict[str, int] | None:
     """Return the number of rows that :func:`comparison_errors` leaves out since the old model was trained on them.
 
@@ -69,9 +74,25 @@ def count_trained_on(
     """
     if trained_on is None:
         return None
-    held, fresh = dataset.splits[split] == 'test', new_rows(dataset, previous, split)
-    seen = rows_trained_on(dataset, dataset.trainable & (held | fresh), trained_on)
-    return {HOLD_OUT: int((seen & held).sum()), FOLDS: int((seen & fresh).sum())}
+    sets = _compared_rows(dataset, previous, split, merit, _predicted(dataset, split, functionals))
+    seen = rows_trained_on(dataset, sets[HOLD_OUT] | sets[FOLDS], trained_on)
+    return {name: int((seen & rows).sum()) for name, rows in sets.items()}
+
+
+def _compared_rows(
+    dataset: Dataset, previous: Dataset, split: str, merit: str | FigureOfMerit, predicted: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Return the name of each set of rows → (n,) true for rows that can be compared, trained on or not.
+
+    Arguments as for :func:`comparison_errors`.
+
+    :param predicted: functionals of the labels that the new model predicts
+    """
+    figure = figure_of_merit(merit) if isinstance(merit, str) else merit
+    labelled = np.isfinite(getattr(dataset, figure.tensor)).all(axis=(1, 2)) & dataset.trainable
+    labelled &= np.isin(dataset.functional, predicted)
+    grown = new_rows(dataset, previous, split) & (folds_of(dataset, split) >= 0)
+    return {HOLD_OUT: labelled & (dataset.splits[split] == 'test'), FOLDS: labelled & grown}
 
 
 def comparison_errors(
@@ -110,17 +131,16 @@ def comparison_errors(
     fold = folds_of(dataset, split)
     if fold.max(initial=-1) >= len(members):
         raise FormatError(f'{len(members)} members for {fold.max() + 1} folds of the dataset; give one member a fold')
-    labelled = np.isfinite(getattr(dataset, figure.tensor)).all(axis=(1, 2)) & dataset.trainable
     predicted = _predicted(dataset, split, functionals)
-    labelled &= np.isin(dataset.functional, predicted)
-    held, grown = dataset.splits[split] == 'test', new_rows(dataset, previous, split) & (fold >= 0)
-    if not (labelled & (held | grown)).any():
+    sets = _compared_rows(dataset, previous, split, figure, predicted)
+    compared = sets[HOLD_OUT] | sets[FOLDS]
+    if not compared.any():
         raise FormatError(
             f'comparison of models: functional {", ".join(predicted)} is predicted; neither the part test '
             f'of split {split!r} nor the new labels have such a row with a label; give a split whose part test has some'
         )
-    seen = rows_trained_on(dataset, labelled & (held | grown), trained_on)
-    hold_out, fresh = (np.flatnonzero(labelled & ~seen & rows) for rows in (held, grown))
+    seen = rows_trained_on(dataset, compared, trained_on)
+    hold_out, fresh = (np.flatnonzero(sets[name] & ~seen) for name in (HOLD_OUT, FOLDS))
 
     errors = partial(_errors, dataset, figure.tensor)
     new_errors = np.full(len(fresh), np.nan)

@@ -172,8 +172,15 @@ def test_rows_that_the_old_model_was_trained_on_are_left_out_of_both_sets():
     assert [len(part[name]) for name in (HOLD_OUT, FOLDS) for part in (before, after)] == [len(test) - 1] * 2 + [5] * 2
     left_out = FOLDED.crystals.ids[[test[0], 30]].tolist()
     assert not set(left_out) & {*old.predicted, *new.predicted, *members[0].predicted, *members[1].predicted}
-    assert count_trained_on(FOLDED, START, SPLIT, seen) == {HOLD_OUT: 1, FOLDS: 1}
-    assert count_trained_on(FOLDED, START, SPLIT, None) is None
+    assert count_trained_on(*arguments, trained_on=seen) == {HOLD_OUT: 1, FOLDS: 1}
+    assert count_trained_on(*arguments) is None
+    ionic = np.where(np.arange(len(FOLDED))[:, None, None] == 30, np.nan, FOLDED.ionic)
+    lacking = replace(FOLDED, ionic=ionic)  # a row that cannot be compared is not left out
+    assert count_trained_on(lacking, *arguments[1:], trained_on=seen) == {HOLD_OUT: 1, FOLDS: 0}
+    assert count_trained_on(lacking, START, SPLIT, 'electronic', trained_on=seen) == {HOLD_OUT: 1, FOLDS: 1}
+    names = np.where(np.arange(len(FOLDED)) == test[0], 'PBE', 'PBEsol')
+    mixed = replace(FOLDED, functional=names)
+    assert count_trained_on(mixed, *arguments[1:], trained_on=seen)[HOLD_OUT] == 0
     before, _ = comparison_errors(*arguments, old, new, members, trained_on=None)
     assert [len(before[name]) for name in (HOLD_OUT, FOLDS)] == [len(test), 6]
     nothing = comparison_errors(*arguments, old, new, members, trained_on=crystal_fingerprints(FOLDED.crystals))
