@@ -170,6 +170,8 @@ class TrainingState:
             finished=self.finished,
             random=torch.get_rng_state(),
         )
+        if self.device.startswith('cuda'):  # whose dropout has random numbers of its own
+            content['random_gpu'] = torch.cuda.get_rng_state(self.device)
         buffer = io.BytesIO()  # torch.save reports a full disk without its reason
         torch.save(content, buffer)
         with replacing(path) as stream:
@@ -206,6 +208,8 @@ class TrainingState:
             for name in ('member', 'epoch', 'best_score', 'best_epoch', 'best', 'finished'):
                 setattr(self, name, content[name])
             torch.set_rng_state(content['random'])
+            if self.device.startswith('cuda') and 'random_gpu' in content:  # another device may have written the state
+                torch.cuda.set_rng_state(content['random_gpu'], self.device)
         except Exception as error:  # as above
             raise TrainingInputError(f'{path}: incomplete state; remove it, or name another output') from error
 

@@ -286,6 +286,36 @@ def test_training_in_half_precision_by_the_rules_of_a_gpu(data, monkeypatch):
 
 
 @pytest.mark.gpu
+def test_a_training_that_is_resumed_on_a_gpu_draws_the_dropout_of_an_uninterrupted_one(data, tmp_path):
+    if not torch.cuda.is_available():
+        pytest.skip('needs a CUDA device')
+    settings = TrainSettings(preset='descriptors', options={'dropout': 0.5}, epochs=4, batch_size=8)
+    arguments, state = {'device': 'cuda:0'}, tmp_path / 'state'
+    with pytest.raises(KilledError):
+        train(data, None, settings, **arguments, state_file=state, stop=kill_after(2))
+    resumed = train(data, None, settings, **arguments, state_file=state)
+    torch.testing.assert_close(
+        weights(resumed), weights(train(data, None, settings, **arguments)), rtol=1e-3, atol=1e-4
+    )
+
+
+def test_the_state_has_the_random_numbers_of_the_gpu(monkeypatch, tmp_path):
+    device = torch.arange(5, dtype=torch.uint8)
+    monkeypatch.setattr(torch.cuda, 'get_rng_state', lambda name: device)
+    monkeypatch.setattr(torch.cuda, 'set_rng_state', lambda state, name: found.append((state.tolist(), name)))
+    monkeypatch.setattr(torch.nn.Module, 'to', lambda module, device: module)
+    found: list = []
+    settings = TrainSettings(preset='descriptors', options={'width': 4})
+    for name in ('cpu', 'cuda:1', 'cuda:0', 'cpu'):
+        state = training_state.TrainingState(settings, {'identity': '', 'labels': '', 'use': ''}, 8, name)
+        state.begin_member(0)
+        if (tmp_path / 'state').exists():
+            state.restore(tmp_path / 'state')
+        state.store(tmp_path / 'state')
+    assert found == [(device.tolist(), 'cuda:0')]
+
+
+@pytest.mark.gpu
 @pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
 @pytest.mark.parametrize('preset', ['goectp', 'descriptors', 'force_constants'])
 def test_a_gpu_trains_as_a_cpu(data, tmp_path, preset, precision):
