@@ -12,7 +12,7 @@ from aiida.cmdline.utils import decorators
 from aiida.plugins import DataFactory
 
 from aiida_goectp.cli import echo
-from aiida_goectp.cli.options import FORCE, JSON, OUTPUT, RAW, ROWS, write_output
+from aiida_goectp.cli.options import FORCE, JSON, OUTPUT, RAW, ROWS, export_format, format_option, write_output
 from aiida_goectp.cli.params import DataParam
 
 __all__ = ('data_goectp',)
@@ -67,24 +67,16 @@ def _add_group(kind: str, columns: tuple[str, ...], formats: tuple[str, ...]) ->
 
     @group.command('export')
     @click.argument('node', type=node_type)
-    @click.option(
-        '-F',
-        '--format',
-        'file_format',
-        type=click.Choice(formats),
-        default=formats[0],
-        show_default=True,
-        help='Format of the file.',
-    )
+    @format_option(formats)
     @OUTPUT(help=f'File to write; - is standard output.  [default: {kind}-PK.FORMAT]')
     @FORCE
     @decorators.with_dbenv()
-    def export(node: Any, file_format: str, output: Path | None, force: bool) -> None:
+    def export(node: Any, file_format: str | None, output: Path | None, force: bool) -> None:
         """Write a node to a file."""
         from aiida_goectp.cli.views.exports import export_pieces
 
-        path = output or Path(f'{kind}-{node.pk}.{file_format}')
-        write_output(path, export_pieces(node, file_format), force)
+        chosen = export_format(file_format, output, formats)
+        write_output(output or Path(f'{kind}-{node.pk}.{chosen}'), export_pieces(node, chosen), force)
 
 
 def _list(kind: str, columns: tuple[str, ...], past_days: int | None) -> None:

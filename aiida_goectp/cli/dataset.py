@@ -19,6 +19,8 @@ from aiida_goectp.cli.options import (
     RAW,
     ROWS,
     THRESHOLDS,
+    export_format,
+    format_option,
     parse_thresholds,
     write_output,
 )
@@ -26,6 +28,8 @@ from aiida_goectp.cli.params import DATASET, FILE, SPLIT_PART, FunctionalParam, 
 from aiida_goectp.core.formats.numbers import FiniteFloat
 
 __all__ = ('dataset',)
+
+_FORMATS = ('npz', 'jsonl', 'csv')
 
 
 @click.group('dataset', cls=echo.CommandGroup)
@@ -252,26 +256,19 @@ def dataset_show(node: Any, rows: int) -> None:
 
 @dataset.command('export')
 @click.argument('node', metavar='DATASET', type=DATASET)
-@click.option(
-    '-F',
-    '--format',
-    'file_format',
-    type=click.Choice(['npz', 'jsonl', 'csv']),
-    default='npz',
-    show_default=True,
-    help='Format of the file.',
-)
+@format_option(_FORMATS)
 @OUTPUT(help='File to write; - is standard output.  [default: dataset-PK.FORMAT]')
 @FORCE
 @decorators.with_dbenv()
-def dataset_export(node: Any, file_format: str, output: Path | None, force: bool) -> None:
+def dataset_export(node: Any, file_format: str | None, output: Path | None, force: bool) -> None:
     """Write a dataset to a file.
 
     `goectp train` reads npz and jsonl; jsonl contains no splits, csv only polycrystalline averages of the tensors.
     """
     from aiida_goectp.cli.views.exports import export_pieces
 
-    write_output(output or Path(f'dataset-{node.pk}.{file_format}'), export_pieces(node, file_format), force)
+    chosen = export_format(file_format, output, _FORMATS)
+    write_output(output or Path(f'dataset-{node.pk}.{chosen}'), export_pieces(node, chosen), force)
 
 
 def _create(process: Callable[..., Any], inputs: dict[str, Any], label: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ __all__ = (
     'THRESHOLDS',
     'WALL_TIME',
     'check_overwrite',
+    'export_format',
+    'format_option',
     'job_options',
     'parse_json_settings',
     'parse_thresholds',
@@ -149,6 +151,35 @@ def parse_thresholds(pairs: Iterable[tuple[str, str]]) -> dict[str, float | None
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     return thresholds
+
+
+def format_option(formats: Sequence[str]) -> Callable[..., Any]:
+    """Return the option ``--format`` of an export.
+
+    :param formats: suffixes of files; see :func:`export_format`
+    """
+    return click.option(
+        '-F',
+        '--format',
+        'file_format',
+        type=click.Choice(formats),
+        help=f'Format of the file.  [default: that of the name of --output, else {formats[0]}]',
+    )
+
+
+def export_format(given: str | None, output: Path | None, formats: Sequence[str]) -> str:
+    """Return the format of an export: that of ``--format``, else that of the file name, else the first.
+
+    :param output: file to write; None or ``-`` has no suffix
+    :raises click.BadParameter: a file name with the suffix of another format
+    """
+    suffix = '' if output is None else output.suffix.lower().removeprefix('.')
+    if given is None and suffix and suffix not in formats:
+        allowed = ', '.join(f'.{name}' for name in formats)
+        raise click.BadParameter(
+            f'{output}: unknown file type; allowed: {allowed}, or any name with --format', param_hint='--output'
+        )
+    return given or suffix or formats[0]
 
 
 def check_overwrite(path: Path, force: bool, param_hint: str = '--output') -> None:

@@ -113,6 +113,17 @@ def test_export_for_other_programs(nodes, tmp_path):
     assert [len(atoms) for atoms in cells] == [2, 2, 2, 5, 6, 4]
 
 
+def test_the_file_name_determines_the_format(nodes, tmp_path):
+    pk = nodes['predictions'].pk
+    for name, start in [('p.csv', b'id,'), ('p.JSON', b'['), ('p.npz', b'PK'), ('plain', b'PK')]:
+        invoke('predictions', 'export', pk, '-o', tmp_path / name)
+        assert (tmp_path / name).read_bytes().startswith(start)
+    invoke('predictions', 'export', pk, '-F', 'csv', '-o', tmp_path / 'p.txt')
+    assert (tmp_path / 'p.txt').read_bytes() == (tmp_path / 'p.csv').read_bytes()
+    assert '--format' in invoke('predictions', 'export', pk, '-o', tmp_path / 'p.xlsx', status=2)
+    assert not (tmp_path / 'p.xlsx').exists()
+
+
 @pytest.mark.parametrize(
     ('kind', 'file_format'),
     [(kind, name) for kind in ('crystals', 'predictions', 'ranking') for name in ('csv', 'json', 'npz')]
