@@ -13,6 +13,7 @@ from aiida_goectp.cli.predict.sources import CrystalSource
 from aiida_goectp.cli.views.exports import export_pieces
 from aiida_goectp.cli.views.nodes import print_node
 from aiida_goectp.core.executable.output import text
+from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.workflows.predict import PredictWorkChain
 
 __all__ = ('launch_prediction',)
@@ -45,6 +46,7 @@ def launch_prediction(sources: tuple[Any, ...], here: bool, label: str, rows: in
     if not here:
         require_daemon()
     builder.goectp.crystals = source.store('aiida-goectp predict')
+    _warn_of_failures(source.node)
     builder.metadata.label = label
     if not here:
         submit(builder)
@@ -59,6 +61,15 @@ def launch_prediction(sources: tuple[Any, ...], here: bool, label: str, rows: in
         _show(node, source.node, rows)
     if not node.is_finished_ok:
         echo.echo_critical(f'the prediction failed; print its log with `verdi process report {node.pk}`')
+
+
+def _warn_of_failures(crystals: CrystalsData) -> None:
+    """Print how many inputs are not predicted, since the predictions have no rows for them."""
+    if failures := crystals.crystals.failures:
+        echo.echo_warning(
+            f'{len(failures)} of {len(failures) + len(crystals)} inputs are no valid crystals and are not predicted, '
+            f'first {failures[0].id}: {failures[0].message}; all reasons: aiida-goectp show {crystals.pk}'
+        )
 
 
 def _show(node: Any, crystals: Any, rows: int) -> None:

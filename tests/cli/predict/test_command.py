@@ -49,6 +49,16 @@ def test_a_file_is_predicted_with_provenance(code, small_model, cif, tmp_path):
     assert csv[0].split('\t')[:2] == ['MgO', 'MgO']
 
 
+def test_inputs_that_are_no_crystals_are_named(code, small_model, cif, tmp_path):
+    (tmp_path / 'cut.cif').write_text(tiny.CIF[: tiny.CIF.index('O1')])
+    arguments = ['predict', str(cif), str(tmp_path / 'cut.cif'), '--model', str(small_model), '--raw']
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert 'cut.cif' not in result.stdout
+    assert '1 of 2 inputs' in ' '.join(result.stderr.split())
+    assert 'cut.cif' in result.stderr
+
+
 @pytest.mark.slow
 def test_a_structure_and_a_folder(code, small_model, crystal_set, cif, tmp_path):
     structure = structure_from_crystal(crystal_set[1]).store()
