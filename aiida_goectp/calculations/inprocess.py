@@ -8,8 +8,9 @@ from typing import Any
 from aiida import orm
 from aiida.engine import calcfunction
 
+from aiida_goectp.calculations.predict import validate_phonons
 from aiida_goectp.calculations.structures import to_crystals
-from aiida_goectp.core.crystals.convert import as_crystal_set
+from aiida_goectp.core.crystals.convert import as_crystal_set, warn_of_failures
 from aiida_goectp.data.crystals import CrystalsData, to_crystal
 from aiida_goectp.data.model import ModelData, to_model
 from aiida_goectp.data.predictions import PredictionsData
@@ -31,7 +32,8 @@ def predict_crystals(
     >>> predict_crystals(structure).to_dataframe()
 
     :param crystals: pymatgen ``Structure``, ASE ``Atoms``, ``StructureData``, :class:`.CrystalSet`, a
-        ``goectp.crystals`` node, a list of these, or a dict id → structure
+        ``goectp.crystals`` node, a list of these, or a dict id → structure. Values of a list that are no valid crystals
+        have no row; a warning names the first
     :param model: a node, a model file, or the name of a shipped model
     :param device: auto, cpu, cuda or cuda:N
     :param phonons: whether to predict phonons at Γ as well
@@ -39,7 +41,12 @@ def predict_crystals(
     :raises ValueError: an invalid structure, a model that cannot be read or has no phonons, or an unavailable device
     """
     nodes = crystals if isinstance(crystals, orm.StructureData) else to_crystals(crystals)
-    predictions: PredictionsData = predict_nodes(nodes, to_model(model), device, phonons)  # type: ignore[arg-type]
+    if isinstance(nodes, CrystalsData) and nodes is not crystals:
+        warn_of_failures(nodes.crystals, crystals)
+    node = to_model(model)
+    if error := validate_phonons({'phonons': orm.to_aiida_type(phonons), 'model': node}):
+        raise ValueError(error)
+    predictions: PredictionsData = predict_nodes(nodes, node, device, phonons)  # type: ignore[arg-type]
     return predictions
 
 

@@ -10,6 +10,7 @@ from aiida_goectp.core.crystals.convert import to_ase
 from aiida_goectp.data.crystals import structure_from_crystal
 from aiida_goectp.data.model import to_model
 from aiida_goectp.data.pymatgen_convert import to_pymatgen
+from tests import tiny
 
 
 def test_prediction_of_a_structure(model, crystal_set):
@@ -50,6 +51,23 @@ def test_invalid_inputs_are_refused(model, crystals):
         predict_crystals(slab, model)
     with pytest.raises(ValueError, match='cuda:9'):
         predict_crystals(crystals, model, orm.Str('cuda:9'))
+
+
+def test_values_that_are_no_crystals_are_named(model, crystal_set):
+    slab = to_ase(crystal_set[0])
+    slab.pbc = (True, True, False)
+    with pytest.warns(UserWarning, match='slab: pbc'):
+        node = predict_crystals({'slab': slab, 'MgO': to_ase(crystal_set[1])}, model)
+    assert node.predictions.ids.tolist() == ['MgO']
+    assert [failure.id for failure in node.creator.inputs.crystals.crystals.failures] == ['slab']
+
+
+def test_phonons_of_a_model_without_them_start_nothing(crystals, tmp_path):
+    model = tiny.write_model(tmp_path / 'tiny.safetensors')
+    before = orm.QueryBuilder().append(orm.CalcFunctionNode).count()
+    with pytest.raises(ValueError, match='force_constants'):
+        predict_crystals(crystals, model, phonons=True)
+    assert orm.QueryBuilder().append(orm.CalcFunctionNode).count() == before
 
 
 def test_structures_of_any_library_give_equal_predictions(crystal_set, model):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,16 @@ if TYPE_CHECKING:
     from ase import Atoms
     from pandas import DataFrame
 
-__all__ = ('as_crystal', 'as_crystal_set', 'from_ase', 'from_lists', 'instance_of', 'labelled', 'to_ase')
+__all__ = (
+    'as_crystal',
+    'as_crystal_set',
+    'from_ase',
+    'from_lists',
+    'instance_of',
+    'labelled',
+    'to_ase',
+    'warn_of_failures',
+)
 
 
 _STRUCTURE, _ID_COLUMNS = 'structure', ('id', 'material_id')
@@ -173,6 +183,20 @@ def as_crystal_set(values: Any, convert: Callable[[Any, str | None], Crystal] = 
     if crystals.failures and (isinstance(values, Crystal) or not isinstance(values, list | tuple | Mapping)):
         raise CrystalError(crystals.failures[0].code, crystals.failures[0].message)
     return crystals
+
+
+def warn_of_failures(crystals: CrystalSet, values: Any) -> None:
+    """Warn if values are no valid crystals: what is computed of the set has fewer rows than the caller gave.
+
+    :param values: what :func:`as_crystal_set` made the set of; the failures of a set that is given are known
+    """
+    if crystals.failures and not isinstance(values, CrystalSet):
+        first = crystals.failures[0]
+        warnings.warn(
+            f'{len(crystals.failures)} values are no valid crystals and have no row in the result; the first is '
+            f'{first.id}: {first.message}. Find rows by their id, not by their place',
+            stacklevel=3,
+        )
 
 
 def _rows_of_frame(frame: DataFrame, convert: Callable[[Any, str | None], Crystal]) -> Iterator[Entry]:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from aiida_goectp import __version__
-from aiida_goectp.core.crystals.convert import as_crystal_set
+from aiida_goectp.core.crystals.convert import as_crystal_set, warn_of_failures
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.dielectric.gamma_phonons import GammaPhonons, PhononCell
 from aiida_goectp.core.dielectric.predictions import FLAG_NAMES, OUT_OF_MEMORY, TENSORS, Predictions
@@ -217,7 +217,7 @@ def predict_crystals(
     """Predict the dielectric tensors of all crystals in this process.
 
     :param crystals: a :class:`.CrystalSet`, ASE ``Atoms``, a list of these, or a dict id → ``Atoms``; see
-        :func:`.as_crystal_set`
+        :func:`.as_crystal_set`. Values of a list that are no valid crystals have no row; a warning names the first
     :param model: a path, the name of a shipped model, or the content of a model file; stays loaded between calls
     :param device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
     :param batch_atoms: largest number of atoms in a batch; chosen by the memory of the device if None
@@ -227,7 +227,8 @@ def predict_crystals(
     :raises FormatError: no such model, not one of this version, one without phonons, or ``prepared`` does not fit
     :raises NoDeviceError: no such device
     """
-    crystals = as_crystal_set(crystals)
+    given, crystals = crystals, as_crystal_set(crystals)
+    warn_of_failures(crystals, given)
     chosen = choose_device(device)
     predictor = Predictor(cached_model(model, chosen), chosen, batch_atoms, phonons=phonons)
     batches = []

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from aiida_goectp.core.crystals import CrystalSet
+from aiida_goectp.core.crystals.convert import to_ase
 from aiida_goectp.core.dielectric.gamma_modes import DIPOLE_STRENGTH
 from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.model_card import read_card
@@ -42,6 +43,15 @@ def test_path_and_content_of_a_model_give_the_same_predictions(model):
     tiny.same(predict_crystals(crystals, model.read_bytes(), device='cpu'), table)
     assert table.model_hash == load_model(model).hash
     assert np.isnan(table.total_std).all()  # a single network has no spread
+
+
+def test_values_that_are_no_crystals_are_named(model):
+    crystals = tiny.some_crystals(2)
+    slab = to_ase(crystals[0])
+    slab.pbc = False
+    with pytest.warns(UserWarning, match='slab: pbc'):
+        table = predict_crystals({'slab': slab, 'bulk': crystals[1]}, model, device='cpu')
+    assert table.ids.tolist() == ['bulk']
 
 
 def test_total_is_the_sum_of_physical_parts(model):
