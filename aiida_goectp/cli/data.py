@@ -12,7 +12,17 @@ from aiida.cmdline.utils import decorators
 from aiida.plugins import DataFactory
 
 from aiida_goectp.cli import echo
-from aiida_goectp.cli.options import FORCE, JSON, OUTPUT, RAW, ROWS, export_format, format_option, write_output
+from aiida_goectp.cli.options import (
+    FORCE,
+    JSON,
+    OUTPUT,
+    RAW,
+    ROWS,
+    TABLE_FORMATS,
+    export_format,
+    format_option,
+    write_output,
+)
 from aiida_goectp.cli.params import DataParam
 
 __all__ = ('data_goectp',)
@@ -23,9 +33,9 @@ _TYPES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     'dataset': (('number', 'trainable', 'functionals', 'splits'), ('npz', 'jsonl', 'csv')),
     'dielectric': (('formula', 'engine', 'functional', 'total', 'band_gap'), ('npz', 'json', 'csv', 'cif')),
     'model': (('card.name', 'card.preset', 'content_hash'), ('safetensors', 'json')),
-    'picks': (('number', 'figure_of_merit'), ('npz', 'json', 'csv')),
-    'predictions': (('number', 'failed', 'model_hash'), ('npz', 'json', 'csv')),
-    'ranking': (('number', 'ranked', 'figure_of_merit'), ('npz', 'json', 'csv')),
+    'picks': (('number', 'figure_of_merit'), TABLE_FORMATS),
+    'predictions': (('number', 'failed', 'model_hash'), TABLE_FORMATS),
+    'ranking': (('number', 'ranked', 'figure_of_merit'), TABLE_FORMATS),
 }
 
 

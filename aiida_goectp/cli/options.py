@@ -29,6 +29,7 @@ __all__ = (
     'QUEUE',
     'RAW',
     'ROWS',
+    'TABLE_FORMATS',
     'THRESHOLDS',
     'WALL_TIME',
     'check_overwrite',
@@ -67,6 +68,9 @@ PROTOCOL = click.option('--protocol', help='Protocol: fast, balanced (default) o
 QUEUE = click.option('--queue', help='Queue or partition of the scheduler.')
 ACCOUNT = click.option('--account', help='Account that the scheduler charges.')
 WALL_TIME = click.option('--wall-time', type=click.IntRange(min=60), help='Time limit of a job in seconds.')
+
+TABLE_FORMATS = ('npz', 'json', 'csv')
+"""of exports of predictions, rankings and picks, the native one first"""
 
 THRESHOLDS = click.option(
     '--threshold',
@@ -177,7 +181,8 @@ def export_format(given: str | None, output: Path | None, formats: Sequence[str]
     if given is None and suffix and suffix not in formats:
         allowed = ', '.join(f'.{name}' for name in formats)
         raise click.BadParameter(
-            f'{output}: unknown file type; allowed: {allowed}, or any name with --format', param_hint='--output'
+            f'{output}: unknown file type; allowed: {allowed} (an export takes any name with --format)',
+            param_hint='--output',
         )
     return given or suffix or formats[0]
 

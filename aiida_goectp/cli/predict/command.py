@@ -8,7 +8,16 @@ from typing import Any
 import click
 from aiida.cmdline.utils import decorators
 
-from aiida_goectp.cli.options import FORCE, MODEL, ROWS, check_overwrite, job_options, scheduler_options
+from aiida_goectp.cli.options import (
+    FORCE,
+    MODEL,
+    ROWS,
+    TABLE_FORMATS,
+    check_overwrite,
+    export_format,
+    job_options,
+    scheduler_options,
+)
 from aiida_goectp.cli.params import CrystalsOrPathParam
 
 __all__ = ('predict',)
@@ -20,7 +29,10 @@ __all__ = ('predict',)
 @click.option('--recursive', is_flag=True, help='Read also files in subfolders.')
 @click.option('--phonons', is_flag=True, default=None, help='Also predict phonons at Γ; some kilobytes per crystal.')
 @click.option(
-    '-o', '--output', type=click.Path(dir_okay=False, path_type=Path), help='Also write predictions.npz; - is stdout.'
+    '-o',
+    '--output',
+    type=click.Path(dir_okay=False, path_type=Path),
+    help='Also write the predictions, as .npz, .json or .csv; - is npz on stdout.',
 )
 @FORCE
 @ROWS
@@ -36,6 +48,7 @@ def predict(sources: tuple[Any, ...], run: bool, label: str, rows: int, **values
     from aiida_goectp.cli.predict.launch import launch_prediction
 
     output = values['output']
+    values['file_format'] = export_format(None, output, TABLE_FORMATS)
     if output is not None:
         if not run:
             raise click.UsageError('--output requires --run; export the predictions when the process has finished')

@@ -56,7 +56,8 @@ def launch_prediction(sources: tuple[Any, ...], here: bool, label: str, rows: in
     )
     node = run(builder)
     if values['output'] is not None and 'predictions' in node.outputs:
-        write_output(values['output'], export_pieces(node.outputs.predictions, 'npz'), values['force'])
+        pieces = export_pieces(node.outputs.predictions, values['file_format'])
+        write_output(values['output'], pieces, values['force'])
     if str(values['output']) != '-':
         _show(node, source.node, rows)
     if not node.is_finished_ok:

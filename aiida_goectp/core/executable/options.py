@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,6 +11,7 @@ from click.shell_completion import CompletionItem
 
 from aiida_goectp.core.executable.status import ExecutableError, report_error
 from aiida_goectp.core.formats.numbers import FiniteFloat
+from aiida_goectp.core.formats.terminal import echo
 
 if TYPE_CHECKING:
     from aiida_goectp.core.crystals.crystalset import CrystalSet
@@ -24,11 +25,13 @@ __all__ = (
     'device_option',
     'functional_option',
     'in_existing_folder',
+    'is_crystal_set',
     'model_options',
     'output_option',
     'quiet_option',
     'read_crystals',
     'resume_option',
+    'source_options',
     'threads_option',
     'time_limit_option',
     'unnamed_functional_option',
@@ -60,6 +63,12 @@ def in_existing_folder(context: click.Context, parameter: click.Parameter, value
     return value
 
 
+def _table_in_existing_folder(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    if value is not None and value.suffix.lower() not in ('', '.npz'):
+        report_error(ExecutableError('bad_input', f'{value}: the output is an npz file; name it {value.stem}.npz'))
+    return in_existing_folder(context, parameter, value)
+
+
 def _known_functional(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     from aiida_goectp.core.formats.functionals import check_functional
 
@@ -79,19 +88,47 @@ def count_or_auto(context: click.Context, parameter: click.Parameter, value: str
     return int(value)
 
 
-def read_crystals(source: Path) -> CrystalSet:
-    """Return the crystals of an input, a crystals.npz or structures; see :func:`.read_structures`."""
+def source_options(command: _Command) -> _Command:
+    """Add the argument INPUT, of which there may be several, and the option ``--recursive``."""
+    recursive = click.option('--recursive', is_flag=True, help='Read also files in subfolders.')
+    kind = click.Path(path_type=Path)
+    return click.argument('sources', nargs=-1, required=True, metavar='INPUT...', type=kind)(recursive(command))
+
+
+def is_crystal_set(sources: Sequence[Path]) -> bool:
+    """Return whether the input is one crystals.npz, whose author expects results of its rows in their order."""
+    return len(sources) == 1 and sources[0].suffix == '.npz'
+
+
+def read_crystals(sources: Sequence[Path], recursive: bool, quiet: bool) -> CrystalSet:
+    """Return the crystals of an input, a crystals.npz or structures; see :func:`.read_structures`.
+
+    :param recursive: also the files in subfolders
+    :param quiet: do not print how many files and folders are left out
+    """
     from aiida_goectp.core.crystals.crystalset import CrystalSet
-    from aiida_goectp.core.crystals.readers import read_structures
+    from aiida_goectp.core.crystals.readers import LeftOut, list_structures, read_structures
 
-    # all rows of a crystals.npz are kept, invalid ones too: the caller expects results in its order
-    return CrystalSet.load(source) if source.suffix == '.npz' else read_structures([source])
+    if is_crystal_set(sources):
+        return CrystalSet.load(sources[0])  # with its invalid rows
+    left_out = [item for source in sources for item in list_structures(source, recursive).left_out]
+    left_out = [item for item in left_out if item.reason in (LeftOut.UNKNOWN_KIND, LeftOut.SUBFOLDER)]
+    if left_out and not quiet:
+        first = left_out[0]
+        reason = first.reason.value.replace('_', ' ')
+        echo(f'{len(left_out)} files and folders are left out, first {first.path} ({reason})', err=True)
+    return read_structures(sources, recursive)
 
 
-def output_option(required: bool, help: str) -> Callable[[_Command], _Command]:
-    """Return the option ``--output``, a file in an existing folder."""
+def output_option(
+    required: bool, help: str, check: Callable[..., Path | None] = _table_in_existing_folder
+) -> Callable[[_Command], _Command]:
+    """Return the option ``--output``, a file in an existing folder.
+
+    :param check: callback of the option; by default, the name must not have the suffix of another format than npz
+    """
     kind = click.Path(dir_okay=False, path_type=Path)
-    return click.option('-o', '--output', required=required, type=kind, callback=in_existing_folder, help=help)
+    return click.option('-o', '--output', required=required, type=kind, callback=check, help=help)
 
 
 def resume_option(file: str) -> Callable[[_Command], _Command]:
@@ -133,7 +170,7 @@ def model_options(what: str) -> Callable[[_Command], _Command]:
     :param what: what the model is, for the help
     """
     options = (
-        output_option(required=True, help='Model file to write (.safetensors).'),
+        output_option(True, 'Model file to write (.safetensors).', in_existing_folder),
         click.option('--split-file', type=FILE, help='JSON file with splits: splits → name → part → ids.'),
         threads_option,
         quiet_option,

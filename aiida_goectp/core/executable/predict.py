@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +23,12 @@ from aiida_goectp.core.executable.options import (
     count_or_auto,
     device_option,
     in_existing_folder,
+    is_crystal_set,
     output_option,
     quiet_option,
     read_crystals,
     resume_option,
+    source_options,
     threads_option,
     time_limit_option,
     wait_option,
@@ -55,7 +57,7 @@ __all__ = ('predict',)
 
 
 @click.command()
-@click.argument('source', metavar='INPUT', type=click.Path(path_type=Path))
+@source_options
 @click.option(
     '--model',
     default=DEFAULT_MODEL,
@@ -101,11 +103,11 @@ __all__ = ('predict',)
 @quiet_option
 @threads_option
 @wait_option
-def predict(source: Path, output: Path | None, **options: Any) -> None:
+def predict(sources: tuple[Path, ...], output: Path | None, **options: Any) -> None:
     """Predict the dielectric tensors of all crystals of INPUT.
 
-    INPUT is a crystals.npz, a structure file (CIF, POSCAR, extended XYZ, JSON of pymatgen, database or trajectory of
-    ASE, phonopy.yaml, pw.in, geometry.in, JSON lines) or a folder of such files. Without
+    INPUT is a crystals.npz, structure files (CIF, POSCAR, extended XYZ, JSON of pymatgen, database or trajectory of
+    ASE, phonopy.yaml, pw.in, geometry.in, JSON lines) and folders of such files. Without
     --output, a single structure is printed with its tensors, several as a table of averages and eigenvalues.
 
     Exit status: 0 finished (failed rows included), 2 bad input or model, 3 no such device, 4 out of memory, 73 output
@@ -116,31 +118,32 @@ def predict(source: Path, output: Path | None, **options: Any) -> None:
     if options['prepared'] and options['keep_prepared']:
         raise click.UsageError('--prepared and --keep-prepared both name a prepared.npz; give one of them')
     options['to_stdout'], output = output == STANDARD_OUTPUT, None if output == STANDARD_OUTPUT else output
-    options['files'] = [source, options['model'], output]
+    options['files'] = [*sources, options['model'], output]
     stop = StopSignal(options['time_limit'])
     status = Status(Path(f'{output}.status.json') if output else None)
-    lock = locked_output(output, [source, options['model'], options['prepared']], stop if options['wait'] else None)
+    inputs = [*sources, options['model'], options['prepared']]
+    lock = locked_output(output, inputs, stop if options['wait'] else None)
     with lock, record_errors(status):
         status.update(rows_done=0, rows_total=0, rows_failed=0, device='', batch_atoms=0, crystals_per_second=0.0)
-        crystals = _read(source, output, options)
+        crystals = _read(sources, output, options)
         predictor = _load_predictor(options)
         status.update(rows_total=len(crystals), device=predictor.device, batch_atoms=predictor.batch_atoms)
         batches = _evaluate(crystals, predictor, output, options, status, stop)
         predictions = collect(crystals, batches, predictor.model.hash, predictor.settings())
-        if source.suffix != '.npz' or output is None:  # the author of a crystals.npz already has its failed rows
+        if not is_crystal_set(sources) or output is None:  # the author of a crystals.npz already has its failed rows
             predictions = with_failed_rows(predictions, crystals.failures)
         _write(crystals, predictions, output, options, status)
 
 
-def _read(source: Path, output: Path | None, options: Mapping[str, Any]) -> CrystalSet:
+def _read(sources: Sequence[Path], output: Path | None, options: Mapping[str, Any]) -> CrystalSet:
     """Return the crystals of the input. A bad model is reported here, before torch is imported."""
     try:
         read_card(resolve_model(options['model']))
     except FormatError as error:
         raise ExecutableError('bad_model', str(error)) from error
-    crystals = read_crystals(source)
+    crystals = read_crystals(sources, options['recursive'], options['quiet'])
     if output is None and not (crystals.failures or len(crystals)):
-        raise ExecutableError('bad_input', f'{source}: contains no crystals; give a file or folder with some')
+        raise ExecutableError('bad_input', f'{sources[0]}: contains no crystals; give a file or folder with some')
     return crystals
 
 

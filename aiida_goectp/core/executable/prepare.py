@@ -13,6 +13,7 @@ from aiida_goectp.core.executable.options import (
     quiet_option,
     read_crystals,
     resume_option,
+    source_options,
     time_limit_option,
 )
 from aiida_goectp.core.executable.output_lock import locked_output
@@ -28,7 +29,7 @@ __all__ = ('prepare',)
 
 
 @click.command()
-@click.argument('source', metavar='INPUT', type=click.Path(path_type=Path))
+@source_options
 @output_option(required=True, help='prepared.npz to write.')
 @click.option(
     '--processes',
@@ -40,7 +41,7 @@ __all__ = ('prepare',)
 @time_limit_option
 @resume_option('OUTPUT.partial')
 @quiet_option
-def prepare(source: Path, output: Path, **options: Any) -> None:
+def prepare(sources: tuple[Path, ...], output: Path, **options: Any) -> None:
     """Prepare the crystals of INPUT for later predictions.
 
     The preparation consists of validity, symmetry, primitive cell and frames. It depends on no model, and takes one to
@@ -53,9 +54,9 @@ def prepare(source: Path, output: Path, **options: Any) -> None:
     from aiida_goectp.core.learning.batches import prepared_pieces
 
     stop, status = StopSignal(options['time_limit']), Status(Path(f'{output}.status.json'))
-    with locked_output(output, [source]), record_errors(status):
+    with locked_output(output, sources), record_errors(status):
         status.update(rows_done=0, rows_total=0, rows_failed=0, crystals_per_second=0.0)
-        crystals = read_crystals(source)
+        crystals = read_crystals(sources, options['recursive'], options['quiet'])
         kept = KeptPreparation(output, crystals, options['resume'], options['quiet'])
         done, failed, total = kept.rows, kept.failed, len(crystals)
         status.update(rows_total=total, rows_done=done, rows_failed=failed)

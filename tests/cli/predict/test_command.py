@@ -84,6 +84,7 @@ def test_a_structure_and_a_folder(code, small_model, crystal_set, cif, tmp_path)
         ['{crystals}', '{cif}'],
         ['{cif}', '{code}'],
         ['{cif}', '--output', '{cif}', '--force'],
+        ['{cif}', '--output', '{empty}.xlsx'],
     ],
 )
 def test_invalid_input_stores_nothing(code, small_model, crystals, cif, tmp_path, aiida_code_installed, arguments):

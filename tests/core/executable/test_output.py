@@ -174,3 +174,24 @@ def test_the_file_can_be_written_to_standard_output(goectp, model, tmp_path):
     assert not (tmp_path / '-').exists()
     goectp(*arguments, '-o', '-', '--json', status=2)
     goectp('train', 'MgO.cif', '-o', '-', '--split', 'any', status=2)
+
+
+def test_several_inputs_and_what_is_left_out(goectp, model, tmp_path):
+    (tmp_path / 'folder' / 'inner').mkdir(parents=True)
+    for name in ('one.cif', 'folder/two.cif', 'folder/inner/three.cif', 'folder/four.cif.bz2'):
+        (tmp_path / name).write_text(tiny.CIF)
+    arguments = ['predict', 'one.cif', 'folder', '--model', model, '--device', 'cpu', '-o', 'out.npz']
+    message = goectp(*arguments).stderr
+    assert Predictions.load(tmp_path / 'out.npz').ids.tolist() == ['one', 'two']
+    assert '2 files and folders are left out, first folder/four.cif.bz2' in message
+    message = goectp(*arguments, '--recursive', '--no-resume').stderr
+    assert Predictions.load(tmp_path / 'out.npz').ids.tolist() == ['one', 'three', 'two']
+    assert '1 files and folders' in message
+    assert not goectp(*arguments, '--quiet').stderr
+
+
+def test_an_output_with_the_suffix_of_another_format_is_refused(goectp, model, tmp_path):
+    (tmp_path / 'MgO.cif').write_text(tiny.CIF)
+    for command in ('predict', 'prepare'):
+        assert 'out.npz' in goectp(command, 'MgO.cif', '-o', 'out.csv', status=2).stderr
+    assert not (tmp_path / 'out.csv').exists()
