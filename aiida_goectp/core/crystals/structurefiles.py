@@ -75,6 +75,9 @@ def _checked_poscar(lines: list[str]) -> list[str]:
             f'line 6 has {len(counts)} numbers of atoms, and no line lists as many chemical symbols; write '
             'the symbols on the line before the numbers',
         )
+    for word in symbols:
+        if re.split('[/_]', _ISOTOPES.get(word, word))[0] not in ATOMIC_NUMBERS:
+            raise CrystalError('unknown_element', f'line {row + 1}: {word!r:.40} is not a chemical element')
     selective = len(lines) > place + 1 and lines[place + 1].strip()[:1].lower() == 's'
     announced = sum(map(int, counts))
     if announced > len(lines) - (place + 2 + selective):

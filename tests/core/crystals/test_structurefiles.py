@@ -102,6 +102,8 @@ def test_names_of_a_poscar(name):
         (POSCAR.replace('1 1', '0 0'), 'no_atoms', ''),
         (POSCAR.replace('Mg O\n1', '1').replace('MgO', 'my best'), 'unknown_element', ''),
         (POSCAR.replace('Mg O', 'Mg Xx'), 'unknown_element', "'Xx'"),
+        (POSCAR.replace('Mg O', 'Mg O2-'), 'unknown_element', "'O2-'"),
+        (POSCAR.replace('Mg O', 'Mg H.5'), 'unknown_element', "line 6: 'H.5'"),
         (POSCAR.replace('0.5 0.5 0.5', '0.5 nan 0.5'), 'not_finite', 'atom 2'),
         (POSCAR.replace('0.5 0.5 0.5', '0.0 0.0 0.05'), 'atoms_too_close', 'Å'),
         (POSCAR.replace('2.106 2.106 0.0', '0.0 2.106 2.106'), 'bad_lattice', ''),
