@@ -83,7 +83,9 @@ def _read_state_dict(path: Path) -> Mapping[str, torch.Tensor]:
         content: Any = torch.load(path, map_location='cpu', weights_only=True)
     except FileNotFoundError as error:
         raise FormatError(f'{path}: no such file') from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+    except pickle.UnpicklingError as error:  # its message advises to read the file without this protection
+        raise FormatError(f'{path}: contains other objects than tensors, or is damaged; {remedy}') from error
+    except (RuntimeError, EOFError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FormatError(
             f'{path}: not a checkpoint, or with other content than tensors ({reason}); {remedy}'

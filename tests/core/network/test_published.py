@@ -121,8 +121,10 @@ class _Malicious:
 def test_import_runs_no_code(tmp_path, capsys):
     path = tmp_path / 'hostile.pt'
     torch.save({'model': _Malicious()}, path)
-    with pytest.raises(FormatError, match=r'hostile\.pt'):
+    with pytest.raises(FormatError, match=r'hostile\.pt') as caught:
         import_published(path, tmp_path / 'out.safetensors')
+    assert 'weights_only' not in str(caught.value)  # the advice of torch would run it
+    assert '\x1b' not in str(caught.value)
     path.write_bytes(pickle.dumps(_Malicious()))
     with pytest.raises(FormatError, match=r'hostile\.pt'):
         import_published(path, tmp_path / 'out.safetensors')
