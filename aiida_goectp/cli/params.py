@@ -263,7 +263,10 @@ class DatasetOrFileParam(DataParam):
         if isinstance(value, Path) or Path(str(value)).is_file():
             return Path(value)
         load_backend_if_not_loaded()
-        return super().convert(value, param, ctx)
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            raise click.BadParameter(f'{value!r} is neither a file nor a dataset ({error.message})') from error
 
 
 class ElementsParam(click.ParamType):

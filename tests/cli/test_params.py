@@ -1,10 +1,11 @@
 """Conversion of parameters."""
 
+import click
 import pytest
 from click.shell_completion import ShellComplete
 
 from aiida_goectp.cli import main
-from aiida_goectp.cli.params import ElementsParam
+from aiida_goectp.cli.params import DatasetOrFileParam, ElementsParam
 
 
 def test_elements_are_separated_by_commas_or_spaces():
@@ -32,3 +33,8 @@ def test_nodes_are_completed_by_label_and_pk(crystals):
     assert [item.value for item in shell.get_completions(['screen'], 'my')] == ['my textbook']
     assert str(crystals.pk) in {item.value for item in shell.get_completions(['screen'], str(crystals.pk))}
     assert shell.get_completions(['evaluate'], 'my') == []
+
+
+def test_a_file_that_does_not_exist_is_not_only_called_a_missing_node(aiida_profile):
+    with pytest.raises(click.BadParameter, match="'no\\.npz' is neither a file"):
+        DatasetOrFileParam().convert('no.npz', None, None)
