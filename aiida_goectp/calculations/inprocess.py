@@ -44,7 +44,7 @@ def predict_crystals(
     if isinstance(nodes, CrystalsData) and nodes is not crystals:
         warn_of_failures(nodes.crystals, crystals)
     node = to_model(model)
-    if error := validate_phonons({'phonons': orm.to_aiida_type(phonons), 'model': node}):
+    if error := validate_phonons({'phonons': orm.Bool(bool(phonons)), 'model': node}):
         raise ValueError(error)
     predictions: PredictionsData = predict_nodes(nodes, node, device, phonons)  # type: ignore[arg-type]
     return predictions

@@ -268,7 +268,7 @@ def test_sources_without_a_crystal_are_refused(tmp_path):
     (tmp_path / 'b.vasp').write_text(POSCAR.replace('Mg O', 'Mg Xx'))
     with pytest.raises(FormatError, match='unreadable_file') as caught:
         read_structures([tmp_path])
-    assert f"unknown_element: {tmp_path / 'b.vasp'}: 'Xx'" in str(caught.value)
+    assert f"unknown_element: {tmp_path / 'b.vasp'}: line 6: 'Xx'" in str(caught.value)
 
 
 def test_a_file_of_unknown_format_is_a_failure(tmp_path):

@@ -55,7 +55,7 @@ def test_the_death_of_a_worker_process_leaves_no_other_one_waiting(tmp_path):
     script = tmp_path / 'parent.py'
     script.write_text(
         textwrap.dedent("""
-            import multiprocessing, os, time, warnings
+            import os, time, warnings
             from aiida_goectp.core.learning.workers import WorkerPool
 
             if __name__ == '__main__':
@@ -66,10 +66,11 @@ def test_the_death_of_a_worker_process_leaves_no_other_one_waiting(tmp_path):
                     tasks = [pool.submit(bytes, 10**8) for _ in range(2)]
                     pool.submit(os._exit, 1)
                     tasks += [pool.submit(bytes, 10**8) for _ in range(2)]
-                    while len(multiprocessing.active_children()) == 2:  # the exit waits for the large results
+                    sizes = [len(task.result()) for task in tasks]
+                    while pool.processes:  # until the death is noticed
                         time.sleep(0.1)
-                    time.sleep(1)
-                    print(*(len(task.result()) for task in tasks), pool.processes, flush=True)
+                        pool.submit(int).result()
+                    print(*sizes, pool.processes, flush=True)
         """)
     )
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(['.', *sys.path])}
