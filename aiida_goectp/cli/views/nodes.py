@@ -139,7 +139,8 @@ def _show_process(node: orm.ProcessNode, rows: int) -> None:
         show_node(outputs.metrics, rows)
     elif 'selection' in outputs:
         show_node(outputs.selection, rows)
-        _show_reasons(outputs.ranking)
+        if 'ranking' in outputs:
+            _show_reasons(outputs.ranking)
     else:
         for name in [name for name in ('ranking', 'predictions', 'model') if name in outputs][:1]:
             show_node(outputs[name], rows)

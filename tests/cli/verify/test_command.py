@@ -9,6 +9,7 @@ from aiida import orm
 from aiida.common.links import LinkType
 from click.testing import CliRunner
 
+from aiida_goectp.calculations.select import select_crystals
 from aiida_goectp.cli import main
 from aiida_goectp.cli.queries import latest_screen
 from aiida_goectp.cli.views.responses import tensor_text
@@ -166,3 +167,10 @@ def test_a_code_that_cannot_run_is_refused(campaign, aiida_code_installed):
     )
     assert '/no/such/program' in flat(output)
     assert nodes() == before
+
+
+def test_a_selection_without_a_screen_is_shown(crystals):
+    _, node = select_crystals.run_get_node(crystals)
+    output = invoke('show', node.pk)
+    assert 'SrTiO3' in output
+    assert str(node.outputs.selection.pk) in output
