@@ -10,18 +10,23 @@ __all__ = ('ended_within_step', 'failure_reason', 'failure_reason_with_job', 'fi
 
 
 def failure_reason(node: orm.ProcessNode) -> str:
-    """Return exit status and exit message of a failed process, or the last line of its exception."""
+    """Return exit status and exit message of a failed process, the last line of its exception, or who killed it."""
     if node.exit_message:
         return f'[{node.exit_status}] {node.exit_message}'
     if node.is_excepted:
         lines = [line for line in (node.exception or '').splitlines() if line.strip()]
         return f'excepted: {lines[-1].strip() if lines else "no exception stored"}'
+    if node.is_killed:
+        return f'killed: {node.process_status or "no reason stored"}'
     return f'{node.process_state.value if node.process_state else "ended"} [{node.exit_status}]'
 
 
 def ended_within_step(node: orm.ProcessNode) -> bool:
-    """Return whether a process did not come to its own end: it was killed, or one of its steps raised an exception."""
-    return bool(node.is_excepted or node.is_killed or node.exit_status == STEP_RAISED)
+    """Return whether a process did not come to its own end: a step raised an exception, or it or its job was killed."""
+    if node.is_excepted or node.is_killed or node.exit_status == STEP_RAISED:
+        return True
+    job = last_job(node) if node.is_failed else None
+    return job is not None and job.is_killed
 
 
 def finished_process(node: orm.ProcessNode) -> orm.ProcessNode:

@@ -267,7 +267,7 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
     def _settle_without_calculation(self, name: str) -> bool:
         """Return whether a crystal needs no calculation: a duplicate, an earlier response, or invalid inputs.
 
-        If the newest earlier run was interrupted, its finished processes are used in the calculation.
+        If the newest earlier runs were interrupted, their finished processes are used in the calculation.
         """
         row = self.ctx.rows[name]
         if row['same_as'] != name:
@@ -282,8 +282,8 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
             row.update(state=REUSED, pk=runs.finished.pk)
             self.report(f'{name}: reuses the response of process {runs.finished.pk}')
             return True
-        if runs.interrupted is not None:
-            self.ctx.interrupted[name] = runs.interrupted.uuid
+        if runs.interrupted:
+            self.ctx.interrupted[name] = [run.uuid for run in runs.interrupted]
         return False
 
     def _submit(self, name: str) -> int:

@@ -98,6 +98,21 @@ def test_a_verification_collects_what_was_finished_before_the_exception(one_crys
 
 
 @pytest.mark.slow
+def test_a_process_is_found_again_after_the_run_that_used_it_was_interrupted_too(one_crystal, monkeypatch):
+    inputs, table = one_crystal
+    table = table | {'of this test': {}}
+    before = number_of_runs()
+    with monkeypatch.context() as patched:
+        patched.setattr(TableDfptWorkChain, 'collect_dielectric', lambda self: {}['charges'])
+        for _ in range(2):  # the second one takes the process of the first one, without a link to it
+            verify(inputs, table, reuse=True)
+    assert number_of_runs() == before + 1
+    results, _ = verify(inputs, table, reuse=True)
+    assert len(results['accepted']) == 1
+    assert number_of_runs() == before + 1
+
+
+@pytest.mark.slow
 def test_finished_processes_of_a_run_that_ended_by_itself_are_not_used_again(one_crystal):
     inputs, table = one_crystal
     answers = {key: {**answer, 'electronic': [[1.0]]} for key, answer in table.items()}

@@ -36,7 +36,7 @@ in the Cartesian frame of ``self.ctx.structure``; an engine that rotates the cel
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from aiida import orm
@@ -51,12 +51,12 @@ from aiida_goectp.core.dielectric.gates import check_thresholds
 from aiida_goectp.data.crystals import crystal_from_structure, to_structure
 from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.workflows.aiida_private import clean_remote_folder
+from aiida_goectp.workflows.dfpt.continuation import find_finished, validate_continuation
 from aiida_goectp.workflows.dfpt.gates import evaluate_gap_gate, evaluate_gates
-from aiida_goectp.workflows.dfpt.same_inputs import same_inputs
 from aiida_goectp.workflows.failures import failure_reason, failure_reason_with_job, finished_process
 from aiida_goectp.workflows.protocols.mixin import ProtocolMixin
 from aiida_goectp.workflows.protocols.overrides import Check
-from aiida_goectp.workflows.submit_once import SubmitOnceMixin, called_by_label
+from aiida_goectp.workflows.submit_once import SubmitOnceMixin
 
 __all__ = ('IONIC_PART_DROPPED', 'DfptWorkChain', 'validate_structure', 'validate_thresholds')
 
@@ -85,23 +85,6 @@ def validate_thresholds(thresholds: orm.Dict | None, _: Any = None) -> str | Non
     except ValueError as error:
         return str(error)
     return None
-
-
-def _validate_continuation(engine: type[Process]) -> Callable[[str | None, Any], str | None]:
-    """Return the validator of ``continue_from``."""
-
-    def validate(uuid: str | None, _: Any) -> str | None:
-        if uuid is None:
-            return None
-        try:
-            node: Any = orm.load_node(uuid)
-        except (NotExistent, ValueError) as error:
-            return f'continue_from: {error}'
-        if not isinstance(node, orm.WorkChainNode) or node.process_label != engine.__name__ or not node.is_terminated:
-            return f'continue_from: node {node.pk} is no {engine.__name__} that has ended'
-        return None
-
-    return validate
 
 
 class DfptWorkChain(ProtocolMixin, SubmitOnceMixin):
@@ -195,12 +178,12 @@ class DfptWorkChain(ProtocolMixin, SubmitOnceMixin):
             )
         spec.input(
             'continue_from',
-            valid_type=str,
+            valid_type=(str, list),
             non_db=True,
             required=False,
-            validator=_validate_continuation(cls),
-            help='UUID of a run with equal inputs that was killed or raised an exception: its finished processes are '
-            'used in place of new ones.',
+            validator=validate_continuation(cls),
+            help='UUID of a run with equal inputs that was killed or raised an exception, or several, newest first: '
+            'finished processes are used in place of new ones.',
         )
 
     # Implemented by each engine
@@ -315,7 +298,9 @@ class DfptWorkChain(ProtocolMixin, SubmitOnceMixin):
 
     def run_relax(self) -> None:
         """Submit the relaxation."""
-        self.to_context(relax=self._finished_before_or_submitted('relax', *self.relax_process()))
+        process, inputs = self.relax_process()
+        node = self._finished_before('relax', process, inputs)
+        self.to_context(relax=self.submit_once('relax', process, inputs) if node is None else node)
 
     def inspect_relax(self) -> ExitCode | None:
         """Continue with the relaxed structure."""
@@ -340,20 +325,31 @@ class DfptWorkChain(ProtocolMixin, SubmitOnceMixin):
             return self.exit_codes.ERROR_TOO_MANY_PROCESSES.format(number=self.ctx.processes)
         self.ctx.processes += 1
         label = f'dfpt_{self.ctx.processes:02d}'
-        self.to_context(last=self._finished_before_or_submitted(label, *self.dfpt_process()))
+        process, inputs = self.dfpt_process()
+        node = self._finished_before(label, process, inputs)
+        if node is None and self.go_back():
+            process, inputs = self.dfpt_process()
+            node = self._finished_before(label, process, inputs)
+        self.to_context(last=self.submit_once(label, process, inputs) if node is None else node)
         return None
 
-    def _finished_before_or_submitted(
-        self, label: str, process: type[Process], inputs: Mapping[str, Any]
-    ) -> orm.ProcessNode:
-        """Return the process that an interrupted run finished under this label with equal inputs; else submit one."""
-        if 'continue_from' in self.inputs and not self.find_calls(label):
-            run: Any = orm.load_node(self.inputs.continue_from)
-            found = called_by_label(run).get(label)
-            if found is not None and found.is_finished and same_inputs(found, process, inputs, ('clean_workdir',)):
-                self.report(f'{label}: {found.process_label}<{found.pk}> of the interrupted run {run.pk}')
-                return found
-        node: orm.ProcessNode = self.submit_once(label, process, inputs)
+    def go_back(self) -> bool:
+        """Return whether the next process is another one than :meth:`dfpt_process` returned, since files are missing.
+
+        It is called before a process is submitted. An engine of which a process reads the working folder of an earlier
+        one overrides this: the folder may be gone since an interrupted run, and the earlier process is then repeated.
+        """
+        return False
+
+    def _finished_before(self, label: str, process: type[Process], inputs: Mapping[str, Any]) -> orm.ProcessNode | None:
+        """Return the process that an interrupted run finished under this label with equal inputs; else ``None``."""
+        if 'continue_from' not in self.inputs or self.find_calls(label):
+            return None
+        found = find_finished(self.inputs.continue_from, label, process, inputs)
+        if found is None:
+            return None
+        node, run = found
+        self.report(f'{label}: {node.process_label}<{node.pk}> of the interrupted run {run.pk}')
         return node
 
     def inspect_dfpt(self) -> ExitCode | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from aiida import orm
@@ -21,8 +22,8 @@ class UsableRuns(NamedTuple):
 
     finished: orm.WorkChainNode | None = None
     """its response, or its gap without one, is that of a new run"""
-    interrupted: orm.WorkChainNode | None = None
-    """the newest run, if it was interrupted: its finished processes are used in a new run"""
+    interrupted: tuple[orm.WorkChainNode, ...] = ()
+    """the newest runs, if they were interrupted: their finished processes are used in a new run"""
 
 
 def find_usable_runs(engine: type[DfptWorkChain], pks: Iterable[int], inputs: Mapping[str, Any]) -> UsableRuns:
@@ -40,7 +41,8 @@ def find_usable_runs(engine: type[DfptWorkChain], pks: Iterable[int], inputs: Ma
     for node in runs:
         if node.is_finished_ok and _answers(node, thresholds):
             return UsableRuns(finished=node)
-    return UsableRuns(interrupted=runs[0] if runs and ended_within_step(runs[0]) else None)
+    # one that continued another has no link to the processes that it took from there, so all of them are returned
+    return UsableRuns(interrupted=tuple(takewhile(ended_within_step, runs)))
 
 
 def _answers(node: orm.WorkChainNode, thresholds: Mapping[str, float | None] | None) -> bool:

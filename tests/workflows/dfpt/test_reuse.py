@@ -36,8 +36,8 @@ def test_response_with_the_same_settings_and_potentials(mgo):
     _, node = compute(mgo, GOOD)
     assert usable(node, GOOD).finished.pk == node.pk
     assert usable(node, GOOD, {'insulating': 5.0}).finished.pk == node.pk
-    assert usable(node, GOOD, factor=1.5) == (None, None)
-    assert usable(node, GOOD, engine=OtherPotentials) == (None, None)
+    assert usable(node, GOOD, factor=1.5) == (None, ())
+    assert usable(node, GOOD, engine=OtherPotentials) == (None, ())
 
 
 @pytest.mark.parametrize(('settings', 'reused'), [({'ionic_part_dropped': True}, False), ({'cutoff': 520}, True)])
@@ -63,3 +63,17 @@ def test_a_metal_is_reused_if_it_is_still_refused(mgo, thresholds, reused):
 def test_gap_is_that_of_a_run_without_response(mgo):
     _, node = compute(mgo, {**GOOD, 'electronic': np.eye(3).tolist()})
     assert gap_of_metal(node) is None
+
+
+def test_all_runs_that_were_interrupted_since_the_last_that_was_not(mgo, monkeypatch):
+    _, failed = compute(mgo, GOOD | {'electronic': [[1.0]]})
+    builder = TableDfptWorkChain.get_builder_from_protocol(mgo, {key_of(mgo): GOOD})
+    with monkeypatch.context() as patched:
+        patched.setattr(TableDfptWorkChain, 'collect_dielectric', lambda self: {}['charges'])
+        first, second = (compute(mgo, GOOD)[1] for _ in range(2))
+    assert find_usable_runs(TableDfptWorkChain, [second.pk, first.pk], builder_inputs(builder)) == (
+        None,
+        (second, first),
+    )
+    bad = TableDfptWorkChain.get_builder_from_protocol(mgo, {key_of(mgo): GOOD | {'electronic': [[1.0]]}})
+    assert find_usable_runs(TableDfptWorkChain, [failed.pk], builder_inputs(bad)) == (None, ())

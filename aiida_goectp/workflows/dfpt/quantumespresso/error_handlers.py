@@ -7,9 +7,28 @@ one response.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal, NamedTuple
 
-__all__ = ('ERROR_HANDLERS', 'INTERRUPTED', 'OUT_OF_WALLTIME', 'ErrorHandler', 'select_handler')
+from aiida import orm
+
+from aiida_goectp.core.dielectric.phonons import response_converged
+from aiida_goectp.workflows.dfpt.retrieved import read_retrieved
+from aiida_goectp.workflows.failures import failure_reason
+
+__all__ = (
+    'ERROR_HANDLERS',
+    'INTERRUPTED',
+    'OUT_OF_WALLTIME',
+    'ErrorHandler',
+    'has_tensors',
+    'is_converged',
+    'job_failure',
+    'select_handler',
+)
+
+_ERROR_BOX = re.compile(r'(Error in routine .{1,500}?)\n\s*%%%', re.DOTALL)
+"""between two lines of percent signs"""
 
 INTERRUPTED = (110, 120, 140, 302, 303, 305, 312, 320, 321)
 """Scheduler limits (110 to 140), or output that is missing or incomplete: the job was killed."""
@@ -120,3 +139,26 @@ def select_handler(stage: Stage, status: int | None, tried: list[str]) -> ErrorH
         if handler.stage == stage and status in handler.statuses and handler.name not in tried:
             return handler
     return None
+
+
+def job_failure(job: orm.CalcJobNode) -> str:
+    """Return the reason of a failed job, with the error message of the program.
+
+    aiida-quantumespresso takes a message that it does not recognise for an interrupted run.
+    """
+    box = _ERROR_BOX.search(_output(job))
+    return failure_reason(job) + (f' {" ".join(box[1].split())}' if box else '')
+
+
+def has_tensors(job: orm.CalcJobNode) -> bool:
+    """Return whether the retrieved files of ph.x contain a dielectric tensor."""
+    return '<DIELECTRIC_CONSTANT>' in read_retrieved(job, 'tensors.xml')
+
+
+def is_converged(job: orm.CalcJobNode) -> bool:
+    """Return whether the output shows a converged response; ph.x may end without an error message if it is not."""
+    return response_converged(_output(job))
+
+
+def _output(job: orm.CalcJobNode) -> str:
+    return read_retrieved(job, str(job.get_option('output_filename')))

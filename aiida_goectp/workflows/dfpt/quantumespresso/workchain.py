@@ -14,15 +14,18 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_goectp.core.dfpt.espresso_functional import functional_name
 from aiida_goectp.core.dielectric.gate_codes import GateCode
 from aiida_goectp.core.dielectric.gates import DEFAULT_THRESHOLDS
-from aiida_goectp.core.dielectric.phonons import response_converged
 from aiida_goectp.data.crystals import to_structure
 from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.workflows.dfpt.base import IONIC_PART_DROPPED, DfptWorkChain
+from aiida_goectp.workflows.dfpt.continuation import has_working_folder
 from aiida_goectp.workflows.dfpt.quantumespresso.collect import band_gap_quantumespresso, collect_quantumespresso
 from aiida_goectp.workflows.dfpt.quantumespresso.error_handlers import (
     INTERRUPTED,
     OUT_OF_WALLTIME,
     ErrorHandler,
+    has_tensors,
+    is_converged,
+    job_failure,
     select_handler,
 )
 from aiida_goectp.workflows.dfpt.quantumespresso.hubbard import with_hubbard
@@ -44,7 +47,6 @@ from aiida_goectp.workflows.dfpt.quantumespresso.pseudopotentials import (
     choose_pseudopotentials,
     functional_of_pseudos,
 )
-from aiida_goectp.workflows.dfpt.retrieved import read_retrieved
 from aiida_goectp.workflows.failures import failure_reason, finished_process, last_job
 from aiida_goectp.workflows.protocols.mixin import merge, restart_inputs
 from aiida_goectp.workflows.protocols.overrides import JOB_CHECKS, Check, as_argument, code_of, of_type, prefixed
@@ -278,6 +280,20 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         inputs['ph']['parent_folder'] = self.ctx.parent.outputs.remote_folder
         return ph, inputs
 
+    def go_back(self) -> bool:
+        """Return whether the ground state is used or computed anew, since a folder of an earlier run is gone."""
+        job: Any = last_job(self.ctx.parent) if self.ctx.stage == 'ph' else None
+        older = job is not None and ('continue_from' in self.inputs or job.base.caching.is_created_from_cache)
+        if not older or has_working_folder(self.ctx.parent):
+            return False
+        self.report(f'the working folder of {job.process_label}<{job.pk}>, from which ph.x would start, is gone')
+        ground = self.ctx.ground_state
+        if self.ctx.parent.uuid != ground.uuid and has_working_folder(ground):
+            self.ctx.parent = ground
+        else:
+            self.ctx.stage, self.ctx.without_cache = 'scf', True
+        return True
+
     def inspect_dfpt(self) -> ExitCode | None:
         """Continue from the ground state to the response unless the gap is zero; handle errors."""
         node = finished_process(self.ctx.last)
@@ -287,7 +303,7 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
             job = last_job(node)
             handler = select_handler('ph', _NOT_CONVERGED, self.ctx.tried)
             # ph.x may end without an error message; if no handler is left, the gate refuses unconverged tensors
-            if job is not None and not _converged(job) and (handler is not None or not _has_tensors(job)):
+            if job is not None and not is_converged(job) and (handler is not None or not has_tensors(job)):
                 return self._handle_failure(node, _NOT_CONVERGED)
             self.ctx.response = node
             self.ctx.done = True
@@ -376,6 +392,8 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         parameters = merge({'SYSTEM': system}, parameters)
         inputs['pw']['parameters'] = orm.Dict(merge(parameters, self.ctx.changes['scf']))
         inputs['pw']['structure'] = structure
+        if 'without_cache' in self.ctx:
+            inputs['pw']['metadata']['disable_cache'] = True
         if 'kpoints' in self.inputs:
             inputs['kpoints'] = self.inputs.kpoints
         else:
@@ -394,10 +412,10 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         if handler is not None and job is not None:
             self._apply(handler, job)
             return None
-        message = failure_reason(node if job is None else job)
+        message = failure_reason(node) if job is None else job_failure(job)
         if node.is_finished_ok:
             message = 'ph.x ended without an error message before the response had converged'
-        if self.ctx.stage == 'ph' and job is not None and _has_tensors(job):
+        if self.ctx.stage == 'ph' and job is not None and has_tensors(job):
             self.ctx.notes = [*self.ctx.notes, f'phonons failed ({message}): electronic part only']
             self.ctx.dropped = status in (OUT_OF_WALLTIME, *INTERRUPTED)
             self.report(self.ctx.notes[-1])
@@ -412,7 +430,7 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
 
     def _apply(self, handler: ErrorHandler, job: orm.CalcJobNode) -> None:
         note = f'{handler.name}: {handler.action}'
-        self.report(f'{job.process_label}<{job.pk}> {failure_reason(job)}; {note}')
+        self.report(f'{job.process_label}<{job.pk}> {job_failure(job)}; {note}')
         self.ctx.tried = [*self.ctx.tried, handler.name]
         self.ctx.notes = [*self.ctx.notes, note]
         stage = 'scf' if handler.restart == 'scf' else handler.stage
@@ -422,16 +440,6 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
             self.ctx.parent = job
         elif stage == 'ph':
             self.ctx.parent = self.ctx.ground_state
-
-
-def _has_tensors(job: orm.CalcJobNode) -> bool:
-    """Return whether the retrieved files of ph.x contain a dielectric tensor."""
-    return '<DIELECTRIC_CONSTANT>' in read_retrieved(job, 'tensors.xml')
-
-
-def _converged(job: orm.CalcJobNode) -> bool:
-    """Return whether the output shows a converged response; ph.x may end without an error message if it is not."""
-    return response_converged(read_retrieved(job, str(job.get_option('output_filename'))))
 
 
 def _job(inputs: Mapping[str, Any], code: orm.AbstractCode) -> dict[str, Any]:

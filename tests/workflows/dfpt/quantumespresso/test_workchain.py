@@ -321,3 +321,50 @@ def test_failed_phonons_leave_the_electronic_part(run, generated_family, lithium
 def test_exit_code(run, generated_family, lithium_fluoride, code, scripts):
     _, node = run(lithium_fluoride, generated_family, CHEAP, **scripts)
     assert node.exit_status == EXIT_CODES[code].status, outcome(node)
+
+
+@pytest.mark.slow
+def test_exit_message_contains_the_error_message_of_the_program(run, generated_family, lithium_fluoride):
+    wrong = 'sed -i "s/max_seconds.*/max_seconds = -1/" aiida.in'
+    _, node = run(lithium_fluoride, generated_family, CHEAP, ph=wrong)
+    assert node.exit_status == EXIT_CODES.ERROR_PH_FAILED.status, outcome(node)
+    assert 'phq_readin' in node.exit_message
+    assert 'Wrong max_seconds' in node.exit_message
+
+
+@pytest.mark.slow
+def test_ground_state_is_repeated_if_its_folder_is_gone_since_an_interrupted_run(
+    codes, generated_family, lithium_fluoride, monkeypatch
+):
+    overrides = merge(CHEAP, {'clean_workdir': True})
+    arguments = {**codes(), 'protocol': 'fast', 'overrides': overrides, 'pseudo_family': generated_family}
+
+    def prepare(structure, **more):
+        return QuantumEspressoDfptWorkChain.get_builder_from_protocol(
+            structure=structure, **arguments | {'overrides': merge(overrides, more)}
+        )
+
+    def end_before_ph(self):
+        if self.ctx.stage == 'ph':
+            raise KeyError('charges')
+
+    with monkeypatch.context() as patched:
+        patched.setattr(QuantumEspressoDfptWorkChain, 'go_back', end_before_ph)
+        _, first = run_get_node(prepare(lithium_fluoride))
+    assert ended_within_step(first)
+    assert jobs_of(first, 'PwCalculation')[0].is_finished_ok
+    outputs, node = run_get_node(prepare(lithium_fluoride, continue_from=first.uuid))
+    assert node.is_finished_ok, outcome(node)
+    assert len(jobs_of(node, 'PwCalculation')) == 1
+    assert [job.exit_status for job in jobs_of(node, 'PhGammaCalculation')] == [0]
+    assert outputs['dielectric'].dielectric.ionic is not None
+    assert not notes(outputs['dielectric'])
+
+    # what is finished does not need the folders, which are gone by now
+    monkeypatch.setattr(QuantumEspressoDfptWorkChain, 'collect_dielectric', lambda self: {}['charges'])
+    _, second = run_get_node(prepare(lithium_fluoride, continue_from=[first.uuid]))
+    monkeypatch.undo()
+    _, node = run_get_node(prepare(lithium_fluoride, continue_from=[second.uuid, first.uuid]))
+    assert node.is_finished_ok, outcome(node)
+    assert not jobs_of(node, 'PwCalculation')
+    assert not jobs_of(node, 'PhGammaCalculation')
