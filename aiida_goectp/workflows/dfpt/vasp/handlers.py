@@ -118,12 +118,16 @@ class VaspBaseWorkChain(CalledOnceMixin, NamedStepFailureMixin, RestartMixin, Va
     # Actions
 
     def _restart(self, node: orm.CalcJobNode, problem: str, **tags: Any) -> ProcessHandlerReport:
-        """Change INCAR tags (``None`` removes one) and restart."""
+        """Change INCAR tags (``None`` removes one) and restart; without a change, not from the cache.
+
+        The failed job has the same inputs, since the wall time is none of those that caching compares.
+        """
         for tag, value in tags.items():
             if value is None:
                 self.ctx.inputs.parameters.pop(tag, None)
             else:
                 self.ctx.inputs.parameters[tag] = value
+        self.ctx.inputs.metadata['disable_cache'] = not tags
         changes = ', '.join(f'{tag.upper()} = {"default" if value is None else value}' for tag, value in tags.items())
         self.report(f'{node.process_label}<{node.pk}>: {problem}; restart{" with " + changes if changes else ""}')
         return ProcessHandlerReport(True)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from aiida import orm
 from aiida.engine import run_get_node
+from aiida.manage.caching import enable_caching
 from aiida_vasp.data.potcar import PotcarData
 from ase.io import read
 from scipy.spatial.transform import Rotation
@@ -180,6 +181,17 @@ def test_three_consecutive_failures(replay_code, potcar_family, replayed):
     assert 'OUTCAR' in source
     assert found.scf_converged
     assert outputs['quality']['label'] == 'accepted', outputs['quality'].get_dict()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('fault', ['no_dielectrics', 'walltime'])
+def test_a_restart_with_equal_tags_does_not_take_the_failed_job_from_the_cache(
+    replay_code, potcar_family, replayed, fault
+):
+    with enable_caching():
+        _, node = _run(replay_code(fault), structure_of(replayed('mp-22862')), potcar_family('Na_pv', 'Cl'))
+    assert node.is_finished_ok, node.exit_message
+    assert [job.base.caching.is_created_from_cache for job in _jobs(node)] == [False, False]
 
 
 @pytest.mark.slow
