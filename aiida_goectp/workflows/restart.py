@@ -17,7 +17,7 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_goectp.core.formats.settings import unknown_key
 from aiida_goectp.workflows.aiida_private import RestartMixin
-from aiida_goectp.workflows.protocols.mixin import ProtocolMixin, gpu_options, merge
+from aiida_goectp.workflows.protocols.mixin import ProtocolMixin, gpu_options, job_options
 from aiida_goectp.workflows.protocols.overrides import JOB_CHECKS, Check, as_argument, prefixed
 from aiida_goectp.workflows.submit_once import SubmitOnceMixin
 
@@ -104,7 +104,7 @@ class GoectpBaseRestartWorkChain(ProtocolMixin, SubmitOnceMixin, RestartMixin):
             code = orm.load_code(code)
         job = inputs.pop('goectp')
         cls.check_options('goectp.metadata.options', options)
-        scheduling = merge(job['metadata']['options'], options or {})
+        scheduling = job_options(code, job['metadata']['options'], options)
         job['metadata']['options'] = scheduling | gpu_options(code, gpus, scheduling)
         job |= {'code': code, **{name: node for name, node in nodes.items() if node is not None}}
         return {

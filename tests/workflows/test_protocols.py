@@ -160,6 +160,25 @@ def test_request_of_gpus(aiida_profile, aiida_computer, crystals, tiny, schedule
         gpu_options(code, -1, {})
 
 
+@pytest.mark.parametrize(
+    ('scheduler', 'given', 'used'),
+    [
+        ('core.sge', {'parallel_env': 'mpi', 'tot_num_mpiprocs': 8}, {'parallel_env': 'mpi', 'tot_num_mpiprocs': 8}),
+        ('core.lsf', {'tot_num_mpiprocs': 8}, {'tot_num_mpiprocs': 8}),
+        ('core.slurm', {'num_machines': 2}, {'num_machines': 2, 'num_mpiprocs_per_machine': 1}),
+    ],
+)
+def test_resources_of_a_scheduler(aiida_profile, aiida_computer, crystals, tiny, scheduler, given, used):
+    computer = aiida_computer(label=f'resources-{scheduler}', scheduler_type=scheduler)
+    code = orm.InstalledCode(label='resources', computer=computer, filepath_executable='/bin/true').store()
+    builder = PredictWorkChain.get_builder_from_protocol(code, crystals, tiny, options={'resources': given})
+    assert builder.goectp.metadata.options.resources == used
+    assert PredictWorkChain.spec().inputs.validate(builder_inputs(builder)) is None
+    overrides = {'goectp': {'metadata': {'options': {'resources': given}}}}
+    builder = PredictWorkChain.get_builder_from_protocol(code, crystals, tiny, overrides=overrides)
+    assert builder.goectp.metadata.options.resources == used
+
+
 def test_scheduler_without_a_request_of_gpus(aiida_profile, aiida_computer):
     computer = aiida_computer(label='with-pbs', scheduler_type='core.pbspro')
     code = orm.InstalledCode(label='with-gpus', computer=computer, filepath_executable='/bin/true').store()

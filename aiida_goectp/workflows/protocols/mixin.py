@@ -9,13 +9,16 @@ from typing import Any, ClassVar
 
 import yaml
 from aiida.orm import AbstractCode, Data, to_aiida_type
+from aiida.schedulers.datastructures import NodeNumberJobResource
 
 from aiida_goectp.core.formats.settings import unknown_value
 from aiida_goectp.workflows.protocols.overrides import Check, input_errors
 
-__all__ = ('ProtocolMixin', 'gpu_options', 'merge', 'restart_inputs')
+__all__ = ('ProtocolMixin', 'gpu_options', 'job_options', 'merge', 'restart_inputs')
 
 _FOLDER = Path(__file__).parent
+_NODE_NUMBERS = ('num_machines', 'num_mpiprocs_per_machine')
+"""resources in the protocols"""
 
 
 def merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,6 +36,22 @@ def restart_inputs(inputs: Mapping[str, Any]) -> dict[str, Data]:
     """Return the inputs of ``BaseRestartWorkChain`` in a protocol as nodes."""
     names = ('max_iterations', 'on_unhandled_failure', 'pause_on_max_iterations')
     return {name: to_aiida_type(inputs[name]) for name in names if name in inputs}
+
+
+def job_options(code: AbstractCode, protocol: Mapping[str, Any], options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the options of a job in a protocol, updated with those that are given.
+
+    Schedulers that take a parallel environment or a total number of processes (SGE, LSF) refuse numbers of nodes: those
+    of the protocol are left out for them.
+
+    :param code: of the job
+    """
+    merged = merge(protocol, options or {})
+    if code.computer is None or 'resources' not in merged:
+        return merged
+    if not issubclass(code.computer.get_scheduler().job_resource_class, NodeNumberJobResource):
+        merged['resources'] = {key: item for key, item in merged['resources'].items() if key not in _NODE_NUMBERS}
+    return merged
 
 
 def gpu_options(code: AbstractCode, gpus: int, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,7 +48,7 @@ from aiida_goectp.workflows.dfpt.quantumespresso.pseudopotentials import (
     functional_of_pseudos,
 )
 from aiida_goectp.workflows.failures import failure_reason, finished_process, last_job
-from aiida_goectp.workflows.protocols.mixin import merge, restart_inputs
+from aiida_goectp.workflows.protocols.mixin import job_options, merge, restart_inputs
 from aiida_goectp.workflows.protocols.overrides import JOB_CHECKS, Check, as_argument, code_of, of_type, prefixed
 
 if TYPE_CHECKING:
@@ -200,8 +200,8 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         pseudos, cutoffs, recommended = choose_pseudopotentials(structure, labels, inputs['stringency'])
         scf, ph = inputs['scf'], inputs['ph']
         parameters = merge({'SYSTEM': cutoffs}, scf['pw']['parameters'])
-        for job in (scf['pw'], ph['ph']):
-            job['metadata']['options'] = merge(job['metadata']['options'], options or {})
+        for job, code in zip((scf['pw'], ph['ph']), codes, strict=True):
+            job['metadata']['options'] = job_options(code, job['metadata']['options'], options)
         builder = cls.get_builder()
         builder.structure = structure
         builder.scf = {

@@ -24,7 +24,7 @@ from aiida_goectp.workflows.dfpt.vasp.parameters import incar_errors, parameters
 from aiida_goectp.workflows.dfpt.vasp.relax import VaspRelaxBaseWorkChain
 from aiida_goectp.workflows.dfpt.vasp.structures import invert_lattice, is_left_handed, with_kinds_of
 from aiida_goectp.workflows.failures import last_job
-from aiida_goectp.workflows.protocols.mixin import merge, restart_inputs
+from aiida_goectp.workflows.protocols.mixin import job_options, merge, restart_inputs
 from aiida_goectp.workflows.protocols.overrides import (
     JOB_CHECKS,
     Check,
@@ -141,9 +141,9 @@ class VaspDfptWorkChain(DfptWorkChain):
             electrons['kpoints_spacing'] = orm.Float(inputs['kpoints_spacing'])
         builder = cls.get_builder()
         builder.structure, builder.code = structure, code
-        builder.dfpt = {**_job(inputs['dfpt'], incar, options), **potentials, **electrons}
+        builder.dfpt = {**_job(inputs['dfpt'], code, incar, options), **potentials, **electrons}
         relaxation = inputs['relaxation'] | restart_inputs(inputs['relaxation'])
-        relaxation['vasp'] = {**_job(relaxation['vasp'], incar, options), **potentials, **electrons}
+        relaxation['vasp'] = {**_job(relaxation['vasp'], code, incar, options), **potentials, **electrons}
         builder.relaxation = relaxation
         for name, node in cls.common_inputs(inputs).items():
             builder[name] = node
@@ -307,13 +307,15 @@ def _check_potentials(structure: orm.StructureData, potentials: Mapping[str, Any
         ) from error
 
 
-def _job(inputs: Mapping[str, Any], incar: Mapping[str, Any], options: Mapping[str, Any] | None) -> dict[str, Any]:
+def _job(
+    inputs: Mapping[str, Any], code: orm.AbstractCode, incar: Mapping[str, Any], options: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """Return the inputs of a run, with its own INCAR tags merged over those of all runs."""
     job = {**inputs, **restart_inputs(inputs)}
     job['parameters'] = orm.Dict(merge({'incar': incar}, inputs['parameters']))
     job['settings'] = orm.Dict(inputs['settings'])
     metadata = inputs['calc']['metadata']
-    job['calc'] = {'metadata': {**metadata, 'options': merge(metadata['options'], options or {})}}
+    job['calc'] = {'metadata': {**metadata, 'options': job_options(code, metadata['options'], options)}}
     return job
 
 
