@@ -89,7 +89,7 @@ class _NodeParam(IdentifierParamType):
             classes: Any = tuple(point.load() for point in self._entry_points)
         else:
             classes = self.orm_class_loader.orm_base_class
-        query = QueryBuilder().append(classes, filters=filters, tag='node').order_by({'node': {'id': 'desc'}})
+        query = QueryBuilder().append(classes, filters=filters, tag='node').order_by({'node': {'ctime': 'desc'}})
         found: list[Any] = query.limit(_COMPLETED).all(flat=True)
         return found
 

@@ -32,7 +32,7 @@ def latest_node(entry_point: str) -> Any:
     :param entry_point: of the data type, e.g. ``goectp.crystals``
     """
     cls = DataFactory(entry_point)
-    return orm.QueryBuilder().append(cls).order_by({cls: {'id': 'desc'}}).limit(1).first(flat=True)
+    return orm.QueryBuilder().append(cls).order_by({cls: {'ctime': 'desc'}}).limit(1).first(flat=True)
 
 
 def latest_import() -> CrystalsData | None:
@@ -42,7 +42,7 @@ def latest_import() -> CrystalsData | None:
     are labelled with its name, such as ``aiida-goectp predict``. Crystals without creator are stored in Python.
     """
     query = orm.QueryBuilder().append(CrystalsData, filters={'label': {'!like': 'aiida-goectp %'}})
-    query.order_by({CrystalsData: {'id': 'desc'}})
+    query.order_by({CrystalsData: {'ctime': 'desc'}})
     return next((node for (node,) in query.iterall() if _is_imported(node)), None)
 
 
@@ -59,7 +59,7 @@ def latest_screen() -> orm.ProcessNode:
     screen: Any = WorkflowFactory('goectp.screen')
     query = orm.QueryBuilder().append(screen, tag='screen', project='*')
     query.append(orm.List, with_incoming='screen', edge_filters={'label': 'selection'})
-    node: orm.ProcessNode | None = query.order_by({'screen': {'id': 'desc'}}).limit(1).first(flat=True)
+    node: orm.ProcessNode | None = query.order_by({'screen': {'ctime': 'desc'}}).limit(1).first(flat=True)
     if node is None:
         raise click.UsageError('no screen with a selection is stored; run `aiida-goectp screen` first')
     return node
@@ -73,14 +73,14 @@ def is_campaign(node: Any) -> bool:
 def latest_campaigns(number: int) -> list[orm.WorkChainNode]:
     """Return the latest campaigns, newest first."""
     query = orm.QueryBuilder().append(orm.WorkChainNode, filters={'attributes.process_label': _CAMPAIGN})
-    found: list[orm.WorkChainNode] = query.order_by({orm.WorkChainNode: {'id': 'desc'}}).limit(number).all(flat=True)
+    found: list[orm.WorkChainNode] = query.order_by({orm.WorkChainNode: {'ctime': 'desc'}}).limit(number).all(flat=True)
     return found
 
 
 def gate_results(response: DielectricData) -> list[orm.Dict]:
     """Return the gate results of a response, oldest first."""
     links = response.base.links.get_outgoing(node_class=orm.CalcFunctionNode, link_label_filter='dielectric')
-    calls = sorted((node for node in links.all_nodes() if _evaluated_gates(node)), key=lambda node: int(node.pk or 0))
+    calls = sorted((node for node in links.all_nodes() if _evaluated_gates(node)), key=lambda node: node.ctime)
     return [call.outputs.result for call in calls]
 
 
@@ -99,7 +99,7 @@ def responses_with_gates(nodes: Iterable[Any]) -> list[tuple[DielectricData, orm
             results = gate_results(node)
             pairs = [(node, results[-1] if results else evaluate_gates(node))]
         elif isinstance(node, orm.ProcessNode):
-            calls = sorted(filter(_evaluated_gates, [*node.called_descendants, node]), key=lambda call: call.pk or 0)
+            calls = sorted(filter(_evaluated_gates, [*node.called_descendants, node]), key=lambda call: call.ctime)
             pairs = [(call.inputs.dielectric, call.outputs.result) for call in calls]
         else:
             raise click.UsageError(

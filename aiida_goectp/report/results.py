@@ -155,7 +155,7 @@ def _process(node: Any) -> Any:
         links = node.base.links.get_incoming(link_type=LinkType.RETURN).all_nodes()
         found = [item for item in links if getattr(item, 'process_label', None) in KINDS]
         if found:
-            return min(found, key=lambda item: item.pk)
+            return min(found, key=lambda item: item.ctime)
     what = node.process_label if isinstance(node, orm.ProcessNode) else type(node).__name__
     raise ValueError(
         f'node {node.pk} is a {what}; expected a screen, a verification, a campaign, or an output of one of these'
@@ -414,7 +414,7 @@ def _last_predictions(process: Any) -> Any:
     chains = [call for call in process.called if call.process_label == 'PredictWorkChain']
     done = [call.outputs.predictions for call in chains if 'predictions' in call.outputs]
     if done:
-        return max(done, key=lambda node: node.pk)
+        return max(done, key=lambda node: node.ctime)
     return process.inputs.predictions if 'predictions' in process.inputs else None
 
 
@@ -445,4 +445,4 @@ def _campaign_results(process: Any, history: History) -> tuple[dict[Key, Compute
                 core_hours=pick.core_hours,
                 round=item.number,
             )
-    return computed, sorted(verifications, key=lambda node: int(node.pk or 0))
+    return computed, sorted(verifications, key=lambda node: node.ctime)

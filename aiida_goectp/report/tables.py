@@ -163,7 +163,7 @@ def _excluded(ranking: RankingData | None) -> tuple[dict[str, int], list[tuple[s
 
 
 def _failed_processes(process: Any) -> Iterator[tuple[object, ...]]:
-    for node in sorted([process, *process.called_descendants], key=lambda item: item.pk):
+    for node in sorted([process, *process.called_descendants], key=lambda item: item.ctime):
         if node.is_terminated and not node.is_finished_ok:
             message = node.exit_message or node.exception or (node.process_state and node.process_state.value)
             yield node.process_label, node.pk, node.exit_status, message

@@ -43,7 +43,7 @@ def last_job(node: orm.ProcessNode) -> orm.CalcJobNode | None:
     if isinstance(node, orm.CalcJobNode):
         return node
     jobs = [called for called in node.called_descendants if isinstance(called, orm.CalcJobNode)]
-    return max(jobs, key=lambda job: int(job.pk or 0)) if jobs else None
+    return max(jobs, key=lambda job: job.ctime) if jobs else None
 
 
 def failure_reason_with_job(node: orm.ProcessNode) -> str:
@@ -51,5 +51,5 @@ def failure_reason_with_job(node: orm.ProcessNode) -> str:
     failed = [job for job in node.called_descendants if isinstance(job, orm.CalcJobNode) and not job.is_finished_ok]
     if not failed:
         return failure_reason(node)
-    job = max(failed, key=lambda job: int(job.pk or 0))
+    job = max(failed, key=lambda job: job.ctime)
     return f'{failure_reason(node)}; {job.process_label}<{job.pk}> {failure_reason(job)}'

@@ -1,5 +1,7 @@
 """Latest import: crystals of other origins are left out."""
 
+from datetime import timedelta
+
 import pytest
 from aiida import orm
 
@@ -8,7 +10,8 @@ from aiida_goectp.calculations.structures import import_structures
 from aiida_goectp.cli.doctor.trials import _magnesia
 from aiida_goectp.cli.files import file_inputs
 from aiida_goectp.cli.predict.sources import CrystalSource
-from aiida_goectp.cli.queries import latest_import
+from aiida_goectp.cli.queries import latest_import, latest_node
+from aiida_goectp.data.crystals import CrystalsData
 from tests import tiny
 
 
@@ -40,3 +43,11 @@ def test_the_doctor_leaves_an_import_of_the_same_crystal(aiida_profile_clean):
     own = type(_magnesia())(crystals).store()
     assert _magnesia().pk != own.pk
     assert latest_import().pk == own.pk
+
+
+def test_the_latest_crystals_are_the_youngest_ones(aiida_profile_clean, crystal_set):
+    """An archive is imported in any order, so that PKs say nothing about time."""
+    young, old = (CrystalsData(crystal_set).store() for _ in range(2))
+    old.backend_entity.model.ctime = young.ctime - timedelta(hours=1)
+    assert latest_import().pk == young.pk
+    assert latest_node('goectp.crystals').pk == young.pk

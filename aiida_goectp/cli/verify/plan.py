@@ -105,7 +105,7 @@ def show_plan(builder: Any, origin: str) -> None:
 def _mean_core_hours(engine: Any) -> tuple[float | None, int]:
     """Return the mean cost of the latest successful calculations of an engine, and their number."""
     filters = {'attributes.process_state': 'finished', 'attributes.exit_status': 0}
-    query = orm.QueryBuilder().append(engine, filters=filters, tag='node').order_by({'node': {'id': 'desc'}})
+    query = orm.QueryBuilder().append(engine, filters=filters, tag='node').order_by({'node': {'ctime': 'desc'}})
     costs = [engine.core_hours(node) for node in query.limit(_SAMPLE).all(flat=True)]
     return (float(np.mean(costs)), len(costs)) if costs else (None, 0)
 

@@ -68,7 +68,7 @@ def _round_text(number: int, limit: int | None) -> str:
 
 def _last_label(called: Mapping[str, Any]) -> str:
     """Return the label of the last call."""
-    return max(called, key=lambda label: int(called[label].pk), default='')
+    return max(called, key=lambda label: called[label].ctime, default='')
 
 
 def _current_round(called: Mapping[str, Any], finished: int) -> int:

@@ -35,5 +35,5 @@ def last_history(campaign: orm.WorkChainNode) -> History | None:
         return read_history(campaign.outputs.history)
     written = [call for call in campaign.called if call.process_label in _HISTORIES and 'result' in call.outputs]
     if written:
-        return read_history(max(written, key=lambda call: int(call.pk or 0)).outputs.result)
+        return read_history(max(written, key=lambda call: call.ctime).outputs.result)
     return read_history(campaign.inputs.extend.history) if 'extend' in campaign.inputs else None

@@ -135,7 +135,7 @@ def earlier_runs(engine: type[DfptWorkChain], hashes: Iterable[str]) -> dict[str
     query = orm.QueryBuilder()
     query.append(engine, filters=ended, project='id', tag='engine')
     query.append(orm.StructureData, with_outgoing='engine', edge_filters={'label': 'structure'}, project='*')
-    query.order_by({'engine': {'id': 'desc'}})
+    query.order_by({'engine': {'ctime': 'desc'}})
     for pk, structure in query.iterall():
         key = content_hash(structure)
         if key in wanted:
