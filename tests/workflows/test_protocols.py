@@ -140,6 +140,21 @@ def test_unknown_protocol_and_keys(any_code, crystals, tiny):
 
 
 @pytest.mark.parametrize(
+    ('name', 'wrong', 'right'),
+    [
+        ('max_wallclock_seconds', (0, -5, True), 600),
+        ('max_memory_kb', (-1, 0), None),
+        ('parser_name', ('goectp.predct',), 'goectp.predict'),
+    ],
+)
+def test_limits_and_parser_of_a_job(any_code, crystals, tiny, name, wrong, right):
+    for value in wrong:
+        with pytest.raises(ValueError, match=rf'options\.{name}: '):
+            PredictWorkChain.get_builder_from_protocol(any_code, crystals, tiny, options={name: value})
+    PredictWorkChain.get_builder_from_protocol(any_code, crystals, tiny, options={name: right})
+
+
+@pytest.mark.parametrize(
     ('scheduler', 'line'),
     [
         ('core.slurm', '#SBATCH --gres=gpu:2'),

@@ -12,6 +12,7 @@ from typing import Any
 from aiida import orm
 from aiida.common.exceptions import MultipleObjectsError, NotExistent
 from aiida.engine.processes.ports import PortNamespace
+from aiida.plugins.entry_point import get_entry_point_names
 from aiida.schedulers.datastructures import NodeNumberJobResource
 from pydantic import BaseModel
 
@@ -30,6 +31,7 @@ __all__ = (
     'keys_of',
     'monitor_errors',
     'of_type',
+    'positive_integer',
     'prefixed',
     'settings_of',
 )
@@ -160,6 +162,12 @@ def choice(known: Callable[[], Collection[str]]) -> Check:
     return check
 
 
+def positive_integer(place: str, value: Any) -> Iterator[str]:
+    """Refuse another value than a positive integer or None; AiiDA takes any integer as limit of a job."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        yield f'{place}: expected a positive integer; found {value!r}'
+
+
 def monitor_errors(place: str, value: Any) -> Iterator[str]:
     """Check monitors of a job by their names, which are free; None removes one."""
     if not isinstance(value, Mapping):
@@ -209,5 +217,8 @@ def prefixed(name: str, checks: Mapping[str, Check]) -> dict[str, Check]:
 JOB_CHECKS: dict[str, Check] = {
     'metadata.options.resources': keys_of([*NodeNumberJobResource.get_valid_keys(), 'parallel_env'], 'resource'),
     'metadata.options.environment_variables': any_value,
+    'metadata.options.max_wallclock_seconds': positive_integer,
+    'metadata.options.max_memory_kb': positive_integer,
+    'metadata.options.parser_name': choice(lambda: get_entry_point_names('aiida.parsers')),
 }
 """checks of every job"""
