@@ -67,12 +67,12 @@ def show(node: Any, which: str | None, direction: tuple[float, float, float] | N
 
     from aiida_goectp.cli.phonons.sources import phonon_source, phonons_content
     from aiida_goectp.cli.phonons.tables import show_phonons
+    from aiida_goectp.core.dielectric.gamma_modes import unit_vector
 
-    along = None if direction is None else np.array(direction)
-    if along is not None and not (np.isfinite(along).all() and along.any()):
-        raise click.BadParameter(f'{direction}: expected three finite numbers, not all zero', param_hint='--direction')
-    if along is not None:
-        along /= np.abs(along).max()  # the square of a very small or large number is zero or infinite
+    try:
+        along = None if direction is None else unit_vector(np.array(direction), 'direction')
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint='--direction') from error
     source = phonon_source(node, which)
     if echo.output_format() == 'json':
         echo.echo_json(phonons_content(source, along))

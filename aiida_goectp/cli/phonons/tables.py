@@ -26,7 +26,7 @@ __all__ = ('charges_table', 'modes_table', 'show_phonons', 'spectra_table')
 def show_phonons(source: PhononSource, direction: np.ndarray | None, rows: int) -> None:
     """Print modes and Born charges, and the stability and ionic permittivity that follow from them.
 
-    :param direction: (3,) Cartesian, of q → 0 with the macroscopic field, or None
+    :param direction: (3,) Cartesian unit vector of q → 0 with the macroscopic field, or None
     :param rows: maximum number of rows per table
     """
     atoms = counted(len(source.cell.atomic_numbers), 'atom')
@@ -79,7 +79,7 @@ def modes_table(source: PhononSource, direction: np.ndarray | None, rows: int) -
     longitudinal = None
     if direction is not None:
         longitudinal = source.cell.longitudinal(direction)
-        columns.append(f'q → 0 along {axis_name(direction / np.linalg.norm(direction))}, THz')
+        columns.append(f'q → 0 along {axis_name(direction)}, THz')
     lines = []
     for group in groups[:rows]:
         stable = group.frequency >= 0

@@ -29,6 +29,7 @@ __all__ = (
     'permittivity_spectrum',
     'reflectivity',
     'to_blocks',
+    'unit_vector',
 )
 
 DIPOLE_STRENGTH = 180.9512801
@@ -170,7 +171,7 @@ def longitudinal_frequencies(
     :return: (3n − 3,) THz, ascending; imaginary ones are negative
     :raises ValueError: a vector without direction
     """
-    q = _unit(direction, 'direction')
+    q = unit_vector(direction, 'direction')
     field = np.einsum('f,ifd->id', q, born_charges).ravel()
     term = DIPOLE_STRENGTH / volume * np.outer(field, field) / (q @ electronic @ q)
     return _as_frequencies(_optical_modes(_mass_weighted(force_constants + term, masses), masses)[0])
@@ -214,7 +215,7 @@ def reflectivity(spectrum: np.ndarray, polarisation: np.ndarray, incidence: np.n
     :param incidence: (3,) direction in which it travels, perpendicular to the field, any length
     :raises ValueError: a vector without direction, or directions that are not perpendicular
     """
-    field, normal = _unit(polarisation, 'polarisation'), _unit(incidence, 'incidence')
+    field, normal = unit_vector(polarisation, 'polarisation'), unit_vector(incidence, 'incidence')
     if abs(field @ normal) > _PERPENDICULAR:
         raise ValueError(f'polarisation {field.tolist()} is not perpendicular to the incidence {normal.tolist()}')
     axes = np.array([field, np.cross(normal, field), normal])
@@ -227,9 +228,10 @@ def reflectivity(spectrum: np.ndarray, polarisation: np.ndarray, incidence: np.n
     return (np.abs(reflected) ** 2).sum(axis=1)
 
 
-def _unit(vector: np.ndarray, name: str) -> np.ndarray:
+def unit_vector(vector: np.ndarray, name: str) -> np.ndarray:
     """Return the unit vector of a direction.
 
+    :param vector: (3,) any length
     :param name: for the message
     :raises ValueError: a vector that is zero or not finite
     """

@@ -1,7 +1,7 @@
-"""A command of ``goectp`` in several processes, one for each GPU of the node, as ``torchrun`` starts them.
+"""A command of ``goectp`` in several processes, one for each GPU of the node.
 
-``torchrun`` itself kills processes 30 s after a signal, in the middle of an epoch, and has one exit status for all
-errors.
+Each has the environment variables that ``torchrun`` sets. ``torchrun`` itself is not used, since it kills processes
+30 s after a signal, in the middle of an epoch, and has one exit status for all errors.
 """
 
 from __future__ import annotations

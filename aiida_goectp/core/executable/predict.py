@@ -106,8 +106,8 @@ __all__ = ('predict',)
 def predict(sources: tuple[Path, ...], output: Path | None, **options: Any) -> None:
     """Predict the dielectric tensors of all crystals of INPUT.
 
-    INPUT is a crystals.npz, structure files (CIF, POSCAR, extended XYZ, JSON of pymatgen, database or trajectory of
-    ASE, phonopy.yaml, pw.in, geometry.in, JSON lines) and folders of such files. Without
+    Each INPUT is a structure file (CIF, POSCAR, extended XYZ, JSON of pymatgen, database or trajectory of
+    ASE, phonopy.yaml, pw.in, geometry.in, JSON lines), a folder of such files, or a crystals.npz. Without
     --output, a single structure is printed with its tensors, several as a table of averages and eigenvalues.
 
     Exit status: 0 finished (failed rows included), 2 bad input or model, 3 no such device, 4 out of memory, 73 output

@@ -39,7 +39,7 @@ def validate_continuation(engine: type[Process]) -> Callable[[str | list[str] | 
 def find_finished(
     uuids: str | list[str], label: str, process: type[Process], inputs: Mapping[str, Any]
 ) -> tuple[orm.ProcessNode, orm.ProcessNode] | None:
-    """Return a process that an interrupted run finished with equal inputs, and that run; None if there is none.
+    """Return the finished process of an interrupted run with equal inputs, and that run; None without such a process.
 
     :param uuids: interrupted runs; the first one that has such a process is taken
     :param label: of the call

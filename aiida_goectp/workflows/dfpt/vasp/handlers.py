@@ -120,7 +120,7 @@ class VaspBaseWorkChain(CalledOnceMixin, NamedStepFailureMixin, RestartMixin, Va
     def _restart(self, node: orm.CalcJobNode, problem: str, **tags: Any) -> ProcessHandlerReport:
         """Change INCAR tags (``None`` removes one) and restart; without a change, not from the cache.
 
-        The failed job has the same inputs, since the wall time is none of those that caching compares.
+        Caching does not compare wall times: the failed job would be taken in place of a longer one.
         """
         for tag, value in tags.items():
             if value is None:
