@@ -166,8 +166,9 @@ def _run(job: dict, streams: list[int]) -> int:
     os.environ.update(job['environment'])
     os.chdir(job['folder'])
     resource.setrlimit(resource.RLIMIT_FSIZE, tuple(job['file_size']))
+    sys.argv = ['goectp', *job['arguments']]
     try:
-        main(job['arguments'], prog_name='goectp')
+        main(prog_name='goectp')
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0

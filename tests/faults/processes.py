@@ -31,7 +31,7 @@ LAUNCHER = """#!/bin/sh
 '{executable}' "$@"
 status=$?
 found=$status
-grep -qs 'written by the same command' goectp.out && found=waited
+grep -qs 'already written by the same command' goectp.out && found=waited
 echo "$found $PWD" >> '{launches}'
 exit $status
 """

@@ -192,5 +192,5 @@ def model_options(what: str) -> Callable[[_Command], _Command]:
 wait_option = click.option(
     '--wait',
     is_flag=True,
-    help='If another run writes the output, wait for its end; nothing is computed again if it had the same command.',
+    help='Wait until no other run writes the output; compute nothing if one of this command has finished.',
 )

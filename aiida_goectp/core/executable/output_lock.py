@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from aiida_goectp import __version__
 from aiida_goectp.core.executable.launch import is_launched
 from aiida_goectp.core.executable.status import ExecutableError, classify, report_error
 from aiida_goectp.core.formats.errors import FormatError
@@ -38,7 +40,7 @@ def locked_output(
     *,
     option: str = '--output',
     distributed: bool = False,
-) -> Iterator[None]:
+) -> Iterator[str | None]:
     """Hold the lock of an output, which is no input. An error is printed and ends the process.
 
     The lock is that of the system on the file ``OUTPUT.lock`` (flock): it ends with the process, so that a killed run
@@ -48,24 +50,35 @@ def locked_output(
     :param output: the file; None if nothing is written
     :param inputs: files and folders that are read; names of shipped models and None are ignored
     :param wait_until: wait for the end of another run until this is true; None to refuse at once. The process ends with
-        status 0 if that run had the same command and finished: AiiDA submits a job twice if its daemon is killed in
-        between
+        status 0 if the status file is that of a finished run with this hash: AiiDA submits a job twice if its daemon is
+        killed, or the computer cannot be reached, in between
     :param option: names the output, for messages
     :param distributed: ``torchrun`` may have started several processes of this run, of which the first holds the lock
+    :return: the hash of this run for its status file; None without ``wait_until``
     """
     further = distributed and is_launched() and os.environ.get('RANK', '0') != '0'
-    if output is None or os.environ.get(LOCKED_OUTPUT) == str(output.absolute()) or further:
-        yield
+    if output is None or further:
+        yield None
+        return
+    read = [Path(item) for item in inputs if item is not None]
+    run = None if wait_until is None else _run_hash(output, read)
+    if os.environ.get(LOCKED_OUTPUT) == str(output.absolute()):
+        yield run
         return
     path = output.with_name(output.name + '.lock')
     try:
-        _refuse_inputs(output, [Path(item) for item in inputs if item is not None], option)
+        _refuse_inputs(output, read, option)
         with writing(path):
             stream = _acquire(path, output, wait_until, option)
+        if run is not None and _is_finished(output, run):
+            echo(f'{output}: already written by the same command; remove it to compute it again')
+            path.unlink(missing_ok=True)
+            sys.exit(0)
+        _write_holder(stream)
     except (FormatError, OSError) as error:
         report_error(classify(error))
     try:
-        yield
+        yield run
     finally:
         with suppress(OSError):
             path.unlink(missing_ok=True)
@@ -93,7 +106,7 @@ def _acquire(path: Path, output: Path, wait_until: Callable[[], bool] | None, op
 
     :raises ExecutableError: another process holds the lock
     """
-    holder: dict[str, str] = {}
+    holder = ''
     while True:
         stream = path.open('a+')
         try:
@@ -112,41 +125,45 @@ def _acquire(path: Path, output: Path, wait_until: Callable[[], bool] | None, op
             if path.stat().st_ino == os.fstat(stream.fileno()).st_ino:
                 break
         stream.close()
-    if holder.get('command') == _command() and _finished(output):
-        echo(f'{output}: written by the same command, {holder["run"]}, which has ended meanwhile')
-        path.unlink(missing_ok=True)
-        sys.exit(0)
-    with suppress(OSError):  # only for messages and to recognise the command; there may be no space
-        os.ftruncate(stream.fileno(), 0)
-        run = f'process {os.getpid()} on {socket.gethostname()}'
-        os.write(stream.fileno(), json.dumps({'run': run, 'command': _command()}).encode())
     return stream
 
 
-def _held(output: Path, holder: Mapping[str, str], code: str, option: str) -> ExecutableError:
-    run = f' ({holder["run"]})' if holder else ''
+def _held(output: Path, holder: str, code: str, option: str) -> ExecutableError:
+    run = f' ({holder})' if holder else ''
     advice = f'wait for its end (--wait), or name another file with {option}'
     return ExecutableError(code, f'{output}: another run{run} writes this file; {advice}')
 
 
-def _command() -> str:
-    return json.dumps([str(Path.cwd()), *sys.argv[1:]])
+def _write_holder(stream: IO[str]) -> None:
+    """Write this run to the lock file, for messages of others; there may be no space."""
+    with suppress(OSError):
+        os.ftruncate(stream.fileno(), 0)
+        os.write(stream.fileno(), json.dumps({'run': f'process {os.getpid()} on {socket.gethostname()}'}).encode())
 
 
-def _holder(stream: IO[str]) -> dict[str, str]:
-    """Return what the run that holds the lock wrote; empty if it has not yet, or could not."""
+def _holder(stream: IO[str]) -> str:
+    """Return the run that holds the lock; empty if it has not written that yet, or could not."""
     stream.seek(0)
     try:
-        holder = json.load(stream)
-        return {name: str(holder[name]) for name in ('run', 'command')}
+        return str(json.load(stream)['run'])
     except (ValueError, KeyError, TypeError, OSError):
-        return {}
+        return ''
 
 
-def _finished(output: Path) -> bool:
-    """Return whether output and status file are those of a finished run."""
+def _run_hash(output: Path, inputs: Iterable[Path]) -> str:
+    """Return the SHA-256 of package version, working folder, arguments, and sizes and times of the inputs."""
+    files = [file for item in inputs for file in (sorted(item.rglob('*')) if item.is_dir() else [item])]
+    own = {output.with_name(output.name + ending).absolute() for ending in ('', *RUN_ENDINGS)}
+    stats = [(str(file), file.stat()) for file in files if file.is_file() and file.absolute() not in own]
+    read = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    return hashlib.sha256(json.dumps([__version__, str(Path.cwd()), sys.argv[1:], read]).encode()).hexdigest()
+
+
+def _is_finished(output: Path, run: str) -> bool:
+    """Return whether the output is that of a finished run with this hash."""
     try:
         status = json.loads(Path(f'{output}.status.json').read_text())
     except (OSError, ValueError):
         return False
-    return output.exists() and isinstance(status, dict) and status.get('state') == 'finished'
+    found = (status.get('state'), status.get('run')) if isinstance(status, dict) else None
+    return found == ('finished', run) and output.is_file()

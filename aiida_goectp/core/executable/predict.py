@@ -123,8 +123,10 @@ def predict(sources: tuple[Path, ...], output: Path | None, **options: Any) -> N
     status = Status(Path(f'{output}.status.json') if output else None)
     inputs = [*sources, options['model'], options['prepared']]
     lock = locked_output(output, inputs, stop if options['wait'] else None)
-    with lock, record_errors(status):
-        status.update(rows_done=0, rows_total=0, rows_failed=0, device='', batch_atoms=0, crystals_per_second=0.0)
+    with lock as run, record_errors(status):
+        status.update(
+            run=run, rows_done=0, rows_total=0, rows_failed=0, device='', batch_atoms=0, crystals_per_second=0.0
+        )
         crystals = _read(sources, output, options)
         predictor = _load_predictor(options)
         status.update(rows_total=len(crystals), device=predictor.device, batch_atoms=predictor.batch_atoms)

@@ -90,8 +90,8 @@ def train(dataset: Path, output: Path, **options: Any) -> None:
             sys.exit(launch(options['processes'], sys.argv[1:], status_file))
     first = os.environ.get('RANK', '0') == '0'  # of the processes that torchrun starts
     status = Status(status_file if first else None)
-    with lock, record_errors(status):
-        status.update(epochs_done=0, epochs_total=0, device='')
+    with lock as run, record_errors(status):
+        status.update(run=run, epochs_done=0, epochs_total=0, device='')
         data = read_inputs(dataset, options)
         networks, device = _train(data, output, options, status, stop)
         if first:

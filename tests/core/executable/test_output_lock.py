@@ -116,17 +116,58 @@ def test_a_job_that_was_submitted_twice(start, model, crystals, status, tmp_path
     """The second run waits and computes nothing: it has no fault, the first one a pause after each batch."""
     arguments = ['predict', 'crystals.npz', '--model', model, '--output', 'out.npz', '--wait', '--batch-atoms', '6']
     first = start(*arguments, fault='slow=0.3')
-    holder = holder_of(tmp_path / 'out.npz.lock')
+    holder_of(tmp_path / 'out.npz.lock')
     second = start(*arguments)
     output, message = second.communicate(timeout=120)
     assert second.returncode == 0, message
-    assert holder in output
+    assert 'already written' in output
     assert first.wait(60) == 0
     assert status()['state'] == 'finished'
     modified = (tmp_path / 'out.npz').stat().st_mtime_ns
     assert modified <= (tmp_path / 'out.npz.status.json').stat().st_mtime_ns
     assert Predictions.load(tmp_path / 'out.npz').ids.tolist() == crystals.ids.tolist()
     assert not (tmp_path / 'out.npz.lock').exists()
+
+
+def test_a_job_that_is_submitted_again_after_its_end(start, model, crystals, tmp_path):
+    """Nothing is computed, unless command, inputs or output have changed, or another run wrote the output."""
+    shutil.copy(model, tmp_path / 'model.safetensors')
+    arguments = ['predict', 'crystals.npz', '--model', 'model.safetensors', '--output', 'out.npz']
+
+    def computes(*further):
+        before = (tmp_path / 'out.npz').stat().st_ino if (tmp_path / 'out.npz').exists() else None
+        process = start(*arguments, *further)
+        _, message = process.communicate(timeout=120)
+        assert process.returncode == 0, message
+        assert Predictions.load(tmp_path / 'out.npz').ids.tolist() == crystals.ids.tolist()
+        assert not (tmp_path / 'out.npz.lock').exists()
+        return (tmp_path / 'out.npz').stat().st_ino != before
+
+    assert computes('--wait')
+    assert not computes('--wait')
+    assert computes('--wait', '--device', 'cpu')
+    assert computes('--wait')
+    assert computes()
+    assert computes('--wait')
+    os.utime(tmp_path / 'model.safetensors', (0, 0))  # replaced by an older file
+    assert computes('--wait')
+    (tmp_path / 'out.npz').unlink()
+    assert computes('--wait')
+    assert not computes('--wait')
+
+
+def test_a_training_that_is_submitted_again_after_its_end(start, status, tmp_path):
+    tiny.some_dataset(12).save(tmp_path / 'data.npz')
+    small = ['--preset', 'goectp', '--width', '8', '--layers', '1', '--epochs', '1', '--device', 'cpu']
+    arguments = ['train', 'data.npz', '--output', 'model.safetensors', *small, '--wait']
+    written = []
+    for _ in range(2):
+        process = start(*arguments)
+        _, message = process.communicate(timeout=120)
+        assert process.returncode == 0, message
+        written.append((tmp_path / 'model.safetensors').stat().st_ino)
+    assert written[0] == written[1]
+    assert (status('model.safetensors')['state'], status('model.safetensors')['epochs_done']) == ('finished', 1)
 
 
 def test_the_second_of_two_jobs_continues_a_killed_first_one(start, model, crystals, status, tmp_path):

@@ -36,6 +36,7 @@ def test_the_status_file_of_a_finished_run(predict, crystals, status, model):
         'rows_failed': 0,
         'device': 'cpu',
         'error': None,
+        'run': None,
     }
     assert table.settings['device'] == 'cpu'
     assert table.settings['preset'] == 'goectp'
