@@ -36,6 +36,9 @@ __all__ = (
 GROUP = 'aiida_goectp.acquisitions'
 """entry-point group of further acquisition functions"""
 
+_SMALLEST_IMPROVEMENT = 1e-250
+"""expected improvement below which the score is an increasing function of its logarithm"""
+
 
 class AcquisitionSettings(Settings):
     """Acquisition function and its parameters."""
@@ -184,18 +187,25 @@ def _cautious(mean: np.ndarray, std: np.ndarray, state: State, settings: Acquisi
 
 
 def _improvement(mean: np.ndarray, std: np.ndarray, state: State, settings: AcquisitionSettings) -> np.ndarray:
-    """Return (μ − f − ξ) Φ(z) + σ φ(z), z = (μ − f − ξ)/σ, without cancellation far below the incumbent."""
+    """Return I = (μ − f − ξ) Φ(z) + σ φ(z), z = (μ − f − ξ)/σ, without cancellation far below the incumbent.
+
+    An improvement below t = 10⁻²⁵⁰ would soon underflow to zero, and all such candidates would tie. There the score is
+    t ln(t)/ln(I), which continues I and increases with it.
+    """
     from scipy.special import erfcx, ndtr
 
     gain = mean - incumbent(mean, state.verified, settings.incumbent_rank) - settings.xi
-    with np.errstate(divide='ignore', invalid='ignore', over='ignore', under='ignore'):
+    with np.errstate(all='ignore'):
         z = gain / std
-        density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
-        # Φ(z)/φ(z) by the scaled complementary error function, since both underflow
-        ratio = np.sqrt(np.pi / 2) * erfcx(-np.minimum(z, 0) / np.sqrt(2))
-        below = std * density * np.maximum(1 + z * ratio, 0)
-        scores = np.where(z < 0, below, gain * ndtr(z) + std * density)
-    return np.where((std == 0) | np.isinf(z), np.maximum(gain, 0), scores)
+        below = np.minimum(z, 0)
+        # I = σ φ(z) (1 + z Φ(z)/φ(z)); for large |z| by the asymptotic series of the bracket, 1/z² − 3/z⁴ + …
+        ratio = np.sqrt(np.pi / 2) * erfcx(-below / np.sqrt(2))
+        bracket = np.where(z < -1e3, 1 / z**2, np.maximum(1 + below * ratio, 0))
+        logarithm = np.log(std) - z**2 / 2 - np.log(2 * np.pi) / 2 + np.log(bracket)
+        continued = _SMALLEST_IMPROVEMENT * np.log(_SMALLEST_IMPROVEMENT) / logarithm
+        small = np.where(logarithm < np.log(_SMALLEST_IMPROVEMENT), continued, np.exp(logarithm))
+        large = gain * ndtr(z) + std * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    return np.where((std == 0) | np.isinf(z), np.maximum(gain, 0), np.where(z < 0, small, large))
 
 
 def _exploration(mean: np.ndarray, std: np.ndarray, state: State, settings: AcquisitionSettings) -> np.ndarray:

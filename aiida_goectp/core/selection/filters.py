@@ -67,11 +67,28 @@ class Filters(BaseModel):
                 raise ValueError(f'no crystal can pass: {name} between {low} and {high}')
             if any(bound is not None and np.isnan(bound) for bound in (low, high)):
                 raise ValueError(f'a bound of {name} is NaN')
-        both = set(self.elements_all) & set(self.elements_none)
-        outside = set(self.elements_all) - set(self.elements_only) if self.elements_only else set()
-        if both or outside:
-            raise ValueError(f'no crystal can pass: {", ".join(sorted(both | outside))} is both required and excluded')
+        self._check_elements()
         return self
+
+    def _check_elements(self) -> None:
+        """Check that the conditions on elements can be met together.
+
+        :raises ValueError: they cannot
+        """
+        needed, allowed = set(self.elements_all), set(self.elements_only or SYMBOLS[1:]) - set(self.elements_none)
+        any_of = set(self.elements_any)
+        if needed - allowed:
+            both = ', '.join(sorted(needed - allowed))
+            raise ValueError(f'no crystal can pass: {both} is both required and excluded')
+        if not allowed:
+            raise ValueError('no crystal can pass: elements_none contains all of elements_only')
+        if any_of and not any_of & allowed:
+            raise ValueError(f'no crystal can pass: all of elements_any are excluded ({", ".join(self.elements_any)})')
+        fewest = len(needed) + bool(any_of and not any_of & needed)
+        if self.max_atoms is not None and self.max_atoms < fewest:
+            raise ValueError(
+                f'no crystal can pass: {fewest} elements are required in {self.max_atoms} atoms (max_atoms)'
+            )
 
     def bounds(self) -> dict[str, tuple[float | None, float | None]]:
         """Return the bounds of each column, those of the named fields combined with those of ``ranges``."""
@@ -88,15 +105,18 @@ class Filters(BaseModel):
             bounds[name] = (max(lows, default=None), min(highs, default=None))
         return bounds
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Property columns of all conditions."""
+        return tuple(name for name in self.bounds() if name != _ATOMS)
+
     def check_columns(self, properties: Mapping[str, np.ndarray]) -> None:
         """Check that the property columns of all conditions exist and contain numbers.
 
         :param properties: name → (n,) of the crystals
         :raises FormatError: a missing column, or one of text
         """
-        for name in self.bounds():
-            if name == _ATOMS:
-                continue
+        for name in self.columns:
             if name not in properties:
                 have = ', '.join(sorted(properties)) or 'none'
                 raise FormatError(f'filters: the crystals have no property {name!r}; available: {have}')

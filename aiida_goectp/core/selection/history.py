@@ -28,6 +28,9 @@ class PickRecord(Settings):
     hash: str = Field(min_length=1, description='content hash of the crystal')
     mean: float = Field(description='predicted figure of merit')
     std: float | None = Field(default=None, ge=0, description='standard deviation of the prediction')
+    margin: float = Field(
+        default=0.0, ge=0, description='standard deviations that the mean lies below the expected value, by its formula'
+    )
     stability: float | None = Field(default=None, ge=0, le=1, description='predicted probability of stability')
     value: float | None = Field(default=None, description='figure of merit of the label')
     electronic: float | None = Field(default=None, description='polycrystalline average of the electronic label')
@@ -58,16 +61,21 @@ class PickRecord(Settings):
         return self.submitted and (self.outcome != UNFINISHED or self.core_hours > 0)
 
     @property
+    def expected(self) -> float:
+        """Expected value of the label."""
+        return self.mean + self.margin * (self.std or 0.0)
+
+    @property
     def relative_error(self) -> float | None:
         """(predicted − verified) / verified; None without a label, or if it is zero."""
-        return (self.mean - self.value) / self.value if self.value else None
+        return (self.expected - self.value) / self.value if self.value else None
 
     @property
     def within_interval(self) -> bool | None:
         """Whether the label is within the 90 % interval of the prediction; None without label or interval."""
         if self.value is None or self.std is None:
             return None
-        return bool(within_interval(self.mean - self.value, self.std))
+        return bool(within_interval(self.expected - self.value, self.std))
 
 
 class CandidateSummary(Settings):

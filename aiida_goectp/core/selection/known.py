@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from aiida_goectp.core.formats.names import GAP_COLUMN
 from aiida_goectp.core.formats.npz import check_shape
 from aiida_goectp.core.selection.diversity import StructureMatcher
 from aiida_goectp.core.selection.equal_crystals import composition_keys
+from aiida_goectp.core.selection.filters import Filters
 from aiida_goectp.core.selection.merit import FigureOfMerit, figure_of_merit, label_rows
 
 __all__ = ('KnownCrystals', 'known_rows')
@@ -53,6 +54,18 @@ class KnownCrystals:
         hashes = self.crystals.hashes
         order = rows[np.lexsort((hashes[rows], -self.score[rows]))]
         return tuple(str(hashes[row]) for row in order[:k])
+
+    def filtered(self, filters: Filters, pool: CrystalSet) -> KnownCrystals:
+        """Return the same crystals, without the values of those that do not meet the conditions on candidates.
+
+        As for a candidate, a property must be known.
+
+        :param pool: its property columns are those of crystals (by content hash) without their own
+        """
+        properties = {name: _column(self.crystals, name, pool) for name in filters.columns}
+        passes = filters.passes(replace(self.crystals, properties=properties))
+        score, objectives = np.where(passes, self.score, np.nan), np.where(passes[:, None], self.objectives, np.nan)
+        return replace(self, score=score, objectives=objectives)
 
     def copies(self, crystals: CrystalSet, rows: Iterable[int], matcher: StructureMatcher) -> dict[int, int]:
         """Return which rows of crystals are copies of a known crystal, see :meth:`.StructureMatcher.same`.

@@ -74,6 +74,7 @@ class FigureOfMerit:
     columns: tuple[str, ...] = ()
     committee: bool = False
     uncertain: Literal['average', 'anisotropy'] = 'average'
+    margin: float = 0.0
 
     def evaluate(self, rows: TensorRows, properties: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the score of each row (n,), NaN if a prediction or a property is missing or a band gap is negative.
@@ -224,6 +225,7 @@ FIGURES_OF_MERIT: dict[str, FigureOfMerit] = {
             lambda rows, gap: gap * (_total(rows) - _spread(rows)),
             columns=_GAP,
             committee=True,
+            margin=1.0,
         ),
         FigureOfMerit(
             'anisotropy',

@@ -159,7 +159,7 @@ class _Candidates:
         self.std[:n] = figure.deviation(predictions, self.crystals.properties)
         gap = self.crystals.properties.get(GAP_COLUMN)
         gaps = np.full(n, np.nan) if gap is None or gap.dtype.kind == 'U' else gap.astype(np.float64)
-        verified = known.verified
+        verified, known = known.verified, known.filtered(self.settings.filters, self.crystals)
         state = State(
             hashes=self.crystals.hashes,
             verified=known.score[verified],
@@ -196,11 +196,15 @@ class _Candidates:
         rows = np.flatnonzero(self.is_candidate)
         ordered = rows[np.argsort(self.places[rows], kind='stable')].tolist()
 
+        diversity = self.settings.diversity
+
         def near_duplicates(row: int, other: int) -> bool:
-            if not self.settings.diversity.structures:
-                return self.hashes[row] == self.hashes[other]  # outcomes are recorded by hash
-            one, two = self.crystals[row], self.crystals[other]
-            return self.matcher.near_duplicates(one, self.hashes[row], two, self.hashes[other])
+            if self.hashes[row] == self.hashes[other]:  # outcomes are recorded by hash
+                return True
+            pair = self.crystals[row], self.hashes[row], self.crystals[other], self.hashes[other]
+            # two relaxations of one crystal, of which the second is not picked once the first is verified
+            copies = diversity.copies and self.matcher.same(*pair)
+            return copies or (diversity.structures and self.matcher.near_duplicates(*pair))
 
         batch = take_batch(ordered, number, near_duplicates)
         self.picks[batch.picks] = np.arange(1, len(batch.picks) + 1)

@@ -11,6 +11,7 @@ import numpy as np
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.dielectric.tensors import polycrystalline_average
+from aiida_goectp.core.selection.filters import Filters
 from aiida_goectp.core.selection.history import (
     FAILED,
     LABELLED,
@@ -98,6 +99,7 @@ def verified_round(
                 hash=name,
                 mean=float(picks.mean[row]),
                 std=std if np.isfinite(std) else None,
+                margin=figure_of_merit(history.figure_of_merit).margin,
                 stability=_number(picks.stability[row]),
                 reason=str(picks.reason[row]),
                 inconclusive=found.inconclusive,
@@ -105,6 +107,7 @@ def verified_round(
                 **_label(found, pool, row, history.figure_of_merit),
             )
         )
+    filters = Filters.model_validate(picks.settings['filters'])
     known = KnownCrystals.of_dataset(dataset, history.figure_of_merit, pool, functionals=functionals)
     return history.with_round(
         Round(
@@ -113,7 +116,7 @@ def verified_round(
             picks=tuple(records),
             core_hours=core_hours,
             outlook=summarise_candidates(picks, rules),
-            top=known.top(rules.stable_top.k if rules.stable_top is not None else 10),
+            top=known.filtered(filters, pool).top(rules.stable_top.k if rules.stable_top is not None else 10),
         )
     )
 

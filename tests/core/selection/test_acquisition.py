@@ -6,6 +6,7 @@ from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -69,6 +70,24 @@ def test_expected_improvement_by_quadrature(mean, std, xi):
     integral, _ = quad(lambda t: t * norm.pdf(t - z), max(z - 40, 0), max(z, 0) + 40, epsabs=0, epsrel=1e-11, limit=400)
     found = scores('expected_improvement', [mean], [std], verified=[3.0, 10.0], xi=xi)[0]
     assert found == pytest.approx(std * integral, rel=1e-7, abs=1e-300)
+
+
+def test_expected_improvement_orders_candidates_far_below_the_incumbent():
+    """The improvement itself underflows at z = −38; the expected order is that of 50 digits."""
+    mean, std = np.meshgrid([-1e5, -300.0, 0.0, 9.0, 9.9], [1e-6, 1e-3, 0.02, 0.3, 5.0])
+    found = scores('expected_improvement', mean.ravel(), std.ravel(), verified=[10.0])
+    with mpmath.workdps(50):
+        exact = []
+        for mu, sigma in zip(mean.ravel().tolist(), std.ravel().tolist(), strict=True):
+            z = (mpmath.mpf(mu) - 10) / mpmath.mpf(sigma)
+            tail = mpmath.erfc(-z / mpmath.sqrt(2)) / 2
+            exact.append(mpmath.mpf(sigma) * (z * tail + mpmath.exp(-(z**2) / 2) / mpmath.sqrt(2 * mpmath.pi)))
+    expected = sorted(range(len(exact)), key=lambda row: exact[row])
+    assert np.argsort(found, kind='stable').tolist() == expected
+    assert (found > 0).all()
+    assert len(set(found.tolist())) == len(found)
+    large = np.array([value > 1e-250 for value in exact])
+    np.testing.assert_allclose(found[large], np.array(exact)[large].astype(float), rtol=1e-9)
 
 
 def test_expected_improvement_without_uncertainty():

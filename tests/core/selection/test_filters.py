@@ -99,6 +99,10 @@ def test_range_of_a_text_column_is_refused(crystals):
         ({'elements_any': ['X']}, "'X'"),
         ({'elements_all': ['O'], 'elements_none': ['O']}, 'O is both required and excluded'),
         ({'elements_all': ['O', 'Ti'], 'elements_only': ['O']}, 'Ti is both required and excluded'),
+        ({'elements_only': ['O'], 'elements_none': ['O', 'S']}, 'elements_only'),
+        ({'elements_any': ['O', 'S'], 'elements_none': ['O', 'S']}, 'elements_any'),
+        ({'elements_any': ['S'], 'elements_only': ['O']}, 'elements_any'),
+        ({'elements_all': ['Ti', 'Ba'], 'elements_any': ['O'], 'max_atoms': 2}, 'max_atoms'),
     ],
 )
 def test_invalid_filters_are_refused(filters, message):

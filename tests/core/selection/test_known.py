@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from aiida_goectp.core.datasets.dataset import Dataset
+from aiida_goectp.core.selection.filters import Filters
 from aiida_goectp.core.selection.known import KnownCrystals, known_rows
 from aiida_goectp.core.selection.merit import figure_of_merit
 
@@ -38,3 +41,18 @@ def test_a_label_precedes_a_refused_row():
     known = KnownCrystals.of_dataset(rows, 'total', POOL, {str(POOL.hashes[0]): 'failed', str(POOL.hashes[3]): 'late'})
     assert known.failure.tolist() == ['', '', 'failed gates symmetry', 'late']
     assert len(known.top(9)) == 2
+
+
+def test_the_best_within_filters():
+    """A property of the pool completes the dataset; without it a crystal does not pass, as a candidate does not."""
+    gaps = np.array([1.0, np.nan, 3.0, 4.0, np.nan])
+    own = replace(POOL, properties={'band_gap': gaps})
+    pool = replace(POOL, properties={'band_gap': np.array([9.0, 2.0, 9.0, 9.0, np.nan])})
+    known = KnownCrystals.of_dataset(Dataset(own, TENSORS, TENSORS), 'total', pool)
+    found = known.filtered(Filters(min_gap=2), pool)
+    np.testing.assert_array_equal(found.score, [np.nan, 12, 14, 16, np.nan])
+    assert np.isnan(found.objectives[[0, 4]]).all()
+    assert found.top(9) == tuple(POOL.hashes[[3, 2, 1]].tolist())
+    assert found.crystals.hashes.tolist() == POOL.hashes.tolist()
+    assert found.verified.all()
+    np.testing.assert_array_equal(known.filtered(Filters(), pool).score, known.score)

@@ -126,10 +126,36 @@ def test_copies_are_near_duplicates_within_a_batch():
     found = pick(crystals, predictions, KnownCrystals.empty(), pick_settings(batch=4))
     assert found.ids[found.rows].tolist() == ['r0', 'r3', 'r4']
     assert found.reason[1] == found.reason[2] == 'near-duplicate: of r0, picked before it'
-    everything = pick(
-        crystals, predictions, KnownCrystals.empty(), pick_settings(batch=4, diversity={'structures': False})
+    different = pick_settings(batch=4, diversity={'structures': False})
+    assert pick(crystals, predictions, KnownCrystals.empty(), different).rows.tolist() == [0, 3, 4]
+    everything = pick_settings(batch=4, diversity={'structures': False, 'copies': False})
+    assert pick(crystals, predictions, KnownCrystals.empty(), everything).rows.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize('structures', [True, False])
+def test_two_relaxations_of_a_crystal_are_not_picked_together(structures):
+    """Their volumes differ by more than the tolerance of near-duplicates; after the next round one would be a copy."""
+    one = rutile()
+    crystals = CrystalSet.from_crystals(
+        [one._replace(id='PBEsol'), one._replace(id='PBE', lattice=one.lattice * 1.025)]
     )
-    assert everything.rows.tolist() == [0, 1, 2, 3]
+    predictions = predictions_for(crystals, ionic=[9, 8])
+    how = pick_settings(batch=2, diversity={'structures': structures})
+    assert pick(crystals, predictions, KnownCrystals.empty(), how).rows.tolist() == [0]
+    apart = pick_settings(batch=2, diversity={'structures': structures, 'copies': False})
+    assert pick(crystals, predictions, KnownCrystals.empty(), apart).rows.tolist() == [0, 1]
+
+
+def test_known_crystals_outside_of_the_filters_are_no_incumbents_and_dominate_nothing():
+    gaps = np.array([3.0, 4.0, 5.0, 0.5, np.nan])
+    crystals = crystal_set(5, {'band_gap': gaps})
+    predictions = with_deviations(crystals, ionic=[2.0, 3.0, 4.0, 90.0, 90.0])
+    known = replace(known_rows(crystals, [3, 4]), score=np.array([94.0, 94.0]), objectives=np.full((2, 2), 94.0))
+    for name in ('expected_improvement', 'pareto'):
+        without = pick(crystals, predictions, known_rows(crystals, []), pick_settings(name, filters={'min_gap': 1}))
+        found = pick(crystals, predictions, known, pick_settings(name, filters={'min_gap': 1}))
+        np.testing.assert_array_equal(found.score[:3], without.score[:3])
+        assert (pick(crystals, predictions, known, pick_settings(name)).score[:3] < found.score[:3]).all()
 
 
 @pytest.mark.parametrize('structures', [True, False])

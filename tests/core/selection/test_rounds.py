@@ -17,6 +17,7 @@ from aiida_goectp.core.selection import (
     summarise_candidates,
     with_seeds,
 )
+from aiida_goectp.core.selection.filters import Filters
 from aiida_goectp.core.selection.retraining import FOLDS, HOLD_OUT, DecisionCode, RetrainingDecision, compare_models
 from aiida_goectp.core.selection.rounds import Outcome, retrained_round, verified_round
 
@@ -55,6 +56,28 @@ def test_round_contains_picks_and_outcomes():
     assert one.top == (name[7],)
     assert one.outlook == summarise_candidates(picks, RULES)
     assert first.reason == str(picks.reason[7])
+
+
+def test_a_cautious_figure_of_merit_is_compared_with_the_label_without_its_margin():
+    """One standard deviation is subtracted from its mean: a label at the predicted permittivity has no error."""
+    averages = [(9.0, 9.0), (9.0, 9.7), (9.0, 9.9)]  # 18 ± 0.5 is predicted: 0, 1.4 and 1.8 standard deviations
+    found = []
+    for electronic, ionic in averages:
+        outcome = Outcome('accepted', '', 2.0, electronic * np.eye(3), ionic * np.eye(3))
+        history, _ = round_of('cautious_gap_total', {POOL.hashes[7]: outcome}, number=1)
+        found.append(history.rounds[0].picks[0])
+    assert [item.mean for item in found] == pytest.approx([35, 35, 35])
+    assert [item.relative_error for item in found] == pytest.approx([0, -1.4 / 37.4, -1.8 / 37.8])
+    assert [item.within_interval for item in found] == [True, True, False]
+
+
+def test_the_top_contains_crystals_that_pass_the_filters():
+    pool = crystal_set(3, {'band_gap': np.array([2.0, 2.0, 0.1])})
+    labels = Dataset(pool, *[np.arange(3.0, 6.0)[:, None, None] * np.eye(3)] * 2)
+    settings = PickSettings(batch_size=1, filters=Filters(min_gap=1))
+    picks = pick(pool, predictions_for(pool), KnownCrystals.empty(), settings)
+    history = verified_round(History(figure_of_merit='total'), picks, pool, {}, labels, RULES)
+    assert history.rounds[0].top == tuple(pool.hashes[[1, 0]].tolist())
 
 
 def test_an_inconclusive_failure_is_unfinished_once():
