@@ -167,10 +167,12 @@ def calibrate(output: CommitteeOutput, labels: np.ndarray) -> dict[str, dict[str
     """Return the factors a, b, c by target and quantity.
 
     :param labels: (c, 3, 3, 3) electronic, ionic, total; NaN where missing
-    :return: for the targets with ten labelled rows or more
+    :return: for the targets with ten labelled rows or more; rows without ionic part count for the electronic one only
     """
     found: dict[str, dict[str, list[float]]] = {}
     known = _known(output)
+    # a prediction that symmetry fixes is exact, and its deviation is not that of the other rows
+    known[_lacks_ionic_part(output), 1:] = False
     for place, target in enumerate(PARTS):
         rows = np.flatnonzero(known[:, place] & np.isfinite(labels[:, place]).all(axis=(1, 2)))
         if len(rows) >= _MIN_ROWS:
@@ -280,8 +282,13 @@ def deviations(output: CommitteeOutput, calibration: dict[str, Any]) -> Deviatio
     result.average[rows, targets], result.anisotropy[rows, targets] = sigma['average'], sigma['anisotropy']
     result.eigenvalues[rows, targets] = sigma['eigenvalues']
     result.tensors[rows, targets] = np.einsum('cik,ck,cjk->cij', axes, sigma['eigenvalues'], axes)
-    _without_ionic_part(result, np.abs(output.members[:, :, 1]).max(axis=(0, 2, 3)) < _VANISHING)
+    _without_ionic_part(result, _lacks_ionic_part(output))
     return result
+
+
+def _lacks_ionic_part(output: CommitteeOutput) -> np.ndarray:
+    """Return the (c,) mask of the crystals whose ionic part is zero by symmetry."""
+    return np.abs(output.members[:, :, 1]).max(axis=(0, 2, 3)) < _VANISHING
 
 
 def _without_ionic_part(result: Deviations, rows: np.ndarray) -> None:

@@ -78,6 +78,18 @@ def test_a_crystal_without_ionic_part_has_the_deviations_of_its_electronic_part(
     np.testing.assert_array_equal(found.average[100:], before.average[100:])
 
 
+def test_crystals_without_ionic_part_do_not_calibrate_it():
+    """Their ionic part has no error, which would make the intervals of the others too narrow."""
+    output, labels = crystals(300, 4, members=3)
+    members, known = output.members.copy(), labels.copy()
+    members[:, :200, 1] = known[:200, 1] = 0.0
+    members[:, :200, 2], known[:200, 2] = members[:, :200, 0], known[:200, 0]
+    found = calibrate(CommitteeOutput(members, output.leverage, output.density), known)
+    rest = calibrate(output.take(np.arange(200, 300)), labels[200:])
+    assert (found['ionic'], found['total']) == (rest['ionic'], rest['total'])
+    assert found['electronic'] == calibrate(output, labels)['electronic']
+
+
 def test_deviations_rotate_with_the_tensors():
     output, labels = crystals(200, 5, members=3)
     calibration = calibrate(output, labels)

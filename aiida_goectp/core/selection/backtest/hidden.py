@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from aiida_goectp.core.crystals.crystalset import CrystalSet
+from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet
 from aiida_goectp.core.datasets.dataset import Dataset
 from aiida_goectp.core.datasets.prototypes import composition
 from aiida_goectp.core.formats.errors import FormatError
@@ -69,7 +69,7 @@ class SearchTask:
     :param split: name of the base split
     :param pool: n crystals without labels
     :param hidden: their labels, in the same order
-    :param target: (k,) rows of the pool with the highest figure of merit, best first
+    :param target: (k,) rows of the pool with the highest figure of merit, best first, without copies
     :param matcher: structure matcher of the campaigns
     """
 
@@ -108,16 +108,47 @@ def make_search_task(
 ) -> SearchTask:
     """Return the search task of a seed; it depends on the crystals, not on the order of the rows.
 
+    A copy of a starting crystal or of a better target is no target: a campaign does not compute it
+    (``diversity.copies``).
+
     :param pool: rows of the dataset
     :param settings: of the backtest
     :param seed: selects the starting labels
     :param matcher: of another task, so that no crystal is analysed twice
-    :raises FormatError: too few starting labels for a split by formula
+    :raises FormatError: too few starting labels for a split by formula, or too few different crystals
     """
     order = np.random.default_rng(seed).permutation(len(pool.dataset))
     first, rest = np.sort(order[: settings.start]), np.sort(order[settings.start :])
     start, split = with_base_split(pool.dataset.take(first), None, seed)
     hidden, value = pool.dataset.take(rest), pool.value[rest]
-    target = np.lexsort((hidden.crystals.hashes, -value))[: settings.top_k]
     matcher = matcher or StructureMatcher(settings.diversity.volume_tolerance)
+    ordered = np.lexsort((hidden.crystals.hashes, -value)).tolist()
+    target = _different(ordered, settings.top_k, hidden.crystals, start.crystals, matcher, settings.diversity.copies)
     return SearchTask(start, split, hidden.crystals, hidden, target, matcher)
+
+
+def _different(
+    order: list[int], number: int, pool: CrystalSet, start: CrystalSet, matcher: StructureMatcher, copies: bool
+) -> np.ndarray:
+    """Return the first rows of the pool that are no copies of a starting crystal or of an earlier row.
+
+    :param copies: whether copies count as one crystal
+    :raises FormatError: there are fewer
+    """
+    known: dict[object, list[tuple[Crystal, str]]] = {}
+    for crystal, name in zip(start, start.hashes.tolist(), strict=True):
+        known.setdefault(composition(crystal), []).append((crystal, name))
+    found: list[int] = []
+    for row in order:
+        if len(found) == number:
+            break
+        crystal, name = pool[row], str(pool.hashes[row])
+        others = known.setdefault(composition(crystal), [])
+        if not copies or not any(matcher.same(crystal, name, *other) for other in others):
+            found.append(row)
+            others.append((crystal, name))
+    if len(found) < number:
+        raise FormatError(
+            f'top_k: the pool has {len(found)} different crystals besides the starting ones, not {number}'
+        )
+    return np.array(found, dtype=np.int64)

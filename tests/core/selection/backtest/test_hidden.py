@@ -88,4 +88,18 @@ def test_copy_of_a_verified_crystal_is_found():
     target, other = pairs[0]
     found = task.found(task.pool.take([other]))
     assert found[target]
-    assert found.sum() <= 2  # itself, if it is also among the best
+    assert found.sum() == 1
+
+
+def test_targets_are_different_crystals_that_are_not_known_at_the_start():
+    pool = make_hidden_pool(toy_dataset(rows=70, copies=30), toy_settings())
+    task = make_search_task(pool, toy_settings(), 0)
+    originals = [name.replace('copy', 't') for name in task.pool.ids[task.target].tolist()]
+    known = {name.replace('copy', 't') for name in task.start.crystals.ids.tolist()}
+    assert len(set(originals) - known) == 10
+    every = make_search_task(pool, toy_settings(diversity={'copies': False}), 0)
+    values = np.trace(every.hidden.total, axis1=1, axis2=2) / 3
+    np.testing.assert_array_equal(np.sort(values)[::-1][:10], values[every.target])
+    # 40 different crystals, of which some are among the starting labels
+    with pytest.raises(FormatError, match='top_k'):
+        make_search_task(pool, toy_settings(top_k=40), 0)
