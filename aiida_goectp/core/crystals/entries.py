@@ -15,7 +15,7 @@ from aiida_goectp.core.crystals.concatenate import concatenate_crystals, unique_
 from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet, Failure
 from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS
 from aiida_goectp.core.crystals.validation import CrystalError, split_valid
-from aiida_goectp.core.formats.names import NUMERIC_COLUMNS
+from aiida_goectp.core.formats.names import GAP_COLUMN, LARGEST_GAP, NUMERIC_COLUMNS
 
 __all__ = ('Entry', 'clean_text', 'collect', 'decoded', 'decoded_lines', 'failed', 'scalars')
 
@@ -117,7 +117,8 @@ def collect(entries: Iterable[Entry]) -> CrystalSet:
 
     Duplicate ids are made unique by :func:`.unique_ids`; an empty one becomes ``crystal@N`` with the number of the
     entry. A property that a row does not have is NaN, or empty in a text column. A row that would add more than the
-    200th property column, or with text as its band gap or energy above the hull, is a failure.
+    200th property column, or with text as its band gap or energy above the hull, or a band gap above 100 eV, is a
+    failure.
     """
     names: list[str] = []
     blocks: list[_Block] = []
@@ -163,7 +164,7 @@ def _checked(entries: Sequence[Entry], first: int, columns: dict[str, None]) -> 
         elif len(values) > _MAX_COLUMNS or len(columns.keys() | values.keys()) > _MAX_COLUMNS:
             text = f'its properties make more than {_MAX_COLUMNS} columns; leave some out'
             failures.append(Failure(name, 'unreadable_row', text))
-        elif text := _text_in_numeric_column(values):
+        elif text := _invalid_property(values):
             failures.append(Failure(name, 'unreadable_property', text))
         else:
             crystals.append(row._replace(id=name))
@@ -193,11 +194,14 @@ def _joined(pieces: Sequence[np.ndarray | list[Any]]) -> np.ndarray:
     return _column([value for piece in pieces for value in (piece if isinstance(piece, list) else piece.tolist())])
 
 
-def _text_in_numeric_column(columns: Mapping[str, Any]) -> str:
-    """Return an error for text in a column that must be numbers, empty without one."""
+def _invalid_property(columns: Mapping[str, Any]) -> str:
+    """Return an error for text in a column that must be numbers, or for an impossible band gap; empty without one."""
     for name in NUMERIC_COLUMNS:
         if isinstance(value := columns.get(name), str):
             return f'{name}: {value!r} is not a number; leave out a missing value, or give null'
+    gap = columns.get(GAP_COLUMN)
+    if isinstance(gap, int | float) and gap > LARGEST_GAP:
+        return f'{GAP_COLUMN}: {gap:g} eV is no band gap, the largest allowed is {LARGEST_GAP:g} eV; give it in eV'
     return ''
 
 

@@ -15,7 +15,7 @@ from pydantic import Field
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.crystals.entries import clean_text, decoded
 from aiida_goectp.core.formats.errors import FormatError
-from aiida_goectp.core.formats.names import NUMERIC_COLUMNS
+from aiida_goectp.core.formats.names import GAP_COLUMN, LARGEST_GAP, NUMERIC_COLUMNS
 from aiida_goectp.core.formats.settings import Settings, unknown_key
 
 __all__ = ('PropertyTable', 'TableReport', 'TableSettings', 'add_columns')
@@ -246,7 +246,13 @@ def _column(
     values = [float(re.sub('[dD]', 'e', entry)) if there else np.nan for entry, there in pairs]
     if infinite := [(lines[row], entries[row]) for row, value in enumerate(values) if np.isinf(value)]:
         raise FormatError(f'{name}, line {infinite[0][0]}, column {column}: {infinite[0][1]!r} is too large')
-    return np.array(values, dtype=np.float64)
+    found = np.array(values, dtype=np.float64)
+    if column == GAP_COLUMN and len(wide := np.flatnonzero(found > LARGEST_GAP)):
+        raise FormatError(
+            f'{name}, line {lines[wide[0]]}, column {column}: {entries[wide[0]]} eV is no band gap; it must be in eV, '
+            f'{LARGEST_GAP:g} at most'
+        )
+    return found
 
 
 def _is_number(entry: str) -> bool:

@@ -10,6 +10,7 @@ __all__ = (
     'GAP_COLUMN',
     'GROUP_FOLDER',
     'HULL_COLUMN',
+    'LARGEST_GAP',
     'MIN_STABILITY',
     'NUMERIC_COLUMNS',
     'PARTS',
@@ -30,6 +31,9 @@ SPLIT_PARTS = ('train', 'validation', 'test')
 
 GAP_COLUMN, HULL_COLUMN = 'band_gap', 'e_above_hull'
 """property columns of the band gap in eV and of the energy above the convex hull in eV/atom"""
+
+LARGEST_GAP = 100.0
+"""eV; helium has the widest gap of all solids, about 25 eV, so that a larger value has another unit"""
 
 NUMERIC_COLUMNS = (GAP_COLUMN, HULL_COLUMN)
 """property columns that filters and figures of merit use; text in them is an error at import"""

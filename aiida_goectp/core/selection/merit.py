@@ -10,6 +10,7 @@ import numpy as np
 
 from aiida_goectp.core.dielectric import tensors
 from aiida_goectp.core.formats.errors import FormatError
+from aiida_goectp.core.formats.names import LARGEST_GAP
 from aiida_goectp.core.formats.settings import unknown_value
 
 __all__ = ('FIGURES_OF_MERIT', 'FigureOfMerit', 'TensorRows', 'UncertainRows', 'figure_of_merit', 'label_rows')
@@ -77,7 +78,7 @@ class FigureOfMerit:
     margin: float = 0.0
 
     def evaluate(self, rows: TensorRows, properties: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the score of each row (n,), NaN if a prediction or a property is missing or a band gap is negative.
+        """Return the score of each row (n,), NaN if a prediction or a property is missing, or a band gap is impossible.
 
         :param rows: tensors (n, 3, 3) and their standard deviations
         :param properties: name → (n,)
@@ -117,7 +118,7 @@ class FigureOfMerit:
         return np.abs(up - down) / (2 * step) * sigma
 
     def _gap(self, rows: TensorRows, properties: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the band gap (n,) in eV, NaN if unknown, negative or not required.
+        """Return the band gap (n,) in eV, NaN if unknown, negative, above 100 eV or not required.
 
         :raises FormatError: a required column that is missing or contains no numbers
         """
@@ -134,7 +135,7 @@ class FigureOfMerit:
                     f'figure of merit {self.name!r}: the property {name!r} is not a column of {n} numbers'
                 )
         gap = properties['band_gap'].astype(np.float64) if 'band_gap' in self.columns else np.full(n, np.nan)
-        return np.where(gap >= 0, gap, np.nan)
+        return np.where((gap >= 0) & (gap <= LARGEST_GAP), gap, np.nan)
 
     def known(self, rows: TensorRows) -> np.ndarray:
         """Return (3,) whether any row has a prediction, a standard deviation, and the tensor of this figure of merit.

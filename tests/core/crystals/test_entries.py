@@ -46,6 +46,15 @@ def test_blocks(monkeypatch, size):
     ]
 
 
+@pytest.mark.parametrize(
+    ('gap', 'code'), [(0, None), (25.0, None), (101, 'unreadable_property'), (1e3, 'unreadable_property')]
+)
+def test_an_impossible_band_gap_is_a_failure(gap, code):
+    found = collect([Entry(rocksalt('a'), {'band_gap': gap}, 'file'), Entry(rocksalt('b'), {'other': 1e9}, 'file')])
+    assert [failure.code for failure in found.failures] == [code] * (code is not None)
+    assert len(found) == 2 - (code is not None)
+
+
 def test_nothing():
     found = collect([])
     assert (len(found), len(found.failures), found.properties) == (0, 0, {})

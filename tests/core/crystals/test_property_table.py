@@ -120,6 +120,7 @@ def test_text_columns():
         (b'id,gap\nSilicon,1\n', 'Silicon'),
         (b'id,band_gap\nSi,1\n', "'band_gap'"),
         (b'id,gap\nSi,"1\nMgO,2\n', 'not a CSV table'),
+        (b'id,band_gap\nMgO,nan\nrutile,1100\n', 'line 3, column band_gap: 1100 eV'),
         (b'id,gap\nSi,1e999\n', 'line 2, column gap: .*too large'),
         (b'\xff\xfei\x00d\x00', 'not a table'),
     ],
