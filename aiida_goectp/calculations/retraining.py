@@ -151,6 +151,7 @@ def compare_models(
     :raises ValueError: no row of the predicted functional to compare, or a model that cannot be read
     """
     # torch takes seconds to import
+    from aiida_goectp.core.learning.committee import split_members
     from aiida_goectp.core.learning.predict import predict_crystals
 
     figure = read_settings(PickSettings, picking.get_dict(), 'picking').figure_of_merit
@@ -158,9 +159,10 @@ def compare_models(
         partial(predict_crystals, model=node.content, device='cpu')
         for node in (old, new, *(members[name] for name in sorted(members)))
     )
+    old_each = [partial(predict_crystals, model=content, device='cpu') for content in split_members(old.content)]
     tables, names = (dataset.dataset, previous.dataset), new.card.architecture.get('functionals', [])
     seen = old.trained_on
-    errors = comparison_errors(*tables, split.value, figure, old_model, new_model, each, names, seen)
+    errors = comparison_errors(*tables, split.value, figure, old_model, new_model, each, old_each, names, seen)
     result = decisions.compare_models(*errors, _policy(retraining))
     comparisons = {
         name: {key: value if value == value else None for key, value in item._asdict().items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from aiida_goectp.core.datasets.dataset import Dataset
@@ -16,7 +17,7 @@ from aiida_goectp.core.learning.settings import TrainSettings, settings_like
 from aiida_goectp.core.network.checkpoint import save_model
 from aiida_goectp.core.network.model import Network
 
-__all__ = ('extract_member', 'join_members')
+__all__ = ('extract_member', 'join_members', 'split_members')
 
 
 def join_members(
@@ -67,3 +68,15 @@ def extract_member(content: bytes, member: int, output: Path) -> None:
     """
     model = cached_model(content, 'cpu')
     save_model(output, [model.members[member % len(model.members)]], model.card.of_member(member), model.trained_on)
+
+
+def split_members(content: bytes) -> list[bytes]:
+    """Return each member of a committee as the content of a model file, see :func:`extract_member`.
+
+    :param content: content of the model file
+    """
+    with TemporaryDirectory() as folder:
+        paths = [Path(folder) / f'{member}.safetensors' for member in range(len(cached_model(content, 'cpu').members))]
+        for member, path in enumerate(paths):
+            extract_member(content, member, path)
+        return [path.read_bytes() for path in paths]

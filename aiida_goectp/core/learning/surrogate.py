@@ -16,6 +16,7 @@ from aiida_goectp.core.datasets.splits import SPLIT_PARTS
 from aiida_goectp.core.dielectric.predictions import Predictions
 from aiida_goectp.core.formats.training_log import json_safe
 from aiida_goectp.core.learning.calibrate import calibrate_committee, trained_on
+from aiida_goectp.core.learning.committee import split_members
 from aiida_goectp.core.learning.committee_settings import committee_settings
 from aiida_goectp.core.learning.model_cache import cached_model
 from aiida_goectp.core.learning.predict import predict_crystals
@@ -77,6 +78,10 @@ class NetworkSurrogate:
         self._set_threads()
         with analysis_cache(self._analyses):
             return predict_crystals(crystals, model, device=self.device)
+
+    def members(self, model: bytes) -> list[bytes]:
+        """Return each member of a committee as a model of its own."""
+        return split_members(model)
 
     def _settings(
         self, parent: LoadedModel | None, folds: int, seed: int, found: set[str]

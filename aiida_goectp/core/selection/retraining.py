@@ -204,7 +204,7 @@ def compare_models(
     count.
 
     :param old: name of the set (:data:`HOLD_OUT`, :data:`FOLDS`) → (n,) absolute errors of the old model, NaN without
-        a prediction; on new labels, of the old model before it was trained on them
+        a prediction; on new labels, the mean of those of its members before they were trained on them
     :param new: the same of the new model; on new labels, of the member that was trained without the fold of the row.
         None if the training failed
     :param failure: why the training failed

@@ -11,7 +11,7 @@ import torch
 from aiida_goectp.core.datasets.prototypes import crystal_fingerprints
 from aiida_goectp.core.formats.model_card import read_card
 from aiida_goectp.core.learning.calibrate import calibrate_committee, trained_on
-from aiida_goectp.core.learning.committee import extract_member, join_members
+from aiida_goectp.core.learning.committee import extract_member, join_members, split_members
 from aiida_goectp.core.learning.committee_settings import committee_settings
 from aiida_goectp.core.learning.errors import TrainingInputError, TrainingInterrupted
 from aiida_goectp.core.learning.predict import predict_crystals
@@ -176,3 +176,11 @@ def test_networks_that_differ_from_the_card_are_not_saved(mixed, tmp_path):
     with pytest.raises(ValueError, match='model card'):
         save_model(tmp_path / 'no.safetensors', model.members[::-1], model.card)
     assert not (tmp_path / 'no.safetensors').exists()
+
+
+def test_a_committee_is_split_into_its_members(mixed, tmp_path):
+    contents = split_members(mixed.read_bytes())
+    assert len(contents) == read_card(mixed).members
+    for member, content in enumerate(contents):
+        extract_member(mixed.read_bytes(), member, tmp_path / 'one.safetensors')
+        assert content == (tmp_path / 'one.safetensors').read_bytes()

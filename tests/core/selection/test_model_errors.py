@@ -49,6 +49,11 @@ class Model:
         return predictions_for(crystals, values, values)
 
 
+def some_models():
+    """Return the old model, the new one, its members, and those of the old one."""
+    return Model(0.4), Model(0.1), [Model(0.2)] * 2, [Model(0.4)]
+
+
 def test_relative_error_of_the_tensor():
     labels = labelled([0, 1, 2])
     labels.ionic[1], labels.ionic[2] = np.nan, 0.0
@@ -63,7 +68,7 @@ def test_relative_error_of_the_tensor():
 
 def test_new_labels_are_predicted_by_members_trained_without_them():
     old, new, members = Model(0.4), Model(0.1), [Model(0.2), Model(0.3)]
-    before, after = comparison_errors(FOLDED, START, SPLIT, 'total', old, new, members)
+    before, after = comparison_errors(FOLDED, START, SPLIT, 'total', old, new, members, [old])
     held = START.part(SPLIT, 'test').crystals.ids.tolist()
     np.testing.assert_allclose(before[HOLD_OUT], [0.4] * len(held))
     np.testing.assert_allclose(after[HOLD_OUT], [0.1] * len(held))
@@ -76,11 +81,21 @@ def test_new_labels_are_predicted_by_members_trained_without_them():
     assert compare_models(before, after, RetrainingPolicy()).replace
 
 
+def test_members_are_compared_with_members():
+    """A committee is better than its members: a new one of equal members is not worse on new labels."""
+    old, new, members, old_members = Model(0.1), Model(0.1), [Model(0.3)] * 2, [Model(0.2), Model(-0.4)]
+    before, after = comparison_errors(FOLDED, START, SPLIT, 'total', old, new, members, old_members)
+    np.testing.assert_allclose(before[FOLDS], [0.3] * 6)
+    np.testing.assert_allclose(after[FOLDS], [0.3] * 6)
+    np.testing.assert_allclose(before[HOLD_OUT], after[HOLD_OUT])
+    assert compare_models(before, after, RetrainingPolicy()).replace
+
+
 def test_labels_in_the_training_of_the_old_model_are_not_new():
     previous = add_labels(START, labelled(range(40, 44)), SPLIT)[0]
-    before, after = comparison_errors(FOLDED, previous, SPLIT, 'total', Model(0.4), Model(0.1), [Model(0.2)] * 2)
+    before, after = comparison_errors(FOLDED, previous, SPLIT, 'total', *some_models())
     assert len(before[FOLDS]) == len(after[FOLDS]) == 2
-    before, after = comparison_errors(FOLDED, FOLDED, SPLIT, 'total', Model(0.4), Model(0.1), [Model(0.2)] * 2)
+    before, after = comparison_errors(FOLDED, FOLDED, SPLIT, 'total', *some_models())
     assert len(before[FOLDS]) == 0
     assert compare_models(before, after, RetrainingPolicy()).replace
 
@@ -90,7 +105,7 @@ def test_rows_without_the_tensor_are_left_out():
     ionic[-1] = np.nan
     lacking = replace(FOLDED, ionic=ionic)
     for merit, count in (('total', 5), ('refractive_index', 6)):
-        before, _ = comparison_errors(lacking, START, SPLIT, merit, Model(0.4), Model(0.1), [Model(0.2)] * 2)
+        before, _ = comparison_errors(lacking, START, SPLIT, merit, *some_models())
         assert len(before[FOLDS]) == count
 
 
@@ -111,7 +126,7 @@ def test_labels_that_complete_rows_of_the_starting_dataset():
         assert f'c{trained}' in rows
         assert f'c{held}' not in rows
     old, new, members = Model(0.4), Model(0.1), [Model(0.2)] * 2
-    before, after = comparison_errors(folded, start, SPLIT, 'total', old, new, members)
+    before, after = comparison_errors(folded, start, SPLIT, 'total', old, new, members, [old])
     assert old.predicted == new.predicted == grown.part(SPLIT, 'test').crystals.ids.tolist()
     assert len(before[HOLD_OUT]) == len(after[HOLD_OUT]) == len(old.predicted)
     assert len(before[FOLDS]) == 0
@@ -126,14 +141,14 @@ def test_rows_of_other_functionals_are_left_out(functional):
     assert 0 < len(expected[0]) < len(rows[0])
     old, new, members = Model(0.4), Model(0.1), [Model(0.2), Model(0.2)]
     start = replace(START, functional=names[:30])
-    before, after = comparison_errors(mixed, start, SPLIT, 'total', old, new, members, [functional])
+    before, after = comparison_errors(mixed, start, SPLIT, 'total', old, new, members, [old], [functional])
     for found in (before, after):
         assert [len(found[name]) for name in (HOLD_OUT, FOLDS)] == [len(part) for part in expected]
     assert old.predicted == [*expected[0], *expected[1]]
     assert new.predicted == expected[0]
     assert sorted(members[0].predicted + members[1].predicted) == sorted(expected[1])
     with pytest.raises(FormatError, match=rf"LDA.*'{SPLIT}'"):
-        comparison_errors(mixed, start, SPLIT, 'total', old, new, members, ['LDA'])
+        comparison_errors(mixed, start, SPLIT, 'total', old, new, members, [old], ['LDA'])
 
 
 def test_names_with_values_of_u_are_those_of_the_protocol():
@@ -145,7 +160,7 @@ def test_names_with_values_of_u_are_those_of_the_protocol():
     names[refused], gates = 'PBEsol+U(Fe-d 4.0)', np.array(FOLDED.failed_gates, dtype='<U20')
     gates[refused] = 'insulating'  # another U in a row that is not trained on
     mixed = replace(mixed, functional=names, failed_gates=gates)
-    before, _ = comparison_errors(mixed, start, SPLIT, 'total', old, new, members, ['PBEsol+U', 'PBE'])
+    before, _ = comparison_errors(mixed, start, SPLIT, 'total', old, new, members, [old], ['PBEsol+U', 'PBE'])
     counts = [int((names[part] != 'PBE').sum()) for part in rows]
     assert [len(before[name]) for name in (HOLD_OUT, FOLDS)] == counts
 
@@ -154,13 +169,13 @@ def test_model_of_one_functional_predicts_that_of_its_training_rows():
     test = FOLDED.splits[SPLIT] == 'test'
     names = np.where(test & (np.cumsum(test) > 1), 'PBE', 'PBEsol')
     mixed, start = replace(FOLDED, functional=names), replace(START, functional=names[:30])
-    before, _ = comparison_errors(mixed, start, SPLIT, 'total', Model(0.4), Model(0.1), [Model(0.2)] * 2)
+    before, _ = comparison_errors(mixed, start, SPLIT, 'total', *some_models())
     assert (len(before[HOLD_OUT]), len(before[FOLDS])) == (1, 6)
 
 
 def test_fewer_members_than_folds_are_refused():
     with pytest.raises(FormatError, match='1 members for 2 folds'):
-        comparison_errors(FOLDED, START, SPLIT, 'total', Model(0.4), Model(0.1), [Model(0.2)])
+        comparison_errors(FOLDED, START, SPLIT, 'total', Model(0.4), Model(0.1), [Model(0.2)], [Model(0.4)])
 
 
 def test_rows_that_the_old_model_was_trained_on_are_left_out_of_both_sets():
@@ -168,7 +183,7 @@ def test_rows_that_the_old_model_was_trained_on_are_left_out_of_both_sets():
     seen = crystal_fingerprints(FOLDED.crystals.take([*test[:1], 30]))
     arguments = (FOLDED, START, SPLIT, 'total')
     old, new, members = Model(0.0), Model(0.1), [Model(0.2), Model(0.2)]
-    before, after = comparison_errors(*arguments, old, new, members, trained_on=seen)
+    before, after = comparison_errors(*arguments, old, new, members, [old], trained_on=seen)
     assert [len(part[name]) for name in (HOLD_OUT, FOLDS) for part in (before, after)] == [len(test) - 1] * 2 + [5] * 2
     left_out = FOLDED.crystals.ids[[test[0], 30]].tolist()
     assert not set(left_out) & {*old.predicted, *new.predicted, *members[0].predicted, *members[1].predicted}
@@ -181,9 +196,9 @@ def test_rows_that_the_old_model_was_trained_on_are_left_out_of_both_sets():
     names = np.where(np.arange(len(FOLDED)) == test[0], 'PBE', 'PBEsol')
     mixed = replace(FOLDED, functional=names)
     assert count_trained_on(mixed, *arguments[1:], trained_on=seen)[HOLD_OUT] == 0
-    before, _ = comparison_errors(*arguments, old, new, members, trained_on=None)
+    before, _ = comparison_errors(*arguments, old, new, members, [old], trained_on=None)
     assert [len(before[name]) for name in (HOLD_OUT, FOLDS)] == [len(test), 6]
-    nothing = comparison_errors(*arguments, old, new, members, trained_on=crystal_fingerprints(FOLDED.crystals))
+    nothing = comparison_errors(*arguments, old, new, members, [old], trained_on=crystal_fingerprints(FOLDED.crystals))
     assert [len(errors) for model in nothing for errors in model.values()] == [0] * 4
     found = compare_models(*nothing, RetrainingPolicy())
     assert not found.replace

@@ -63,6 +63,9 @@ class Surrogate(Protocol):
     def predict(self, model: bytes, crystals: CrystalSet) -> Predictions:
         """Return the predictions of a committee or of a member."""
 
+    def members(self, model: bytes) -> list[bytes]:
+        """Return each member of a committee as a model of its own."""
+
 
 class Pruned(NamedTuple):
     """Crystals that the model in use predicts, see :mod:`aiida_goectp.core.selection.pruning`."""
@@ -249,7 +252,9 @@ class Campaign:
             self.history = retrained_round(self.history, decision, compare_models({}, None, policy, str(error)))
             return
         models = (self._model(self.model), self._model(fitted.model), [self._model(one) for one in fitted.members])
-        errors = comparison_errors(dataset, previous, split, self.settings.figure_of_merit, *models, fitted.functionals)
+        old_members = [self._model(one) for one in self.surrogate.members(self.model)]
+        merit = self.settings.figure_of_merit
+        errors = comparison_errors(dataset, previous, split, merit, *models, old_members, fitted.functionals)
         result = compare_models(*errors, policy)
         content_hash = self.surrogate.predict(fitted.model, self.task.pool.take([])).model_hash
         self.history = retrained_round(self.history, decision, result, content_hash)

@@ -74,6 +74,9 @@ class LinearModel:
             members = [[-value for value in member] for member in members]
         return FittedModel(json.dumps(members).encode(), tuple(json.dumps([one]).encode() for one in members))
 
+    def members(self, model: bytes) -> list[bytes]:
+        return [json.dumps([one]).encode() for one in json.loads(model)]
+
     def predict(self, model: bytes, crystals: CrystalSet):
         found = _features(crystals) @ np.array(json.loads(model)).T
         std = np.full((len(crystals), 3), found.std(axis=1, keepdims=True) + 0.1)
