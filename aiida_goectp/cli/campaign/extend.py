@@ -86,10 +86,23 @@ def _builder(node: Any, state: dict[str, Any], rules: dict[str, Any]) -> Any:
     for name in ('labels', 'predictions'):  # the dataset contains the labels
         if name in builder:
             del builder[name]
-    if 'ranking' in node.outputs and node.outputs.ranking.creator is not None:
-        predictions = node.outputs.ranking.creator.inputs.predictions
-        if predictions.model_hash == state['model'].content_hash:
-            builder.predictions = predictions
+    predictions = _last_predictions(node)
+    if predictions is not None and predictions.model_hash == state['model'].content_hash:
+        builder.predictions = predictions
     if node.label:
         builder.metadata.label = node.label
     return validated(builder)
+
+
+def _last_predictions(node: Any) -> Any:
+    """Return the last predictions of the whole pool, None if there are none."""
+    if 'ranking' in node.outputs and node.outputs.ranking.creator is not None:
+        return node.outputs.ranking.creator.inputs.predictions
+    made = [
+        call
+        for call in node.called
+        if call.process_label == 'PredictWorkChain'
+        and 'predictions' in call.outputs
+        and call.inputs.goectp.crystals.uuid == node.inputs.pool.uuid
+    ]
+    return max(made, key=lambda call: call.ctime).outputs.predictions if made else None

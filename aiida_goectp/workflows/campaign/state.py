@@ -11,29 +11,50 @@ __all__ = ('campaign_state', 'last_history')
 
 _HISTORIES = ('add_core_hours', 'record_retraining', 'record_round', 'begin_history')
 """calcfunctions that create a history"""
+_DATASETS = {'begin_dataset': 'result', 'grow_dataset': 'dataset'}
+"""calcfunctions that create a dataset, and their output"""
 
 
 def campaign_state(node: orm.WorkChainNode) -> dict[str, orm.Data]:
     """Return ``model``, ``dataset`` and ``history`` in use when a campaign ended, as far as there are any.
 
     Each is an output of the campaign, or the input that it kept: an input is no output, so that the campaign is no
-    ancestor of what uses the same node later.
+    ancestor of what uses the same node later. A campaign that was killed, or ended by an exception, has no outputs; its
+    state is what its calculations created last.
     """
-    state = {name: node.outputs[name] for name in ('model', 'dataset', 'history') if name in node.outputs}
-    if not node.is_finished:  # running, killed, or excepted before outputs were attached
-        return state
+    outputs = {name: node.outputs[name] for name in ('model', 'dataset', 'history') if name in node.outputs}
+    if not node.is_terminated:
+        return outputs
     inputs = node.inputs
     kept = {name: inputs.extend[name] for name in ('dataset', 'history')} if 'extend' in inputs else {}
     if 'model' in inputs:
         kept['model'] = inputs.model
-    return {**kept, **state}
+    return {**kept, **({} if node.is_finished else _created(node)), **outputs}
+
+
+def _created(node: orm.WorkChainNode) -> dict[str, orm.Data]:
+    """Return the last dataset and history that a campaign created, and the last model that it adopted."""
+    found: dict[str, orm.Data] = {}
+    for call in sorted(node.called, key=lambda call: call.ctime):
+        name = call.process_label
+        if not call.is_finished_ok:
+            continue
+        if name in _HISTORIES:
+            found['history'] = call.outputs.result
+        if name == 'record_retraining' and read_history(call.outputs.result).rounds[-1].adopted:
+            found['model'] = call.inputs.model
+        if name in _DATASETS and not (name == 'begin_dataset' and 'extend' in node.inputs):
+            found['dataset'] = call.outputs[_DATASETS[name]]
+        if name == 'RetrainWorkChain' and 'model' not in node.inputs:  # the first one needs no decision
+            found.setdefault('model', call.outputs.model)
+    return found
 
 
 def last_history(campaign: orm.WorkChainNode) -> History | None:
     """Return the current history of a campaign: the output, the last one written, or that of the extended campaign."""
     if 'history' in campaign.outputs:
         return read_history(campaign.outputs.history)
-    written = [call for call in campaign.called if call.process_label in _HISTORIES and 'result' in call.outputs]
-    if written:
-        return read_history(max(written, key=lambda call: call.ctime).outputs.result)
+    created = _created(campaign).get('history')
+    if created is not None:
+        return read_history(created)
     return read_history(campaign.inputs.extend.history) if 'extend' in campaign.inputs else None
