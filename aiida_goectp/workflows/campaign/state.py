@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiida import orm
 
 from aiida_goectp.calculations.campaign import read_history
@@ -32,9 +34,9 @@ def campaign_state(node: orm.WorkChainNode) -> dict[str, orm.Data]:
     return {**kept, **({} if node.is_finished else _created(node)), **outputs}
 
 
-def _created(node: orm.WorkChainNode) -> dict[str, orm.Data]:
+def _created(node: orm.WorkChainNode) -> dict[str, Any]:
     """Return the last dataset and history that a campaign created, and the last model that it adopted."""
-    found: dict[str, orm.Data] = {}
+    found: dict[str, Any] = {}
     for call in sorted(node.called, key=lambda call: call.ctime):
         name = call.process_label
         if not call.is_finished_ok:

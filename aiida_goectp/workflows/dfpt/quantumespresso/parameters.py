@@ -3,24 +3,27 @@
 The programs refuse an unknown variable themselves: ``pw.x`` when it starts, ``ph.x`` only after the ground state was
 computed. Here every unknown variable of ``ph.x`` is refused before a job is submitted. The variables of ``pw.x`` are
 those that aiida-quantumespresso lists for a version that may be older than the program; therefore only a variable that
-resembles one of them is refused. Occupations and number of bands follow from the electrons and the spin.
+resembles one of them is refused. Values must have the type of their variable. Occupations and number of bands follow
+from the electrons and the spin.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
-from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 from aiida import orm
 
 from aiida_goectp.core.formats.settings import unknown_key
 from aiida_goectp.workflows.dfpt.magnetism import magnetic_elements
+from aiida_goectp.workflows.dfpt.quantumespresso.parameter_values import (
+    cutoff_errors,
+    newest_pw_description,
+    value_error,
+)
 from aiida_goectp.workflows.protocols.mixin import merge
 
 __all__ = (
@@ -54,12 +57,7 @@ _INPUTPH = frozenset(
 @cache
 def _pw_variables() -> frozenset[str]:
     """Return the variables in the newest description of the input of ``pw.x`` in aiida-quantumespresso."""
-    from aiida_quantumespresso.calculations import helpers
-
-    newest = max(
-        Path(helpers.__file__).parent.glob('INPUT_PW-*.xml'), key=lambda path: re.findall(r'\d+', path.stem)[:2]
-    )
-    items = ElementTree.parse(newest).getroot().iter()
+    items = newest_pw_description().iter()
     return frozenset(str(item.get('name')) for item in items if item.tag in ('var', 'dimension'))
 
 
@@ -87,10 +85,12 @@ def _errors(
         elif not isinstance(entries, Mapping):
             yield f'{place}.{namelist}: expected a mapping of variables; found {entries!r}'
         else:
-            for name in entries:
-                plain = str(name).partition('(')[0].strip().lower()
+            for name, entry in entries.items():
+                plain, where = str(name).partition('(')[0].strip().lower(), f'{place}.{namelist}.{name}'
                 if plain not in lower and get_close_matches(plain, lower, n=1, cutoff=resemblance):
-                    yield unknown_key(f'{place}.{namelist}.{name}', sorted(variables), 'variable')
+                    yield unknown_key(where, sorted(variables), 'variable')
+                elif error := value_error(where, plain, entry):
+                    yield error
 
 
 def ground_state_errors(place: str, value: Any) -> Iterator[str]:
@@ -99,6 +99,7 @@ def ground_state_errors(place: str, value: Any) -> Iterator[str]:
     errors = list(pw_errors(place, content))
     yield from errors
     if not errors:
+        yield from cutoff_errors(place, _system(content))
         yield from electrons_errors(place, content)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from aiida import orm
 from aiida.plugins import GroupFactory
 
-__all__ = ('RYDBERG', 'choose_pseudopotentials', 'functional_of_pseudos')
+from aiida_goectp.workflows.protocols.mixin import merge
+
+__all__ = ('RYDBERG', 'choose_pseudopotentials', 'functional_of_pseudos', 'with_cutoffs')
 
 RYDBERG = 13.605693122994
 """eV, CODATA 2018"""
@@ -47,6 +50,19 @@ def choose_pseudopotentials(
         f'pseudo_family: no suitable family ({"; ".join(problems)}); `aiida-goectp setup dfpt` installs one, '
         '`aiida-pseudo list` shows the installed ones'
     )
+
+
+def with_cutoffs(parameters: Mapping[str, Any], cutoffs: Mapping[str, float]) -> dict[str, Any]:
+    """Return parameters of ``pw.x`` with the cutoffs that they do not contain.
+
+    The ratio of the two cutoffs is that of the family also with another ``ecutwfc``: ``ecutrho`` of the family may be
+    too low for it.
+
+    :param cutoffs: ``ecutwfc`` and ``ecutrho`` of the family in Ry; empty if it has none
+    """
+    own = parameters.get('SYSTEM', {}).get('ecutwfc')
+    scale = own / cutoffs['ecutwfc'] if cutoffs and isinstance(own, int | float) else 1.0
+    return merge({'SYSTEM': {name: value * scale for name, value in cutoffs.items()}}, parameters)
 
 
 def functional_of_pseudos(pseudos: Iterable[orm.SinglefileData]) -> str | None:

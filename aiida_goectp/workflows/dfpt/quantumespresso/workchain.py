@@ -46,6 +46,7 @@ from aiida_goectp.workflows.dfpt.quantumespresso.pseudopotentials import (
     RYDBERG,
     choose_pseudopotentials,
     functional_of_pseudos,
+    with_cutoffs,
 )
 from aiida_goectp.workflows.failures import failure_reason, finished_process, last_job
 from aiida_goectp.workflows.protocols.mixin import job_options, merge, restart_inputs
@@ -199,7 +200,7 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         labels = [labels] if isinstance(labels, str) else labels
         pseudos, cutoffs, recommended = choose_pseudopotentials(structure, labels, inputs['stringency'])
         scf, ph = inputs['scf'], inputs['ph']
-        parameters = merge({'SYSTEM': cutoffs}, scf['pw']['parameters'])
+        parameters = with_cutoffs(scf['pw']['parameters'], cutoffs)
         for job, code in zip((scf['pw'], ph['ph']), codes, strict=True):
             job['metadata']['options'] = job_options(code, job['metadata']['options'], options)
         builder = cls.get_builder()

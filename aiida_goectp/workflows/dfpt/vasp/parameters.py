@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import posixpath
+import re
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 from functools import cache
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +21,21 @@ from aiida_goectp.core.formats.settings import unknown_key
 __all__ = ('incar_errors', 'parameters_errors', 'settings_errors')
 
 
+_POSITIVE = frozenset(('encut', 'ediff', 'kpar', 'kspacing', 'nbands', 'ncore', 'nelm', 'npar', 'nsim', 'symprec'))
+_BY_SPECIES = ('pomass', 'zval')
+_NUMBER = re.compile(r'[-+]?(\d+\.?\d*|\.\d+)([eEdD][-+]?\d+)?', re.ASCII)
+_LOGICAL = re.compile(r'\.?[TtFf].*', re.ASCII)
+
+
 @cache
-def _tags() -> frozenset[str]:
-    """Return the INCAR tags that aiida-vasp defines, in lower case."""
-    return frozenset(yaml.safe_load(Path(parameters.__file__).with_name('parameters.yml').read_text()))
+def _tags() -> dict[str, dict[str, Any]]:
+    """Return the description of each INCAR tag that aiida-vasp defines, by the tag in lower case."""
+    found = yaml.safe_load(Path(parameters.__file__).with_name('parameters.yml').read_text())
+    return {str(tag): description for tag, description in found.items()}
 
 
 def incar_errors(place: str, value: Any) -> Iterator[str]:
-    """Yield the unknown tags, which VASP itself ignores, and NELECT, with which the cell may be charged."""
+    """Yield unknown tags, which VASP itself ignores, wrong values, and NELECT, with which the cell may be charged."""
     if not isinstance(value, Mapping):
         yield f'{place}: expected a mapping of INCAR tags; found {value!r}'
         return
@@ -37,6 +47,31 @@ def incar_errors(place: str, value: Any) -> Iterator[str]:
                 f'{place}.{tag}: makes a charged cell, which has no dielectric tensor of a crystal; remove the tag, '
                 'then VASP takes the number of electrons of the neutral cell'
             )
+        elif wanted := _expected(str(tag).lower(), value[tag]):
+            yield f'{place}.{tag}: expected {wanted}, found {value[tag]!r}'
+
+
+def _expected(tag: str, value: Any) -> str:
+    """Return what a tag takes if the value is something else; empty if it fits, or if the tag takes several values."""
+    kind, allowed = _tags()[tag]['type'], _tags()[tag]['values']
+    if kind is None and allowed == [True, False]:
+        fits = isinstance(value, bool) or (isinstance(value, str) and _LOGICAL.fullmatch(value.strip()))
+        return '' if fits else 'true or false'
+    if kind not in ('float', 'integer') or isinstance(value, list | tuple) or tag in _BY_SPECIES:
+        return ''
+    sign = 'a positive ' if tag in _POSITIVE else 'a '
+    number = _number(value)
+    if number is None or (kind == 'integer' and not number.is_integer()) or (tag in _POSITIVE and number <= 0):
+        return f'{sign}{"whole " * (kind == "integer")}number'
+    return ''
+
+
+def _number(value: Any) -> float | None:
+    """Return a value of INCAR as a number, None if it is none or not finite."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        return float(value.strip().lower().replace('d', 'e'))
+    is_number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if is_number else None
 
 
 def parameters_errors(place: str, value: Any) -> Iterator[str]:
