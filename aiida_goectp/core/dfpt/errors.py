@@ -24,6 +24,8 @@ class Refusal(str, Enum):
     """several files for the same part"""
     OTHER_CELL = 'other_cell'
     """files of different cells"""
+    OTHER_RUN = 'other_run'
+    """files of different runs, or one file of several runs"""
     UNSUPPORTED = 'unsupported'
     """a setting of the program that is not read"""
     UNNAMED_FUNCTIONAL = 'unnamed_functional'

@@ -25,11 +25,12 @@ from aiida_goectp.core.dielectric.phonons_xml import parse_matrix_xml
 from aiida_goectp.core.dielectric.response import DielectricResponse
 from aiida_goectp.core.formats.errors import FormatError
 
-__all__ = ('MATRIX', 'OUTPUT', 'TENSORS', 'dielectric_from_quantumespresso')
+__all__ = ('MATRIX', 'OUTPUT', 'TENSORS', 'dielectric_from_quantumespresso', 'equal_tensors')
 
 MATRIX, TENSORS, OUTPUT = 'DYN_MAT/dynamical-matrix-1', 'tensors.xml', 'aiida.out'
 """names of the files of ``ph.x``, those of aiida-quantumespresso"""
 
+_TENSOR_TOLERANCE = 1e-3  # of the largest element; runs that differ by less may be mixed
 _MAX_NUMBER = 1e12  # eV, eV/Å; a larger number is damaged
 
 
@@ -54,7 +55,7 @@ def dielectric_from_quantumespresso(
     :param settings: stored with the response, extended by cutoff, version and mesh; the parameters of both programs in
         ``ground_state`` and ``response`` name the functional
     :param lattice: (3, 3) Å, rows, as printed by pw.x, for a run with another ``ibrav`` than 0
-    :raises FormatError: no response in the files, or a response of another cell
+    :raises FormatError: no response in the files, or a response of another cell or run
     """
     ionic = modes = constants = None
     electronic, charges, matrix, problems = _read(files, lattice)
@@ -95,6 +96,12 @@ def dielectric_from_quantumespresso(
     )
 
 
+def equal_tensors(first: np.ndarray, second: np.ndarray) -> bool:
+    """Return whether two dielectric tensors (3, 3) are those of one run; a damaged number makes no difference."""
+    difference = np.abs(first - second)
+    return not (difference > _TENSOR_TOLERANCE * np.nanmax(np.abs([first, second]))).any()
+
+
 def _check_same_cell(crystal: Crystal, matrix: DynamicalMatrix) -> None:
     cell = crystal.lattice, crystal.fractional_positions
     check_same_cell(crystal.id, cell, (matrix.lattice, matrix.positions), MATRIX)
@@ -129,10 +136,16 @@ def _read(
             text = files[MATRIX]
             is_xml = text.lstrip().startswith('<')
             matrix = parse_matrix_xml(text) if is_xml else parse_dynamical_matrix(text, lattice=lattice)
-            electronic = matrix.electronic if electronic is None else electronic
-            charges = matrix.born_charges if charges is None else charges
     except FormatError as error:
         problems.append(str(error))
+    if matrix is not None:
+        both = [tensor for tensor in (electronic, matrix.electronic) if tensor is not None]
+        if len(both) == 2 and not equal_tensors(*both):
+            raise CollectError(
+                Refusal.OTHER_RUN, f'the dielectric tensors in {TENSORS} and {MATRIX} differ; keep the files of one run'
+            )
+        electronic = matrix.electronic if electronic is None else electronic
+        charges = matrix.born_charges if charges is None else charges
     return electronic, charges, matrix, problems
 
 

@@ -35,6 +35,9 @@ _FUNCTIONAL_TAGS = ('gga', 'metagga', 'aexx', 'hfscreen', 'ivdw', 'ldautype', 'l
 _LEXCH = {'PAW_PBE': 'PE', 'PAW_GGA': '91', 'PAW': 'CA'}
 """functional of a potential by the first word of its title"""
 _NEUTRAL = 0.01  # e
+_MAX_NUMBER = 1e12  # no quantity can be larger; a larger number is damaged
+_COMPARED = ('encut', 'ibrion', 'lepsilon', 'lcalceps', 'lhfcalc', 'aexx', 'hfscreen', 'ldau', 'ivdw', 'lsorbit')
+_LOGICAL = re.compile(r'\.?([TF])(RUE|ALSE)?\.?', re.IGNORECASE | re.ASCII)
 _ROUNDING = 0.0005
 """e; of the valence of an atom in OUTCAR"""
 _VERSION = re.compile(r'^ *vasp\.(\S+)')
@@ -70,6 +73,8 @@ def response_from_vasp(name: str, files: Mapping[str, bytes]) -> DielectricRespo
     outcar = files.get(OUTCAR)
     if outcar is not None and _END not in outcar[-(2**16) :]:
         outcar = None
+    if outcar is not None and (runs := outcar.count(_END)) > 1:
+        raise CollectError(Refusal.OTHER_RUN, f'{OUTCAR} contains {runs} runs; keep the part of one run')
     vasprun = read_vasprun(files[VASPRUN]) if VASPRUN in files else None
     tags = read_incar(files[INCAR].decode(errors='replace')) if INCAR in files else {}
     if vasprun is not None and vasprun.complete:
@@ -88,6 +93,8 @@ def _from_vasprun(
     name: str, files: Mapping[str, bytes], vasprun: Vasprun, outcar: bytes | None, tags: Mapping[str, Any]
 ) -> DielectricResponse:
     step = vasprun.reference_step()
+    _check_numbers(step)
+    _check_incar(tags, vasprun)
     if 'epsilon' not in step.arrays and (
         outcar is None or read_outcar(outcar.decode(errors='replace')).electronic is None
     ):
@@ -111,6 +118,44 @@ def _from_vasprun(
         vasprun,
     )
     return _checked_dispersion(response, outcar, incar)
+
+
+def _check_numbers(step: Step) -> None:
+    """Check that the arrays of a step are not damaged: a part would be missing in the label without a word.
+
+    :raises CollectError: a number that is none, or too large
+    """
+    for name, array in step.arrays.items():
+        if not (np.abs(array) < _MAX_NUMBER).all():
+            raise CollectError(
+                Refusal.UNREADABLE_FILE, f'{VASPRUN}: damaged numbers in {name}; copy the file from the run again'
+            )
+
+
+def _check_incar(tags: Mapping[str, Any], vasprun: Vasprun) -> None:
+    """Check that the tags of the file INCAR are those of the run, as far as both have numbers or logicals.
+
+    :raises CollectError: another value
+    """
+    for tag in _COMPARED:
+        if tag not in tags or tag not in vasprun.incar:
+            continue
+        given, used = (_plain(value) for value in (tags[tag], vasprun.incar[tag]))
+        if given is not None and used is not None and given != used:
+            raise CollectError(
+                Refusal.OTHER_RUN,
+                f'{INCAR}: {tag.upper()} = {tags[tag]}, but {vasprun.incar[tag]} in {VASPRUN}: the file of another '
+                'run, or changed afterwards; remove it, or restore that of this run',
+            )
+
+
+def _plain(value: Any) -> float | bool | None:
+    """Return a value of INCAR as a logical or a number; None for another text."""
+    text = str(value).strip()
+    if match := _LOGICAL.fullmatch(text):
+        return match.group(1).upper() == 'T'
+    number = fortran_number(text)
+    return number if np.isfinite(number) else None
 
 
 def _check_charge(file: str, charge: float, tolerance: float) -> None:

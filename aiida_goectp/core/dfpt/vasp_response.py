@@ -23,6 +23,8 @@ _ZERO_IONIC = 1e-5
 _FERMI_TOLERANCE = 0.01  # eV; levels have four decimals
 _HESSIAN_UNITS = {'': THZ, 'THz^2': 1.0}
 _MASS_TOLERANCE = 0.01  # u; OUTCAR has two or three decimals
+_CUTOFF_TOLERANCE = 0.1  # eV; OUTCAR has one decimal
+_TENSOR_TOLERANCE = 1e-3  # of the largest element; both files have six decimals or more
 _MAX_NUMBER = 1e12  # no quantity can be larger; a larger number is damaged
 _NO_CHARGE = 0.05  # e; with smaller Born charges (Si) an ionic part of zero is correct
 
@@ -102,10 +104,11 @@ def _settings(
 
 
 def _check_same_run(crystal: Crystal, outcar: OutcarDielectric, vasprun: Vasprun) -> None:
-    """Check that OUTCAR and vasprun.xml have the same cell and atoms, as far as both contain them.
+    """Check that OUTCAR and vasprun.xml have the same cell, atoms, cutoff and ε_∞, as far as both contain them.
 
-    :raises CollectError: another cell
+    :raises CollectError: another cell, or another run of this cell
     """
+    _check_same_settings(crystal, outcar, vasprun)
     if outcar.structure is not None and vasprun.initial is not None:
         lattice, positions = outcar.structure
         if [array.shape[1] for array in vasprun.initial] == [3, 3] and len(vasprun.initial[0]) == 3:
@@ -116,6 +119,31 @@ def _check_same_run(crystal: Crystal, outcar: OutcarDielectric, vasprun: Vasprun
     if len(masses) != len(others) or np.abs(masses - others).max() > _MASS_TOLERANCE:
         message = f'{crystal.id}: the masses of the atoms in OUTCAR are not those in vasprun.xml: another crystal'
         raise CollectError(Refusal.OTHER_CELL, message)
+
+
+def _check_same_settings(crystal: Crystal, outcar: OutcarDielectric, vasprun: Vasprun) -> None:
+    """Check that OUTCAR and vasprun.xml have the same cutoff and the same ε_∞.
+
+    With LCALCEPS there may be two tensors, of perturbation theory and of finite fields.
+
+    :raises CollectError: they differ
+    """
+    cutoff = _number(vasprun.parameters.get('enmax'))
+    if cutoff is not None and outcar.cutoff is not None and abs(cutoff - outcar.cutoff) > _CUTOFF_TOLERANCE:
+        raise CollectError(
+            Refusal.OTHER_RUN,
+            f'{crystal.id}: ENCUT is {outcar.cutoff:g} eV in OUTCAR and {cutoff:g} eV in vasprun.xml: files of two '
+            'runs; keep those of one run in the folder',
+        )
+    tensor = _tensor(vasprun.reference_step().arrays, 'epsilon')
+    if tensor is None or outcar.electronic is None or vasprun.parameters.get('lcalceps') is True:
+        return
+    if np.abs(tensor - outcar.electronic).max() > _TENSOR_TOLERANCE * max(1.0, np.abs(tensor).max()):
+        raise CollectError(
+            Refusal.OTHER_RUN,
+            f'{crystal.id}: the dielectric tensor in OUTCAR (trace {np.trace(outcar.electronic):g}) is not that in '
+            f'vasprun.xml (trace {np.trace(tensor):g}): files of two runs; keep those of one run in the folder',
+        )
 
 
 def _max_force(forces: Any) -> float | None:

@@ -47,6 +47,22 @@ def test_complete_run():
     assert judge(found).label == 'accepted'
 
 
+@pytest.mark.parametrize(
+    ('name', 'old', 'new'),
+    [
+        (OUTPUT, b'kinetic-energy cut-off    =      60.0000', b'kinetic-energy cut-off    =      50.0000'),
+        (OUTPUT, b'3.337121348 ', b'3.357121348 '),  # with other k points
+        (TENSORS, b'3.337', b'3.357'),
+        (MATRIX, b'3.337', b'3.357'),
+    ],
+)
+def test_files_of_different_runs_are_refused(name, old, new):
+    assert old in WHOLE[name]
+    with pytest.raises(CollectError) as caught:
+        response_from_espresso('MgO', {**WHOLE, name: WHOLE[name].replace(old, new)})
+    assert caught.value.code == 'other_run'
+
+
 def test_gap_of_fixed_occupations_may_be_unknown():
     """pw.x computes no empty band unless nbnd is given."""
     folder = DATA / 'fixed_occupations'

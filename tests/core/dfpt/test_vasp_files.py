@@ -264,6 +264,43 @@ def test_files_of_different_cells_are_refused(stretch, shift, count, masses):
     assert caught.value.code == 'other_cell'
 
 
+@pytest.mark.parametrize(
+    ('name', 'old', 'new'),
+    [
+        ('OUTCAR', b'4.776634', b'4.796634'),  # of a run with other k points
+        ('OUTCAR', b' MACROSCOPIC', b'   ENCUT  =  400.0 eV  29.40 Ry\n MACROSCOPIC'),
+        ('OUTCAR', b' MACROSCOPIC', TENSOR + b' MACROSCOPIC'),  # two files in one
+        ('INCAR', b'500', b'400'),
+        ('INCAR', b'.TRUE.', b'.FALSE.'),
+        ('INCAR', b'IBRION = -1', b'IBRION = 8'),
+    ],
+)
+def test_files_of_different_runs_are_refused(name, old, new):
+    files = {
+        'vasprun.xml': RUTILE,
+        'OUTCAR': TENSOR,
+        'INCAR': b'ENCUT = 500\nLEPSILON = .TRUE.\nIBRION = -1\nGGA = PS\n',
+    }
+    assert response_from_vasp('rutile', files).settings['cutoff'] == 500
+    assert old in files[name]
+    with pytest.raises(CollectError) as caught:
+        response_from_vasp('rutile', files | {name: files[name].replace(old, new)})
+    assert caught.value.code == 'other_run'
+
+
+@pytest.mark.parametrize('number', [b'**********', b'NaN', b'1.0E+300'])
+@pytest.mark.parametrize('array', ['epsilon', 'born_charges', 'forces', 'epsilon_ion', 'hessian'])
+def test_damaged_numbers_are_refused(sodium_chloride, array, number):
+    """A label without its ionic part would be the alternative."""
+    content = sodium_chloride[1]['vasprun.xml']
+    start = content.index(f'name="{array}"'.encode())
+    place = re.compile(rb'<v> *(-?[0-9.]+)').search(content, start).span(1)
+    files = {**sodium_chloride[1], 'vasprun.xml': content[: place[0]] + number + content[place[1] :]}
+    with pytest.raises(CollectError) as caught:
+        response_from_vasp('mp-22862', files)
+    assert caught.value.code == 'unreadable_file'
+
+
 def test_damaged_structure_in_outcar_is_not_compared():
     lattice, positions = read_vasprun(RUTILE).initial
     text = _structure_text(lattice + 1, positions).replace(b'lattice vectors\n', b'lattice vectors\n\n')
