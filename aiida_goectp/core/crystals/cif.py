@@ -34,6 +34,10 @@ _CELL = tuple(
 )
 
 
+_VOLUME_TOLERANCE = 0.02
+"""relative difference of the stated volume, which may be rounded; at least 1 Å³"""
+
+
 def read_cif(name: str, stem: str, content: bytes) -> Iterator[Entry]:
     """Read every data block that holds a structure.
 
@@ -128,7 +132,15 @@ def _lattice(items: dict[str, list[str]]) -> np.ndarray:
     cosines = np.cos(np.radians(angles))
     if not (np.isfinite(lengths).all() and lengths.min() > 0 and 1 + 2 * cosines.prod() - (cosines**2).sum() > 1e-9):
         raise CrystalError('bad_lattice', f'the cell has no volume: lengths and angles {", ".join(texts):.80}')
-    return np.array(cellpar_to_cell([*lengths.tolist(), *angles.tolist()]), dtype=np.float64)
+    lattice = np.array(cellpar_to_cell([*lengths.tolist(), *angles.tolist()]), dtype=np.float64)
+    volume, stated = abs(np.linalg.det(lattice)), cif_number(' '.join(items.get('_cell_volume', ['?'])[:1]))
+    if stated is not None and abs(stated - volume) > max(_VOLUME_TOLERANCE * volume, 1.0):
+        raise CrystalError(
+            'bad_lattice',
+            f'_cell_volume is {stated:g} Å³, the volume of the cell {volume:g} Å³: a length or an angle is wrong, or '
+            'the item belongs to another cell; correct or remove it',
+        )
+    return lattice
 
 
 def _site_images(

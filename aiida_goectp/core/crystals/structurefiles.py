@@ -24,6 +24,7 @@ from aiida_goectp.core.formats.terminal import printable
 __all__ = ('comment_entries', 'read_extxyz', 'read_poscar')
 
 _ISOTOPES = {'D': 'H', 'T': 'H'}
+_REAL = re.compile(r'[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?', re.ASCII)
 
 _RESERVED = (
     *('lattice', 'properties', 'pbc', 'occupancy', 'uid', 'virial', 'stress', 'stresses', 'energy', 'energies'),
@@ -82,7 +83,32 @@ def _checked_poscar(lines: list[str]) -> list[str]:
     announced = sum(map(int, counts))
     if announced > len(lines) - (place + 2 + selective):
         raise CrystalError('unreadable_file', f'cut off: {announced} atoms announced, {len(lines)} lines in the file')
+    first = place + 2 + selective
+    species = [word for word, count in zip(symbols, counts, strict=True) for _ in range(int(count))]
+    _check_rows(lines, first, species, 6 if selective else 3)
     return [*lines[:row], ' '.join(_ISOTOPES.get(word, word) for word in symbols), *lines[row + 1 :]]
+
+
+def _check_rows(lines: list[str], first: int, species: list[str], columns: int) -> None:
+    """Check that a POSCAR has no position after the announced ones, and no other element beside one.
+
+    :param first: place of the first position
+    :param species: word of the species of each atom
+    :param columns: words of a position, before a comment
+    :raises CrystalError: it has
+    """
+    end = first + len(species)
+    following = lines[end].split() if len(lines) > end else []
+    if species and len(following) >= 3 and all(_REAL.fullmatch(word) for word in following[:3]):
+        raise CrystalError(
+            'unreadable_file',
+            f'line {end + 1}: a position after the {len(species)} announced atoms; correct their numbers, or write an '
+            'empty line before velocities',
+        )
+    for row, word in enumerate(species, first):
+        beside = lines[row].split()[columns : columns + 1]
+        if beside and beside[0] in ATOMIC_NUMBERS and beside[0] != re.split('[/_]', word)[0]:
+            raise CrystalError('unreadable_file', f'line {row + 1}: {beside[0]} beside an atom of the species {word}')
 
 
 def _is_number(words: list[str]) -> bool:
@@ -181,6 +207,7 @@ def _checked_frame(lines: list[str]) -> list[str]:
     columns, present = sum(int(width[:9]) for width in widths), len(lines[2].split()) if len(lines) > 2 else 0
     if columns > present:
         raise CrystalError('unreadable_row', f'Properties announces {columns} columns, the first row has {present}')
+    _check_keys(lines[1])
     lowered = [name.lower() for name in names]
     if 'species' not in lowered:
         return lines
@@ -189,20 +216,45 @@ def _checked_frame(lines: list[str]) -> list[str]:
     for row in rows:
         if len(row) > place and row[place] in _ISOTOPES:
             row[place] = _ISOTOPES[row[place]]
+    if 'z' in lowered:
+        other = sum(int(width) for width in widths[: lowered.index('z')])
+        for number, row in enumerate(rows):
+            if len(row) > max(place, other) and str(ATOMIC_NUMBERS.get(row[place])) != row[other]:
+                raise CrystalError('unreadable_row', f'atom {number}: species {row[place]}, atomic number {row[other]}')
     return [*lines[:2], *(' '.join(row) for row in rows)]
 
 
+def _check_keys(comment: str) -> None:
+    """Check that a comment line has no key twice: ASE takes the last value.
+
+    :raises CrystalError: it has
+    """
+    plain = re.sub(r'"[^"]*"|\'[^\']*\'|\{[^}]*\}|\[[^\]]*\]', '', comment)
+    keys = re.findall(r'(?<!\S)([^\s=]+)\s*=', plain)
+    keys = [key.lower() if key.lower() in ('lattice', 'properties', 'pbc') else key for key in keys]
+    if twice := next((key for place, key in enumerate(keys) if key in keys[:place]), None):
+        raise CrystalError('unreadable_row', f'the key {twice!r:.40} occurs twice in the comment line')
+
+
 def _frames(lines: Iterator[str]) -> Iterator[list[str] | str]:
-    """Yield the lines of each complete frame, and at last the fault of the rest of the file if there is one."""
-    count, found = 0, False
+    """Yield the lines of each complete frame, and at last the fault of the rest of the file if there is one.
+
+    A frame that is followed by another row of an atom has a wrong number of atoms, and belongs to the rest.
+    """
+    count, frame = 0, None
     for line in lines:
         count += 1
         head = line.strip()
         if not head:
             continue
         if not _is_number([head]):
-            yield f'line {count}: expected a number of atoms, found {head!r:.40}; the rest is not read'
+            if frame is None or len(frame[-1].split()) != len(head.split()):
+                yield from [] if frame is None else [frame]
+                yield f'line {count}: expected a number of atoms, found {head!r:.40}; the rest is not read'
+            else:
+                yield f'line {count}: another row {head!r:.40} after the {len(frame) - 2} announced atoms; correct it'
             return
+        yield from [] if frame is None else [frame]
         announced = int(head[:9])
         frame = [line, *islice(lines, 1 + announced)]
         count += len(frame) - 1
@@ -210,7 +262,4 @@ def _frames(lines: Iterator[str]) -> Iterator[list[str] | str]:
             start = count - len(frame) + 1
             yield f'cut off: {head:.20} atoms announced on line {start}, {count} lines in the file'
             return
-        found = True
-        yield frame
-    if not found:
-        yield 'the file is empty'
+    yield 'the file is empty' if frame is None else frame

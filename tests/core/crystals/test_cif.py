@@ -88,6 +88,12 @@ def test_quartz_is_expanded_onto_its_special_positions():
     assert spglib.get_symmetry_dataset(cell, symprec=1e-8).number == 154
 
 
+@pytest.mark.parametrize('volume', ['113.00(5)', '113', '112', '?', '.'])
+def test_a_rounded_volume_of_the_cell_is_accepted(volume):
+    text = QUARTZ.replace('_cell_length_b', f'_cell_volume {volume}\n_cell_length_b')
+    assert len(read_bytes('x.cif', text.encode())) == 1
+
+
 def test_the_frame_is_that_of_ase():
     (crystal,) = read(MINIMAL)
     a, b, c = crystal.lattice
@@ -182,6 +188,7 @@ def test_a_cut_off_file_never_passes_for_another_crystal(path):
         (QUARTZ.replace('_cell_length_b 4.9134', '_cell_length_b ?'), 'bad_lattice', ''),
         (MINIMAL.replace('_cell_length_b 6', '_cell_length_b 0'), 'bad_lattice', ''),
         (MINIMAL.replace('gamma 100', 'gamma 179'), 'bad_lattice', '179'),
+        (QUARTZ.replace('_cell_length_b', '_cell_volume 120(1)\n_cell_length_b'), 'bad_lattice', '_cell_volume'),
         (QUARTZ.replace(' 1\nO1', ' 0.5\nO1'), 'partial_occupancy', '0.5'),
         (QUARTZ.replace(' 1\nO1', ' half\nO1'), 'partial_occupancy', 'half'),
         (QUARTZ.replace('Si1 Si4+', 'Q1 Qq4+'), 'unknown_element', 'Qq4+'),

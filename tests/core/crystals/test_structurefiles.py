@@ -100,6 +100,8 @@ def test_names_of_a_poscar(name):
         (POSCAR.replace('Mg O', 'Mg O K'), 'unreadable_file', '3 chemical symbols'),
         (POSCAR.replace('Mg O', 'Mg'), 'unreadable_file', '1 chemical symbols'),
         (POSCAR.replace('1 1', '0 0'), 'no_atoms', ''),
+        (POSCAR.replace('1 1', '1 0'), 'unreadable_file', 'line 10'),
+        (POSCAR.replace('0.0 0.0 0.0', '0.0 0.0 0.0 Ca'), 'unreadable_file', 'Ca beside'),
         (POSCAR.replace('Mg O\n1', '1').replace('MgO', 'my best'), 'unknown_element', ''),
         (POSCAR.replace('Mg O', 'Mg Xx'), 'unknown_element', "'Xx'"),
         (POSCAR.replace('Mg O', 'Mg O2-'), 'unknown_element', "'O2-'"),
@@ -186,7 +188,6 @@ def test_comment_entries_are_read_again():
         ('id=1.5', '1.5'),
         ("note='the id=3 of' id=0x1 uid=5", '0x1'),
         ('uid=5 Uid=6 id=-0', '-0'),
-        ('id=1 id=02', '02'),
         ('note="id=3"', 'some'),
         ('myid=3', 'some'),
         ('id="_JSON [1]"', 'some'),
@@ -224,6 +225,13 @@ def test_files_written_by_ase_are_read():
         (FRAME.replace('O 2.1', 'O two'), 'unreadable_row', ''),
         (FRAME.replace('O 2.1 2.1 2.1', 'O 0.1 0.0 0.0'), 'atoms_too_close', '0.100 Å'),
         (FRAME.replace('O 2.1 2.1 2.1', 'O 2.1'), 'unreadable_row', ''),
+        (FRAME.replace('count=3', 'count=3 count=4'), 'unreadable_row', "'count'"),
+        (FRAME.replace('count=3', 'lattice="9 0 0 0 9 0 0 0 9"'), 'unreadable_row', "'lattice'"),
+        (
+            FRAME.replace('pos:R:3', 'pos:R:3:Z:I:1').replace('0.0\nO', '0.0 12\nO').replace('2.1\n', '2.1 16\n'),
+            'unreadable_row',
+            'atomic number 16',
+        ),
         (FRAME.replace('2.1 2.1 0.0"', '0.0 2.1 2.1"'), 'bad_lattice', ''),
         (
             FRAME.replace('pos:R:3', 'pos:R:3:occupancy:R:1')
@@ -241,6 +249,15 @@ def test_an_invalid_frame_does_not_end_the_file(frame, code, named):
     assert (failure.id, failure.code) == ('some@1', code), failure
     assert failure.message.startswith('some.extxyz, frame 1: ')
     assert named in failure.message
+
+
+def test_a_frame_with_more_rows_than_announced_is_refused():
+    """Its crystal would lack an atom."""
+    crystals = xyz(FRAME + FRAME.replace('2\n', '1\n', 1) + FRAME)
+    assert crystals.ids.tolist() == ['some@0']
+    (failure,) = crystals.failures
+    assert (failure.id, failure.code) == ('some@1', 'unreadable_file')
+    assert 'line 8' in failure.message
 
 
 def test_complete_frames_of_a_truncated_file_are_kept():
