@@ -6,7 +6,18 @@ from aiida import orm
 
 from aiida_goectp.workflows.aiida_private import STEP_RAISED
 
-__all__ = ('ended_within_step', 'failure_reason', 'failure_reason_with_job', 'finished_process', 'last_job')
+__all__ = (
+    'MissingResourceError',
+    'ended_within_step',
+    'failure_reason',
+    'failure_reason_with_job',
+    'finished_process',
+    'last_job',
+)
+
+
+class MissingResourceError(ValueError):
+    """A code or a family of potentials is not in the profile; this is no property of the crystal."""
 
 
 def failure_reason(node: orm.ProcessNode) -> str:

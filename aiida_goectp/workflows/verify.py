@@ -37,7 +37,7 @@ from aiida_goectp.workflows.dfpt.base import validate_thresholds
 from aiida_goectp.workflows.dfpt.engines import check_engine, earlier_runs, engine_inputs, load_engine
 from aiida_goectp.workflows.dfpt.gates import evaluate_gap_gate, evaluate_gates
 from aiida_goectp.workflows.dfpt.reuse import find_usable_runs, gap_of_metal
-from aiida_goectp.workflows.failures import ended_within_step, failure_reason
+from aiida_goectp.workflows.failures import MissingResourceError, ended_within_step, failure_reason
 from aiida_goectp.workflows.gamma_phonons import model_of, names_without_phonons
 from aiida_goectp.workflows.submit_once import SubmitOnceMixin
 
@@ -310,7 +310,10 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
         self.ctx.submitted += 1
 
     def _engine_inputs(self, name: str) -> dict[str, Any] | None:
-        """Return the inputs of the engine; ``None``, with the reason recorded, if it refuses the structure."""
+        """Return the inputs of the engine; ``None``, with the reason recorded, if it refuses the structure.
+
+        A missing code or family of potentials is no failure of the crystal, which can be computed later.
+        """
         try:
             return engine_inputs(
                 self._engine,
@@ -319,7 +322,8 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
                 self.inputs.get('thresholds', None),
             )
         except ValueError as error:
-            self.ctx.rows[name].update(state=FAILED, reason=f'not submitted: {error}')
+            state = INTERRUPTED if isinstance(error, MissingResourceError) else FAILED
+            self.ctx.rows[name].update(state=state, reason=f'not submitted: {error}')
             return None
 
     def _record(self, name: str, node: orm.ProcessNode) -> None:

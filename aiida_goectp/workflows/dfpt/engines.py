@@ -15,6 +15,7 @@ from aiida_goectp.calculations.verification import content_hash
 from aiida_goectp.core.formats.settings import unknown_key
 from aiida_goectp.workflows.aiida_private import builder_inputs
 from aiida_goectp.workflows.dfpt.base import DfptWorkChain
+from aiida_goectp.workflows.failures import MissingResourceError
 
 __all__ = ('check_engine', 'earlier_runs', 'engine_inputs', 'first_refusal', 'load_engine')
 
@@ -97,6 +98,7 @@ def engine_inputs(
 
     :param arguments: arguments of ``get_builder_from_protocol`` except the structure; nodes are converted to values
     :param thresholds: thresholds of the quality gates
+    :raises MissingResourceError: a code or a family of potentials is not in the profile
     :raises ValueError: the engine refuses the structure or an argument
     """
     factory: Any = getattr(engine, 'get_builder_from_protocol', None)
@@ -105,7 +107,7 @@ def engine_inputs(
     try:
         builder = factory(structure=structure, **_plain(arguments))
     except NotExistent as error:
-        raise ValueError(str(error)) from error
+        raise MissingResourceError(str(error)) from error
     except TypeError as error:
         raise ValueError(f'arguments of {engine.__name__}.get_builder_from_protocol: {error}') from error
     if thresholds is not None:

@@ -1,4 +1,4 @@
-"""State of a campaign that was killed, and its extension."""
+"""State of a campaign that was killed or whose engine lacks a resource, and its extension."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from plumpy import KilledError
 
 from aiida_goectp.calculations.campaign import read_history
 from aiida_goectp.cli.campaign.extend import extension_builder
+from aiida_goectp.data.model import ModelData
+from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.workflows.campaign.state import campaign_state, last_history
 from aiida_goectp.workflows.campaign.workchain import ActiveLearningWorkChain
+from aiida_goectp.workflows.failures import MissingResourceError
 from aiida_goectp.workflows.submit_once import called_by_label
 from tests.workflows.campaign import searching
 from tests.workflows.dfpt.table_engine import NAME, TableDfptWorkChain
@@ -60,3 +63,35 @@ def test_a_killed_campaign_is_extended(code):
     assert [pick.outcome for pick in second.picks] == ['accepted'] * 2
     assert len(results['dataset'].dataset) == len(builder.dataset.dataset) + 4
     assert 'round_01_verify' not in called_by_label(later)
+
+
+class LackingEngine(TableDfptWorkChain):
+    """Engine whose potentials have been removed."""
+
+    @classmethod
+    def get_builder_from_protocol(cls, structure, **arguments):
+        raise MissingResourceError('no such family')
+
+
+def test_a_missing_resource_stops_the_campaign_and_fails_no_crystal(
+    aiida_profile, aiida_code_installed, write_model, predict_by_hand
+):
+    code = aiida_code_installed(label='any', filepath_executable='/bin/true')
+    pool, model = searching.some_pool(), ModelData.get_or_create(write_model('lacking'))
+    predictions = PredictionsData(predict_by_hand(pool.crystals, model.content_hash)).store()
+    builder = searching.campaign(code, model, pool=pool, predictions=predictions, retrain=False)
+    builder.engine = f'{__name__}:LackingEngine'
+    results, node = run_get_node(builder)
+    assert node.exit_status == 454
+    assert 'no such family' in node.exit_message
+    (one,) = read_history(results['history']).rounds
+    assert [(pick.outcome, pick.inconclusive, pick.submitted) for pick in one.picks] == [
+        ('unfinished', True, False)
+    ] * 2
+
+    extended = extension_builder(node, {})
+    extended.engine = NAME
+    results, node = run_get_node(extended)
+    assert node.is_finished_ok, node.exit_message
+    second = read_history(results['history']).rounds[1]
+    assert [(pick.id, pick.outcome) for pick in second.picks] == [(pick.id, 'accepted') for pick in one.picks]

@@ -9,6 +9,7 @@ from typing import Any
 from aiida import orm
 from aiida.plugins import GroupFactory
 
+from aiida_goectp.workflows.failures import MissingResourceError
 from aiida_goectp.workflows.protocols.mixin import merge
 
 __all__ = ('RYDBERG', 'choose_pseudopotentials', 'functional_of_pseudos', 'with_cutoffs')
@@ -26,14 +27,17 @@ def choose_pseudopotentials(
     """Return pseudopotentials, cutoffs in Ry, and the cutoff in eV of the default stringency of the family.
 
     :param labels: families, of which the first that is installed and contains all elements is used
-    :raises ValueError: no such family is installed
+    :raises MissingResourceError: none of the families is installed
+    :raises ValueError: none that is installed contains all elements
     """
-    problems = []
+    problems: list[str] = []
+    kind: type[ValueError] = MissingResourceError
     for label in labels:
         family = orm.QueryBuilder().append(GroupFactory('pseudo.family'), filters={'label': label}).first(flat=True)
         if family is None:
             problems.append(f'{label!r} is not installed')
             continue
+        kind = ValueError
         try:
             pseudos = family.get_pseudos(structure=structure)
         except ValueError as error:
@@ -46,7 +50,7 @@ def choose_pseudopotentials(
         except (AttributeError, ValueError):
             return pseudos, {}, None  # without cutoffs in the overrides, the validation of pw.x inputs fails
         return pseudos, {'ecutwfc': wave, 'ecutrho': density}, default * RYDBERG
-    raise ValueError(
+    raise kind(
         f'pseudo_family: no suitable family ({"; ".join(problems)}); `aiida-goectp setup dfpt` installs one, '
         '`aiida-pseudo list` shows the installed ones'
     )

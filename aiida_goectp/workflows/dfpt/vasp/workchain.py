@@ -23,7 +23,7 @@ from aiida_goectp.workflows.dfpt.vasp.handlers import VaspResponseBaseWorkChain,
 from aiida_goectp.workflows.dfpt.vasp.parameters import incar_errors, parameters_errors, settings_errors
 from aiida_goectp.workflows.dfpt.vasp.relax import VaspRelaxBaseWorkChain
 from aiida_goectp.workflows.dfpt.vasp.structures import invert_lattice, is_left_handed, with_kinds_of
-from aiida_goectp.workflows.failures import last_job
+from aiida_goectp.workflows.failures import MissingResourceError, last_job
 from aiida_goectp.workflows.protocols.mixin import job_options, merge, restart_inputs
 from aiida_goectp.workflows.protocols.overrides import (
     JOB_CHECKS,
@@ -295,7 +295,7 @@ def _check_potentials(structure: orm.StructureData, potentials: Mapping[str, Any
 
     family = potentials['potential_family'].value
     if PotcarData.get_potcar_group(family) is None:
-        raise ValueError(
+        raise MissingResourceError(
             f'potential_family: unknown family {family!r}; upload it with `aiida-vasp potcar uploadfamily`, or give '
             'another label'
         )

@@ -9,6 +9,7 @@ from aiida import orm
 from aiida.engine import run_get_node
 
 from aiida_goectp.workflows.dfpt.quantumespresso.workchain import QuantumEspressoDfptWorkChain, require_quantumespresso
+from aiida_goectp.workflows.failures import MissingResourceError
 from aiida_goectp.workflows.verify import VerifyWorkChain
 from tests.workflows.dfpt.quantumespresso.quantum_espresso import rocksalt
 
@@ -42,7 +43,7 @@ def build(any_codes):
 
 
 def test_missing_family_is_named(build):
-    with pytest.raises(ValueError, match="'not-installed'"):
+    with pytest.raises(MissingResourceError, match="'not-installed'"):
         build(rocksalt('Li', 'F', 4.01))
 
 
@@ -85,16 +86,32 @@ def test_inputs_without_a_builder_are_checked_as_well(any_codes):
     assert validate({**inputs, 'structure': rocksalt('Mg', 'O', 4.2)}, None) is None
 
 
-def test_a_verification_lists_a_refused_crystal(any_codes):
-    structure = rocksalt('Fe', 'O', 4.3)
-    item = {'structure': 'iron', 'id': 'FeO', 'rank': 1}
-    results, node = run_get_node(
-        VerifyWorkChain,
-        selection=orm.List([item]),
-        structures={'iron': structure},
-        engine='quantumespresso',
-        dfpt=any_codes,
-    )
+@pytest.fixture
+def verify(any_codes):
+    """Return a function that verifies one crystal."""
+
+    def run(structure, **arguments):
+        return run_get_node(
+            VerifyWorkChain,
+            selection=orm.List([{'structure': 'one', 'id': structure.get_formula(), 'rank': 1}]),
+            structures={'one': structure},
+            engine='quantumespresso',
+            dfpt={**any_codes, **arguments},
+        )
+
+    return run
+
+
+def test_a_crystal_without_family_can_be_computed_later(verify):
+    results, node = verify(rocksalt('Mg', 'O', 4.2), pseudo_family=orm.Str('not-installed'))
+    assert node.exit_status == VerifyWorkChain.exit_codes.ERROR_ALL_FAILED.status
+    (row,) = results['summary']['rows']
+    assert (row['state'], row['pk']) == ('interrupted', None)
+    assert 'not-installed' in row['reason']
+
+
+def test_a_verification_lists_a_refused_crystal(verify):
+    results, node = verify(rocksalt('Fe', 'O', 4.3))
     assert node.exit_status == VerifyWorkChain.exit_codes.ERROR_ALL_FAILED.status
     (row,) = results['summary']['rows']
     assert (row['state'], row['pk']) == ('failed', None)
