@@ -34,18 +34,33 @@ def show_table(table: Table) -> None:
             echo('\t'.join(' '.join(str(cell).split()) for cell in row), keep='\t')
         return
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
+    omitted: list[str] = []
     if console.measure(table, options=console.options.update(width=_UNLIMITED)).maximum > console.width:
-        _keep_words_whole(table, console.width)
+        while not _keep_words_whole(table, console.width) and len(table.columns) > 2:
+            omitted.append(_omit_widest(table))
     console.print(table)
+    if omitted:
+        echo(
+            f'{console.width} characters a line are too few for: {", ".join(omitted)}; a wider terminal or --raw shows all',
+            err=True,
+        )
 
 
-def _keep_words_whole(table: Table, width: int) -> None:
+def _omit_widest(table: Table) -> str:
+    """Remove the column whose pieces are longest, but not the first one, and return its name."""
+    widest = max(table.columns[1:], key=lambda column: _narrowest(column, ', ')[0])
+    table.columns.remove(widest)
+    return ' '.join(str(widest.header).split())
+
+
+def _keep_words_whole(table: Table, width: int) -> bool:
     """Break only text and lists to narrow a table, no id and no number with its uncertainty, if that is enough.
 
     If it is not, numbers are broken before their uncertainty, and nothing else, if that is enough.
 
-    :param table: wider than the terminal; changed
+    :param table: wider than the terminal; changed if it becomes narrow enough
     :param width: of the terminal, in characters
+    :return: whether that is enough
     """
     frame = 1 + 3 * len(table.columns)  # and padding
     for separators in (',', ', '):
@@ -54,11 +69,12 @@ def _keep_words_whole(table: Table, width: int) -> None:
         if room >= 0:
             break
     else:
-        return
+        return False
     for column, (least, whole) in zip(table.columns, widths, strict=True):
         column.width = min(whole, least + room)
         room -= column.width - least
         column.header = Text(textwrap.fill(str(column.header), column.width))
+    return True
 
 
 def _narrowest(column: Column, separators: str) -> tuple[int, int]:

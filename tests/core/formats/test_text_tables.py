@@ -44,8 +44,22 @@ def test_numbers_and_ids_are_not_broken(capsys):
     assert sum(row[0] in line for line in lines) == 2
 
 
+def test_columns_that_do_not_fit_are_omitted_and_named(capsys):
+    """The widest ones first, and never the first one."""
+    columns = ['id', *(f'x{place}' for place in range(20)), 'list']
+    row = ['some-long-identifier', *['12.34 ± 0.56'] * 20, '1.24±0.75, 11.24±0.75']
+    show_table(make_table('T', columns, [row]))
+    found = capsys.readouterr()
+    assert max(map(len, found.out.splitlines())) <= 120
+    assert row[0] in found.out
+    shown = found.out.count('12.34 ±')
+    assert 8 <= shown == found.out.count(' 0.56 ')
+    assert 'list' not in found.out
+    assert found.err.split(';')[0].endswith(', '.join(['list', *(f'x{place}' for place in range(20 - shown))]))
+
+
 def test_a_table_that_is_too_wide_breaks_them(capsys):
-    show_table(make_table('T', [f'x{place}' for place in range(20)], [['12.34 ± 0.56'] * 20], 1))
+    show_table(make_table('T', ['id', 'value'], [['x' * 100, '12.34 ± 0.56' * 9]], 1))
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 120
 
 
