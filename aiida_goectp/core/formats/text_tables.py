@@ -40,15 +40,13 @@ def show_table(table: Table) -> None:
             omitted.append(_omit_widest(table))
     console.print(table)
     if omitted:
-        echo(
-            f'{console.width} characters a line are too few for: {", ".join(omitted)}; a wider terminal or --raw shows all',
-            err=True,
-        )
+        names = ', '.join(omitted)
+        echo(f'no room in {console.width} columns for: {names}; a wider terminal or --raw shows all', err=True)
 
 
 def _omit_widest(table: Table) -> str:
-    """Remove the column whose pieces are longest, but not the first one, and return its name."""
-    widest = max(table.columns[1:], key=lambda column: _narrowest(column, ', ')[0])
+    """Remove the column whose pieces are longest, the last of several, but not the first one, and return its name."""
+    widest = max(reversed(table.columns[1:]), key=lambda column: _narrowest(column, ', ')[0])
     table.columns.remove(widest)
     return ' '.join(str(widest.header).split())
 

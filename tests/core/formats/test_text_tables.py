@@ -55,7 +55,8 @@ def test_columns_that_do_not_fit_are_omitted_and_named(capsys):
     shown = found.out.count('12.34 ±')
     assert 8 <= shown == found.out.count(' 0.56 ')
     assert 'list' not in found.out
-    assert found.err.split(';')[0].endswith(', '.join(['list', *(f'x{place}' for place in range(20 - shown))]))
+    names = ['list', *(f'x{place}' for place in range(19, shown - 1, -1))]
+    assert found.err.split(';')[0].endswith(f': {", ".join(names)}')
 
 
 def test_a_table_that_is_too_wide_breaks_them(capsys):
