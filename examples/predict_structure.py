@@ -1,9 +1,14 @@
-"""Predict one structure in this process, with provenance. Run with ``verdi run examples/predict_structure.py``."""
+"""Predict one structure in this process, with provenance.
 
+Run with ``verdi run examples/predict_structure.py``, or in the default profile with ``python``.
+"""
+
+from aiida import load_profile
 from ase.build import bulk
 
 from aiida_goectp.calculations.inprocess import predict_crystals
 
+load_profile()  # without effect under verdi run
 # a pymatgen Structure, a StructureData, or a list of structures works as well
 predictions = predict_crystals(bulk('MgO', 'rocksalt', a=4.212), model='goectp-small')
 

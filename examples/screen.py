@@ -1,16 +1,18 @@
 """Screen crystals by a figure of merit.
 
-Run with ``verdi run examples/screen.py PK`` with the PK of a crystals node; without it, the last one is screened. Needs
-the code goectp@localhost (``aiida-goectp setup``) and crystals (``aiida-goectp import``). To run the work chain by the
-daemon, use ``submit`` instead of ``run_get_node``.
+Run with ``verdi run examples/screen.py PK``, or in the default profile with ``python examples/screen.py PK``. PK is that of
+a crystals node; without it, the last one is screened. Needs the code goectp@localhost (``aiida-goectp setup``) and
+crystals (``aiida-goectp import``). To run the work chain by the daemon, use ``submit`` instead of ``run_get_node``.
 """
 
 import sys
 
+from aiida import load_profile
 from aiida.engine import run_get_node
 from aiida.orm import QueryBuilder, load_node
 from aiida.plugins import DataFactory, WorkflowFactory
 
+load_profile()  # without effect under verdi run
 CrystalsData = DataFactory('goectp.crystals')
 newest = QueryBuilder().append(CrystalsData).order_by({CrystalsData: {'id': 'desc'}})
 crystals = load_node(sys.argv[1]) if len(sys.argv) > 1 else newest.first(flat=True)

@@ -44,10 +44,13 @@ def command(environment, folder, name, *arguments):
 
 @pytest.mark.slow
 def test_scripts(environment, tmp_path):
-    """Each script works by ``verdi run``, from any folder."""
+    """Each script works by ``verdi run``, from any folder, and by ``python`` in the default profile."""
 
     def run(name):
         return command(environment, tmp_path, 'verdi', 'run', EXAMPLES / name)
+
+    plain = command(environment, tmp_path, 'python', EXAMPLES / 'predict_structure.py')
+    assert [line.split(':')[0] for line in plain[-3:]] == ['electronic', 'ionic', 'total']
 
     assert [line.split(':')[0] for line in run('predict_structure.py')[-3:]] == ['electronic', 'ionic', 'total']
     names = sorted(path.stem for path in (EXAMPLES / 'structures').glob('*.cif'))

@@ -28,8 +28,11 @@ def default_code() -> orm.AbstractCode:
     try:
         return orm.load_code('goectp@localhost')
     except NotExistent as error:
+        others = orm.QueryBuilder().append(orm.AbstractCode, filters={'label': {'like': '%goectp%'}}).all(flat=True)
+        names = ', '.join(sorted(code.full_label for code in others if not code.is_hidden))
         raise click.UsageError(
             'the code goectp@localhost does not exist; create it with `aiida-goectp setup`'
+            + (f', or give one of these with --code: {names}' if names else '')
         ) from error
 
 
