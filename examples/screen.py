@@ -1,6 +1,6 @@
 """Screen crystals by a figure of merit.
 
-Run with ``verdi run examples/screen.py PK``, or in the default profile with ``python examples/screen.py PK``. PK is that of
+Run with ``verdi run examples/screen.py PK``, or in the default profile with ``python``. PK is that of
 a crystals node; without it, the last one is screened. Needs the code goectp@localhost (``aiida-goectp setup``) and
 crystals (``aiida-goectp import``). To run the work chain by the daemon, use ``submit`` instead of ``run_get_node``.
 """
