@@ -18,7 +18,7 @@ from aiida_goectp.core.formats.terminal import printable
 from aiida_goectp.report.asked import asked
 from aiida_goectp.report.campaigns import campaign_picks
 from aiida_goectp.report.citations import citations
-from aiida_goectp.report.payload import payload
+from aiida_goectp.report.payload import MAX_ATOMS, payload
 from aiida_goectp.report.provenance import provenance_svg
 from aiida_goectp.report.results import Result, load_result
 from aiida_goectp.report.tables import PageTable, failure_tables, rounds_table, setting_tables, summary
@@ -66,11 +66,14 @@ def report_html(node: orm.Node, max_candidates: int = MAX_CANDIDATES) -> str:
 
     result = load_result(node, max_candidates)
     shown = result.candidates
+    content = payload(shown)
     scripts = {'plotly': _plotly(), 'script': _template('report.js')}
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return environment.from_string(_template('report.html')).render(
         page=_page(result),
-        data=Markup(_embedded_json(payload(shown))),  # escaped by _embedded_json
+        data=Markup(_embedded_json(content)),  # escaped by _embedded_json
+        undrawn=sum(crystal is None and row in shown.crystals for row, crystal in enumerate(content['crystals'])),
+        max_atoms=MAX_ATOMS,
         style=Markup(_template('report.css')),
         script_sources=Markup(' '.join(_source_hash(text) for text in scripts.values())),
         version=__version__,

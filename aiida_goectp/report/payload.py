@@ -17,7 +17,10 @@ from aiida_goectp.core.selection.merit import figure_of_merit
 from aiida_goectp.report.candidates import Candidates, Computed
 from aiida_goectp.report.words import FLAG_MEANINGS
 
-__all__ = ('payload',)
+__all__ = ('MAX_ATOMS', 'payload')
+
+MAX_ATOMS = 500_000
+"""of all structures in a page, about 15 MB"""
 
 _DIGITS = 6
 _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
@@ -37,7 +40,7 @@ def payload(candidates: Candidates) -> dict[str, Any]:
         'tensors': [
             _row_of_tensors([candidates.tensors[part][row] for part in PARTS]) for row in range(len(candidates))
         ],
-        'crystals': [_crystal(candidates.crystals.get(row)) for row in range(len(candidates))],
+        'crystals': _crystals(candidates),
         'elements': _elements(candidates),
         'computed': {str(row): _computed(item) for row, item in candidates.computed.items()},
         'lines': [[_number(level), _numbers(x), _numbers(y)] for level, x, y in lines],
@@ -84,6 +87,17 @@ def _six(tensor: np.ndarray) -> list[float | None] | None:
 def _row_of_tensors(tensors: list[np.ndarray]) -> list[Any] | None:
     found = [_six(tensor) for tensor in tensors]
     return found if any(item is not None for item in found) else None
+
+
+def _crystals(candidates: Candidates) -> list[list[Any] | None]:
+    """Return the crystal of each row; None without one, and after the first :data:`MAX_ATOMS` atoms."""
+    found: list[list[Any] | None] = []
+    atoms = 0
+    for row in range(len(candidates)):
+        crystal = candidates.crystals.get(row)
+        atoms += 0 if crystal is None else len(crystal.atomic_numbers)
+        found.append(_crystal(crystal) if atoms <= MAX_ATOMS else None)
+    return found
 
 
 def _crystal(crystal: Any) -> list[Any] | None:

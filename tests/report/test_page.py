@@ -134,6 +134,17 @@ def test_first_candidates_only(screen):
     assert '5 more are in the nodes' in html
 
 
+def test_number_of_atoms_in_a_page_is_bounded(screen, monkeypatch):
+    candidates = load_result(screen).candidates
+    first = sum(len(candidates.crystals[row].atomic_numbers) for row in range(3))
+    monkeypatch.setattr('aiida_goectp.report.payload.MAX_ATOMS', first)
+    html = report_html(screen)
+    found = data_of(html)
+    assert [row for row, crystal in enumerate(found['crystals']) if crystal is not None] == [0, 1, 2]
+    assert f'without those of {len(candidates.crystals) - 3} crystals' in html
+    assert len(found['columns']['formula']) == len(candidates)
+
+
 def test_limit_keeps_counts_and_rows(screen):
     whole, part = load_result(screen), load_result(screen, 1, ['GaAs'])
     assert summary(part) == summary(whole)

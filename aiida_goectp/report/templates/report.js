@@ -210,7 +210,7 @@
     const scene = element('div', null, { id: 'crystal' });
     panel.replaceChildren(heading, list, scene, tensors);
     if (data.crystals[row]) drawCrystal(scene, row);
-    else scene.remove();
+    else scene.replaceWith(element('p', 'The structure is not in this page.', { className: 'hint' }));
     markPoint(row);
     if (scroll && NARROW.matches) panel.scrollIntoView({ block: 'start' });
   }
