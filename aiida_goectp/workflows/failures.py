@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from aiida import orm
 
 from aiida_goectp.workflows.aiida_private import STEP_RAISED
@@ -57,10 +59,13 @@ def last_job(node: orm.ProcessNode) -> orm.CalcJobNode | None:
     return max(jobs, key=lambda job: job.ctime) if jobs else None
 
 
-def failure_reason_with_job(node: orm.ProcessNode) -> str:
-    """Return the reason of a failed process and that of the last failed job below it."""
+def failure_reason_with_job(node: orm.ProcessNode, of_job: Callable[[orm.CalcJobNode], str] = failure_reason) -> str:
+    """Return the reason of a failed process and that of the last failed job below it.
+
+    :param of_job: returns the reason of a failed job
+    """
     failed = [job for job in node.called_descendants if isinstance(job, orm.CalcJobNode) and not job.is_finished_ok]
     if not failed:
         return failure_reason(node)
     job = max(failed, key=lambda job: job.ctime)
-    return f'{failure_reason(node)}; {job.process_label}<{job.pk}> {failure_reason(job)}'
+    return f'{failure_reason(node)}; {job.process_label}<{job.pk}> {of_job(job)}'

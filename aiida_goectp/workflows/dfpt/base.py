@@ -36,7 +36,7 @@ in the Cartesian frame of ``self.ctx.structure``; an engine that rotates the cel
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from aiida import orm
@@ -97,6 +97,8 @@ class DfptWorkChain(ProtocolMixin, SubmitOnceMixin):
     """argument of ``get_builder_from_protocol`` → check that does not depend on the structure"""
     _OPTIONS: ClassVar[str] = ''
     """dotted name of the options of a job, which the argument ``options`` sets for all jobs; empty without them"""
+    job_failure: Callable[[orm.CalcJobNode], str] = staticmethod(failure_reason)
+    """returns the reason of a failed job, with the message of the program where the engine can read it"""
 
     defaults = AttributeDict(
         {
@@ -306,7 +308,9 @@ class DfptWorkChain(ProtocolMixin, SubmitOnceMixin):
         """Continue with the relaxed structure."""
         node = self.ctx.relax
         if not node.is_finished_ok:
-            return self.exit_codes.ERROR_RELAX_FAILED.format(pk=node.pk, message=failure_reason_with_job(node))
+            return self.exit_codes.ERROR_RELAX_FAILED.format(
+                pk=node.pk, message=failure_reason_with_job(node, self.job_failure)
+            )
         try:
             structure = self.relaxed_structure(node)
         except ValueError as error:

@@ -110,6 +110,7 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         'pseudo_family': of_type(orm.Str, orm.List),
     }
 
+    job_failure = staticmethod(job_failure)
     defaults = AttributeDict({**DfptWorkChain.defaults, 'smearing': {'occupations': 'smearing', 'degauss': 0.02}})
 
     @classmethod

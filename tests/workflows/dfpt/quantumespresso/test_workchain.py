@@ -333,6 +333,15 @@ def test_exit_message_contains_the_error_message_of_the_program(run, generated_f
 
 
 @pytest.mark.slow
+def test_exit_message_of_a_relaxation_contains_the_error_message_of_the_program(run, generated_family):
+    wrong = """sed -i "s/&ELECTRONS/&\\n  unknown_name = 1/" aiida.in"""
+    _, node = run(rocksalt('Li', 'F', 4.2), generated_family, merge(CHEAP, {'relax': True}), pw=wrong)
+    assert node.is_failed
+    assert 'PwCalculation' in node.exit_message, outcome(node)
+    assert 'bad line in namelist' in node.exit_message, outcome(node)
+
+
+@pytest.mark.slow
 def test_ground_state_is_repeated_if_its_folder_is_gone_since_an_interrupted_run(
     codes, generated_family, lithium_fluoride, monkeypatch
 ):
