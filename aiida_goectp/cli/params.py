@@ -45,6 +45,8 @@ TENSOR_PART = click.Choice(PARTS)
 
 _COMPLETED = 50
 """nodes that the shell offers"""
+_NAMED = 5
+"""nodes that a message names"""
 
 
 class _NodeParam(IdentifierParamType):
@@ -61,10 +63,23 @@ class _NodeParam(IdentifierParamType):
         except click.BadParameter as error:
             nodes = self._newest({'label': value}) if isinstance(error.__context__, MultipleObjectsError) else []
             if not nodes:  # the beginning of several UUIDs, or no node
-                raise
+                text = error.message.partition(': No result')[0]
+                raise click.BadParameter(f'{text}; {self._hint(value)}', ctx, param) from error
             newest, *others = (f'{node.pk} ({node.ctime:%Y-%m-%d %H:%M})' for node in nodes)
             echo.echo_report(f'label {value!r}: using the newest node {newest}; by PK: {", ".join(others[:5])}')
             return nodes[0]
+
+    def _hint(self, value: str) -> str:
+        """Return what a value that names no node of these types is instead, and which nodes there are."""
+        from aiida import orm
+
+        nodes = self._newest({})
+        named = [f'{node.pk} ({node.label})' if node.label else str(node.pk) for node in nodes[:_NAMED]]
+        known = f'the newest: {", ".join(named)}' if named else 'none is stored'
+        other = orm.QueryBuilder().append(orm.Node, filters={'id': int(value)}) if value.isdecimal() else None
+        if other is None or (node := other.first(flat=True)) is None:
+            return known
+        return f'node {value} has the type {getattr(node, "process_label", None) or type(node).__name__}; {known}'
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Return the labels and PKs of the newest nodes that begin with an incomplete word."""
@@ -157,6 +172,12 @@ class _ModelNodeParam(DataParam):
     def __init__(self) -> None:
         super().__init__('goectp.model')
 
+    def _hint(self, value: str) -> str:
+        """Return the names of the shipped models as well."""
+        from aiida_goectp.core.formats.model_card import shipped_models
+
+        return f'{super()._hint(value)}; shipped: {", ".join(shipped_models())}; or a model file'
+
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Return shipped models and model nodes."""
         from aiida_goectp.core.formats.model_card import shipped_models
@@ -204,10 +225,16 @@ class GoectpCodeParam(CodeParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the code; one of another program is refused."""
         from aiida_goectp.calculations.base import code_error
+        from aiida_goectp.cli.queries import goectp_codes
 
-        code = super().convert(value, param, ctx)
-        if error := code_error(code, 'goectp'):
-            raise click.BadParameter(error, ctx, param)
+        try:
+            code = super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            names = ', '.join(sorted(code.full_label for code in goectp_codes())) or 'none'
+            text = error.message.partition(': No result')[0]
+            raise click.BadParameter(f'{text}; codes of goectp in this profile: {names}', ctx, param) from error
+        if wrong := code_error(code, 'goectp'):
+            raise click.BadParameter(wrong, ctx, param)
         return code
 
 

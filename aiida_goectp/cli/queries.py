@@ -15,6 +15,7 @@ from aiida_goectp.workflows.dfpt.gates import evaluate_gates
 
 __all__ = (
     'gate_results',
+    'goectp_codes',
     'is_campaign',
     'latest_campaigns',
     'latest_import',
@@ -103,7 +104,7 @@ def responses_with_gates(nodes: Iterable[Any]) -> list[tuple[DielectricData, orm
             pairs = [(call.inputs.dielectric, call.outputs.result) for call in calls]
         else:
             raise click.UsageError(
-                f'node {node.pk} is a {type(node).__name__}; give dielectric responses or processes that computed them'
+                f'node {node.pk} has the type {type(node).__name__}; give responses or the processes that computed them'
             )
         if not pairs:
             raise click.UsageError(f'{node.process_label}<{node.pk}> computed no dielectric response')
@@ -116,3 +117,10 @@ def _evaluated_gates(node: orm.Node) -> bool:
     return (
         isinstance(node, orm.CalcFunctionNode) and node.process_label == 'evaluate_gates' and 'result' in node.outputs
     )
+
+
+def goectp_codes() -> list[orm.AbstractCode]:
+    """Return the codes of goectp of the profile that are not hidden."""
+    filters = {'attributes.input_plugin': {'like': 'goectp%'}}
+    found: list[orm.AbstractCode] = orm.QueryBuilder().append(orm.AbstractCode, filters=filters).all(flat=True)
+    return [code for code in found if not code.is_hidden]

@@ -164,7 +164,7 @@ def learning_curve(*models: Any, part: str = 'test') -> Figure:
     rows, errors = [], {target: [] for target in PARTS}  # type: ignore[var-annotated]
     for model in models:
         if not isinstance(model, ModelData):
-            raise ValueError(f'node {model.pk} is a {type(model).__name__}; expected model nodes')
+            raise ValueError(f'node {model.pk} has the type {type(model).__name__}; expected model nodes')
         card = model.card
         trained = (card.training.get('rows') or {}).get('train')
         if trained is None or part not in card.metrics:

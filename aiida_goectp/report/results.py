@@ -158,7 +158,7 @@ def _process(node: Any) -> Any:
             return min(found, key=lambda item: item.ctime)
     what = node.process_label if isinstance(node, orm.ProcessNode) else type(node).__name__
     raise ValueError(
-        f'node {node.pk} is a {what}; expected a screen, a verification, a campaign, or an output of one of these'
+        f'node {node.pk} has the type {what}; expected a screen, a verification, a campaign, or an output of one'
     )
 
 

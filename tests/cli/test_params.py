@@ -5,7 +5,14 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from aiida_goectp.cli import main
-from aiida_goectp.cli.params import DatasetOrFileParam, ElementsParam
+from aiida_goectp.cli.params import (
+    CRYSTALS,
+    DATASET,
+    DatasetOrFileParam,
+    ElementsParam,
+    GoectpCodeParam,
+    ModelParam,
+)
 
 
 def test_elements_are_separated_by_commas_or_spaces():
@@ -38,3 +45,20 @@ def test_nodes_are_completed_by_label_and_pk(crystals):
 def test_a_file_that_does_not_exist_is_not_only_called_a_missing_node(aiida_profile):
     with pytest.raises(click.BadParameter, match="'no\\.npz' is neither a file"):
         DatasetOrFileParam().convert('no.npz', None, None)
+
+
+def test_a_wrong_node_is_named_with_those_that_could_be_given(crystals, aiida_code_installed):
+    plugin = {'default_calc_job_plugin': 'goectp.predict'}
+    code = aiida_code_installed(label='predictor', filepath_executable='/bin/true', **plugin)
+    with pytest.raises(click.BadParameter) as caught:
+        DATASET.convert(str(crystals.pk), None, None)
+    assert 'CrystalsData; none is stored' in caught.value.message
+    with pytest.raises(click.BadParameter) as caught:
+        CRYSTALS.convert('99999999', None, None)
+    assert str(crystals.pk) in caught.value.message
+    with pytest.raises(click.BadParameter) as caught:
+        ModelParam().convert('goectp-tiny', None, None)
+    assert 'goectp-small' in caught.value.message
+    with pytest.raises(click.BadParameter) as caught:
+        GoectpCodeParam().convert('nosuch', None, None)
+    assert code.full_label in caught.value.message

@@ -16,6 +16,7 @@ from aiida.manage.configuration import get_config
 
 from aiida_goectp.cli.doctor.codes import code_errors, codes_in
 from aiida_goectp.cli.doctor.trials import trial_prediction, trial_stages
+from aiida_goectp.cli.queries import goectp_codes
 
 __all__ = ('FAILED', 'OK', 'WARNING', 'Check', 'all_checks')
 
@@ -47,7 +48,7 @@ def all_checks(codes: Iterable[orm.AbstractCode], config: Path | None, predictio
     yield _profile()
     yield _broker()
     yield _daemon()
-    tested = list(codes) or _goectp_codes()
+    tested = list(codes) or goectp_codes()
     if not tested:
         yield Check('codes', FAILED, 'no code of goectp', 'aiida-goectp setup')
     plan, checks = (None, []) if config is None else _configuration(config)
@@ -102,13 +103,6 @@ def _daemon() -> Check:
     if client.is_daemon_running:
         return Check('daemon', OK, f'running, process {client.get_daemon_pid()}', '')
     return Check('daemon', WARNING, 'not running: --submit does not work', 'verdi daemon start')
-
-
-def _goectp_codes() -> list[orm.AbstractCode]:
-    """Return the codes of goectp of the profile that are not hidden."""
-    filters = {'attributes.input_plugin': {'like': 'goectp%'}}
-    found: list[orm.AbstractCode] = orm.QueryBuilder().append(orm.AbstractCode, filters=filters).all(flat=True)
-    return [code for code in found if not code.is_hidden]
 
 
 def _code(code: orm.AbstractCode) -> Check:

@@ -62,8 +62,8 @@ def phonon_source(node: orm.Node, which: str | None, hint: str = 'ID') -> Phonon
     if isinstance(node, DielectricData):
         return _of_response(node, which, hint)
     raise click.UsageError(
-        f'node {node.pk} is a {type(node).__name__}; expected predictions, a dielectric response, or a process with '
-        'one of these as output'
+        f'node {node.pk} has the type {type(node).__name__}; expected predictions, a dielectric response, or a '
+        'process with one of these as output'
     )
 
 

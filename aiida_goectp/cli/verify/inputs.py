@@ -124,8 +124,8 @@ def _selection_node(node: Any) -> orm.List:
         node = node.outputs.selection
     if not isinstance(node, orm.List) or node.creator is None or 'ranking' not in node.creator.inputs:
         raise click.UsageError(
-            f'node {node.pk} is a {type(node).__name__}; give a screen with a selection, its output `selection`, '
-            'crystals, a StructureData, a CifData, or a structure file'
+            f'node {node.pk} has the type {type(node).__name__}; give a screen with a selection, its output '
+            '`selection`, crystals, a StructureData, a CifData, or a structure file'
         )
     return node
 

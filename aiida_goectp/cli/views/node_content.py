@@ -75,7 +75,9 @@ def node_content(node: Any) -> dict[str, Any]:
         return {**identity, 'rows': node.get_list()}
     if isinstance(node, orm.Dict):
         return {**identity, 'content': node.get_dict()}
-    raise click.UsageError(f'node {node.pk} is a {type(node).__name__}; show it with `verdi node show {node.pk}`')
+    raise click.UsageError(
+        f'node {node.pk} has the type {type(node).__name__}; show it with `verdi node show {node.pk}`'
+    )
 
 
 def _process_content(node: orm.ProcessNode) -> dict[str, Any]:

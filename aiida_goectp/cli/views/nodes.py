@@ -83,7 +83,9 @@ def show_node(node: Any, rows: int) -> None:
     elif isinstance(node, orm.ProcessNode):
         _show_process(node, rows)
     elif not (isinstance(node, orm.List | orm.Dict) and _show_plain(node, rows)):
-        raise click.UsageError(f'node {node.pk} is a {type(node).__name__}; show it with `verdi node show {node.pk}`')
+        raise click.UsageError(
+            f'node {node.pk} has the type {type(node).__name__}; show it with `verdi node show {node.pk}`'
+        )
 
 
 def _show_reasons(node: RankingData) -> None:
