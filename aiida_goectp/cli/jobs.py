@@ -12,7 +12,7 @@ from plumpy.ports import UNSPECIFIED
 
 from aiida_goectp.cli import echo
 from aiida_goectp.cli.doctor.codes import code_errors, codes_in
-from aiida_goectp.cli.queries import goectp_codes
+from aiida_goectp.cli.queries import usable_labels
 from aiida_goectp.cli.views.node_content import print_identity
 from aiida_goectp.cli.views.nodes import print_node
 from aiida_goectp.cli.views.progress import run_and_report
@@ -29,7 +29,7 @@ def default_code() -> orm.AbstractCode:
     try:
         return orm.load_code('goectp@localhost')
     except NotExistent as error:
-        names = ', '.join(sorted(code.full_label for code in goectp_codes()))
+        names = ', '.join(usable_labels())
         raise click.UsageError(
             'the code goectp@localhost does not exist; create it with `aiida-goectp setup`'
             + (f', or give one of these with --code: {names}' if names else '')

@@ -225,14 +225,14 @@ class GoectpCodeParam(CodeParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the code; one of another program is refused."""
         from aiida_goectp.calculations.base import code_error
-        from aiida_goectp.cli.queries import goectp_codes
+        from aiida_goectp.cli.queries import usable_labels
 
         try:
             code = super().convert(value, param, ctx)
         except click.BadParameter as error:
-            names = ', '.join(sorted(code.full_label for code in goectp_codes())) or 'none'
+            names = ', '.join(usable_labels()) or 'none'
             text = error.message.partition(': No result')[0]
-            raise click.BadParameter(f'{text}; codes of goectp in this profile: {names}', ctx, param) from error
+            raise click.BadParameter(f'{text}; codes of goectp on configured computers: {names}', ctx, param) from error
         if wrong := code_error(code, 'goectp'):
             raise click.BadParameter(wrong, ctx, param)
         return code

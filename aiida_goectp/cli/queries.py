@@ -22,6 +22,7 @@ __all__ = (
     'latest_node',
     'latest_screen',
     'responses_with_gates',
+    'usable_labels',
 )
 
 _CAMPAIGN = 'ActiveLearningWorkChain'
@@ -116,6 +117,19 @@ def responses_with_gates(nodes: Iterable[Any]) -> list[tuple[DielectricData, orm
 def _evaluated_gates(node: orm.Node) -> bool:
     return (
         isinstance(node, orm.CalcFunctionNode) and node.process_label == 'evaluate_gates' and 'result' in node.outputs
+    )
+
+
+def usable_labels() -> list[str]:
+    """Return the full labels of the codes of goectp on computers that the user has configured, sorted.
+
+    Codes of an imported archive are on computers that are not.
+    """
+    user = orm.User.collection.get_default()
+    return sorted(
+        code.full_label
+        for code in goectp_codes()
+        if code.computer is None or (user is not None and code.computer.is_user_configured(user))
     )
 
 

@@ -38,7 +38,7 @@ def validate_screen(inputs: Mapping[str, Any], _: Any) -> str | None:
     if crystals is None or model is None:
         return None
     if len(crystals) == 0:
-        return 'crystals: the node holds none; `aiida-goectp show PK` lists its failures'
+        return f'crystals: node {crystals.pk} contains none; `aiida-goectp show {crystals.pk}` lists its failures'
     with crystals.open_rows() as rows:
         properties = rows.empty_properties()
     try:
