@@ -38,17 +38,19 @@ def _created(node: orm.WorkChainNode) -> dict[str, Any]:
     """Return the last dataset and history that a campaign created, and the last model that it adopted."""
     found: dict[str, Any] = {}
     for call in sorted(node.called, key=lambda call: call.ctime):
-        name = call.process_label
-        if not call.is_finished_ok:
-            continue
-        if name in _HISTORIES:
-            found['history'] = call.outputs.result
-        if name == 'record_retraining' and read_history(call.outputs.result).rounds[-1].adopted:
-            found['model'] = call.inputs.model
-        if name in _DATASETS and not (name == 'begin_dataset' and 'extend' in node.inputs):
-            found['dataset'] = call.outputs[_DATASETS[name]]
-        if name == 'RetrainWorkChain' and 'model' not in node.inputs:  # the first one needs no decision
-            found.setdefault('model', call.outputs.model)
+        name, outputs = call.process_label, call.outputs
+        if name in _HISTORIES and 'result' in outputs:
+            found['history'] = outputs.result
+            if name == 'record_retraining' and read_history(outputs.result).rounds[-1].adopted:
+                found['model'] = call.inputs.model
+        elif (
+            name in _DATASETS
+            and _DATASETS[name] in outputs
+            and not (name == 'begin_dataset' and 'extend' in node.inputs)
+        ):
+            found['dataset'] = outputs[_DATASETS[name]]
+        elif name == 'RetrainWorkChain' and 'model' in outputs and 'model' not in node.inputs:
+            found.setdefault('model', outputs.model)  # the first one, without a decision
     return found
 
 
