@@ -45,6 +45,8 @@ TENSOR_PART = click.Choice(PARTS)
 
 _COMPLETED = 50
 """nodes that the shell offers"""
+_LARGEST_PK = 2**63
+"""of a column of integers of the storage"""
 _NAMED = 5
 """nodes that a message names"""
 
@@ -58,6 +60,8 @@ class _NodeParam(IdentifierParamType):
 
         if not isinstance(value, str):
             return value
+        if value.isdecimal() and int(value) >= _LARGEST_PK:
+            raise click.BadParameter(f'{value:.40} is larger than any PK', ctx, param)
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter as error:

@@ -56,6 +56,8 @@ def test_a_wrong_node_is_named_with_those_that_could_be_given(crystals, aiida_co
     with pytest.raises(click.BadParameter) as caught:
         CRYSTALS.convert('99999999', None, None)
     assert str(crystals.pk) in caught.value.message
+    with pytest.raises(click.BadParameter, match='PK'):
+        CRYSTALS.convert('9' * 30, None, None)
     with pytest.raises(click.BadParameter) as caught:
         ModelParam().convert('goectp-tiny', None, None)
     assert 'goectp-small' in caught.value.message

@@ -106,9 +106,11 @@ def _check_rows(lines: list[str], first: int, species: list[str], columns: int) 
             'empty line before velocities',
         )
     for row, word in enumerate(species, first):
-        beside = lines[row].split()[columns : columns + 1]
-        if beside and beside[0] in ATOMIC_NUMBERS and beside[0] != re.split('[/_]', word)[0]:
-            raise CrystalError('unreadable_file', f'line {row + 1}: {beside[0]} beside an atom of the species {word}')
+        words = lines[row].split()[columns:]
+        beside, own = ' '.join(words[:1]), re.split('[/_]', word)[0]
+        flags = set(words[:3]) <= {'T', 'F'}  # without the line Selective dynamics; F is no fluorine
+        if beside in ATOMIC_NUMBERS and not flags and beside != _ISOTOPES.get(own, own):
+            raise CrystalError('unreadable_file', f'line {row + 1}: {beside} beside an atom of the species {word}')
 
 
 def _is_number(words: list[str]) -> bool:

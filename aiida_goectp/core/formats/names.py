@@ -33,7 +33,7 @@ GAP_COLUMN, HULL_COLUMN = 'band_gap', 'e_above_hull'
 """property columns of the band gap in eV and of the energy above the convex hull in eV/atom"""
 
 LARGEST_GAP = 100.0
-"""eV; helium has the widest gap of all solids, about 25 eV, so that a larger value has another unit"""
+"""eV, several times the gap of any crystal; a larger value has another unit"""
 
 NUMERIC_COLUMNS = (GAP_COLUMN, HULL_COLUMN)
 """property columns that filters and figures of merit use; text in them is an error at import"""

@@ -65,8 +65,13 @@ def assert_fails(crystals, code, named=''):
         POSCAR.replace('1 1', '1 1 ! a comment'),
         POSCAR + '\n  0.1 0.2 0.3\n  0.1',  # velocities, cut off
         POSCAR.replace('\n', '\r\n'),
+        POSCAR.replace('0.0 0.0 0.0', '0.0 0.0 0.0 Mg').replace('0.5 0.5 0.5', '0.5 0.5 0.5 O'),
+        POSCAR.replace('0.0 0.0 0.0', '0.0 0.0 0.0 F F F'),
     ],
-    ids=['plain', 'vasp4', 'selective', 'cartesian', 'scale', 'volume', 'potcar', 'comment', 'velocities', 'crlf'],
+    ids=[
+        *('plain', 'vasp4', 'selective', 'cartesian', 'scale', 'volume', 'potcar', 'comment', 'velocities', 'crlf'),
+        *('symbols', 'flags'),
+    ],
 )
 def test_spellings_of_one_poscar(text):
     (crystal,) = poscar(text)
