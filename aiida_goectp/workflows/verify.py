@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from aiida import orm
@@ -33,13 +32,15 @@ from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.data.ranking import RankingData
 from aiida_goectp.workflows.aiida_private import ResumeAfterEachChildMixin
+from aiida_goectp.workflows.budget import Budget
 from aiida_goectp.workflows.dfpt.base import validate_thresholds
-from aiida_goectp.workflows.dfpt.engines import check_engine, earlier_runs, engine_inputs, load_engine
+from aiida_goectp.workflows.dfpt.engines import earlier_runs, engine_inputs, load_engine, running_run
 from aiida_goectp.workflows.dfpt.gates import evaluate_gap_gate, evaluate_gates
 from aiida_goectp.workflows.dfpt.reuse import find_usable_runs, gap_of_metal
 from aiida_goectp.workflows.failures import MissingResourceError, ended_within_step, failure_reason
 from aiida_goectp.workflows.gamma_phonons import model_of, names_without_phonons
 from aiida_goectp.workflows.submit_once import SubmitOnceMixin
+from aiida_goectp.workflows.verify_inputs import validate_verify
 
 __all__ = ('VerifyWorkChain',)
 
@@ -53,39 +54,12 @@ _CALCULATION = 'dfpt_{}'
 """label of the call, and key in the context, of the calculation of a structure"""
 
 
-def validate_verify(inputs: Mapping[str, Any], _: Any) -> str | None:
-    """Return an error for an unknown engine, or for a selection that is incomplete or given in two ways."""
-    try:
-        engine = load_engine(inputs['engine'].value) if 'engine' in inputs else None
-    except ValueError as error:
-        return f'engine: {error}'
-    try:
-        if engine is not None:
-            check_engine(engine, inputs.get('dfpt', {}))
-    except ValueError as error:
-        return f'dfpt: {error}'
-    ranked = [name for name in ('ranking', 'crystals', 'number') if name in inputs]
-    if ('selection' in inputs) == bool(ranked):
-        return 'give either `selection` with its `structures`, or `ranking` with its `crystals` and a `number`'
-    if ranked:
-        return (
-            None if len(ranked) == 3 else f'`ranking`, `crystals` and `number` go together; given: {", ".join(ranked)}'
-        )
-    structures = inputs.get('structures', {})
-    for item in inputs['selection'].get_list():
-        if not isinstance(item, dict) or not isinstance(item.get('structure'), str):
-            return 'selection: each item needs the name of its `structure`; use the output `selection` of a screen'
-        if item['structure'] not in structures:
-            return f'selection: the structure {item["structure"]} is missing in `structures`'
-    return None
-
-
 class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
     """Compute the dielectric response of selected crystals by DFPT, and compare it with the prediction.
 
     Calculations are submitted in the order of the selection; the next one starts as soon as one has ended. A response
-    that was computed earlier for an equal structure with the same settings is reused. A failed calculation is recorded
-    and does not stop the others.
+    that was computed earlier for an equal structure with the same settings is reused, as is that of a calculation that
+    runs in another verification. A failed calculation is recorded and does not stop the others.
     """
 
     @classmethod
@@ -228,7 +202,7 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
             by_hash = earlier_runs(self._engine, first)
             self.ctx.earlier = {name: by_hash.get(hashes[name], []) for name in self.ctx.order}
         self.ctx.submitted = 0
-        self.report(f'{len(first)} crystals to compute with {self._engine.__name__}, {self._budget_text()}')
+        self.report(f'{len(first)} crystals to compute with {self._engine.__name__}, {Budget.of(self.inputs).text}')
         return None
 
     @property
@@ -252,13 +226,14 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
             node = self._calculation(name)
             if node.is_terminated:
                 self._record(name, node)
-        free = self.inputs.max_concurrent.value - len(self._names(RUNNING))
+        own = [name for name in self._names(RUNNING) if not self.ctx.rows[name].get('awaited')]
+        free = self.inputs.max_concurrent.value - len(own)
         for name in self._names(WAITING):
             # a worker that was killed in this step may have submitted it already, when the budget still allowed it
             if submitted := self.find_calls(_CALCULATION.format(name)):
                 self._track(name, submitted[0])
                 free -= 1
-            elif not self._settle_without_calculation(name):
+            elif not (self._settle_without_calculation(name) or self._await_other(name)):
                 if free < 1:
                     break
                 free -= self._submit(name)
@@ -286,10 +261,20 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
             self.ctx.interrupted[name] = [run.uuid for run in runs.interrupted]
         return False
 
+    def _await_other(self, name: str) -> bool:
+        """Return whether another process computes this crystal with these settings now; its end is waited for then."""
+        inputs = self._engine_inputs(name) if self.inputs.reuse.value else None
+        other = None if inputs is None else running_run(self._engine, self.ctx.structures[name], inputs)
+        if other is None:
+            return False
+        self.ctx.rows[name].update(state=RUNNING, pk=other.pk, awaited=True)
+        self.report(f'{name}: waits for process {other.pk}, which computes the same crystal')
+        return True
+
     def _submit(self, name: str) -> int:
         """Submit a calculation if the budget allows it; return how many were submitted."""
         row = self.ctx.rows[name]
-        if reason := self._exhausted_budget():
+        if reason := Budget.of(self.inputs).exhausted(self.ctx.submitted, self._core_hours()):
             row.update(state=NOT_RUN, reason=reason)
             return 0
         inputs = self._engine_inputs(name)
@@ -328,6 +313,10 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
 
     def _record(self, name: str, node: orm.ProcessNode) -> None:
         row = self.ctx.rows[name]
+        if row.get('awaited'):  # now it is an earlier run
+            row.update(state=WAITING, pk=None, awaited=False)
+            self.ctx.earlier[name] = [node.pk, *self.ctx.earlier.get(name, [])]
+            return
         row['core_hours'] = self._engine.core_hours(node)
         if node.is_finished_ok:
             row['state'] = COMPUTED
@@ -337,22 +326,6 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
 
     def _core_hours(self) -> float:
         return float(sum(row['core_hours'] for row in self.ctx.rows.values()))
-
-    def _exhausted_budget(self) -> str:
-        """Return which budget is spent, empty if none is."""
-        if 'max_calculations' in self.inputs and self.ctx.submitted >= self.inputs.max_calculations.value:
-            return f'the budget of {self.inputs.max_calculations.value} calculations is spent'
-        if 'max_core_hours' in self.inputs and self._core_hours() >= self.inputs.max_core_hours.value:
-            return f'the budget of {self.inputs.max_core_hours.value:g} core-hours is spent'
-        return ''
-
-    def _budget(self) -> dict[str, float | None]:
-        names = ('max_calculations', 'max_core_hours')
-        return {name: self.inputs[name].value if name in self.inputs else None for name in names}
-
-    def _budget_text(self) -> str:
-        parts = [f'{key.removeprefix("max_")} {value:g}' for key, value in self._budget().items() if value is not None]
-        return 'budget: ' + ', '.join(part.replace('_', '-') for part in parts) if parts else 'no budget'
 
     def collect(self) -> None:
         """Attach responses and gate results; a response of another calculation is linked to its structure here too."""
@@ -424,12 +397,13 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
 
     def results(self) -> ExitCode | None:
         """Attach the summary; if every calculation failed, end with an exit code."""
-        rows = {name: {key: row[key] for key in row if key != 'same_as'} for name, row in self.ctx.rows.items()}
+        internal = ('same_as', 'awaited')
+        rows = {name: {key: row[key] for key in row if key not in internal} for name, row in self.ctx.rows.items()}
         record = {
             'rows': rows,
             'calculations': self.ctx.submitted,
             'core_hours': self._core_hours(),
-            'budget': self._budget(),
+            'budget': Budget.of(self.inputs)._asdict(),
         }
         outputs = self.call_once(
             'conclude',

@@ -1,11 +1,13 @@
 """``VerifyWorkChain``: order, concurrency, budget, reuse, failures, comparison and provenance."""
 
+import asyncio
 from copy import deepcopy
 
 import numpy as np
 import pytest
 from aiida import orm
 from aiida.engine import run_get_node
+from aiida.manage import get_manager
 
 from aiida_goectp.calculations.verification import content_hash
 from aiida_goectp.core.crystals import CrystalSet
@@ -142,6 +144,29 @@ def test_earlier_responses_are_reused(crystal_set):
     assert len(calculations(node)) == 1
     _, node = verify(again, table, reuse=False, max_calculations=1)
     assert len(calculations(node)) == 1
+
+
+@pytest.mark.parametrize('fails', [False, True])
+def test_a_crystal_that_another_verification_computes_is_waited_for(crystal_set, fails):
+    """Its response is reused; if there is none, the crystal is computed."""
+    runner = get_manager().get_runner()
+    (inputs, table), (again, _) = screened(crystal_set, 2), screened(crystal_set, 2)
+    table[f'of this test, {fails}'] = {}  # other settings than those of other tests in this profile
+    if fails:
+        del table[key(inputs, inputs['selection'].get_list()[0]['id'])]
+    dfpt = {'table': orm.Dict(table)}
+    first = runner.submit(VerifyWorkChain, **inputs, engine=NAME, dfpt=dfpt, reuse=orm.Bool(False))
+    results, second = verify(again, table, reuse=True)
+    while not first.is_terminated:
+        runner.loop.run_until_complete(asyncio.sleep(0.05))
+    assert second.is_finished_ok, second.exit_message
+    assert len(calculations(first)) == 2
+    assert len(calculations(second)) == fails
+    rows = results['summary'].get_dict()['rows']
+    assert [row['state'] for row in rows] == ['failed' if fails else 'reused', 'reused']
+    assert rows[1]['pk'] in {child.pk for child in calculations(first)}
+    assert results['summary']['core_hours'] == sum(row['core_hours'] for row in rows)
+    assert any('waits for process' in log.message for log in orm.Log.collection.get_logs_for(second))
 
 
 def test_gates_of_a_reused_metal_are_evaluated_again(campaign):

@@ -1,9 +1,10 @@
-"""DFPT engines by name: loading, inputs for a structure, and search for earlier runs with the same inputs."""
+"""DFPT engines by name: loading, inputs for a structure, and search for earlier and running ones with equal inputs."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta, timezone
 from importlib import import_module
 from typing import Any
 
@@ -15,9 +16,13 @@ from aiida_goectp.calculations.verification import content_hash
 from aiida_goectp.core.formats.settings import unknown_key
 from aiida_goectp.workflows.aiida_private import builder_inputs
 from aiida_goectp.workflows.dfpt.base import DfptWorkChain
+from aiida_goectp.workflows.dfpt.same_inputs import same_settings
 from aiida_goectp.workflows.failures import MissingResourceError
 
-__all__ = ('check_engine', 'earlier_runs', 'engine_inputs', 'first_refusal', 'load_engine')
+__all__ = ('check_engine', 'earlier_runs', 'engine_inputs', 'first_refusal', 'load_engine', 'running_run')
+
+_ALIVE = timedelta(hours=1)
+"""longer than any usual interval between two queries of a scheduler"""
 
 
 def load_engine(name: str) -> type[DfptWorkChain]:
@@ -143,3 +148,32 @@ def earlier_runs(engine: type[DfptWorkChain], hashes: Iterable[str]) -> dict[str
         if key in wanted:
             found.setdefault(key, []).append(pk)
     return found
+
+
+def running_run(
+    engine: type[DfptWorkChain], structure: orm.StructureData, inputs: Mapping[str, Any]
+) -> orm.WorkChainNode | None:
+    """Return the oldest work chain of an engine that runs with an equal structure and the same settings, if any.
+
+    One that is paused or has not changed for an hour, nor any of its jobs, may never end, and is not returned.
+
+    :param inputs: of the new run
+    """
+    key = content_hash(structure)
+    states = {'attributes.process_state': {'in': ['created', 'running', 'waiting']}}
+    query = orm.QueryBuilder()
+    query.append(engine, filters=states, project='*', tag='engine')
+    query.append(orm.StructureData, with_outgoing='engine', edge_filters={'label': 'structure'}, project='*')
+    query.order_by({'engine': {'ctime': 'asc'}})
+    for node, other in query.all():
+        if content_hash(other) == key and _is_alive(node) and same_settings(node, engine, inputs):
+            found: orm.WorkChainNode = node
+            return found
+    return None
+
+
+def _is_alive(node: orm.WorkChainNode) -> bool:
+    """Return whether a process that has not ended changed recently; the state of a job is stored at every query."""
+    processes = [node, *node.called_descendants]
+    newest = max(process.mtime for process in processes)
+    return not any(process.paused for process in processes) and datetime.now(timezone.utc) - newest < _ALIVE
