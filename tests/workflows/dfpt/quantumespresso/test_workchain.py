@@ -217,12 +217,17 @@ def test_error_handler(run, generated_family, lithium_fluoride, name, overrides,
 
 @pytest.mark.slow
 def test_plugin_restarts_ph_at_the_wall_time(run, generated_family, lithium_fluoride):
-    """The restarts of aiida-quantumespresso work with ``PhGammaCalculation``."""
+    """The restarts of aiida-quantumespresso work with ``PhGammaCalculation``.
+
+    ``ph.x`` 6.7 was seen to end once without its last lines (312) when it continued; a handler restarts it.
+    """
     overrides = merge(merge(CHEAP, LONG), {'ph': {'max_iterations': 4}})
     outputs, node = run(lithium_fluoride, generated_family, overrides, ph=f'[ $run -le 2 ] && {TOO_SHORT}')
     assert node.is_finished_ok, outcome(node)
-    assert [job.exit_status for job in jobs_of(node, 'PhGammaCalculation')] == [400, 400, 0], outcome(node)
-    assert not notes(outputs['dielectric'])
+    first, second, *incomplete, last = [job.exit_status for job in jobs_of(node, 'PhGammaCalculation')]
+    assert (first, second, last) == (400, 400, 0), outcome(node)
+    assert incomplete in ([], [312]), outcome(node)
+    assert len(notes(outputs['dielectric'])) == len(incomplete)
     assert outputs['dielectric'].dielectric.ionic is not None
 
 
