@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from aiida_goectp.core.crystals.crystalset import CrystalSet
 from aiida_goectp.core.crystals.elements import ATOMIC_NUMBERS, SYMBOLS
 from aiida_goectp.core.formats.errors import FormatError
-from aiida_goectp.core.formats.names import GAP_COLUMN, HULL_COLUMN
+from aiida_goectp.core.formats.names import GAP_COLUMN, HULL_COLUMN, LARGEST_GAP
 from aiida_goectp.core.selection.reasons import Reason, ReasonCode, make_reason
 
 __all__ = ('Filters',)
@@ -67,6 +67,9 @@ class Filters(BaseModel):
                 raise ValueError(f'no crystal can pass: {name} between {low} and {high}')
             if any(bound is not None and np.isnan(bound) for bound in (low, high)):
                 raise ValueError(f'a bound of {name} is NaN')
+        low, high = self.bounds().get(GAP_COLUMN, (None, None))
+        if (low or 0.0) > LARGEST_GAP or (high is not None and high < 0):
+            raise ValueError(f'no crystal can pass: {GAP_COLUMN} between {low} and {high} eV')
         self._check_elements()
         return self
 

@@ -88,6 +88,8 @@ def test_range_of_a_text_column_is_refused(crystals):
         ({'min_gap': 2, 'max_gap': 1}, 'band_gap between 2'),
         ({'min_gap': 2, 'ranges': {'band_gap': [None, 1]}}, 'band_gap between 2'),
         ({'min_atoms': 9, 'max_atoms': 3}, 'number of atoms between 9'),
+        ({'min_gap': 1200}, 'band_gap between 1200'),
+        ({'ranges': {'band_gap': [None, -1]}}, 'band_gap between None'),
         ({'min_atoms': 0}, 'min_atoms'),
         ({'ranges': {'n': [2, 1]}}, 'n between 2'),
         ({'ranges': {'n': [float('nan'), 1]}}, 'bound of n is NaN'),
