@@ -39,6 +39,7 @@ __all__ = (
     'rank_verified',
     'read_history',
     'record_round',
+    'reopen_failed',
     'write_history',
 )
 
@@ -89,6 +90,16 @@ def add_core_hours(history: orm.Dict, core_hours: orm.Float) -> orm.Dict:
     done = read_history(history)
     total = done.further_core_hours + core_hours.value
     return write_history(done.model_copy(update={'further_core_hours': total}))
+
+
+@calcfunction
+def reopen_failed(history: orm.Dict, ids: orm.List) -> orm.Dict:
+    """Make failed picks candidates again, for an extension of the campaign.
+
+    :param ids: of the picks; all failed ones if empty
+    :raises ValueError: a pick of this id did not fail, or none failed
+    """
+    return write_history(read_history(history).reopened(ids.get_list()))
 
 
 @calcfunction

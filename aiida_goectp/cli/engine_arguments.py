@@ -10,9 +10,10 @@ from aiida import orm
 from aiida.common.exceptions import MultipleObjectsError, NotExistent
 
 from aiida_goectp.core.formats.settings import unknown_key
-from aiida_goectp.workflows.dfpt.engines import check_engine
+from aiida_goectp.workflows.dfpt.engines import check_engine, plain_arguments
+from aiida_goectp.workflows.protocols.mixin import merge
 
-__all__ = ('engine_arguments',)
+__all__ = ('changed_arguments', 'engine_arguments')
 
 
 def engine_arguments(
@@ -54,6 +55,30 @@ def engine_arguments(
     arguments |= requested.get('arguments') or {}
     check_engine(engine, arguments)
     return arguments
+
+
+def changed_arguments(
+    engine: Any, name: str, stored: Mapping[str, Any], requested: Mapping[str, Any], option_names: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the arguments of an earlier run of an engine with changes.
+
+    :param stored: arguments of the earlier run, as nodes
+    :param requested: changes, as for :func:`engine_arguments`; options and overrides are merged over the stored ones
+    :raises ValueError: an unknown argument, role or code
+    """
+    before = plain_arguments(stored)
+    roles = _code_roles(list(inspect.signature(engine.get_builder_from_protocol).parameters), name)
+    codes = [f'{role}={getattr(before[key], "uuid", before[key])}' for role, key in roles.items() if key in before]
+    taken = {'options', 'overrides', *roles.values()}
+    if requested.get('protocol') is not None:
+        taken.add('protocol')
+    if requested.get('potentials') is not None:
+        taken |= {key for key in before if key.endswith('_family')}
+    kept = {key: value for key, value in before.items() if key not in taken}
+    merged = {key: merge(before.get(key) or {}, requested.get(key) or {}) for key in ('options', 'overrides')}
+    arguments = {**kept, **(requested.get('arguments') or {})}
+    changed = {**requested, **merged, 'codes': [*codes, *(requested.get('codes') or ())], 'arguments': arguments}
+    return engine_arguments(engine, name, changed, option_names)
 
 
 def _code_roles(parameters: list[str], engine: str) -> dict[str, str]:

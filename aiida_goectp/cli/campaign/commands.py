@@ -193,21 +193,45 @@ def campaign_stop(campaign: Any) -> None:
     metavar='KEY=VALUE',
     help='Any stop rule, e.g. stable_top.k=5 or threshold=null; may be given several times.',
 )
+@click.option(
+    '--dfpt',
+    multiple=True,
+    metavar='KEY=VALUE',
+    help='Any key of the section dfpt of a configuration, e.g. wall_time=86400 or codes.pw=pw@cluster; may be given '
+    'several times. Options and overrides are merged over those of CAMPAIGN.',
+)
+@click.option(
+    '--retry', multiple=True, metavar='ID', help='Failed pick that may be picked again; may be given several times.'
+)
+@click.option('--retry-failed', 'retry_all', is_flag=True, help='All failed picks may be picked again.')
 @click.option('--label', help='Label of the new work chain.  [default: label of CAMPAIGN]')
 @run_or_submit(False)
 @JSON
 @RAW
 @decorators.with_dbenv()
-def campaign_extend(campaign: Any, rules: tuple[str, ...], label: str | None, run: bool, **bounds: Any) -> None:
-    """Continue CAMPAIGN, which has ended, with changed stop rules.
+def campaign_extend(
+    campaign: Any,
+    rules: tuple[str, ...],
+    dfpt: tuple[str, ...],
+    retry: tuple[str, ...],
+    retry_all: bool,
+    label: str | None,
+    run: bool,
+    **bounds: Any,
+) -> None:
+    """Continue CAMPAIGN, which has ended, with changed stop rules or arguments of the engine.
 
-    The other stop rules are kept; after a failure or a requested stop, none has to change. The new campaign
+    What is not given is kept; after a failure or a requested stop, nothing has to change. The new campaign
     contains the whole history; finished work is not repeated.
     """
-    from aiida_goectp.cli.campaign.extend import extension_builder, parse_rules
+    from aiida_goectp.cli.campaign.extend import Changes, extension_builder, parse_pairs
 
-    changes = parse_rules(rules) | {name: value for name, value in bounds.items() if value is not None}
-    builder = extension_builder(_checked(campaign), changes)
+    if retry and retry_all:
+        raise click.UsageError('give either --retry ID or --retry-failed')
+    changed = parse_pairs('--rule', 'max_core_hours=100 or stable_top.k=5', rules)
+    changed |= {name: value for name, value in bounds.items() if value is not None}
+    arguments = parse_pairs('--dfpt', 'wall_time=86400 or codes.pw=pw@cluster', dfpt)
+    builder = extension_builder(_checked(campaign), Changes(changed, arguments, retry, retry_all))
     if label is not None:
         builder.metadata.label = label
     _launch(builder, run)

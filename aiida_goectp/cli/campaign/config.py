@@ -12,6 +12,7 @@ import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from aiida_goectp.calculations.base import device_error
+from aiida_goectp.cli.options import scheduler_options
 from aiida_goectp.core.crystals.property_table import TableSettings
 from aiida_goectp.core.dielectric.gates import check_thresholds
 from aiida_goectp.core.formats.errors import FormatError
@@ -101,6 +102,15 @@ class DfptSettings(Settings):
     options: dict[str, Any] = Field(default_factory=dict, description='further `metadata.options` of each job')
     overrides: dict[str, Any] = Field(default_factory=dict, description='overrides of the protocol of the engine')
     arguments: dict[str, Any] = Field(default_factory=dict, description='any other argument of the engine, by name')
+
+    def requested(self) -> dict[str, Any]:
+        """Return what is requested of the engine, for :func:`.engine_arguments`."""
+        given = self.model_dump()
+        return {
+            **given,
+            'codes': [f'{role}={label}' for role, label in self.codes.items()],
+            'options': {**self.options, **scheduler_options(given)},
+        }
 
 
 class CampaignConfig(Settings):

@@ -17,7 +17,6 @@ from aiida_goectp.cli.campaign.config import CampaignConfig, ParsedConfig, confi
 from aiida_goectp.cli.doctor.codes import errors_of_codes
 from aiida_goectp.cli.engine_arguments import engine_arguments
 from aiida_goectp.cli.jobs import default_code, port_errors
-from aiida_goectp.cli.options import scheduler_options
 from aiida_goectp.core.datasets.splits import reduced_formulas
 from aiida_goectp.core.formats.functionals import trained_as
 from aiida_goectp.core.formats.settings import read_settings
@@ -165,13 +164,8 @@ def _code(label: str | None) -> Any:
 
 
 def _engine_arguments(engine: Any, config: CampaignConfig) -> dict[str, Any]:
-    given = config.dfpt.model_dump()
-    requested = {
-        **given,
-        'codes': [f'{role}={label}' for role, label in config.dfpt.codes.items()],
-        'options': {**config.dfpt.options, **scheduler_options(given)},
-    }
-    return engine_arguments(engine, config.engine, requested, {'codes': 'codes:', 'potentials': 'potentials'})
+    names = {'codes': 'codes:', 'potentials': 'potentials'}
+    return engine_arguments(engine, config.engine, config.dfpt.requested(), names)
 
 
 def _code_errors(parts: _Parts) -> list[str]:

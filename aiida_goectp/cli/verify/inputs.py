@@ -22,7 +22,7 @@ from aiida_goectp.core.formats.names import DEFAULT_MODEL
 from aiida_goectp.core.formats.yaml_input import read_yaml
 from aiida_goectp.data.crystals import CrystalsData
 from aiida_goectp.data.model import ModelData
-from aiida_goectp.workflows.dfpt.engines import first_refusal, load_engine
+from aiida_goectp.workflows.dfpt.engines import argument_nodes, first_refusal, load_engine
 from aiida_goectp.workflows.verify import VerifyWorkChain
 
 __all__ = ('Selected', 'option_inputs', 'verification_builder')
@@ -170,10 +170,7 @@ def option_inputs(values: dict[str, Any]) -> dict[str, Any]:
     thresholds = parse_thresholds(values['thresholds'])
     inputs = {
         'engine': orm.Str(values['engine']),
-        'dfpt': {
-            name: value if isinstance(value, orm.Data) else orm.to_aiida_type(value)
-            for name, value in _engine_arguments(engine, values).items()
-        },
+        'dfpt': argument_nodes(_engine_arguments(engine, values)),
         'reuse': orm.Bool(values['reuse']),
         'max_concurrent': orm.Int(values['max_concurrent']),
         'thresholds': orm.Dict(thresholds) if thresholds else None,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
 from aiida_goectp.core.dielectric.coverage import within_interval
 from aiida_goectp.core.dielectric.gate_codes import VerdictLabel
+from aiida_goectp.core.formats.errors import FormatError
 from aiida_goectp.core.formats.settings import Settings, read_settings
 
 __all__ = ('FAILED', 'LABELLED', 'OUTCOMES', 'UNFINISHED', 'CandidateSummary', 'History', 'PickRecord', 'Round')
@@ -166,6 +168,26 @@ class History(Settings):
             for pick in item.picks
             if pick.outcome != UNFINISHED
         }
+
+    def reopened(self, ids: Collection[str] = ()) -> History:
+        """Return the history in which failed picks are unfinished, so that they can be picked again.
+
+        :param ids: of the picks; all failed ones if empty
+        :raises FormatError: a pick of this id did not fail, or none failed
+        """
+        failed = {pick.id for item in self.rounds for pick in item.picks if pick.outcome == FAILED}
+        if unknown := sorted(set(ids) - failed):
+            raise FormatError(
+                f'{unknown[0]}: no failed pick has this id; failed are: {", ".join(sorted(failed)) or "none"}'
+            )
+        if not failed:
+            raise FormatError('no pick failed')
+        wanted = set(ids) or failed
+        values = self.model_dump()
+        for pick in (pick for item in values['rounds'] for pick in item['picks']):
+            if pick['id'] in wanted and pick['outcome'] in (FAILED, UNFINISHED):
+                pick |= {'outcome': UNFINISHED, 'inconclusive': False}
+        return read_settings(History, values, 'history')
 
     def with_round(self, item: Round) -> History:
         """Return the history with a new round, or with the last round replaced by one of the same number.

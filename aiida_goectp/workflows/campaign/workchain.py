@@ -39,6 +39,7 @@ from aiida_goectp.workflows.campaign.retrain import RetrainWorkChain, decision_o
 from aiida_goectp.workflows.campaign.stop import REQUESTED, stop_requested
 from aiida_goectp.workflows.campaign.validation import hold_out_warning
 from aiida_goectp.workflows.dfpt.base import DfptWorkChain
+from aiida_goectp.workflows.dfpt.engines import argument_nodes
 from aiida_goectp.workflows.failures import failure_reason
 from aiida_goectp.workflows.predict import PredictWorkChain
 from aiida_goectp.workflows.protocols.mixin import ProtocolMixin, merge
@@ -191,10 +192,7 @@ class ActiveLearningWorkChain(ProtocolMixin, PoolPredictionMixin):
         if 'max_trainings' not in (overrides or {}) and runs_without_scheduler(builder.train['goectp']['code']):
             builder.max_trainings = orm.Int(1)
         builder.pool, builder.dataset, builder.engine = pool, dataset, orm.Str(engine)
-        builder.dfpt = {
-            name: value if isinstance(value, orm.Data) else orm.to_aiida_type(value)
-            for name, value in (dfpt or {}).items()
-        }
+        builder.dfpt = argument_nodes(dfpt or {})
         for name, value in {'model': model, **nodes}.items():
             if value is not None:
                 builder[name] = value

@@ -19,7 +19,16 @@ from aiida_goectp.workflows.dfpt.base import DfptWorkChain
 from aiida_goectp.workflows.dfpt.same_inputs import same_settings
 from aiida_goectp.workflows.failures import MissingResourceError
 
-__all__ = ('check_engine', 'earlier_runs', 'engine_inputs', 'first_refusal', 'load_engine', 'running_run')
+__all__ = (
+    'argument_nodes',
+    'check_engine',
+    'earlier_runs',
+    'engine_inputs',
+    'first_refusal',
+    'load_engine',
+    'plain_arguments',
+    'running_run',
+)
 
 _ALIVE = timedelta(hours=1)
 """longer than any usual interval between two queries of a scheduler"""
@@ -71,7 +80,7 @@ def check_engine(engine: type[DfptWorkChain], arguments: Mapping[str, Any]) -> N
     ]
     if missing:
         raise ValueError(f'{missing[0]}: missing argument of {engine.__name__}')
-    engine.check_arguments(**_plain(arguments))
+    engine.check_arguments(**plain_arguments(arguments))
 
 
 def first_refusal(
@@ -110,7 +119,7 @@ def engine_inputs(
     if factory is None:
         raise ValueError(f'{engine.__name__} has no get_builder_from_protocol')
     try:
-        builder = factory(structure=structure, **_plain(arguments))
+        builder = factory(structure=structure, **plain_arguments(arguments))
     except NotExistent as error:
         raise MissingResourceError(str(error)) from error
     except TypeError as error:
@@ -118,6 +127,18 @@ def engine_inputs(
     if thresholds is not None:
         builder.thresholds = thresholds
     return builder_inputs(builder)
+
+
+def argument_nodes(arguments: Mapping[str, Any]) -> dict[str, orm.Data]:
+    """Return arguments of an engine as nodes, the inputs of a work chain that calls it."""
+    return {
+        name: value if isinstance(value, orm.Data) else orm.to_aiida_type(value) for name, value in arguments.items()
+    }
+
+
+def plain_arguments(nodes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments of an engine as values, as far as a node has one: codes remain nodes."""
+    return {name: _plain(node) for name, node in nodes.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import click
 import pytest
 import yaml
 from aiida import orm
@@ -14,7 +13,6 @@ from aiida.common.links import LinkType
 from aiida.engine import ProcessState
 
 from aiida_goectp.calculations.campaign import write_history
-from aiida_goectp.cli.campaign.extend import parse_rules
 from aiida_goectp.cli.queries import latest_campaigns
 from aiida_goectp.cli.views.progress import status_line
 from aiida_goectp.core.selection import CandidateSummary, History, PickRecord, Round
@@ -299,16 +297,3 @@ def test_report_before_the_first_round(waiting_campaign):
     output = invoke('campaign', 'report', waiting_campaign().pk)
     assert 'cost: 0 calculations' in output
     assert 'Rounds' not in output
-
-
-def test_parse_rules():
-    pairs = ['max_core_hours=1e2', 'stable_top.k=5', 'stable_top.rounds=2', 'threshold=null']
-    rules = parse_rules(pairs)
-    assert rules == {'max_core_hours': '1e2', 'stable_top': {'k': 5, 'rounds': 2}, 'threshold': None}
-
-
-@pytest.mark.parametrize('pair', ['max_rounds', '=3', 'a.b=[', 'threshold.value=1'])
-def test_invalid_rules_are_named(pair):
-    with pytest.raises(click.UsageError) as caught:
-        parse_rules(['threshold=null', pair])
-    assert f'--rule {pair}' in caught.value.message

@@ -129,3 +129,22 @@ def test_error_and_interval_of_a_pick():
     assert record('a').within_interval is None  # without a standard deviation
     failed = record('a', 'failed', std=0.3)
     assert (failed.relative_error, failed.within_interval) == (None, None)
+
+
+def test_reopened_failures_can_be_picked_again():
+    rounds = (
+        Round(number=1, model_hash='m', picks=(record('a', 'unfinished', inconclusive=True), record('b', 'failed'))),
+        Round(number=2, model_hash='m', picks=(record('a', 'failed', inconclusive=True, core_hours=2.0),)),
+    )
+    done = History(figure_of_merit='total', rounds=rounds)
+    assert set(done.outcomes()) == {'ha', 'hb'}
+    one = done.reopened(['a'])
+    assert set(one.outcomes()) == {'hb'}
+    assert not any(pick.inconclusive for item in one.rounds for pick in item.picks)  # it may be interrupted once more
+    assert (one.core_hours, one.calculations) == (2.0, 2)
+    assert done.reopened().outcomes() == {}
+    for ids, message in ((['b', 'c'], 'c: .*failed are: a, b'), (['d'], 'd: ')):
+        with pytest.raises(FormatError, match=message):
+            done.reopened(ids)
+    with pytest.raises(FormatError, match='no pick failed'):
+        done.reopened().reopened()

@@ -10,7 +10,7 @@ from aiida.manage import get_manager
 from plumpy import KilledError
 
 from aiida_goectp.calculations.campaign import read_history
-from aiida_goectp.cli.campaign.extend import extension_builder
+from aiida_goectp.cli.campaign.extend import Changes, extension_builder
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.workflows.campaign.state import campaign_state, last_history
@@ -52,7 +52,7 @@ def test_a_killed_campaign_is_extended(code):
     calls, adopted = called_by_label(node), history.rounds[0].adopted
     assert state['model'].uuid == calls['round_01_retrain' if adopted else 'round_00_retrain'].outputs.model.uuid
 
-    extended = extension_builder(node, {})
+    extended = extension_builder(node, Changes())
     predicted = calls['round_02_predict' if adopted else 'round_01_predict']
     assert extended.predictions.uuid == predicted.outputs.predictions.uuid
     extended.engine = NAME
@@ -89,7 +89,7 @@ def test_a_missing_resource_stops_the_campaign_and_fails_no_crystal(
         ('unfinished', True, False)
     ] * 2
 
-    extended = extension_builder(node, {})
+    extended = extension_builder(node, Changes())
     extended.engine = NAME
     results, node = run_get_node(extended)
     assert node.is_finished_ok, node.exit_message

@@ -7,7 +7,7 @@ from aiida.engine import Process, calcfunction, run_get_node
 
 from aiida_goectp.calculations.campaign import read_history
 from aiida_goectp.calculations.datasets import split_dataset
-from aiida_goectp.cli.campaign.extend import extension_builder
+from aiida_goectp.cli.campaign.extend import Changes, extension_builder
 from aiida_goectp.core.datasets.prototypes import crystal_fingerprints
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.data.predictions import PredictionsData
@@ -147,8 +147,8 @@ def test_a_prediction_that_exhausts_the_budget_starts_no_calculation(search, mon
     history = read_history(results['history'])
     assert results['core_hours'].value == history.core_hours == history.further_core_hours == 5.0
     with pytest.raises(click.UsageError, match='stop at once by max_core_hours: 5 core-hours'):
-        extension_builder(node, {'max_core_hours': 4.5})
-    assert extension_builder(node, {'max_core_hours': 5.5}).extend.history.uuid == results['history'].uuid
+        extension_builder(node, Changes({'max_core_hours': 4.5}))
+    assert extension_builder(node, Changes({'max_core_hours': 5.5})).extend.history.uuid == results['history'].uuid
     assert 'VerifyWorkChain' not in [child.process_label for child in node.called]
     assert 'picks' not in results
     assert len(results['ranking']) == 12
@@ -223,7 +223,7 @@ def test_requested_stop(search):
     with pytest.raises(ValueError, match=str(node.pk)):
         request_stop(node)
     # it is extended without a changed rule
-    assert extension_builder(node, {}).extend.history.uuid == results['history'].uuid
+    assert extension_builder(node, Changes()).extend.history.uuid == results['history'].uuid
 
 
 def test_failed_labels_are_results(search, known):
@@ -268,7 +268,7 @@ def test_a_round_of_failures_stops_the_campaign_and_its_picks_remain_candidates(
     reasons = results['ranking'].ranking.reason.tolist()
     assert not any(reasons), reasons
 
-    assert extension_builder(first, {}).extend.history.uuid == results['history'].uuid  # no rule has to change
+    assert extension_builder(first, Changes()).extend.history.uuid == results['history'].uuid  # no rule has to change
     extend = {name: campaign_state(first)[name] for name in ('dataset', 'history')}
     table = searching.table_of(known[0])
     results, node = search(extend=extend, table=table, overrides={'stop_rules': {'max_rounds': 2}})
