@@ -100,7 +100,7 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
         spec.exit_code(
             420,
             'ERROR_ALL_FAILED',
-            message='All {number} calculations failed, first {name}: {message}; the summary is attached.',
+            message='All {number} calculations failed, the first one of {name}: {message}',
         )
 
     @classmethod
@@ -212,6 +212,11 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
     def _names(self, state: str) -> list[str]:
         return [name for name in self.ctx.order if self.ctx.rows[name]['state'] == state]
 
+    def _title(self, name: str) -> str:
+        """Return the name of a structure and the id of its crystal, for messages."""
+        found = next((item.get('id') for item in self.ctx.selection.get_list() if item['structure'] == name), None)
+        return f'{name} ({found})' if found else name
+
     def _calculation(self, name: str) -> Any:
         """Return the node of the calculation that gives the response of a crystal."""
         return orm.load_node(self.ctx.rows[name]['pk'])
@@ -255,7 +260,7 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
         runs = find_usable_runs(self._engine, earlier, inputs)
         if runs.finished is not None:
             row.update(state=REUSED, pk=runs.finished.pk)
-            self.report(f'{name}: reuses the response of process {runs.finished.pk}')
+            self.report(f'{self._title(name)}: reuses the response of process {runs.finished.pk}')
             return True
         if runs.interrupted:
             self.ctx.interrupted[name] = [run.uuid for run in runs.interrupted]
@@ -268,7 +273,7 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
         if other is None:
             return False
         self.ctx.rows[name].update(state=RUNNING, pk=other.pk, awaited=True)
-        self.report(f'{name}: waits for process {other.pk}, which computes the same crystal')
+        self.report(f'{self._title(name)}: waits for process {other.pk}, which computes the same crystal')
         return True
 
     def _submit(self, name: str) -> int:
@@ -322,7 +327,7 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
             row['state'] = COMPUTED
         else:
             row.update(state=INTERRUPTED if ended_within_step(node) else FAILED, reason=failure_reason(node))
-            self.report(f'{name}: {row["state"]}, {row["reason"]}')
+            self.report(f'{self._title(name)}: {row["state"]}, {row["reason"]}')
 
     def _core_hours(self) -> float:
         return float(sum(row['core_hours'] for row in self.ctx.rows.values()))
@@ -419,6 +424,5 @@ class VerifyWorkChain(ResumeAfterEachChildMixin, SubmitOnceMixin):
         failed = [name for name in self.ctx.order if self.ctx.rows[name]['state'] in (FAILED, INTERRUPTED)]
         if not failed or self.ctx.qualities:
             return None
-        first = failed[0]
-        message = self.ctx.rows[first]['reason']
-        return self.exit_codes.ERROR_ALL_FAILED.format(number=len(failed), name=first, message=message)
+        name, message = self._title(failed[0]), self.ctx.rows[failed[0]]['reason']
+        return self.exit_codes.ERROR_ALL_FAILED.format(number=len(failed), name=name, message=message)

@@ -240,7 +240,7 @@ def test_all_calculations_fail(campaign):
     structures = {item['structure']: inputs['structures'][item['structure']] for item in first}
     results, node = verify({'selection': orm.List(first), 'structures': structures}, {})
     assert node.exit_status == 420
-    assert 'rank_00001: [402]' in node.exit_message
+    assert 'rank_00001 (GaAs): [402]' in node.exit_message
     assert results['summary']['counts'] == {'failed': 2}
 
 

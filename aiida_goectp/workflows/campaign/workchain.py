@@ -142,7 +142,7 @@ class ActiveLearningWorkChain(ProtocolMixin, PoolPredictionMixin):
         spec.exit_code(
             454,
             'ERROR_ALL_CALCULATIONS_FAILED',
-            message='Stopped, because {message} Correct the engine or its codes and extend the campaign.',
+            message='{message}. Correct the engine or its codes and extend the campaign.',
         )
 
     @classmethod
@@ -432,7 +432,7 @@ class ActiveLearningWorkChain(ProtocolMixin, PoolPredictionMixin):
         self.attach_partial_results()
         if self.ctx.stop['by'] != _ALL_FAILED:
             return None
-        return self.exit_codes.ERROR_ALL_CALCULATIONS_FAILED.format(message=self.ctx.stop['reason'])
+        return self.exit_codes.ERROR_ALL_CALCULATIONS_FAILED.format(message=self.ctx.stop['reason'].rstrip('.'))
 
     def attach_partial_results(self) -> None:
         """Attach the current state, with which any campaign can be extended; an input that was kept is no output."""

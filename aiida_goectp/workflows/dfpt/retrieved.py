@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from aiida import orm
 
-__all__ = ('read_retrieved',)
+__all__ = ('last_error_line', 'read_retrieved')
+
+_LONGEST_LINE = 300
 
 
 def read_retrieved(node: orm.CalcJobNode, name: str) -> str:
@@ -19,3 +21,14 @@ def read_retrieved(node: orm.CalcJobNode, name: str) -> str:
         return ''
     content: bytes = repository.get_object_content(name, mode='rb')
     return content.decode(errors='replace')
+
+
+def last_error_line(job: orm.CalcJobNode) -> str:
+    """Return the last line of the error stream of a job, after a colon and a space; empty without one.
+
+    It explains a program that did not start, such as a missing library or module, and a job that the system killed.
+    """
+    name = job.get_option('scheduler_stderr')
+    lines = [' '.join(line.split()) for line in (read_retrieved(job, name) if name else '').splitlines()]
+    last = next((line for line in reversed(lines) if line), '')
+    return f': {last[:_LONGEST_LINE]}' if last else ''

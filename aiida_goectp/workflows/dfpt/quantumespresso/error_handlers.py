@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from aiida import orm
 
 from aiida_goectp.core.dielectric.phonons import response_converged
-from aiida_goectp.workflows.dfpt.retrieved import read_retrieved
+from aiida_goectp.workflows.dfpt.retrieved import last_error_line, read_retrieved
 from aiida_goectp.workflows.failures import failure_reason
 
 __all__ = (
@@ -144,10 +144,12 @@ def select_handler(stage: Stage, status: int | None, tried: list[str]) -> ErrorH
 def job_failure(job: orm.CalcJobNode) -> str:
     """Return the reason of a failed job, with the error message of the program.
 
-    aiida-quantumespresso takes a message that it does not recognise for an interrupted run.
+    aiida-quantumespresso takes a message that it does not recognise for an interrupted run. Without a message, the last
+    line of the error stream of an interrupted run is given.
     """
-    box = _ERROR_BOX.search(_output(job))
-    return failure_reason(job) + (f' {" ".join(box[1].split())}' if box else '')
+    if box := _ERROR_BOX.search(_output(job)):
+        return f'{failure_reason(job)} {" ".join(box[1].split())}'
+    return failure_reason(job) + (last_error_line(job) if job.exit_status in INTERRUPTED else '')
 
 
 def has_tensors(job: orm.CalcJobNode) -> bool:

@@ -13,7 +13,7 @@ from aiida_vasp.workchains.v2.vasp import VaspWorkChain, validate_calc_job_custo
 
 from aiida_goectp.core.dielectric.outcar import read_loops, read_outcar, refusal, resource_problem, symmetry_problem
 from aiida_goectp.workflows.aiida_private import NamedStepFailureMixin, RestartMixin
-from aiida_goectp.workflows.dfpt.retrieved import read_retrieved
+from aiida_goectp.workflows.dfpt.retrieved import last_error_line, read_retrieved
 from aiida_goectp.workflows.dfpt.vasp.structures import with_kinds_of
 from aiida_goectp.workflows.submit_once import CalledOnceMixin
 
@@ -28,6 +28,7 @@ _INTERRUPTED = frozenset(
         _CODES.ERROR_NOT_ABLE_TO_PARSE_QUANTITY.status,
         _CODES.ERROR_SCHEDULER_OUT_OF_MEMORY.status,
         _CODES.ERROR_SCHEDULER_OUT_OF_WALLTIME.status,
+        _CODES.ERROR_SCHEDULER_NODE_FAILURE.status,
     }
 )
 _SOLVER_ERRORS = (
@@ -80,7 +81,7 @@ class VaspBaseWorkChain(CalledOnceMixin, NamedStepFailureMixin, RestartMixin, Va
             524, 'ERROR_WALLTIME', message='{seconds} s are too short; use more cores or raise max_wallclock_seconds.'
         )
         spec.exit_code(525, 'ERROR_MEMORY', message='Out of memory; use more nodes.')
-        spec.exit_code(526, 'ERROR_DIED', message='VASP terminated {number} times without an error message.')
+        spec.exit_code(526, 'ERROR_DIED', message='VASP terminated {number} times without an error message{message}')
 
     def setup(self) -> None:
         """Initialise the counts of attempts."""
@@ -218,7 +219,7 @@ class VaspBaseWorkChain(CalledOnceMixin, NamedStepFailureMixin, RestartMixin, Va
             self._continue_relaxation(node)
             return self._restart(node, 'terminated without an error message')
         problem = f'terminated {number} times without an error message'
-        code = self.exit_codes.ERROR_DIED.format(number=number)
+        code = self.exit_codes.ERROR_DIED.format(number=number, message=last_error_line(node))
         return self._without_ionic_part(node, problem) or self._abort(code)
 
     @process_handler(priority=1300)

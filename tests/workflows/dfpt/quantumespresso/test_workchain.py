@@ -215,6 +215,12 @@ def test_error_handler(run, generated_family, lithium_fluoride, name, overrides,
     assert outputs['dielectric'].dielectric.scf_converged
 
 
+def test_the_error_stream_explains_a_program_that_does_not_start(run, generated_family, lithium_fluoride):
+    _, node = run(lithium_fluoride, generated_family, CHEAP, pw='echo "cannot open libfftw3.so.3" >&2; exit 127')
+    assert node.exit_status == QuantumEspressoDfptWorkChain.exit_codes.ERROR_SCF_FAILED.status
+    assert node.exit_message.endswith(': cannot open libfftw3.so.3')
+
+
 @pytest.mark.slow
 def test_plugin_restarts_ph_at_the_wall_time(run, generated_family, lithium_fluoride):
     """The restarts of aiida-quantumespresso work with ``PhGammaCalculation``.

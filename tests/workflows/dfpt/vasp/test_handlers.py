@@ -163,10 +163,14 @@ def test_unexplained_termination(chain, inspect_run, fault):
     assert inspect_run(process, fault) == CODES.ERROR_DIED.status
 
 
-def test_second_termination_without_ionic_part_aborts(chain, inspect_run):
+def test_second_termination_without_ionic_part_aborts(chain, inspect_run, files, aiida_localhost):
+    """With the last line of the error stream, which may explain it."""
     process = chain(ibrion=-1)
     assert inspect_run(process, 'killed') == 0
-    assert inspect_run(process, 'killed') == CODES.ERROR_DIED.status
+    content = {**files('killed'), '_scheduler-stderr.txt': b'vasp: error while loading libmkl.so\n\n'}
+    code = inspect(process, ended_job(aiida_localhost, content, RESPONSE))
+    assert code.status == CODES.ERROR_DIED.status
+    assert code.message.endswith(': vasp: error while loading libmkl.so')
 
 
 @pytest.mark.parametrize('fault', ['electronic', 'hidden', 'critical'])
