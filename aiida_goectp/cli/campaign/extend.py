@@ -106,7 +106,7 @@ def extension_builder(node: Any, changes: Changes) -> Any:
     builder = _builder(node, state)
     builder.stop_rules = orm.Dict(rules)
     if dfpt is not None:
-        builder.dfpt = argument_nodes(dfpt)
+        builder.dfpt = argument_nodes(node.inputs.engine.value, dfpt)
     validated(builder)
     if changes.reopens:
         history: Any = state['history']

@@ -170,7 +170,7 @@ def option_inputs(values: dict[str, Any]) -> dict[str, Any]:
     thresholds = parse_thresholds(values['thresholds'])
     inputs = {
         'engine': orm.Str(values['engine']),
-        'dfpt': argument_nodes(_engine_arguments(engine, values)),
+        'dfpt': argument_nodes(values['engine'], _engine_arguments(engine, values)),
         'reuse': orm.Bool(values['reuse']),
         'max_concurrent': orm.Int(values['max_concurrent']),
         'thresholds': orm.Dict(thresholds) if thresholds else None,

@@ -192,7 +192,7 @@ class ActiveLearningWorkChain(ProtocolMixin, PoolPredictionMixin):
         if 'max_trainings' not in (overrides or {}) and runs_without_scheduler(builder.train['goectp']['code']):
             builder.max_trainings = orm.Int(1)
         builder.pool, builder.dataset, builder.engine = pool, dataset, orm.Str(engine)
-        builder.dfpt = argument_nodes(dfpt or {})
+        builder.dfpt = argument_nodes(engine, dfpt or {})
         for name, value in {'model': model, **nodes}.items():
             if value is not None:
                 builder[name] = value

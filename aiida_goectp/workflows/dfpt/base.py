@@ -272,6 +272,18 @@ class DfptWorkChain(ProtocolMixin, SubmitOnceMixin):
             cls.get_protocol_inputs(arguments.get('protocol'), arguments.get('overrides'))
 
     @classmethod
+    def settled_arguments(cls, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return arguments of ``get_builder_from_protocol`` in which defaults that depend on the profile are given.
+
+        They are settled when a verification or a campaign is prepared, so that what is installed later changes nothing.
+        An engine overrides this if it has such defaults.
+
+        :param arguments: without the structure
+        :raises ValueError: invalid arguments
+        """
+        return arguments
+
+    @classmethod
     def common_inputs(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the protocol inputs that all engines share, to be set on a builder: nodes, and `continue_from`.
 

@@ -129,11 +129,18 @@ def engine_inputs(
     return builder_inputs(builder)
 
 
-def argument_nodes(arguments: Mapping[str, Any]) -> dict[str, orm.Data]:
-    """Return arguments of an engine as nodes, the inputs of a work chain that calls it."""
-    return {
-        name: value if isinstance(value, orm.Data) else orm.to_aiida_type(value) for name, value in arguments.items()
-    }
+def argument_nodes(engine: str, arguments: Mapping[str, Any]) -> dict[str, orm.Data]:
+    """Return arguments of an engine, with its defaults that depend on the profile, as nodes.
+
+    They are the inputs of a work chain that calls the engine, whose validation names what is invalid.
+
+    :param engine: name of the engine
+    """
+    try:
+        settled = {**load_engine(engine).settled_arguments(plain_arguments(arguments)), **arguments}
+    except ValueError:
+        settled = dict(arguments)
+    return {name: value if isinstance(value, orm.Data) else orm.to_aiida_type(value) for name, value in settled.items()}
 
 
 def plain_arguments(nodes: Mapping[str, Any]) -> dict[str, Any]:

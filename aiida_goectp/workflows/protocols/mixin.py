@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
-from aiida.orm import AbstractCode, Data, to_aiida_type
+from aiida.orm import AbstractCode, Data, Dict, to_aiida_type
 from aiida.schedulers.datastructures import NodeNumberJobResource
 
 from aiida_goectp.core.formats.settings import unknown_value
 from aiida_goectp.workflows.protocols.overrides import Check, input_errors
 
-__all__ = ('ProtocolMixin', 'gpu_options', 'job_options', 'merge', 'restart_inputs')
+__all__ = ('ProtocolMixin', 'gpu_options', 'job_inputs', 'job_options', 'merge', 'restart_inputs')
 
 _FOLDER = Path(__file__).parent
 _NODE_NUMBERS = ('num_machines', 'num_mpiprocs_per_machine')
@@ -36,6 +36,12 @@ def restart_inputs(inputs: Mapping[str, Any]) -> dict[str, Data]:
     """Return the inputs of ``BaseRestartWorkChain`` in a protocol as nodes."""
     names = ('max_iterations', 'on_unhandled_failure', 'pause_on_max_iterations')
     return {name: to_aiida_type(inputs[name]) for name in names if name in inputs}
+
+
+def job_inputs(inputs: Mapping[str, Any], code: AbstractCode) -> dict[str, Any]:
+    """Return inputs of a job in a protocol, with its code and with dictionaries other than the metadata as nodes."""
+    nodes = {key: Dict(value) for key, value in inputs.items() if key != 'metadata'}
+    return {**nodes, 'code': code, 'metadata': inputs['metadata']}
 
 
 def job_options(code: AbstractCode, protocol: Mapping[str, Any], options: Mapping[str, Any] | None) -> dict[str, Any]:

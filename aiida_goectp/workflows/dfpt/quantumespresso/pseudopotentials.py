@@ -12,7 +12,7 @@ from aiida.plugins import GroupFactory
 from aiida_goectp.workflows.failures import MissingResourceError
 from aiida_goectp.workflows.protocols.mixin import merge
 
-__all__ = ('RYDBERG', 'choose_pseudopotentials', 'functional_of_pseudos', 'with_cutoffs')
+__all__ = ('RYDBERG', 'choose_pseudopotentials', 'functional_of_pseudos', 'installed_families', 'with_cutoffs')
 
 RYDBERG = 13.605693122994
 """eV, CODATA 2018"""
@@ -54,6 +54,13 @@ def choose_pseudopotentials(
         f'pseudo_family: no suitable family ({"; ".join(problems)}); `aiida-goectp setup dfpt` installs one, '
         '`aiida-pseudo list` shows the installed ones'
     )
+
+
+def installed_families(labels: Iterable[str]) -> list[str]:
+    """Return those of some families of pseudopotentials that are installed, in the same order."""
+    query = orm.QueryBuilder().append(GroupFactory('pseudo.family'), project='label')
+    installed = set(query.all(flat=True))
+    return [label for label in labels if label in installed]
 
 
 def with_cutoffs(parameters: Mapping[str, Any], cutoffs: Mapping[str, float]) -> dict[str, Any]:

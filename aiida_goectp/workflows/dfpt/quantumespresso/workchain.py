@@ -42,20 +42,22 @@ from aiida_goectp.workflows.dfpt.quantumespresso.parameters import (
     pw_errors,
     validate_electrons,
 )
+from aiida_goectp.workflows.dfpt.quantumespresso.plugin import require_quantumespresso
 from aiida_goectp.workflows.dfpt.quantumespresso.pseudopotentials import (
     RYDBERG,
     choose_pseudopotentials,
     functional_of_pseudos,
+    installed_families,
     with_cutoffs,
 )
 from aiida_goectp.workflows.failures import failure_reason, finished_process, last_job
-from aiida_goectp.workflows.protocols.mixin import job_options, merge, restart_inputs
+from aiida_goectp.workflows.protocols.mixin import job_inputs, job_options, merge, restart_inputs
 from aiida_goectp.workflows.protocols.overrides import JOB_CHECKS, Check, as_argument, code_of, of_type, prefixed
 
 if TYPE_CHECKING:
     from aiida.engine import ProcessBuilder
 
-__all__ = ('QuantumEspressoDfptWorkChain', 'require_quantumespresso')
+__all__ = ('QuantumEspressoDfptWorkChain',)
 
 _QPOINTS = ('qpoints', 'qpoints_distance', 'qpoints_force_parity')
 _NOT_CONVERGED = 410
@@ -63,25 +65,6 @@ _PH_EXIT_CODES = {
     _NOT_CONVERGED: 'ERROR_PH_NOT_CONVERGED',
     **dict.fromkeys((OUT_OF_WALLTIME, 120), 'ERROR_OUT_OF_WALLTIME'),
 }
-
-
-def require_quantumespresso() -> tuple[type[Process], type[Process], type[Process]]:
-    """Return the work chains for relaxation, ``pw.x`` and ``ph.x``.
-
-    :raises ImportError: aiida-quantumespresso or aiida-pseudo is not installed
-    """
-    try:
-        from aiida_goectp.workflows.dfpt.quantumespresso.ph_gamma import PhGammaBaseWorkChain
-        from aiida_goectp.workflows.dfpt.quantumespresso.pw import (
-            FaultTolerantPwBaseWorkChain,
-            FaultTolerantPwRelaxWorkChain,
-        )
-    except ImportError as error:
-        raise ImportError(
-            f'the Quantum ESPRESSO engine requires aiida-quantumespresso and aiida-pseudo ({error}): '
-            "pip install 'aiida-goectp[quantumespresso]'"
-        ) from error
-    return FaultTolerantPwRelaxWorkChain, FaultTolerantPwBaseWorkChain, PhGammaBaseWorkChain
 
 
 class QuantumEspressoDfptWorkChain(DfptWorkChain):
@@ -207,10 +190,10 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         builder = cls.get_builder()
         builder.structure = structure
         builder.scf = {
-            'pw': _job(scf['pw'], codes[0]) | {'parameters': orm.Dict(parameters), 'pseudos': pseudos},
+            'pw': job_inputs(scf['pw'], codes[0]) | {'parameters': orm.Dict(parameters), 'pseudos': pseudos},
             **restart_inputs(scf),
         }
-        builder.ph = {'ph': _job(ph['ph'], codes[1]), **restart_inputs(ph)}
+        builder.ph = {'ph': job_inputs(ph['ph'], codes[1]), **restart_inputs(ph)}
         builder.relax_parameters = orm.Dict(inputs['relax_parameters'])
         if inputs['nonmagnetic']:
             builder.nonmagnetic = orm.Bool(True)
@@ -222,6 +205,17 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
         return builder
 
     # Interface of DfptWorkChain
+
+    @classmethod
+    def settled_arguments(cls, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Add the families of pseudopotentials that are installed now, unless one is given."""
+        require_quantumespresso()
+        inputs = cls.get_protocol_inputs(arguments.get('protocol'), arguments.get('overrides'))
+        families = inputs['pseudo_family']
+        if arguments.get('pseudo_family') is not None or isinstance(families, str):
+            return arguments
+        installed = installed_families(families)
+        return {**arguments, 'pseudo_family': installed} if installed else arguments
 
     def setup(self) -> None:
         """Initialise the context; the first stage is the ground state."""
@@ -442,9 +436,3 @@ class QuantumEspressoDfptWorkChain(DfptWorkChain):
             self.ctx.parent = job
         elif stage == 'ph':
             self.ctx.parent = self.ctx.ground_state
-
-
-def _job(inputs: Mapping[str, Any], code: orm.AbstractCode) -> dict[str, Any]:
-    """Return the inputs of a job, with dictionaries other than the metadata converted to nodes."""
-    nodes = {key: orm.Dict(value) for key, value in inputs.items() if key != 'metadata'}
-    return {**nodes, 'code': code, 'metadata': inputs['metadata']}

@@ -7,8 +7,11 @@ import sys
 import pytest
 from aiida import orm
 from aiida.engine import run_get_node
+from aiida.plugins import GroupFactory
 
-from aiida_goectp.workflows.dfpt.quantumespresso.workchain import QuantumEspressoDfptWorkChain, require_quantumespresso
+from aiida_goectp.workflows.dfpt.engines import argument_nodes
+from aiida_goectp.workflows.dfpt.quantumespresso.plugin import require_quantumespresso
+from aiida_goectp.workflows.dfpt.quantumespresso.workchain import QuantumEspressoDfptWorkChain
 from aiida_goectp.workflows.failures import MissingResourceError
 from aiida_goectp.workflows.verify import VerifyWorkChain
 from tests.workflows.dfpt.quantumespresso.quantum_espresso import rocksalt
@@ -117,3 +120,20 @@ def test_a_verification_lists_a_refused_crystal(verify):
     assert (row['state'], row['pk']) == ('failed', None)
     assert 'Fe in FeO' in row['reason']
     assert not [child for child in node.called if isinstance(child, orm.WorkChainNode)]
+
+
+def test_a_family_that_is_installed_later_is_not_used(any_codes):
+    """Labels of a campaign would be of different pseudopotentials."""
+    first, later, never = 'settled/first', 'settled/later', 'settled/never'
+    family = GroupFactory('pseudo.family')
+    family(label=first).store()
+    arguments = {**any_codes, 'overrides': {'pseudo_family': [later, first, never]}}
+    nodes = argument_nodes('quantumespresso', arguments)
+    family(label=later).store()
+    assert nodes['pseudo_family'].get_list() == [first]
+    assert argument_nodes('quantumespresso', nodes)['pseudo_family'].uuid == nodes['pseudo_family'].uuid
+    assert argument_nodes('quantumespresso', arguments)['pseudo_family'].get_list() == [later, first]
+    # what is given is kept, and a missing family is named when the inputs are checked
+    assert argument_nodes('quantumespresso', {**arguments, 'pseudo_family': never})['pseudo_family'] == never
+    assert 'pseudo_family' not in argument_nodes('quantumespresso', {'overrides': {'pseudo_family': [never]}})
+    assert 'pseudo_family' not in argument_nodes('quantumespresso', {'overrides': {'pseudo_family': never}})
