@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from aiida_goectp.core.crystals.elements import formula
-from aiida_goectp.core.selection.history import History
+from aiida_goectp.core.selection.history import History, PickRecord
 from aiida_goectp.core.selection.history_summary import best_verified, not_accepted, summarise_rounds
 from aiida_goectp.workflows.campaign.state import campaign_state, last_history
 from aiida_goectp.workflows.campaign.validation import hold_out_warning
 
-__all__ = ('campaign_picks', 'campaign_report')
+__all__ = ('campaign_picks', 'campaign_report', 'pick_entry')
 
 _OUTPUTS = ('ranking', 'stop', 'core_hours')
 
@@ -31,10 +31,9 @@ def campaign_report(node: Any) -> dict[str, Any]:
     pool = node.inputs.pool.crystals
     rows = {str(name): row for row, name in enumerate(pool.hashes)}
 
-    def pick_entry(round_number: int, pick: Any) -> dict[str, Any]:
+    def entry(round_number: int, pick: PickRecord) -> dict[str, Any]:
         row = rows.get(pick.hash)
-        name = None if row is None else formula(pool[row].atomic_numbers)
-        return {'round': round_number, 'formula': name, **pick.model_dump(mode='json'), 'error': pick.relative_error}
+        return pick_entry(round_number, pick, None if row is None else formula(pool[row].atomic_numbers))
 
     rounds = list(summarise_rounds(history))
     outputs = {**campaign_state(node), **{name: node.outputs[name] for name in _OUTPUTS if name in node.outputs}}
@@ -51,8 +50,8 @@ def campaign_report(node: Any) -> dict[str, Any]:
         'pool': len(pool),
         'warning': hold_out_warning(node.inputs),
         'rounds': rounds,
-        'best': [pick_entry(*item) for item in best_verified(history)],
-        'without_value': [pick_entry(*item) for item in not_accepted(history)],
+        'best': [entry(*item) for item in best_verified(history)],
+        'without_value': [entry(*item) for item in not_accepted(history)],
         'stop': node.outputs.stop.get_dict() if 'stop' in node.outputs else None,
         'cost': {
             'calculations': history.calculations,
@@ -64,8 +63,17 @@ def campaign_report(node: Any) -> dict[str, Any]:
     }
 
 
+def pick_entry(round_number: int, pick: PickRecord, name: str | None) -> dict[str, Any]:
+    """Return a pick as plain data, with the expected value of its label and the relative error of that.
+
+    :param name: formula
+    """
+    more = {'expected': pick.expected, 'error': pick.relative_error}
+    return {'round': round_number, 'formula': name, **pick.model_dump(mode='json'), **more}
+
+
 def campaign_picks(report: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return round, predicted and verified figure of merit of all picks, each (n,); NaN without a verified value.
+    """Return round, expected and verified figure of merit of all picks, each (n,); NaN without a verified value.
 
     :param report: see :func:`campaign_report`
     """
@@ -73,6 +81,6 @@ def campaign_picks(report: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, n
     verified = [np.nan if item['value'] is None else item['value'] for item in picks]
     return (
         np.array([item['round'] for item in picks], dtype=np.int64),
-        np.array([item['mean'] for item in picks], dtype=np.float64),
+        np.array([item['expected'] for item in picks], dtype=np.float64),
         np.array(verified, dtype=np.float64),
     )

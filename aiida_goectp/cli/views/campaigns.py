@@ -72,7 +72,7 @@ def _best_table(best: Sequence[Mapping[str, Any]], total: int, merit: str) -> Ta
             text_of(item['formula']),
             item['round'],
             probability(item['stability']),
-            with_deviation(item['mean'], item['std']),
+            with_deviation(item['expected'], item['std']),
             item['value'],
             percent(item['error'], '+'),
             item['electronic'],
@@ -113,7 +113,7 @@ def _summary(report: Mapping[str, Any]) -> Iterator[str]:
         )
     if report['best']:
         best = report['best'][0]
-        yield f'best: {best["id"]}, {report["figure_of_merit"]} {best["value"]:.4g} (predicted {best["mean"]:.4g})'
+        yield f'best: {best["id"]}, {report["figure_of_merit"]} {best["value"]:.4g} (predicted {best["expected"]:.4g})'
     errors = [(item['round'], item['error']) for item in rounds if item['error'] is not None]
     if errors:
         listed = ', '.join(f'{percent(error)} in round {number}' for number, error in errors)

@@ -3,13 +3,14 @@
 from aiida_goectp.cli.views.campaigns import show_campaign
 from aiida_goectp.core.selection import History, PickRecord, Round
 from aiida_goectp.core.selection.history_summary import best_verified, not_accepted, summarise_rounds
+from aiida_goectp.report.campaigns import pick_entry
 from tests.cli.runner import line_with
 
 
-def report_of(*probabilities):
+def report_of(*probabilities, **prediction):
     """Return the report of one round of an accepted label and one without ionic part."""
     picks = [
-        PickRecord(id=name, hash=name, mean=9.0, value=value, outcome=outcome, stability=probability)
+        PickRecord(id=name, hash=name, mean=9.0, value=value, outcome=outcome, stability=probability, **prediction)
         for (name, value, outcome), probability in zip(
             (('firm', 10.0, 'accepted'), ('soft', None, 'electronic-only')), probabilities, strict=True
         )
@@ -17,7 +18,7 @@ def report_of(*probabilities):
     history = History(figure_of_merit='total', rounds=(Round(number=1, model_hash='m' * 40, picks=tuple(picks)),))
 
     def entries(found):
-        return [{'round': r, 'formula': 'X', 'error': p.relative_error, **p.model_dump(mode='json')} for r, p in found]
+        return [pick_entry(*item, 'X') for item in found]
 
     return {
         'figure_of_merit': 'total',
@@ -45,3 +46,11 @@ def test_probability_beside_the_outcome(capsys):
 def test_no_column_without_probabilities(capsys):
     show_campaign(report_of(None, None), 10)
     assert 'stab' not in capsys.readouterr().out
+
+
+def test_the_prediction_of_a_figure_with_a_margin_is_without_it(capsys):
+    """As is the label, and the error of the prediction."""
+    show_campaign(report_of(0.96, 0.42, std=0.5, margin=1.0), 10)
+    output = capsys.readouterr().out
+    assert '9.50 ± 0.50' in line_with(output, 'firm')
+    assert '-5%' in line_with(output, 'firm')
