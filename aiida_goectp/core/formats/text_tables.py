@@ -35,13 +35,20 @@ def show_table(table: Table) -> None:
         return
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     omitted: list[str] = []
-    if console.measure(table, options=console.options.update(width=_UNLIMITED)).maximum > console.width:
+    if _whole_width(table, console) > console.width:
+        table.collapse_padding, table.pad_edge = True, False
+    if _whole_width(table, console) > console.width:
         while not _keep_words_whole(table, console.width) and len(table.columns) > 2:
             omitted.append(_omit_widest(table))
     console.print(table)
     if omitted:
         names = ', '.join(omitted)
         echo(f'no room in {console.width} columns for: {names}; a wider terminal or --raw shows all', err=True)
+
+
+def _whole_width(table: Table, console: Console) -> int:
+    """Return the width of a table of which nothing is broken."""
+    return console.measure(table, options=console.options.update(width=_UNLIMITED)).maximum
 
 
 def _omit_widest(table: Table) -> str:
@@ -60,7 +67,7 @@ def _keep_words_whole(table: Table, width: int) -> bool:
     :param width: of the terminal, in characters
     :return: whether that is enough
     """
-    frame = 1 + 3 * len(table.columns)  # and padding
+    frame = 2 * len(table.columns)  # and collapsed padding
     for separators in (',', ', '):
         widths = [_narrowest(column, separators if column.justify == 'right' else ', ') for column in table.columns]
         room = width - frame - sum(least for least, _ in widths)

@@ -73,3 +73,13 @@ def test_numbers_are_broken_before_their_uncertainty_and_ids_are_not(capsys):
     assert output.count(row[0]) == 2
     assert output.count('12.34 ±') == output.count(' 0.56 ') == 16
     assert output.count(' 1.24±0.75,') == 2
+
+
+def test_columns_move_together_before_anything_is_broken(capsys):
+    row = ['some-long-identifier', *['12.34 ± 0.56'] * 6]  # 92 characters in 7 columns
+    show_table(make_table('T', ['id', *map(str, range(6))], [row], 1))
+    assert '   12.34 ± 0.56' in capsys.readouterr().out
+    row = ['some-long-identifier', *['12.34 ± 0.56'] * 7]
+    show_table(make_table('T', ['id', *map(str, range(7))], [row], 1))
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if '±' in line]
+    assert line.split('  ') == [f' {row[0]}', *row[1:-1], f'{row[-1]} ']
