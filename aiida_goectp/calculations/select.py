@@ -21,7 +21,7 @@ from aiida_goectp.data.crystals import CrystalsData, structure_from_crystal
 from aiida_goectp.data.predictions import PredictionsData
 from aiida_goectp.data.ranking import RankingData
 
-__all__ = ('make_selection', 'select_crystals', 'select_top', 'take_crystals', 'take_first')
+__all__ = ('make_selection', 'select_crystals', 'select_top', 'take_crystals', 'take_first', 'take_named')
 
 _NUMBERS = ('score', *TENSORS)
 
@@ -68,6 +68,18 @@ def take_first(selection: orm.List, number: orm.Int) -> orm.List:
     if number.value < 1:
         raise ValueError(f'number of crystals to take: {number.value}; give one or more')
     return orm.List(selection.get_list()[: number.value])
+
+
+@calcfunction
+def take_named(selection: orm.List, ids: orm.List) -> orm.List:
+    """Return the items of a selection with some ids, in the order of the selection.
+
+    :raises ValueError: an id that no item has
+    """
+    known = [item['id'] for item in selection]
+    if unknown := [name for name in ids if name not in known]:
+        raise ValueError(f'{", ".join(map(str, unknown))}: not in the selection; it has {", ".join(known[:10])}')
+    return orm.List([item for item in selection if item['id'] in ids.get_list()])
 
 
 @calcfunction

@@ -25,6 +25,10 @@ __all__ = (
 )
 
 
+_OF_BUILDER = 'invalid attribute value '
+"""before each message of a validator in the builders of AiiDA"""
+
+
 class CommandGroup(CleanErrorsMixin, VerdiCommandGroup):
     """Group of commands as those of ``verdi``."""
 
@@ -33,6 +37,9 @@ class CommandGroup(CleanErrorsMixin, VerdiCommandGroup):
         verdi.CMDLINE_LOGGER.addFilter(_explain_missing_profile)
         try:
             return super().invoke(ctx)
+        except click.ClickException as error:
+            error.message = error.message.removeprefix(_OF_BUILDER)
+            raise
         finally:
             verdi.CMDLINE_LOGGER.removeFilter(_explain_missing_profile)
 

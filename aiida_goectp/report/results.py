@@ -210,11 +210,11 @@ def _predictions_of(ranking: RankingData) -> Any:
 
 
 def _verifications_of(selection: orm.List) -> list[Any]:
-    """Return the verifications of a selection, or of its first items, oldest first."""
+    """Return the verifications of a selection, or of some of its items, oldest first."""
     outgoing = selection.base.links.get_outgoing
     lists = [selection]
     for call in outgoing(node_class=orm.CalcFunctionNode).all_nodes():
-        if call.process_label == 'take_first' and 'result' in call.outputs:
+        if call.process_label in ('take_first', 'take_named') and 'result' in call.outputs:
             lists.append(call.outputs.result)
     found: dict[int, Any] = {}
     for item in lists:

@@ -219,9 +219,9 @@ def campaign_extend(
     run: bool,
     **bounds: Any,
 ) -> None:
-    """Continue CAMPAIGN, which has ended, with changed stop rules or arguments of the engine.
+    """Continue CAMPAIGN, which has ended, with changed inputs.
 
-    What is not given is kept; after a failure or a requested stop, nothing has to change. The new campaign
+    Stop rules and arguments of the engine may be changed, and failed picks be picked again. What is not given is kept; after a failure or a requested stop, nothing has to change. The new campaign
     contains the whole history; finished work is not repeated.
     """
     from aiida_goectp.cli.campaign.extend import Changes, extension_builder, parse_pairs

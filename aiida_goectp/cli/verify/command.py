@@ -25,7 +25,7 @@ __all__ = ('verify',)
 
 @click.command()
 @click.argument('what', required=False, metavar='[SELECTION|CRYSTALS|STRUCTURE|FILE]', type=NodeOrPathParam())
-@click.option('--id', 'ids', multiple=True, metavar='ID', help='Crystal of CRYSTALS; may be given several times.')
+@click.option('--id', 'ids', multiple=True, metavar='ID', help='Compute only this crystal; may be given several times.')
 @click.option(
     '--model',
     type=ModelParam(),

@@ -11,7 +11,7 @@ from aiida import orm
 from aiida.common.links import LinkType
 
 from aiida_goectp.calculations.inprocess import predict_crystals
-from aiida_goectp.calculations.select import select_crystals, take_crystals, take_first
+from aiida_goectp.calculations.select import select_crystals, take_crystals, take_first, take_named
 from aiida_goectp.cli import echo
 from aiida_goectp.cli.engine_arguments import engine_arguments
 from aiida_goectp.cli.jobs import validated
@@ -28,6 +28,7 @@ from aiida_goectp.workflows.verify import VerifyWorkChain
 __all__ = ('Selected', 'option_inputs', 'verification_builder')
 
 _take_first: Any = take_first  # the type hints of aiida-core lack `metadata`
+_take_named: Any = take_named
 _take_crystals: Any = take_crystals
 _select_crystals: Any = select_crystals
 
@@ -40,7 +41,7 @@ class Selected:
 
     :param what: a screen, its selection, crystals, a ``StructureData``, a ``CifData``, a path, or None for the latest
         screen
-    :param ids: ids of the crystals to take from a node or file
+    :param ids: ids of the crystals to take from it; all if empty
     :param number: maximum number of crystals
     :raises click.UsageError: another kind of node, or no crystal
     """
@@ -54,10 +55,9 @@ class Selected:
             self.inputs = self._without_screen(self._source.node, {'store_provenance': False}, None)
             self.origin = str(what) if isinstance(what, Path) else f'node {what.pk}'
             return
-        if ids:
-            raise click.UsageError('--id requires a node of crystals, or a structure file')
         node = what if what is not None else latest_screen()
         self._node, self._number = _selection_node(node), number
+        self._ids = _selected_ids(self._node, ids)
         self.inputs = self._of_screen({'store_provenance': False})
         self.origin = f'selection {self._node.pk}'
 
@@ -77,8 +77,10 @@ class Selected:
         links = node.creator.base.links.get_outgoing(node_class=orm.StructureData, link_type=LinkType.CREATE).all()
         structures = {link.link_label.removeprefix('structures__'): link.node for link in links}
         selection = node
-        if self._number is not None and self._number < len(node):
-            selection = _take_first(node, orm.Int(self._number), metadata=metadata)
+        if self._ids:
+            selection = _take_named(selection, orm.List(self._ids), metadata=metadata)
+        if self._number is not None and self._number < len(selection):
+            selection = _take_first(selection, orm.Int(self._number), metadata=metadata)
         names = [item['structure'] for item in selection]
         inputs = {'selection': selection, 'structures': {name: structures[name] for name in names}}
         ranked = node.creator.inputs.ranking.creator
@@ -113,6 +115,21 @@ def _chosen(crystals: CrystalsData, ids: tuple[str, ...], number: int | None, st
     if stored and not ids and number is None and len(known) > 1:
         raise click.UsageError(f'node {crystals.pk} has {len(known)} crystals; choose with --id or --number')
     return list(dict.fromkeys(ids or known))[:number]
+
+
+def _selected_ids(selection: orm.List, ids: tuple[str, ...]) -> list[str]:
+    """Return the given ids.
+
+    :raises click.UsageError: an id that is not in the selection
+    """
+    known = [item['id'] for item in selection]
+    if unknown := [name for name in ids if name not in known]:
+        creator: Any = selection.creator
+        more = ' …' if len(known) > 10 else ''
+        if 'crystals' in creator.inputs:
+            more += f'; any crystal of the screen: aiida-goectp verify {creator.inputs.crystals.pk} --id …'
+        raise click.UsageError(f'--id {unknown[0]}: not in the selection, which has {", ".join(known[:10])}{more}')
+    return list(ids)
 
 
 def _selection_node(node: Any) -> orm.List:

@@ -126,6 +126,29 @@ def test_dry_run_gives_crystals_inputs_and_cost(campaign):
     assert 'cost: ' in text
 
 
+def test_single_crystals_of_a_screen(campaign):
+    """With the predictions of the screen, in the order of their rank."""
+    inputs, table = campaign
+    selection, options = inputs['selection'], ['--set', 'table', json.dumps(table)]
+    ids = [item['id'] for item in selection.get_list()]
+    wanted = ['--id', ids[2], '--id', ids[0]]
+    before = nodes()
+    assert [row['id'] for row in dry_run(selection.pk, *wanted, *options)['crystals']] == [ids[0], ids[2]]
+    assert [row['id'] for row in dry_run(selection.pk, *wanted, '-n', 1, *options)['crystals']] == [ids[0]]
+    text = flat(invoke('verify', selection.pk, '--id', 'X', '--engine', NAME, '--dry-run', *options, status=2))
+    assert f'X: not in the selection, which has {ids[0]}' in text
+    assert f'aiida-goectp verify {selection.creator.inputs.crystals.pk} --id' in text
+    assert nodes() == before
+    invoke('verify', selection.pk, *wanted, '--engine', NAME, '--run', *options)
+    taken = orm.QueryBuilder().append(orm.CalcFunctionNode, filters={'attributes.process_label': 'take_named'})
+    (call,) = taken.all(flat=True)
+    assert call.inputs.selection.uuid == selection.uuid
+    assert [item['id'] for item in call.outputs.result.get_list()] == [ids[0], ids[2]]
+    (process,) = call.outputs.result.base.links.get_outgoing(node_class=orm.WorkChainNode).all_nodes()
+    assert process.is_finished_ok
+    assert 'predictions' in process.inputs
+
+
 def test_crystals_without_a_screen(campaign, crystals, tmp_path):
     _, table = campaign
     options = ['--set', 'table', json.dumps(table)]
