@@ -221,8 +221,9 @@ def campaign_extend(
 ) -> None:
     """Continue CAMPAIGN, which has ended, with changed inputs.
 
-    Stop rules and arguments of the engine may be changed, and failed picks be picked again. What is not given is kept; after a failure or a requested stop, nothing has to change. The new campaign
-    contains the whole history; finished work is not repeated.
+    Stop rules and arguments of the engine may be changed, and failed picks be picked again. What is not given is
+    kept; after a failure or a requested stop, nothing has to change. The new campaign contains the whole history;
+    finished work is not repeated.
     """
     from aiida_goectp.cli.campaign.extend import Changes, extension_builder, parse_pairs
 
