@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any, NoReturn
 
 import click
 from aiida.cmdline.groups import VerdiCommandGroup
 from aiida.cmdline.utils import echo as verdi
+from aiida.cmdline.utils.log import CliHandler
 
 from aiida_goectp.core.formats import terminal
 from aiida_goectp.core.formats.output_format import output_format
@@ -35,6 +37,8 @@ class CommandGroup(CleanErrorsMixin, VerdiCommandGroup):
     def invoke(self, ctx: click.Context) -> Any:
         """Invoke the command; without any profile, the message states what to type."""
         verdi.CMDLINE_LOGGER.addFilter(_explain_missing_profile)
+        handle_error = CliHandler.handleError
+        CliHandler.handleError = _raise_broken_pipe  # type: ignore[assignment, method-assign]
         try:
             return super().invoke(ctx)
         except click.ClickException as error:
@@ -42,6 +46,17 @@ class CommandGroup(CleanErrorsMixin, VerdiCommandGroup):
             raise
         finally:
             verdi.CMDLINE_LOGGER.removeFilter(_explain_missing_profile)
+            CliHandler.handleError = handle_error  # type: ignore[method-assign]
+
+
+def _raise_broken_pipe(handler: logging.Handler, record: logging.LogRecord) -> None:
+    """End the command if the reader of its output has ended, as `head` does: click exits then without a message.
+
+    The handler of AiiDA prints a traceback for each message after that.
+    """
+    if isinstance(sys.exc_info()[1], BrokenPipeError):
+        raise
+    logging.Handler.handleError(handler, record)
 
 
 def _explain_missing_profile(record: logging.LogRecord) -> bool:

@@ -79,6 +79,29 @@ def test_help_imports_nothing_heavy():
     assert result.returncode == 0, result.stderr
 
 
+def test_a_closed_pipe_ends_a_command_without_a_traceback():
+    """Also one whose message AiiDA prints, after which its handler would go on."""
+    program = (
+        'import click, os, sys\n'
+        'from aiida.cmdline.utils.log import CliHandler\n'
+        'from aiida_goectp.cli import echo\n'
+        'echo.verdi.CMDLINE_LOGGER.addHandler(CliHandler())\n'
+        '@click.group(cls=echo.CommandGroup)\n'
+        'def main(): pass\n'
+        '@main.command()\n'
+        'def one():\n'
+        '    echo.echo_success("done")\n'
+        '    os._exit(9)\n'
+        'main(["one"])\n'
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, '-c', program]
+    result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (1, '')
+
+
 def test_misspelt_command_is_corrected():
     assert 'screen' in invoke('sceen', status=2)
 
