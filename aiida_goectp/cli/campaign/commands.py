@@ -11,7 +11,7 @@ from aiida.cmdline.utils import decorators
 from aiida_goectp.cli import echo
 from aiida_goectp.cli.campaign.template import TEMPLATE
 from aiida_goectp.cli.options import FORCE, JSON, RAW, ROWS, check_overwrite, run_or_submit
-from aiida_goectp.cli.params import FILE, WorkflowParam
+from aiida_goectp.cli.params import FILE, GoectpCodeParam, WorkflowParam
 from aiida_goectp.core.formats.numbers import FiniteFloat
 
 __all__ = ('campaign',)
@@ -204,6 +204,12 @@ def campaign_stop(campaign: Any) -> None:
     '--retry', multiple=True, metavar='ID', help='Failed pick that may be picked again; may be given several times.'
 )
 @click.option('--retry-failed', 'retry_all', is_flag=True, help='All failed picks may be picked again.')
+@click.option('--code', type=GoectpCodeParam(), help='Code of predictions and trainings.  [default: that of CAMPAIGN]')
+@click.option(
+    '--max-concurrent',
+    type=click.IntRange(min=1),
+    help='Maximum number of concurrent calculations.  [default: that of CAMPAIGN]',
+)
 @click.option('--label', help='Label of the new work chain.  [default: label of CAMPAIGN]')
 @run_or_submit(False)
 @JSON
@@ -215,6 +221,8 @@ def campaign_extend(
     dfpt: tuple[str, ...],
     retry: tuple[str, ...],
     retry_all: bool,
+    code: Any,
+    max_concurrent: int | None,
     label: str | None,
     run: bool,
     **bounds: Any,
@@ -232,7 +240,8 @@ def campaign_extend(
     changed = parse_pairs('--rule', 'max_core_hours=100 or stable_top.k=5', rules)
     changed |= {name: value for name, value in bounds.items() if value is not None}
     arguments = parse_pairs('--dfpt', 'wall_time=86400 or codes.pw=pw@cluster', dfpt)
-    builder = extension_builder(_checked(campaign), Changes(changed, arguments, retry, retry_all))
+    changes = Changes(changed, arguments, retry, retry_all, code, max_concurrent)
+    builder = extension_builder(_checked(campaign), changes)
     if label is not None:
         builder.metadata.label = label
     _launch(builder, run)

@@ -39,6 +39,10 @@ class Changes(NamedTuple):
     """ids of failed picks that may be picked again"""
     retry_all: bool = False
     """whether all failed picks may"""
+    code: Any = None
+    """code of predictions and trainings"""
+    max_concurrent: int | None = None
+    """maximum number of concurrent calculations"""
 
     @property
     def reopens(self) -> bool:
@@ -107,6 +111,12 @@ def extension_builder(node: Any, changes: Changes) -> Any:
     builder.stop_rules = orm.Dict(rules)
     if dfpt is not None:
         builder.dfpt = argument_nodes(node.inputs.engine.value, dfpt)
+    if changes.code is not None:
+        for name in ('predict', 'train'):
+            if name in node.inputs:
+                builder[name].goectp.code = changes.code
+    if changes.max_concurrent is not None:
+        builder.max_concurrent = orm.Int(changes.max_concurrent)
     validated(builder)
     if changes.reopens:
         history: Any = state['history']

@@ -68,6 +68,16 @@ def test_without_retry_a_failed_pick_stays_failed(ended):
     assert '[310]' in failure
 
 
+def test_another_code_and_more_calculations_at_a_time(ended, aiida_code_installed):
+    node, _ = ended
+    code = aiida_code_installed(label='other', filepath_executable='/bin/true')
+    builder = extension_builder(node, Changes({'max_rounds': 2}, code=code, max_concurrent=7))
+    assert (builder.predict.goectp.code.uuid, builder.max_concurrent.value) == (code.uuid, 7)
+    kept = extension_builder(node, Changes({'max_rounds': 2}))
+    assert kept.predict.goectp.code.uuid == node.inputs.predict.goectp.code.uuid != code.uuid
+    assert kept.max_concurrent.value == node.inputs.max_concurrent.value
+
+
 def test_refused_extensions_store_nothing(ended):
     node, _ = ended
     before = orm.QueryBuilder().append(orm.Node).count()
