@@ -67,7 +67,8 @@ def validate_rows(inputs: Mapping[str, Any], _: Any) -> str | None:
     if 'split' in inputs:
         name = inputs['split'].value
         if name not in node.splits:
-            return f'unknown split {name!r} of the dataset; available: {", ".join(node.splits) or "none"}'
+            have = ', '.join(node.splits) or 'none; `aiida-goectp dataset split` makes a dataset with one'
+            return f'split: dataset node {node.pk} has no split {name!r}; it has {have}'
         rows = node.splits[name].get('train', 0)
     if rows < 2:
         return f'dataset: {rows} trainable rows; give at least two with labels that passed the gates'
