@@ -14,6 +14,7 @@ from aiida_goectp.data.dielectric import DielectricData
 from aiida_goectp.workflows.dfpt.gates import evaluate_gates
 
 __all__ = (
+    'active_processes',
     'gate_results',
     'goectp_codes',
     'is_campaign',
@@ -26,6 +27,8 @@ __all__ = (
 )
 
 _CAMPAIGN = 'ActiveLearningWorkChain'
+_ACTIVE = {'attributes.process_state': {'in': ['created', 'running', 'waiting']}}
+"""filter of processes that have not ended"""
 
 
 def latest_node(entry_point: str) -> Any:
@@ -77,6 +80,27 @@ def latest_campaigns(number: int) -> list[orm.WorkChainNode]:
     query = orm.QueryBuilder().append(orm.WorkChainNode, filters={'attributes.process_label': _CAMPAIGN})
     found: list[orm.WorkChainNode] = query.order_by({orm.WorkChainNode: {'ctime': 'desc'}}).limit(number).all(flat=True)
     return found
+
+
+def active_processes(top: orm.ProcessNode | None = None) -> list[orm.ProcessNode]:
+    """Return the processes that have not ended, oldest first.
+
+    :param top: an active process: itself and those below it only, as far as all between them are active
+    """
+    query = orm.QueryBuilder().append(orm.ProcessNode, filters=_ACTIVE, tag='process')
+    found: list[orm.ProcessNode] = query.order_by({'process': {'id': 'asc'}}).all(flat=True)
+    if top is None:
+        return found
+    query = orm.QueryBuilder().append(orm.ProcessNode, filters=_ACTIVE, tag='caller', project='id')
+    query.append(orm.ProcessNode, filters=_ACTIVE, with_incoming='caller', project='id')
+    callers: dict[int | None, int] = {called: caller for caller, called in query.iterall()}
+
+    def is_below(pk: int | None) -> bool:
+        while pk is not None and pk != top.pk:
+            pk = callers.get(pk)
+        return pk is not None
+
+    return [process for process in found if is_below(process.pk)]
 
 
 def gate_results(response: DielectricData) -> list[orm.Dict]:

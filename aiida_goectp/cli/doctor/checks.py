@@ -16,7 +16,7 @@ from aiida.manage.configuration import get_config
 
 from aiida_goectp.cli.doctor.codes import code_errors, codes_in
 from aiida_goectp.cli.doctor.trials import trial_prediction, trial_stages
-from aiida_goectp.cli.queries import goectp_codes
+from aiida_goectp.cli.queries import active_processes, goectp_codes
 
 __all__ = ('FAILED', 'OK', 'WARNING', 'Check', 'all_checks')
 
@@ -48,6 +48,7 @@ def all_checks(codes: Iterable[orm.AbstractCode], config: Path | None, predictio
     yield _profile()
     yield _broker()
     yield _daemon()
+    yield _processes()
     tested = list(codes) or goectp_codes()
     if not tested:
         yield Check('codes', FAILED, 'no code of goectp', 'aiida-goectp setup')
@@ -103,6 +104,17 @@ def _daemon() -> Check:
     if client.is_daemon_running:
         return Check('daemon', OK, f'running, process {client.get_daemon_pid()}', '')
     return Check('daemon', WARNING, 'not running: --submit does not work', 'verdi daemon start')
+
+
+def _processes() -> Check:
+    active = active_processes()
+    paused = [process for process in active if process.paused]
+    if not paused:
+        return Check('processes', OK, f'{len(active)} active, none of them paused', '')
+    first = paused[0]
+    found = f'{len(paused)} of {len(active)} paused, first {first.process_label}<{first.pk}>'
+    remedy = f'when the cause is removed: verdi process play {first.pk}'
+    return Check('processes', WARNING, f'{found}: {first.process_status}' if first.process_status else found, remedy)
 
 
 def _code(code: orm.AbstractCode) -> Check:

@@ -11,17 +11,19 @@ from typing import Any
 from aiida import engine, orm
 from aiida.cmdline.utils.log import CliHandler
 from aiida.common import timezone
+from aiida.common.exceptions import ConfigurationError
+from aiida.engine.daemon.client import get_daemon_client
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 from plumpy.exceptions import KilledError
 
 from aiida_goectp.calculations.predict import PredictCalculation, shard_rows
 from aiida_goectp.cli import echo
-from aiida_goectp.cli.queries import is_campaign
+from aiida_goectp.cli.queries import active_processes, is_campaign
 from aiida_goectp.cli.views.campaign_status import campaign_status
 from aiida_goectp.cli.views.training import training_line
 from aiida_goectp.core.formats.json_input import parse_json
-from aiida_goectp.report.words import duration
+from aiida_goectp.report.words import counted, duration
 from aiida_goectp.workflows.screen import ScreenWorkChain
 
 __all__ = ('run_and_report', 'status_line')
@@ -30,6 +32,10 @@ _TRAININGS = ('TrainCalculation', 'TrainWorkChain', 'TrainCommitteeWorkChain')
 
 _INTERVAL = 10.0
 """seconds between two status lines"""
+_LONG = 3600.0
+"""seconds without a change that are mentioned; longer than any usual interval between two queries of a scheduler"""
+_NAMED = 5
+"""paused processes that are named"""
 
 
 def run_and_report(builder: Any) -> orm.ProcessNode:
@@ -110,6 +116,8 @@ def status_line(node: orm.ProcessNode) -> str:
         parts.append(training_line(node))
     elif (rows := _rows(node)) is not None:
         parts.append(f'{rows[0]:,} of {rows[1]:,} crystals')
+    if not node.is_terminated:
+        parts.append(_standstill(node))
     parts.append(f'{"took" if node.is_terminated else "for"} {duration((end - node.ctime).total_seconds())}')
     return ', '.join(part for part in parts if part)
 
@@ -123,6 +131,33 @@ def _state(node: orm.ProcessNode) -> str:
         state = node.process_state.value if node.process_state else 'terminated'
         return f'{state}: {node.exception or node.process_status or "no reason stored"}'
     return 'paused' if node.paused else 'running'
+
+
+def _standstill(node: orm.ProcessNode) -> str:
+    """Return what keeps a process from continuing and what to do, empty if nothing is known.
+
+    AiiDA pauses a job after several failed attempts to reach its computer, and the work chains above it wait.
+    """
+    active = active_processes(node)
+    paused = [one for one in active if one.paused]
+    if paused:
+        first, pks = paused[0], ' '.join(str(one.pk) for one in paused[:_NAMED])
+        reason = f' ({first.process_status})' if first.process_status else ''
+        more = ' …' if len(paused) > _NAMED else ''
+        return (
+            f'{len(paused)} paused, first {first.process_label}<{first.pk}>{reason}; when the cause is removed, '
+            f'continue with `verdi process play {pks}{more}`'
+        )
+    idle = (timezone.now() - max(one.mtime for one in [node, *active])).total_seconds()
+    if idle < _LONG:
+        return ''
+    hours = counted(int(idle / 3600), 'hour')
+    text = f'no change for {hours}, print the tree below it with `verdi process status {node.pk}`'
+    try:
+        daemon = get_daemon_client().is_daemon_running
+    except ConfigurationError:
+        return text
+    return text if daemon else f'{text}; the daemon is not running, start it with `verdi daemon start`'
 
 
 def _screen_progress(node: orm.ProcessNode) -> str:

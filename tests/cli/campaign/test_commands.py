@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from aiida.engine import ProcessState
 
 from aiida_goectp.calculations.campaign import write_history
 from aiida_goectp.cli.queries import latest_campaigns
+from aiida_goectp.cli.views import progress
 from aiida_goectp.cli.views.progress import status_line
 from aiida_goectp.core.selection import CandidateSummary, History, PickRecord, Round
 from aiida_goectp.data.crystals import CrystalsData
@@ -218,6 +220,8 @@ def _call(node, path):
     link = LinkType.CALL_WORK if chain else LinkType.CALL_CALC
     call.base.links.add_incoming(node, link_type=link, link_label=label)
     call.set_process_label('record_round' if 'record' in label else 'any')
+    if chain:
+        call.set_process_state(ProcessState.WAITING)
     call.store()
     if below:
         _call(call, below)
@@ -271,6 +275,36 @@ def test_status_of_a_committee_in_training(waiting_campaign, before):
     number = len(before)
     node = waiting_campaign(*before, f'round_{number:02d}_retrain/train_committee/member_00')
     assert 'training, 0 of 2 members finished (' in status_line(node)
+
+
+def test_status_names_a_paused_job(waiting_campaign):
+    """The work chains above it only wait."""
+    node = waiting_campaign('round_00_retrain/train_committee/member_00')
+    job = orm.CalcJobNode()
+    job.set_process_label('PwCalculation')
+    job.set_process_state(ProcessState.WAITING)
+    job.base.links.add_incoming(node.called_descendants[-1], link_type=LinkType.CALL_CALC, link_label='iteration_01')
+    job.store()
+    assert 'paused' not in status_line(node)
+    job.pause()
+    job.set_process_status('Pausing after failed transport task: submit')
+    other = waiting_campaign()
+    assert 'paused' not in status_line(other)
+    for line in (status_line(node), flat(invoke('campaign', 'status', node.pk))):
+        assert f'1 paused, first PwCalculation<{job.pk}> (Pausing after failed transport task: submit)' in line
+        assert f'`verdi process play {job.pk}`' in line
+    job.set_process_state(ProcessState.FINISHED)
+    assert 'paused' not in status_line(node)
+
+
+def test_status_mentions_that_nothing_changes(waiting_campaign, monkeypatch):
+    node = waiting_campaign('round_00_retrain/train_committee/member_00')
+    assert 'no change' not in status_line(node)
+    later = progress.timezone.now() + timedelta(hours=5.5)
+    monkeypatch.setattr(progress.timezone, 'now', lambda: later)
+    line = status_line(node)
+    assert f'no change for 5 hours, print the tree below it with `verdi process status {node.pk}`' in line
+    assert 'verdi daemon start' in line
 
 
 def test_report_on_a_campaign_with_retraining(waiting_campaign):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import yaml
 from aiida import orm
+from aiida.engine import ProcessState
 from click.testing import CliRunner
 
 from aiida_goectp.cli import main
@@ -35,6 +36,19 @@ def test_an_installation_without_prediction(code):
         'disk, AiiDA folder',
         f'disk, work directory of {code.computer.label}',
     }
+
+
+def test_paused_jobs_are_named(code):
+    job = orm.CalcJobNode()
+    job.set_process_label('PwCalculation')
+    job.set_process_state(ProcessState.WAITING)
+    job.store().pause()
+    check = doctor('--no-prediction', '--code', code.full_label)['processes']
+    assert check['result'] == 'warning'
+    assert f'PwCalculation<{job.pk}>' in check['found']
+    assert f'verdi process play {job.pk}' in check['remedy']
+    job.set_process_state(ProcessState.KILLED)
+    assert doctor('--no-prediction', '--code', code.full_label)['processes']['result'] == 'ok'
 
 
 def test_a_code_without_program(aiida_code_installed):
