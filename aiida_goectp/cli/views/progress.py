@@ -53,7 +53,7 @@ def run_and_report(builder: Any) -> orm.ProcessNode:
 
     def report() -> None:
         nonlocal printed, timer
-        line = status_line(process.node)
+        line = status_line(process.node, here=True)
         status = line.rpartition(', for ')[0]  # without the time
         if status != printed:
             echo.echo_report(line)
@@ -102,8 +102,11 @@ def _reports_to_stderr() -> Iterator[None]:
             handler.removeFilter(mark)
 
 
-def status_line(node: orm.ProcessNode) -> str:
-    """Return process label, PK, state, progress and duration of a process."""
+def status_line(node: orm.ProcessNode, *, here: bool = False) -> str:
+    """Return process label, PK, state, progress and duration of a process.
+
+    :param here: whether the process runs in this interpreter, which `verdi process` does not reach
+    """
     end = node.mtime if node.is_terminated else timezone.now()
     parts = [f'{node.process_label}<{node.pk}> {_state(node)}']
     if node.process_class is ScreenWorkChain:
@@ -117,7 +120,7 @@ def status_line(node: orm.ProcessNode) -> str:
     elif (rows := _rows(node)) is not None:
         parts.append(f'{rows[0]:,} of {rows[1]:,} crystals')
     if not node.is_terminated:
-        parts.append(_standstill(node))
+        parts.append(_standstill(node, here))
     parts.append(f'{"took" if node.is_terminated else "for"} {duration((end - node.ctime).total_seconds())}')
     return ', '.join(part for part in parts if part)
 
@@ -133,7 +136,7 @@ def _state(node: orm.ProcessNode) -> str:
     return 'paused' if node.paused else 'running'
 
 
-def _standstill(node: orm.ProcessNode) -> str:
+def _standstill(node: orm.ProcessNode, here: bool) -> str:
     """Return what keeps a process from continuing and what to do, empty if nothing is known.
 
     AiiDA pauses a job after several failed attempts to reach its computer, and the work chains above it wait.
@@ -144,10 +147,13 @@ def _standstill(node: orm.ProcessNode) -> str:
         first, pks = paused[0], ' '.join(str(one.pk) for one in paused[:_NAMED])
         reason = f' ({first.process_status})' if first.process_status else ''
         more = ' …' if len(paused) > _NAMED else ''
-        return (
-            f'{len(paused)} paused, first {first.process_label}<{first.pk}>{reason}; when the cause is removed, '
-            f'continue with `verdi process play {pks}{more}`'
+        remedy = (
+            'end this command and start it again, finished calculations are reused'
+            if here
+            else f'continue with `verdi process play {pks}{more}`'
         )
+        found = f'{len(paused)} paused, first {first.process_label}<{first.pk}>{reason}'
+        return f'{found}; when the cause is removed, {remedy}'
     idle = (timezone.now() - max(one.mtime for one in [node, *active])).total_seconds()
     if idle < _LONG:
         return ''

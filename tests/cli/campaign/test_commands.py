@@ -293,6 +293,7 @@ def test_status_names_a_paused_job(waiting_campaign):
     for line in (status_line(node), flat(invoke('campaign', 'status', node.pk))):
         assert f'1 paused, first PwCalculation<{job.pk}> (Pausing after failed transport task: submit)' in line
         assert f'`verdi process play {job.pk}`' in line
+    assert 'start it again' in status_line(node, here=True)
     job.set_process_state(ProcessState.FINISHED)
     assert 'paused' not in status_line(node)
 
