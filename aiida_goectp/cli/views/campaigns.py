@@ -11,6 +11,7 @@ from aiida_goectp.cli import echo
 from aiida_goectp.core.dielectric.tensors import PART_SYMBOLS
 from aiida_goectp.core.formats.numbers import with_deviation
 from aiida_goectp.core.formats.text_tables import make_table, show_table, table_title, text_of
+from aiida_goectp.core.selection.history import FAILED
 from aiida_goectp.report.words import OUTCOME_REASONS, STABILITY, counted, percent, probability
 
 __all__ = ('show_campaign',)
@@ -130,6 +131,13 @@ def _summary(report: Mapping[str, Any]) -> Iterator[str]:
         f'cost: {cost["calculations"]} calculations, {cost["labels"]} labels, {cost["trainings"]} retrainings, '
         f'{cost["core_hours"]:.2f} core-hours'
     )
+    failed = sum(item['outcome'] == FAILED for item in report['without_value'])
+    if failed and report['campaign']['state'] in ('finished', 'excepted', 'killed'):
+        pk = report['campaign']['pk']
+        yield (
+            f'{counted(failed, "failed pick")} can be picked again, with other arguments of the engine if need be: '
+            f'aiida-goectp campaign extend {pk} --retry-failed --dfpt wall_time=…'
+        )
 
 
 def _end(report: Mapping[str, Any]) -> str:

@@ -61,6 +61,13 @@ def test_a_failed_pick_is_picked_again_with_other_arguments(ended):
     assert 'p23' in more.outputs.dataset.dataset.crystals.ids.tolist()
 
 
+def test_the_report_names_the_command_that_lets_a_failed_pick_be_picked_again(ended):
+    node, _ = ended
+    output = flat(invoke('campaign', 'report', node.pk))
+    assert '1 failed pick can be picked again, with' in output
+    assert f'aiida-goectp campaign extend {node.pk} --retry-failed' in output
+
+
 def test_without_retry_a_failed_pick_stays_failed(ended):
     builder = extension_builder(ended[0], Changes({'max_rounds': 2}))
     assert builder.extend.history.uuid == ended[0].outputs.history.uuid
