@@ -109,8 +109,7 @@ def extension_builder(node: Any, changes: Changes) -> Any:
         raise click.UsageError(str(error)) from error
     builder = _builder(node, state)
     builder.stop_rules = orm.Dict(rules)
-    if dfpt is not None:
-        builder.dfpt = argument_nodes(node.inputs.engine.value, dfpt)
+    builder.dfpt = argument_nodes(node.inputs.engine.value, dfpt)
     if changes.code is not None:
         for name in ('predict', 'train'):
             if name in node.inputs:
@@ -141,16 +140,16 @@ def _check_stop(node: Any, rules: StopRules, changes: Changes) -> None:
         )
 
 
-def _arguments(node: Any, changes: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the changed arguments of the engine; None without a change.
+def _arguments(node: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of the engine, nodes where none of them has changed.
 
     :raises ValueError: arguments that the engine refuses
     """
+    stored = node.inputs.dfpt if 'dfpt' in node.inputs else {}
     if not changes:
-        return None
+        return dict(stored)
     settings = read_settings(DfptSettings, changes, 'dfpt')
     name = node.inputs.engine.value
-    stored = node.inputs.dfpt if 'dfpt' in node.inputs else {}
     return changed_arguments(load_engine(name), name, stored, settings.requested(), _OPTIONS)
 
 
