@@ -72,7 +72,7 @@ def test_invalid_input_stores_nothing(folder, tmp_path):
 def test_functional_without_a_name(tmp_path):
     (tmp_path / 'vasprun.xml.gz').write_bytes((FINISHED / 'sno2/vasprun.xml.gz').read_bytes())
     (tmp_path / 'INCAR').write_text('LUSE_VDW = T\n')
-    output = invoke('dataset', 'import-calculations', tmp_path, '--functional', 'PBE', status=1)
+    output = invoke('dataset', 'import-calculations', tmp_path, '--functional', 'PBE', '--raw', status=1)
     assert 'unnamed functional' in flat(output)
     output = invoke('dataset', 'import-calculations', tmp_path, '--unnamed-functional', 'optB88-vdW')
     assert 'luse_vdw' in output
