@@ -35,7 +35,7 @@ _INTERVAL = 10.0
 _LONG = 3600.0
 """seconds without a change that are mentioned; longer than any usual interval between two queries of a scheduler"""
 _NAMED = 5
-"""paused processes that are named"""
+"""paused processes that are named; of more, all of the profile are continued"""
 
 
 def run_and_report(builder: Any) -> orm.ProcessNode:
@@ -144,13 +144,12 @@ def _standstill(node: orm.ProcessNode, here: bool) -> str:
     active = active_processes(node)
     paused = [one for one in active if one.paused]
     if paused:
-        first, pks = paused[0], ' '.join(str(one.pk) for one in paused[:_NAMED])
+        first, pks = paused[0], ' '.join(str(one.pk) for one in paused) if len(paused) <= _NAMED else '--all'
         reason = f' ({first.process_status})' if first.process_status else ''
-        more = ' …' if len(paused) > _NAMED else ''
         remedy = (
             'end this command and start it again, finished calculations are reused'
             if here
-            else f'continue with `verdi process play {pks}{more}`'
+            else f'continue with `verdi process play {pks}`'
         )
         found = f'{len(paused)} paused, first {first.process_label}<{first.pk}>{reason}'
         return f'{found}; when the cause is removed, {remedy}'
