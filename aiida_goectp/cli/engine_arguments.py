@@ -27,7 +27,7 @@ def engine_arguments(
     :param name: name of the engine
     :param requested: ``codes`` as ``ROLE=LABEL``, ``potentials``, ``protocol``, ``relax``, ``electronic_only``,
         ``processes``, ``options`` of each job, ``overrides``, and ``arguments`` by name; each may be missing
-    :param option_names: how the user gives ``codes`` and ``potentials``, for messages
+    :param option_names: how the user gives one of ``codes``, with {} in place of it, and ``potentials``, for messages
     :raises ValueError: an unknown argument, role or code
     """
     parameters = dict(inspect.signature(engine.get_builder_from_protocol).parameters)
@@ -95,7 +95,7 @@ def _codes(
     :param roles: role → name of the argument
     :param required: names of the arguments without default
     :param given: ``ROLE=LABEL``, or ``LABEL`` if there is one role
-    :param option: how the user gives codes, for messages
+    :param option: how the user gives a code, for messages, with {} in place of the pair
     :param remedy: command that creates missing codes
     """
     labels = {role: f'{role}@localhost' for role, key in roles.items() if key in required}
@@ -104,14 +104,15 @@ def _codes(
         if role == '' and len(roles) == 1:
             role = next(iter(roles))
         if role not in roles:
-            raise ValueError(f'{option} {text}: {unknown_key(role, roles, "role")}; give ROLE=CODE')
+            raise ValueError(f'{option.format(text)}: {unknown_key(role, roles, "role")}; give ROLE=CODE')
         labels[role] = label
     codes = {}
     for role, label in labels.items():
         try:
             codes[roles[role]] = orm.load_code(label)
         except (NotExistent, MultipleObjectsError) as error:
+            given_as = option.format(f'{role}=…')
             raise ValueError(
-                f'code {label} for the role {role}: {error}; give one with {option} {role}=…, or run {remedy}'
+                f'code {label} for the role {role}: {error}; give one with {given_as}, or run {remedy}'
             ) from error
     return codes

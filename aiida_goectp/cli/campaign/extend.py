@@ -11,6 +11,7 @@ from aiida import orm
 
 from aiida_goectp.calculations.campaign import reopen_failed
 from aiida_goectp.cli.campaign.config import DfptSettings
+from aiida_goectp.cli.campaign.plan import engine_errors
 from aiida_goectp.cli.engine_arguments import changed_arguments
 from aiida_goectp.cli.jobs import validated
 from aiida_goectp.core.formats.errors import FormatError
@@ -24,7 +25,7 @@ from aiida_goectp.workflows.protocols.mixin import merge
 
 __all__ = ('Changes', 'extension_builder', 'parse_pairs')
 
-_OPTIONS = {'codes': '--dfpt codes.', 'potentials': '--dfpt potentials'}
+_OPTIONS = {'codes': '--dfpt codes.{}', 'potentials': '--dfpt potentials'}
 """how codes and potentials are given"""
 
 
@@ -117,6 +118,8 @@ def extension_builder(node: Any, changes: Changes) -> Any:
     if changes.max_concurrent is not None:
         builder.max_concurrent = orm.Int(changes.max_concurrent)
     validated(builder)
+    if changes.dfpt and (errors := engine_errors(builder)):
+        raise click.UsageError('\n'.join(errors))
     if changes.reopens:
         history: Any = state['history']
         builder.extend.history = reopen_failed(history, orm.List(list(changes.retry)))

@@ -29,7 +29,7 @@ from aiida_goectp.workflows.campaign.workchain import ActiveLearningWorkChain
 from aiida_goectp.workflows.dfpt.engines import first_refusal, load_engine
 from aiida_goectp.workflows.protocols.mixin import merge
 
-__all__ = ('Plan', 'candidates', 'plan_of_file')
+__all__ = ('Plan', 'candidates', 'engine_errors', 'plan_of_file')
 
 _TRAINING = 'train.goectp.settings', 'training'
 """port of the work chain, and the key of the configuration that gives it"""
@@ -164,7 +164,7 @@ def _code(label: str | None) -> Any:
 
 
 def _engine_arguments(engine: Any, config: CampaignConfig) -> dict[str, Any]:
-    names = {'codes': 'codes:', 'potentials': 'potentials'}
+    names = {'codes': 'codes: {}', 'potentials': 'potentials'}
     return engine_arguments(engine, config.engine, config.dfpt.requested(), names)
 
 
@@ -221,7 +221,7 @@ def _builder_errors(builder: Any, invalid: Container[str]) -> list[str]:
     if not {'train', 'model'} & broken:
         errors += _functional_errors(builder)
     if not errors and not {'picking', 'thresholds'} & broken:
-        errors += _engine_errors(builder)
+        errors += engine_errors(builder)
     return errors
 
 
@@ -281,7 +281,7 @@ def _functional_errors(builder: Any) -> list[str]:
     ]
 
 
-def _engine_errors(builder: Any) -> list[str]:
+def engine_errors(builder: Any) -> list[str]:
     """Return an error if the engine refuses the first candidates, or no candidate is left.
 
     An engine refuses all candidates with wrong codes, potentials or overrides.

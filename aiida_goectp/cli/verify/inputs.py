@@ -224,6 +224,8 @@ def _engine_arguments(engine: Any, values: dict[str, Any]) -> dict[str, Any]:
         'arguments': parse_json_settings(values['settings']),
     }
     try:
-        return engine_arguments(engine, values['engine'], requested, {'codes': '--code', 'potentials': '--potentials'})
+        return engine_arguments(
+            engine, values['engine'], requested, {'codes': '--code {}', 'potentials': '--potentials'}
+        )
     except ValueError as error:
         raise click.UsageError(str(error)) from error

@@ -92,7 +92,7 @@ def test_refused_extensions_store_nothing(ended):
         (('--dfpt', 'wall_tme=3'), 'dfpt.wall_tme'),
         (('--dfpt', 'wall_time'), '--dfpt wall_time'),
         (('--dfpt', 'arguments.unknown=3'), 'unknown'),
-        (('--dfpt', 'codes.pw=pw@nowhere'), '--dfpt codes.'),
+        (('--dfpt', 'codes.pw=pw@nowhere'), '--dfpt codes.pw=pw@nowhere: '),
         (('--retry', 'p21'), 'p21: no failed pick has this id; failed are: p23'),
         (('--retry', 'p23', '--retry-failed'), 'either --retry'),
         (('--retry', 'p23', '--max-rounds', 1), 'stop at once by max_rounds'),
