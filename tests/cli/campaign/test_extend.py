@@ -93,6 +93,7 @@ def test_refused_extensions_store_nothing(ended):
         (('--dfpt', 'wall_time'), '--dfpt wall_time'),
         (('--dfpt', 'arguments.unknown=3'), 'unknown'),
         (('--dfpt', 'codes.pw=pw@nowhere'), '--dfpt codes.pw=pw@nowhere: '),
+        (('--dfpt', 'arguments.factor=text'), 'TableDfptWorkChain refuses the first'),
         (('--retry', 'p21'), 'p21: no failed pick has this id; failed are: p23'),
         (('--retry', 'p23', '--retry-failed'), 'either --retry'),
         (('--retry', 'p23', '--max-rounds', 1), 'stop at once by max_rounds'),
