@@ -30,6 +30,8 @@ __all__ = (
     'running_run',
 )
 
+_PROGRAMMING_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError)
+"""of an engine that was not written for a structure, as with an element that a table of it lacks"""
 _ALIVE = timedelta(hours=1)
 """longer than any usual interval between two queries of a scheduler"""
 
@@ -113,7 +115,7 @@ def engine_inputs(
     :param arguments: arguments of ``get_builder_from_protocol`` except the structure; nodes are converted to values
     :param thresholds: thresholds of the quality gates
     :raises MissingResourceError: a code or a family of potentials is not in the profile
-    :raises ValueError: the engine refuses the structure or an argument
+    :raises ValueError: the engine refuses the structure or an argument, or raises an exception because of it
     """
     factory: Any = getattr(engine, 'get_builder_from_protocol', None)
     if factory is None:
@@ -124,6 +126,9 @@ def engine_inputs(
         raise MissingResourceError(str(error)) from error
     except TypeError as error:
         raise ValueError(f'arguments of {engine.__name__}.get_builder_from_protocol: {error}') from error
+    except _PROGRAMMING_ERRORS as error:
+        text = f'{type(error).__name__}: {error}'
+        raise ValueError(f'{engine.__name__}.get_builder_from_protocol does not understand it ({text})') from error
     if thresholds is not None:
         builder.thresholds = thresholds
     return builder_inputs(builder)
