@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import groupby
 
 import numpy as np
 from rich.table import Table
@@ -39,11 +40,19 @@ def predictions_table(
             )
             for place, part in enumerate(PART_SYMBOLS)
         ]
-        total = with_deviations(eigenvalues(predictions.total[row]), predictions.eigenvalues_std[row, 2])
-        total = total.replace(' ± ', '±')  # a narrow table breaks the list at its spaces
+        total = _grouped(with_deviations(eigenvalues(predictions.total[row]), predictions.eigenvalues_std[row, 2]))
         stability = predictions.stability[row]
         flags = flag_words(flag_names(predictions.flags[row]))
         lines.append([*start, flags, *averages, total, '' if np.isnan(stability) else f'{stability:.2f}'])
     columns = ['id', 'formula', 'remarks', *PART_SYMBOLS.values(), 'eigenvalues', 'stability']
     title = table_title('Predictions', n, len(predictions) if count is None else count)
     return make_table(title, columns, lines, 3, optional=('formula', 'remarks', 'stability'))
+
+
+def _grouped(values: str) -> str:
+    """Return a list in which equal values that follow each other are one, with their number: ``9.4±0.2 ×2, 11.6±0.5``.
+
+    A narrow table breaks it at its spaces, so that there is none beside ±.
+    """
+    groups = [(value, len(list(equal))) for value, equal in groupby(values.replace(' ± ', '±').split(', '))]
+    return ', '.join(value if number == 1 else f'{value} ×{number}' for value, number in groups)

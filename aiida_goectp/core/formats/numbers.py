@@ -37,6 +37,8 @@ def fortran_number(word: str) -> float:
 def with_deviation(value: float | None, deviation: float | None = None, plain: str = '.4g') -> str:
     """Return text such as ``12.3 ± 1.1``: two digits of the standard deviation, and equal decimals of the value.
 
+    Two numbers of which all digits are zero are ``0``.
+
     :param value: None or NaN gives an empty text
     :param deviation: omitted if None or NaN
     :param plain: format of a value without standard deviation
@@ -47,6 +49,8 @@ def with_deviation(value: float | None, deviation: float | None = None, plain: s
         return format(value, plain)
     decimals = 1 - math.floor(math.log10(deviation)) if deviation > 0 else _MAX_DECIMALS
     decimals = min(max(decimals, 0), _MAX_DECIMALS)
+    if max(abs(value), deviation) < 0.5 * 10**-_MAX_DECIMALS:  # as the ionic part of diamond, by symmetry
+        return '0'
     return f'{value:.{decimals}f} ± {deviation:.{decimals}f}'
 
 

@@ -23,7 +23,7 @@ __all__ = ('make_table', 'show_table', 'table_title', 'text_of')
 _WIDTH = 120
 """characters per line if the output is not a terminal"""
 _UNLIMITED = 10_000
-_PIECE = re.compile(r'\S+(?: ±)?')
+_PIECE = re.compile(r'\S+(?: ±)?(?: ×\S+)?')
 """what stays on one line"""
 
 

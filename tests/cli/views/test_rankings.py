@@ -46,7 +46,7 @@ def test_predictions(predictions, printed):
     output = printed(predictions_table(predictions, 6))
     assert '±' not in line_with(output, 'Si')
     line = line_with(output, 'AlN')
-    for text in ('unlike the training set', '7.00 ± 0.10', '3.50 ± 0.25', '10.50 ± 0.31', '10.50±0.42'):
+    for text in ('unlike the training set', '7.00 ± 0.10', '3.50 ± 0.25', '10.50 ± 0.31', '10.50±0.42 ×3'):
         assert text in line
 
 
