@@ -174,6 +174,7 @@ _KNOWN = (
     f'{", ".join(SUFFIXES)}, POSCAR*, CONTCAR*, phonopy.yaml, phonopy_*.yaml, pw.in, geometry.in, each with or without '
     '.gz'
 )
+_REMEDY = 'Convert others with `ase convert FILE NEW.extxyz`; of a VASP run, give its CONTCAR'
 
 
 def read_structures(paths: Sequence[str | Path], recursive: bool = False) -> CrystalSet:
@@ -230,7 +231,7 @@ def list_structures(path: Path, recursive: bool = False) -> Listing:
     if not listing.files:
         folders = sum(item.reason is LeftOut.SUBFOLDER for item in listing.left_out)
         more = f'; it has {folders} subfolders, read them with --recursive' if folders else ''
-        raise FormatError(f'{path}: no structure file in this folder; supported are {_KNOWN}{more}')
+        raise FormatError(f'{path}: no structure file in this folder; supported are {_KNOWN}{more}. {_REMEDY}')
     return listing
 
 
@@ -295,7 +296,8 @@ def _entries(name: str, content: bytes | Failure) -> Iterator[Entry]:
     if isinstance(content, Failure):
         yield Entry(content, {}, name)
     elif reader is None:
-        yield Entry(Failure(stem, 'unknown_format', f'unknown format; supported are {_KNOWN}'), {}, name)
+        message = f'unknown format; supported are {_KNOWN}. {_REMEDY}'
+        yield Entry(Failure(stem, 'unknown_format', message), {}, name)
     else:
         try:
             plain = unpack(content) if name.lower().endswith('.gz') else content
