@@ -152,6 +152,8 @@ def test_poscar_files_take_the_name_of_their_folder(tmp_path, monkeypatch):
     invoke('import', 'POSCAR')
     assert list(latest_node('goectp.crystals').crystals.ids) == ['a']
     invoke('import', '.')
+    assert list(latest_node('goectp.crystals').crystals.ids) == ['a']  # the CONTCAR
+    invoke('import', 'POSCAR', 'CONTCAR')
     assert list(latest_node('goectp.crystals').crystals.ids) == ['a', 'a#2']
 
 

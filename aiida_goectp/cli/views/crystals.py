@@ -26,6 +26,7 @@ _LEFT_OUT = {
     LeftOut.UNKNOWN_KIND: 'unknown kind of file',
     LeftOut.HIDDEN: 'hidden',
     LeftOut.RUN_FILE: 'status, lock or partial file of a run of goectp',
+    LeftOut.SAME_CRYSTAL: 'another file of the folder has this crystal, such as CONTCAR beside POSCAR',
     LeftOut.SUBFOLDER: 'subfolder, read it with --recursive',
 }
 

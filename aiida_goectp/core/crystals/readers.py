@@ -84,6 +84,7 @@ class LeftOut(Enum):
     HIDDEN = 'hidden'
     SUBFOLDER = 'subfolder'
     RUN_FILE = 'run_file'
+    SAME_CRYSTAL = 'same_crystal'
 
 
 class LeftOutFile(NamedTuple):
@@ -161,6 +162,13 @@ _NAMED: dict[str, _Reader] = {
     r'geometry\.in(\.next_step)?': read_aims,
 }
 """names of files that all crystals share → reader"""
+
+_ONE_CRYSTAL = (
+    (r'CONTCAR', r'POSCAR'),
+    (r'geometry\.in\.next_step', r'geometry\.in'),
+    (r'phonopy(_\w+)?\.ya?ml',),
+)
+"""names of files of one crystal in a folder, the last state of a run first: the first one with content is read"""
 
 _BARE = re.compile(rf'({"|".join(_NAMED)})(\.gz)?', re.IGNORECASE)
 
@@ -253,7 +261,24 @@ def _list_folder(path: Path, recursive: bool) -> Listing:
             files.append(item)
         else:
             left_out.append(LeftOutFile(item, LeftOut.UNKNOWN_KIND))
-    return Listing(tuple(files), tuple(left_out))
+    repeated = _repeated([item for item in files if item.parent == path])
+    left_out += [LeftOutFile(item, LeftOut.SAME_CRYSTAL) for item in repeated]
+    return Listing(tuple(item for item in files if item not in repeated), tuple(left_out))
+
+
+def _repeated(files: list[Path]) -> list[Path]:
+    """Return the files of a folder of which another one has the same crystal, or its state at the end of the run."""
+    found: list[Path] = []
+    for patterns in _ONE_CRYSTAL:
+        ranked = sorted(
+            (rank, item)
+            for item in files
+            for rank, pattern in enumerate(patterns)
+            if re.fullmatch(rf'({pattern})(\.gz)?', item.name, re.IGNORECASE)
+        )
+        first = next((item for _, item in ranked if item.stat().st_size), None)
+        found += [item for _, item in ranked if first not in (None, item)]
+    return found
 
 
 def needs_folder(name: str) -> bool:

@@ -112,7 +112,9 @@ def read_crystals(sources: Sequence[Path], recursive: bool, quiet: bool) -> Crys
     if is_crystal_set(sources):
         return CrystalSet.load(sources[0])  # with its invalid rows
     left_out = [item for source in sources for item in list_structures(source, recursive).left_out]
-    left_out = [item for item in left_out if item.reason in (LeftOut.UNKNOWN_KIND, LeftOut.SUBFOLDER)]
+    left_out = [
+        item for item in left_out if item.reason in (LeftOut.UNKNOWN_KIND, LeftOut.SAME_CRYSTAL, LeftOut.SUBFOLDER)
+    ]
     if left_out and not quiet:
         first = left_out[0]
         reason = first.reason.value.replace('_', ' ')

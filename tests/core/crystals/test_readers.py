@@ -257,6 +257,24 @@ def test_files_of_a_run_are_left_out_of_a_folder(tmp_path):
     assert {item.reason for item in listing.left_out} == {LeftOut.RUN_FILE}
 
 
+def test_one_file_of_a_run_is_read_in_a_folder(tmp_path):
+    """The end of a relaxation, its start while there is none; files that are given are read in any case."""
+    longer = POSCAR.replace('\n1.0\n', '\n1.01\n', 1)
+    assert longer != POSCAR
+    for folder, start, end in (('done', POSCAR, longer), ('running', POSCAR, ''), ('waiting', POSCAR, None)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / 'POSCAR').write_text(start)
+        if end is not None:
+            (tmp_path / folder / 'CONTCAR').write_text(end)
+    (tmp_path / 'done' / 'POSCAR-other').write_text(POSCAR)
+    listing = list_structures(tmp_path, recursive=True)
+    names = [item.relative_to(tmp_path).as_posix() for item in listing.files]
+    assert names == ['done/CONTCAR', 'done/POSCAR-other', 'running/POSCAR', 'waiting/POSCAR']
+    left = [(item.path.relative_to(tmp_path).as_posix(), item.reason) for item in listing.left_out]
+    assert left == [('done/POSCAR', LeftOut.SAME_CRYSTAL), ('running/CONTCAR', LeftOut.SAME_CRYSTAL)]
+    assert len(read_structures([tmp_path / 'done' / 'POSCAR', tmp_path / 'done' / 'CONTCAR'])) == 2
+
+
 def test_sources_without_a_crystal_are_refused(tmp_path):
     with pytest.raises(FormatError, match=r'\.npz, \.jsonl, \.cif'):
         read_structures([tmp_path])
