@@ -15,10 +15,11 @@ from aiida_goectp.core.crystals.concatenate import concatenate_crystals
 from aiida_goectp.core.crystals.convert import as_crystal_set, labelled
 from aiida_goectp.core.crystals.property_table import TableSettings, add_columns
 from aiida_goectp.core.crystals.readers import read_bytes, read_contents
+from aiida_goectp.core.crystals.symmetry import primitive_crystals
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.data.crystals import CrystalsData, to_crystal
 
-__all__ = ('import_group', 'import_structures', 'join_crystals', 'to_crystals')
+__all__ = ('import_group', 'import_structures', 'join_crystals', 'reduce_to_primitive', 'to_crystals')
 
 
 @calcfunction
@@ -70,6 +71,15 @@ def import_group(
         parts += [as_crystal_set(nodes, to_crystal)] if single else [_rows(name, node) for name, node in nodes.items()]
     crystals = parts[0] if len(parts) == 1 else concatenate_crystals(parts)
     return CrystalsData(_with_properties(crystals, properties, table))
+
+
+@calcfunction
+def reduce_to_primitive(imported: CrystalsData) -> CrystalsData:
+    """Replace each crystal by its primitive cell, in the same Cartesian frame; see :func:`.primitive_crystal`.
+
+    A DFPT calculation of the conventional cell of a face-centred crystal, for example, has four times the atoms.
+    """
+    return CrystalsData(primitive_crystals(imported.crystals))
 
 
 def _with_properties(crystals: CrystalSet, properties: orm.SinglefileData | None, table: orm.Dict | None) -> CrystalSet:

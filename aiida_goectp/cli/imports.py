@@ -44,6 +44,11 @@ _TABLE = ('id_column', 'ignore_unknown', 'missing', 'text')
     metavar='COLUMN',
     help='Column of the table that is text, also if entries are numbers; may be given several times.',
 )
+@click.option(
+    '--primitive',
+    is_flag=True,
+    help='Reduce the crystals to their primitive cells, in the same Cartesian frame; DFPT costs less in them.',
+)
 @LABEL
 @JSON
 @RAW
@@ -54,6 +59,7 @@ def import_(
     group: str | None,
     archive: Path | None,
     properties: Path | None,
+    primitive: bool,
     label: str,
     **values: Any,
 ) -> None:
@@ -65,7 +71,7 @@ def import_(
     The id of a crystal is the name of its file, or that of its folder if the file is called POSCAR or CONTCAR. What
     was not read is listed with the reason.
     """
-    from aiida_goectp.calculations.structures import import_group, import_structures
+    from aiida_goectp.calculations.structures import import_group, import_structures, reduce_to_primitive
     from aiida_goectp.cli.files import archive_group, file_inputs, group_inputs, store_inputs
 
     if [bool(paths), bool(group), bool(archive)].count(True) != 1:
@@ -78,24 +84,37 @@ def import_(
     inputs, left_out = (group_inputs(source), []) if source else file_inputs(paths, recursive)
     report = None if properties is None else _add_properties(process, inputs, properties, table)
     store_inputs(inputs)
-    report_import(process(**inputs), left_out, report, label)
+    node = process(**inputs)
+    if not primitive or len(node) == 0:
+        report_import(node, left_out, report, label)
+        return
+    reduced = reduce_to_primitive(node)
+    changed = node.crystals.ids[node.crystals.atom_counts != reduced.crystals.atom_counts]
+    report_import(reduced, left_out, report, label, changed.tolist())
 
 
-def report_import(node: Any, left_out: Sequence[LeftOutFile], report: TableReport | None, label: str) -> None:
+def report_import(
+    node: Any,
+    left_out: Sequence[LeftOutFile],
+    report: TableReport | None,
+    label: str,
+    reduced: Sequence[str] = (),
+) -> None:
     """Label a new node of crystals and print what it contains.
 
     :param node: the node
     :param left_out: files and folders that were not read
     :param report: what the table of properties contributed
     :param label: of the node
+    :param reduced: ids of crystals that were reduced to their primitive cells
     """
     from aiida_goectp.cli.views.crystals import import_content, show_import
     from aiida_goectp.cli.views.node_content import print_identity
 
     node.label = label
-    print_identity(node, **import_content(node, left_out, report))
+    print_identity(node, **import_content(node, left_out, report, reduced))
     if echo.output_format() != 'json':
-        show_import(node, left_out, report)
+        show_import(node, left_out, report, reduced)
     if len(node) == 0:
         echo.echo_critical(f'no crystal could be read, see the table above; the node is {node.pk}')
     echo.echo_success(f'crystals node {node.pk}: {len(node)} crystals, {len(node.crystals.failures)} failures')

@@ -11,7 +11,7 @@ from aiida.tools.archive import create_archive
 from click.testing import CliRunner
 
 from aiida_goectp.cli import main
-from aiida_goectp.cli.queries import latest_node
+from aiida_goectp.cli.queries import latest_import, latest_node
 from aiida_goectp.data.crystals import structure_from_crystal
 from tests.calculations.test_structures import CIF
 from tests.cli.runner import flat, invoke
@@ -229,3 +229,32 @@ def test_archive(tmp_path, crystal_set, aiida_profile_clean):
     (tmp_path / 'no.aiida').write_text('text')
     assert '--archive' in flat(invoke('import', '--archive', tmp_path / 'no.aiida', status=2))
     assert '--archive' in flat(invoke('import', '--group', 'x', '--archive', tmp_path / 'some.aiida', status=2))
+
+
+def test_crystals_are_reduced_to_their_primitive_cells(tmp_path):
+    """The next screen takes them, and their provenance begins with the files."""
+    doubled = POSCAR.replace('3.3 0 0', '6.6 0 0').replace('Po\n1\n', 'Po\n2\n') + '0.5 0 0\n'
+    (tmp_path / 'large.vasp').write_text(doubled)
+    (tmp_path / 'small.vasp').write_text(POSCAR)
+    (tmp_path / 'table.csv').write_text('id,band_gap\nlarge,7.8\n')
+    (tmp_path / 'cut.cif').write_text(CIF[:120])
+    found = json.loads(
+        CliRunner()
+        .invoke(
+            main,
+            [
+                *('import', str(tmp_path), '--primitive', '--properties', str(tmp_path / 'table.csv')),
+                *('--label', 'reduced', '--json'),
+            ],
+        )
+        .stdout
+    )
+    assert (found['crystals'], found['reduced']) == (2, ['large'])
+    node = latest_import()
+    assert (node.pk, node.label) == (found['pk'], 'reduced')
+    assert node.crystals.atom_counts.tolist() == [1, 1]
+    assert [failure.id for failure in node.crystals.failures] == ['cut']
+    assert node.crystals.properties['band_gap'][0] == 7.8
+    assert node.creator.process_label == 'reduce_to_primitive'
+    assert node.creator.inputs.imported.crystals.atom_counts.tolist() == [2, 1]
+    assert node.creator.inputs.imported.label == ''

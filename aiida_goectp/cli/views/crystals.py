@@ -48,16 +48,21 @@ def crystals_table(crystals: CrystalSet, rows: int) -> Table:
     return make_table(table_title('Crystals', n, len(crystals)), columns, lines, 2)
 
 
-def show_import(node: CrystalsData, left_out: Sequence[LeftOutFile], report: TableReport | None) -> None:
+def show_import(
+    node: CrystalsData, left_out: Sequence[LeftOutFile], report: TableReport | None, reduced: Sequence[str] = ()
+) -> None:
     """Print the rows that could not be read, and the counts of all that was read or left out, with reasons.
 
     :param left_out: files and folders that were not read
     :param report: what the table of properties contributed
+    :param reduced: ids of crystals that were reduced to their primitive cells
     """
     failures = node.crystals.failures
     if failures:
         show_table(failure_table(failures))
     lines: list[list[object]] = [['crystals', '', len(node), '']]
+    if reduced:
+        lines.append(['crystals', 'reduced to their primitive cells', len(reduced), reduced[0]])
     lines += _counted('failed', [(spaced(failure.code), failure.id) for failure in failures])
     lines += _counted('left out', [(_LEFT_OUT[item.reason], str(item.path)) for item in left_out])
     if report is not None:
@@ -71,14 +76,18 @@ def show_import(node: CrystalsData, left_out: Sequence[LeftOutFile], report: Tab
     show_table(make_table('Import', ['', 'reason', 'number', 'first'], lines, 2))
 
 
-def import_content(node: CrystalsData, left_out: Sequence[LeftOutFile], report: TableReport | None) -> dict[str, Any]:
+def import_content(
+    node: CrystalsData, left_out: Sequence[LeftOutFile], report: TableReport | None, reduced: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return what was read and left out as plain data.
 
     :param left_out: files and folders that were not read
     :param report: what the table of properties contributed
+    :param reduced: ids of crystals that were reduced to their primitive cells
     """
     return {
         'crystals': len(node),
+        'reduced': list(reduced),
         'columns': list(node.columns),
         'failures': [failure._asdict() for failure in node.crystals.failures],
         'left_out': [{'path': str(item.path), 'reason': item.reason.value} for item in left_out],

@@ -11,7 +11,7 @@ from aiida_goectp.core.crystals.compiled.bases import one_of_each_coset
 from aiida_goectp.core.crystals.compiled.cache import compiled
 from aiida_goectp.core.crystals.compiled.centring import primitive_by_translations
 from aiida_goectp.core.crystals.compiled.matrices import determinant, inverse, product, product_transposed, square_root
-from aiida_goectp.core.crystals.crystalset import Crystal
+from aiida_goectp.core.crystals.crystalset import Crystal, CrystalSet
 from aiida_goectp.core.crystals.reduction import reduced_bases
 from aiida_goectp.core.crystals.symmetry_search import SYMPREC, find_symmetry
 
@@ -20,6 +20,8 @@ __all__ = (
     'canonical_cell',
     'infrared_directions',
     'point_group_projector',
+    'primitive_crystal',
+    'primitive_crystals',
     'project',
     'symmetrised_cell',
 )
@@ -74,6 +76,32 @@ def canonical_cell(crystal: Crystal, symprec: float = SYMPREC) -> CanonicalCell:
         lattice, reduced, positions, numbers, rotations, translations
     )
     return CanonicalCell(reduced, numbers, positions, operations, permutations, bases, known, atoms)
+
+
+def primitive_crystal(crystal: Crystal, symprec: float = SYMPREC) -> Crystal:
+    """Return the reduced primitive cell of a crystal, right-handed and in its Cartesian frame.
+
+    Tensors per volume, such as the permittivity, are the same. The atoms are moved to their symmetric positions, as for
+    :func:`canonical_cell`. A crystal whose cell is primitive is returned as it is.
+
+    :param crystal: a valid crystal
+    :param symprec: Å, tolerance of the symmetry search
+    """
+    found = canonical_cell(crystal, symprec)
+    if len(found.atomic_numbers) == len(crystal.atomic_numbers):
+        return crystal
+    sign = 1.0 if determinant(found.lattice) > 0 else -1.0  # the opposite vectors span the same lattice
+    positions = sign * found.fractional_positions
+    return Crystal(crystal.id, sign * found.lattice, found.atomic_numbers, positions - np.floor(positions))
+
+
+def primitive_crystals(crystals: CrystalSet) -> CrystalSet:
+    """Return the crystals of a set as primitive cells, see :func:`primitive_crystal`, with their properties.
+
+    Columns of quantities per cell, such as an energy, are not changed.
+    """
+    columns: dict[str, Any] = dict(crystals.properties)
+    return CrystalSet.from_crystals(map(primitive_crystal, crystals), columns, crystals.failures)
 
 
 def point_group_projector(operations: np.ndarray) -> np.ndarray:

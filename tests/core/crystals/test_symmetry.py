@@ -15,7 +15,14 @@ from aiida_goectp.core.crystals.equivalent import (
     shift_origin,
 )
 from aiida_goectp.core.crystals.reduction import polar_rotation
-from aiida_goectp.core.crystals.symmetry import canonical_cell, infrared_directions, point_group_projector, project
+from aiida_goectp.core.crystals.symmetry import (
+    canonical_cell,
+    infrared_directions,
+    point_group_projector,
+    primitive_crystal,
+    primitive_crystals,
+    project,
+)
 from aiida_goectp.core.crystals.symmetry_search import SYMPREC, SYSTEMS
 from tests.core.network.random_crystals import SETTINGS, random_crystal
 
@@ -142,6 +149,36 @@ def test_cell_keeps_the_density(crystal_set):
     for crystal in crystal_set:
         cell = canonical_cell(crystal)
         assert len(cell.atomic_numbers) / abs(np.linalg.det(cell.lattice)) == pytest.approx(_density(crystal), rel=1e-9)
+
+
+@pytest.mark.parametrize('system', SYSTEMS)
+def test_a_primitive_crystal_has_the_atoms_of_the_crystal(system):
+    """In the Cartesian frame of the crystal, whatever its supercell, orientation and handedness."""
+    rng = np.random.default_rng(SYSTEMS.index(system))
+    for hall in SETTINGS[system]:
+        plain = random_crystal(system, hall, rng)
+        crystal = rotate(make_supercell(plain, rng), random_orthogonal(rng))
+        found = primitive_crystal(crystal)
+        assert len(found.atomic_numbers) == len(canonical_cell(plain).atomic_numbers) < len(crystal.atomic_numbers)
+        assert np.linalg.det(found.lattice) > 0
+        assert _density(found) == pytest.approx(_density(crystal))
+        inverse = np.linalg.inv(found.lattice)
+        whole = crystal.lattice @ inverse
+        assert np.allclose(whole, np.rint(whole), atol=1e-6)
+        steps = (crystal.fractional_positions @ crystal.lattice @ inverse)[:, None] - found.fractional_positions
+        same = np.abs(steps - np.rint(steps)).max(axis=2) < 1e-6
+        assert (same.sum(axis=1) == 1).all()
+        assert (found.atomic_numbers[same.argmax(axis=1)] == crystal.atomic_numbers).all()
+        assert primitive_crystal(found) is found
+
+
+def test_primitive_crystals_keep_ids_properties_and_failures(crystal_set):
+    found = primitive_crystals(crystal_set)
+    assert found.ids.tolist() == crystal_set.ids.tolist()
+    assert found.failures == crystal_set.failures
+    assert {name: column.tolist() for name, column in found.properties.items()} == {
+        name: column.tolist() for name, column in crystal_set.properties.items()
+    }
 
 
 def test_projection_is_the_invariant_part(crystal_set):
