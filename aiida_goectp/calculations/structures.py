@@ -15,7 +15,6 @@ from aiida_goectp.core.crystals.concatenate import concatenate_crystals
 from aiida_goectp.core.crystals.convert import as_crystal_set, labelled
 from aiida_goectp.core.crystals.property_table import TableSettings, add_columns
 from aiida_goectp.core.crystals.readers import read_bytes, read_contents
-from aiida_goectp.core.crystals.symmetry import primitive_crystals
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.data.crystals import CrystalsData, to_crystal
 
@@ -79,6 +78,8 @@ def reduce_to_primitive(imported: CrystalsData) -> CrystalsData:
 
     A DFPT calculation of the conventional cell of a face-centred crystal, for example, has four times the atoms.
     """
+    from aiida_goectp.core.crystals.symmetry import primitive_crystals  # numba takes a second to import
+
     return CrystalsData(primitive_crystals(imported.crystals))
 
 

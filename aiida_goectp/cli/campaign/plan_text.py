@@ -6,9 +6,11 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import numpy as np
 from aiida import orm
 
 from aiida_goectp.cli.campaign.plan import Plan, candidates
+from aiida_goectp.cli.cells import remark_on_cells
 from aiida_goectp.core.formats.functionals import trained_as
 from aiida_goectp.core.formats.settings import read_settings
 from aiida_goectp.core.learning.settings import TrainSettings
@@ -19,6 +21,8 @@ __all__ = ('plan_items', 'plan_text')
 
 _MAX_ARGUMENT = 60
 """characters of an argument of the engine"""
+_MAX_CELLS = 50
+"""candidates whose cells are compared with their primitive ones"""
 
 
 def plan_text(plan: Plan) -> str:
@@ -48,7 +52,7 @@ def plan_items(plan: Plan) -> dict[str, str]:
     arguments = ', '.join(f'{name} {_argument(value)}' for name, value in sorted(dict(builder.dfpt).items()))
     return {
         'pool': f'{len(builder.pool)} crystals ({plan.found["pool"].origin}), {int(passes.sum())} pass the filters, '
-        f'{int((passes & known).sum())} of these known, {left} candidates',
+        f'{int((passes & known).sum())} of these known, {left} candidates{_cells(builder, passes & ~known)}',
         'objective': f'{picking.figure_of_merit}, acquisition {picking.acquisition.name}{_weight(plan, picking)}',
         'dataset': f'{len(builder.dataset)} rows ({plan.found["dataset"].origin}), {get("trainable")} trainable, '
         f'{", ".join(get("functionals"))}, {split}{labels}',
@@ -58,6 +62,13 @@ def plan_items(plan: Plan) -> dict[str, str]:
         'retraining': _retraining(policy, epochs),
         'stop rules': ', '.join(f'{key} {_value(rule)}' for key, rule in rules.model_dump(exclude_none=True).items()),
     }
+
+
+def _cells(builder: Any, candidate: np.ndarray) -> str:
+    """Return a remark about the cells of the first candidates, empty if they are primitive."""
+    pool = builder.pool.crystals
+    remark = remark_on_cells(pool[row] for row in np.flatnonzero(candidate)[:_MAX_CELLS].tolist())
+    return f'; {remark}' if remark else ''
 
 
 def _other_functional(predicted: str, found: Collection[str]) -> str:

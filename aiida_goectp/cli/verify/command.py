@@ -7,6 +7,7 @@ from typing import Any
 import click
 from aiida.cmdline.utils import decorators
 
+from aiida_goectp.cli import echo
 from aiida_goectp.cli.options import (
     ACCOUNT,
     JSON,
@@ -98,11 +99,13 @@ def verify(what: Any, ids: tuple[str, ...], model: Any, dry_run: bool, run: bool
     A failed calculation does not stop the others.
     """
     from aiida_goectp.cli.jobs import launch, require_daemon
-    from aiida_goectp.cli.verify.inputs import Selected, option_inputs, verification_builder
+    from aiida_goectp.cli.verify.inputs import Selected, cell_remark, option_inputs, verification_builder
     from aiida_goectp.cli.verify.plan import show_plan
 
     selected = Selected(what, ids, values['number'])
     builder = verification_builder({**selected.inputs, **option_inputs(values)}, label)
+    if remark := cell_remark(selected.inputs):
+        echo.echo_warning(remark)
     if dry_run:
         show_plan(builder, selected.origin)
         return

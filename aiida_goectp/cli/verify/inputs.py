@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -13,6 +14,7 @@ from aiida.common.links import LinkType
 from aiida_goectp.calculations.inprocess import predict_crystals
 from aiida_goectp.calculations.select import select_crystals, take_crystals, take_first, take_named
 from aiida_goectp.cli import echo
+from aiida_goectp.cli.cells import remark_on_cells
 from aiida_goectp.cli.engine_arguments import engine_arguments
 from aiida_goectp.cli.jobs import validated
 from aiida_goectp.cli.options import parse_json_settings, parse_thresholds, scheduler_options
@@ -20,12 +22,12 @@ from aiida_goectp.cli.predict.sources import CrystalSource
 from aiida_goectp.cli.queries import latest_screen
 from aiida_goectp.core.formats.names import DEFAULT_MODEL
 from aiida_goectp.core.formats.yaml_input import read_yaml
-from aiida_goectp.data.crystals import CrystalsData
+from aiida_goectp.data.crystals import CrystalsData, crystal_from_structure
 from aiida_goectp.data.model import ModelData
 from aiida_goectp.workflows.dfpt.engines import argument_nodes, first_refusal, load_engine
 from aiida_goectp.workflows.verify import VerifyWorkChain
 
-__all__ = ('Selected', 'option_inputs', 'verification_builder')
+__all__ = ('Selected', 'cell_remark', 'option_inputs', 'verification_builder')
 
 _take_first: Any = take_first  # the type hints of aiida-core lack `metadata`
 _take_named: Any = take_named
@@ -161,6 +163,14 @@ def verification_builder(inputs: dict[str, Any], label: str) -> Any:
         raise click.UsageError(str(error)) from error
     validated(builder).metadata.label = label
     return builder
+
+
+def cell_remark(inputs: Mapping[str, Any]) -> str:
+    """Return a remark about larger cells than primitive ones among the first crystals to compute, empty without any."""
+    items = inputs['selection'].get_list()[:_MAX_TRIED_STRUCTURES]
+    return remark_on_cells(
+        crystal_from_structure(item['id'], inputs['structures'][item['structure']]) for item in items
+    )
 
 
 def _check_structures(inputs: dict[str, Any]) -> None:
