@@ -159,11 +159,13 @@ def model_import(path: Path, target: str | None, name: str | None) -> None:
 def _refuse_checkpoint(path: Path) -> None:
     """Refuse a checkpoint of torch: a zip archive, or a pickle of protocol 2 or later.
 
+    A model file begins with the length of its header, of which any byte may be that of a pickle, and the header.
+
     :raises click.UsageError: the file is one
     """
     with path.open('rb') as stream:
-        magic = stream.read(4)
-    if magic == b'PK\x03\x04' or magic[:1] == b'\x80':
+        start = stream.read(9)
+    if start[8:] != b'{' and (start[:4] == b'PK\x03\x04' or start[:1] == b'\x80'):
         raise click.UsageError(
             f'{path} is a checkpoint of torch, not a model file of this package; for a checkpoint of the published '
             'GoeCTP code, give the tensor it was trained on: --target electronic, ionic or total'

@@ -191,3 +191,17 @@ def test_models_as_json(aiida_profile):
     raw = CliRunner().invoke(main, ['model', 'show', 'goectp', '--raw']).stdout
     assert raw.split('\t')[0] == 'goectp'
     assert shown in shipped
+
+
+def test_a_model_file_that_begins_like_a_pickle_is_imported(write_model, tmp_path):
+    """The first byte of a model file is that of the length of its header."""
+    content = write_model('begins-with-0x80').read_bytes()
+    length = int.from_bytes(content[:8], 'little')
+    padded = length + (0x80 - length) % 256
+    path = tmp_path / 'padded.safetensors'
+    path.write_bytes(padded.to_bytes(8, 'little') + content[8 : 8 + length].ljust(padded) + content[8 + length :])
+    assert path.read_bytes()[:1] == b'\x80'
+    assert 'begins-with-0x80' in invoke('import', path)
+    for start in (b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j', b'PK\x03\x04' + b'\0' * 20):
+        path.write_bytes(start)
+        assert '--target' in invoke('import', path, status=2)
